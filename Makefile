@@ -1,0 +1,33 @@
+# Everything runs in .venv, which jobs/set_up.py makes; once it is made, no target needs the network.
+PYTHON ?= python3
+
+# An activated environment. Spark's scripts look for python3 on PATH, unless a variable that was
+# meant for another Spark sends them elsewhere.
+IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
+	PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help demo test check clean environment test-environment
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: environment ## Set up, then run the main job on the built-in demo catalog.
+	@$(IN_VENV) spark-submit jobs/enrich_catalog.py
+
+test: test-environment ## Set up with what the tests need, then run them.
+	@$(IN_VENV) pytest
+
+check: test-environment ## Lint, check the format and check the types.
+	@$(IN_VENV) ruff check
+	@$(IN_VENV) ruff format --check
+	@$(IN_VENV) mypy
+
+clean: ## Remove the demo's tables and what the tools cached; .venv stays.
+	rm -rf lakehouse demo_catalog .pytest_cache .mypy_cache .ruff_cache
+
+# Always asked: set_up.py knows by itself whether there is anything to do.
+environment:
+	@$(PYTHON) jobs/set_up.py
+
+test-environment:
+	@$(PYTHON) jobs/set_up.py --extra test

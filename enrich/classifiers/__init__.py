@@ -1,0 +1,1 @@
+"""Classifiers that map image and text of a product to logits per attribute."""

@@ -1,0 +1,58 @@
+"""The two attentions of CMA-CLIP (Liu et al., arXiv 2112.03562, figure 1)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    """Returns a pre-norm transformer encoder over batch-first sequences."""
+    layer = nn.TransformerEncoderLayer(
+        width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+    )
+    # Nested tensors would drop the padding and with it the positions that callers index.
+    return nn.TransformerEncoder(
+        layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+    )
+
+
+class SequenceWiseAttention(nn.Module):
+    """A transformer over the joint sequence of text tokens and image patches."""
+
+    def __init__(self, width: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.transformer = build_transformer(width, layers, heads, dropout)
+
+    def forward(
+        self, embeds: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B N D"]:
+        """Returns the sequence after attention; masked tokens are attended to by none."""
+        out: Tensor = self.transformer(embeds, src_key_padding_mask=~mask)
+        return out
+
+
+class ModalityWiseAttention(nn.Module):
+    """Keyless attention over the two modalities, for one attribute.
+
+    e_I = w_I . I', e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is
+    lambda I' + (1 - lambda) T'. The score of a missing modality is -inf, so that the weights of a
+    row still sum to 1.
+    """
+
+    def __init__(self, width: int, *, shared: bool) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.randn(1 if shared else 2, width) * width**-0.5)
+
+    def forward(
+        self,
+        image: Float[Tensor, "B D"],
+        text: Float[Tensor, "B D"],
+        has_image: Bool[Tensor, " B"],
+        has_text: Bool[Tensor, " B"],
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
+        """Returns the weighted sum and the image's weight, in [0, 1]."""
+        both = torch.stack([image, text], dim=1)
+        scores = (both * self.score).sum(-1).float()
+        available = torch.stack([has_image, has_text], dim=1)
+        weights = scores.masked_fill(~available, float("-inf")).softmax(dim=1)
+        return (weights.to(both.dtype).unsqueeze(-1) * both).sum(1), weights[:, 0]

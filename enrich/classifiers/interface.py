@@ -1,0 +1,167 @@
+"""What every classifier takes, returns and is built from. Knows no particular classifier."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from enrich.preprocess import ImageShape
+
+
+class SmallTowers(BaseModel):
+    """Towers for machines without a GPU: EfficientNet-Lite0 and a small text transformer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["small"] = "small"
+    width: int = 192
+    heads: int = 6
+    text_layers: int = 2
+
+
+class ClipTowers(BaseModel):
+    """The towers of a Hugging Face CLIP; `clip` is the content of its `config.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["hugging_face_clip"] = "hugging_face_clip"
+    clip: dict[str, Any]
+
+
+class ClassifierConfig(BaseModel):
+    """Everything that training fixed, as kept in a checkpoint's `config.json`.
+
+    `attributes` maps each attribute to its labels in the order of the logits. `scoring` is the
+    modality-wise attention's: one scoring vector per modality, or one for both.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    classifier: Literal["cma_clip"] = "cma_clip"
+    towers: Annotated[SmallTowers | ClipTowers, Field(discriminator="kind")]
+    image: ImageShape
+    text_length: int = Field(gt=2)
+    attributes: dict[str, tuple[str, ...]] = Field(min_length=1)
+    joint_layers: int = 2
+    joint_heads: int = 6
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    scoring: Literal["per_modality", "shared"] = "per_modality"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """One batch. A row must have an image, a text, or both; what it lacks may hold any values.
+
+    `pixel_values` are raw uint8; the classifier normalises on the device. Training on a frozen
+    image tower passes the tower's cached `image_features` instead.
+    """
+
+    token_ids: Int[Tensor, "B L"]
+    token_mask: Bool[Tensor, "B L"]
+    has_image: Bool[Tensor, " B"]
+    has_text: Bool[Tensor, " B"]
+    pixel_values: UInt8[Tensor, "B 3 H W"] | None = None
+    image_features: Float[Tensor, "B M C"] | None = None
+
+    def to(self, device: torch.device) -> "ModelInputs":
+        """Returns the batch on `device`."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: t.to(device) for n, t in given.items() if t is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """What a classifier says of one batch.
+
+    `image_weight` is the share of the image in each attribute's answer, in [0, 1], attributes in
+    the order of the configuration. The pooled embeddings are what contrastive training compares;
+    those of a missing modality are meaningless.
+    """
+
+    logits: dict[str, Float[Tensor, "B _"]]
+    image_weight: Float[Tensor, "B K"]
+    image_embeds: Float[Tensor, "B D"]
+    text_embeds: Float[Tensor, "B D"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A tower's output: one embedding a token, and which one stands for the whole.
+
+    `pooled_at` points at the image's CLS token or the text's end-of-text token.
+    """
+
+    embeds: Float[Tensor, "B N D"]
+    mask: Bool[Tensor, "B N"]
+    pooled_at: Int[Tensor, " B"]
+
+    @property
+    def pooled(self) -> Float[Tensor, "B D"]:
+        """The embedding that stands for the whole image or text."""
+        return take(self.embeds, self.pooled_at)
+
+
+def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """Returns for each row the embedding at its own position."""
+    return embeds[torch.arange(embeds.shape[0], device=embeds.device), at]
+
+
+class ImageTower(nn.Module):
+    """Pixels to patch embeddings, in two steps so that frozen features can be cached."""
+
+    width: int
+
+    def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
+        """Returns what the pre-trained part computes from normalised pixels."""
+        raise NotImplementedError
+
+    def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
+        """Returns the patch embeddings, CLS first, from the features."""
+        raise NotImplementedError
+
+    def pretrained(self) -> nn.Module:
+        """Returns the part that starts from published weights (its own learning rate)."""
+        raise NotImplementedError
+
+
+class TextTower(nn.Module):
+    """Tokens to token embeddings of the image tower's width."""
+
+    width: int
+
+    def forward(self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]) -> Encoded:
+        """Returns the token embeddings; the last unmasked token is the end of text."""
+        raise NotImplementedError
+
+    def pretrained(self) -> nn.Module | None:
+        """Returns the part that starts from published weights, None if there is none."""
+        raise NotImplementedError
+
+
+def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
+    """Returns the position of each row's last token, the end-of-text token."""
+    return token_mask.sum(dim=1).sub(1).clamp(min=0)
+
+
+class Classifier(nn.Module):
+    """Image and text of a batch of products to logits per attribute."""
+
+    config: ClassifierConfig
+    image_tower: ImageTower
+    text_tower: TextTower
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        """Returns logits, modality weights and pooled embeddings."""
+        raise NotImplementedError
+
+    def normalise_pixels(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """Returns pixels scaled to [0, 1], less the mean, over the standard deviation."""
+        shape = self.config.image
+        mean = torch.tensor(shape.mean, device=pixels.device).view(3, 1, 1)
+        std = torch.tensor(shape.std, device=pixels.device).view(3, 1, 1)
+        scaled = pixels.contiguous(memory_format=torch.channels_last).float() / 255
+        return (scaled - mean) / std

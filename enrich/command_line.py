@@ -1,0 +1,56 @@
+"""What all entry points share: how a command ends, and how its configuration file is read."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from enrich.errors import ConfigError, EnrichError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def run_command(main: Callable[..., None]) -> None:
+    """Runs `main` as a command line; a known error becomes one message and its exit code."""
+    # rich tracebacks print local variables, among them product texts and secrets.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app()
+    except EnrichError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def load_yaml(file: Path, settings: type[Settings]) -> Settings:
+    """Reads a YAML file into validated settings.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
+    """
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+        return settings.model_validate(content)
+    except OSError as error:
+        raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {describe(error, settings)}") from error
+
+
+def describe(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Returns what is wrong in one line: each key, what was found and what was wanted."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"])) or "the file"
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(settings.model_fields)
+            problems.append(f"unknown key '{key}' (known: {known})")
+        else:
+            problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
+    return "; ".join(problems)

@@ -1,0 +1,51 @@
+"""What can go wrong with a set-up. Bad data is a status on a row, never one of these.
+
+    EnrichError                 exit 1
+    ├── MetastoreBusy           exit 1  another process holds the embedded metastore
+    ├── ConfigError             exit 2  a setting or flag is wrong
+    │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
+    │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
+    └── NothingPublished        exit 3  the staged rows stay for a look
+        ├── ValidationFailed    exit 3  an expectation of severity critical failed
+        └── TooManyFailures     exit 3  too large a share of the products could not be read
+
+Messages say what was found, what was wanted and what to do.
+"""
+
+
+class EnrichError(Exception):
+    """Base of all errors that a user can act on."""
+
+    exit_code = 1
+
+
+class MetastoreBusy(EnrichError):
+    """Another process holds the embedded metastore, which admits one at a time."""
+
+
+class ConfigError(EnrichError):
+    """A setting, a flag or an input is wrong."""
+
+    exit_code = 2
+
+
+class SchemaMismatch(ConfigError):
+    """The product table lacks a column or has one of a wrong type."""
+
+
+class CheckpointError(ConfigError):
+    """The checkpoint is missing, damaged or of another kind."""
+
+
+class NothingPublished(EnrichError):
+    """The run staged its rows and stopped before publishing them."""
+
+    exit_code = 3
+
+
+class ValidationFailed(NothingPublished):
+    """An expectation of severity critical failed on the staged rows."""
+
+
+class TooManyFailures(NothingPublished):
+    """Too large a share of the pending products could not be read."""

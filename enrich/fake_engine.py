@@ -1,0 +1,57 @@
+"""An engine without a model, for tests and for timing everything around the model.
+
+Obeys the contract of `enrich.engine`: one answer a product, in order. Answers depend on the text
+alone, so that equal products get equal answers.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.text import build_text
+
+
+@dataclass(frozen=True, slots=True)
+class FakeEngineSpec:
+    """Recipe of a `FakeEngine`."""
+
+    model_version: str = "fake-1"
+    attributes: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
+    )
+
+    def build(self, device: torch.device) -> "FakeEngine":
+        """Returns the engine; `device` is not used."""
+        return FakeEngine(self.attributes)
+
+
+class FakeEngine:
+    """Answers from a checksum of the text; abstains on a fifth; cannot answer an empty text."""
+
+    def __init__(self, attributes: dict[str, tuple[str, ...]]) -> None:
+        self._attributes = attributes
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        """Yields one answer a product, in order."""
+        for product in products:
+            text = build_text(product.title, product.description)
+            if not text:
+                yield EnrichedProduct(
+                    product.product_id, Status.IMAGE_MISSING, None, (), "no image path"
+                )
+                continue
+            predictions = tuple(
+                self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
+                for attribute, labels in self._attributes.items()
+            )
+            yield EnrichedProduct(product.product_id, Status.OK, Modalities.TEXT, predictions)
+
+    @staticmethod
+    def _predict(attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:
+        first, second = labels[checksum % len(labels)], labels[(checksum + 1) % len(labels)]
+        return Prediction(
+            attribute, first, 0.75, checksum % 5 == 0, 0.0, (Candidate(second, 0.25),)
+        )

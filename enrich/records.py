@@ -1,0 +1,76 @@
+"""What goes into the engine and what comes out: products, predictions and statuses.
+
+Knows nothing of tables, tensors or files.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What could be read of a product; the value of column `status`."""
+
+    OK = "ok"
+    IMAGE_MISSING = "image_missing"
+    IMAGE_CORRUPT = "image_corrupt"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_FORBIDDEN = "image_forbidden"
+    TEXT_EMPTY = "text_empty"
+
+
+class Modalities(StrEnum):
+    """Which modalities an answer rests on; the value of column `modalities`."""
+
+    IMAGE_AND_TEXT = "image+text"
+    IMAGE = "image"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One row of the product table. Any field but the id may be missing."""
+
+    product_id: str
+    title: str | None = None
+    description: str | None = None
+    image_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A label with its calibrated probability in [0, 1]."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the classifier says of one attribute.
+
+    `label` is the best candidate even when abstained; `confidence` is its calibrated probability
+    in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1];
+    `alternatives` are the next best candidates, best first.
+    """
+
+    attribute: str
+    label: str
+    confidence: float
+    abstained: bool
+    image_weight: float
+    alternatives: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichedProduct:
+    """The engine's answer to one product.
+
+    `modalities` is None and `predictions` is empty when neither image nor text could be read;
+    `error` then and for any unreadable image says why, for people.
+    """
+
+    product_id: str
+    status: Status
+    modalities: Modalities | None
+    predictions: tuple[Prediction, ...]
+    error: str | None = None

@@ -1,0 +1,31 @@
+"""Command line: draw a demo catalog of invented products into a folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enrich.demo.catalog import write_demo_catalog
+
+
+def main(
+    output: Annotated[
+        Path, typer.Option(help="Folder to write; an older demo catalog there is replaced.")
+    ] = Path("demo_catalog"),
+    products: Annotated[int, typer.Option(min=1, help="How many products.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws another catalog.")] = 0,
+    flaws: Annotated[bool, typer.Option(help="Plant what real catalogs have broken.")] = True,
+) -> None:
+    """Draws invented products, with the true labels beside them."""
+    try:
+        write_demo_catalog(output, products=products, seed=seed, flaws=flaws, show_progress=True)
+    except FileExistsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    kind = "with planted flaws" if flaws else "without flaws"
+    typer.echo(f"{products} products {kind} (seed {seed}): {output / 'products.parquet'}")
+    typer.echo(f"their true labels: {output / 'labels.parquet'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Contracts as data: label sets and table definitions. Imports nothing."""

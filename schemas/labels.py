@@ -1,0 +1,79 @@
+"""The label sets of the bundled checkpoint, and the words that give a label away in a text.
+
+A checkpoint carries its own label sets; these are what `cma-clip-small` and the demo catalog use.
+Knows nothing of classifiers, tables or texts.
+"""
+
+ATTRIBUTE_LABELS: dict[str, tuple[str, ...]] = {
+    "color": (
+        "beige",
+        "black",
+        "blue",
+        "bronze",
+        "brown",
+        "gold",
+        "green",
+        "grey",
+        "multi",
+        "orange",
+        "pink",
+        "purple",
+        "red",
+        "silver",
+        "turquoise",
+        "white",
+        "yellow",
+    ),
+    "pattern": (
+        "checked",
+        "colourblocked",
+        "embellished",
+        "lace",
+        "printed",
+        "solid",
+        "striped",
+        "textured",
+        "washed",
+    ),
+    "style": ("casual", "ethnic", "formal", "party", "smart casual", "sports", "travel"),
+}
+
+# Words that shops write for a label beside its own name. Training hides them from a share of the
+# texts, so that the classifier also learns to look at the picture.
+LABEL_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "color": {
+        "beige": ("cream", "ivory", "nude", "skin", "khaki", "tan", "sand", "off white"),
+        "black": ("charcoal", "onyx", "jet"),
+        "blue": ("navy", "teal", "indigo", "denim", "sky", "cobalt", "royal"),
+        "bronze": ("copper",),
+        "brown": ("coffee", "chocolate", "mushroom", "taupe", "walnut", "espresso", "camel"),
+        "gold": ("golden", "brass"),
+        "green": ("olive", "lime", "mint", "emerald", "fluorescent", "sage"),
+        "grey": ("gray", "melange", "slate", "graphite"),
+        "multi": ("multicolour", "multicolor", "multicoloured", "multicolored", "assorted"),
+        "orange": ("rust", "coral", "peach"),
+        "pink": ("rose", "magenta", "fuchsia", "blush"),
+        "purple": ("lavender", "mauve", "violet", "plum", "lilac"),
+        "red": ("maroon", "burgundy", "crimson", "scarlet", "wine"),
+        "silver": ("steel", "metallic", "chrome", "nickel"),
+        "turquoise": ("turquoise blue", "sea green", "aqua"),
+        "white": ("pearl", "snow"),
+        "yellow": ("mustard", "lemon"),
+    },
+    "pattern": {
+        "checked": ("check", "checks", "checkered", "plaid", "gingham", "tartan"),
+        "colourblocked": ("colorblocked", "colourblock", "colorblock"),
+        "embellished": ("sequin", "sequins", "beaded", "embroidered", "embroidery"),
+        "lace": ("laced",),
+        "printed": ("print", "prints", "graphic", "floral", "dotted", "polka"),
+        "solid": ("plain",),
+        "striped": ("stripe", "stripes", "pinstripe"),
+        "textured": ("texture", "knitted", "quilted", "ribbed"),
+        "washed": ("wash", "faded", "distressed"),
+    },
+    "style": {
+        "sports": ("sport", "sporty", "athletic", "training", "running"),
+        "ethnic": ("traditional",),
+        "formal": ("office",),
+    },
+}

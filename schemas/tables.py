@@ -1,0 +1,101 @@
+"""The output tables as DDL: columns, types, comments. Attributes are a checkpoint's.
+
+Imports nothing; whoever creates a table formats these strings.
+"""
+
+from collections.abc import Iterable
+
+ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
+PREDICTION = (
+    "STRUCT<attribute: STRING, label: STRING, confidence: DOUBLE, abstained: BOOLEAN, "
+    f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>>"
+)
+PREDICTIONS = f"ARRAY<{PREDICTION}>"
+
+_LINEAGE = """
+    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
+    model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
+    run_id STRING NOT NULL COMMENT 'the run that wrote this row',
+    run_date DATE NOT NULL COMMENT 'logical date of that run',
+    enriched_at TIMESTAMP NOT NULL COMMENT 'start of that run, UTC'"""
+
+QUARANTINE = """
+    product_id STRING COMMENT 'as found; NULL when that is the reason',
+    reason STRING NOT NULL COMMENT 'null_id, duplicate_id or no_modality',
+    error STRING COMMENT 'what could not be read, for people',
+    title STRING COMMENT 'raw input',
+    description STRING COMMENT 'raw input',
+    image_path STRING COMMENT 'raw input',
+    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
+    model_version STRING NOT NULL COMMENT 'the checkpoint of the run that found it',
+    run_id STRING NOT NULL COMMENT 'the run that found it',
+    run_date DATE NOT NULL COMMENT 'logical date of that run'"""
+
+ENRICHMENT_RUNS = """
+    run_id STRING NOT NULL COMMENT 'key',
+    run_date DATE NOT NULL COMMENT 'logical date',
+    outcome STRING NOT NULL COMMENT 'published, nothing_to_do, staged or blocked',
+    started_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    catalog STRING NOT NULL COMMENT 'the product table that was read',
+    catalog_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
+    model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
+    read BIGINT NOT NULL COMMENT 'rows read = published + unchanged + quarantined + withheld',
+    pending BIGINT NOT NULL COMMENT 'products given to the classifier',
+    enriched BIGINT NOT NULL COMMENT 'of these, answered',
+    published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
+    unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds',
+    quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
+    withheld BIGINT NOT NULL COMMENT 'answered but not published: the run was staged or blocked',
+    abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
+    seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
+    error STRING COMMENT 'why nothing was published'"""
+
+LABEL_QUALITY = """
+    run_id STRING NOT NULL COMMENT 'the run that was validated',
+    run_date DATE NOT NULL COMMENT 'logical date of that run',
+    model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
+    baseline STRING NOT NULL COMMENT 'name of the label baseline, or none',
+    attribute STRING COMMENT 'NULL for checks of the whole table',
+    expectation STRING NOT NULL COMMENT 'what was expected',
+    observed STRING COMMENT 'what was found',
+    threshold STRING COMMENT 'what was allowed',
+    outcome STRING NOT NULL COMMENT 'pass, warn or fail'"""
+
+
+def product_attributes(attributes: Iterable[str]) -> str:
+    """Returns the columns of `product_attributes` for a checkpoint's attributes."""
+    return f"""
+    product_id STRING NOT NULL COMMENT 'key',
+{_attribute_columns(attributes)},
+    predictions {PREDICTIONS} COMMENT 'everything the classifier said',
+    modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
+    status STRING NOT NULL COMMENT 'ok, or what could not be read',{_LINEAGE}"""
+
+
+def staged_attributes(attributes: Iterable[str]) -> str:
+    """Returns the columns of `staged_attributes`: also rows that could not be answered."""
+    return f"""
+    product_id STRING NOT NULL COMMENT 'key within a run',
+{_attribute_columns(attributes)},
+    predictions {PREDICTIONS} COMMENT 'everything the classifier said',
+    modalities STRING COMMENT 'NULL when neither image nor text could be read',
+    status STRING NOT NULL COMMENT 'ok, or what could not be read',
+    error STRING COMMENT 'why, for people',{_LINEAGE}"""
+
+
+def answer_struct(attributes: Iterable[str]) -> str:
+    """Returns the one struct in which a UDF hands over everything about a product."""
+    columns = ", ".join(f"`{a}`: STRING, `{a}_confidence`: DOUBLE" for a in attributes)
+    return (
+        f"STRUCT<status: STRING, modalities: STRING, error: STRING, {columns}, "
+        f"predictions: {PREDICTIONS}>"
+    )
+
+
+def _attribute_columns(attributes: Iterable[str]) -> str:
+    return ",\n".join(
+        f"    `{a}` STRING COMMENT '{a}; NULL where the classifier abstains',\n"
+        f"    `{a}_confidence` DOUBLE COMMENT 'calibrated probability of the best {a}, in [0, 1]'"
+        for a in attributes
+    )

@@ -1,0 +1,192 @@
+"""jobs/set_up.py: what it says of a machine, when it believes an old set-up, what it writes."""
+
+import importlib.util
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INPUTS = ("pyproject.toml", "jobs/set_up.py", "jobs/conf/spark/spark-defaults.conf")
+
+
+def load_set_up() -> ModuleType:
+    """Imports the script by its path, as it is in no package."""
+    spec = importlib.util.spec_from_file_location("set_up", ROOT / "jobs" / "set_up.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+set_up = load_set_up()
+
+
+@pytest.fixture
+def fake_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Returns a function that puts a java which prints the given text under JAVA_HOME."""
+
+    def make(answer: str, exit_code: int = 0) -> None:
+        java = tmp_path / "jdk" / "bin" / "java"
+        java.parent.mkdir(parents=True)
+        java.write_text(f"#!/bin/sh\necho '{answer}' >&2\nexit {exit_code}\n")
+        java.chmod(0o755)
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+
+    return make
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Returns a checkout that holds only what a set-up's fingerprint is made of."""
+    for name in INPUTS:
+        file = tmp_path / "checkout" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return tmp_path / "checkout"
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [
+        ('java version "1.8.0_392"\nJava(TM) SE Runtime Environment', 8),
+        ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime Environment', 17),
+        ('openjdk version "21" 2023-09-19', 21),
+        ('openjdk version "25-ea" 2025-09-16', 25),
+        ('Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "17.0.1"', 17),
+        ("Unable to locate a Java Runtime.", None),
+    ],
+)
+def test_java_version_is_read_in_every_form_java_prints_it(answer: str, version: int | None):
+    assert set_up.parse_java_version(answer) == version
+
+
+@pytest.mark.parametrize("version", [17, 21])
+def test_java_that_spark_supports_is_accepted(version: int, fake_java):
+    fake_java(f'openjdk version "{version}.0.1"')
+    assert set_up.find_java_problem() is None
+
+
+@pytest.mark.parametrize("version", ["1.8.0_392", "11.0.2", "25.0.1"])
+def test_java_that_spark_does_not_support_is_refused(version: str, fake_java):
+    fake_java(f'openjdk version "{version}"')
+    assert "Java 17 or 21 is needed" in set_up.find_java_problem()
+
+
+def test_java_that_only_fails_is_refused(fake_java):
+    fake_java("Unable to locate a Java Runtime.", exit_code=1)
+    assert "does not run" in set_up.find_java_problem()
+
+
+def test_java_home_goes_before_path_as_it_does_for_spark(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert set_up.find_java() == (None, f"JAVA_HOME is {tmp_path}")
+
+
+def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(set_up, "set_up", lambda extras: pytest.fail("went on without Java"))
+    assert set_up.main([]) == 1
+    message = capsys.readouterr().err.splitlines()
+    assert len(message) == 2
+    assert "Java 17 or 21 is needed, none was found" in message[0]
+    assert "JAVA_HOME" in message[1]
+
+
+def test_old_python_is_told_how_to_name_a_newer_one():
+    assert "make PYTHON=python3.11 demo" in set_up.find_python_problem((3, 10, 13))
+    assert set_up.find_python_problem((3, 11, 0)) is None
+
+
+def test_python_without_ensurepip_is_told_which_package_brings_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    major, minor = sys.version_info[:2]
+    assert f"apt install python{major}.{minor}-venv" in set_up.find_venv_problem()
+
+
+def test_everything_that_is_missing_is_named_at_once(monkeypatch):
+    monkeypatch.setattr(set_up, "find_python_problem", lambda: "no Python")
+    monkeypatch.setattr(set_up, "find_java_problem", lambda: "no Java")
+    with pytest.raises(set_up.SetUpError, match="no Python\nno Java"):
+        set_up.check_machine()
+
+
+@pytest.mark.parametrize("changed", INPUTS)
+def test_fingerprint_changes_with_every_file_that_decides_the_set_up(changed: str, checkout: Path):
+    before = set_up.read_fingerprint(checkout)
+    assert set_up.read_fingerprint(checkout) == before
+    (checkout / changed).write_text("something else")
+    assert set_up.read_fingerprint(checkout) != before
+
+
+def test_fingerprint_changes_when_the_checkout_moves(checkout: Path):
+    before = set_up.read_fingerprint(checkout)
+    assert set_up.read_fingerprint(checkout.rename(checkout.with_name("moved"))) != before
+
+
+def test_stamp_is_believed_only_for_the_same_files_and_no_more_extras(tmp_path: Path):
+    stamp = tmp_path / "set_up.json"
+    assert not set_up.is_set_up(stamp, "files", {"spark"})
+    set_up.write_stamp(stamp, "files", {"spark", "test"})
+    assert set_up.is_set_up(stamp, "files", {"spark", "test"})
+    assert set_up.is_set_up(stamp, "files", {"spark"})
+    assert not set_up.is_set_up(stamp, "files", {"spark", "train"})
+    assert not set_up.is_set_up(stamp, "other files", {"spark"})
+
+
+def test_half_written_stamp_is_not_believed(tmp_path: Path):
+    stamp = tmp_path / "set_up.json"
+    stamp.write_text('{"fingerprint": "fi')
+    assert not set_up.is_set_up(stamp, "files", {"spark"})
+
+
+def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_path: Path):
+    spark_jars = tmp_path / "spark"
+    resolved_jars = tmp_path / "resolved"
+    for folder in (spark_jars, resolved_jars):
+        folder.mkdir()
+    for kept in ("jackson-core-2.21.2.jar", "hadoop-aws-3.4.2.jar"):
+        (spark_jars / kept).touch()
+    for older in ("delta-spark_4.0_2.13-4.3.0.jar", "delta-storage-4.3.0.jar"):
+        (spark_jars / older).touch()
+    for resolved in (
+        "com.fasterxml.jackson.core_jackson-core-2.13.5.jar",
+        "io.delta_delta-spark_4.1_2.13-4.4.0.jar",
+        "io.delta_delta-storage-4.4.0.jar",
+        "io.unitycatalog_unitycatalog-client-0.6.0.jar",
+    ):
+        (resolved_jars / resolved).touch()
+    set_up.add_delta_jars(sorted(resolved_jars.iterdir()), spark_jars)
+    assert sorted(jar.name for jar in spark_jars.iterdir()) == [
+        "delta-spark_4.1_2.13-4.4.0.jar",
+        "delta-storage-4.4.0.jar",
+        "hadoop-aws-3.4.2.jar",
+        "jackson-core-2.21.2.jar",
+        "unitycatalog-client-0.6.0.jar",
+    ]
+
+
+def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("SPARK_HOME", "/opt/another/spark")
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dhttps.proxyHost=proxy")
+    environment = set_up.resolver_environment(tmp_path)
+    assert "SPARK_HOME" not in environment
+    assert environment["SPARK_SUBMIT_OPTS"] == f'-Dhttps.proxyHost=proxy -Duser.home="{tmp_path}"'
+
+
+def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_path: Path):
+    conf = tmp_path / "conf"
+    set_up.write_spark_conf(conf, tmp_path / "lakehouse")
+    names = {"spark-defaults.conf", "spark-env.sh", "log4j2.properties"}
+    assert {file.name for file in conf.iterdir()} == names
+    defaults = (conf / "spark-defaults.conf").read_text()
+    assert "{lakehouse}" not in defaults
+    assert f"databaseName={tmp_path}/lakehouse/metastore;" in defaults
+
+
+def test_delta_jar_and_delta_python_package_are_of_one_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"delta-spark=={set_up.DELTA_VERSION}" in project["optional-dependencies"]["spark"]
