@@ -125,7 +125,7 @@ def find_java_problem() -> str | None:
     # A macOS without Java has a /usr/bin/java that only fails.
     answer = subprocess.run([java, "-version"], capture_output=True, text=True)
     version = parse_java_version(answer.stderr)
-    if answer.returncode != 0 or version is None:
+    if version is None:
         return f"Java {wanted} is needed, {java} ({chosen_by}) does not run.\n{GET_JAVA}"
     if version not in SPARK_JAVAS:
         return f"Java {wanted} is needed, {java} ({chosen_by}) is Java {version}.\n{GET_JAVA}"

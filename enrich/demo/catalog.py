@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageFilter
 from rich.progress import track
 
 from enrich.demo.drawings import DRAWINGS, draw_product, reach_of
@@ -115,7 +115,7 @@ ARTICLES = (
     Article("cap", ("Cap", "Baseball Cap"), 3.5, None, style="sports"),
     Article("loafer", ("Loafers",), 1.2, None, "leather", "smart casual", MEN),
     Article(
-        "formal shoe", ("Formal Shoes", "Oxfords", "Derbys"), 2.6, None, "leather", "formal", MEN
+        "formal shoe", ("Formal Shoes", "Oxfords", "Derbys"), 3.4, None, "leather", "formal", MEN
     ),
     Article("heel", ("Heels", "Pumps", "Sandals"), 3.2, None, "leather", genders=WOMEN),
     Article("flip flop", ("Flip Flops", "Slippers"), 3, None),
@@ -307,7 +307,7 @@ def _label_row(product: Product) -> tuple[str | None, ...]:
 def make_product(index: int, *, seed: int) -> Product:
     """Invents product number `index`; every eighth is a second photograph of the one before."""
     model = index - 1 if index % 8 == 7 else index
-    goods = _choose_goods(np.random.default_rng([seed, model, 0]))
+    goods = choose_goods(np.random.default_rng([seed, model, 0]))
     picture_rng = np.random.default_rng([seed, index, 1])
     picture, alpha, word = _picture(goods, np.random.default_rng([seed, model, 2]), picture_rng)
     image_bytes, suffix = _encode(picture, alpha, goods.color, picture_rng)
@@ -323,7 +323,7 @@ def make_product(index: int, *, seed: int) -> Product:
     )
 
 
-def _choose_goods(rng: np.random.Generator) -> Goods:
+def choose_goods(rng: np.random.Generator) -> Goods:
     weights = np.array([article.weight for article in ARTICLES])
     article = ARTICLES[int(rng.choice(len(ARTICLES), p=weights / weights.sum()))]
     color = _weighted(PALETTES[article.palette], rng)
@@ -422,11 +422,11 @@ def _picture(
         rng=cloth_rng,
     )
     pixels, alpha = draw_product(kind, cloth, unit=unit, is_worn=is_worn, rng=rng)
-    picture, transparency = _photograph(pixels, alpha, size, on_edge=is_worn, rng=rng)
+    picture, transparency = photograph(pixels, alpha, size, on_edge=is_worn, rng=rng)
     return picture, transparency, cloth.word
 
 
-def _photograph(
+def photograph(
     pixels: Image.Image,
     alpha: Image.Image,
     size: tuple[int, int],
@@ -452,7 +452,9 @@ def _photograph(
     cut_out.paste(alpha, (left, top))
     picture = _background(size, rng)
     drop = max(1, round(size[1] * 0.012))
-    shadow = ImageChops.offset(cut_out, 0, drop).filter(ImageFilter.GaussianBlur(drop * 1.6))
+    shadow = Image.new("L", size, 0)
+    shadow.paste(cut_out, (0, drop))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(drop * 1.6))
     strength = rng.uniform(0.08, 0.4)
     picture = Image.composite(
         Image.new("RGB", size, (70, 70, 74)), picture, shadow.point(lambda v: int(v * strength))

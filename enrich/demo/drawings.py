@@ -37,7 +37,7 @@ class Canvas:
         self.pixels = Image.new("RGB", (self.side, self.side), cloth.shade)
         self.alpha = Image.new("L", (self.side, self.side), 0)
         self._turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        folds = 232 + 23 * smooth_noise(self.side, (5, 11), rng)
+        folds = 244 + 14 * smooth_noise(self.side, (5, 11), rng)
         self._folds = Image.fromarray(np.clip(folds, 0, 255).astype(np.uint8))
 
     def fill(

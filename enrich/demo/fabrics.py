@@ -173,7 +173,7 @@ def pick_shade(color: str, rng: np.random.Generator) -> tuple[str, RGB]:
     """Picks a shade of a color label, with its word; the values vary a little around the named."""
     family = SHADES[color]
     word, base = family[int(rng.integers(len(family)))]
-    brightness = 1 + rng.uniform(-0.06, 0.06)
+    brightness = 1 + rng.uniform(-0.03, 0.06)
     # Jitter in proportion keeps a grey grey: a cast of a few levels would tint black and white.
     jitter = rng.uniform(-0.02, 0.02, 3)
     values = np.clip(np.array(base) * (brightness + jitter), 0, 253)
@@ -268,10 +268,12 @@ def _checked(swatch: Swatch) -> Texture:
     across, down = _wave(swatch.x, period), _wave(swatch.y, period)
     texture = swatch.plain()
     if not swatch.is_multi and rng.random() < 0.4:
-        share = ((across < 0.5) * 0.5 + (down < 0.5) * 0.5) * 0.9
-        return _mix(texture, swatch.inks[1], share)
+        share = ((across < 0.38) * 0.5 + (down < 0.38) * 0.5) * 0.85
+        # Gingham of two strong colors would read as neither: the second is white or black.
+        neutral = (246, 246, 244) if luminance(swatch.inks[0]) < 150 else (40, 40, 44)
+        return _mix(texture, neutral, share)
     for ink in swatch.inks[1:]:
-        centre, width = rng.uniform(0.1, 0.9), rng.uniform(0.06, 0.14)
+        centre, width = rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.11)
         bands = (np.abs(across - centre) < width) * 0.5 + (np.abs(down - centre) < width) * 0.5
         texture = _mix(texture, ink, bands)
     return texture
@@ -433,7 +435,7 @@ def _with_relief(swatch: Swatch, relief: np.ndarray, depth: float) -> Texture:
 def _lace(swatch: Swatch) -> Texture:
     """A net of small holes with closed flowers between; the lining is seen through the holes."""
     rng = swatch.rng
-    lining = (226, 190, 164) if luminance(swatch.inks[0]) < 150 else (176, 150, 134)
+    lining = (232, 200, 176) if luminance(swatch.inks[0]) < 130 else (112, 86, 74)
     period = rng.uniform(0.06, 0.09)
     net = np.abs(np.sin(np.pi * (swatch.x + swatch.y) / period)) * np.abs(
         np.sin(np.pi * (swatch.x - swatch.y) / period)
@@ -455,9 +457,9 @@ def _colourblocked(swatch: Swatch) -> Texture:
         palette = np.array(swatch.inks, dtype=np.float32)
         index = np.clip(np.floor((along + 1) * len(palette) / 2), 0, len(palette) - 1)
         return palette[index.astype(int)]
-    texture = _mix(swatch.plain(), swatch.inks[1], along < rng.uniform(-0.5, -0.35))
+    texture = _mix(swatch.plain(), swatch.inks[1], along < rng.uniform(-0.6, -0.45))
     if rng.random() < 0.6:
-        texture = _mix(texture, swatch.inks[2], along > rng.uniform(0.55, 0.7))
+        texture = _mix(texture, swatch.inks[2], along > rng.uniform(0.6, 0.75))
     return texture
 
 

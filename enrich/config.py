@@ -1,0 +1,65 @@
+"""The job's configuration: one YAML file, validated, overridden by flags.
+
+Nothing that training fixed appears here; it travels with the checkpoint. Knows nothing of Spark.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from enrich.images import ImageLimits
+
+DEMO_CATALOG = "demo"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ImageIdentity(StrEnum):
+    """By what an unchanged image is known.
+
+    `content` reads every image in every run and is never wrong. `stat` asks for size and
+    modification time only. `path` trusts that a changed image gets a new path, and asks nothing.
+    """
+
+    CONTENT = "content"
+    STAT = "stat"
+    PATH = "path"
+
+
+class ColumnNames(BaseModel):
+    """What the product table calls the four columns that are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    product_id: str = "product_id"
+    title: str = "title"
+    description: str = "description"
+    image_path: str = "image_path"
+
+
+class JobConfig(BaseModel):
+    """Settings of one catalog's refresh. Paths are as the configuration file writes them.
+
+    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file; paths start
+    from the configuration file's folder. A share is in [0, 1].
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    catalog: str = DEMO_CATALOG
+    image_root: str | None = None
+    database: str = Field(default="enriched", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
+    checkpoint: str | None = None
+    columns: ColumnNames = ColumnNames()
+    allowed_image_roots: tuple[str, ...] = ()
+    image_limits: ImageLimits = ImageLimits()
+    image_identity: ImageIdentity = ImageIdentity.CONTENT
+    target_precision: float = 0.90
+    batch_size: int = Field(default=64, gt=0)
+    read_threads: int = Field(default=4, gt=0)
+    products_per_task: int = Field(default=2_000, gt=0)
+    max_quarantined_share: Share = 0.2
+    baselines: dict[str, Path] = {}
+    data_docs: Path | None = None

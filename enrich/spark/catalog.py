@@ -1,0 +1,158 @@
+"""Opens a product table at one pinned snapshot and checks its columns."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import IntegralType, StringType
+
+from enrich.config import ColumnNames
+from enrich.errors import ConfigError, SchemaMismatch
+
+# In a catalog folder of several tables, the one that is read.
+_TABLE_IN_FOLDER = "products"
+_READERS = {
+    ".parquet": ("parquet", {}),
+    ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSnapshot:
+    """A product table as it was when the run began.
+
+    `products` has the columns product_id, title, description and image_path, all STRING. `version`
+    is the Delta version, or a digest of the files. `folder` is where relative image paths start
+    from by default; None for a table known by name only.
+    """
+
+    name: str
+    version: str
+    products: DataFrame
+    folder: str | None
+
+
+def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> CatalogSnapshot:
+    """Opens a Delta, Parquet, CSV or JSON path, or a catalog table by name.
+
+    Runs on the driver.
+
+    Raises:
+        ConfigError: nothing can be read there.
+        SchemaMismatch: a column is missing or of a wrong type.
+    """
+    try:
+        if "/" not in location and "://" not in location and not Path(location).exists():
+            frame, version, folder = _open_table(spark, location)
+        else:
+            frame, version, folder = _open_path(spark, location)
+        frame.schema  # noqa: B018  (resolves the plan here, where a failure can be explained)
+    except (PySparkException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"no product table can be read at '{location}': {reason}. Wanted: a Delta, Parquet, "
+            "CSV or JSON path, or the name of a table"
+        ) from error
+    return CatalogSnapshot(location, version, _select_columns(frame, columns, location), folder)
+
+
+def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
+    frame = spark.read.table(name)
+    details = spark.sql(f"DESCRIBE DETAIL {quote(name)}").first()
+    if details is not None and details["format"] == "delta":
+        version = _delta_version(spark, quote(name))
+        return spark.read.option("versionAsOf", version).table(name), str(version), None
+    return frame, _files_digest(frame), None
+
+
+def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]:
+    path = location.rstrip("/")
+    folder = path.rsplit("/", 1)[0] if _suffix(path) else path
+    if "://" not in location:
+        path = str(_find_table(Path(location)).resolve())
+        folder = str(Path(location).resolve() if Path(location).is_dir() else Path(path).parent)
+    suffix = _suffix(path) or _suffix_inside(path)
+    if not suffix:
+        version = _delta_version(spark, f"delta.`{path}`")
+        frame = spark.read.format("delta").option("versionAsOf", version).load(path)
+        return frame, str(version), folder
+    kind, options = _READERS[suffix]
+    frame = spark.read.format(kind).options(**options).load(path)
+    return frame, _files_digest(frame), folder
+
+
+def _find_table(path: Path) -> Path:
+    """Returns the table itself: a file, a folder of files, a Delta folder, or products.* in it."""
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.is_file() and not _suffix(str(path)):
+        raise FileNotFoundError(f"{path.name} is none of {', '.join(_READERS)}")
+    if path.is_file() or _suffix(str(path)) or (path / "_delta_log").is_dir():
+        return path
+    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *_READERS)]
+    found = next((table for table in inside if table.exists()), None)
+    if found is None and not _suffix_inside(str(path)):
+        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(_READERS)} file")
+    return found or path
+
+
+def _suffix(path: str) -> str:
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix in _READERS else ""
+
+
+def _suffix_inside(path: str) -> str:
+    """Returns the suffix of the data files right inside a local folder, "" for a Delta table."""
+    folder = Path(path)
+    if not folder.is_dir() or (folder / "_delta_log").is_dir():
+        return ""
+    return next(filter(None, (_suffix(file.name) for file in sorted(folder.iterdir()))), "")
+
+
+def _delta_version(spark: SparkSession, table: str) -> int:
+    newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
+    if newest is None:
+        raise FileNotFoundError(f"{table} has no version")
+    return int(newest["version"])
+
+
+def _files_digest(frame: DataFrame) -> str:
+    """Returns a digest of the file names; the plan reads these files and no later ones."""
+    digest = hashlib.sha256("\n".join(sorted(frame.inputFiles())).encode())
+    return f"files-{digest.hexdigest()[:12]}"
+
+
+def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
+    types = {field.name: field.dataType for field in frame.schema}
+    wanted = columns.model_dump()
+    if missing := [name for name in wanted.values() if name not in types]:
+        raise SchemaMismatch(
+            f"'{location}' has no column {', '.join(missing)}; it has {', '.join(types)}. "
+            "Map other names under 'columns' in the configuration"
+        )
+    for role, name in wanted.items():
+        allowed = (StringType, IntegralType) if role == "product_id" else (StringType,)
+        # A column without any value has the type void in JSON and Parquet written from pandas.
+        if not isinstance(types[name], allowed) and types[name].typeName() != "void":
+            raise SchemaMismatch(
+                f"column {name} of '{location}' is {types[name].simpleString()}; wanted "
+                f"{' or '.join(kind.typeName() for kind in allowed)}"
+            )
+    return frame.select(
+        *(F.col(quote_part(name)).cast("string").alias(role) for role, name in wanted.items())
+    )
+
+
+def quote(name: str) -> str:
+    """Returns a dotted name with every part in back-ticks."""
+    return ".".join(map(quote_part, name.split(".")))
+
+
+def quote_part(name: str) -> str:
+    """Returns one name in back-ticks, dots and all."""
+    return f"`{name.replace('`', '``')}`"

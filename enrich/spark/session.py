@@ -1,0 +1,70 @@
+"""Opens the Spark session, and says who holds the embedded metastore when it is taken."""
+
+import fcntl
+import re
+import struct
+from pathlib import Path
+
+import psutil
+from pyspark.sql import SparkSession
+
+from enrich.errors import MetastoreBusy
+
+_DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
+
+
+def open_session(app_name: str) -> SparkSession:
+    """Returns the session that spark-submit configured, with tables by name.
+
+    Runs on the driver.
+
+    Raises:
+        MetastoreBusy: another process holds the embedded metastore.
+    """
+    # Catalog access is lazy: the session exists before Derby is touched, and so before it is locked.
+    spark = SparkSession.builder.appName(app_name).enableHiveSupport().getOrCreate()
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    refuse_busy_metastore(hadoop.get("javax.jdo.option.ConnectionURL") or "")
+    return spark
+
+
+def refuse_busy_metastore(connection_url: str) -> None:
+    """Raises MetastoreBusy when another process holds the Derby database of this JDBC address.
+
+    Runs on the driver. Derby would say so too, in a page of Java and after a minute.
+    """
+    found = _DERBY.match(connection_url)
+    if not found:
+        return
+    folder = Path(found[1])
+    holder = _lock_holder(folder / "dbex.lck")
+    if holder is not None:
+        raise MetastoreBusy(
+            f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
+            "admits one process at a time: wait for that one to end, or set up a shared metastore "
+            "(README, 'Several sessions at once')"
+        )
+
+
+def _lock_holder(lock_file: Path) -> int | None:
+    """Returns the process that holds Derby's exclusive lock, None when it is free."""
+    # struct flock on Linux: type, whence, start, length, pid.
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    try:
+        with lock_file.open("r+b") as file:
+            answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, wanted))
+    except OSError:
+        return None  # no such database yet, or a file system without locks: Derby decides
+    kind, pid = answer[0], answer[4]
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def _describe(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return f"process {pid}"
+    script = re.search(r"\S+\.py\b.*", command)
+    name = "spark-sql" if "SparkSQLCLIDriver" in command else process.name()
+    return f"process {pid} ({script[0][:80] if script else name})"

@@ -1,0 +1,125 @@
+"""The two pandas UDFs: what a product was computed from, and everything about it in one struct.
+
+Both take paths, never image bytes: decoded pixels through Arrow are what makes such jobs slow.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+from pyspark import Accumulator, AccumulatorParam
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import StringType
+
+from enrich.config import ImageIdentity
+from enrich.engine import BuildsEngine, RunsProducts
+from enrich.images import ImageProblem, ImageStore
+from enrich.records import Product
+from enrich.rows import to_row
+from enrich.spark.device import choose_device
+from enrich.text import build_text
+from schemas.tables import answer_struct
+
+_OUTPUT_ROWS = 1_000
+# One engine a Python worker. Workers are reused between tasks and stages, so this outlives both.
+_ENGINES: dict[str, RunsProducts] = {}
+
+Columns = tuple[pd.Series, ...]
+
+
+class Loads(AccumulatorParam[dict[str, int]]):
+    """Counts engine loads by Python worker, as an accumulator's rule."""
+
+    def zero(self, value: dict[str, int]) -> dict[str, int]:
+        return {}
+
+    def addInPlace(self, left: dict[str, int], right: dict[str, int]) -> dict[str, int]:  # noqa: N802
+        for worker, loads in right.items():
+            left[worker] = left.get(worker, 0) + loads
+        return left
+
+
+def build_answer_udf(
+    spec: BuildsEngine, loads: Accumulator[dict[str, int]]
+) -> Callable[..., Any]:
+    """Returns the UDF (product_id, title, description, image_path) -> one struct.
+
+    Runs on the driver; what it returns runs on the executors. Non-deterministic, or Spark would
+    plan it once more for every filter on its output.
+    """
+
+    def answer(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
+        engine = _engine_of_this_worker(spec, loads)
+        rows = (
+            to_row(one, spec.attributes)
+            for one in engine.enrich(product for batch in batches for product in _products(batch))
+        )
+        # The engine cuts its own batches across Arrow's; Spark asks only for the same total length.
+        while some := list(islice(rows, _OUTPUT_ROWS)):
+            yield pd.DataFrame(some)
+
+    return pandas_udf(answer, answer_struct(spec.attributes)).asNondeterministic()
+
+
+def build_content_hash_udf(store: ImageStore, identity: ImageIdentity) -> Callable[..., Any]:
+    """Returns the UDF (title, description, image_path) -> digest of what an answer rests on.
+
+    Runs on the driver; what it returns runs on the executors.
+    """
+
+    def content_hash(batches: Iterator[Columns]) -> Iterator[pd.Series]:
+        for titles, descriptions, paths in batches:
+            rows = zip(titles, descriptions, paths, strict=True)
+            yield pd.Series([hash_content(t, d, p, store, identity) for t, d, p in rows])
+
+    return pandas_udf(content_hash, StringType())
+
+
+def hash_content(
+    title: str | None,
+    description: str | None,
+    image_path: str | None,
+    store: ImageStore,
+    identity: ImageIdentity,
+) -> str:
+    """Returns 32 hex digits of the normalised text and the image's identity.
+
+    An image that cannot be read counts with its status: once it can be, the digest differs.
+    """
+    try:
+        if identity is ImageIdentity.CONTENT:
+            image = hashlib.sha256(store.read(_text(image_path))).hexdigest()
+        elif identity is ImageIdentity.STAT:
+            image = f"{image_path}:{store.identity(_text(image_path))}"
+        else:
+            image = str(image_path)
+    except ImageProblem as problem:
+        image = str(problem.status)
+    text = build_text(_text(title), _text(description))
+    digest = hashlib.sha256(image.encode(errors="replace"))
+    digest.update(b"\0" + text.encode(errors="replace"))
+    return digest.hexdigest()[:32]
+
+
+def _engine_of_this_worker(
+    spec: BuildsEngine, loads: Accumulator[dict[str, int]]
+) -> RunsProducts:
+    """Runs on the executor."""
+    if spec.model_version not in _ENGINES:
+        _ENGINES.clear()  # a worker serves one version; an old one would hold GPU memory
+        _ENGINES[spec.model_version] = spec.build(choose_device())
+        loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
+    return _ENGINES[spec.model_version]
+
+
+def _products(batch: Columns) -> Iterator[Product]:
+    for product_id, title, description, image_path in zip(*batch, strict=True):
+        yield Product(product_id, _text(title), _text(description), _text(image_path))
+
+
+def _text(value: Any) -> str | None:
+    # A column that is NULL in a whole batch arrives as float NaN.
+    return value if isinstance(value, str) else None
