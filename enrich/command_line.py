@@ -1,7 +1,7 @@
 """What all entry points share: how a command ends, and how its configuration file is read."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,15 +26,20 @@ def run_command(main: Callable[..., None]) -> None:
         sys.exit(error.exit_code)
 
 
-def load_yaml(file: Path, settings: type[Settings]) -> Settings:
-    """Reads a YAML file into validated settings.
+def load_yaml(
+    file: Path, settings: type[Settings], overrides: Mapping[str, object] | None = None
+) -> Settings:
+    """Reads a YAML file into validated settings; an override that is not None goes before it.
 
     Raises:
         ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
     """
     try:
         content = yaml.safe_load(file.read_text()) or {}
-        return settings.model_validate(content)
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
+        given = {key: value for key, value in (overrides or {}).items() if value is not None}
+        return settings.model_validate(content | given)
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
     except yaml.YAMLError as error:

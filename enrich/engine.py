@@ -39,8 +39,11 @@ class RunsProducts(Protocol):
 class BuildsEngine(Protocol):
     """A small picklable recipe of an engine; `model_version` is its key in a worker's cache."""
 
-    model_version: str
-    attributes: dict[str, tuple[str, ...]]
+    @property
+    def model_version(self) -> str: ...
+
+    @property
+    def attributes(self) -> dict[str, tuple[str, ...]]: ...
 
     def build(self, device: torch.device) -> RunsProducts:
         """Loads the engine onto `device`."""

@@ -6,6 +6,8 @@ The Spark job and `jobs/classify_table.py` write the same columns through this f
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+
 from enrich.records import EnrichedProduct, Prediction
 
 
@@ -41,3 +43,34 @@ def _to_struct(prediction: Prediction) -> dict[str, Any]:
             for candidate in prediction.alternatives
         ],
     }
+
+
+def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
+    """Returns the Arrow schema of rows with product_id and model_version around `to_row`."""
+    candidate = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
+    prediction = pa.struct(
+        [
+            ("attribute", pa.string()),
+            ("label", pa.string()),
+            ("confidence", pa.float64()),
+            ("abstained", pa.bool_()),
+            ("image_weight", pa.float64()),
+            ("alternatives", pa.list_(candidate)),
+        ]
+    )
+    labels = [
+        field
+        for attribute in attributes
+        for field in ((attribute, pa.string()), (f"{attribute}_confidence", pa.float64()))
+    ]
+    return pa.schema(
+        [
+            ("product_id", pa.string()),
+            *labels,
+            ("predictions", pa.list_(prediction)),
+            ("modalities", pa.string()),
+            ("status", pa.string()),
+            ("error", pa.string()),
+            ("model_version", pa.string()),
+        ]
+    )

@@ -4,16 +4,205 @@
     spark-submit jobs/enrich_catalog.py --catalog shop/products.parquet --database shop
 
 The last line on standard output is one JSON object. Exit codes: 0 published or nothing to do,
-2 wrong configuration, input or checkpoint, 3 nothing published, 1 anything else.
+2 wrong configuration, input or checkpoint, 3 nothing was published, 1 anything else.
 """
 
 import dataclasses
 import json
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
 
-from enrich.command_line import run_command
-from jobs_composition import placeholder
+from enrich.classifiers.checkpoint import BUNDLED, Manifest, fetch_checkpoint, read_manifest
+from enrich.command_line import load_yaml, run_command
+from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.demo.catalog import write_demo_catalog
+from enrich.engine import EngineSpec, name_model_version
+from enrich.errors import ConfigError, NothingPublished
+from enrich.images import ImageStore
+from enrich.spark.catalog import open_catalog
+from enrich.spark.run import Refresh, RunRequest, StagedRows, Verdict
+from enrich.spark.session import open_session
+from expectations.baseline import (
+    BaselineError,
+    LabelBaseline,
+    check_baseline_fits,
+    load_baseline,
+)
+from expectations.validation import ValidationSettings, validate_staged
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
+DEMO_FOLDER = CHECKOUT / "demo_catalog"
+SHOWN_ROWS = 8
+
+log = logging.getLogger("enrich")
+
+
+class Settings(JobConfig):
+    """The job's configuration file: the refresh, and what validation allows."""
+
+    validation: ValidationSettings = ValidationSettings()
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="YAML settings.")] = DEFAULT_CONFIG,
+    catalog: Annotated[
+        str | None, typer.Option(help="Product table: a path, or a table's name.")
+    ] = None,
+    image_root: Annotated[
+        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+    ] = None,
+    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+    ] = None,
+    run_date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Logical date; today, UTC.")
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option(help="Idempotence key; derived from date and inputs.")
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Ignore what is already enriched.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="First N products by id: a trial run.")
+    ] = None,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="Stage and validate only.")
+    ] = False,
+) -> None:
+    """Enriches a product table with color, pattern and style."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log.setLevel(logging.INFO)
+    overrides = {
+        "catalog": catalog,
+        "image_root": image_root,
+        "database": database,
+        "checkpoint": checkpoint,
+    }
+    settings = load_yaml(config, Settings, overrides)
+    request = RunRequest(
+        run_date=(run_date or datetime.now(UTC)).date(),
+        run_id=run_id,
+        full_refresh=full_refresh,
+        limit=limit,
+        publish=not no_publish,
+    )
+    refresh_catalog(settings, request, config.parent)
+
+
+def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path) -> None:
+    """Runs one refresh and prints what it did; everything that can be wrong is checked first."""
+    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    baseline = load_catalog_baseline(settings, manifest, config_folder)
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
+
+    spark = open_session("enrich_catalog")
+    snapshot = open_catalog(spark, location, settings.columns)
+    spec = build_spec(settings, manifest, settings.image_root or snapshot.folder)
+    store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits)
+    docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
+
+    def validate(staged: StagedRows) -> Verdict:
+        report = validate_staged(
+            staged.rows,
+            spec.attributes,
+            baseline,
+            run_id=staged.run_id,
+            expected_rows=staged.count,
+            docs_dir=docs_dir,
+            settings=settings.validation,
+        )
+        return Verdict(
+            passed=report.passed,
+            failures=report.failures,
+            notes=(*report.notes, *report.warnings),
+            baseline=report.baseline,
+            quality=tuple(dataclasses.asdict(check) for check in report.checks),
+            report=report.docs_path,
+        )
+
+    refresh = Refresh(spark, settings, request, spec, store, snapshot)
+    exit_code = 0
+    try:
+        refresh.run(validate)
+    except NothingPublished as error:
+        # spark-submit sends standard error to standard output, where the JSON line must be last.
+        typer.echo(f"error: {error}", err=True)
+        exit_code = error.exit_code
+    show(refresh)
+    raise typer.Exit(exit_code)
+
+
+def load_catalog_baseline(
+    settings: Settings, manifest: Manifest, config_folder: Path
+) -> LabelBaseline | None:
+    """Returns the baseline that the configuration names for this catalog, None if it names none."""
+    file = settings.baselines.get(settings.catalog)
+    if file is None:
+        return None
+    try:
+        baseline = load_baseline(config_folder / file)
+        check_baseline_fits(baseline, manifest.config.attributes)
+    except BaselineError as error:
+        raise ConfigError(str(error)) from error
+    return baseline
+
+
+def draw_demo() -> str:
+    """Returns the demo catalog's folder, drawing it first if it is not there."""
+    if not (DEMO_FOLDER / "products.parquet").exists():
+        log.info("drawing the demo catalog in %s", DEMO_FOLDER)
+        write_demo_catalog(DEMO_FOLDER)
+    return str(DEMO_FOLDER)
+
+
+def build_spec(settings: Settings, manifest: Manifest, image_root: str | None) -> EngineSpec:
+    """Returns the recipe for the workers."""
+    if image_root is None:
+        raise ConfigError(
+            f"where do the image paths of table '{settings.catalog}' start from? A table known by "
+            "name has no folder: give --image-root"
+        )
+    return EngineSpec(
+        checkpoint=settings.checkpoint or str(BUNDLED),
+        model_version=name_model_version(manifest, settings.target_precision),
+        attributes=manifest.config.attributes,
+        image_root=image_root,
+        allowed_roots=settings.allowed_image_roots,
+        limits=settings.image_limits,
+        target_precision=settings.target_precision,
+        batch_size=settings.batch_size,
+        read_threads=settings.read_threads,
+    )
+
+
+def show(refresh: Refresh) -> None:
+    """Prints some of the run's rows, where the tables are, and the JSON line."""
+    summary, tables = refresh.summary, refresh.tables
+    console = Console(width=120)
+    if summary.counts["enriched"]:
+        columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
+        rows = tables.read("staged_attributes").where(F.col("run_id") == summary.run_id)
+        table = Table(*columns, title=f"some of the {summary.counts['enriched']:,} enriched")
+        for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
+            table.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
+        console.print(table)
+    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
+    console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
+    summary.table_versions = {
+        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
+    }
+    typer.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+if __name__ == "__main__":
+    run_command(main)

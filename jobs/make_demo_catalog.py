@@ -1,10 +1,16 @@
-"""Command line: draw a demo catalog of invented products into a folder."""
+"""Draws a demo catalog of invented products into a folder.
+
+    python jobs/make_demo_catalog.py --output demo_catalog --products 300
+
+The folder holds products.parquet, labels.parquet and the images.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from enrich.command_line import run_command
 from enrich.demo.catalog import write_demo_catalog
 
 
@@ -17,15 +23,11 @@ def main(
     flaws: Annotated[bool, typer.Option(help="Plant what real catalogs have broken.")] = True,
 ) -> None:
     """Draws invented products, with the true labels beside them."""
-    try:
-        write_demo_catalog(output, products=products, seed=seed, flaws=flaws, show_progress=True)
-    except FileExistsError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+    write_demo_catalog(output, products=products, seed=seed, flaws=flaws, show_progress=True)
     kind = "with planted flaws" if flaws else "without flaws"
     typer.echo(f"{products} products {kind} (seed {seed}): {output / 'products.parquet'}")
     typer.echo(f"their true labels: {output / 'labels.parquet'}")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

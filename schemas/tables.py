@@ -58,9 +58,10 @@ LABEL_QUALITY = """
     baseline STRING NOT NULL COMMENT 'name of the label baseline, or none',
     attribute STRING COMMENT 'NULL for checks of the whole table',
     expectation STRING NOT NULL COMMENT 'what was expected',
-    observed STRING COMMENT 'what was found',
-    threshold STRING COMMENT 'what was allowed',
-    outcome STRING NOT NULL COMMENT 'pass, warn or fail'"""
+    observed DOUBLE COMMENT 'rows, a share, or a divergence in nats',
+    threshold DOUBLE COMMENT 'what observed is held against',
+    outcome STRING NOT NULL COMMENT 'pass, warn or fail',
+    detail STRING COMMENT 'the same as a sentence'"""
 
 
 def product_attributes(attributes: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ import torch
 from pyarrow import ArrowException, fs
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
@@ -134,7 +134,8 @@ def save_checkpoint(
         name: (t.half() if t.is_floating_point() else t).contiguous()
         for name, t in classifier.state_dict().items()
     }
-    save_file(weights, folder / "model.safetensors")
+    # save_file would make it readable by its owner alone; the job may run as somebody else.
+    (folder / "model.safetensors").write_bytes(save(weights))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
     (folder / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.engine import BuildsEngine
@@ -193,9 +193,13 @@ class Refresh:
     def _report_nothing_new(self, survey: Survey) -> None:
         self.summary.outcome = "nothing_to_do"
         rows = survey.rows.where(F.col("state") == State.PENDING)
-        unreadable = rows.join(
-            self._read_staged().where(F.col("modalities").isNull()), "product_id", "left_semi"
-        ).count() if survey.counts[State.PENDING] else 0
+        unreadable = (
+            rows.join(
+                self._read_staged().where(F.col("modalities").isNull()), "product_id", "left_semi"
+            ).count()
+            if survey.counts[State.PENDING]
+            else 0
+        )
         quarantined = unreadable + sum(
             survey.counts[s] for s in (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
         )
@@ -287,19 +291,30 @@ class Refresh:
             staged.where(F.col("modalities").isNull())
             .select("product_id", "content_hash", F.concat_ws(": ", "status", "error").alias("e"))
             .join(raw, ["product_id", "content_hash"])
-            .select("product_id", F.lit("no_modality").alias("reason"), F.col("e").alias("error"),
-                    *INPUT_FIELDS, "content_hash")
+            .select(
+                "product_id",
+                F.lit("no_modality").alias("reason"),
+                F.col("e").alias("error"),
+                *INPUT_FIELDS,
+                "content_hash",
+            )
         )
         broken = survey.broken.select(
-            "product_id", F.col("state").alias("reason"), F.lit(None).cast("string").alias("error"),
-            *INPUT_FIELDS, "content_hash",
+            "product_id",
+            F.col("state").alias("reason"),
+            F.lit(None).cast("string").alias("error"),
+            *INPUT_FIELDS,
+            "content_hash",
         )
         # What earlier runs put there stays theirs; a broken key is found anew in every run.
         before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)
-        same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}"))
-                for c in ("product_id", "content_hash", "reason")]
-        new = unreadable.unionByName(broken).alias("new").join(before.alias("old"), same,
-                                                               "left_anti")
+        same = [
+            F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}"))
+            for c in ("product_id", "content_hash", "reason")
+        ]
+        new = (
+            unreadable.unionByName(broken).alias("new").join(before.alias("old"), same, "left_anti")
+        )
         rows = new.select("new.*", *self._lineage()[:3])
         if not rows.isEmpty():
             self.tables.replace_run("quarantine", rows, self.summary.run_id)
@@ -389,6 +404,6 @@ class Refresh:
             self.summary.seconds[stage] = round(time.perf_counter() - begin, 2)
 
     def _remove(self, folder: str) -> None:
-        jvm = self.spark.sparkContext._jvm
+        jvm: Any = self.spark.sparkContext._jvm
         path = jvm.org.apache.hadoop.fs.Path(folder)
         path.getFileSystem(self.spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)

@@ -21,7 +21,7 @@ def open_session(app_name: str) -> SparkSession:
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
     """
-    # Catalog access is lazy: the session exists before Derby is touched, and so before it is locked.
+    # The catalog is opened at its first use: a session is there before Derby is touched.
     spark = SparkSession.builder.appName(app_name).enableHiveSupport().getOrCreate()
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     refuse_busy_metastore(hadoop.get("javax.jdo.option.ConnectionURL") or "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
 
 INPUT_FIELDS = ("title", "description", "image_path")
 
@@ -64,10 +64,14 @@ def survey_products(
     same_product = ["product_id", "content_hash"]
     rows = (
         hashed.withColumn("place", _place_among_duplicates())
-        .join(published.select(*same_product, F.lit(True).alias("is_published")), same_product,
-              "left")
-        .join(quarantined.select(*same_product, F.lit(True).alias("is_quarantined")).distinct(),
-              same_product, "left")
+        .join(
+            published.select(*same_product, F.lit(True).alias("is_published")), same_product, "left"
+        )
+        .join(
+            quarantined.select(*same_product, F.lit(True).alias("is_quarantined")).distinct(),
+            same_product,
+            "left",
+        )
         .withColumn("state", _state())
     )
     # The texts of products that nothing is to be done about stay where they are.

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
+from schemas import tables as ddl
 
 from enrich.spark.catalog import quote, quote_part
-from schemas import tables as ddl
 
 # Deletion vectors off: every reader of Delta tables can then read these.
 _PROPERTIES = (
-    "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', "
-    "'delta.enableDeletionVectors' = 'false')"
+    "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', 'delta.enableDeletionVectors' = 'false')"
 )
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
@@ -52,8 +51,10 @@ class OutputTables:
             "label_quality": ddl.LABEL_QUALITY,
         }
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
-        found = {row["tableName"] for row in self.spark.sql(
-            f"SHOW TABLES IN {quote(self.database)}").collect()}
+        found = {
+            row["tableName"]
+            for row in self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
+        }
         for table, definition in columns.items():
             if table not in found:
                 self.spark.sql(
@@ -107,8 +108,11 @@ class OutputTables:
 
     def _add_new_attributes(self, table: str) -> None:
         known = set(self.read(table).columns)
-        columns = {f"{a}{suffix}": kind for a in self.attributes
-                   for suffix, kind in (("", "STRING"), ("_confidence", "DOUBLE"))}
+        columns = {
+            f"{a}{suffix}": kind
+            for a in self.attributes
+            for suffix, kind in (("", "STRING"), ("_confidence", "DOUBLE"))
+        }
         if new := [f"{quote_part(c)} {k}" for c, k in columns.items() if c not in known]:
             name = quote(self.name(table))
             self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(new)})")

@@ -11,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 from pyspark import Accumulator, AccumulatorParam
+from pyspark.sql import Column
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import StringType
+from schemas.tables import answer_struct
 
 from enrich.config import ImageIdentity
 from enrich.engine import BuildsEngine, RunsProducts
@@ -21,7 +23,6 @@ from enrich.records import Product
 from enrich.rows import to_row
 from enrich.spark.device import choose_device
 from enrich.text import build_text
-from schemas.tables import answer_struct
 
 _OUTPUT_ROWS = 1_000
 # One engine a Python worker. Workers are reused between tasks and stages, so this outlives both.
@@ -44,7 +45,7 @@ class Loads(AccumulatorParam[dict[str, int]]):
 
 def build_answer_udf(
     spec: BuildsEngine, loads: Accumulator[dict[str, int]]
-) -> Callable[..., Any]:
+) -> Callable[..., Column]:
     """Returns the UDF (product_id, title, description, image_path) -> one struct.
 
     Runs on the driver; what it returns runs on the executors. Non-deterministic, or Spark would
@@ -61,10 +62,13 @@ def build_answer_udf(
         while some := list(islice(rows, _OUTPUT_ROWS)):
             yield pd.DataFrame(some)
 
-    return pandas_udf(answer, answer_struct(spec.attributes)).asNondeterministic()
+    # pyspark's overloads know no iterator of tuples of series; the runtime does.
+    udf = pandas_udf(answer, answer_struct(spec.attributes))  # type: ignore[call-overload]
+    answer_udf: Callable[..., Column] = udf.asNondeterministic()
+    return answer_udf
 
 
-def build_content_hash_udf(store: ImageStore, identity: ImageIdentity) -> Callable[..., Any]:
+def build_content_hash_udf(store: ImageStore, identity: ImageIdentity) -> Callable[..., Column]:
     """Returns the UDF (title, description, image_path) -> digest of what an answer rests on.
 
     Runs on the driver; what it returns runs on the executors.
@@ -75,7 +79,8 @@ def build_content_hash_udf(store: ImageStore, identity: ImageIdentity) -> Callab
             rows = zip(titles, descriptions, paths, strict=True)
             yield pd.Series([hash_content(t, d, p, store, identity) for t, d, p in rows])
 
-    return pandas_udf(content_hash, StringType())
+    content_hash_udf: Callable[..., Column] = pandas_udf(content_hash, StringType())  # type: ignore[call-overload]
+    return content_hash_udf
 
 
 def hash_content(
@@ -104,9 +109,7 @@ def hash_content(
     return digest.hexdigest()[:32]
 
 
-def _engine_of_this_worker(
-    spec: BuildsEngine, loads: Accumulator[dict[str, int]]
-) -> RunsProducts:
+def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
     if spec.model_version not in _ENGINES:
         _ENGINES.clear()  # a worker serves one version; an old one would hold GPU memory

@@ -79,7 +79,7 @@ def _read_catalog(folder: Path) -> pd.DataFrame:
     wanted_columns = list(_REQUIRED["products.parquet"])
     joined = products[wanted_columns].merge(labels, on="product_id", validate="many_to_one")
     joined["root"] = str(folder)
-    return joined.astype(object).where(joined.notna(), None)
+    return joined.astype(object).replace({np.nan: None, pd.NA: None})
 
 
 def _split_of(group_id: str) -> int:

@@ -67,8 +67,11 @@ def train_checkpoint(
         f"{len(validation_rows):,} to validate, {len(test_rows):,} to test"
     )
     torch.manual_seed(config.seed)
-    classifier, tokenizer = _start_classifier(config, [products.texts[row] for row in train_rows])
     workspace = output.with_name(f"{output.name}.training")
+    workspace.mkdir(parents=True, exist_ok=True)
+    classifier, tokenizer = _start_classifier(
+        config, [products.texts[row] for row in train_rows], workspace / "tokenizer.json"
+    )
     cache = config.cache or workspace / "cache"
 
     def batches_of(labelled: LabelledProducts) -> Batches:
@@ -104,10 +107,17 @@ def train_checkpoint(
     return metrics
 
 
-def _start_classifier(config: TrainingConfig, texts: list[str]) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier on its published weights, and its tokenizer."""
+def _start_classifier(
+    config: TrainingConfig, texts: list[str], tokenizer_file: Path
+) -> tuple[Classifier, Tokenizer]:
+    """Returns the classifier on its published weights, and its tokenizer.
+
+    A resumed run must read the same token ids, so a trained tokenizer is kept beside its state.
+    """
     if config.towers == "small":
-        tokenizer = train_tokenizer(texts, config.vocabulary)
+        if not tokenizer_file.exists():
+            train_tokenizer(texts, config.vocabulary).save(str(tokenizer_file))
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
         classifier = _build(config, config.small_towers, _SMALL_SHAPE, tokenizer)
         load_efficientnet_weights(classifier.image_tower.pretrained())
         return classifier, tokenizer

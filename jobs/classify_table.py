@@ -1,0 +1,122 @@
+"""Runs the engine alone over a Parquet file, without Spark.
+
+    python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
+
+One output row an input row, in the same order, with the columns of `product_attributes` as far as
+they make sense here. The last line on standard output is one JSON object.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from enrich.classifiers.checkpoint import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.command_line import run_command
+from enrich.config import JobConfig
+from enrich.engine import EngineSpec, RunsProducts, name_model_version
+from enrich.errors import ConfigError, SchemaMismatch
+from enrich.records import Product
+from enrich.rows import arrow_schema, to_row
+
+INPUT_COLUMNS = [field.name for field in dataclasses.fields(Product)]
+
+
+def main(
+    catalog: Annotated[Path, typer.Option(help="Parquet file with the product table.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    image_root: Annotated[
+        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
+        BUNDLED
+    ),
+    limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
+) -> None:
+    """Classifies a Parquet file's products without Spark."""
+    settings = JobConfig()
+    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    products = read_products(catalog, limit)
+    spec = EngineSpec(
+        checkpoint=checkpoint,
+        model_version=name_model_version(manifest, settings.target_precision),
+        attributes=manifest.config.attributes,
+        image_root=image_root or str(catalog.resolve().parent),
+        allowed_roots=settings.allowed_image_roots,
+        limits=settings.image_limits,
+        target_precision=settings.target_precision,
+        batch_size=settings.batch_size,
+        read_threads=settings.read_threads,
+    )
+    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    begin = time.perf_counter()
+    rows = list(classify(engine, spec, products))
+    seconds = time.perf_counter() - begin
+    write_parquet(rows, spec, output)
+    answered = sum(row["modalities"] is not None for row in rows)
+    summary = {
+        "read": len(rows),
+        "answered": answered,
+        "unreadable": len(rows) - answered,
+        "seconds": round(seconds, 2),
+        "products_per_second": round(len(rows) / seconds, 1) if rows else None,
+        "model_version": spec.model_version,
+        "output": str(output),
+    }
+    typer.echo(json.dumps(summary))
+
+
+def read_products(file: Path, limit: int | None) -> pa.Table:
+    """Returns the four input columns as strings.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        SchemaMismatch: a column is missing.
+    """
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"no Parquet file can be read at {file}: {error}") from error
+    if missing := [name for name in INPUT_COLUMNS if name not in table.column_names]:
+        raise SchemaMismatch(
+            f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+        )
+    strings = pa.schema([(name, pa.string()) for name in INPUT_COLUMNS])
+    return table.select(INPUT_COLUMNS).cast(strings).slice(0, limit)
+
+
+def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yields one row a product, in order, with a progress bar on standard error."""
+    products = (Product(*row.values()) for row in table.to_pylist())
+    answers = track(
+        engine.enrich(products), "classifying", table.num_rows, console=Console(stderr=True)
+    )
+    for answer in answers:
+        yield {
+            "product_id": answer.product_id,
+            **to_row(answer, spec.attributes),
+            "model_version": spec.model_version,
+        }
+
+
+def write_parquet(rows: list[dict[str, Any]], spec: EngineSpec, output: Path) -> None:
+    """Writes the rows, under another name first: a reader never sees half a file."""
+    schema = arrow_schema(spec.attributes)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
+    partial.replace(output)
+
+
+if __name__ == "__main__":
+    run_command(main)
