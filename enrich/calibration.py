@@ -10,7 +10,7 @@ import math
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from enrich.records import Modalities
@@ -33,6 +33,13 @@ class CalibratedModalities(BaseModel):
     thresholds: dict[str, float | None]
     rows: int = Field(ge=0)
 
+    @field_validator("thresholds")
+    @classmethod
+    def _has_every_precision(cls, given: dict[str, float | None]) -> dict[str, float | None]:
+        if missing := {f"{precision:.2f}" for precision in TARGET_PRECISIONS} - set(given):
+            raise ValueError(f"no threshold for precision {', '.join(sorted(missing))}")
+        return given
+
 
 class Calibration(BaseModel):
     """The content of a checkpoint's `calibration.json`."""
@@ -40,6 +47,16 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attributes: dict[str, dict[Modalities, CalibratedModalities]]
+
+    @field_validator("attributes")
+    @classmethod
+    def _has_every_set_of_modalities(
+        cls, given: dict[str, dict[Modalities, CalibratedModalities]]
+    ) -> dict[str, dict[Modalities, CalibratedModalities]]:
+        for attribute, calibrated in given.items():
+            if missing := set(Modalities) - set(calibrated):
+                raise ValueError(f"{attribute} is not calibrated for {', '.join(sorted(missing))}")
+        return given
 
     def threshold(self, attribute: str, modalities: Modalities, target_precision: float) -> float:
         """Returns the confidence from which on the attribute is answered; inf means never."""

@@ -42,7 +42,7 @@ def load_yaml(
         return settings.model_validate(content | given)
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{file}: {describe(error, settings)}") from error

@@ -1,7 +1,7 @@
 """An engine without a model, for tests and for timing everything around the model.
 
 Obeys the contract of `enrich.engine`: one answer a product, in order. Answers depend on the text
-alone, so that equal products get equal answers.
+alone, so that equal products get equal answers; an image is taken as read where there is a path.
 """
 
 import zlib
@@ -47,7 +47,18 @@ class FakeEngine:
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
                 for attribute, labels in self._attributes.items()
             )
-            yield EnrichedProduct(product.product_id, Status.OK, Modalities.TEXT, predictions)
+            if product.image_path:
+                yield EnrichedProduct(
+                    product.product_id, Status.OK, Modalities.IMAGE_AND_TEXT, predictions
+                )
+            else:
+                yield EnrichedProduct(
+                    product.product_id,
+                    Status.IMAGE_MISSING,
+                    Modalities.TEXT,
+                    predictions,
+                    "no image path",
+                )
 
     @staticmethod
     def _predict(attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:

@@ -69,7 +69,8 @@ class ImageStore:
         try:
             with _file_system(scheme, authority).open_input_stream(path) as stream:
                 data: bytes = stream.read(self.limits.max_bytes + 1)
-        except (OSError, ArrowException) as error:
+        # A path that no file system can spell is a ValueError.
+        except (OSError, ValueError, ArrowException) as error:
             raise ImageProblem(Status.IMAGE_MISSING, _first_line(error)) from error
         if len(data) > self.limits.max_bytes:
             reason = f"more than max_bytes = {self.limits.max_bytes:,} bytes"
@@ -81,7 +82,7 @@ class ImageStore:
         scheme, authority, path = self._resolve(image_path)
         try:
             info = _file_system(scheme, authority).get_file_info(path)
-        except (OSError, ArrowException) as error:
+        except (OSError, ValueError, ArrowException) as error:
             raise ImageProblem(Status.IMAGE_MISSING, _first_line(error)) from error
         if info.type != fs.FileType.File:
             raise ImageProblem(Status.IMAGE_MISSING, "no such file")

@@ -81,7 +81,7 @@ def read_products(file: Path, limit: int | None) -> pa.Table:
 
     Raises:
         ConfigError: the file cannot be read.
-        SchemaMismatch: a column is missing.
+        SchemaMismatch: a column is missing or cannot be read as text.
     """
     try:
         table = pq.read_table(file)
@@ -92,7 +92,10 @@ def read_products(file: Path, limit: int | None) -> pa.Table:
             f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
         )
     strings = pa.schema([(name, pa.string()) for name in INPUT_COLUMNS])
-    return table.select(INPUT_COLUMNS).cast(strings).slice(0, limit)
+    try:
+        return table.select(INPUT_COLUMNS).cast(strings).slice(0, limit)
+    except pa.ArrowException as error:
+        raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
 
 
 def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterator[dict[str, Any]]:

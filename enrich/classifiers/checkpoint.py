@@ -18,10 +18,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pyarrow import ArrowException, fs
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
@@ -35,6 +36,8 @@ from enrich.tokenizer import TextEncoder
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # In this order they make up the content digest: what any of them says changes the answers.
 _DIGESTED = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors")
+
+Content = TypeVar("Content", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
             "Wanted: a folder written by jobs/train_classifier.py"
         )
-    try:
-        config = ClassifierConfig.model_validate_json((folder / "config.json").read_text())
-        calibration = Calibration.model_validate_json((folder / "calibration.json").read_text())
-    except (ValidationError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
+    config = _read_json(folder / "config.json", ClassifierConfig)
+    calibration = _read_json(folder / "calibration.json", Calibration)
     if set(calibration.attributes) != set(config.attributes):
         raise CheckpointError(
             f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
@@ -105,7 +105,9 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
             {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
         )
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"the checkpoint in {folder} cannot be loaded: {error}") from error
+        raise CheckpointError(
+            f"{folder}/model.safetensors is damaged or of another configuration: {error}"
+        ) from error
     except Exception as error:
         # tokenizers raises a bare Exception for a tokenizer.json that it cannot read.
         if type(error) is not Exception:
@@ -141,6 +143,13 @@ def save_checkpoint(
     (folder / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     (folder / "MODEL_CARD.md").write_text(model_card)
+
+
+def _read_json(file: Path, model: type[Content]) -> Content:
+    try:
+        return model.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def _digest(folder: Path) -> str:

@@ -1,9 +1,13 @@
 """Opens a product table at one pinned snapshot and checks its columns."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -46,19 +50,35 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
         ConfigError: nothing can be read there.
         SchemaMismatch: a column is missing or of a wrong type.
     """
+    is_name = "/" not in location and not Path(location).exists()
     try:
-        if "/" not in location and "://" not in location and not Path(location).exists():
-            frame, version, folder = _open_table(spark, location)
-        else:
-            frame, version, folder = _open_path(spark, location)
-        frame.schema  # noqa: B018  (resolves the plan here, where a failure can be explained)
-    except (PySparkException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        with _quiet(spark):
+            frame, version, folder = (_open_table if is_name else _open_path)(spark, location)
+            # Resolves the plan here, where a failure can be explained.
+            frame.schema  # noqa: B018
+    except (PySparkException, Py4JJavaError, OSError) as error:
         raise ConfigError(
-            f"no product table can be read at '{location}': {reason}. Wanted: a Delta, Parquet, "
-            "CSV or JSON path, or the name of a table"
+            f"no product table can be read at '{location}': {_reason(error)}. Wanted: a Delta, "
+            "Parquet, CSV or JSON path, or the name of a table"
         ) from error
     return CatalogSnapshot(location, version, _select_columns(frame, columns, location), folder)
+
+
+@contextmanager
+def _quiet(spark: SparkSession) -> Iterator[None]:
+    """Keeps Spark's own account of a failure, pages of Java, off the console."""
+    jvm: Any = spark.sparkContext._jvm
+    level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    message = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else error
+    return (str(message).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:

@@ -1,9 +1,9 @@
 """The file that reproduces a training run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.interface import SmallTowers
@@ -54,3 +54,15 @@ class TrainingConfig(BaseModel):
     drop_image: float = Field(default=0.15, ge=0, lt=1)
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     cache: Path | None = None
+
+    @model_validator(mode="after")
+    def _contrast_has_something_to_train(self) -> Self:
+        # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
+        for phase in self.phases:
+            if self.towers != "small" and phase.loss == "contrastive":
+                if phase.tower_learning_rate == 0:
+                    raise ValueError(
+                        "a contrastive phase on a Hugging Face CLIP has nothing to train; "
+                        "give it a tower_learning_rate above 0, or leave it out"
+                    )
+        return self

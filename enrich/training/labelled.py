@@ -72,12 +72,21 @@ def _read_catalog(folder: Path) -> pd.DataFrame:
     for name, wanted in _REQUIRED.items():
         if not (folder / name).is_file():
             raise ConfigError(f"no {name} in {folder}; wanted: {', '.join(wanted)}")
-        tables.append(pd.read_parquet(folder / name).astype({"product_id": "string"}))
-        if lacking := set(wanted) - set(tables[-1].columns):
+        table = pd.read_parquet(folder / name)
+        if lacking := set(wanted) - set(table.columns):
             raise ConfigError(f"{folder / name} has no column {', '.join(sorted(lacking))}")
+        keys = [key for key in ("product_id", "group_id") if key in wanted]
+        tables.append(table.astype(dict.fromkeys(keys, "string")))
     products, labels = tables
+    if labels["product_id"].duplicated().any():
+        twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
+        raise ConfigError(
+            f"{folder / 'labels.parquet'} has more than one row of product {twice!r}; wanted: one"
+        )
+    # A product without a group is near-identical to none.
+    labels["group_id"] = labels["group_id"].fillna(labels["product_id"])
     wanted_columns = list(_REQUIRED["products.parquet"])
-    joined = products[wanted_columns].merge(labels, on="product_id", validate="many_to_one")
+    joined = products[wanted_columns].merge(labels, on="product_id")
     joined["root"] = str(folder)
     return joined.astype(object).replace({np.nan: None, pd.NA: None})
 

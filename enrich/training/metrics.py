@@ -34,8 +34,11 @@ def recall_at_precision(
     confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"], precision: float
 ) -> float:
     """Returns correct answers above the lowest threshold of that precision over all rows."""
-    hits = correct[confidence.argsort(descending=True)].double().cumsum(0)
+    confidence, order = confidence.sort(descending=True)
+    hits = correct[order].double().cumsum(0)
     good = hits / torch.arange(1, len(hits) + 1) >= precision
+    # No threshold parts rows of equal confidence.
+    good[:-1] &= confidence[:-1] != confidence[1:]
     return float(hits[good.nonzero()[-1]] / len(hits)) if good.any() else 0.0
 
 

@@ -12,6 +12,7 @@ from transformers import CLIPModel
 
 from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
 from enrich.classifiers.interface import Classifier, ClassifierConfig
+from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, LabelWords
@@ -56,7 +57,7 @@ def train_checkpoint(
         The metrics, as in the checkpoint's `metrics.json`.
 
     Raises:
-        ConfigError: a catalog or the towers cannot be read.
+        ConfigError: a catalog or the towers cannot be read, or there are too few products.
     """
     products = load_labelled(catalogs, config.attributes)
     train_rows, validation_rows, test_rows = (
@@ -66,6 +67,7 @@ def train_checkpoint(
         f"{len(products):,} products: {len(train_rows):,} to train on, "
         f"{len(validation_rows):,} to validate, {len(test_rows):,} to test"
     )
+    _check_sizes(config, len(train_rows), len(validation_rows), len(test_rows))
     torch.manual_seed(config.seed)
     workspace = output.with_name(f"{output.name}.training")
     workspace.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,19 @@ def train_checkpoint(
     card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
     return metrics
+
+
+def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:
+    if train < config.batch_size:
+        raise ConfigError(
+            f"{train} products to train on do not fill one batch of {config.batch_size}; "
+            "give more, or lower batch_size"
+        )
+    if not validation or not test:
+        raise ConfigError(
+            f"{validation} products to validate and {test} to test; a tenth of all groups goes to "
+            "each, and neither may be empty: give more products"
+        )
 
 
 def _start_classifier(

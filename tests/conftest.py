@@ -1,0 +1,43 @@
+"""What tests of several packages share: one Spark session, and the real sample where it is."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT.parent / "shared" / "catalog" / "sample"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A small local session with Delta and a metastore of its own, never the user's."""
+    # Workers start from PATH's python3 otherwise, which need not be this environment's.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    warehouse = tmp_path_factory.mktemp("warehouse")
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("tests")
+        .config("spark.sql.warehouse.dir", str(warehouse))
+        .config(
+            "spark.hadoop.javax.jdo.option.ConnectionURL",
+            "jdbc:derby:memory:tests;create=true",
+        )
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.ui.showConsoleProgress", "false")
+        .enableHiveSupport()
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The folder of 500 real products."""
+    if not (SAMPLE / "products.parquet").exists():
+        pytest.skip(f"REAL PRODUCTS ABSENT: {SAMPLE} is not there, so this claim is NOT tested")
+    return SAMPLE

@@ -1,0 +1,202 @@
+"""A checkpoint folder is whole, says what it is, and runs no code of its own."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import (
+    BUNDLED,
+    build_classifier,
+    fetch_checkpoint,
+    load_classifier,
+    read_manifest,
+    save_checkpoint,
+)
+from enrich.classifiers.interface import ClassifierConfig, ModelInputs
+from enrich.errors import CheckpointError
+from schemas.labels import ATTRIBUTE_LABELS
+
+CPU = torch.device("cpu")
+FILES = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors")
+
+
+@pytest.fixture
+def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
+
+
+def _change(file: Path, change: Callable[[dict], None]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def _load(folder: Path) -> None:
+    load_classifier(read_manifest(folder), CPU)
+
+
+def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
+    tmp_path: Path, small_config: ClassifierConfig, tokenizer: Tokenizer, calibration: Calibration
+) -> None:
+    torch.manual_seed(5)
+    saved = build_classifier(small_config, tokenizer.get_vocab_size()).eval()
+    save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {"a": 1}, "# card\n")
+    manifest = read_manifest(tmp_path / "made")
+    assert manifest.config == small_config and manifest.calibration == calibration
+    loaded, encoder = load_classifier(manifest, CPU)
+    ids, mask = encoder(["a red striped shirt", "blue shoes"])
+    everything = torch.ones(2, dtype=torch.bool)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    inputs = ModelInputs(ids, mask, everything, everything, pixel_values=pixels)
+    with torch.inference_mode():
+        before, after = saved(inputs), loaded(inputs)
+    for attribute, logits in before.logits.items():
+        assert (logits - after.logits[attribute]).abs().max() < 0.02
+        assert logits.std() > 0.05
+    assert (tmp_path / "made" / "MODEL_CARD.md").read_text() == "# card\n"
+    assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == {"a": 1}
+
+
+def test_a_checkpoint_can_be_read_by_others_than_its_writer(tiny_checkpoint: Path) -> None:
+    assert all((tiny_checkpoint / name).stat().st_mode & 0o044 == 0o044 for name in FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} not found") as error:
+        read_manifest(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=str(tmp_path / "nowhere")):
+        read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["cut", "empty", "not text", "other content"])
+def test_a_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
+    data = (folder / name).read_bytes()
+    broken = {
+        "cut": data[: len(data) // 2],
+        "empty": b"",
+        "not text": b"\xff\xfe" + data,
+        "other content": b'{"unknown": 1}',
+    }
+    (folder / name).write_bytes(broken[how])
+    with pytest.raises(CheckpointError) as error:
+        _load(folder)
+    assert f"{folder}/{name}" in str(error.value)
+
+
+def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
+    _change(folder / "calibration.json", lambda c: c["attributes"].pop("style"))
+    with pytest.raises(CheckpointError, match="of different checkpoints") as error:
+        read_manifest(folder)
+    assert f"{folder}/calibration.json" in str(error.value)
+
+
+def test_a_calibration_without_a_set_of_modalities_is_refused_before_inference(
+    folder: Path,
+) -> None:
+    _change(folder / "calibration.json", lambda c: c["attributes"]["color"].pop("text"))
+    with pytest.raises(CheckpointError, match="color is not calibrated for text"):
+        read_manifest(folder)
+
+
+def test_an_unknown_key_is_refused(folder: Path) -> None:
+    _change(folder / "config.json", lambda c: c.update(remote_code="run_me"))
+    with pytest.raises(CheckpointError, match="remote_code"):
+        read_manifest(folder)
+
+
+def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
+    _change(folder / "config.json", lambda c: c["attributes"]["color"].append("black"))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors .*another configuration"):
+        _load(folder)
+
+
+def test_the_digest_changes_with_whatever_changes_answers_and_with_nothing_else(
+    folder: Path,
+) -> None:
+    before = read_manifest(folder).digest
+    assert len(before) == 12
+    (folder / "MODEL_CARD.md").write_text("# another\n")
+    assert read_manifest(folder).digest == before
+    digests = {before}
+    threshold = ("attributes", "color", "text", "thresholds")
+    _change(folder / "calibration.json", lambda c: _at(c, *threshold).update({"0.90": 0.123}))
+    digests.add(read_manifest(folder).digest)
+    _change(folder / "config.json", lambda c: c["attributes"]["style"].reverse())
+    digests.add(read_manifest(folder).digest)
+    _change(folder / "tokenizer.json", lambda c: c.update(normalizer=None))
+    digests.add(read_manifest(folder).digest)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    digests.add(read_manifest(folder).digest)
+    assert len(digests) == 5
+
+
+def _at(content: dict, *keys: str) -> dict:
+    for key in keys:
+        content = content[key]
+    return content
+
+
+class _Attack:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.mkdir, (self.mark,)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["pickle", "torch"])
+def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) -> None:
+    mark = tmp_path / "attacked"
+    if how == "pickle":
+        (folder / name).write_bytes(pickle.dumps(_Attack(mark)))
+    else:
+        torch.save({"weights": _Attack(mark)}, folder / name)
+    with pytest.raises(CheckpointError):
+        _load(folder)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(_Attack(mark)))
+    assert mark.exists(), "the attack itself must work"
+
+
+def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
+    local = fetch_checkpoint(f"file://{tiny_checkpoint}")
+    assert local != tiny_checkpoint
+    assert read_manifest(local).digest == read_manifest(tiny_checkpoint).digest
+    assert fetch_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
+
+
+@pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
+def test_a_uri_that_cannot_be_read_is_named(location: str) -> None:
+    with pytest.raises(CheckpointError) as error:
+        fetch_checkpoint(location)
+    assert location in str(error.value)
+
+
+def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets() -> None:
+    manifest = read_manifest(BUNDLED)
+    _load(BUNDLED)
+    assert manifest.config.name == "cma-clip-small"
+    assert manifest.config.attributes == ATTRIBUTE_LABELS
+    assert sum(file.stat().st_size for file in BUNDLED.iterdir()) < 25_000_000
+    card = (BUNDLED / "MODEL_CARD.md").read_text()
+    assert card.startswith("# cma-clip-small") and "limits" in card

@@ -1,0 +1,285 @@
+"""CMA-CLIP answers each row from what the row has, whatever stands beside it."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import CLIPConfig, CLIPModel
+
+from enrich.classifiers.checkpoint import build_classifier
+from enrich.classifiers.interface import (
+    Classifier,
+    ClassifierConfig,
+    ClipTowers,
+    ModelInputs,
+    ModelOutput,
+)
+from enrich.training.pretrained import load_clip_weights
+
+ROWS, LENGTH, END = 4, 7, 2
+
+
+@pytest.fixture(scope="module", params=["small", "hugging_face_clip"])
+def config(
+    request: pytest.FixtureRequest, small_config: ClassifierConfig, clip_json: dict[str, Any]
+) -> ClassifierConfig:
+    if request.param == "small":
+        return small_config
+    return small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+
+
+@pytest.fixture(scope="module")
+def classifier(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    torch.manual_seed(3)
+    return build_classifier(config, tokenizer.get_vocab_size()).eval()
+
+
+@pytest.fixture(scope="module")
+def inputs(tokenizer: Tokenizer) -> ModelInputs:
+    """Four rows with image and text, of different lengths of text."""
+    generator = torch.Generator().manual_seed(4)
+    ids = torch.randint(3, tokenizer.get_vocab_size(), (ROWS, LENGTH), generator=generator)
+    mask = torch.zeros(ROWS, LENGTH, dtype=torch.bool)
+    for row, length in enumerate((LENGTH, 3, 5, 2)):
+        mask[row, :length] = True
+        ids[row, length - 1] = END
+    everything = torch.ones(ROWS, dtype=torch.bool)
+    pixels = torch.randint(0, 256, (ROWS, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    return ModelInputs(ids * mask, mask, everything, everything.clone(), pixel_values=pixels)
+
+
+def _rows(inputs: ModelInputs, rows: list[int]) -> ModelInputs:
+    given = {f.name: getattr(inputs, f.name) for f in fields(inputs)}
+    return ModelInputs(**{n: t if t is None else t[rows] for n, t in given.items()})
+
+
+@torch.inference_mode()
+def _answer(classifier: Classifier, inputs: ModelInputs) -> ModelOutput:
+    return classifier(inputs)
+
+
+def _assert_same(left: ModelOutput, right: ModelOutput) -> None:
+    for attribute, logits in left.logits.items():
+        torch.testing.assert_close(logits, right.logits[attribute], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(left.image_weight, right.image_weight, rtol=1e-4, atol=1e-5)
+
+
+def _differ(left: ModelOutput, right: ModelOutput) -> bool:
+    return all(
+        (logits - right.logits[attribute]).abs().max() > 1e-4
+        for attribute, logits in left.logits.items()
+    )
+
+
+def test_both_kinds_of_towers_answer_every_attribute(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    output = _answer(classifier, inputs)
+    labels = {a: len(labels) for a, labels in classifier.config.attributes.items()}
+    assert {a: tuple(logits.shape) for a, logits in output.logits.items()} == {
+        a: (ROWS, count) for a, count in labels.items()
+    }
+    assert output.image_weight.shape == (ROWS, len(labels))
+    assert output.image_embeds.shape == output.text_embeds.shape == (ROWS, 32)
+    assert all(logits.isfinite().all() for logits in output.logits.values())
+
+
+def test_both_modalities_share_a_weight_of_one(
+    classifier: Classifier, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = _answer(classifier, inputs).image_weight
+    assert (weight > 0).all() and (weight < 1).all()
+    for attention in classifier.modality_wise.values():
+        image, text = torch.ones(1, 32), torch.full((1, 32), 3.0)
+        here = torch.tensor([True])
+        mixed, image_weight = attention(image, text, here, here)
+        wanted = image_weight.unsqueeze(1) * image + (1 - image_weight).unsqueeze(1) * text
+        torch.testing.assert_close(mixed, wanted)
+
+
+def test_missing_image_has_no_weight_and_its_pixels_do_not_matter(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    blind = replace(inputs, has_image=torch.tensor([True, False, False, True]))
+    other_pixels = inputs.pixel_values.clone()
+    other_pixels[1:3] = 255 - other_pixels[1:3]
+    output = _answer(classifier, blind)
+    _assert_same(output, _answer(classifier, replace(blind, pixel_values=other_pixels)))
+    assert (output.image_weight[1:3] == 0).all()
+    assert (output.image_weight[[0, 3]] > 0).all()
+    assert _differ(_answer(classifier, inputs), output)
+
+
+def test_missing_text_has_no_weight_and_its_tokens_do_not_matter(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    silent = replace(inputs, has_text=torch.tensor([True, False, False, True]))
+    other_ids = inputs.token_ids.clone()
+    other_ids[1:3] = other_ids[1:3].flip(1)
+    output = _answer(classifier, silent)
+    _assert_same(output, _answer(classifier, replace(silent, token_ids=other_ids)))
+    assert (output.image_weight[1:3] == 1).all()
+    assert (output.image_weight[[0, 3]] < 1).all()
+    assert _differ(_answer(classifier, inputs), output)
+
+
+def test_both_pictures_and_words_change_an_answer(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    output = _answer(classifier, inputs)
+    inverted = replace(inputs, pixel_values=255 - inputs.pixel_values)
+    assert _differ(output, _answer(classifier, inverted))
+    other_words = inputs.token_ids.clone()
+    other_words[:, 0] += 1
+    assert _differ(output, _answer(classifier, replace(inputs, token_ids=other_words)))
+
+
+def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    mixed = replace(
+        inputs,
+        has_image=torch.tensor([True, False, True, True]),
+        has_text=torch.tensor([True, True, False, True]),
+    )
+    together = _answer(classifier, mixed)
+    for row in range(ROWS):
+        alone = _answer(classifier, _rows(mixed, [row]))
+        for attribute, logits in alone.logits.items():
+            torch.testing.assert_close(
+                logits[0], together.logits[attribute][row], rtol=1e-4, atol=1e-5
+            )
+        torch.testing.assert_close(
+            alone.image_weight[0], together.image_weight[row], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_an_answer_does_not_depend_on_padding(classifier: Classifier, inputs: ModelInputs) -> None:
+    short = _rows(inputs, [1, 3])
+    cut = replace(short, token_ids=short.token_ids[:, :3], token_mask=short.token_mask[:, :3])
+    filled = replace(short, token_ids=torch.where(short.token_mask, short.token_ids, 9))
+    _assert_same(_answer(classifier, short), _answer(classifier, cut))
+    _assert_same(_answer(classifier, short), _answer(classifier, filled))
+
+
+def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
+    classifier: Classifier, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint_mask, seen = [], []
+
+    def number_positions(embeds: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        joint_mask.append(mask)
+        positions = torch.arange(embeds.shape[1], dtype=embeds.dtype)
+        return positions.view(1, -1, 1).expand_as(embeds)
+
+    def watch(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        seen.append((given[0][:, 0].tolist(), given[1][:, 0].tolist()))
+
+    monkeypatch.setattr(classifier.sequence_wise, "forward", number_positions)
+    attention = next(iter(classifier.modality_wise.values()))
+    hook = attention.register_forward_pre_hook(watch)
+    _answer(classifier, replace(inputs, has_image=torch.tensor([True, True, True, False])))
+    hook.remove()
+    # T'_CLS is the end-of-text token, I'_CLS the first one behind the longest text.
+    assert seen == [([LENGTH] * ROWS, [LENGTH - 1, 2, 4, 1])]
+    assert joint_mask[0][:, :LENGTH].equal(inputs.token_mask)
+    assert joint_mask[0][:3, LENGTH:].all() and not joint_mask[0][3, LENGTH:].any()
+
+
+def test_pooled_text_is_what_the_tower_says_at_the_end_of_text(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    with torch.inference_mode():
+        encoded = classifier.text_tower(inputs.token_ids, inputs.token_mask)
+    assert inputs.token_ids[range(ROWS), encoded.pooled_at].tolist() == [END] * ROWS
+    assert encoded.pooled.equal(encoded.embeds[range(ROWS), encoded.pooled_at])
+
+
+def test_shared_scoring_has_one_vector_and_takes_modalities_alike(
+    classifier: Classifier, config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    shared = build_classifier(
+        config.model_copy(update={"scoring": "shared"}), tokenizer.get_vocab_size()
+    )
+    here = torch.ones(5, dtype=torch.bool)
+    one, other = torch.randn(2, 5, 32)
+    for attention in shared.modality_wise.values():
+        assert attention.score.shape == (1, 32)
+        weight = attention(one, other, here, here)[1]
+        torch.testing.assert_close(weight, 1 - attention(other, one, here, here)[1])
+    for attention in classifier.modality_wise.values():
+        assert attention.score.shape == (2, 32)
+        weight = attention(one, other, here, here)[1]
+        assert not torch.allclose(weight, 1 - attention(other, one, here, here)[1], atol=1e-3)
+
+
+def test_cached_features_stand_in_for_pixels(classifier: Classifier, inputs: ModelInputs) -> None:
+    with torch.inference_mode():
+        pixels = classifier.normalise_pixels(inputs.pixel_values)
+        features = classifier.image_tower.features(pixels)
+    cached = replace(inputs, pixel_values=None, image_features=features)
+    _assert_same(_answer(classifier, inputs), _answer(classifier, cached))
+    with pytest.raises(ValueError, match="pixel_values or image_features"):
+        _answer(classifier, replace(inputs, pixel_values=None))
+
+
+def test_pixels_are_normalised_by_the_checkpoint_s_mean_and_std(
+    config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    image = config.image.model_copy(update={"mean": (0.0, 0.5, 1.0), "std": (1.0, 0.5, 0.25)})
+    classifier = build_classifier(
+        config.model_copy(update={"image": image}), tokenizer.get_vocab_size()
+    )
+    pixels = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    assert classifier.normalise_pixels(pixels)[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_clip_agrees_with_hugging_face_on_both_embeddings(
+    small_config: ClassifierConfig,
+    clip_json: dict[str, Any],
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+) -> None:
+    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    clip = CLIPModel(CLIPConfig.from_dict(clip_json)).eval()
+    load_clip_weights(classifier, clip)
+    # Hugging Face pools at the highest id, which in CLIP's own vocabulary is the end of text.
+    highest = tokenizer.get_vocab_size() - 1
+    ids = inputs.token_ids.clamp(max=highest - 1)
+    inputs = replace(inputs, token_ids=torch.where(ids == END, highest, ids))
+    with torch.inference_mode():
+        ours = classifier(inputs)
+        theirs = clip(
+            input_ids=inputs.token_ids,
+            attention_mask=inputs.token_mask.long(),
+            pixel_values=classifier.normalise_pixels(inputs.pixel_values),
+        )
+    for embeds, wanted in (
+        (ours.image_embeds, theirs.image_embeds),
+        (ours.text_embeds, theirs.text_embeds),
+    ):
+        normal = torch.nn.functional.normalize(embeds, dim=1)
+        torch.testing.assert_close(normal, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"text_length": 17}, {"size_px": 96}])
+def test_a_clip_of_another_size_is_refused(
+    small_config: ClassifierConfig,
+    clip_json: dict[str, Any],
+    tokenizer: Tokenizer,
+    wrong: dict[str, int],
+) -> None:
+    towers = ClipTowers(clip=clip_json)
+    size_px = wrong.get("size_px", 64)
+    config = small_config.model_copy(
+        update={
+            "towers": towers,
+            "text_length": wrong.get("text_length", 16),
+            "image": small_config.image.model_copy(update={"size_px": size_px}),
+        }
+    )
+    with pytest.raises(ValueError, match="this CLIP takes"):
+        build_classifier(config, tokenizer.get_vocab_size())

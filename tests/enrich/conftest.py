@@ -1,0 +1,119 @@
+"""A random classifier small enough for any machine, and pictures to show it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from enrich.calibration import CalibratedModalities, Calibration
+from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
+from enrich.classifiers.interface import ClassifierConfig, SmallTowers
+from enrich.preprocess import ImageShape
+from enrich.records import Modalities
+from enrich.training.tokenizers import train_tokenizer
+
+# Models this small only lose by a second thread: 20 times slower where the cores are taken.
+torch.set_num_threads(1)
+
+ATTRIBUTES = {
+    "color": ("red", "green", "blue", "white"),
+    "pattern": ("solid", "striped", "printed"),
+    "style": ("casual", "formal"),
+}
+SENTENCES = [
+    "a red striped shirt for the office",
+    "blue casual shoes, plain and light",
+    "green printed dress for a party",
+    "white cotton shirt with a soft collar",
+] * 4
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(SENTENCES, vocabulary=320)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> ClassifierConfig:
+    return ClassifierConfig(
+        name="tiny",
+        towers=SmallTowers(width=32, heads=2, text_layers=1),
+        image=ImageShape(size_px=64, fit="pad", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        text_length=16,
+        attributes=ATTRIBUTES,
+        joint_layers=1,
+        joint_heads=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The `config.json` of a Hugging Face CLIP of one layer a tower."""
+    layer = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    vocabulary = tokenizer.get_vocab_size()
+    return {
+        "text_config": layer
+        | special
+        | {"vocab_size": vocabulary, "max_position_embeddings": 16, "projection_dim": 32},
+        "vision_config": layer | {"image_size": 64, "patch_size": 32, "projection_dim": 32},
+        "projection_dim": 32,
+    }
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    """Color is always answered, pattern never, style where the classifier is sure."""
+    reached = {"color": 0.0, "pattern": None, "style": 0.52}
+    return Calibration(
+        attributes={
+            attribute: {
+                modalities: CalibratedModalities(
+                    temperature=temperature,
+                    thresholds={"0.90": threshold, "0.95": threshold},
+                    rows=100,
+                )
+                for modalities, temperature in zip(Modalities, (0.5, 1.0, 2.0), strict=True)
+            }
+            for attribute, threshold in reached.items()
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    calibration: Calibration,
+) -> Path:
+    """A checkpoint folder of a random classifier; tests copy it before they change it."""
+    torch.manual_seed(0)
+    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    save_checkpoint(folder, classifier, tokenizer, calibration, {"made": "up"}, "# tiny\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_jpeg() -> Callable[..., Path]:
+    """Returns a function that writes a picture of noise around one color."""
+
+    def write(path: Path, color: tuple[int, int, int] = (200, 30, 30), side: int = 90) -> Path:
+        noise = np.random.default_rng(0).integers(-25, 25, (side, side, 3))
+        pixels = np.clip(noise + np.array(color), 0, 255).astype(np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, "JPEG")
+        return path
+
+    return write

@@ -1,0 +1,113 @@
+"""A temperature makes confidence honest; a threshold keeps its promise or is not given."""
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from enrich.calibration import (
+    CalibratedModalities,
+    Calibration,
+    fit,
+    fit_temperature,
+    pick_threshold,
+)
+from enrich.records import Modalities
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_temperature_of_overconfident_logits_is_recovered(temperature: float) -> None:
+    torch.manual_seed(0)
+    honest = 2 * torch.randn(20_000, 5)
+    targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
+    assert fit_temperature(honest * temperature, targets) == pytest.approx(temperature, rel=0.05)
+
+
+def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
+    nothing = fit(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
+    assert nothing.temperature == 1.0 and nothing.rows == 0
+    assert nothing.thresholds == {"0.90": None, "0.95": None}
+
+
+def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance() -> None:
+    right = torch.eye(4).repeat(10, 1) * 5
+    assert fit_temperature(right, right.argmax(1)) == pytest.approx(0.05, rel=0.01)
+    wrong = right.argmax(1).roll(1)
+    assert fit_temperature(right, wrong) == pytest.approx(20, rel=0.01)
+
+
+def test_threshold_holds_its_precision_on_rows_it_has_not_seen() -> None:
+    torch.manual_seed(1)
+    confidence = torch.rand(20_000)
+    correct = torch.rand(20_000) < confidence
+    for precision in (0.90, 0.95):
+        threshold = pick_threshold(confidence[:10_000], correct[:10_000], precision)
+        assert threshold is not None and threshold < 0.95
+        answered = confidence[10_000:] >= threshold
+        assert correct[10_000:][answered].double().mean() >= precision - 0.01
+
+
+def test_threshold_is_the_lowest_that_holds() -> None:
+    confidence = torch.linspace(1, 0, 1_001)
+    correct = torch.arange(1_001) < 900
+    threshold = pick_threshold(confidence, correct, 0.90)
+    # All rows would be right in 900 of 1001; the lower bound admits fewer than 1000, more than 900.
+    assert threshold is not None and 0.0 < threshold < 0.1
+
+
+def test_threshold_is_none_where_no_confidence_is_good_enough() -> None:
+    confidence = torch.linspace(0, 1, 500)
+    assert pick_threshold(confidence, torch.arange(500) % 2 == 0, 0.90) is None
+
+
+def test_a_lucky_handful_sets_no_threshold() -> None:
+    confidence, correct = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, True, True])
+    assert pick_threshold(confidence, correct, 0.90) is None
+
+
+def test_rows_of_equal_confidence_are_answered_together_or_not_at_all() -> None:
+    # 60 right ones lead by luck of their order, but 40 wrong ones share their confidence.
+    confidence = torch.full((100,), 0.8)
+    assert pick_threshold(confidence, torch.arange(100) < 60, 0.90) is None
+    better = torch.cat([torch.full((60,), 0.9), confidence])
+    correct = torch.cat([torch.ones(60, dtype=torch.bool), torch.arange(100) < 60])
+    assert pick_threshold(better, correct, 0.90) == pytest.approx(0.9)
+
+
+def _every_set(**changes: object) -> dict[str, dict[str, object]]:
+    one = {"temperature": 1.0, "thresholds": {"0.90": 0.7, "0.95": None}, "rows": 9} | changes
+    return {str(modalities): one for modalities in Modalities}
+
+
+def test_an_unreachable_threshold_is_never_met() -> None:
+    calibration = Calibration.model_validate({"attributes": {"color": _every_set()}})
+    assert calibration.threshold("color", Modalities.TEXT, 0.90) == 0.7
+    assert calibration.threshold("color", Modalities.TEXT, 0.95) == math.inf
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _every_set(temperature=0),
+        _every_set(thresholds={"0.90": 0.7}),
+        _every_set(thresholds={"0.90": 0.7, "0.95": "high"}),
+        {str(Modalities.TEXT): _every_set()[Modalities.TEXT]},
+    ],
+    ids=["temperature of 0", "a threshold missing", "no number", "a set of modalities missing"],
+)
+def test_a_calibration_that_would_fail_at_inference_is_refused_when_read(
+    broken: dict[str, dict[str, object]],
+) -> None:
+    with pytest.raises(ValidationError):
+        Calibration.model_validate({"attributes": {"color": broken}})
+
+
+def test_a_fit_answers_with_both_thresholds() -> None:
+    torch.manual_seed(2)
+    logits = 4 * torch.randn(5_000, 3)
+    targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
+    fitted = fit(logits, targets)
+    assert isinstance(fitted, CalibratedModalities) and fitted.rows == 5_000
+    low, high = fitted.thresholds["0.90"], fitted.thresholds["0.95"]
+    assert low is not None and high is not None and 0 < low < high < 1

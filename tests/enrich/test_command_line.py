@@ -1,0 +1,126 @@
+"""A command ends in one message and an exit code; a configuration file says what is wrong in it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from enrich.command_line import describe, load_yaml, run_command
+from enrich.config import JobConfig
+from enrich.errors import (
+    CheckpointError,
+    ConfigError,
+    EnrichError,
+    SchemaMismatch,
+    TooManyFailures,
+    ValidationFailed,
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "job.yaml"
+
+
+def test_an_unknown_key_is_named_together_with_the_known_ones(file: Path) -> None:
+    file.write_text("batchsize: 5\n")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    assert "unknown key 'batchsize'" in str(error.value)
+    assert all(key in str(error.value) for key in JobConfig.model_fields)
+
+
+def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
+    file.write_text("batch_size: -5\ncolumns: {title: [1]}\n")
+    with pytest.raises(ConfigError, match=r"job\.yaml: columns\.title: .* found \[1\]; batch_size"):
+        load_yaml(file, JobConfig)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"batch_size: [5\n", "is not valid YAML"),
+        (b"- batch_size\n", "wanted lines of the form"),
+        (b"just words\n", "wanted lines of the form"),
+        (b"catalog: \xff\xfe\n", "is not valid YAML"),
+        (b"catalog: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_a_config_error(
+    file: Path, content: bytes, message: str
+) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_yaml(file, JobConfig)
+    assert str(file) in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_a_config_error(file: Path) -> None:
+    for path in (file, file.parent):
+        with pytest.raises(ConfigError, match=f"no configuration in {path}"):
+            load_yaml(path, JobConfig)
+
+
+def test_an_empty_file_means_the_defaults(file: Path) -> None:
+    file.write_text("# nothing\n")
+    assert load_yaml(file, JobConfig) == JobConfig()
+
+
+def test_an_override_goes_before_the_file_unless_it_is_none(file: Path) -> None:
+    file.write_text("catalog: from_file\ndatabase: from_file\n")
+    settings = load_yaml(file, JobConfig, {"catalog": "from_flag", "database": None})
+    assert (settings.catalog, settings.database) == ("from_flag", "from_file")
+
+
+def test_an_override_is_validated_too(file: Path) -> None:
+    file.write_text("")
+    with pytest.raises(ConfigError, match="database"):
+        load_yaml(file, JobConfig, {"database": "x; DROP TABLE"})
+
+
+def test_problems_are_described_in_one_line() -> None:
+    with pytest.raises(ValidationError) as error:
+        JobConfig.model_validate({"no": 1, "batch_size": 0, "image_limits": {"max_bytes": "x"}})
+    text = describe(error.value, JobConfig)
+    assert "\n" not in text and text.count("; ") == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (EnrichError, 1),
+        (ConfigError, 2),
+        (SchemaMismatch, 2),
+        (CheckpointError, 2),
+        (ValidationFailed, 3),
+        (TooManyFailures, 3),
+    ],
+)
+def test_a_known_error_is_one_line_and_its_exit_code(
+    raised: type[EnrichError],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise raised("found this, wanted that")
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert end.value.code == code
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "error: found this, wanted that\n")
+
+
+def test_an_unknown_flag_ends_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        pass
+
+    monkeypatch.setattr(sys, "argv", ["job", "--no-such-flag"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert end.value.code == 2 and "--no-such-flag" in capsys.readouterr().err

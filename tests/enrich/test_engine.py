@@ -1,0 +1,263 @@
+"""One answer a product, in order, whatever is broken: by the engine, and by the fake one too."""
+
+import itertools
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import BUNDLED, read_manifest
+from enrich.engine import BuildsEngine, Engine, EngineSpec, name_model_version
+from enrich.errors import CheckpointError
+from enrich.fake_engine import FakeEngineSpec
+from enrich.images import ImageLimits
+from enrich.records import EnrichedProduct, Modalities, Product, Status
+
+CPU = torch.device("cpu")
+BATCH = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exact() -> Iterator[None]:
+    """Computes in float32, so that answers can be compared digit by digit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enrich.precision.choose_dtype", lambda device: torch.float32)
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    for name, color in (("red", (220, 20, 20)), ("blue", (20, 20, 220)), ("grey", (120,) * 3)):
+        write_jpeg(folder / f"{name}.jpg", color)
+    (folder / "cut.jpg").write_bytes((folder / "red.jpg").read_bytes()[:700])
+    write_jpeg(folder / "large.jpg", side=150)
+    return folder
+
+
+def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
+    manifest = read_manifest(checkpoint)
+    return EngineSpec(
+        checkpoint=str(checkpoint),
+        model_version=name_model_version(manifest, 0.90),
+        attributes=manifest.config.attributes,
+        image_root=str(root),
+        allowed_roots=(),
+        limits=ImageLimits(max_pixels=20_000),
+        target_precision=0.90,
+        batch_size=BATCH,
+        read_threads=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_checkpoint: Path, root: Path) -> EngineSpec:
+    return _make_spec(tiny_checkpoint, root)
+
+
+@pytest.fixture(scope="module")
+def engine(spec: EngineSpec) -> Engine:
+    return spec.build(CPU)
+
+
+@pytest.fixture(scope="module", params=["engine", "fake"])
+def any_spec(request: pytest.FixtureRequest, spec: EngineSpec) -> BuildsEngine:
+    return spec if request.param == "engine" else FakeEngineSpec()
+
+
+PRODUCTS = [
+    Product("whole", "red shirt", "of cotton", "red.jpg"),
+    Product("no words", None, " ", "blue.jpg"),
+    Product("no picture", "blue shoes", None, None),
+    Product("nothing", None, None, None),
+    Product("nothing either", "\x00", "", "gone.jpg"),
+    Product("cut", "green dress", None, "cut.jpg"),
+    Product("large", "white shirt", None, "large.jpg"),
+    Product("climbs", "striped shirt", None, "../../etc/passwd"),
+    Product("gone", "plain", None, "gone.jpg"),
+    Product("cut and no words", "", None, "cut.jpg"),
+    Product("surrogate", "plain \ud800", None, "\udcff.jpg"),
+    Product("grey", "grey shirt", "soft", "grey.jpg"),
+    Product("whole", "red shirt", "of cotton", "red.jpg"),
+]
+
+
+def test_every_product_gets_one_answer_in_order(any_spec: BuildsEngine) -> None:
+    engine = any_spec.build(CPU)
+    wanted = [product.product_id for product in PRODUCTS]
+    for count in (0, 1, BATCH, BATCH + 1, len(PRODUCTS)):
+        answers = list(engine.enrich(iter(PRODUCTS[:count])))
+        assert [answer.product_id for answer in answers] == wanted[:count]
+    broken_only = [PRODUCTS[3]] * (2 * BATCH + 1)
+    assert len(list(engine.enrich(broken_only))) == len(broken_only)
+
+
+def test_answers_obey_the_contract(any_spec: BuildsEngine) -> None:
+    for answer in any_spec.build(CPU).enrich(PRODUCTS):
+        if answer.modalities is None:
+            assert answer.predictions == () and answer.error
+            continue
+        assert (answer.status is Status.OK) == (answer.modalities is Modalities.IMAGE_AND_TEXT)
+        assert [p.attribute for p in answer.predictions] == list(any_spec.attributes)
+        for prediction in answer.predictions:
+            labels = any_spec.attributes[prediction.attribute]
+            candidates = [prediction.label, *(a.label for a in prediction.alternatives)]
+            assert set(candidates) <= set(labels) and len(set(candidates)) == len(candidates)
+            confidences = [prediction.confidence, *(a.confidence for a in prediction.alternatives)]
+            assert confidences == sorted(confidences, reverse=True)
+            assert confidences[-1] >= 0 and sum(confidences) <= 1 + 1e-6
+            assert 0 <= prediction.image_weight <= 1
+
+
+def test_a_product_of_which_nothing_can_be_read_has_an_error_and_no_predictions(
+    any_spec: BuildsEngine,
+) -> None:
+    (answer,) = any_spec.build(CPU).enrich([PRODUCTS[3]])
+    assert answer == EnrichedProduct("nothing", Status.IMAGE_MISSING, None, (), "no image path")
+
+
+def test_a_product_without_a_picture_says_so(any_spec: BuildsEngine) -> None:
+    (answer,) = any_spec.build(CPU).enrich([PRODUCTS[2]])
+    assert (answer.status, answer.modalities) == (Status.IMAGE_MISSING, Modalities.TEXT)
+    assert answer.predictions and answer.error
+
+
+def test_equal_products_get_equal_answers(any_spec: BuildsEngine) -> None:
+    answers = list(any_spec.build(CPU).enrich([PRODUCTS[0]] * 2))
+    assert answers[0] == answers[1]
+
+
+def test_a_spec_is_small_and_survives_pickling(any_spec: BuildsEngine) -> None:
+    pickled = pickle.dumps(any_spec)
+    assert len(pickled) < 2_000
+    again = pickle.loads(pickled)
+    assert again == any_spec
+    assert list(again.build(CPU).enrich(PRODUCTS)) == list(any_spec.build(CPU).enrich(PRODUCTS))
+
+
+def test_the_spec_of_the_bundled_checkpoint_is_small_too(root: Path) -> None:
+    assert len(pickle.dumps(_make_spec(BUNDLED, root))) < 2_000
+
+
+def _only(engine: Engine, product: Product) -> EnrichedProduct:
+    (answer,) = engine.enrich([product])
+    return answer
+
+
+def test_each_product_is_answered_from_what_can_be_read_of_it(engine: Engine) -> None:
+    found = {a.product_id: (a.status, a.modalities, bool(a.error)) for a in engine.enrich(PRODUCTS)}
+    text = Modalities.TEXT
+    assert found == {
+        "whole": (Status.OK, Modalities.IMAGE_AND_TEXT, False),
+        "grey": (Status.OK, Modalities.IMAGE_AND_TEXT, False),
+        "no words": (Status.TEXT_EMPTY, Modalities.IMAGE, False),
+        "no picture": (Status.IMAGE_MISSING, text, True),
+        "nothing": (Status.IMAGE_MISSING, None, True),
+        "nothing either": (Status.IMAGE_MISSING, None, True),
+        "cut": (Status.IMAGE_CORRUPT, text, True),
+        "large": (Status.IMAGE_TOO_LARGE, text, True),
+        "climbs": (Status.IMAGE_FORBIDDEN, text, True),
+        "gone": (Status.IMAGE_MISSING, text, True),
+        "cut and no words": (Status.IMAGE_CORRUPT, None, True),
+        "surrogate": (Status.IMAGE_MISSING, text, True),
+    }
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(engine: Engine) -> None:
+    for product, together in zip(PRODUCTS, engine.enrich(PRODUCTS), strict=True):
+        alone = _only(engine, product)
+        assert (alone.product_id, alone.status) == (together.product_id, together.status)
+        for one, other in zip(alone.predictions, together.predictions, strict=True):
+            assert (one.attribute, one.label) == (other.attribute, other.label)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+            assert one.image_weight == pytest.approx(other.image_weight, abs=1e-4)
+
+
+def test_product_without_image_is_read_from_its_text_alone(engine: Engine) -> None:
+    missing = _only(engine, PRODUCTS[2])
+    assert all(prediction.image_weight == 0 for prediction in missing.predictions)
+    broken = _only(engine, replace(PRODUCTS[2], image_path="cut.jpg"))
+    assert broken.predictions == missing.predictions
+    assert _only(engine, replace(PRODUCTS[2], image_path="red.jpg")).predictions != (
+        missing.predictions
+    )
+
+
+def test_product_without_text_is_read_from_its_image_alone(engine: Engine) -> None:
+    silent = _only(engine, PRODUCTS[1])
+    assert all(prediction.image_weight == 1 for prediction in silent.predictions)
+    assert _only(engine, replace(PRODUCTS[1], title="red shirt")).predictions != silent.predictions
+    assert _only(engine, replace(PRODUCTS[1], image_path="red.jpg")).predictions != (
+        silent.predictions
+    )
+
+
+def test_an_abstained_answer_keeps_its_candidate_and_confidence(
+    engine: Engine, calibration: Calibration
+) -> None:
+    abstained = {"color": set(), "pattern": set(), "style": set()}
+    for answer in engine.enrich(PRODUCTS):
+        for prediction in answer.predictions:
+            threshold = calibration.threshold(prediction.attribute, answer.modalities, 0.90)
+            assert prediction.abstained == (prediction.confidence < threshold)
+            assert prediction.label and prediction.confidence > 0
+            abstained[prediction.attribute].add(prediction.abstained)
+    assert abstained == {"color": {False}, "pattern": {True}, "style": {True, False}}
+
+
+def test_each_set_of_modalities_has_its_own_temperature(
+    tiny_checkpoint: Path, tmp_path: Path, root: Path, calibration: Calibration
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "hotter"))
+    color = dict(calibration.attributes["color"])
+    color[Modalities.TEXT] = color[Modalities.TEXT].model_copy(update={"temperature": 20.0})
+    hotter = Calibration(attributes=calibration.attributes | {"color": color})
+    (folder / "calibration.json").write_text(hotter.model_dump_json())
+    before, after = (
+        {
+            answer.product_id: answer.predictions[0].confidence
+            for answer in _make_spec(checkpoint, root).build(CPU).enrich(PRODUCTS[:3])
+        }
+        for checkpoint in (tiny_checkpoint, folder)
+    )
+    assert after["no picture"] < before["no picture"] and after["no picture"] < 0.3
+    assert (after["whole"], after["no words"]) == (before["whole"], before["no words"])
+
+
+def test_a_checkpoint_other_than_the_driver_saw_is_refused(
+    spec: EngineSpec, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "changed"))
+    changed = replace(spec, checkpoint=str(folder))
+    changed.build(CPU)
+    file = folder / "calibration.json"
+    file.write_text(file.read_text().replace("0.52", "0.53"))
+    with pytest.raises(CheckpointError, match="on the driver"):
+        changed.build(CPU)
+
+
+def test_a_precision_without_thresholds_is_refused(tiny_checkpoint: Path) -> None:
+    manifest = read_manifest(tiny_checkpoint)
+    assert name_model_version(manifest, 0.90) != name_model_version(manifest, 0.95)
+    with pytest.raises(CheckpointError, match=r"0\.8"):
+        name_model_version(manifest, 0.8)
+
+
+def test_the_engine_reads_ahead_by_a_bounded_number_of_products(engine: Engine) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Product]:
+        nonlocal taken
+        for taken in itertools.count(1):
+            yield PRODUCTS[0]
+
+    answers = engine.enrich(endless())
+    for _ in range(3 * BATCH):
+        next(answers)
+    assert taken <= 3 * BATCH + 2 * BATCH
+    answers.close()

@@ -1,0 +1,242 @@
+"""Images are read from allowed places only, decoded within limits, and come out as RGB."""
+
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from enrich.errors import ConfigError
+from enrich.images import ImageLimits, ImageProblem, ImageStore, decode
+from enrich.preprocess import ImageShape, to_pixels
+from enrich.records import Status
+
+
+def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _decode(data: bytes, *, target_px: int = 64, max_pixels: int = 1_000_000) -> Image.Image:
+    return decode(data, limits=ImageLimits(max_pixels=max_pixels), target_px=target_px)
+
+
+def _noise(side: int = 100) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _png_that_claims(width: int, height: int) -> bytes:
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR" + header) + _chunk(b"IDAT" + zlib.compress(b""))
+
+
+def _chunk(content: bytes) -> bytes:
+    checksum = zlib.crc32(content).to_bytes(4, "big")
+    return (len(content) - 4).to_bytes(4, "big") + content + checksum
+
+
+_JPEG = _encode(_noise(), "JPEG")
+_PNG = _encode(_noise(), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (_JPEG[: len(_JPEG) // 2], Status.IMAGE_CORRUPT),
+        (_PNG[: len(_PNG) // 2], Status.IMAGE_CORRUPT),
+        (b"<html>not found</html>", Status.IMAGE_CORRUPT),
+        (b"", Status.IMAGE_CORRUPT),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", Status.IMAGE_CORRUPT),
+        (_png_that_claims(60_000, 60_000), Status.IMAGE_TOO_LARGE),
+        (_png_that_claims(1_001, 1_000), Status.IMAGE_TOO_LARGE),
+    ],
+    ids=["jpeg cut", "png cut", "text", "empty", "postscript", "png of 60000", "one row too many"],
+)
+def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
+    with pytest.raises(ImageProblem) as problem:
+        _decode(data)
+    assert problem.value.status is status
+    assert str(problem.value)
+
+
+def test_a_picture_of_exactly_the_allowed_pixels_is_decoded() -> None:
+    assert _decode(_PNG, max_pixels=10_000).size == (100, 100)
+    with pytest.raises(ImageProblem, match=r"100 x 100 px is over max_pixels = 9,999"):
+        _decode(_PNG, max_pixels=9_999)
+
+
+@pytest.fixture
+def root(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Path:
+    """A root with one picture, beside a folder that holds a secret one."""
+    write_jpeg(tmp_path / "shop" / "a b.jpg")
+    write_jpeg(tmp_path / "secret" / "x.jpg")
+    write_jpeg(tmp_path / "shop-2" / "x.jpg")
+    (tmp_path / "shop" / "folder.jpg").mkdir()
+    (tmp_path / "shop" / "link.jpg").symlink_to(tmp_path / "secret" / "x.jpg")
+    (tmp_path / "shop" / "linked").symlink_to(tmp_path / "secret")
+    (tmp_path / "shop" / "inside.jpg").symlink_to(tmp_path / "shop" / "a b.jpg")
+    (tmp_path / "shop" / "loop.jpg").symlink_to(tmp_path / "shop" / "loop.jpg")
+    return tmp_path / "shop"
+
+
+@pytest.mark.parametrize(
+    ("image_path", "status"),
+    [
+        (None, Status.IMAGE_MISSING),
+        ("", Status.IMAGE_MISSING),
+        ("  ", Status.IMAGE_MISSING),
+        ("nowhere.jpg", Status.IMAGE_MISSING),
+        ("folder.jpg", Status.IMAGE_MISSING),
+        (".", Status.IMAGE_MISSING),
+        ("a b.jpg/x.jpg", Status.IMAGE_MISSING),
+        ("x" * 5_000, Status.IMAGE_MISSING),
+        ("lone \udcff surrogate.jpg", Status.IMAGE_MISSING),
+        ("lone \ud800 surrogate.jpg", Status.IMAGE_FORBIDDEN),
+        ("null\0byte.jpg", Status.IMAGE_FORBIDDEN),
+        ("loop.jpg", Status.IMAGE_FORBIDDEN),
+        ("../secret/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("linked/../../secret/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("../shop-2/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("link.jpg", Status.IMAGE_FORBIDDEN),
+        ("linked/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("/etc/hostname", Status.IMAGE_FORBIDDEN),
+        ("file:///etc/hostname", Status.IMAGE_FORBIDDEN),
+        ("file:///%65tc/hostname", Status.IMAGE_FORBIDDEN),
+        ("http://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("https://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("ftp://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("gopher://x", Status.IMAGE_FORBIDDEN),
+        ("s3://bucket/x.jpg", Status.IMAGE_FORBIDDEN),
+        ("http://[bad/x.jpg", Status.IMAGE_FORBIDDEN),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_a_status(
+    root: Path, image_path: str | None, status: Status
+) -> None:
+    store = ImageStore(str(root))
+    for ask in (store.read, store.identity):
+        if image_path in ("folder.jpg", ".") and ask == store.identity:
+            continue
+        with pytest.raises(ImageProblem) as problem:
+            ask(image_path)
+        assert problem.value.status is status
+        assert str(problem.value).encode()
+
+
+def test_a_file_over_the_limit_of_bytes_is_too_large(root: Path) -> None:
+    size = (root / "a b.jpg").stat().st_size
+    within = ImageStore(str(root), limits=ImageLimits(max_bytes=size))
+    assert len(within.read("a b.jpg")) == size
+    with pytest.raises(ImageProblem, match="max_bytes") as problem:
+        ImageStore(str(root), limits=ImageLimits(max_bytes=size - 1)).read("a b.jpg")
+    assert problem.value.status is Status.IMAGE_TOO_LARGE
+
+
+def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
+    data = (root / "a b.jpg").read_bytes()
+    store = ImageStore(str(root), (str(root.parent / "secret"), f"file://{root.parent}/shop-2"))
+    for image_path in (
+        "a b.jpg",
+        "./folder.jpg/../a b.jpg",
+        str(root / "a b.jpg"),
+        f"file://{root}/a b.jpg",
+        f"file://{root}/a%20b.jpg",
+        "inside.jpg",
+        "link.jpg",
+        str(root.parent / "secret" / "x.jpg"),
+        f"file://{root.parent}/shop-2/x.jpg",
+    ):
+        assert store.read(image_path) == data, image_path
+
+
+def test_an_object_path_cannot_climb_out_of_its_root() -> None:
+    store = ImageStore("s3://bucket/shop")
+    for image_path in ("../secret/x.jpg", "s3a://bucket/shop/%2e%2e/secret/x.jpg", "s3://b/shop/x"):
+        with pytest.raises(ImageProblem) as problem:
+            store.read(image_path)
+        assert problem.value.status is Status.IMAGE_FORBIDDEN
+
+
+def test_a_root_of_an_unknown_kind_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="http"):
+        ImageStore("http://example.org/")
+
+
+def test_identity_changes_with_the_file(root: Path, write_jpeg: Callable[..., Path]) -> None:
+    store = ImageStore(str(root))
+    before = store.identity("a b.jpg")
+    assert store.identity("a b.jpg") == before
+    write_jpeg(root / "a b.jpg", side=80)
+    assert store.identity("a b.jpg") != before
+
+
+def _center(image: Image.Image) -> tuple[int, ...]:
+    assert image.mode == "RGB"
+    return image.getpixel((image.width // 2, image.height // 2))
+
+
+def test_transparency_lands_on_white() -> None:
+    side = (20, 20)
+    clear = Image.new("RGBA", side, (255, 0, 0, 0))
+    assert _center(_decode(_encode(clear, "PNG"))) == (255, 255, 255)
+    half = Image.new("RGBA", side, (0, 0, 0, 128))
+    assert _center(_decode(_encode(half, "PNG"))) == (127, 127, 127)
+    gray = Image.new("LA", side, (0, 0))
+    assert _center(_decode(_encode(gray, "PNG"))) == (255, 255, 255)
+    webp = _encode(clear, "WEBP", lossless=True)
+    assert _center(_decode(webp)) == (255, 255, 255)
+
+
+def test_a_palette_with_transparency_lands_on_white_and_keeps_its_other_colors() -> None:
+    image = Image.new("P", (20, 20), 0)
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    image.paste(1, (0, 0, 20, 5))
+    for kind in ("PNG", "GIF"):
+        decoded = _decode(_encode(image, kind, transparency=0))
+        assert _center(decoded) == (255, 255, 255)
+        assert decoded.getpixel((10, 2)) == (200, 10, 10)
+
+
+def test_cmyk_and_gray_become_rgb() -> None:
+    red = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
+    assert _center(_decode(_encode(red, "JPEG"))) == pytest.approx((255, 0, 0), abs=3)
+    gray = Image.new("L", (20, 20), 90)
+    for kind in ("JPEG", "PNG"):
+        assert _center(_decode(_encode(gray, kind))) == pytest.approx((90, 90, 90), abs=1)
+    assert _center(_decode(_encode(Image.new("1", (20, 20), 1), "PNG"))) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(0, 0), (32_768, 127), (65_535, 255)])
+def test_gray_of_16_bits_keeps_its_brightness(value: int, wanted: int) -> None:
+    image = Image.fromarray(np.full((20, 20), value, dtype=np.uint16))
+    for kind in ("PNG", "TIFF"):
+        assert _center(_decode(_encode(image, kind))) == pytest.approx((wanted,) * 3, abs=1)
+
+
+def test_a_picture_taken_sideways_stands_upright() -> None:
+    lying = Image.new("RGB", (64, 32), "blue")
+    lying.paste((255, 0, 0), (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    upright = _decode(_encode(lying, "JPEG", exif=exif, quality=95))
+    assert upright.size == (32, 64)
+    assert upright.getpixel((16, 8)) == pytest.approx((254, 0, 0), abs=4)
+    assert upright.getpixel((16, 56)) == pytest.approx((0, 0, 254), abs=4)
+
+
+def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
+    waves = np.sin(np.linspace(0, 20, 1_600))[None, :, None] * np.array([90, 60, -90]) + 128
+    large = Image.fromarray(np.repeat(waves, 1_200, axis=0).astype(np.uint8))
+    data = _encode(large, "JPEG", quality=95)
+    scaled = _decode(data, target_px=128, max_pixels=10_000_000)
+    full = _decode(data, target_px=5_000, max_pixels=10_000_000)
+    assert full.size == (1_600, 1_200)
+    assert scaled.size == (400, 300)
+    shape = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+    gap = to_pixels(scaled, shape).astype(int) - to_pixels(full, shape)
+    assert np.abs(gap).mean() < 1.5

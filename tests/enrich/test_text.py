@@ -1,0 +1,52 @@
+"""Whatever a shop writes becomes one clean text of bounded length."""
+
+import pytest
+
+from enrich.text import MAX_CHARACTERS, build_text, normalise
+
+
+def test_control_characters_and_lone_surrogates_go_and_the_rest_can_be_encoded() -> None:
+    text = normalise("red\x00 shirt\x1b[1m \ud800with\udfff\x07 collar\u200b")
+    assert text == "red shirt [1m with collar"
+    assert text.encode()
+
+
+def test_a_control_character_between_words_does_not_join_them() -> None:
+    assert normalise("red\x00shirt\u2028blue\tshoes") == "red shirt blue shoes"
+
+
+@pytest.mark.parametrize("nothing", [None, "", "   ", "\n\t", "\x00\x01", "\ud800", "\u00a0\u200b"])
+def test_a_text_of_nothing_is_the_empty_string(nothing: str | None) -> None:
+    assert normalise(nothing) == ""
+    assert build_text(nothing, nothing) == ""
+
+
+def test_a_missing_title_or_description_leaves_no_separator() -> None:
+    assert build_text("shirt", None) == build_text(None, "shirt") == "shirt"
+    assert build_text("shirt", "of cotton") == "shirt. of cotton"
+
+
+@pytest.mark.parametrize("letter", ["a", "a ", "\ufdfa", "\U0001f525", "\x00a"])
+def test_a_huge_description_is_cut_and_keeps_the_title(letter: str) -> None:
+    text = build_text("Red shirt", letter * 3_000_000)
+    assert text.startswith("Red shirt. ")
+    assert len(text) <= MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0642\u0645\u064a\u0635 \u0623\u062d\u0645\u0631",  # Arabic
+        "\u05d7\u05d5\u05dc\u05e6\u05d4 \u05d0\u05d3\u05d5\u05de\u05d4",  # Hebrew
+        "\u0932\u093e\u0932 \u0915\u092e\u0940\u091c",  # Hindi
+        "\u8d64\u3044\u30b7\u30e3\u30c4",  # Japanese
+        "hot \U0001f525 shirt \U0001f455",
+    ],
+)
+def test_right_to_left_other_scripts_and_emoji_survive(text: str) -> None:
+    assert normalise(text) == text
+
+
+def test_compatible_writings_of_a_word_become_one() -> None:
+    assert normalise("\uff32\uff45\uff44  \ufb01t") == normalise("Red fit") == "Red fit"
+    assert normalise("cafe\u0301") == normalise("caf\u00e9")

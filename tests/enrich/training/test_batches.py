@@ -1,0 +1,170 @@
+"""Training hides things at random and never everything; evaluation hides the same every time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from enrich.classifiers.interface import ClassifierConfig
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import (
+    Batches,
+    Condition,
+    Hiding,
+    LabelWords,
+    flip_and_shift,
+    shuffled,
+)
+from enrich.training.cache import CachedImages, cache_pixels
+from enrich.training.labelled import TRAIN, LabelledProducts
+from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
+
+COUNT = 300
+WORDS = LabelWords({"color": ("red", "blue")}, {"color": {"blue": ("navy",)}})
+
+
+@pytest.fixture(scope="module")
+def batches(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Batches:
+    """A third of the rows has both modalities, a third the text alone, a third the image alone."""
+    kinds = np.arange(COUNT) % 3
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
+    products = LabelledProducts(
+        texts=["" if kind == 2 else f"red shirt {row}" for row, kind in enumerate(kinds)],
+        image_paths=[None] * COUNT,
+        image_roots=[""] * COUNT,
+        targets=np.zeros((COUNT, 1), dtype=np.int64),
+        groups=np.arange(COUNT),
+        split=np.full(COUNT, TRAIN),
+    )
+    images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"))
+    return Batches(products, images, TextEncoder(tokenizer, 16), WORDS)
+
+
+ALL = np.arange(COUNT)
+BOTH, TEXT_ONLY, IMAGE_ONLY = ALL[0::3], ALL[1::3], ALL[2::3]
+
+
+@pytest.mark.parametrize(
+    "hiding", [Hiding(0.5, 0.5, 0), Hiding(0.9, 0.9, 0), Hiding(0.99, 0, 0), Hiding(0, 0.99, 1)]
+)
+def test_no_row_loses_both_modalities(batches: Batches, hiding: Hiding) -> None:
+    for seed in range(5):
+        inputs = batches.training(ALL, hiding, np.random.default_rng(seed))
+        assert (inputs.has_image | inputs.has_text).all()
+        assert inputs.has_text[TEXT_ONLY].all() and inputs.has_image[IMAGE_ONLY].all()
+        assert not inputs.has_image[TEXT_ONLY].any() and not inputs.has_text[IMAGE_ONLY].any()
+
+
+def test_modalities_are_hidden_as_often_as_said(batches: Batches) -> None:
+    rng = np.random.default_rng(0)
+    seen = [batches.training(ALL, Hiding(0.2, 0.3, 0), rng) for _ in range(20)]
+    texts = torch.stack([inputs.has_text[BOTH] for inputs in seen]).double().mean()
+    images = torch.stack([inputs.has_image[BOTH] for inputs in seen]).double().mean()
+    assert texts.item() == pytest.approx(0.8, abs=0.04)
+    assert images.item() == pytest.approx(0.7, abs=0.04)
+
+
+def test_hidden_text_leaves_no_token_behind(batches: Batches) -> None:
+    inputs = batches.training(ALL, Hiding(0.9, 0, 0), np.random.default_rng(0))
+    empty = batches.encoder([""])[1].sum()
+    assert (inputs.token_mask[~inputs.has_text].sum(1) == empty).all()
+    assert (inputs.token_mask[inputs.has_text].sum(1) > empty).all()
+
+
+def test_conditions_take_away_what_they_say_unless_it_is_all_there_is(batches: Batches) -> None:
+    def seen(condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = batches.evaluation(ALL, condition)
+        return inputs.has_text, inputs.has_image
+
+    has_text, has_image = seen(Condition.AS_IS)
+    assert has_text[BOTH].all() and has_image[BOTH].all()
+    has_text, has_image = seen(Condition.NO_TEXT)
+    assert not has_text[BOTH].any() and has_image[BOTH].all() and has_text[TEXT_ONLY].all()
+    has_text, has_image = seen(Condition.NO_IMAGE)
+    assert has_text[BOTH].all() and not has_image[BOTH].any() and has_image[IMAGE_ONLY].all()
+
+
+def _texts(batches: Batches, ids: torch.Tensor) -> list[str]:
+    return batches.encoder.tokenizer.decode_batch(ids.tolist())
+
+
+def test_evaluation_shows_the_same_every_time_and_training_does_not(batches: Batches) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (batches.evaluation(ALL, Condition.AS_IS) for _ in range(2))
+    assert first.pixel_values.equal(second.pixel_values)
+    assert first.pixel_values.equal(torch.from_numpy(batches.images.pixels))
+    drawn = batches.training(ALL, Hiding(0, 0, 0), rng)
+    assert not drawn.pixel_values.equal(first.pixel_values)
+
+
+def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
+    plain = batches.evaluation(BOTH, Condition.AS_IS)
+    masked = batches.evaluation(BOTH, Condition.WORDS_MASKED)
+    always = batches.training(BOTH, Hiding(0, 0, 1.0), np.random.default_rng(0))
+    assert all("red" in text for text in _texts(batches, plain.token_ids))
+    for inputs in (masked, always):
+        texts = _texts(batches, inputs.token_ids)
+        assert all("red" not in text and "shirt" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Red shirt", "shirt"),
+        ("shirt in SEA GREEN, slim", "shirt in , slim"),
+        ("a smart casual shirt", "a shirt"),
+        ("tired hundred redder", "tired hundred redder"),
+        ("navy-blue", "-"),
+        ("pinstripes and Off White", "pinstripes and"),
+    ],
+)
+def test_only_whole_label_words_of_any_attribute_are_removed(text: str, left: str) -> None:
+    removed = LabelWords(ATTRIBUTE_LABELS, LABEL_WORDS).remove(text)
+    assert " ".join(removed.split()) == left
+
+
+def test_pictures_are_mirrored_and_moved_and_keep_their_pixels() -> None:
+    pixels = torch.arange(20 * 3 * 16 * 16).view(20, 3, 16, 16)
+    drawn = flip_and_shift(pixels, np.random.default_rng(0))
+    assert not drawn.equal(pixels)
+    assert drawn.flatten(2).sort().values.equal(pixels.flatten(2).sort().values)
+    mirrored = [bool((row[0, 0].diff() < 0).sum() > 8) for row in drawn]
+    assert 3 < sum(mirrored) < 17
+
+
+def test_an_epoch_sees_every_row_once_in_full_sorted_batches() -> None:
+    rows = np.arange(100, 150)
+    drawn = list(shuffled(rows, 8, np.random.default_rng(0)))
+    assert [len(batch) for batch in drawn] == [8] * 6
+    assert all((np.diff(batch) > 0).all() for batch in drawn)
+    flat = np.concatenate(drawn)
+    assert len(set(flat)) == 48 and set(flat) <= set(rows)
+    again = np.concatenate(list(shuffled(rows, 8, np.random.default_rng(1))))
+    assert flat.tolist() != again.tolist()
+
+
+def test_pixels_are_decoded_once_and_an_unreadable_picture_is_no_picture(
+    tmp_path: Path, write_jpeg: Callable[..., Path], small_config: ClassifierConfig
+) -> None:
+    write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    products = LabelledProducts(
+        texts=["a"] * 3,
+        image_paths=["red.jpg", "bad.jpg", None],
+        image_roots=[str(tmp_path)] * 3,
+        targets=np.zeros((3, 1), dtype=np.int64),
+        groups=np.arange(3),
+        split=np.zeros(3, dtype=np.int64),
+    )
+    first = cache_pixels(products, small_config.image, tmp_path / "cache")
+    assert first.has_image.tolist() == [True, False, False]
+    assert first.pixels.shape == (3, 3, 64, 64)
+    assert first.pixels[0, 0].mean() > 190 and first.pixels[0, 1:].mean() < 60
+    (tmp_path / "red.jpg").unlink()
+    again = cache_pixels(products, small_config.image, tmp_path / "cache")
+    assert (again.pixels == first.pixels).all() and again.has_image.tolist() == [True, False, False]
+    larger = small_config.image.model_copy(update={"size_px": 32})
+    assert not cache_pixels(products, larger, tmp_path / "cache").has_image.any()

@@ -1,0 +1,119 @@
+"""Labelled catalogs are read whole, split by group, and refused with a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from enrich.errors import ConfigError
+from enrich.training.labelled import TEST, TRAIN, VALIDATION, LabelledProducts, load_labelled
+from enrich.training.losses import UNLABELLED
+
+ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
+
+
+def _write(folder: Path, count: int, **columns: list[object]) -> Path:
+    """Writes a catalog of `count` products; `columns` change or add to its labels."""
+    folder.mkdir(parents=True)
+    ids = [f"p{number}" for number in range(count)]
+    products = {
+        "product_id": ids,
+        "title": [f"shirt {number}" for number in range(count)],
+        "description": [None] * count,
+        "image_path": [f"{number}.jpg" for number in range(count)],
+    }
+    labels = {"product_id": ids, "group_id": ids, "color": ["red"] * count} | columns
+    pd.DataFrame(products).to_parquet(folder / "products.parquet")
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    return folder
+
+
+def _splits_by_group(products: LabelledProducts) -> dict[int, set[int]]:
+    splits: dict[int, set[int]] = {}
+    for group, split in zip(products.groups, products.split, strict=True):
+        splits.setdefault(int(group), set()).add(int(split))
+    return splits
+
+
+def test_a_group_never_straddles_splits(tmp_path: Path) -> None:
+    groups = [f"g{number % 400}" for number in range(2_000)]
+    products = load_labelled([_write(tmp_path / "a", 2_000, group_id=groups)], ATTRIBUTES)
+    splits = _splits_by_group(products)
+    assert len(splits) == 400 and all(len(split) == 1 for split in splits.values())
+    shares = np.bincount(products.split, minlength=3) / len(products)
+    assert shares[[TRAIN, VALIDATION, TEST]] == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
+
+
+def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path) -> None:
+    few = load_labelled([_write(tmp_path / "few", 50)], ATTRIBUTES)
+    many = load_labelled([_write(tmp_path / "other", 80), tmp_path / "few"], ATTRIBUTES)
+    assert many.split[80:].tolist() == few.split.tolist()
+    assert len(set(few.split.tolist())) == 3
+
+
+def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> None:
+    colors = ["red", "blue", "mauve", None]
+    products = load_labelled([_write(tmp_path / "a", 4, color=colors)], ATTRIBUTES)
+    assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED, UNLABELLED]
+
+
+def test_an_attribute_that_a_catalog_lacks_is_unlabelled_there(tmp_path: Path) -> None:
+    one = _write(tmp_path / "one", 2)
+    other = _write(tmp_path / "other", 2, fit=["wide", "slim"])
+    products = load_labelled([one, other], ATTRIBUTES)
+    assert products.targets[:, 1].tolist() == [UNLABELLED, UNLABELLED, 1, 0]
+    assert products.image_roots == [str(one)] * 2 + [str(other)] * 2
+
+
+def test_rows_join_by_id_and_not_by_place(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 3)
+    labels = pd.DataFrame(
+        {"product_id": ["p2", "p0"], "group_id": ["x", "y"], "color": ["blue", "red"]}
+    )
+    labels.to_parquet(folder / "labels.parquet")
+    products = load_labelled([folder], ATTRIBUTES)
+    assert products.texts == ["shirt 0", "shirt 2"]
+    assert products.targets[:, 0].tolist() == [0, 1]
+
+
+def test_ids_and_groups_may_be_integers(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 3, group_id=[7, 7, 8])
+    for name in ("products.parquet", "labels.parquet"):
+        table = pd.read_parquet(folder / name)
+        table["product_id"] = [1, 2, 3]
+        table.to_parquet(folder / name)
+    products = load_labelled([folder], ATTRIBUTES)
+    assert products.groups.tolist() == [0, 0, 1]
+
+
+def test_a_product_without_a_group_is_a_group_of_its_own(tmp_path: Path) -> None:
+    products = load_labelled([_write(tmp_path / "a", 3, group_id=["g", None, None])], ATTRIBUTES)
+    assert len(set(products.groups.tolist())) == 3
+
+
+def test_nulls_are_none_and_never_the_word_nan(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 2)
+    table = pd.read_parquet(folder / "products.parquet")
+    table["title"], table["image_path"] = [None, "shirt"], [None, "1.jpg"]
+    table.to_parquet(folder / "products.parquet")
+    products = load_labelled([folder], ATTRIBUTES)
+    assert products.texts == ["", "shirt"] and products.image_paths == [None, "1.jpg"]
+
+
+def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no products\.parquet in"):
+        load_labelled([tmp_path], ATTRIBUTES)
+    lacking = _write(tmp_path / "lacking", 2)
+    pd.read_parquet(lacking / "labels.parquet").drop(columns="group_id").to_parquet(
+        lacking / "labels.parquet"
+    )
+    with pytest.raises(ConfigError, match=r"labels\.parquet has no column group_id"):
+        load_labelled([lacking], ATTRIBUTES)
+    with pytest.raises(ConfigError, match="no labelled product"):
+        load_labelled([_write(tmp_path / "empty", 0)], ATTRIBUTES)
+    twice = _write(tmp_path / "twice", 2)
+    labels = pd.read_parquet(twice / "labels.parquet")
+    pd.concat([labels, labels]).to_parquet(twice / "labels.parquet")
+    with pytest.raises(ConfigError, match=r"labels\.parquet has more than one"):
+        load_labelled([twice], ATTRIBUTES)

@@ -1,0 +1,68 @@
+"""Losses count what is labelled and contrast what differs."""
+
+import math
+
+import pytest
+import torch
+
+from enrich.training.losses import UNLABELLED, contrastive_loss, multitask_loss
+
+
+def test_unlabelled_rows_do_not_change_the_loss() -> None:
+    torch.manual_seed(0)
+    logits = {"color": torch.randn(4, 3), "style": torch.randn(4, 2)}
+    targets = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 0]])
+    loss = multitask_loss(logits, targets, 0.1)
+    wider = {
+        a: torch.cat([scores, 50 * torch.randn(6, scores.shape[1])]) for a, scores in logits.items()
+    }
+    padded = torch.cat([targets, torch.full((6, 2), UNLABELLED)])
+    torch.testing.assert_close(multitask_loss(wider, padded, 0.1), loss)
+
+
+def test_loss_is_the_mean_over_attributes_of_the_mean_over_labelled_rows() -> None:
+    logits = {"color": torch.zeros(3, 4), "style": torch.zeros(3, 2)}
+    targets = torch.tensor([[0, 1], [UNLABELLED, 0], [UNLABELLED, 1]])
+    wanted = (math.log(4) + math.log(2)) / 2
+    assert multitask_loss(logits, targets, 0.0).item() == pytest.approx(wanted)
+
+
+def test_an_attribute_without_any_label_in_the_batch_adds_nothing() -> None:
+    logits = {"color": torch.randn(3, 4, requires_grad=True), "style": torch.zeros(3, 2)}
+    targets = torch.tensor([[UNLABELLED, 1]] * 3)
+    loss = multitask_loss(logits, targets, 0.0)
+    assert loss.item() == pytest.approx(math.log(2) / 2)
+    loss.backward()
+    assert (logits["color"].grad == 0).all()
+
+
+def test_contrast_is_least_where_pictures_meet_their_own_texts() -> None:
+    embeds, groups = torch.eye(4), torch.arange(4)
+    matched = contrastive_loss(embeds, embeds, groups)
+    assert matched < 0.01
+    assert contrastive_loss(embeds, embeds.roll(1, 0), groups) > 10
+    same = torch.ones(4, 4)
+    assert contrastive_loss(same, same, groups).item() == pytest.approx(math.log(4), abs=1e-4)
+
+
+def test_contrast_does_not_part_near_identical_products() -> None:
+    embeds = torch.eye(4)
+    embeds[1] = embeds[0]
+    apart = contrastive_loss(embeds, embeds, torch.arange(4))
+    grouped = contrastive_loss(embeds, embeds, torch.tensor([0, 0, 1, 2]))
+    assert apart > 0.3 and grouped < 0.01
+
+
+def test_contrast_looks_at_directions_and_not_at_lengths() -> None:
+    torch.manual_seed(1)
+    image, text, groups = torch.randn(5, 8), torch.randn(5, 8), torch.arange(5)
+    longer = contrastive_loss(100 * image, 0.01 * text, groups)
+    torch.testing.assert_close(longer, contrastive_loss(image, text, groups))
+
+
+def test_contrast_is_the_same_from_both_sides() -> None:
+    torch.manual_seed(2)
+    image, text, groups = torch.randn(5, 8), torch.randn(5, 8), torch.arange(5)
+    torch.testing.assert_close(
+        contrastive_loss(image, text, groups), contrastive_loss(text, image, groups)
+    )

@@ -1,0 +1,62 @@
+"""Figures against examples worked out by hand."""
+
+import pytest
+import torch
+
+from enrich.training.metrics import (
+    expected_calibration_error,
+    macro_f1,
+    measure,
+    recall_at_precision,
+)
+
+
+def test_macro_f1_is_the_mean_over_labels_that_occur() -> None:
+    targets = torch.tensor([0, 0, 0, 1, 1, 2])
+    best = torch.tensor([0, 0, 1, 1, 3, 3])
+    # 0: precision 1, recall 2/3; 1: 1/2 and 1/2; 2: never answered; 3 does not occur.
+    assert macro_f1(best, targets) == pytest.approx((0.8 + 0.5 + 0.0) / 3)
+
+
+def test_recall_at_precision_counts_right_answers_over_all_rows() -> None:
+    confidence = torch.tensor([0.5, 0.9, 0.7, 0.8, 0.6])
+    correct = torch.tensor([True, True, False, True, True])
+    # Best first: right, right, wrong, right, right. Precision 1, 1, 2/3, 3/4, 4/5.
+    assert recall_at_precision(confidence, correct, 0.90) == pytest.approx(2 / 5)
+    assert recall_at_precision(confidence, correct, 0.80) == pytest.approx(4 / 5)
+    assert recall_at_precision(confidence, ~correct, 0.90) == 0.0
+
+
+def test_recall_does_not_part_rows_of_equal_confidence() -> None:
+    confidence = torch.tensor([0.9, 0.8, 0.8])
+    for correct in ([True, True, False], [True, False, True]):
+        assert recall_at_precision(confidence, torch.tensor(correct), 0.95) == pytest.approx(1 / 3)
+
+
+def test_calibration_error_is_the_mean_gap_over_bins() -> None:
+    confidence = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0, 0.0])
+    correct = torch.tensor([True, True, False, False, True, False, True, False])
+    # Of ten bins: [0.9, 1] 4.8 against 3 right, [0.5, 0.6) 1.1 against 1, [0, 0.1) 0 against 0.
+    wanted = (1.8 + 0.1 + 0.0) / 8
+    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(wanted)
+
+
+def test_gaps_of_opposite_sign_do_not_cancel_across_bins() -> None:
+    confidence, correct = torch.tensor([0.9, 0.1]), torch.tensor([False, True])
+    assert expected_calibration_error(confidence, correct) == pytest.approx(0.9)
+
+
+def test_measure_reports_all_figures_of_its_rows() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    assert measure(probs, torch.tensor([0, 1, 1])) == {
+        "rows": 3,
+        "accuracy": 0.6667,
+        "macro_f1": 0.6667,
+        "recall_at_90_precision": 0.6667,
+        "recall_at_95_precision": 0.6667,
+        "ece": pytest.approx((0.1 + 0.2 + 0.6) / 3, abs=1e-4),
+    }
+
+
+def test_nothing_labelled_is_no_figure() -> None:
+    assert measure(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)) == {"rows": 0}

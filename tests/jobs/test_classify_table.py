@@ -1,0 +1,150 @@
+"""jobs/classify_table.py: the engine over a Parquet file, without Spark."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from enrich.command_line import run_command
+
+JOB = Path(__file__).parents[2] / "jobs" / "classify_table.py"
+
+
+def _load_job() -> ModuleType:
+    """Imports the script by its path, as it is in no package."""
+    spec = importlib.util.spec_from_file_location("classify_table", JOB)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+job = _load_job()
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs the command line: exit code, standard output and error."""
+
+    def run(*flags: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["classify_table.py", *map(str, flags)])
+        with pytest.raises(SystemExit) as end:
+            run_command(job.main)
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A catalog with a sound product, three broken ones and an id that is missing."""
+    (tmp_path / "shop").mkdir()
+    Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "shop" / "red.jpg")
+    products = pd.DataFrame(
+        {
+            "price": [1, 2, 3, 4, 5],
+            "image_path": ["red.jpg", None, "gone.jpg", "red.jpg", "../x.jpg"],
+            "product_id": ["9", "2", "7", None, "2"],
+            "title": ["red shirt", "blue shoes", "", None, "green dress"],
+            "description": [None, "plain", None, None, None],
+        }
+    )
+    products.to_parquet(tmp_path / "shop" / "products.parquet")
+    return tmp_path / "shop"
+
+
+def _flags(shop: Path, **changes: object) -> list[object]:
+    given = {"catalog": shop / "products.parquet", "output": shop / "out" / "a.parquet"} | changes
+    return [part for name, value in given.items() for part in (f"--{name}", value)]
+
+
+def test_output_has_the_rows_of_the_input_in_their_order(shop: Path, run: Run) -> None:
+    code, _, _ = run(*_flags(shop))
+    assert code == 0
+    rows = pd.read_parquet(shop / "out" / "a.parquet")
+    assert rows["product_id"].tolist() == ["9", "2", "7", None, "2"]
+    statuses = ["ok", "image_missing", "image_missing", "text_empty", "image_forbidden"]
+    assert rows["status"].tolist() == statuses
+    assert rows["modalities"].tolist() == ["image+text", "text", None, "image", "text"]
+    answered = rows["color_confidence"].notna()
+    assert answered.tolist() == [True, True, False, True, True]
+    assert rows["color"][0] == "red"
+    assert [len(predictions) for predictions in rows["predictions"]] == [3, 3, 0, 3, 3]
+    assert [file.name for file in (shop / "out").iterdir()] == ["a.parquet"]
+
+
+def test_last_line_on_standard_output_is_one_json_object(shop: Path, run: Run) -> None:
+    _, out, _ = run(*_flags(shop))
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["read"], summary["answered"], summary["unreadable"]) == (5, 4, 1)
+    assert summary["products_per_second"] > 0
+    rows = pd.read_parquet(summary["output"])
+    assert set(rows["model_version"]) == {summary["model_version"]}
+
+
+def test_limit_reads_the_first_rows(shop: Path, run: Run) -> None:
+    run(*_flags(shop, limit=2))
+    assert pd.read_parquet(shop / "out" / "a.parquet")["product_id"].tolist() == ["9", "2"]
+
+
+def test_relative_images_start_from_the_image_root(shop: Path, tmp_path: Path, run: Run) -> None:
+    run(*_flags(shop, limit=1, **{"image-root": tmp_path}))
+    assert pd.read_parquet(shop / "out" / "a.parquet")["status"].tolist() == ["image_missing"]
+
+
+def test_integer_ids_are_read_as_text(shop: Path, run: Run) -> None:
+    products = pd.read_parquet(shop / "products.parquet")
+    products.assign(product_id=range(5)).to_parquet(shop / "products.parquet")
+    assert run(*_flags(shop))[0] == 0
+    assert pd.read_parquet(shop / "out" / "a.parquet")["product_id"].tolist() == list("01234")
+
+
+def test_an_empty_table_gives_an_empty_table(shop: Path, run: Run) -> None:
+    pd.read_parquet(shop / "products.parquet").head(0).to_parquet(shop / "products.parquet")
+    code, out, _ = run(*_flags(shop))
+    assert code == 0 and json.loads(out.splitlines()[-1])["read"] == 0
+    assert len(pd.read_parquet(shop / "out" / "a.parquet")) == 0
+
+
+def _drop_title(shop: Path) -> dict[str, object]:
+    products = pd.read_parquet(shop / "products.parquet")
+    products.drop(columns="title").to_parquet(shop / "products.parquet")
+    return {}
+
+
+def _nest_title(shop: Path) -> dict[str, object]:
+    products = pd.read_parquet(shop / "products.parquet")
+    products.assign(title=[["a"]] * 5).to_parquet(shop / "products.parquet")
+    return {}
+
+
+def _write_text(shop: Path) -> dict[str, object]:
+    (shop / "products.parquet").write_text("product_id,title\n")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (_drop_title, "has no column title; it has price"),
+        (_nest_title, "cannot be read as text"),
+        (_write_text, "no Parquet file can be read at"),
+        (lambda shop: {"catalog": shop / "gone.parquet"}, "gone.parquet"),
+        (lambda shop: {"checkpoint": shop / "gone"}, "no checkpoint in"),
+        (lambda shop: {"image-root": "http://example.org/"}, "not allowed for images"),
+    ],
+)
+def test_a_wrong_set_up_is_one_message_and_exit_code_2(
+    shop: Path, run: Run, break_it: Callable[[Path], dict[str, object]], message: str
+) -> None:
+    code, out, err = run(*_flags(shop, **break_it(shop)))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and message in err and len(err.splitlines()) == 1
+    assert not (shop / "out").exists()

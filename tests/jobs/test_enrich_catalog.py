@@ -1,0 +1,219 @@
+"""The main job as users start it: spark-submit, real pictures, real tables, exit codes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from deltalake import DeltaTable
+
+from enrich.demo.catalog import write_demo_catalog
+from expectations.baseline import LabelBaseline, save_baseline, shares_from_counts
+
+pytestmark = pytest.mark.spark
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ROOT / "jobs" / "enrich_catalog.py"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; spark-submit sends both of Python's streams to standard output."""
+
+    code: int
+    output: str
+
+    @property
+    def summary(self) -> dict:
+        return json.loads(self.output.splitlines()[-1])
+
+
+class Lakehouse:
+    """Tables of their own in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def submit(self, *flags: str, job: Path = JOB) -> Ended:
+        settings = {
+            "spark.sql.warehouse.dir": self.folder / "warehouse",
+            "spark.hadoop.javax.jdo.option.ConnectionURL": (
+                f"jdbc:derby:;databaseName={self.folder}/metastore;create=true"
+            ),
+            "spark.ui.showConsoleProgress": "false",
+        }
+        conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+        return run(["spark-submit", *conf, str(job), *flags])
+
+    def table(self, database: str, name: str) -> DeltaTable:
+        return DeltaTable(str(self.folder / "warehouse" / f"{database}.db" / name))
+
+
+def run(command: Sequence[str]) -> Ended:
+    bin_folder = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
+    return Ended(ended.returncode, ended.stdout)
+
+
+@pytest.fixture(scope="module")
+def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+    return Lakehouse(tmp_path_factory.mktemp("lakehouse"))
+
+
+def test_demo_is_published_and_its_labels_make_sense(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    write_demo_catalog(shop, products=300)
+    ended = lakehouse.submit("--catalog", str(shop), "--database", "drawn")
+
+    assert ended.code == 0, ended.output
+    counts = ended.summary["counts"]
+    assert counts["published"] + counts["quarantined"] == counts["read"] == 300
+    truth = pd.read_parquet(shop / "labels.parquet")
+    found = lakehouse.table("drawn", "product_attributes").to_pandas()
+    both = found.merge(truth, on="product_id", suffixes=("", "_true"))
+    answered = both.dropna(subset=["color", "color_true"])
+    assert len(answered) > 150
+    assert (answered["color"] == answered["color_true"]).mean() >= 0.8
+    assert set(found["status"]) >= {"ok", "image_missing", "image_corrupt", "image_forbidden"}
+    reasons = lakehouse.table("drawn", "quarantine").to_pandas()["reason"]
+    assert set(reasons) == {"null_id", "duplicate_id", "no_modality"}
+
+
+@pytest.mark.catalog
+def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(sample, shop)
+    shutil.copymode(__file__, shop)
+    (shop / "images").chmod(0o755)
+    flags = ("--catalog", str(shop), "--database", "real")
+
+    first = lakehouse.submit(*flags)
+    assert first.code == 0, first.output
+    counts = first.summary["counts"]
+    assert counts["published"] + counts["unchanged"] + counts["quarantined"] == 500
+    assert set(first.summary["engine_loads"].values()) == {1}
+    truth = pd.read_parquet(shop / "labels.parquet")
+    published = lakehouse.table("real", "product_attributes")
+    both = published.to_pandas().merge(truth, on="product_id", suffixes=("", "_true"))
+    answered = both.dropna(subset=["color", "color_true"])
+    assert len(answered) >= 300
+    assert (answered["color"] == answered["color_true"]).mean() >= 0.80
+
+    products = pd.read_parquet(shop / "products.parquet")
+    images = [shop / path for path in products["image_path"]]
+    for image in images[10:14]:
+        image.chmod(0o644)
+    images[10].write_bytes(images[20].read_bytes())
+    images[11].unlink()
+    images[12].write_bytes(images[12].read_bytes()[:700])
+    images[13].write_text("this is no picture")
+    products.loc[:4, "title"] = products.loc[:4, "title"] + ", new"
+    gone = products.index[30]
+    products.loc[gone, ["title", "description", "image_path"]] = None
+    (shop / "products.parquet").unlink()
+    products.to_parquet(shop / "products.parquet")
+
+    second = lakehouse.submit(*flags)
+    assert second.code == 0, second.output
+    counts = second.summary["counts"]
+    assert (counts["pending"], counts["enriched"], counts["unchanged"]) == (10, 9, 490)
+    rows = lakehouse.table("real", "product_attributes").to_pandas().set_index("product_id")
+    damaged = rows.loc[products.loc[11:13, "product_id"]]
+    assert damaged["status"].tolist() == ["image_missing", "image_corrupt", "image_corrupt"]
+    assert set(damaged["modalities"]) == {"text"}
+    quarantine = lakehouse.table("real", "quarantine").to_pandas()
+    assert quarantine["product_id"].tolist() == [products.loc[gone, "product_id"]]
+
+    version = lakehouse.table("real", "product_attributes").version()
+    third = lakehouse.submit(*flags)
+    assert (third.code, third.summary["counts"]["enriched"]) == (0, 0)
+    assert lakehouse.table("real", "product_attributes").version() == version
+
+
+def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    write_demo_catalog(shop, products=230, flaws=False)
+    doctored = LabelBaseline(
+        catalog="doctored",
+        model_version=None,
+        source="a test",
+        rows=1000,
+        attributes=shares_from_counts({"color": {"bronze": 990, "red": 10}}),
+    )
+    save_baseline(doctored, tmp_path / "baseline.json")
+    config = tmp_path / "job.yaml"
+    config.write_text(f"baselines: {{'{shop}': baseline.json}}\n")
+
+    ended = lakehouse.submit(
+        "--config", str(config), "--catalog", str(shop), "--database", "doctored"
+    )
+
+    assert ended.code == 3, ended.output
+    assert ended.summary["outcome"] == "blocked"
+    assert "color: label distribution" in ended.summary["error"]
+    assert lakehouse.table("doctored", "product_attributes").version() == 0
+    assert lakehouse.table("doctored", "staged_attributes").to_pandas().shape[0] == 230
+    outcomes = lakehouse.table("doctored", "label_quality").to_pandas()["outcome"]
+    assert "fail" in set(outcomes)
+
+
+WRONG = {
+    "unknown key": ({"catalogue": "x"}, {}, "unknown key 'catalogue' (known: catalog,"),
+    "bad database": ({"database": "a; DROP"}, {}, "database: String should match"),
+    "no such configuration": (None, {"--config": "nowhere.yaml"}, "no configuration in"),
+    "no such checkpoint": ({}, {"--checkpoint": "nowhere"}, "no checkpoint in nowhere"),
+    "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
+    "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
+    "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
+    "unknown attribute in a baseline": (
+        {"baselines": {"shop": "colour.json"}},
+        {"--catalog": "shop"},
+        "names attribute 'colour'; the checkpoint has color, pattern, style",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_input_exits_2_with_one_message(
+    lakehouse: Lakehouse, tmp_path: Path, wrong: str
+) -> None:
+    settings, flags, message = WRONG[wrong]
+    (tmp_path / "broken.parquet").write_text("this is no table")
+    pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet(tmp_path / "narrow.parquet")
+    save_baseline(
+        LabelBaseline(
+            catalog="c",
+            model_version=None,
+            source="a test",
+            rows=1,
+            attributes={"colour": {"red": 1.0}},
+        ),
+        tmp_path / "colour.json",
+    )
+    files = {"BROKEN": "broken.parquet", "NARROW": "narrow.parquet"}
+    given = {f: str(tmp_path / files[v]) if v in files else v for f, v in flags.items()}
+    if settings is not None:
+        (tmp_path / "job.yaml").write_text(json.dumps(settings))
+        given["--config"] = str(tmp_path / "job.yaml")
+
+    ended = (
+        lakehouse.submit(
+            "--database", "untouched", *(word for pair in given.items() for word in pair)
+        )
+        if "database" not in (settings or {})
+        else lakehouse.submit("--config", given["--config"])
+    )
+
+    assert ended.code == 2, ended.output
+    errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in ended.output
+    assert not (lakehouse.folder / "warehouse" / "untouched.db").exists()

@@ -1,0 +1,114 @@
+"""Opening product tables of every kind, and refusing what cannot be read."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.config import ColumnNames
+from enrich.errors import ConfigError, SchemaMismatch
+from enrich.spark.catalog import open_catalog
+
+pytestmark = pytest.mark.spark
+
+TABLE = pd.DataFrame(
+    {
+        "product_id": ["1", "2"],
+        "title": ['a, quoted "shirt"', "two\nlines"],
+        "description": ["x", None],
+        "image_path": ["1.jpg", "2.jpg"],
+    }
+)
+
+
+def write(folder: Path, kind: str, spark: SparkSession) -> str:
+    file = folder / f"products.{kind}"
+    if kind == "parquet":
+        TABLE.to_parquet(file)
+    elif kind == "csv":
+        TABLE.to_csv(file, index=False, doublequote=True)
+    elif kind == "json":
+        TABLE.to_json(file, orient="records", lines=True)
+    else:
+        file = folder / "products"
+        spark.createDataFrame(TABLE).write.format("delta").save(str(file))
+    return str(file)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "delta"])
+def test_same_products_from_every_kind_of_table(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    snapshot = open_catalog(spark, write(tmp_path, kind, spark), ColumnNames())
+    rows = snapshot.products.orderBy("product_id").toPandas()
+
+    assert rows["title"].tolist() == TABLE["title"].tolist()
+    assert rows["description"].tolist()[0] == "x"
+    assert rows["description"].isna().tolist() == [False, True]
+
+
+def test_delta_catalog_is_pinned_to_the_version_at_the_start(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    location = write(tmp_path, "delta", spark)
+    snapshot = open_catalog(spark, location, ColumnNames())
+    spark.createDataFrame(TABLE).write.format("delta").mode("append").save(location)
+
+    assert snapshot.version == "0"
+    assert snapshot.products.count() == 2
+
+
+def test_folder_of_a_catalog_is_where_its_images_start(spark: SparkSession, tmp_path: Path) -> None:
+    file = write(tmp_path, "parquet", spark)
+    by_file = open_catalog(spark, file, ColumnNames())
+    by_folder = open_catalog(spark, str(tmp_path), ColumnNames())
+
+    assert by_file.folder == by_folder.folder == str(tmp_path)
+
+
+def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.head(1).to_parquet(tmp_path / "part-0.parquet")
+    TABLE.tail(1).to_parquet(tmp_path / "part-1.parquet")
+
+    assert open_catalog(spark, str(tmp_path), ColumnNames()).products.count() == 2
+
+
+def test_integer_ids_are_read_as_text(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.assign(product_id=[1, 2]).to_parquet(tmp_path / "products.parquet")
+    snapshot = open_catalog(spark, str(tmp_path), ColumnNames())
+
+    assert sorted(row[0] for row in snapshot.products.select("product_id").collect()) == ["1", "2"]
+
+
+def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.rename(columns={"title": "na.me"}).to_parquet(tmp_path / "products.parquet")
+    snapshot = open_catalog(spark, str(tmp_path), ColumnNames(title="na.me"))
+
+    assert snapshot.products.columns == ["product_id", "title", "description", "image_path"]
+
+
+def test_missing_column_says_which_and_how_to_map_it(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.drop(columns="title").to_parquet(tmp_path / "products.parquet")
+    with pytest.raises(SchemaMismatch, match=r"has no column title; it has product_id.*columns"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_column_of_a_wrong_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.assign(title=[1.5, 2.5]).to_parquet(tmp_path / "products.parquet")
+    with pytest.raises(SchemaMismatch, match=r"column title .* is double; wanted string"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+@pytest.mark.parametrize("location", ["nowhere", "/nowhere/at/all.parquet", "no_database.no_table"])
+def test_what_is_not_there_is_a_configuration_error(spark: SparkSession, location: str) -> None:
+    with pytest.raises(ConfigError, match="no product table can be read"):
+        open_catalog(spark, location, ColumnNames())
+
+
+def test_file_that_is_no_table_is_a_configuration_error(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "products.parquet").write_text("not parquet")
+    with pytest.raises(ConfigError, match="no product table can be read"):
+        open_catalog(spark, str(tmp_path), ColumnNames())

@@ -1,0 +1,40 @@
+"""Which device a task's engine runs on."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from enrich.errors import ConfigError
+from enrich.spark import device
+
+
+def assign(monkeypatch: pytest.MonkeyPatch, addresses: list[str] | None, gpus: int) -> None:
+    resources = {} if addresses is None else {"gpu": SimpleNamespace(addresses=addresses)}
+    context = SimpleNamespace(resources=lambda: resources)
+    monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+
+
+def test_task_runs_on_the_gpu_that_spark_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    assign(monkeypatch, ["1"], gpus=2)
+    assert device.choose_device() == torch.device("cuda", 1)
+
+
+def test_without_an_assignment_a_visible_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assign(monkeypatch, None, gpus=1)
+    assert device.choose_device() == torch.device("cuda")
+
+
+def test_without_a_gpu_the_cpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assign(monkeypatch, None, gpus=0)
+    assert device.choose_device() == torch.device("cpu")
+
+
+def test_an_assigned_gpu_that_is_not_there_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assign(monkeypatch, ["3"], gpus=1)
+    with pytest.raises(ConfigError, match=r"spark\.executor\.resource\.gpu\.discoveryScript"):
+        device.choose_device()

@@ -1,0 +1,329 @@
+"""A whole refresh on real Delta tables, with a fake engine in place of the model."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.config import ColumnNames, JobConfig
+from enrich.errors import TooManyFailures, ValidationFailed
+from enrich.fake_engine import FakeEngineSpec
+from enrich.images import ImageStore
+from enrich.spark.catalog import open_catalog
+from enrich.spark.run import Refresh, RunRequest, RunSummary, StagedRows, Verdict
+
+pytestmark = pytest.mark.spark
+
+Run = Callable[..., RunSummary]
+DAY = date(2026, 11, 24)
+
+
+def passes(staged: StagedRows) -> Verdict:
+    check = {
+        "attribute": None,
+        "expectation": "expect_all_rows_staged",
+        "observed": float(staged.count),
+        "threshold": float(staged.count),
+        "outcome": "pass",
+        "detail": "",
+    }
+    return Verdict(True, (), (), "none", (check,), None)
+
+
+def fails(staged: StagedRows) -> Verdict:
+    return Verdict(False, ("color: too blue",), (), "none", (), None)
+
+
+def products(count: int = 6) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "product_id": [f"p{number}" for number in range(count)],
+            "title": [f"shirt number {number}" for number in range(count)],
+            "description": None,
+            "image_path": None,
+        }
+    ).astype("string")
+
+
+class Shop:
+    """A catalog file and a database of its own."""
+
+    def __init__(self, spark: SparkSession, folder: Path, database: str) -> None:
+        self.spark = spark
+        self.file = folder / "products.parquet"
+        self.folder = folder
+        self.database = database
+
+    def write(self, table: pd.DataFrame) -> None:
+        table.to_parquet(self.file)
+
+    def refresh(
+        self,
+        validate: Callable[[StagedRows], Verdict] = passes,
+        model_version: str = "fake-1",
+        config: dict | None = None,
+        **request: object,
+    ) -> RunSummary:
+        run = Refresh(
+            self.spark,
+            JobConfig(database=self.database, **(config or {})),
+            RunRequest(run_date=DAY, **request),  # type: ignore[arg-type]
+            FakeEngineSpec(model_version=model_version),
+            ImageStore(str(self.folder)),
+            open_catalog(self.spark, str(self.file), ColumnNames()),
+        )
+        return run.run(validate)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self.spark.read.table(f"{self.database}.{name}").toPandas()
+
+    def version(self, name: str) -> int:
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.database}.{name} LIMIT 1")
+        return int(history.collect()[0]["version"])
+
+
+@pytest.fixture
+def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    database = f"db_{abs(hash(request.node.name))}"
+    shop = Shop(spark, tmp_path, database)
+    shop.write(products())
+    yield shop
+    spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
+
+
+def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) -> None:
+    broken = pd.DataFrame(
+        {
+            "product_id": ["p0", None, "empty"],
+            "title": ["another p0", "no id", None],
+            "description": None,
+            "image_path": None,
+        }
+    ).astype("string")
+    shop.write(pd.concat([products(), broken]))
+
+    counts = shop.refresh().counts
+
+    assert (counts["read"], counts["published"], counts["quarantined"]) == (9, 6, 3)
+    assert len(shop.table("product_attributes")) == 6
+    quarantine = shop.table("quarantine")
+    assert sorted(quarantine["reason"]) == ["duplicate_id", "no_modality", "null_id"]
+    unreadable = quarantine.set_index("reason").loc["no_modality"]
+    assert unreadable["error"] == "image_missing: no image path"
+    ledger = shop.table("enrichment_runs").iloc[0]
+    assert ledger["read"] == ledger["published"] + ledger["unchanged"] + ledger["quarantined"]
+
+
+def test_rerun_of_the_same_run_changes_nothing(shop: Shop) -> None:
+    shop.refresh()
+    names = ["product_attributes", "staged_attributes", "quarantine", "enrichment_runs"]
+    before = {name: shop.version(name) for name in names}
+
+    again = shop.refresh()
+
+    assert again.outcome == "nothing_to_do"
+    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 6)
+    assert {name: shop.version(name) for name in names} == before
+
+
+def test_full_refresh_run_twice_changes_nothing_the_second_time(shop: Shop) -> None:
+    shop.refresh()
+    first = shop.refresh(full_refresh=True)
+    version = shop.version("product_attributes")
+
+    second = shop.refresh(full_refresh=True)
+
+    assert (first.counts["enriched"], second.counts["enriched"]) == (6, 0)
+    assert second.outcome == "nothing_to_do"
+    assert shop.version("product_attributes") == version
+
+
+def test_only_what_changed_is_enriched_again(shop: Shop) -> None:
+    shop.refresh()
+    changed = products()
+    changed.loc[2, "title"] = "a red shirt"
+    shop.write(changed)
+
+    counts = shop.refresh().counts
+
+    assert (counts["enriched"], counts["unchanged"]) == (1, 5)
+    rows = shop.table("product_attributes")
+    assert len(rows) == 6
+    assert rows.groupby("run_id").size().tolist().count(1) == 1
+
+
+def test_an_image_that_appears_makes_its_product_pending(shop: Shop) -> None:
+    table = products()
+    table.loc[0, "image_path"] = "late.jpg"
+    shop.write(table)
+    shop.refresh()
+    (shop.folder / "late.jpg").write_bytes(b"arrived")
+
+    assert shop.refresh().counts["enriched"] == 1
+
+
+def test_a_new_model_version_enriches_everything_again(shop: Shop) -> None:
+    shop.refresh()
+    counts = shop.refresh(model_version="fake-2").counts
+
+    assert counts["enriched"] == 6
+    assert set(shop.table("product_attributes")["model_version"]) == {"fake-2"}
+
+
+def test_quarantined_product_is_not_tried_again_until_it_changes(shop: Shop) -> None:
+    table = products()
+    table.loc[0, "title"] = None
+    shop.write(table)
+    shop.refresh()
+    again = shop.refresh()
+    table.loc[0, "title"] = "now it has one"
+    shop.write(table)
+    repaired = shop.refresh()
+
+    assert (again.counts["pending"], again.counts["quarantined"]) == (0, 1)
+    assert (repaired.counts["published"], repaired.counts["quarantined"]) == (1, 0)
+
+
+def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed, match="too blue"):
+        shop.refresh(validate=fails)
+
+    assert shop.table("product_attributes").empty
+    assert len(shop.table("staged_attributes")) == 6
+    ledger = shop.table("enrichment_runs").iloc[0]
+    assert (ledger["outcome"], ledger["withheld"], ledger["published"]) == ("blocked", 6, 0)
+
+
+def test_blocked_run_is_published_without_inference_once_validation_passes(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails)
+
+    summary = shop.refresh()
+
+    assert summary.counts["published"] == 6
+    assert "inference" not in summary.seconds
+    assert len(shop.table("enrichment_runs")) == 1
+
+
+def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
+    summary = shop.refresh(publish=False)
+
+    assert (summary.outcome, summary.counts["withheld"]) == ("staged", 6)
+    assert shop.table("product_attributes").empty
+    assert len(shop.table("label_quality")) == 1
+
+
+def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
+    table = products(300)
+    table.loc[:99, "title"] = None
+    shop.write(table)
+
+    with pytest.raises(TooManyFailures, match=r"33\.3% of 300 pending products"):
+        shop.refresh()
+
+    assert shop.table("product_attributes").empty
+
+
+def test_one_unreadable_product_of_a_few_blocks_nothing(shop: Shop) -> None:
+    table = products(2)
+    table.loc[0, "title"] = None
+    shop.write(table)
+
+    assert shop.refresh().outcome == "published"
+
+
+def test_limit_takes_the_first_products_by_id(shop: Shop) -> None:
+    summary = shop.refresh(limit=2)
+
+    assert summary.counts["read"] == 2
+    assert sorted(shop.table("product_attributes")["product_id"]) == ["p0", "p1"]
+
+
+def test_the_same_one_of_duplicates_is_kept_whatever_their_order(shop: Shop) -> None:
+    twins = products(1)._append({"product_id": "p0", "title": "a twin"}, ignore_index=True)
+    shop.write(twins)
+    shop.refresh()
+    first = shop.table("product_attributes")["content_hash"].tolist()
+    shop.write(twins.iloc[::-1])
+
+    assert shop.refresh().counts["enriched"] == 0
+    assert shop.table("product_attributes")["content_hash"].tolist() == first
+
+
+def test_staged_write_has_one_python_node(shop: Shop) -> None:
+    shop.refresh()
+
+    executions = shop.spark._jsparkSession.sharedState().statusStore().executionsList()
+    plans = [executions.apply(at).physicalPlanDescription() for at in range(executions.size())]
+    staged = [plan for plan in plans if shop.database in plan and "Arguments: [answer(" in plan]
+    assert staged
+    for plan in staged:
+        initial = plan.split("== Initial Plan ==")[1]
+        assert len(re.findall(r"- \w*Python\w* \(\d+\)", initial)) == 1
+
+
+def test_engine_is_loaded_once_per_python_worker(shop: Shop) -> None:
+    shop.write(products(400))
+
+    summary = shop.refresh(
+        model_version="fake-counted", config={"products_per_task": 40, "batch_size": 10}
+    )
+
+    assert summary.counts["enriched"] == 400
+    assert summary.engine_loads
+    assert set(summary.engine_loads.values()) == {1}
+
+
+def test_commit_says_which_run_made_it(shop: Shop) -> None:
+    summary = shop.refresh()
+    history = shop.spark.sql(f"DESCRIBE HISTORY {shop.database}.product_attributes LIMIT 1")
+
+    assert summary.run_id in history.collect()[0]["userMetadata"]
+
+
+def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
+    shop.refresh()
+    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
+    Refresh(
+        shop.spark,
+        JobConfig(database=shop.database),
+        RunRequest(run_date=DAY),
+        wider,
+        ImageStore(str(shop.folder)),
+        open_catalog(shop.spark, str(shop.file), ColumnNames()),
+    ).run(passes)
+
+    rows = shop.table("product_attributes")
+    assert {"pattern", "fit", "fit_confidence"} <= set(rows.columns)
+    assert rows["fit_confidence"].notna().all()
+
+
+def test_long_view_has_one_row_a_product_and_attribute(shop: Shop) -> None:
+    shop.refresh()
+    long = shop.table("product_attribute_values")
+    wide = shop.table("product_attributes").set_index("product_id")
+
+    assert len(long) == 12
+    for row in long.itertuples():
+        label = wide.loc[row.product_id, row.attribute]
+        assert row.label == label or (row.abstained and label is None)
+
+
+def test_published_table_reads_the_same_from_delta_rs_and_duckdb(shop: Shop) -> None:
+    import duckdb
+    from deltalake import DeltaTable
+
+    shop.refresh()
+    wanted = shop.table("product_attributes").sort_values("product_id")
+    location = shop.spark.sql(f"DESCRIBE DETAIL {shop.database}.product_attributes").collect()[0]
+    published = DeltaTable(location["location"]).to_pyarrow_table()
+    found = duckdb.sql("SELECT product_id, color FROM published ORDER BY product_id").df()
+
+    assert published.num_rows == len(wanted)
+    assert found["product_id"].tolist() == wanted["product_id"].tolist()
+    assert found["color"].isna().tolist() == wanted["color"].isna().tolist()
+    assert found["color"].dropna().tolist() == wanted["color"].dropna().tolist()

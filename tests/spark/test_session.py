@@ -1,0 +1,58 @@
+"""The embedded metastore: who holds it is said at once and in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enrich.errors import MetastoreBusy
+from enrich.spark.session import refuse_busy_metastore
+
+HOLD_LOCK = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def metastore(tmp_path: Path) -> Path:
+    folder = tmp_path / "metastore"
+    folder.mkdir()
+    (folder / "dbex.lck").write_bytes(b"lock")
+    return folder
+
+
+def address(folder: Path) -> str:
+    return f"jdbc:derby:;databaseName={folder};create=true"
+
+
+def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(metastore / "dbex.lck"), "jobs/other_job.py --x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        with pytest.raises(MetastoreBusy) as refused:
+            refuse_busy_metastore(address(metastore))
+        holder.communicate(b"")
+
+    message = str(refused.value)
+    assert f"process {holder.pid}" in message
+    assert "other_job.py" in message
+    assert "\n" not in message
+
+
+def test_free_metastore_is_taken(metastore: Path) -> None:
+    refuse_busy_metastore(address(metastore))
+
+
+@pytest.mark.parametrize(
+    "url", ["", "jdbc:postgresql://db/metastore", "jdbc:derby:;databaseName=/nowhere;create=true"]
+)
+def test_other_and_new_metastores_are_left_alone(url: str) -> None:
+    refuse_busy_metastore(url)

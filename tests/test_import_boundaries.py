@@ -1,0 +1,44 @@
+"""Who may import whom, seen in a fresh interpreter."""
+
+import subprocess
+import sys
+
+_IMPORT_ALL = """
+import importlib, pkgutil, sys
+before = set(sys.modules)
+package = importlib.import_module({package!r})
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.startswith("enrich.spark"):
+        importlib.import_module(module.name)
+print("\\n".join(sorted(set(sys.modules) - before)))
+"""
+
+
+def _imported_by(package: str) -> set[str]:
+    """Returns every module that a fresh interpreter loads for all of a package."""
+    command = [sys.executable, "-c", _IMPORT_ALL.format(package=package)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def _top_level(modules: set[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+def test_the_engine_runs_without_spark_and_its_companions() -> None:
+    imported = _imported_by("enrich")
+    assert {"enrich.engine", "enrich.training.run", "enrich.demo.catalog"} <= imported
+    banned = {"pyspark", "delta", "great_expectations", "airflow", "expectations"}
+    assert not banned & _top_level(imported)
+
+
+def test_schemas_import_nothing_beyond_the_standard_library() -> None:
+    imported = _imported_by("schemas")
+    assert {"schemas.labels", "schemas.tables"} <= imported
+    assert _top_level(imported) - {"schemas"} <= sys.stdlib_module_names
+
+
+def test_expectations_do_not_import_the_engine() -> None:
+    imported = _imported_by("expectations")
+    assert "expectations.suites" in imported
+    assert not {"enrich", "torch", "airflow"} & _top_level(imported)
