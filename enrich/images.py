@@ -8,6 +8,7 @@ import io
 import warnings
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -38,11 +39,32 @@ class ImageProblem(Exception):
         self.status = status
 
 
+class Place(NamedTuple):
+    """Where a file is; `path` is absolute inside the authority (bucket, host, container)."""
+
+    scheme: str
+    authority: str
+    path: str
+
+    def is_under(self, root: "Place") -> bool:
+        """Returns whether this is the root itself or lies below it."""
+        below = f"{root.path.rstrip('/')}/"
+        same_store = self[:2] == root[:2]
+        return same_store and (self.path == root.path or self.path.startswith(below))
+
+    def open_store(self) -> tuple[fs.FileSystem, str]:
+        """Returns the file system and how it spells this path."""
+        file_system, prefix = _file_system(self.scheme, self.authority)
+        return file_system, prefix.rstrip("/") + self.path
+
+
 @lru_cache(maxsize=32)
-def _file_system(scheme: str, authority: str) -> fs.FileSystem:
+def _file_system(scheme: str, authority: str) -> tuple[fs.FileSystem, str]:
+    """Returns pyarrow's file system and its name for the authority: a bucket, or nothing."""
     if scheme == "file":
-        return fs.LocalFileSystem()
-    return fs.FileSystem.from_uri(f"{scheme}://{authority}/")[0]
+        return fs.LocalFileSystem(), ""
+    file_system, prefix = fs.FileSystem.from_uri(f"{scheme}://{authority}/")
+    return file_system, prefix
 
 
 class ImageStore:
@@ -65,9 +87,10 @@ class ImageStore:
         Raises:
             ImageProblem: no path, no such file, outside the allowed roots, or too many bytes.
         """
-        scheme, authority, path = self._resolve(image_path)
+        place = self._resolve(image_path)
         try:
-            with _file_system(scheme, authority).open_input_stream(path) as stream:
+            file_system, path = place.open_store()
+            with file_system.open_input_stream(path) as stream:
                 data: bytes = stream.read(self.limits.max_bytes + 1)
         # A path that no file system can spell is a ValueError.
         except (OSError, ValueError, ArrowException) as error:
@@ -79,29 +102,34 @@ class ImageStore:
 
     def identity(self, image_path: str | None) -> str:
         """Returns size and modification time of the file as text, without reading it."""
-        scheme, authority, path = self._resolve(image_path)
+        place = self._resolve(image_path)
         try:
-            info = _file_system(scheme, authority).get_file_info(path)
+            file_system, path = place.open_store()
+            info = file_system.get_file_info(path)
         except (OSError, ValueError, ArrowException) as error:
             raise ImageProblem(Status.IMAGE_MISSING, _first_line(error)) from error
         if info.type != fs.FileType.File:
             raise ImageProblem(Status.IMAGE_MISSING, "no such file")
         return f"{info.size}:{info.mtime_ns}"
 
-    def _resolve(self, image_path: str | None) -> tuple[str, str, str]:
+    def _resolve(self, image_path: str | None) -> Place:
         if not image_path or not image_path.strip():
             raise ImageProblem(Status.IMAGE_MISSING, "no image path")
         try:
             place = _split(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError, RuntimeError) as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, _first_line(error)) from error
-        if not any(_is_under(place, root) for root in self._allowed):
+        if not any(place.is_under(root) for root in self._allowed):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
         return place
 
 
-def _split(location: str, relative_to: tuple[str, str, str] | None = None) -> tuple[str, str, str]:
-    """Returns (scheme, authority, absolute normal path) of a path or URI."""
+def _split(location: str, relative_to: Place | None = None) -> Place:
+    """Returns the normal form of a path or URI.
+
+    Raises:
+        ConfigError: a scheme that is not allowed, or `..` in the path of an object.
+    """
     if "://" in location:
         parts = urlsplit(location)
         if parts.scheme not in SCHEMES:
@@ -112,20 +140,12 @@ def _split(location: str, relative_to: tuple[str, str, str] | None = None) -> tu
     elif location.startswith("/") or relative_to is None:
         scheme, authority, path = "file", "", location
     else:
-        scheme, authority, base = relative_to
-        path = f"{base}/{location}"
+        scheme, authority, path = relative_to._replace(path=f"{relative_to.path}/{location}")
     if scheme == "file":
-        return scheme, "", str(Path(path).resolve())
+        return Place(scheme, "", str(Path(path).resolve()))
     if ".." in path.split("/"):
         raise ConfigError("'..' is not allowed in the path of an object")
-    # pyarrow addresses an object as bucket/key, without a leading slash (except on HDFS).
-    key = path.strip("/")
-    return scheme, authority, f"/{key}" if scheme == "hdfs" else f"{authority}/{key}"
-
-
-def _is_under(place: tuple[str, str, str], root: tuple[str, str, str]) -> bool:
-    same_store = place[:2] == root[:2]
-    return same_store and (place[2] == root[2] or place[2].startswith(root[2].rstrip("/") + "/"))
+    return Place(scheme, authority, "/" + path.strip("/"))
 
 
 def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:

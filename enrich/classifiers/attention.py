@@ -4,9 +4,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from enrich.errors import ConfigError
+
 
 def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    """Returns a pre-norm transformer encoder over batch-first sequences."""
+    """Returns a pre-norm transformer encoder over batch-first sequences.
+
+    Raises:
+        ConfigError: the width cannot be shared out among the heads.
+    """
+    if width % heads:
+        raise ConfigError(
+            f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
+        )
     layer = nn.TransformerEncoderLayer(
         width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
     )

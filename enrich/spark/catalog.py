@@ -98,7 +98,7 @@ def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]
         folder = str(Path(location).resolve() if Path(location).is_dir() else Path(path).parent)
     suffix = _suffix(path) or _suffix_inside(path)
     if not suffix:
-        version = _delta_version(spark, f"delta.`{path}`")
+        version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     kind, options = _READERS[suffix]

@@ -6,6 +6,7 @@ Validation comes in as a function, so that this package needs no Great Expectati
 import hashlib
 import logging
 import math
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.engine import BuildsEngine
-from enrich.errors import NothingPublished, TooManyFailures, ValidationFailed
+from enrich.errors import ConfigError, NothingPublished, TooManyFailures, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot, quote_part
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
@@ -28,19 +29,32 @@ from enrich.spark.udf import Loads, build_answer_udf, build_content_hash_udf
 
 log = logging.getLogger(__name__)
 
+# Airflow's run ids fit; quotes and slashes do not.
+_RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
+
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What one run is asked to do; `run_id` None derives it from the date and the inputs."""
+    """What one run is asked to do; `run_id` None derives it from the date and the inputs.
+
+    Raises:
+        ConfigError: the run id has characters that do not belong into SQL and file names.
+    """
 
     run_date: date
     run_id: str | None = None
     full_refresh: bool = False
     limit: int | None = None
     publish: bool = True
+
+    def __post_init__(self) -> None:
+        if self.run_id is not None and not _RUN_ID.fullmatch(self.run_id):
+            raise ConfigError(
+                f"run id {self.run_id!r} is not usable; wanted up to 100 letters, digits or ._:+-"
+            )
 
 
 @dataclass(frozen=True, slots=True)

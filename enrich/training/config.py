@@ -1,7 +1,7 @@
 """The file that reproduces a training run."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
@@ -56,13 +56,13 @@ class TrainingConfig(BaseModel):
     cache: Path | None = None
 
     @model_validator(mode="after")
-    def _contrast_has_something_to_train(self) -> Self:
+    def _contrast_has_something_to_train(self) -> "TrainingConfig":
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
         for phase in self.phases:
-            if self.towers != "small" and phase.loss == "contrastive":
-                if phase.tower_learning_rate == 0:
-                    raise ValueError(
-                        "a contrastive phase on a Hugging Face CLIP has nothing to train; "
-                        "give it a tower_learning_rate above 0, or leave it out"
-                    )
+            frozen = phase.tower_learning_rate == 0
+            if self.towers != "small" and phase.loss == "contrastive" and frozen:
+                raise ValueError(
+                    "a contrastive phase on a Hugging Face CLIP has nothing to train; "
+                    "give it a tower_learning_rate above 0, or leave it out"
+                )
         return self

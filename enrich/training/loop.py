@@ -118,7 +118,7 @@ class Trainer:
         config, products = self.config, self.batches.products
         contrastive = phase.loss == "contrastive"
         hiding = (
-            Hiding(0, 0, config.mask_label_words)
+            Hiding(0.0, 0.0, config.mask_label_words)
             if contrastive
             else Hiding(config.drop_text, config.drop_image, config.mask_label_words)
         )

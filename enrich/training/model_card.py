@@ -72,7 +72,7 @@ def write_model_card(
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 
 
-def _table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
+def _table(figures: dict[str, dict[str, dict[str, float | int]]]) -> str:
     header = ["condition", "attribute", *(c.replace("_", " ") for c in _COLUMNS)]
     lines = [header, ["---"] * len(header)]
     for condition, by_attribute in figures.items():

@@ -51,11 +51,19 @@ _PNG = _encode(_noise(), "PNG")
         (_PNG[: len(_PNG) // 2], Status.IMAGE_CORRUPT),
         (b"<html>not found</html>", Status.IMAGE_CORRUPT),
         (b"", Status.IMAGE_CORRUPT),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", Status.IMAGE_CORRUPT),
+        (b"P6 1 1 255 red", Status.IMAGE_CORRUPT),
         (_png_that_claims(60_000, 60_000), Status.IMAGE_TOO_LARGE),
         (_png_that_claims(1_001, 1_000), Status.IMAGE_TOO_LARGE),
     ],
-    ids=["jpeg cut", "png cut", "text", "empty", "postscript", "png of 60000", "one row too many"],
+    ids=[
+        "jpeg cut",
+        "png cut",
+        "text",
+        "empty",
+        "a format not allowed",
+        "png of 60000",
+        "one row too many",
+    ],
 )
 def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
     with pytest.raises(ImageProblem) as problem:
@@ -126,6 +134,14 @@ def test_a_path_that_cannot_be_read_is_a_status(
             ask(image_path)
         assert problem.value.status is status
         assert str(problem.value).encode()
+
+
+@pytest.mark.parametrize("image_path", [None, "", " \t"])
+def test_a_path_of_nothing_is_told_from_a_file_that_is_gone(
+    root: Path, image_path: str | None
+) -> None:
+    with pytest.raises(ImageProblem, match=r"^no image path$"):
+        ImageStore(str(root)).read(image_path)
 
 
 def test_a_file_over_the_limit_of_bytes_is_too_large(root: Path) -> None:

@@ -168,6 +168,7 @@ WRONG = {
     "unknown key": ({"catalogue": "x"}, {}, "unknown key 'catalogue' (known: catalog,"),
     "bad database": ({"database": "a; DROP"}, {}, "database: String should match"),
     "no such configuration": (None, {"--config": "nowhere.yaml"}, "no configuration in"),
+    "run id with a quote": ({}, {"--run-id": "x' OR 1=1 --"}, "is not usable"),
     "no such checkpoint": ({}, {"--checkpoint": "nowhere"}, "no checkpoint in nowhere"),
     "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),

@@ -48,7 +48,8 @@ BOTH, TEXT_ONLY, IMAGE_ONLY = ALL[0::3], ALL[1::3], ALL[2::3]
 
 
 @pytest.mark.parametrize(
-    "hiding", [Hiding(0.5, 0.5, 0), Hiding(0.9, 0.9, 0), Hiding(0.99, 0, 0), Hiding(0, 0.99, 1)]
+    "hiding",
+    [Hiding(0.5, 0.5, 0.0), Hiding(0.9, 0.9, 0.0), Hiding(0.99, 0.0, 0.0), Hiding(0.0, 0.99, 1.0)],
 )
 def test_no_row_loses_both_modalities(batches: Batches, hiding: Hiding) -> None:
     for seed in range(5):
@@ -60,7 +61,7 @@ def test_no_row_loses_both_modalities(batches: Batches, hiding: Hiding) -> None:
 
 def test_modalities_are_hidden_as_often_as_said(batches: Batches) -> None:
     rng = np.random.default_rng(0)
-    seen = [batches.training(ALL, Hiding(0.2, 0.3, 0), rng) for _ in range(20)]
+    seen = [batches.training(ALL, Hiding(0.2, 0.3, 0.0), rng) for _ in range(20)]
     texts = torch.stack([inputs.has_text[BOTH] for inputs in seen]).double().mean()
     images = torch.stack([inputs.has_image[BOTH] for inputs in seen]).double().mean()
     assert texts.item() == pytest.approx(0.8, abs=0.04)
@@ -68,7 +69,7 @@ def test_modalities_are_hidden_as_often_as_said(batches: Batches) -> None:
 
 
 def test_hidden_text_leaves_no_token_behind(batches: Batches) -> None:
-    inputs = batches.training(ALL, Hiding(0.9, 0, 0), np.random.default_rng(0))
+    inputs = batches.training(ALL, Hiding(0.9, 0.0, 0.0), np.random.default_rng(0))
     empty = batches.encoder([""])[1].sum()
     assert (inputs.token_mask[~inputs.has_text].sum(1) == empty).all()
     assert (inputs.token_mask[inputs.has_text].sum(1) > empty).all()
@@ -96,14 +97,14 @@ def test_evaluation_shows_the_same_every_time_and_training_does_not(batches: Bat
     first, second = (batches.evaluation(ALL, Condition.AS_IS) for _ in range(2))
     assert first.pixel_values.equal(second.pixel_values)
     assert first.pixel_values.equal(torch.from_numpy(batches.images.pixels))
-    drawn = batches.training(ALL, Hiding(0, 0, 0), rng)
+    drawn = batches.training(ALL, Hiding(0.0, 0.0, 0.0), rng)
     assert not drawn.pixel_values.equal(first.pixel_values)
 
 
 def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
     plain = batches.evaluation(BOTH, Condition.AS_IS)
     masked = batches.evaluation(BOTH, Condition.WORDS_MASKED)
-    always = batches.training(BOTH, Hiding(0, 0, 1.0), np.random.default_rng(0))
+    always = batches.training(BOTH, Hiding(0.0, 0.0, 1.0), np.random.default_rng(0))
     assert all("red" in text for text in _texts(batches, plain.token_ids))
     for inputs in (masked, always):
         texts = _texts(batches, inputs.token_ids)
