@@ -9,89 +9,22 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from enrich.calibration import TARGET_PRECISIONS
-from enrich.classifiers.checkpoint import Manifest, fetch_checkpoint, load_classifier, read_manifest
+from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import ModelInputs, ModelOutput
-from enrich.errors import CheckpointError
-from enrich.images import ImageLimits, ImageProblem, ImageStore, decode
+from enrich.classifiers.manifest import Manifest
+from enrich.images import ImageProblem, ImageStore, decode
 from enrich.precision import autocast
 from enrich.preprocess import to_pixels
 from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.spec import EngineSpec
 from enrich.text import build_text
 
 ALTERNATIVES = 3
 _WINDOW_BATCHES = 2
-
-
-class RunsProducts(Protocol):
-    """What `build` of a spec returns: the engine, or a fake that obeys the same contract."""
-
-    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order."""
-        ...
-
-
-class BuildsEngine(Protocol):
-    """A small picklable recipe of an engine; `model_version` is its key in a worker's cache."""
-
-    @property
-    def model_version(self) -> str: ...
-
-    @property
-    def attributes(self) -> dict[str, tuple[str, ...]]: ...
-
-    def build(self, device: torch.device) -> RunsProducts:
-        """Loads the engine onto `device`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """The recipe that a driver sends to its workers; holds no weights and no open file.
-
-    `target_precision` chooses the thresholds below which an attribute is abstained on.
-    """
-
-    checkpoint: str
-    model_version: str
-    attributes: dict[str, tuple[str, ...]]
-    image_root: str
-    allowed_roots: tuple[str, ...]
-    limits: ImageLimits
-    target_precision: float
-    batch_size: int
-    read_threads: int
-
-    def build(self, device: torch.device) -> "Engine":
-        """Loads the checkpoint onto `device`.
-
-        Raises:
-            CheckpointError: it is not there, damaged, or no longer what the driver saw.
-        """
-        manifest = read_manifest(fetch_checkpoint(self.checkpoint))
-        found = name_model_version(manifest, self.target_precision)
-        if found != self.model_version:
-            raise CheckpointError(
-                f"the checkpoint in {self.checkpoint} is {found} here and {self.model_version} on "
-                "the driver: give every machine the same one, or use a shared location"
-            )
-        return Engine(self, manifest, device)
-
-
-def name_model_version(manifest: Manifest, target_precision: float) -> str:
-    """Returns the version that every row carries: name, content digest, target precision."""
-    if target_precision not in TARGET_PRECISIONS:
-        allowed = ", ".join(map(str, TARGET_PRECISIONS))
-        raise CheckpointError(
-            f"no thresholds for target_precision {target_precision} in {manifest.folder}; "
-            f"they were fitted for {allowed}"
-        )
-    return f"{manifest.config.name}-{manifest.digest}-p{round(100 * target_precision)}"
 
 
 @dataclass(frozen=True, slots=True)

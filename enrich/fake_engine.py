@@ -7,11 +7,13 @@ alone, so that equal products get equal answers; an image is taken as read where
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.text import build_text
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class FakeEngineSpec:
         default_factory=lambda: {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
     )
 
-    def build(self, device: torch.device) -> "FakeEngine":
+    def build(self, device: "torch.device") -> "FakeEngine":
         """Returns the engine; `device` is not used."""
         return FakeEngine(self.attributes)
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
-from pydantic import BaseModel, ConfigDict, Field
 
 from expectations.baseline import LabelBaseline
+from expectations.settings import ValidationSettings
 
 # The expected share of all labels together that a baseline never saw. Without it, one such row
 # makes the divergence infinite. With it, and the other labels as expected, ten percent of such
@@ -21,18 +21,6 @@ UNSEEN_LABELS_SHARE = 0.001
 # label such as "</script>" would run. Labels enter the suite and the rows with stand-ins instead.
 MARKUP = "<>"
 MARKUP_STAND_INS = "\u2039\u203a"
-
-
-class ValidationSettings(BaseModel):
-    """How much a catalog may deviate before nothing of it is published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_abstained_share: float = Field(default=0.9, ge=0, le=1)
-    # Shares of fewer rows are mostly chance: they are reported and never block.
-    min_rows_to_enforce: int = Field(default=200, ge=0)
-    # KL divergence in nats; overrides what the baseline file allows.
-    max_divergence: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class ExpectAllRowsStaged(gxe.ExpectTableRowCountToEqual):

@@ -22,17 +22,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from expectations.baseline import ABSTAINED, LabelBaseline, check_baseline_fits
-from expectations.report import QualityCheck, ValidationReport, check_from_result
+from expectations.report import ValidationReport, check_from_result
+from expectations.settings import ValidationSettings
 from expectations.suites import (
     MARKUP,
     MARKUP_STAND_INS,
-    ValidationSettings,
     build_staged_suite,
     confidence_column,
     with_abstained_column,
 )
-
-__all__ = ["QualityCheck", "ValidationReport", "ValidationSettings", "validate_staged"]
 
 # Counts and a few offending values, never whole rows. The values are labels or confidences: the
 # one expectation on product_id counts, and no other column of the product is handed over.

@@ -20,13 +20,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from enrich.classifiers.checkpoint import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
-from enrich.engine import EngineSpec, RunsProducts, name_model_version
 from enrich.errors import ConfigError, SchemaMismatch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
+from enrich.spec import EngineSpec, RunsProducts, name_model_version
 
 INPUT_COLUMNS = [field.name for field in dataclasses.fields(Product)]
 

@@ -19,23 +19,23 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from enrich.classifiers.checkpoint import BUNDLED, Manifest, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.command_line import load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
-from enrich.engine import EngineSpec, name_model_version
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images import ImageStore
 from enrich.spark.catalog import open_catalog
 from enrich.spark.run import Refresh, RunRequest, StagedRows, Verdict
 from enrich.spark.session import open_session
+from enrich.spec import EngineSpec, name_model_version
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,
     check_baseline_fits,
     load_baseline,
 )
-from expectations.validation import ValidationSettings, validate_staged
+from expectations.settings import ValidationSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
@@ -112,6 +112,9 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
 
     def validate(staged: StagedRows) -> Verdict:
+        # Great Expectations takes seconds to import, which a run without work does not spend.
+        from expectations.validation import validate_staged
+
         report = validate_staged(
             staged.rows,
             spec.attributes,

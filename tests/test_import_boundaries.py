@@ -42,3 +42,10 @@ def test_expectations_do_not_import_the_engine() -> None:
     imported = _imported_by("expectations")
     assert "expectations.suites" in imported
     assert not {"enrich", "torch", "airflow"} & _top_level(imported)
+
+
+def test_driver_starts_without_torch_and_great_expectations() -> None:
+    driver = "enrich.spark.run, enrich.spark.session, enrich.demo.catalog, expectations.settings"
+    command = [sys.executable, "-c", f"import sys, {driver}; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not {"torch", "great_expectations"} & set(done.stdout.split())

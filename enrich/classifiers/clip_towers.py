@@ -5,7 +5,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
-from enrich.classifiers.interface import ClipTowers, Encoded, ImageTower, TextTower, end_of_text
+from enrich.classifiers.config import ClipTowers
+from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
 
 
 class ClipImageTower(ImageTower):

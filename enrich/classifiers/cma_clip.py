@@ -10,13 +10,12 @@ from torch import nn
 
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.clip_towers import build_clip_towers
+from enrich.classifiers.config import ClassifierConfig, SmallTowers
 from enrich.classifiers.interface import (
     Classifier,
-    ClassifierConfig,
     ImageTower,
     ModelInputs,
     ModelOutput,
-    SmallTowers,
     TextTower,
     take,
 )

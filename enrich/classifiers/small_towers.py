@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.attention import build_transformer
-from enrich.classifiers.interface import Encoded, ImageTower, SmallTowers, TextTower, end_of_text
+from enrich.classifiers.config import SmallTowers
+from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
 
 BACKBONE = "tf_efficientnet_lite0"
 STRIDE = 32

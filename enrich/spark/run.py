@@ -19,13 +19,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.engine import BuildsEngine
 from enrich.errors import ConfigError, NothingPublished, TooManyFailures, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot, quote_part
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
 from enrich.spark.tables import OutputTables, select_answered
 from enrich.spark.udf import Loads, build_answer_udf, build_content_hash_udf
+from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,10 @@ from pyspark.sql.types import StringType
 from schemas.tables import answer_struct
 
 from enrich.config import ImageIdentity
-from enrich.engine import BuildsEngine, RunsProducts
 from enrich.images import ImageProblem, ImageStore
 from enrich.records import Product
 from enrich.rows import to_row
-from enrich.spark.device import choose_device
+from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
 
 _OUTPUT_ROWS = 1_000
@@ -112,6 +111,9 @@ def hash_content(
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
     if spec.model_version not in _ENGINES:
+        # Loads torch, which the driver, where this module is imported too, does without.
+        from enrich.spark.device import choose_device
+
         _ENGINES.clear()  # a worker serves one version; an old one would hold GPU memory
         _ENGINES[spec.model_version] = spec.build(choose_device())
         loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})

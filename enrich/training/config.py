@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
-from enrich.classifiers.interface import SmallTowers
+from enrich.classifiers.config import SmallTowers
 
 
 class Phase(BaseModel):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from enrich.calibration import CalibratedModalities, Calibration, fit
+from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.interface import Classifier
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
+from enrich.training.calibration import fit
 from enrich.training.losses import UNLABELLED
 from enrich.training.metrics import measure
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from enrich.classifiers.interface import ClassifierConfig
+from enrich.classifiers.config import ClassifierConfig
 from enrich.training.config import TrainingConfig
 
 _INTRODUCTION = """# {name}

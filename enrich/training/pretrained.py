@@ -5,7 +5,8 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoTokenizer, CLIPModel
 
-from enrich.classifiers.interface import Classifier, ClipTowers
+from enrich.classifiers.config import ClipTowers
+from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 
 

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from transformers import CLIPModel
 
 from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
-from enrich.classifiers.interface import Classifier, ClassifierConfig
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder

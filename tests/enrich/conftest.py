@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
-from enrich.classifiers.interface import ClassifierConfig, SmallTowers
+from enrich.classifiers.config import ClassifierConfig, SmallTowers
 from enrich.preprocess import ImageShape
 from enrich.records import Modalities
 from enrich.training.tokenizers import train_tokenizer

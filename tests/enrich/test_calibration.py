@@ -6,14 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from enrich.calibration import (
-    CalibratedModalities,
-    Calibration,
-    fit,
-    fit_temperature,
-    pick_threshold,
-)
+from enrich.calibration import CalibratedModalities, Calibration
 from enrich.records import Modalities
+from enrich.training.calibration import fit, fit_temperature, pick_threshold
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import BUNDLED, read_manifest
-from enrich.engine import BuildsEngine, Engine, EngineSpec, name_model_version
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.engine import Engine
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 
 CPU = torch.device("cpu")
 BATCH = 4

@@ -17,6 +17,7 @@ def test_an_abstained_label_is_null_and_keeps_its_confidence() -> None:
     row = to_row(_answer(COLOR, STYLE), ["color", "style"])
     assert (row["color"], row["color_confidence"]) == ("red", 0.8)
     assert (row["style"], row["style_confidence"]) == (None, 0.4)
+    assert row["predictions"][0]["alternatives"] == [{"label": "pink", "confidence": 0.15}]
     assert row["predictions"][1]["label"] == "casual" and row["predictions"][1]["abstained"]
 
 

@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from expectations.baseline import ABSTAINED, BaselineError, LabelBaseline
 from expectations.report import QualityCheck, ValidationReport
-from expectations.validation import ValidationSettings, validate_staged
+from expectations.settings import ValidationSettings
+from expectations.validation import validate_staged
 
 pytestmark = pytest.mark.spark
 

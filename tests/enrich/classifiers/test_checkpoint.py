@@ -11,15 +11,10 @@ import torch
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import (
-    BUNDLED,
-    build_classifier,
-    fetch_checkpoint,
-    load_classifier,
-    read_manifest,
-    save_checkpoint,
-)
-from enrich.classifiers.interface import ClassifierConfig, ModelInputs
+from enrich.classifiers.checkpoint import build_classifier, load_classifier, save_checkpoint
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.errors import CheckpointError
 from schemas.labels import ATTRIBUTE_LABELS
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from enrich.classifiers.interface import ClassifierConfig
+from enrich.classifiers.config import ClassifierConfig
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import (
     Batches,
@@ -125,6 +125,11 @@ def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
 def test_only_whole_label_words_of_any_attribute_are_removed(text: str, left: str) -> None:
     removed = LabelWords(ATTRIBUTE_LABELS, LABEL_WORDS).remove(text)
     assert " ".join(removed.split()) == left
+
+
+def test_the_longer_of_two_label_words_goes_first() -> None:
+    words = LabelWords({"color": ("rose", "rose gold")}, {})
+    assert words.remove("rose gold ring").split() == ["ring"]
 
 
 def test_pictures_are_mirrored_and_moved_and_keep_their_pixels() -> None:

@@ -13,14 +13,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from enrich.classifiers.checkpoint import BUNDLED, build_classifier, read_manifest
-from enrich.classifiers.interface import Classifier, ClassifierConfig
+from enrich.classifiers.checkpoint import build_classifier
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
-from enrich.engine import EngineSpec, name_model_version
 from enrich.errors import ConfigError
 from enrich.images import ImageLimits
 from enrich.records import Product, Status
+from enrich.spec import EngineSpec, name_model_version
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, LabelWords
 from enrich.training.cache import CachedImages

@@ -1,0 +1,96 @@
+"""What a checkpoint folder says about itself, read without its weights.
+
+    config.json        everything that training fixed
+    model.safetensors  weights, half precision
+    tokenizer.json     the tokenizer
+    calibration.json   temperatures and thresholds
+    metrics.json       what was measured
+    MODEL_CARD.md      for people
+
+Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.
+"""
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pyarrow import ArrowException, fs
+from pydantic import BaseModel, ValidationError
+
+from enrich.calibration import Calibration
+from enrich.classifiers.config import ClassifierConfig
+from enrich.errors import CheckpointError
+
+BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
+# In this order they make up the content digest: what any of them says changes the answers.
+_DIGESTED = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors")
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a checkpoint says about itself; `digest` is of its whole content, 12 hex digits."""
+
+    folder: Path
+    config: ClassifierConfig
+    calibration: Calibration
+    digest: str
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the checkpoint's JSON files and takes its digest.
+
+    Raises:
+        CheckpointError: a file is missing or does not hold what it should.
+    """
+    if missing := [name for name in _DIGESTED if not (folder / name).is_file()]:
+        raise CheckpointError(
+            f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
+            "Wanted: a folder written by jobs/train_classifier.py"
+        )
+    config = _read_json(folder / "config.json", ClassifierConfig)
+    calibration = _read_json(folder / "calibration.json", Calibration)
+    if set(calibration.attributes) != set(config.attributes):
+        raise CheckpointError(
+            f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
+            f"config.json for {sorted(config.attributes)}: they are of different checkpoints"
+        )
+    return Manifest(folder, config, calibration, _digest(folder))
+
+
+def fetch_checkpoint(location: str) -> Path:
+    """Returns the local folder of a checkpoint; one in an object store is copied here first.
+
+    Raises:
+        CheckpointError: nothing can be read at `location`.
+    """
+    if "://" not in location:
+        return Path(location)
+    # Every process makes its own copy, so that none serves a stale one.
+    local = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+    atexit.register(shutil.rmtree, local, ignore_errors=True)
+    try:
+        store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
+        fs.copy_files(path, str(local), source_filesystem=store)
+    except (OSError, ArrowException) as error:
+        raise CheckpointError(f"no checkpoint can be read at {location}: {error}") from error
+    return local
+
+
+def _read_json(file: Path, model: type[Content]) -> Content:
+    try:
+        return model.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in _DIGESTED:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()[:12]
