@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markdown import Markdown
 
 from enrich.command_line import load_yaml, run_command
 from enrich.training.config import TrainingConfig
@@ -27,15 +29,11 @@ def main(
     ] = None,
 ) -> None:
     """Trains a classifier from labelled product tables."""
-    metrics = train_checkpoint(
-        load_yaml(config, TrainingConfig),
-        catalog,
-        output,
-        strange_shops=strange_shop,
+    train_checkpoint(
+        load_yaml(config, TrainingConfig), catalog, output, strange_shops=strange_shop
     )
-    typer.echo(typer.style(f"checkpoint written to {output}", bold=True), err=True)
-    figures = metrics["test_groups"]
-    typer.echo(f"{figures}")
+    Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))
+    typer.echo(f"checkpoint: {output}")
 
 
 if __name__ == "__main__":

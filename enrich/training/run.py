@@ -97,8 +97,14 @@ def train_checkpoint(
             "validation": len(validation_rows),
             "test": len(test_rows),
         },
-        "test_groups": evaluate(classifier, batches, test_rows, trainer.device, calibration),
     }
+    # Each catalog apart: easy products of one must not flatter the figures of another.
+    roots = np.array(products.image_roots)
+    for folder in catalogs:
+        rows = test_rows[roots[test_rows] == str(folder)]
+        metrics[f"test_groups_{folder.name}"] = evaluate(
+            classifier, batches, rows, trainer.device, calibration
+        )
     for folder in strange_shops or []:
         shop = load_labelled([folder], config.attributes)
         rows = np.arange(len(shop))

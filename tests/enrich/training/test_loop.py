@@ -246,7 +246,7 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     whole = WHOLE.model_copy(update={"epochs": 1})
     config = _clip_config(clip_folder, heads, whole)
     metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[catalog])
-    assert set(metrics) == {"products", "test_groups", "strange_shop_catalog"}
+    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_catalog"}
     assert sum(metrics["products"].values()) == 40
     assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == metrics
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
