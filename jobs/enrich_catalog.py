@@ -26,7 +26,8 @@ from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images import ImageStore
 from enrich.spark.catalog import open_catalog
-from enrich.spark.run import Refresh, RunRequest, StagedRows, Verdict
+from enrich.spark.records import RunRequest, StagedRows, Verdict
+from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spec import EngineSpec, name_model_version
 from expectations.baseline import (

@@ -29,9 +29,7 @@ def main(
     ] = None,
 ) -> None:
     """Trains a classifier from labelled product tables."""
-    train_checkpoint(
-        load_yaml(config, TrainingConfig), catalog, output, strange_shops=strange_shop
-    )
+    train_checkpoint(load_yaml(config, TrainingConfig), catalog, output, strange_shops=strange_shop)
     Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))
     typer.echo(f"checkpoint: {output}")
 

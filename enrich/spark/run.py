@@ -6,22 +6,22 @@ Validation comes in as a function, so that this package needs no Great Expectati
 import hashlib
 import logging
 import math
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, NothingPublished, TooManyFailures, ValidationFailed
+from enrich.errors import NothingPublished, TooManyFailures, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot, quote_part
+from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
+from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
 from enrich.spark.tables import OutputTables, select_answered
 from enrich.spark.udf import Loads, build_answer_udf, build_content_hash_udf
@@ -29,74 +29,8 @@ from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 
-# Airflow's run ids fit; quotes and slashes do not.
-_RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
-
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What one run is asked to do; `run_id` None derives it from the date and the inputs.
-
-    Raises:
-        ConfigError: the run id has characters that do not belong into SQL and file names.
-    """
-
-    run_date: date
-    run_id: str | None = None
-    full_refresh: bool = False
-    limit: int | None = None
-    publish: bool = True
-
-    def __post_init__(self) -> None:
-        if self.run_id is not None and not _RUN_ID.fullmatch(self.run_id):
-            raise ConfigError(
-                f"run id {self.run_id!r} is not usable; wanted up to 100 letters, digits or ._:+-"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class StagedRows:
-    """What validation gets to see of a run."""
-
-    run_id: str
-    run_date: date
-    rows: DataFrame
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What validation says; `quality` are rows of `label_quality` without the run's columns."""
-
-    passed: bool
-    failures: tuple[str, ...]
-    notes: tuple[str, ...]
-    baseline: str
-    quality: tuple[dict[str, Any], ...]
-    report: str | None
-
-
-@dataclass(slots=True)
-class RunSummary:
-    """What a run did; becomes the ledger's row and the last line on standard output.
-
-    Every row read is published, unchanged, quarantined or, when nothing was published, withheld.
-    """
-
-    run_id: str = ""
-    outcome: str = ""
-    counts: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    products_per_second: float | None = None
-    model_version: str = ""
-    validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run"})
-    table_versions: dict[str, int] = field(default_factory=dict)
-    report: str | None = None
-    engine_loads: dict[str, int] = field(default_factory=dict)
-    error: str | None = None
 
 
 Validate = Callable[[StagedRows], Verdict]
@@ -181,7 +115,7 @@ class Refresh:
         return survey_products(
             hashed,
             self.tables.read("product_attributes").where(known),
-            self.tables.read("quarantine").where(known & (F.col("reason") == "no_modality")),
+            self.tables.read("quarantine").where(known & (F.col("reason") == NO_MODALITY)),
             scratch,
         )
 
@@ -300,38 +234,10 @@ class Refresh:
             self.summary.products_per_second = round(pending / seconds, 1)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
-        raw = survey.rows.select("product_id", "content_hash", *INPUT_FIELDS)
-        unreadable = (
-            staged.where(F.col("modalities").isNull())
-            .select("product_id", "content_hash", F.concat_ws(": ", "status", "error").alias("e"))
-            .join(raw, ["product_id", "content_hash"])
-            .select(
-                "product_id",
-                F.lit("no_modality").alias("reason"),
-                F.col("e").alias("error"),
-                *INPUT_FIELDS,
-                "content_hash",
-            )
-        )
-        broken = survey.broken.select(
-            "product_id",
-            F.col("state").alias("reason"),
-            F.lit(None).cast("string").alias("error"),
-            *INPUT_FIELDS,
-            "content_hash",
-        )
-        # What earlier runs put there stays theirs; a broken key is found anew in every run.
         before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)
-        same = [
-            F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}"))
-            for c in ("product_id", "content_hash", "reason")
-        ]
-        new = (
-            unreadable.unionByName(broken).alias("new").join(before.alias("old"), same, "left_anti")
-        )
-        rows = new.select("new.*", *self._lineage()[:3])
-        if not rows.isEmpty():
-            self.tables.replace_run("quarantine", rows, self.summary.run_id)
+        new = select_new_quarantine(survey, staged, before).select("*", *self._lineage()[:3])
+        if not new.isEmpty():
+            self.tables.replace_run("quarantine", new, self.summary.run_id)
 
     def _refuse_many_failures(self) -> None:
         pending, answered = self.summary.counts["pending"], self.summary.counts["enriched"]

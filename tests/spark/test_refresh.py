@@ -14,7 +14,8 @@ from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images import ImageStore
 from enrich.spark.catalog import open_catalog
-from enrich.spark.run import Refresh, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.run import Refresh
 
 pytestmark = pytest.mark.spark
 
@@ -98,8 +99,8 @@ def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) ->
 def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) -> None:
     broken = pd.DataFrame(
         {
-            "product_id": ["p0", None, "empty"],
-            "title": ["another p0", "no id", None],
+            "product_id": ["p0", None, "empty", "empty"],
+            "title": ["another p0", "no id", None, None],
             "description": None,
             "image_path": None,
         }
@@ -108,10 +109,15 @@ def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) 
 
     counts = shop.refresh().counts
 
-    assert (counts["read"], counts["published"], counts["quarantined"]) == (9, 6, 3)
+    assert (counts["read"], counts["published"], counts["quarantined"]) == (10, 6, 4)
     assert len(shop.table("product_attributes")) == 6
     quarantine = shop.table("quarantine")
-    assert sorted(quarantine["reason"]) == ["duplicate_id", "no_modality", "null_id"]
+    assert sorted(quarantine["reason"]) == [
+        "duplicate_id",
+        "duplicate_id",
+        "no_modality",
+        "null_id",
+    ]
     unreadable = quarantine.set_index("reason").loc["no_modality"]
     assert unreadable["error"] == "image_missing: no image path"
     ledger = shop.table("enrichment_runs").iloc[0]

@@ -1,0 +1,46 @@
+"""Which rows of a run go to quarantine, and why. Writes nothing."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from enrich.spark.survey import INPUT_FIELDS, State, Survey
+
+NO_MODALITY = "no_modality"
+_SAME_FINDING = ("product_id", "content_hash", "reason")
+
+
+def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) -> DataFrame:
+    """Returns the rows without a usable key or a readable modality that no run put away yet.
+
+    Runs on the driver; lazy. A broken key is found anew in every run, and what an earlier run put
+    into quarantine stays that run's.
+
+    Args:
+        survey: All rows of the product table with their state.
+        staged: This run's staged rows.
+        before: The quarantine of other runs.
+    """
+    found = _unreadable(survey, staged).unionByName(_broken(survey))
+    same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
+    return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
+
+
+def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
+    error = F.concat_ws(": ", "status", "error").alias("error")
+    answers = staged.where(F.col("modalities").isNull()).select("product_id", "content_hash", error)
+    # A duplicate may have the very content of the row that was kept.
+    kept = survey.rows.where(F.col("state").isin(State.PENDING, State.QUARANTINED))
+    raw = kept.select("product_id", "content_hash", *INPUT_FIELDS)
+    return answers.join(raw, ["product_id", "content_hash"]).withColumn(
+        "reason", F.lit(NO_MODALITY)
+    )
+
+
+def _broken(survey: Survey) -> DataFrame:
+    return survey.broken.select(
+        "product_id",
+        "content_hash",
+        *INPUT_FIELDS,
+        F.lit(None).cast("string").alias("error"),
+        F.col("state").alias("reason"),
+    )

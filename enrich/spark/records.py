@@ -1,0 +1,76 @@
+"""What one run is asked to do, what validation sees and says, and what the run did."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from enrich.errors import ConfigError
+
+# Airflow's run ids fit; quotes and slashes do not.
+_RUN_ID = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one run is asked to do; `run_id` None derives it from the date and the inputs.
+
+    Raises:
+        ConfigError: the run id has characters that do not belong into SQL and file names.
+    """
+
+    run_date: date
+    run_id: str | None = None
+    full_refresh: bool = False
+    limit: int | None = None
+    publish: bool = True
+
+    def __post_init__(self) -> None:
+        if self.run_id is not None and not _RUN_ID.fullmatch(self.run_id):
+            raise ConfigError(
+                f"run id {self.run_id!r} is not usable; wanted up to 100 letters, digits or ._:+-"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRows:
+    """What validation gets to see of a run."""
+
+    run_id: str
+    run_date: date
+    rows: DataFrame
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What validation says; `quality` are rows of `label_quality` without the run's columns."""
+
+    passed: bool
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    baseline: str
+    quality: tuple[dict[str, Any], ...]
+    report: str | None
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What a run did; becomes the ledger's row and the last line on standard output.
+
+    Every row read is published, unchanged, quarantined or, when nothing was published, withheld.
+    """
+
+    run_id: str = ""
+    outcome: str = ""
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    products_per_second: float | None = None
+    model_version: str = ""
+    validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run"})
+    table_versions: dict[str, int] = field(default_factory=dict)
+    report: str | None = None
+    engine_loads: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
