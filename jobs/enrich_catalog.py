@@ -193,13 +193,15 @@ def show(refresh: Refresh) -> None:
     """Prints some of the run's rows, where the tables are, and the JSON line."""
     summary, tables = refresh.summary, refresh.tables
     console = Console(width=120)
+    name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
+    rows = tables.read(name)
     if summary.counts["enriched"]:
-        columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
-        rows = tables.read("staged_attributes").where(F.col("run_id") == summary.run_id)
-        table = Table(*columns, title=f"some of the {summary.counts['enriched']:,} enriched")
-        for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
-            table.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
-        console.print(table)
+        rows = rows.where(F.col("run_id") == summary.run_id)
+    columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
+    shown = Table(*columns, title=f"the first of {tables.name(name)}")
+    for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
+        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
+    console.print(shown)
     console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
     console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
     summary.table_versions = {

@@ -215,6 +215,21 @@ def test_blocked_run_is_published_without_inference_once_validation_passes(shop:
     assert len(shop.table("enrichment_runs")) == 1
 
 
+def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_merge(
+    shop: Shop,
+) -> None:
+    first = shop.refresh()
+    version = shop.version("product_attributes")
+    shop.spark.sql(f"DELETE FROM {shop.database}.enrichment_runs")
+
+    again = shop.refresh()
+
+    assert again.counts == first.counts
+    assert "inference" not in again.seconds
+    assert shop.version("product_attributes") == version
+    assert len(shop.table("enrichment_runs")) == 1
+
+
 def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
     summary = shop.refresh(publish=False)
 
