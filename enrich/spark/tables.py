@@ -82,6 +82,11 @@ class OutputTables:
         Runs on the driver; one MERGE, which touches only rows that were computed from something
         else, or by another model. A full refresh also replaces what another run computed.
         """
+        # Delta 4.4 commits a new version even for a MERGE that changes nothing.
+        mine = self.read("product_attributes").where(F.col("run_id") == run_id)
+        same_answer = ["product_id", "content_hash", "model_version"]
+        if rows.join(mine, same_answer, "left_anti").isEmpty():
+            return
         changed = "old.content_hash <> new.content_hash OR old.model_version <> new.model_version"
         if full_refresh:
             changed += " OR old.run_id <> new.run_id"

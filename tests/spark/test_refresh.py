@@ -72,7 +72,7 @@ class Shop:
         run = Refresh(
             self.spark,
             JobConfig(database=self.database, **(config or {})),
-            RunRequest(run_date=DAY, **request),  # type: ignore[arg-type]
+            RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
             FakeEngineSpec(model_version=model_version),
             ImageStore(str(self.folder)),
             open_catalog(self.spark, str(self.file), ColumnNames()),
@@ -185,7 +185,7 @@ def test_quarantined_product_is_not_tried_again_until_it_changes(shop: Shop) -> 
     table.loc[0, "title"] = None
     shop.write(table)
     shop.refresh()
-    again = shop.refresh()
+    again = shop.refresh(run_date=date(2026, 11, 25))
     table.loc[0, "title"] = "now it has one"
     shop.write(table)
     repaired = shop.refresh()
