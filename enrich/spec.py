@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS
-from enrich.classifiers.manifest import Manifest, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
+from enrich.config import JobConfig
 from enrich.errors import CheckpointError
 from enrich.images import ImageLimits
 from enrich.records import EnrichedProduct, Product
@@ -86,3 +87,22 @@ def name_model_version(manifest: Manifest, target_precision: float) -> str:
             f"they were fitted for {allowed}"
         )
     return f"{manifest.config.name}-{manifest.digest}-p{round(100 * target_precision)}"
+
+
+def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
+    """Returns the recipe for a job's settings and a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint has no thresholds for the configured target precision.
+    """
+    return EngineSpec(
+        checkpoint=config.checkpoint or str(BUNDLED),
+        model_version=name_model_version(manifest, config.target_precision),
+        attributes=manifest.config.attributes,
+        image_root=image_root,
+        allowed_roots=config.allowed_image_roots,
+        limits=config.image_limits,
+        target_precision=config.target_precision,
+        batch_size=config.batch_size,
+        read_threads=config.read_threads,
+    )

@@ -26,7 +26,7 @@ from enrich.config import JobConfig
 from enrich.errors import ConfigError, SchemaMismatch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
-from enrich.spec import EngineSpec, RunsProducts, name_model_version
+from enrich.spec import EngineSpec, RunsProducts, build_spec
 
 INPUT_COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
@@ -43,20 +43,10 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a Parquet file's products without Spark."""
-    settings = JobConfig()
+    settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     products = read_products(catalog, limit)
-    spec = EngineSpec(
-        checkpoint=checkpoint,
-        model_version=name_model_version(manifest, settings.target_precision),
-        attributes=manifest.config.attributes,
-        image_root=image_root or str(catalog.resolve().parent),
-        allowed_roots=settings.allowed_image_roots,
-        limits=settings.image_limits,
-        target_precision=settings.target_precision,
-        batch_size=settings.batch_size,
-        read_threads=settings.read_threads,
-    )
+    spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
     engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     begin = time.perf_counter()

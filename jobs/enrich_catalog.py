@@ -29,7 +29,7 @@ from enrich.spark.catalog import open_catalog
 from enrich.spark.records import RunRequest, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
-from enrich.spec import EngineSpec, name_model_version
+from enrich.spec import build_spec
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,
@@ -108,7 +108,7 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
 
     spark = open_session("enrich_catalog")
     snapshot = open_catalog(spark, location, settings.columns)
-    spec = build_spec(settings, manifest, settings.image_root or snapshot.folder)
+    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
     store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits)
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
 
@@ -169,24 +169,15 @@ def draw_demo() -> str:
     return str(DEMO_FOLDER)
 
 
-def build_spec(settings: Settings, manifest: Manifest, image_root: str | None) -> EngineSpec:
-    """Returns the recipe for the workers."""
+def choose_image_root(settings: Settings, folder: str | None) -> str:
+    """Returns where relative image paths start: as configured, else the catalog's folder."""
+    image_root = settings.image_root or folder
     if image_root is None:
         raise ConfigError(
             f"where do the image paths of table '{settings.catalog}' start from? A table known by "
             "name has no folder: give --image-root"
         )
-    return EngineSpec(
-        checkpoint=settings.checkpoint or str(BUNDLED),
-        model_version=name_model_version(manifest, settings.target_precision),
-        attributes=manifest.config.attributes,
-        image_root=image_root,
-        allowed_roots=settings.allowed_image_roots,
-        limits=settings.image_limits,
-        target_precision=settings.target_precision,
-        batch_size=settings.batch_size,
-        read_threads=settings.read_threads,
-    )
+    return image_root
 
 
 def show(refresh: Refresh) -> None:

@@ -140,9 +140,8 @@ class Refresh:
 
     def _report_nothing_new(self, survey: Survey) -> None:
         self.summary.outcome = "nothing_to_do"
-        rows = survey.rows.where(F.col("state") == State.PENDING)
         unreadable = (
-            rows.join(
+            survey.pending.join(
                 self._read_staged().where(F.col("modalities").isNull()), "product_id", "left_semi"
             ).count()
             if survey.counts[State.PENDING]
@@ -154,13 +153,10 @@ class Refresh:
         self._set_counts(survey.read, answered=0, unchanged=survey.read - quarantined, abstained={})
 
     def _stage(self, survey: Survey) -> None:
-        pending = survey.counts[State.PENDING]
-        if pending == 0:
-            return
         loads = self.spark.sparkContext.accumulator({}, Loads())
         answer = build_answer_udf(self.spec, loads)
         answered = (
-            survey.pending.repartition(self._tasks(pending))
+            survey.pending.repartition(self._tasks(survey.counts[State.PENDING]))
             .withColumn("answer", answer("product_id", *INPUT_FIELDS))
             .select("product_id", "content_hash", "answer.*", *self._lineage())
         )
