@@ -127,7 +127,9 @@ class Engine:
         logits = output.logits[attribute].float().cpu()
         probs = (logits / temperatures.unsqueeze(1)).softmax(1)
         best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
-        image_weights = output.image_weight[:, column].float().cpu().tolist()
+        image_weights: list[float | None] = [None] * len(modalities)
+        if output.image_weight is not None:
+            image_weights = output.image_weight[:, column].float().cpu().tolist()
         precision = self._spec.target_precision
         predictions = []
         for row, (confidences, places) in enumerate(

@@ -49,7 +49,8 @@ class Prediction:
     """What the classifier says of one attribute.
 
     `label` is the best candidate even when abstained; `confidence` is its calibrated probability
-    in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1];
+    in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1],
+    None where a classifier has no such attention;
     `alternatives` are the next best candidates, best first.
     """
 
@@ -57,7 +58,7 @@ class Prediction:
     label: str
     confidence: float
     abstained: bool
-    image_weight: float
+    image_weight: float | None
     alternatives: tuple[Candidate, ...]
 
 

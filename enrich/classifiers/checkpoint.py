@@ -9,10 +9,9 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
-from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError
 from enrich.tokenizer import TextEncoder
 
@@ -42,11 +41,6 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     return classifier, TextEncoder(tokenizer, config.text_length)
-
-
-def build_classifier(config: ClassifierConfig, vocabulary: int) -> Classifier:
-    """Returns the classifier that the configuration names, with random weights."""
-    return CmaClip(config, vocabulary)
 
 
 def save_checkpoint(

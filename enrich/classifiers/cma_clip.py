@@ -9,26 +9,23 @@ import torch
 from torch import nn
 
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
-from enrich.classifiers.clip_towers import build_clip_towers
-from enrich.classifiers.config import ClassifierConfig, SmallTowers
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import (
     Classifier,
-    ImageTower,
     ModelInputs,
     ModelOutput,
-    TextTower,
+    build_heads,
     take,
 )
-from enrich.classifiers.small_towers import EfficientNetTower, SmallTextTower
+from enrich.classifiers.towers import build_towers
 
 
 class CmaClip(Classifier):
     """Shared towers and transformer; one modality-wise attention and one MLP an attribute."""
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__()
-        self.config = config
-        self.image_tower, self.text_tower = _build_towers(config, vocabulary)
+        super().__init__(config, vocabulary)
+        self.image_tower, self.text_tower = build_towers(config, vocabulary)
         width = self.image_tower.width
         self.sequence_wise = SequenceWiseAttention(
             width, config.joint_layers, config.joint_heads, config.dropout
@@ -37,19 +34,10 @@ class CmaClip(Classifier):
         self.modality_wise = nn.ModuleDict(
             {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
         )
-        self.heads = nn.ModuleDict(
-            {a: _mlp(width, len(labels), config.dropout) for a, labels in config.attributes.items()}
-        )
+        self.heads = build_heads(width, config)
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
-        features = inputs.image_features
-        if features is None:
-            if inputs.pixel_values is None:
-                raise ValueError("a batch needs pixel_values or image_features")
-            features = self.image_tower.features(self.normalise_pixels(inputs.pixel_values))
-        image = self.image_tower.embed(features)
-        text = self.text_tower(inputs.token_ids, inputs.token_mask)
-
+        image, text = self.encode(inputs)
         text_first = torch.cat([text.embeds, image.embeds], dim=1)
         mask = torch.cat(
             [
@@ -69,20 +57,4 @@ class CmaClip(Classifier):
             )
             logits[attribute] = head(mixed).float()
             weights.append(image_weight)
-        return ModelOutput(logits, torch.stack(weights, dim=1), image.pooled, text.pooled)
-
-
-def _mlp(width: int, labels: int, dropout: float) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, labels)
-    )
-
-
-def _build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower, TextTower]:
-    towers = config.towers
-    if isinstance(towers, SmallTowers):
-        return (
-            EfficientNetTower(towers, config.image.size_px),
-            SmallTextTower(towers, vocabulary, config.text_length, config.dropout),
-        )
-    return build_clip_towers(towers, config.image.size_px, config.text_length)
+        return ModelOutput(logits, image.pooled, text.pooled, torch.stack(weights, dim=1))

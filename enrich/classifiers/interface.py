@@ -34,15 +34,16 @@ class ModelInputs:
 class ModelOutput:
     """What a classifier says of one batch.
 
-    `image_weight` is the share of the image in each attribute's answer, in [0, 1], attributes in
-    the order of the configuration. The pooled embeddings are what contrastive training compares;
-    those of a missing modality are meaningless.
+    The pooled embeddings are what contrastive training compares; those of a missing modality are
+    meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1],
+    attributes in the order of the configuration; None where a classifier does not weigh its
+    modalities.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
-    image_weight: Float[Tensor, "B K"]
     image_embeds: Float[Tensor, "B D"]
     text_embeds: Float[Tensor, "B D"]
+    image_weight: Float[Tensor, "B K"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,54 @@ def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
     return token_mask.sum(dim=1).sub(1).clamp(min=0)
 
 
+def build_heads(width: int, config: ClassifierConfig) -> nn.ModuleDict:
+    """Returns for each attribute the MLP from an embedding to logits, alike in all classifiers."""
+    return nn.ModuleDict(
+        {
+            attribute: nn.Sequential(
+                nn.Linear(width, width),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(width, len(labels)),
+            )
+            for attribute, labels in config.attributes.items()
+        }
+    )
+
+
 class Classifier(nn.Module):
     """Image and text of a batch of products to logits per attribute."""
 
-    config: ClassifierConfig
     image_tower: ImageTower
     text_tower: TextTower
+
+    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
+        """Makes random weights for a tokenizer of `vocabulary` tokens; subclasses add their own."""
+        super().__init__()
+        self.config = config
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         """Returns logits, modality weights and pooled embeddings."""
         raise NotImplementedError
+
+    def encode(self, inputs: ModelInputs) -> tuple[Encoded, Encoded]:
+        """Returns what the towers make of the batch: image and text.
+
+        Raises:
+            ValueError: the batch holds neither pixels nor image features.
+        """
+        features = inputs.image_features
+        if features is None:
+            if inputs.pixel_values is None:
+                raise ValueError("a batch needs pixel_values or image_features")
+            features = self.image_tower.features(self.normalise_pixels(inputs.pixel_values))
+        text = self.text_tower(inputs.token_ids, inputs.token_mask)
+        return self.image_tower.embed(features), text
+
+    def pretrained(self) -> list[nn.Module]:
+        """Returns the parts that start from published weights (their own learning rate)."""
+        towers = (self.image_tower.pretrained(), self.text_tower.pretrained())
+        return [tower for tower in towers if tower is not None]
 
     def normalise_pixels(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Returns pixels scaled to [0, 1], less the mean, over the standard deviation."""

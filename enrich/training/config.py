@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
-from enrich.classifiers.config import SmallTowers
+from enrich.classifiers.config import Architecture, SmallTowers
 
 
 class Phase(BaseModel):
@@ -24,7 +24,7 @@ class Phase(BaseModel):
     tower_learning_rate: float = Field(default=0, ge=0)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Architecture):
     """Everything a training run depends on beside its data.
 
     `towers` is `small`, or the hub name or local folder of a Hugging Face CLIP. Shares and
@@ -40,10 +40,6 @@ class TrainingConfig(BaseModel):
     image_size_px: int = 128
     text_length: int = 48
     vocabulary: int = 8192
-    joint_layers: int = 2
-    joint_heads: int = 6
-    dropout: float = 0.1
-    scoring: Literal["per_modality", "shared"] = "per_modality"
     attributes: dict[str, tuple[str, ...]] = ATTRIBUTE_LABELS
     batch_size: int = Field(default=256, gt=1)
     phases: tuple[Phase, ...] = Field(min_length=1)

@@ -26,11 +26,14 @@ _CALIBRATED_UNDER = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Logits, targets and image weights of one attribute on its labelled rows."""
+    """Logits, targets and image weights of one attribute on its labelled rows.
+
+    `image_weight` is None where the classifier has no modality-wise attention.
+    """
 
     logits: torch.Tensor
     targets: torch.Tensor
-    image_weight: torch.Tensor
+    image_weight: torch.Tensor | None
 
 
 def answer(
@@ -52,8 +55,9 @@ def answer(
     for column, attribute in enumerate(classifier.config.attributes):
         labelled = targets[:, column] != UNLABELLED
         logits = torch.cat([out.logits[attribute].float().cpu() for out in outputs])
-        weight = torch.cat([out.image_weight[:, column].float().cpu() for out in outputs])
-        answers[attribute] = Answers(logits[labelled], targets[labelled, column], weight[labelled])
+        weights = [o.image_weight[:, column] for o in outputs if o.image_weight is not None]
+        image_weight = torch.cat(weights).float().cpu()[labelled] if weights else None
+        answers[attribute] = Answers(logits[labelled], targets[labelled, column], image_weight)
     return answers
 
 
@@ -87,7 +91,7 @@ def evaluate(
         for attribute, found in answer(classifier, batches, rows, condition, device).items():
             temperature = calibration.attributes[attribute][modalities].temperature
             measured = measure((found.logits / temperature).softmax(1), found.targets)
-            if len(found.targets):
+            if len(found.targets) and found.image_weight is not None:
                 measured["mean_image_weight"] = round(found.image_weight.mean().item(), 3)
             figures[condition][attribute] = measured
     return figures

@@ -177,8 +177,7 @@ def _build_optimiser(
     classifier: Classifier, phase: Phase, weight_decay: float
 ) -> torch.optim.Optimizer:
     """Returns AdamW with one learning rate for new modules and one for pre-trained ones."""
-    towers = (classifier.image_tower.pretrained(), classifier.text_tower.pretrained())
-    pretrained = {p for tower in towers if tower is not None for p in tower.parameters()}
+    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
     for parameter in pretrained:
         parameter.requires_grad_(phase.tower_learning_rate > 0)
     groups = []

@@ -78,5 +78,5 @@ def _table(figures: dict[str, dict[str, dict[str, float | int]]]) -> str:
     for condition, by_attribute in figures.items():
         for attribute, measured in by_attribute.items():
             if measured["rows"]:
-                lines.append([condition, attribute, *(str(measured[c]) for c in _COLUMNS)])
+                lines.append([condition, attribute, *(str(measured.get(c, "")) for c in _COLUMNS)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

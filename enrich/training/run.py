@@ -10,9 +10,10 @@ from schemas.labels import LABEL_WORDS
 from tokenizers import Tokenizer
 from transformers import CLIPModel
 
-from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
@@ -173,10 +174,7 @@ def _build(
             image=ImageShape(**{"size_px": config.image_size_px, **shape}),  # type: ignore[arg-type]
             text_length=config.text_length,
             attributes=config.attributes,
-            joint_layers=config.joint_layers,
-            joint_heads=config.joint_heads,
-            dropout=config.dropout,
-            scoring=config.scoring,
+            **{field: getattr(config, field) for field in Architecture.model_fields},
         ),
         tokenizer.get_vocab_size(),
     )

@@ -11,8 +11,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from enrich.calibration import CalibratedModalities, Calibration
-from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
+from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, SmallTowers
+from enrich.classifiers.registry import build_classifier
 from enrich.preprocess import ImageShape
 from enrich.records import Modalities
 from enrich.training.tokenizers import train_tokenizer

@@ -11,10 +11,11 @@ import torch
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import build_classifier, load_classifier, save_checkpoint
+from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError
 from schemas.labels import ATTRIBUTE_LABELS
 

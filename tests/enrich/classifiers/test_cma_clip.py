@@ -8,9 +8,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel
 
-from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.registry import build_classifier
 from enrich.training.pretrained import load_clip_weights
 
 ROWS, LENGTH, END = 4, 7, 2

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.classifiers.registry import build_classifier
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
