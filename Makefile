@@ -31,3 +31,21 @@ environment:
 
 test-environment:
 	@$(PYTHON) jobs/set_up.py --extra test
+
+# Labelled catalog folders to train on, and to evaluate on only.
+CATALOGS ?=
+STRANGE_SHOPS ?=
+TRAIN = $(IN_VENV) python jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS))
+COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
+	coca single_stream image_only text_only
+ABLATIONS = modality_wise sequence_wise both
+
+train: train-environment ## Train the bundled checkpoint anew on CATALOGS="shop/ ..."
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output trained/image-tower
+	$(TRAIN) --set image_tower=trained/image-tower --output trained/cma-clip-small \
+		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
+
+compare: train-environment $(COMPARED:%=compared/%) $(ABLATIONS:%=compared/without_%) ## Train every classifier alike and compare.
+	$(IN_VENV) python jobs/evaluate_classifiers.py --output compared/report \
+		$(COMPARED:%=--checkpoint compared/%) $(ABLATIONS:%=--checkpoint compared/without_%) \
+		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --strange-shop ,$(STRANGE_SHOPS))

@@ -1,12 +1,13 @@
 """Temperatures and abstention thresholds: the content of a checkpoint's `calibration.json`.
 
 One temperature an attribute and set of modalities, because a row without a picture is unsure in
-another way. How they are fitted is in `enrich.training.calibration`. Free of torch.
+another way. How they are fitted is in `enrich.training.calibration`, how they are applied in
+`enrich.classifiers.calibrated`. Free of torch.
 """
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from enrich.records import Modalities
 
@@ -16,6 +17,10 @@ TARGET_PRECISIONS = (0.90, 0.95)
 class CalibratedModalities(BaseModel):
     """Temperature and thresholds of one attribute for one set of modalities.
 
+    An answer read from the picture is unsure in another way than one whose text says it. With an
+    `image_temperature` the temperature of a row of image weight w is
+    temperature^(1 - w) * image_temperature^w; without one it is `temperature` for all.
+
     `thresholds` maps a target precision ("0.90") to a confidence in [0, 1], or to None where no
     threshold reaches it: then the classifier always abstains. Both rest on `rows` labelled rows.
     """
@@ -23,6 +28,7 @@ class CalibratedModalities(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(gt=0)
+    image_temperature: float | None = Field(default=None, gt=0)
     thresholds: dict[str, float | None]
     rows: int = Field(ge=0)
 
@@ -34,12 +40,36 @@ class CalibratedModalities(BaseModel):
         return given
 
 
+class Correction(BaseModel):
+    """How one attribute's logits are put right for a shop, before any temperature.
+
+    The corrected logit of label i is sum_j weight[i][j] * logit_j + bias[i], labels in the order of
+    the checkpoint's configuration.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: tuple[tuple[FiniteFloat, ...], ...]
+    bias: tuple[FiniteFloat, ...]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> "Correction":
+        labels = len(self.bias)
+        if len(self.weight) != labels or any(len(row) != labels for row in self.weight):
+            raise ValueError(f"wanted {labels} rows of {labels} weights, one for each bias")
+        return self
+
+
 class Calibration(BaseModel):
-    """The content of a checkpoint's `calibration.json`."""
+    """The content of a checkpoint's `calibration.json`.
+
+    `corrections` holds the attributes that were adapted to a shop.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attributes: dict[str, dict[Modalities, CalibratedModalities]]
+    corrections: dict[str, Correction] = {}
 
     @field_validator("attributes")
     @classmethod

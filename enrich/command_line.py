@@ -1,7 +1,7 @@
 """What all entry points share: how a command ends, and how its configuration file is read."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +46,24 @@ def load_yaml(
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{file}: {describe(error, settings)}") from error
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, object]:
+    """Returns settings given as `KEY=VALUE`, values as in YAML.
+
+    Raises:
+        ConfigError: one has no `=`, or its value is not valid YAML.
+    """
+    settings: dict[str, object] = {}
+    for one in given:
+        key, separator, value = one.partition("=")
+        if not separator:
+            raise ConfigError(f"'{one}' is no setting; wanted KEY=VALUE")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of {key} is not valid YAML: {error}") from error
+    return settings
 
 
 def describe(error: ValidationError, settings: type[BaseModel]) -> str:

@@ -6,7 +6,6 @@ One output row an input row, in the same order, with the columns of `product_att
 they make sense here. The last line on standard output is one JSON object.
 """
 
-import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -23,12 +22,10 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec, RunsProducts, build_spec
-
-INPUT_COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
 
 def main(
@@ -64,28 +61,6 @@ def main(
         "output": str(output),
     }
     typer.echo(json.dumps(summary))
-
-
-def read_products(file: Path, limit: int | None) -> pa.Table:
-    """Returns the four input columns as strings.
-
-    Raises:
-        ConfigError: the file cannot be read.
-        SchemaMismatch: a column is missing or cannot be read as text.
-    """
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"no Parquet file can be read at {file}: {error}") from error
-    if missing := [name for name in INPUT_COLUMNS if name not in table.column_names]:
-        raise SchemaMismatch(
-            f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
-        )
-    strings = pa.schema([(name, pa.string()) for name in INPUT_COLUMNS])
-    try:
-        return table.select(INPUT_COLUMNS).cast(strings).slice(0, limit)
-    except pa.ArrowException as error:
-        raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
 
 
 def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """Trains a classifier from labelled product tables and writes a checkpoint folder.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
+    torchrun --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
 
-A catalog folder holds products.parquet, labels.parquet and the images. A killed run goes on where
-it stopped when the same command is given again.
+A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
+`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. A killed run goes on where
+it stopped when the same command is given again. Beside the checkpoint, `<output>.training/` keeps
+what it goes on from and its curves: `tensorboard --logdir <output>.training/tensorboard`.
 """
 
 from pathlib import Path
@@ -13,23 +16,64 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.command_line import load_yaml, run_command
+from enrich.classifiers.config import ClassifierName
+from enrich.classifiers.listing import list_classifiers
+from enrich.command_line import load_yaml, parse_settings, run_command
 from enrich.training.config import TrainingConfig
 from enrich.training.run import train_checkpoint
 
 DEFAULT_CONFIG = Path(__file__).parent / "conf" / "training_small.yaml"
 
 
+def _list_and_exit(asked: bool) -> None:
+    if asked:
+        Console(width=160).print(list_classifiers())
+        raise typer.Exit
+
+
 def main(
-    catalog: Annotated[list[Path], typer.Option(help="Labelled catalog folder; repeatable.")],
+    catalog: Annotated[
+        list[Path], typer.Option(help="Labelled catalog folder, or LAYOUT:PATH; repeatable.")
+    ],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     config: Annotated[Path, typer.Option(help="Training configuration.")] = DEFAULT_CONFIG,
+    classifier: Annotated[
+        ClassifierName | None,
+        typer.Option(help="Classifier to train instead of the configuration's."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="The checkpoint's name; else the configuration's, with --classifier."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Setting in place of the configuration's, value as in YAML; repeatable.",
+        ),
+    ] = None,
     strange_shop: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on only; repeatable.")
     ] = None,
+    list_classifiers: Annotated[
+        bool,
+        # Eager: it asks for no catalog.
+        typer.Option(
+            "--list-classifiers",
+            callback=_list_and_exit,
+            is_eager=True,
+            help="Show what can be trained, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Trains a classifier from labelled product tables."""
-    train_checkpoint(load_yaml(config, TrainingConfig), catalog, output, strange_shops=strange_shop)
+    overrides = parse_settings(set_ or []) | {"classifier": classifier, "name": name}
+    settings = load_yaml(config, TrainingConfig, overrides)
+    if classifier and not name:
+        settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
+    if train_checkpoint(settings, catalog, output, strange_shops=strange_shop) is None:
+        return  # the first of torchrun's processes prints
     Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))
     typer.echo(f"checkpoint: {output}")
 

@@ -30,6 +30,7 @@ def test_the_engine_runs_without_spark_and_its_companions() -> None:
     assert {"enrich.engine", "enrich.training.run", "enrich.demo.catalog"} <= imported
     banned = {"pyspark", "delta", "great_expectations", "airflow", "expectations"}
     assert not banned & _top_level(imported)
+    assert "open_clip" not in imported, "only the classifier coca may ask for it"
 
 
 def test_schemas_import_nothing_beyond_the_standard_library() -> None:

@@ -13,10 +13,7 @@ def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn
     Raises:
         ConfigError: the width cannot be shared out among the heads.
     """
-    if width % heads:
-        raise ConfigError(
-            f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
-        )
+    require_divisor(width, heads)
     layer = nn.TransformerEncoderLayer(
         width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
     )
@@ -24,6 +21,18 @@ def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn
     return nn.TransformerEncoder(
         layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
     )
+
+
+def require_divisor(width: int, heads: int) -> None:
+    """Checks that attention heads can share out a width.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if width % heads:
+        raise ConfigError(
+            f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
+        )
 
 
 class SequenceWiseAttention(nn.Module):

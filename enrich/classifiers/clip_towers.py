@@ -15,6 +15,8 @@ class ClipImageTower(ImageTower):
     def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
         self.width = clip.config.projection_dim
+        vision = clip.config.vision_config
+        self.grid = vision.image_size // vision.patch_size
         self.vision = clip.vision_model
         self.projection = clip.visual_projection
 

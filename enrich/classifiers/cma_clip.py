@@ -2,59 +2,93 @@
 
 Liu et al., "CMA-CLIP: Cross-Modality Attention CLIP for Image-Text Classification",
 arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the transformer, heads)
-is in `ClassifierConfig`.
+is in `ClassifierConfig`, and so are the switches for its two ablations.
 """
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import (
     Classifier,
+    Encoded,
     ModelInputs,
     ModelOutput,
     build_heads,
+    joint_sequence,
     take,
 )
 from enrich.classifiers.towers import build_towers
 
 
 class CmaClip(Classifier):
-    """Shared towers and transformer; one modality-wise attention and one MLP an attribute."""
+    """Two towers, attention over the joint sequence, then over the modalities of each attribute.
+
+    Towers and transformer are shared, modality-wise attention and MLP are an attribute's own. The
+    paper does not say what stands in for an attention that is left out. Here, without the
+    sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
+    one the present modalities are averaged, so that the heads stay the same and only the weights
+    are missed.
+    """
+
+    paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().__init__(config, vocabulary)
         self.image_tower, self.text_tower = build_towers(config, vocabulary)
         width = self.image_tower.width
-        self.sequence_wise = SequenceWiseAttention(
-            width, config.joint_layers, config.joint_heads, config.dropout
-        )
-        shared = config.scoring == "shared"
-        self.modality_wise = nn.ModuleDict(
-            {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
-        )
+        if config.sequence_wise:
+            self.sequence_wise = SequenceWiseAttention(
+                width, config.joint_layers, config.joint_heads, config.dropout
+            )
+        if config.modality_wise:
+            shared = config.scoring == "shared"
+            self.modality_wise = nn.ModuleDict(
+                {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
+            )
         self.heads = build_heads(width, config)
+        self.matching = nn.Linear(2 * width, 1) if config.matching else None
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
-        text_first = torch.cat([text.embeds, image.embeds], dim=1)
-        mask = torch.cat(
-            [
-                text.mask & inputs.has_text.unsqueeze(1),
-                image.mask & inputs.has_image.unsqueeze(1),
-            ],
-            dim=1,
-        )
-        joint = self.sequence_wise(text_first, mask)
-        text_cls = take(joint, text.pooled_at)
-        image_cls = take(joint, text.embeds.shape[1] + image.pooled_at)
+        image_cls, text_cls = image.pooled, text.pooled
+        if self.config.sequence_wise:
+            image_cls, text_cls = self._attend_jointly(image, text, inputs)
 
         logits, weights = {}, []
         for attribute, head in self.heads.items():
-            mixed, image_weight = self.modality_wise[attribute](
-                image_cls, text_cls, inputs.has_image, inputs.has_text
-            )
+            if self.config.modality_wise:
+                mixed, image_weight = self.modality_wise[attribute](
+                    image_cls, text_cls, inputs.has_image, inputs.has_text
+                )
+                weights.append(image_weight)
+            else:
+                mixed = _mean(image_cls, text_cls, inputs.has_image, inputs.has_text)
             logits[attribute] = head(mixed).float()
-            weights.append(image_weight)
-        return ModelOutput(logits, image.pooled, text.pooled, torch.stack(weights, dim=1))
+        image_weights = torch.stack(weights, dim=1) if weights else None
+        matching = None
+        if self.matching is not None:
+            matching = self.matching(torch.cat([image_cls, text_cls], dim=1)).squeeze(1)
+        return ModelOutput(logits, image.pooled, text.pooled, image_weights, matching)
+
+    def _attend_jointly(
+        self, image: Encoded, text: Encoded, inputs: ModelInputs
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """Returns I'_CLS and T'_CLS."""
+        joint = self.sequence_wise(*joint_sequence(image, text, inputs))
+        text_length = text.embeds.shape[1]
+        return take(joint, text_length + image.pooled_at), take(joint, text.pooled_at)
+
+
+def _mean(
+    image: Float[Tensor, "B D"],
+    text: Float[Tensor, "B D"],
+    has_image: Bool[Tensor, " B"],
+    has_text: Bool[Tensor, " B"],
+) -> Float[Tensor, "B D"]:
+    """Returns the mean of the modalities that a row has."""
+    present = torch.stack([has_image, has_text], dim=1).unsqueeze(2)
+    both = torch.stack([image, text], dim=1).masked_fill(~present, 0)
+    return both.sum(1) / present.sum(1)

@@ -5,7 +5,7 @@ Free of torch, so that a Spark driver can read it without paying for torch.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from enrich.preprocess import ImageShape
 
@@ -25,6 +25,35 @@ ClassifierName = Literal[
 ]
 
 
+# A published config.json also says where code, kernels and number formats come from, and on whose
+# disk it lay. None of that belongs into a checkpoint, and none of it may be followed from one.
+_NOT_ARCHITECTURE = {
+    "architectures",
+    "auto_map",
+    "dtype",
+    "id2label",
+    "label2id",
+    "quantization_config",
+    "torch_dtype",
+    "transformers_version",
+}
+
+
+def _keep_architecture(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _keep_architecture(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_ARCHITECTURE and not key.startswith("_") and "implementation" not in key
+    }
+
+
+HuggingFaceJson = Annotated[dict[str, Any], AfterValidator(_keep_architecture)]
+
+
+# What names a checkpoint also names folders and the versions in tables.
+NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
+
+
 class SmallTowers(BaseModel):
     """Towers for machines without a GPU: EfficientNet-Lite0 and a small text transformer."""
 
@@ -42,15 +71,40 @@ class ClipTowers(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["hugging_face_clip"] = "hugging_face_clip"
-    clip: dict[str, Any]
+    clip: HuggingFaceJson
+
+
+class PairTowers(BaseModel):
+    """A Hugging Face vision model and a text encoder, each projected to a shared `width`.
+
+    `vision` and `text` are the contents of their `config.json`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["hugging_face_pair"] = "hugging_face_pair"
+    vision: HuggingFaceJson
+    text: HuggingFaceJson
+    width: int = Field(gt=0)
+
+
+class CocaTowers(BaseModel):
+    """The towers of an open_clip CoCa; `coca` is `model_cfg` in its `open_clip_config.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["open_clip_coca"] = "open_clip_coca"
+    coca: dict[str, Any]
 
 
 class Architecture(BaseModel):
     """Which classifier, and its sizes: what a training run chooses and a checkpoint keeps.
 
     `joint_layers` and `joint_heads` are those of the transformer that sees both modalities. The
-    other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, and `scoring`
-    gives its modality-wise attention one scoring vector per modality, or one for both.
+    other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, `scoring`
+    gives its modality-wise attention one scoring vector per modality, or one for both,
+    and `matching` also teaches it to tell a product's own text from another's. `prompt` is
+    what zero-shot CLIP compares a product with, for each label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +116,8 @@ class Architecture(BaseModel):
     sequence_wise: bool = True
     modality_wise: bool = True
     scoring: Literal["per_modality", "shared"] = "per_modality"
+    matching: bool = False
+    prompt: str = Field(default="a photo of a {label} product", pattern=r"\{label\}")
 
 
 class ClassifierConfig(Architecture):
@@ -70,8 +126,10 @@ class ClassifierConfig(Architecture):
     `attributes` maps each attribute to its labels in the order of the logits.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    towers: Annotated[SmallTowers | ClipTowers, Field(discriminator="kind")]
+    name: str = Field(pattern=NAME_PATTERN)
+    towers: Annotated[
+        SmallTowers | ClipTowers | PairTowers | CocaTowers, Field(discriminator="kind")
+    ]
     image: ImageShape
     text_length: int = Field(gt=2)
     attributes: dict[str, tuple[str, ...]] = Field(min_length=1)

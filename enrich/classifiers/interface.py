@@ -1,12 +1,14 @@
 """What every classifier takes and returns. Knows no particular classifier."""
 
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
+from enrich.tokenizer import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,8 @@ class ModelInputs:
     """One batch. A row must have an image, a text, or both; what it lacks may hold any values.
 
     `pixel_values` are raw uint8; the classifier normalises on the device. Training on a frozen
-    image tower passes the tower's cached `image_features` instead.
+    image tower passes the tower's cached `image_features` instead, and training of its upper stages
+    what the lower ones made of the pixels, `image_lower`.
     """
 
     token_ids: Int[Tensor, "B L"]
@@ -23,6 +26,7 @@ class ModelInputs:
     has_text: Bool[Tensor, " B"]
     pixel_values: UInt8[Tensor, "B 3 H W"] | None = None
     image_features: Float[Tensor, "B M C"] | None = None
+    image_lower: Float[Tensor, "B N"] | None = None
 
     def to(self, device: torch.device) -> "ModelInputs":
         """Returns the batch on `device`."""
@@ -37,13 +41,15 @@ class ModelOutput:
     The pooled embeddings are what contrastive training compares; those of a missing modality are
     meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1],
     attributes in the order of the configuration; None where a classifier does not weigh its
-    modalities.
+    modalities. `matching` is a score of the text being the image's own, for classifiers that
+    learn to tell.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
     image_embeds: Float[Tensor, "B D"]
     text_embeds: Float[Tensor, "B D"]
     image_weight: Float[Tensor, "B K"] | None = None
+    matching: Float[Tensor, " B"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +68,33 @@ class Encoded:
         """The embedding that stands for the whole image or text."""
         return take(self.embeds, self.pooled_at)
 
+    def pooled_where(self, present: Bool[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """Returns the pooled embedding, zero for the rows that lack this modality."""
+        return self.pooled.masked_fill(~present.unsqueeze(1), 0)
+
 
 def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
     """Returns for each row the embedding at its own position."""
     return embeds[torch.arange(embeds.shape[0], device=embeds.device), at]
 
 
+def joint_sequence(
+    image: Encoded, text: Encoded, inputs: ModelInputs
+) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
+    """Returns the tokens of both, text first, and which of them a row really has."""
+    mask = [text.mask & inputs.has_text.unsqueeze(1), image.mask & inputs.has_image.unsqueeze(1)]
+    return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)
+
+
 class ImageTower(nn.Module):
-    """Pixels to patch embeddings, in two steps so that frozen features can be cached."""
+    """Pixels to patch embeddings, in two steps so that frozen features can be cached.
+
+    A tower whose embeddings are CLS, then `grid` x `grid` patches row by row, then whatever else,
+    says so by `grid`; a picture of the attention is drawn of such towers only.
+    """
 
     width: int
+    grid: int = 0
 
     def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
         """Returns what the pre-trained part computes from normalised pixels."""
@@ -81,19 +104,56 @@ class ImageTower(nn.Module):
         """Returns the patch embeddings, CLS first, from the features."""
         raise NotImplementedError
 
+    def lower(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
+        """Returns what stays the same while only the upper stages are trained; may be cached."""
+        raise NotImplementedError(f"{type(self).__name__} is trained as a whole or not at all")
+
+    def upper(self, lower: Float[Tensor, "B N"]) -> Float[Tensor, "B M C"]:
+        """Returns the features from what `lower` returned."""
+        raise NotImplementedError
+
+    def upper_parameters(self) -> list[nn.Parameter]:
+        """Returns the parameters that `upper` trains."""
+        raise NotImplementedError
+
     def pretrained(self) -> nn.Module:
         """Returns the part that starts from published weights (its own learning rate)."""
         raise NotImplementedError
 
 
 class TextTower(nn.Module):
-    """Tokens to token embeddings of the image tower's width."""
+    """Tokens to token embeddings of the image tower's width.
+
+    `words` and `attend` are its two halves, for classifiers that put pieces of an image between the
+    words. A tower whose layers read words only has nothing to attend with: its words are read.
+    """
 
     width: int
+
+    @property
+    def word_width(self) -> int:
+        """The width of `words`."""
+        return self.width
 
     def forward(self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]) -> Encoded:
         """Returns the token embeddings; the last unmasked token is the end of text."""
         raise NotImplementedError
+
+    def words(
+        self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B L W"]:
+        """Returns what stands for each token in a sequence shared with an image."""
+        # A class token behind them stands for the text alone.
+        return self(token_ids, token_mask).embeds[:, : token_ids.shape[1]]
+
+    def attend(
+        self,
+        embeds: Float[Tensor, "B N W"],
+        mask: Bool[Tensor, "B N"],
+        positions: Int[Tensor, " N"],
+    ) -> Float[Tensor, "B N D"]:
+        """Returns the shared sequence after the tower's own layers."""
+        return embeds
 
     def pretrained(self) -> nn.Module | None:
         """Returns the part that starts from published weights, None if there is none."""
@@ -121,8 +181,21 @@ def build_heads(width: int, config: ClassifierConfig) -> nn.ModuleDict:
 
 
 class Classifier(nn.Module):
-    """Image and text of a batch of products to logits per attribute."""
+    """Image and text of a batch of products to logits per attribute.
 
+    A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
+    it is described, `starts_from` which published weights can fill it, `trained_by` which losses
+    can train it.
+    """
+
+    paper: ClassVar[str]
+    starts_from: ClassVar[tuple[str, ...]] = (
+        "EfficientNet-Lite0",
+        "Hugging Face CLIP",
+        "Hugging Face vision and text models",
+        "open_clip CoCa",
+    )
+    trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     image_tower: ImageTower
     text_tower: TextTower
 
@@ -130,6 +203,9 @@ class Classifier(nn.Module):
         """Makes random weights for a tokenizer of `vocabulary` tokens; subclasses add their own."""
         super().__init__()
         self.config = config
+
+    def read_tokenizer(self, encode_texts: TextEncoder) -> None:
+        """Takes what a classifier must know of the tokenizer; called once before training."""
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         """Returns logits, modality weights and pooled embeddings."""
@@ -141,13 +217,25 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the batch holds neither pixels nor image features.
         """
-        features = inputs.image_features
-        if features is None:
-            if inputs.pixel_values is None:
-                raise ValueError("a batch needs pixel_values or image_features")
-            features = self.image_tower.features(self.normalise_pixels(inputs.pixel_values))
         text = self.text_tower(inputs.token_ids, inputs.token_mask)
-        return self.image_tower.embed(features), text
+        return self.encode_image(inputs), text
+
+    def encode_image(self, inputs: ModelInputs) -> Encoded:
+        """Returns what the image tower makes of the batch.
+
+        Raises:
+            ValueError: the batch holds neither pixels nor image features.
+        """
+        tower = self.image_tower
+        if inputs.image_features is not None:
+            features = inputs.image_features
+        elif inputs.image_lower is not None:
+            features = tower.upper(inputs.image_lower)
+        elif inputs.pixel_values is not None:
+            features = tower.features(self.normalise_pixels(inputs.pixel_values))
+        else:
+            raise ValueError("a batch needs pixel_values, image_lower or image_features")
+        return tower.embed(features)
 
     def pretrained(self) -> list[nn.Module]:
         """Returns the parts that start from published weights (their own learning rate)."""

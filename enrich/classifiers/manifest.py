@@ -5,6 +5,7 @@
     tokenizer.json     the tokenizer
     calibration.json   temperatures and thresholds
     metrics.json       what was measured
+    training.yaml      the configuration that trains the same weights again, where a run wrote it
     MODEL_CARD.md      for people
 
 Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.
@@ -60,6 +61,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
             f"config.json for {sorted(config.attributes)}: they are of different checkpoints"
         )
+    for attribute, correction in calibration.corrections.items():
+        labels = config.attributes.get(attribute, ())
+        if len(correction.bias) != len(labels):
+            raise CheckpointError(
+                f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
+                f"config.json has {len(labels)}: they are of different checkpoints"
+            )
     return Manifest(folder, config, calibration, _digest(folder))
 
 

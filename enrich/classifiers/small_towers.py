@@ -13,6 +13,13 @@ from torch import Tensor, nn
 
 from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import SmallTowers
+from enrich.classifiers.efficientnet_stages import (
+    LOWER_CHANNELS,
+    LOWER_STRIDE,
+    lower_maps,
+    upper_maps,
+    upper_parameters,
+)
 from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
 
 BACKBONE = "tf_efficientnet_lite0"
@@ -36,7 +43,24 @@ class EfficientNetTower(ImageTower):
         self.positions = nn.Parameter(torch.randn(1 + self.grid**2, towers.width) * 0.02)
 
     def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
-        maps = [pixels, *self.backbone(pixels)]
+        return self._pool([pixels, *self.backbone(pixels)])
+
+    def lower(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
+        maps = lower_maps(self.backbone, pixels)
+        return torch.cat([self._pool([pixels, *maps]).flatten(1), maps[-1].flatten(1)], dim=1)
+
+    def upper(self, lower: Float[Tensor, "B N"]) -> Float[Tensor, "B M C"]:
+        channels = 3 + sum(LOWER_CHANNELS)
+        pooled, last = lower.tensor_split([self.grid**2 * channels], dim=1)
+        side = self.grid * STRIDE // LOWER_STRIDE
+        cells = last.unflatten(1, (LOWER_CHANNELS[-1], side, side)).permute(0, 2, 3, 1)
+        maps = [level.permute(0, 3, 1, 2) for level in upper_maps(self.backbone, cells)]
+        return torch.cat([pooled.unflatten(1, (self.grid**2, channels)), self._pool(maps)], dim=2)
+
+    def upper_parameters(self) -> list[nn.Parameter]:
+        return upper_parameters(self.backbone)
+
+    def _pool(self, maps: list[Tensor]) -> Float[Tensor, "B M C"]:
         pooled = [F.adaptive_avg_pool2d(level, self.grid) for level in maps]
         return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
 
@@ -65,9 +89,26 @@ class SmallTextTower(TextTower):
         )
 
     def forward(self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]) -> Encoded:
-        embeds = self.tokens(token_ids) + self.positions[: token_ids.shape[1]]
-        embeds = self.transformer(embeds, src_key_padding_mask=~token_mask)
+        positions = torch.arange(token_ids.shape[1], device=token_ids.device)
+        embeds = self.attend(self.words(token_ids, token_mask), token_mask, positions)
         return Encoded(embeds, token_mask, end_of_text(token_mask))
+
+    def words(
+        self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B L W"]:
+        embeds: Tensor = self.tokens(token_ids)
+        return embeds
+
+    def attend(
+        self,
+        embeds: Float[Tensor, "B N W"],
+        mask: Bool[Tensor, "B N"],
+        positions: Int[Tensor, " N"],
+    ) -> Float[Tensor, "B N W"]:
+        read: Tensor = self.transformer(
+            embeds + self.positions[positions], src_key_padding_mask=~mask
+        )
+        return read
 
     def pretrained(self) -> None:
         return None

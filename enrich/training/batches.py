@@ -14,28 +14,40 @@ import torch
 
 from enrich.classifiers.interface import ModelInputs
 from enrich.tokenizer import TextEncoder
-from enrich.training.cache import CachedImages
+from enrich.training.augmentation import vary
+from enrich.training.cache import CachedImages, CachedViews
 from enrich.training.labelled import LabelledProducts
-
-_MAX_SHIFT_PX = 6
 
 
 class Condition(StrEnum):
-    """What an evaluation takes away from its products."""
+    """What an evaluation takes away from its products. No row loses all that it has."""
 
     AS_IS = "as is"
     NO_TEXT = "text removed"
     NO_IMAGE = "image removed"
     WORDS_MASKED = "label words masked"
+    OTHER_TEXT = "text of another product"
 
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """Probabilities with which training hides a row's text, image and label words."""
+    """Probabilities with which training hides a row's text, image and label words.
+
+    `own_text` is that of a text giving way to another product's.
+    """
 
     text: float
     image: float
     label_words: float
+    own_text: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A batch as training sees it; `own_text` is False where the text is another product's."""
+
+    inputs: ModelInputs
+    own_text: np.ndarray
 
 
 class LabelWords:
@@ -47,8 +59,9 @@ class LabelWords:
         synonyms: dict[str, dict[str, tuple[str, ...]]],
     ) -> None:
         words = {label for labels in attributes.values() for label in labels}
-        for by_label in synonyms.values():
-            words.update(word for known in by_label.values() for word in known)
+        for attribute in attributes:
+            for known in synonyms.get(attribute, {}).values():
+                words.update(known)
         # Longest first, so that "sea green" goes before "green".
         alternatives = "|".join(map(re.escape, sorted(words, key=lambda w: (-len(w), w))))
         self._pattern = re.compile(rf"\b(?:{alternatives})\b", re.IGNORECASE)
@@ -59,7 +72,7 @@ class LabelWords:
 
 
 class Batches:
-    """Makes model inputs of labelled rows; `features`, when set, stand in for pixels."""
+    """Makes model inputs of labelled rows; `cached`, when set, stands in for pixels."""
 
     def __init__(
         self,
@@ -72,33 +85,56 @@ class Batches:
         self.images = images
         self.encoder = encoder
         self.label_words = label_words
-        self.features: np.ndarray | None = None
+        self.cached: CachedViews | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
-    def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> ModelInputs:
-        """Returns the rows with modalities and label words hidden at random."""
+    def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
+        """Returns the rows with modalities and label words hidden, and texts swapped, at random.
+
+        A row without an image keeps its own text: nothing else would tell its labels.
+        """
         texts = [self.products.texts[row] for row in rows]
+        strange = (rng.random(len(rows)) < hiding.own_text) & self.images.has_image[rows]
+        others = rng.permutation(len(rows))
+        strange &= self._has_text[rows] & self._has_text[rows[others]]
+        strange &= self.products.groups[rows] != self.products.groups[rows[others]]
+        for at in np.flatnonzero(strange):
+            texts[at] = self.products.texts[rows[others[at]]]
         for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
             texts[at] = self.label_words.remove(texts[at])
         draw = rng.random(len(rows))
         has_text = self._has_text[rows] & (draw >= hiding.text)
         # One draw for both, so that no row loses both; a row with one modality keeps it.
-        has_image = self.images.has_image[rows] & (draw < 1 - hiding.image)
+        has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | strange)
         has_text |= ~has_image & self._has_text[rows]
         has_image |= ~has_text & self.images.has_image[rows]
-        return self._inputs(rows, texts, has_image, has_text, rng)
+        return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange)
 
-    def evaluation(self, rows: np.ndarray, condition: Condition) -> ModelInputs:
-        """Returns the rows under one condition, the same ones every time."""
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows that have an image or a text; the job quarantines the others."""
+        return rows[self._has_text[rows] | self.images.has_image[rows]]
+
+    def evaluation(
+        self, rows: np.ndarray, condition: Condition, size: int
+    ) -> Iterator[ModelInputs]:
+        """Yields the rows under one condition, the same every time, in batches of `size`."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
+        both = np.flatnonzero(has_text & has_image)
         if condition is Condition.WORDS_MASKED:
             texts = [self.label_words.remove(text) for text in texts]
         elif condition is Condition.NO_TEXT:
             has_text = has_text & ~has_image
         elif condition is Condition.NO_IMAGE:
             has_image = has_image & ~has_text
-        return self._inputs(rows, texts, has_image, has_text, None)
+        elif condition is Condition.OTHER_TEXT and len(both):
+            from_row, is_other = other_group(self.products.groups[rows[both]])
+            for row, other in zip(both, both[from_row], strict=True):
+                texts[row] = self.products.texts[rows[other]]
+            has_text[both] = is_other
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
     def _inputs(
         self,
@@ -110,29 +146,37 @@ class Batches:
     ) -> ModelInputs:
         texts = [text if seen else "" for text, seen in zip(texts, has_text, strict=True)]
         token_ids, token_mask = self.encoder(texts)
-        pixels = features = None
-        if self.features is not None:
-            features = torch.from_numpy(self.features[rows]).float()
+        seen: dict[str, torch.Tensor] = {}
+        if self.cached is not None:
+            view = 0 if augment is None else augment.integers(len(self.cached.views))
+            seen[self.cached.kind] = torch.from_numpy(self.cached.views[view][rows]).float()
         else:
             pixels = torch.from_numpy(self.images.pixels[rows])
             if augment is not None:
-                pixels = flip_and_shift(pixels, augment)
+                pixels = vary(pixels, torch.Generator().manual_seed(int(augment.integers(2**63))))
+            seen["pixel_values"] = pixels
         return ModelInputs(
             token_ids=token_ids,
             token_mask=token_mask,
             has_image=torch.from_numpy(has_image),
             has_text=torch.from_numpy(has_text),
-            pixel_values=pixels,
-            image_features=features,
+            **seen,
         )
 
 
-def flip_and_shift(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Mirrors half of the pictures and moves all by a few pixels; colors stay as they are."""
-    mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)
-    pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
-    down, right = rng.integers(-_MAX_SHIFT_PX, _MAX_SHIFT_PX + 1, size=2).tolist()
-    return pixels.roll((down, right), dims=(2, 3))
+def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a fixed permutation of rows to rows of another group, and where there is one.
+
+    Where a group holds more than half of the rows, some of its rows have no partner left.
+    """
+    rng = np.random.default_rng(0)
+    # Neighbouring groups may be alike too, so the groups are put into random order first.
+    rank = rng.permutation(groups.max() + 1)[groups]
+    order = np.argsort(rank, kind="stable")
+    # A step of the largest group's length leads out of every group.
+    permutation = np.empty_like(order)
+    permutation[order] = np.roll(order, np.bincount(groups).max())
+    return permutation, groups[permutation] != groups
 
 
 def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ images at one size; another list gets another folder.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from enrich.classifiers.interface import Classifier
 from enrich.images import ImageProblem, ImageStore, decode
 from enrich.precision import autocast
 from enrich.preprocess import ImageShape, to_pixels
+from enrich.training.augmentation import vary
+from enrich.training.config import CacheKind
 from enrich.training.labelled import LabelledProducts
+from enrich.training.readers.hdf5_images import read_hdf5_picture
 
 _THREADS = 4
 _BATCH = 64
@@ -31,6 +35,17 @@ class CachedImages:
     pixels: np.ndarray
     has_image: np.ndarray
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CachedViews:
+    """What stands in for pixels: per view an array float16 (N, ...) in the order of the products.
+
+    The first view is of the pictures as they are.
+    """
+
+    kind: CacheKind
+    views: tuple[np.ndarray, ...]
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
@@ -54,38 +69,65 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     return CachedImages(np.load(pixels_file, mmap_mode="r"), np.load(has_image_file), folder)
 
 
-def cache_features(
-    classifier: Classifier, images: CachedImages, device: torch.device
-) -> np.ndarray:
-    """Returns the frozen image tower's features, float16 (N, M, C), computed once.
+def cache_images(
+    classifier: Classifier, images: CachedImages, kind: CacheKind, views: int, device: torch.device
+) -> CachedViews:
+    """Returns what the frozen part of the image tower makes of every picture, computed once.
 
-    The file is named after the tower's weights, so a tower that was trained on gets a new one.
+    Args:
+        classifier: Its image tower is frozen, wholly (`image_features`) or but for its upper stages
+            (`image_lower`).
+        images: The decoded pictures.
+        kind: Which input of the classifier the cache stands in for.
+        views: The pictures as they are, and `views` - 1 random variations of all of them.
+        device: Where it is computed.
     """
-    file = images.folder / f"features-{_weights_digest(classifier)}.npy"
-    if not file.exists():
-        partial = file.with_suffix(".partial")
-        features: np.memmap | None = None
-        classifier.eval()
-        for rows in track(list(_slices(len(images.pixels))), "computing image features"):
-            pixels = torch.from_numpy(np.array(images.pixels[rows])).to(device)
-            with torch.inference_mode(), autocast(device):
-                out = classifier.image_tower.features(classifier.normalise_pixels(pixels))
-            if features is None:
-                size = (len(images.pixels), *out.shape[1:])
-                features = np.lib.format.open_memmap(
-                    partial, mode="w+", dtype=np.float16, shape=size
-                )
-            features[rows] = out.half().cpu().numpy()
-        if features is not None:
-            features.flush()
-        partial.rename(file)
-    return np.load(file, mmap_mode="r")
+    # Named after the frozen weights, so that a tower that was trained on gets new files.
+    name = f"{kind}-{_frozen_digest(classifier, kind)}"
+    files = [images.folder / f"{name}-{view}.npy" for view in range(views)]
+    for view, file in enumerate(files):
+        if not file.exists():
+            _compute_view(classifier, images, kind, view, file, device)
+    return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _compute_view(
+    classifier: Classifier,
+    images: CachedImages,
+    kind: CacheKind,
+    view: int,
+    file: Path,
+    device: torch.device,
+) -> None:
+    tower = classifier.image_tower
+    compute = tower.features if kind == "image_features" else tower.lower
+    random = torch.Generator().manual_seed(view)
+    partial = file.with_suffix(".partial")
+    computed: np.memmap | None = None
+    classifier.eval()
+    for rows in track(list(_slices(len(images.pixels))), f"image features, view {view + 1}"):
+        pixels = torch.from_numpy(np.array(images.pixels[rows]))
+        if view:
+            pixels = vary(pixels, random)
+        with torch.inference_mode(), autocast(device):
+            out = compute(classifier.normalise_pixels(pixels.to(device)))
+        if computed is None:
+            size = (len(images.pixels), *out.shape[1:])
+            computed = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=size)
+        computed[rows] = out.half().cpu().numpy()
+    if computed is not None:
+        computed.flush()
+    partial.rename(file)
 
 
 def _decode_one(products: LabelledProducts, row: int, shape: ImageShape) -> np.ndarray | None:
-    store = ImageStore(products.image_roots[row])
+    root, path = products.image_roots[row], products.image_paths[row]
+    picture = read_hdf5_picture(root, path)
+    if picture is not None:
+        return to_pixels(picture, shape)
+    store = ImageStore(root)
     try:
-        data = store.read(products.image_paths[row])
+        data = store.read(path)
         return to_pixels(decode(data, limits=store.limits, target_px=shape.size_px), shape)
     except ImageProblem:
         return None
@@ -95,8 +137,12 @@ def _slices(total: int) -> Iterator[slice]:
     return (slice(start, min(start + _BATCH, total)) for start in range(0, total, _BATCH))
 
 
-def _weights_digest(classifier: Classifier) -> str:
+def _frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
+    tower = classifier.image_tower
+    trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
     digest = hashlib.sha256()
-    for tensor in classifier.image_tower.pretrained().state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
+    # Not state_dict: its tensors are copies of what the parameters hold, and not the same objects.
+    for tensor in itertools.chain(tower.pretrained().parameters(), tower.pretrained().buffers()):
+        if id(tensor) not in trained:
+            digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

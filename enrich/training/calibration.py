@@ -5,43 +5,119 @@ which a lower bound on the precision still holds. Knows nothing of classifiers.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
+from enrich.classifiers.calibrated import log_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
+_LOWEST, _HIGHEST = math.log(0.05), math.log(20)
+# How far a row read from its picture may be from one read from its text, as the standard deviation
+# of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
+_PRIOR_SPREAD = 0.5
 
 
-def fit(logits: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> CalibratedModalities:
-    """Fits temperature and thresholds to labelled rows that training did not see."""
-    temperature = fit_temperature(logits, targets)
-    confidence, best = (logits / temperature).softmax(1).max(1)
-    correct = best == targets
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Labelled rows of one condition, with the logits that a classifier gives them.
+
+    `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
+    `share` is what a row counts beside a row of another condition, when temperatures are fitted.
+    A threshold must hold where `guarded`.
+    """
+
+    logits: Float[Tensor, "N C"]
+    targets: Int[Tensor, " N"]
+    image_weight: Float[Tensor, " N"] | None = None
+    share: float = 1.0
+    guarded: bool = True
+
+
+def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
+    """Fits one calibration to all conditions; each threshold is the strictest that one asks for."""
+    temperature, image_temperature = fit_temperatures(conditions)
+    calibrated = CalibratedModalities(
+        temperature=temperature,
+        image_temperature=image_temperature,
+        thresholds={f"{precision:.2f}": None for precision in TARGET_PRECISIONS},
+        rows=max(len(scored.targets) for scored in conditions),
+    )
+    answered = []
+    for scored in conditions:
+        if scored.guarded and len(scored.targets):
+            every_row = [calibrated] * len(scored.targets)
+            scale = log_temperatures(every_row, scored.image_weight).exp()
+            confidence, best = (scored.logits / scale.unsqueeze(1)).softmax(1).max(1)
+            answered.append((confidence, best == scored.targets))
     thresholds = {
-        f"{precision:.2f}": pick_threshold(confidence, correct, precision)
-        for precision in TARGET_PRECISIONS
+        name: _strictest([pick_threshold(*one, float(name)) for one in answered])
+        for name in calibrated.thresholds
     }
-    return CalibratedModalities(temperature=temperature, thresholds=thresholds, rows=len(targets))
+    return calibrated.model_copy(update={"thresholds": thresholds})
 
 
-def fit_temperature(logits: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> float:
+def fit_temperatures(conditions: Sequence[Scored]) -> tuple[float, float | None]:
+    """Returns the temperatures of rows read from their text and from their picture.
+
+    They minimise the negative log-likelihood, with a prior that holds them together where few rows
+    tell them apart. The second is None where no image weight is known, no row is labelled, or
+    the first is at an end of its range: then it is for all rows.
+    """
+    logits = torch.cat([scored.logits for scored in conditions]).double()
+    targets = torch.cat([scored.targets for scored in conditions])
+    share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
+    one = fit_temperature(logits, targets, share)
+    weights = [s.image_weight for s in conditions if s.image_weight is not None]
+    # At either end of the range the loss is flat on one side, where the optimiser finds no number.
+    inside = _LOWEST + 1e-3 < math.log(one) < _HIGHEST - 1e-3
+    if len(weights) < len(conditions) or len(targets) == 0 or not inside:
+        return one, None
+    image_weight = torch.cat(weights).double()
+    ends = torch.full((2,), math.log(one), dtype=torch.double, requires_grad=True)
+    optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        text_end, image_end = ends.clamp(_LOWEST, _HIGHEST)
+        scale = torch.lerp(text_end, image_end, image_weight).exp().unsqueeze(1)
+        surprise = F.cross_entropy(logits / scale, targets, reduction="none") * share
+        apart = (text_end - image_end) / _PRIOR_SPREAD
+        # Per row, so that the optimiser's tolerances mean the same for few rows as for many.
+        mean: Tensor = (surprise.sum() + apart**2 / 2) / share.sum()
+        mean.backward()
+        return mean
+
+    optimiser.step(loss)
+    text_end, image_end = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
+    return text_end, image_end
+
+
+def fit_temperature(
+    logits: Float[Tensor, "N C"],
+    targets: Int[Tensor, " N"],
+    share: Float[Tensor, " N"] | None = None,
+) -> float:
     """Returns the temperature of least negative log-likelihood, in [0.05, 20].
 
     The likelihood is concave in 1/T, so bisection on the sign of its derivative is exact and
-    deterministic. Without rows the temperature is 1.
+    deterministic. `share` is what each row counts. Without rows the temperature is 1.
     """
     if len(targets) == 0:
         return 1.0
     logits = logits.double()
-    hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1).mean()
-    low, high = math.log(1 / 20), math.log(1 / 0.05)
+    share = torch.ones(len(targets), dtype=torch.double) if share is None else share
+    hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1) @ share
+    low, high = -_HIGHEST, -_LOWEST
     for _ in range(40):
         middle = (low + high) / 2
-        expected = ((logits * math.exp(middle)).softmax(1) * logits).sum(1).mean()
+        expected = ((logits * math.exp(middle)).softmax(1) * logits).sum(1) @ share
         low, high = (low, middle) if expected > hit else (middle, high)
     return math.exp(-(low + high) / 2)
 
@@ -63,6 +139,12 @@ def pick_threshold(
     last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
     found = (good & last_of_ties).nonzero()
     return float(sorted_confidence[found[-1]]) if len(found) else None
+
+
+def _strictest(thresholds: Sequence[float | None]) -> float | None:
+    """Returns the highest; None, which is never reached, is higher than any."""
+    reached = [threshold for threshold in thresholds if threshold is not None]
+    return max(reached) if reached and len(reached) == len(thresholds) else None
 
 
 def _wilson_lower_bound(hits: Tensor, counts: Tensor) -> Tensor:

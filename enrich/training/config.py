@@ -1,19 +1,29 @@
 """The file that reproduces a training run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
-from enrich.classifiers.config import Architecture, SmallTowers
+from enrich.classifiers.config import NAME_PATTERN, Architecture, SmallTowers
+
+CacheKind = Literal["image_features", "image_lower"]
+# Stands before the name of towers that open_clip published.
+OPEN_CLIP = "open_clip:"
+# An attribute's labels in the order of the logits; none stands for those found in the data.
+LabelSet = Annotated[
+    tuple[str, ...], BeforeValidator(lambda given: () if given == "from_data" else given)
+]
 
 
 class Phase(BaseModel):
     """Some epochs with one loss. A tower learning rate of 0 freezes the pre-trained parts.
 
-    While the image tower is frozen its features are computed once and cached, which makes an epoch
-    on two cores minutes instead of a quarter of an hour.
+    What the frozen part of the image tower makes of the pictures is computed once and cached, which
+    makes an epoch on one core two minutes instead of twenty. `upper_stages_only` freezes the lower
+    half of the small image tower. `views` are so many versions of each picture in the cache: as it
+    is, and randomly varied; each batch draws one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -22,43 +32,85 @@ class Phase(BaseModel):
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     tower_learning_rate: float = Field(default=0, ge=0)
+    upper_stages_only: bool = False
+    views: int = Field(default=1, gt=0)
+
+    @property
+    def cached(self) -> CacheKind | None:
+        """Which input of the classifier can be cached, because what makes it is frozen."""
+        if self.tower_learning_rate == 0:
+            return "image_features"
+        return "image_lower" if self.upper_stages_only else None
+
+
+class PublishedPair(BaseModel):
+    """A vision model and a BERT-like text encoder, each by hub name or local folder.
+
+    Both are projected to a shared `width`, which `joint_heads` must divide.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vision: str
+    text: str
+    width: int = Field(default=512, gt=0)
 
 
 class TrainingConfig(Architecture):
     """Everything a training run depends on beside its data.
 
-    `towers` is `small`, or the hub name or local folder of a Hugging Face CLIP. Shares and
-    probabilities are in [0, 1].
+    `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
+    the name (coca_ViT-B-32), hub name or local folder of an open_clip CoCa, or a pair of a vision
+    model and a text encoder. `image_tower` is a checkpoint whose small image tower replaces the
+    published one. `attributes` gives each attribute its labels, or `from_data`. Shares are in
+    [0, 1].
+
+    `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
+    parts one after the other (for memory), each spread over the processes that torchrun started.
+    The multitask loss is that of the whole batch; contrast has its negatives in its own part.
+    `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
+    labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
+    `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
+    average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: str
+    name: str = Field(pattern=NAME_PATTERN)
     seed: int = 0
-    towers: str = "small"
+    towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
+    image_tower: Path | None = None
     image_size_px: int = 128
     text_length: int = 48
     vocabulary: int = 8192
-    attributes: dict[str, tuple[str, ...]] = ATTRIBUTE_LABELS
+    attributes: dict[str, LabelSet] = ATTRIBUTE_LABELS
     batch_size: int = Field(default=256, gt=1)
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    accumulate: int = Field(default=1, gt=0)
+    phases: tuple[Phase, ...]
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.05, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
+    patience: int | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     drop_text: float = Field(default=0.15, ge=0, lt=1)
     drop_image: float = Field(default=0.15, ge=0, lt=1)
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
+    swap_text: float = Field(default=0.0, ge=0, lt=1)
     cache: Path | None = None
+    save_every_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
     def _contrast_has_something_to_train(self) -> "TrainingConfig":
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
+        is_clip = isinstance(self.towers, str) and self.towers != "small"
         for phase in self.phases:
             frozen = phase.tower_learning_rate == 0
-            if self.towers != "small" and phase.loss == "contrastive" and frozen:
+            if is_clip and phase.loss == "contrastive" and frozen:
                 raise ValueError(
-                    "a contrastive phase on a Hugging Face CLIP has nothing to train; "
+                    "a contrastive phase on a CLIP or CoCa has nothing to train; "
                     "give it a tower_learning_rate above 0, or leave it out"
                 )
         return self

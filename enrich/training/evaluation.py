@@ -1,38 +1,78 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from enrich.calibration import CalibratedModalities, Calibration
+from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration
+from enrich.classifiers.calibrated import calibrated_probs
 from enrich.classifiers.interface import Classifier
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
-from enrich.training.calibration import fit
+from enrich.training.calibration import Scored, fit
 from enrich.training.losses import UNLABELLED
-from enrich.training.metrics import measure
+from enrich.training.metrics import (
+    Figures,
+    expected_calibration_error,
+    measure,
+    measure_thresholds,
+)
 
 _BATCH = 256
-# The condition under which a set of modalities is calibrated.
+# The conditions under which a set of modalities is calibrated, and what a row of each counts: a
+# shop whose titles do not name the color is as likely as one whose titles do.
 _CALIBRATED_UNDER = {
-    Modalities.IMAGE_AND_TEXT: Condition.AS_IS,
-    Modalities.IMAGE: Condition.NO_TEXT,
-    Modalities.TEXT: Condition.NO_IMAGE,
+    Modalities.IMAGE_AND_TEXT: {
+        Condition.AS_IS: 1.0,
+        Condition.WORDS_MASKED: 1.0,
+        Condition.OTHER_TEXT: 0.1,
+    },
+    Modalities.IMAGE: {Condition.NO_TEXT: 1.0},
+    Modalities.TEXT: {Condition.NO_IMAGE: 1.0},
+}
+_SELECTED_UNDER = (
+    Condition.AS_IS,
+    Condition.NO_TEXT,
+    Condition.WORDS_MASKED,
+    Condition.OTHER_TEXT,
+)
+# By whether there is an image and whether there is a text.
+_MODALITIES = {
+    (True, True): Modalities.IMAGE_AND_TEXT,
+    (True, False): Modalities.IMAGE,
+    (False, True): Modalities.TEXT,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Logits, targets and image weights of one attribute on its labelled rows.
+    """A classifier's answers on the N rows that carry a label of one attribute.
 
-    `image_weight` is None where the classifier has no modality-wise attention.
+    `groups` and `modalities` are the rows' own; `image_weight` (N,) is None where the classifier
+    does not weigh its modalities.
     """
 
     logits: torch.Tensor
     targets: torch.Tensor
+    groups: torch.Tensor
+    modalities: list[Modalities]
+    image_weight: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedAnswers:
+    """The same answers as probabilities (N, labels), and from which confidence on they count.
+
+    `raw_probs` are before calibration. `thresholds` maps a target precision to each row's own.
+    """
+
+    probs: torch.Tensor
+    raw_probs: torch.Tensor
+    targets: torch.Tensor
+    groups: torch.Tensor
+    thresholds: dict[float, torch.Tensor]
     image_weight: torch.Tensor | None
 
 
@@ -43,35 +83,65 @@ def answer(
     condition: Condition,
     device: torch.device,
 ) -> dict[str, Answers]:
-    """Returns the classifier's answers per attribute, unlabelled rows left out."""
+    """Returns the classifier's answers per attribute.
+
+    Rows without a label are left out, and so are those of which nothing can be read.
+    """
     classifier.eval()
-    outputs = []
-    for start in range(0, len(rows), _BATCH):
-        inputs = batches.evaluation(rows[start : start + _BATCH], condition).to(device)
+    rows = batches.readable(rows)
+    outputs, modalities = [], []
+    for inputs in batches.evaluation(rows, condition, _BATCH):
         with torch.inference_mode(), autocast(device):
-            outputs.append(classifier(inputs))
+            outputs.append(classifier(inputs.to(device)))
+        seen = zip(inputs.has_image.tolist(), inputs.has_text.tolist(), strict=True)
+        modalities += [_MODALITIES[present] for present in seen]
     targets = torch.from_numpy(batches.products.targets[rows])
+    groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}
-    for column, attribute in enumerate(classifier.config.attributes):
+    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         labelled = targets[:, column] != UNLABELLED
-        logits = torch.cat([out.logits[attribute].float().cpu() for out in outputs])
+        logits = [out.logits[attribute].float().cpu() for out in outputs]
         weights = [o.image_weight[:, column] for o in outputs if o.image_weight is not None]
-        image_weight = torch.cat(weights).float().cpu()[labelled] if weights else None
-        answers[attribute] = Answers(logits[labelled], targets[labelled, column], image_weight)
+        answers[attribute] = Answers(
+            logits=torch.cat([torch.empty(0, len(labels)), *logits])[labelled],
+            targets=targets[labelled, column],
+            groups=groups[labelled],
+            modalities=[modalities[row] for row in labelled.nonzero().flatten()],
+            image_weight=torch.cat(weights).float().cpu()[labelled] if weights else None,
+        )
     return answers
 
 
 def calibrate(
     classifier: Classifier, batches: Batches, rows: np.ndarray, device: torch.device
 ) -> Calibration:
-    """Fits temperature and thresholds on validation rows for each set of modalities."""
+    """Fits temperatures and thresholds on validation rows for each set of modalities."""
     fitted: dict[str, dict[Modalities, CalibratedModalities]] = {
         attribute: {} for attribute in classifier.config.attributes
     }
-    for modalities, condition in _CALIBRATED_UNDER.items():
-        for attribute, found in answer(classifier, batches, rows, condition, device).items():
-            fitted[attribute][modalities] = fit(found.logits, found.targets)
+    for modalities, shares in _CALIBRATED_UNDER.items():
+        answers = {c: answer(classifier, batches, rows, c, device) for c in shares}
+        for attribute in fitted:
+            fitted[attribute][modalities] = fit(
+                [
+                    score_rows(answers[condition][attribute], modalities, share)
+                    for condition, share in shares.items()
+                ]
+            )
     return Calibration(attributes=fitted)
+
+
+def score_rows(answers: Answers, modalities: Modalities, share: float) -> Scored:
+    """Returns the rows that have exactly these modalities, to calibrate on."""
+    mine = torch.tensor([found is modalities for found in answers.modalities], dtype=torch.bool)
+    # A row of one modality has all its weight there, which tells nothing.
+    weights = answers.image_weight if modalities is Modalities.IMAGE_AND_TEXT else None
+    return Scored(
+        logits=answers.logits[mine],
+        targets=answers.targets[mine],
+        image_weight=None if weights is None else weights[mine],
+        share=share,
+    )
 
 
 def evaluate(
@@ -80,31 +150,64 @@ def evaluate(
     rows: np.ndarray,
     device: torch.device,
     calibration: Calibration,
-    conditions: Sequence[Condition] = tuple(Condition),
-) -> dict[str, dict[str, dict[str, float | int]]]:
-    """Returns condition -> attribute -> figures, on calibrated probabilities."""
-    calibrated_for = {condition: m for m, condition in _CALIBRATED_UNDER.items()}
-    figures: dict[str, dict[str, dict[str, float | int]]] = {}
-    for condition in conditions:
-        modalities = calibrated_for.get(condition, Modalities.IMAGE_AND_TEXT)
-        figures[condition] = {}
-        for attribute, found in answer(classifier, batches, rows, condition, device).items():
-            temperature = calibration.attributes[attribute][modalities].temperature
-            measured = measure((found.logits / temperature).softmax(1), found.targets)
-            if len(found.targets) and found.image_weight is not None:
-                measured["mean_image_weight"] = round(found.image_weight.mean().item(), 3)
-            figures[condition][attribute] = measured
+) -> dict[str, dict[str, Figures]]:
+    """Returns condition -> attribute -> figures, as answered after calibration."""
+    return {
+        condition.value: {
+            attribute: measure_answers(apply_calibration(calibration, attribute, answers))
+            for attribute, answers in answer(classifier, batches, rows, condition, device).items()
+        }
+        for condition in Condition
+    }
+
+
+def apply_calibration(
+    calibration: Calibration, attribute: str, answers: Answers
+) -> CalibratedAnswers:
+    """Returns an attribute's answers as the job would give them."""
+    return CalibratedAnswers(
+        probs=calibrated_probs(
+            calibration, attribute, answers.logits, answers.modalities, answers.image_weight
+        ),
+        raw_probs=answers.logits.softmax(1),
+        targets=answers.targets,
+        groups=answers.groups,
+        thresholds={
+            precision: torch.tensor(
+                [calibration.threshold(attribute, m, precision) for m in answers.modalities]
+            )
+            for precision in TARGET_PRECISIONS
+        },
+        image_weight=answers.image_weight,
+    )
+
+
+def measure_answers(answers: CalibratedAnswers) -> Figures:
+    """Returns every figure of one attribute under one condition."""
+    figures = measure(answers.probs, answers.targets)
+    if len(answers.targets) == 0:
+        return figures
+    figures |= measure_thresholds(answers.probs, answers.targets, answers.thresholds)
+    confidence, best = answers.raw_probs.max(1)
+    ece = expected_calibration_error(confidence, best == answers.targets)
+    figures["ece_before_calibration"] = round(ece, 4)
+    if answers.image_weight is not None:
+        figures["mean_image_weight"] = round(answers.image_weight.mean().item(), 4)
     return figures
 
 
 def selection_score(
     classifier: Classifier, batches: Batches, rows: np.ndarray, device: torch.device
-) -> float:
-    """Returns what the best epoch is chosen by: mean accuracy with and without the text."""
-    accuracies = [
-        (found.logits.argmax(1) == found.targets).float().mean().item()
-        for condition in (Condition.AS_IS, Condition.NO_TEXT)
-        for found in answer(classifier, batches, rows, condition, device).values()
+) -> tuple[float, dict[str, float]]:
+    """Returns what the best epoch is chosen by, and the accuracies that it is the mean of.
+
+    They are named "<condition>/<attribute>". A classifier that reads only the text, or only the
+    picture, does badly under one of the conditions.
+    """
+    accuracies = {
+        f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
+        for condition in _SELECTED_UNDER
+        for attribute, found in answer(classifier, batches, rows, condition, device).items()
         if len(found.targets)
-    ]
-    return sum(accuracies) / len(accuracies)
+    }
+    return sum(accuracies.values()) / len(accuracies), accuracies

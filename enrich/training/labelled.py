@@ -1,10 +1,10 @@
-"""Reads labelled product tables and splits them by group.
+"""Labelled products of one or more catalogs as numbers, split by group.
 
-A catalog folder holds `products.parquet`, `labels.parquet` (product_id, group_id and one column
-an attribute; NULL = unlabelled) and the images. Knows nothing of classifiers.
+Knows nothing of layouts, which `enrich.training.readers` reads, nor of classifiers.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +14,26 @@ import pandas as pd
 from enrich.errors import ConfigError
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED
+from enrich.training.readers.layouts import read_labelled
+from enrich.training.readers.rows import LabelledRows, Published
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-_REQUIRED = {
-    "products.parquet": ("product_id", "title", "description", "image_path"),
-    "labels.parquet": ("product_id", "group_id"),
-}
+_PUBLISHED = {Published.TRAIN: TRAIN, Published.VALIDATION: VALIDATION, Published.TEST: TEST}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledProducts:
     """Products with labels, one row each, all arrays of the same length N.
 
-    `targets` is (N, attributes) with the label's index or UNLABELLED; `groups` numbers the groups
-    of near-identical products; `split` is TRAIN, VALIDATION or TEST.
+    `catalog` numbers the catalog that a row is of. `targets` is (N, attributes) with the label's
+    index or UNLABELLED; `groups` numbers the groups of near-identical products; `split` is TRAIN,
+    VALIDATION or TEST.
     """
 
     texts: list[str]
     image_paths: list[str | None]
     image_roots: list[str]
+    catalog: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
     split: np.ndarray
@@ -45,50 +46,81 @@ def load_labelled(
     catalogs: list[Path],
     attributes: dict[str, tuple[str, ...]],
 ) -> LabelledProducts:
-    """Reads one or more catalog folders into one table.
+    """Reads one or more catalogs into one table.
 
     Args:
-        catalogs: Folders; an attribute column that a catalog lacks is unlabelled there.
+        catalogs: Catalog folders or `LAYOUT:PATH`; an attribute that a catalog lacks is unlabelled
+            there.
         attributes: Labels in the order of the logits; other labels count as unlabelled.
 
     Raises:
-        ConfigError: a file or column is missing, or no row is left.
+        ConfigError: something of a catalog is missing, or no row is left.
     """
-    table = pd.concat([_read_catalog(folder) for folder in catalogs], ignore_index=True)
-    if table.empty:
+    read = [read_labelled(catalog) for catalog in catalogs]
+    if not sum(map(len, read)):
         raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
     return LabelledProducts(
-        texts=[build_text(t, d) for t, d in zip(table["title"], table["description"], strict=True)],
-        image_paths=table["image_path"].tolist(),
-        image_roots=table["root"].tolist(),
-        targets=_targets(table, attributes),
-        groups=table["group_id"].factorize()[0],
-        split=table["group_id"].map(_split_of).to_numpy(),
+        texts=[
+            build_text(title, description)
+            for rows in read
+            for title, description in zip(rows.titles, rows.descriptions, strict=True)
+        ],
+        image_paths=[path for rows in read for path in rows.image_paths],
+        image_roots=[str(rows.root) for rows in read for _ in range(len(rows))],
+        catalog=np.repeat(np.arange(len(read)), [len(rows) for rows in read]),
+        targets=np.concatenate([_targets(rows, attributes) for rows in read]),
+        groups=pd.factorize(pd.Series([group for rows in read for group in rows.groups]))[0],
+        split=np.concatenate([_split(rows) for rows in read]),
     )
 
 
-def _read_catalog(folder: Path) -> pd.DataFrame:
-    tables = []
-    for name, wanted in _REQUIRED.items():
-        if not (folder / name).is_file():
-            raise ConfigError(f"no {name} in {folder}; wanted: {', '.join(wanted)}")
-        table = pd.read_parquet(folder / name)
-        if lacking := set(wanted) - set(table.columns):
-            raise ConfigError(f"{folder / name} has no column {', '.join(sorted(lacking))}")
-        keys = [key for key in ("product_id", "group_id") if key in wanted]
-        tables.append(table.astype(dict.fromkeys(keys, "string")))
-    products, labels = tables
-    if labels["product_id"].duplicated().any():
-        twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
-        raise ConfigError(
-            f"{folder / 'labels.parquet'} has more than one row of product {twice!r}; wanted: one"
-        )
-    # A product without a group is near-identical to none.
-    labels["group_id"] = labels["group_id"].fillna(labels["product_id"])
-    wanted_columns = list(_REQUIRED["products.parquet"])
-    joined = products[wanted_columns].merge(labels, on="product_id")
-    joined["root"] = str(folder)
-    return joined.astype(object).replace({np.nan: None, pd.NA: None})
+def with_labels_of(
+    catalogs: list[Path], attributes: dict[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Returns the attributes; one without labels gets those of the rows to train on, sorted.
+
+    Raises:
+        ConfigError: such an attribute has fewer than two labels there.
+    """
+    if all(attributes.values()):
+        return attributes
+    read = [read_labelled(catalog) for catalog in catalogs]
+    filled = {}
+    for attribute, labels in attributes.items():
+        filled[attribute] = labels or _labels_to_train_on(read, attribute)
+        if len(filled[attribute]) < 2:
+            known = sorted({name for rows in read for name in rows.labels})
+            raise ConfigError(
+                f"attribute '{attribute}' shall take its labels from the data and finds "
+                f"{len(filled[attribute])} there; wanted: two or more. "
+                f"The data labels {', '.join(known)}"
+            )
+    return filled
+
+
+def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:
+    found = {
+        label
+        for rows in read
+        for label, split in zip(rows.labels.get(attribute, ()), _split(rows), strict=False)
+        if split == TRAIN and label is not None
+    }
+    return tuple(sorted(found))
+
+
+def _split(rows: LabelledRows) -> np.ndarray:
+    """Returns each row's split: the published one, or that of its group.
+
+    Where a data set was published without a validation split, a tenth of the groups to train on
+    becomes it.
+    """
+    by_group = np.array([_split_of(group) for group in rows.groups], dtype=np.int64)
+    if rows.split is None:
+        return by_group
+    published = np.array([_PUBLISHED[split] for split in rows.split], dtype=np.int64)
+    if VALIDATION not in published:
+        published[(published == TRAIN) & (by_group == VALIDATION)] = VALIDATION
+    return published
 
 
 def _split_of(group_id: str) -> int:
@@ -100,10 +132,13 @@ def _split_of(group_id: str) -> int:
     return {0: TEST, 1: VALIDATION}.get(bucket, TRAIN)
 
 
-def _targets(table: pd.DataFrame, attributes: dict[str, tuple[str, ...]]) -> np.ndarray:
-    targets = np.full((len(table), len(attributes)), UNLABELLED, dtype=np.int64)
+def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.ndarray:
+    targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
-        if attribute in table:
+        if attribute in rows.labels:
             index = {label: at for at, label in enumerate(labels)}
-            targets[:, column] = [index.get(label, UNLABELLED) for label in table[attribute]]
+            targets[:, column] = [
+                UNLABELLED if label is None else index.get(label, UNLABELLED)
+                for label in rows.labels[attribute]
+            ]
     return targets

@@ -1,37 +1,39 @@
-"""The training loop: phases of epochs, best state kept, resumable after every epoch.
+"""The training loop: phases of epochs, best state kept, resumable at every step.
 
 Knows nothing of where products come from or where the checkpoint goes.
 """
 
-import math
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from timm.utils import ModelEmaV3
+from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
-from enrich.precision import autocast
-from enrich.training.batches import Batches, Hiding, shuffled
-from enrich.training.cache import cache_features
+from enrich.training.batches import Batches, Hiding
+from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.curves import Curves
+from enrich.training.distributed import (
+    first_then_others,
+    from_first,
+    rank,
+    training_device,
+)
 from enrich.training.evaluation import selection_score
-from enrich.training.losses import contrastive_loss, multitask_loss
+from enrich.training.losses import log_priors
+from enrich.training.optimiser import Stepper
+from enrich.training.parts import EpochSeed, Part, ahead, deal
+from enrich.training.progress import EpochProgress, say
+from enrich.training.state import Progressed, load_state, name_inputs, save_state
 
 _STATE = "training_state.pt"
-_console = Console(stderr=True)
-
-
-@dataclass(slots=True)
-class Progressed:
-    """How far a run has come; what a killed run resumes from."""
-
-    phase: int = 0
-    epoch: int = 0
-    best_score: float = -1.0
+_STEPS_A_POINT = 20
 
 
 class Trainer:
@@ -52,159 +54,163 @@ class Trainer:
         self.train_rows = train_rows
         self.validation_rows = validation_rows
         self.folder = folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = training_device()
+        self.inputs = name_inputs(config, batches.products, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
+        self.curves: Curves | None = None
         classifier.to(self.device).to(memory_format=torch.channels_last)
+        # Its decay grows with the steps, so that the random start is soon forgotten.
+        self.average = (
+            ModelEmaV3(classifier, config.ema, use_warmup=True) if config.ema > 0 else None
+        )
 
     def train(self) -> None:
-        """Runs every phase that is left and leaves the best weights in the classifier."""
-        optimiser_state = self._resume()
-        for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
-            self._train_phase(number, phase, optimiser_state)
-            optimiser_state = None
-            self.progressed.phase, self.progressed.epoch = number + 1, 0
+        """Runs every phase that is left and leaves the best weights in the classifier.
+
+        Raises:
+            ConfigError: a phase has nothing to train, or the loss is no number any more.
+        """
+        stepper_state = self._resume()
+        self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
+        try:
+            for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
+                self._train_phase(number, phase, stepper_state)
+                stepper_state = None
+        finally:
+            if self.curves is not None:
+                self.curves.close()
         self.classifier.load_state_dict(self.best)
 
-    def _train_phase(self, number: int, phase: Phase, optimiser_state: dict | None) -> None:
-        frozen = phase.tower_learning_rate == 0
-        self.batches.features = (
-            cache_features(self.classifier, self.batches.images, self.device) if frozen else None
-        )
-        optimiser = _build_optimiser(self.classifier, phase, self.config.weight_decay)
-        if optimiser_state is not None:
-            optimiser.load_state_dict(optimiser_state)
-        for epoch in range(self.progressed.epoch, phase.epochs):
-            loss = self._train_epoch(number, phase, epoch, optimiser)
-            note = self._keep_best() if phase.loss == "multitask" else ""
-            _console.print(
+    def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
+        self.batches.cached = first_then_others(lambda: self._cache_images(phase))
+        stepper = Stepper(self.classifier, phase, self.config, self._log_priors())
+        if stepper_state is not None:
+            stepper.load_state_dict(stepper_state)
+        while self.progressed.epoch < phase.epochs and not self._is_stale():
+            epoch = self.progressed.epoch
+            loss = self._train_epoch(number, phase, epoch, stepper)
+            note = self._keep_best() if self._is_scored(phase) else ""
+            say(
                 f"phase {number + 1}/{len(self.config.phases)} ({phase.loss}) "
                 f"epoch {epoch + 1}/{phase.epochs}: loss {loss:.4f} {note}"
             )
-            self.progressed.phase, self.progressed.epoch = number, epoch + 1
-            self._save_state(optimiser)
+            self.progressed.end_epoch()
+            self._save_state(stepper)
+        if self.progressed.epoch < phase.epochs:
+            say(f"{self.progressed.stale} epochs without a better one end the phase")
+        self.progressed.end_phase()
 
-    def _train_epoch(
-        self, number: int, phase: Phase, epoch: int, optimiser: torch.optim.Optimizer
-    ) -> float:
-        # Seeded by epoch, not carried along: a resumed run draws what the unbroken one drew.
-        torch.manual_seed(self.config.seed * 1_000_000 + number * 1_000 + epoch)
-        rng = np.random.default_rng([self.config.seed, number, epoch])
+    def _cache_images(self, phase: Phase) -> CachedViews | None:
+        if phase.cached is None:
+            return None
+        images = self.batches.images
+        return cache_images(self.classifier, images, phase.cached, phase.views, self.device)
+
+    def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         self.classifier.train()
         # The pre-trained norms keep their statistics: our batches are too small to better them.
         self.classifier.image_tower.pretrained().eval()
+        done, saved = self.progressed, time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
-        losses = []
-        with _progress() as progress:
-            for step, rows in enumerate(
-                progress.track(
-                    shuffled(self.train_rows, self.config.batch_size, rng),
-                    steps,
-                    description=f"{phase.loss} epoch {epoch + 1}",
-                )
-            ):
-                share = (epoch * steps + step) / (phase.epochs * steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = group["peak_lr"] * _schedule(share, self.config.warmup_share)
-                loss = self._loss(phase, rows, rng)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(self.classifier.parameters(), 1.0)
-                optimiser.step()
-                losses.append(loss.item())
-        return sum(losses) / max(1, len(losses))
+        with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
+            for parts in self._parts(number, phase, epoch):
+                done_share = (epoch * steps + done.step) / (phase.epochs * steps)
+                loss = stepper.step(parts, done_share)
+                done.end_step(loss)
+                if self.average is not None:
+                    self.average.update(self.classifier, step=done.total_steps)
+                if done.total_steps % _STEPS_A_POINT == 0:
+                    self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
+                progress.advance(done.loss / done.step, self.config.batch_size)
+                if time.monotonic() - saved >= self.config.save_every_s:
+                    self._save_state(stepper)
+                    saved = time.monotonic()
+        return done.loss / max(1, done.step)
 
-    def _loss(self, phase: Phase, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        config, products = self.config, self.batches.products
-        contrastive = phase.loss == "contrastive"
+    def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
+        """Yields this process's parts of every batch that is left of the epoch."""
+        config = self.config
         hiding = (
             Hiding(0.0, 0.0, config.mask_label_words)
-            if contrastive
-            else Hiding(config.drop_text, config.drop_image, config.mask_label_words)
-        )
-        inputs = self.batches.training(rows, hiding, rng).to(self.device)
-        with autocast(self.device):
-            output = self.classifier(inputs)
-        if contrastive:
-            both = inputs.has_image & inputs.has_text
-            groups = torch.from_numpy(products.groups[rows]).to(self.device)
-            return contrastive_loss(
-                output.image_embeds[both], output.text_embeds[both], groups[both]
+            if phase.loss == "contrastive"
+            else Hiding(
+                config.drop_text, config.drop_image, config.mask_label_words, config.swap_text
             )
-        targets = torch.from_numpy(products.targets[rows]).to(self.device)
-        return multitask_loss(output.logits, targets, config.label_smoothing)
+        )
+        seed = EpochSeed(config.seed, number, epoch)
+        first_step = self.progressed.step
+        return ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
+
+    def _log_priors(self) -> dict[str, Tensor]:
+        targets = torch.from_numpy(self.batches.products.targets[self.train_rows])
+        return {
+            attribute: log_priors(targets[:, column], len(labels)).to(self.device)
+            for column, (attribute, labels) in enumerate(self.classifier.config.attributes.items())
+        }
+
+    def _is_scored(self, phase: Phase) -> bool:
+        # Contrast before the labels leaves the heads random. Where it is all there is, there are
+        # no heads to train, and the answers count.
+        contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
+        return phase.loss == "multitask" or contrast_only
+
+    def _is_stale(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.progressed.stale >= patience
 
     def _keep_best(self) -> str:
-        score = selection_score(self.classifier, self.batches, self.validation_rows, self.device)
+        weighed = self.classifier if self.average is None else self.average.module
+        score = 0.0
+        if rank() == 0:
+            score, accuracies = selection_score(
+                weighed, self.batches, self.validation_rows, self.device
+            )
+            self._plot({"validation/score": score} | accuracies)
+        score = from_first(score)
         if score > self.progressed.best_score:
-            self.progressed.best_score = score
-            self.best = _copy(self.classifier)
+            self.progressed.best_score, self.progressed.stale = score, 0
+            self.best = _copy(weighed)
             return f"validation {score:.4f} (best)"
+        self.progressed.stale += 1
         return f"validation {score:.4f}"
 
-    def _save_state(self, optimiser: torch.optim.Optimizer) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{_STATE}.partial"
-        state = {
-            "config": self.config.model_dump_json(),
-            "classifier": self.classifier.state_dict(),
-            "best": self.best,
-            "optimiser": optimiser.state_dict(),
-            "phase": self.progressed.phase,
-            "epoch": self.progressed.epoch,
-            "best_score": self.progressed.best_score,
-        }
-        torch.save(state, partial)
-        partial.replace(self.folder / _STATE)
+    def _plot(self, figures: dict[str, float]) -> None:
+        if self.curves is not None:
+            self.curves.add(self.progressed.total_steps, figures)
 
-    def _resume(self) -> dict | None:
-        file = self.folder / _STATE
-        if not file.exists():
+    def _save_state(self, stepper: Stepper) -> None:
+        if rank() > 0:
+            return
+        average = None if self.average is None else self.average.module.state_dict()
+        save_state(
+            self.folder / _STATE,
+            {
+                "inputs": self.inputs,
+                "progressed": asdict(self.progressed),
+                "classifier": self.classifier.state_dict(),
+                "average": average,
+                "best": self.best,
+                "stepper": stepper.state_dict(),
+            },
+        )
+
+    def _resume(self) -> dict[str, Any] | None:
+        state = load_state(self.folder / _STATE, self.device)
+        if state is None:
             return None
-        state = torch.load(file, weights_only=True, map_location=self.device)
-        if state["config"] != self.config.model_dump_json():
-            _console.print(f"{file} is of another configuration: starting anew")
+        if state.get("inputs") != self.inputs:
+            say(f"{self.folder / _STATE} is of another configuration or data: starting anew")
             return None
         self.classifier.load_state_dict(state["classifier"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
         self.best = state["best"]
-        self.progressed = Progressed(state["phase"], state["epoch"], state["best_score"])
-        _console.print(f"resuming after phase {state['phase'] + 1}, epoch {state['epoch']}")
-        optimiser: dict = state["optimiser"]
-        return optimiser
-
-
-def _build_optimiser(
-    classifier: Classifier, phase: Phase, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Returns AdamW with one learning rate for new modules and one for pre-trained ones."""
-    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
-    for parameter in pretrained:
-        parameter.requires_grad_(phase.tower_learning_rate > 0)
-    groups = []
-    for is_pretrained, peak in ((False, phase.learning_rate), (True, phase.tower_learning_rate)):
-        chosen = [p for p in classifier.parameters() if (p in pretrained) == is_pretrained]
-        if chosen and peak > 0:
-            # Norms, biases and scoring vectors are not decayed.
-            for decay, members in (
-                (weight_decay, [p for p in chosen if p.ndim > 1]),
-                (0.0, [p for p in chosen if p.ndim <= 1]),
-            ):
-                groups.append({"params": members, "weight_decay": decay, "peak_lr": peak})
-    return torch.optim.AdamW(groups, lr=phase.learning_rate)
-
-
-def _schedule(share: float, warmup_share: float) -> float:
-    """Returns the factor on the learning rate: linear warm-up, then a cosine to zero."""
-    if share < warmup_share:
-        return share / warmup_share
-    return 0.5 * (1 + math.cos(math.pi * (share - warmup_share) / (1 - warmup_share)))
+        self.progressed = done = Progressed(**state["progressed"])
+        say(f"resuming in phase {done.phase + 1} after {done.epoch} epochs and {done.step} steps")
+        stepper_state: dict[str, Any] = state["stepper"]
+        return stepper_state
 
 
 def _copy(classifier: Classifier) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=_console
-    )

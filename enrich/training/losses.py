@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 UNLABELLED = -100  # what cross_entropy ignores
@@ -12,11 +12,21 @@ def multitask_loss(
     logits: dict[str, Float[Tensor, "B _"]],
     targets: Int[Tensor, "B K"],
     label_smoothing: float,
+    labelled: Int[Tensor, " K"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Returns the mean over attributes of the cross-entropy over their labelled rows."""
+    """Returns the mean over attributes of the cross-entropy over their labelled rows.
+
+    Args:
+        logits: Scores per attribute.
+        targets: The labels' indices, attributes in the order of `logits`.
+        label_smoothing: In [0, 1).
+        labelled: Rows with a label of each attribute in the whole batch, where these rows are a
+            part of it: then the losses of the parts add up to that of the batch.
+    """
+    if labelled is None:
+        labelled = count_labelled(targets)
     losses = []
     for column, scores in enumerate(logits.values()):
-        labelled = (targets[:, column] != UNLABELLED).sum().clamp(min=1)
         total = F.cross_entropy(
             scores,
             targets[:, column],
@@ -24,8 +34,32 @@ def multitask_loss(
             label_smoothing=label_smoothing,
             reduction="sum",
         )
-        losses.append(total / labelled)
+        losses.append(total / labelled[column].clamp(min=1))
     return torch.stack(losses).mean()
+
+
+def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Returns the binary cross-entropy of telling an image's own text from another's.
+
+    The image-text matching of ALBEF (Li et al. 2021, arXiv 2107.07651). Without any row it is 0.
+    """
+    if len(scores) == 0:
+        return scores.sum()
+    return F.binary_cross_entropy_with_logits(scores.float(), own_text.float())
+
+
+def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
+    """Returns for each attribute how many rows carry a label of it."""
+    return (targets != UNLABELLED).sum(0)
+
+
+def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
+    """Returns the logarithm of each label's share in the targets, unlabelled rows left out.
+
+    One row is added to every label, so that none is infinitely rare.
+    """
+    counts = torch.bincount(targets[targets != UNLABELLED], minlength=labels) + 1
+    return (counts / counts.sum()).log()
 
 
 def contrastive_loss(
@@ -36,8 +70,11 @@ def contrastive_loss(
 ) -> Float[Tensor, ""]:
     """Returns CLIP's symmetric loss (Radford et al., arXiv 2103.00020).
 
-    Products of one group are near-identical, so they are no negatives of each other.
+    Products of one group are near-identical, so they are no negatives of each other. Without any
+    row it is 0.
     """
+    if len(image_embeds) == 0:
+        return (image_embeds.sum() + text_embeds.sum()).float()
     image = F.normalize(image_embeds.float(), dim=1)
     text = F.normalize(text_embeds.float(), dim=1)
     scores = image @ text.T / temperature

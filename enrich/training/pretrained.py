@@ -1,13 +1,47 @@
-"""Published weights to start from."""
+"""Published weights to start from, by hub name or local folder.
+
+Safetensors only, and never a checkpoint's own code.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoTokenizer, CLIPModel
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    CLIPModel,
+    PreTrainedModel,
+)
 
-from enrich.classifiers.config import ClipTowers
+from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallTowers
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.pair_towers import without_pooler
 from enrich.errors import ConfigError
+from enrich.preprocess import ImageShape
+from enrich.training.config import PublishedPair
+from enrich.training.preprocessors import HALVES, OPENAI, open_image_shape
+
+Opened = TypeVar("Opened")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Towers with all that belongs to them; `parts` are modules by their name in a classifier."""
+
+    towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
+    image: ImageShape
+    tokenizer: Tokenizer
+    parts: dict[str, nn.Module]
 
 
 def load_efficientnet_weights(backbone: nn.Module) -> None:
@@ -29,20 +63,136 @@ def load_efficientnet_weights(backbone: nn.Module) -> None:
     backbone.load_state_dict(dict(pairs))
 
 
-def open_clip_towers(name_or_folder: str) -> tuple[ClipTowers, CLIPModel, Tokenizer]:
-    """Opens a Hugging Face CLIP from a local folder or by hub name: config, weights, tokenizer."""
+def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
+    """Fills the small image tower with that of a checkpoint of this project.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read or has another image tower.
+    """
+    prefix = "image_tower.backbone."
     try:
-        clip = CLIPModel.from_pretrained(name_or_folder, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_folder, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no CLIP checkpoint at '{name_or_folder}': {error}") from error
-    return ClipTowers(clip=clip.config.to_dict()), clip, tokenizer.backend_tokenizer
+        weights = load_file(checkpoint / "model.safetensors")
+        backbone.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"no small image tower can be read in {checkpoint}: {error}") from error
 
 
-def load_clip_weights(classifier: Classifier, clip: CLIPModel) -> None:
-    """Copies a CLIP's towers and projections into a classifier that was built for it."""
-    image, text = classifier.image_tower, classifier.text_tower
-    image.get_submodule("vision").load_state_dict(clip.vision_model.state_dict())
-    image.get_submodule("projection").load_state_dict(clip.visual_projection.state_dict())
-    text.get_submodule("text").load_state_dict(clip.text_model.state_dict())
-    text.get_submodule("projection").load_state_dict(clip.text_projection.state_dict())
+def open_hugging_face_clip(name_or_folder: str) -> Published:
+    """Opens a Hugging Face CLIP.
+
+    Raises:
+        ConfigError: there is none, or what is there is of another kind.
+    """
+    kind = _open(name_or_folder, "CLIP", AutoConfig.from_pretrained).model_type
+    if kind != "clip":
+        raise ConfigError(
+            f"'{name_or_folder}' holds a model of type {kind}; a single name of towers must be a "
+            "CLIP's (type clip). Other models make a pair: towers: {vision: NAME, text: NAME}"
+        )
+    clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
+    return Published(
+        towers=ClipTowers(clip=clip.config.to_dict()),
+        image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
+        tokenizer=_open_tokenizer(name_or_folder),
+        parts=clip_parts(clip),
+    )
+
+
+def clip_parts(clip: CLIPModel) -> dict[str, nn.Module]:
+    """Returns a CLIP's modules by their names in a classifier on `ClipTowers`."""
+    return {
+        "image_tower.vision": clip.vision_model,
+        "image_tower.projection": clip.visual_projection,
+        "text_tower.text": clip.text_model,
+        "text_tower.projection": clip.text_projection,
+    }
+
+
+def open_pair(pair: PublishedPair) -> Published:
+    """Opens a vision model and a text encoder.
+
+    Raises:
+        ConfigError: one is not there, or is of another kind.
+    """
+    vision = without_pooler(_open_model(pair.vision, "vision model", AutoModel.from_pretrained))
+    if vision.main_input_name != "pixel_values":
+        raise ConfigError(
+            f"'{pair.vision}' holds a model of type {vision.config.model_type}; wanted one that "
+            "takes pictures alone, such as a ViT (a CLIP is given as towers: NAME)"
+        )
+    text = without_pooler(_open_model(pair.text, "text encoder", AutoModel.from_pretrained))
+    if type(text.config) not in MODEL_FOR_MASKED_LM_MAPPING or text.config.is_encoder_decoder:
+        raise ConfigError(
+            f"'{pair.text}' holds a model of type {text.config.model_type}; wanted an encoder like "
+            "BERT, whose first token stands for the whole text"
+        )
+    shape = open_image_shape(pair.vision, HALVES, getattr(vision.config, "image_size", None))
+    _try_out(vision, pair.vision, shape)
+    towers = PairTowers(
+        vision=vision.config.to_dict(), text=text.config.to_dict(), width=pair.width
+    )
+    parts = {"image_tower.vision": vision, "text_tower.text": text}
+    return Published(towers, shape, _open_tokenizer(pair.text), parts)
+
+
+def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
+    """Copies published modules, by their names in a classifier, into those that this one has.
+
+    Raises:
+        ConfigError: it has none of them.
+    """
+    own = dict(classifier.named_modules())
+    shared = parts.keys() & own.keys()
+    if not shared:
+        raise ConfigError(
+            f"{classifier.config.classifier} cannot start from these towers; it can from: "
+            + ", ".join(classifier.starts_from)
+        )
+    for name in shared:
+        own[name].load_state_dict(parts[name].state_dict())
+
+
+def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedModel:
+    settings = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    model: PreTrainedModel
+    model, info = _open(name, what, partial(load, **settings))
+    # transformers fills in what a file lacks with random weights, and only logs it.
+    lacking = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if lacking:
+        raise ConfigError(
+            f"the weights in '{name}' lack {len(lacking)} of the {what}'s tensors, among them "
+            f"{lacking[0]}: give a checkpoint of the whole {what}"
+        )
+    return model
+
+
+def _open_tokenizer(name: str) -> Tokenizer:
+    opened = _open(name, "tokenizer", AutoTokenizer.from_pretrained)
+    tokenizer: Tokenizer | None = getattr(opened, "backend_tokenizer", None)
+    if tokenizer is None or not tokenizer.encode("").ids:
+        raise ConfigError(
+            f"the tokenizer of '{name}' cannot be used; wanted one that has a tokenizer.json and "
+            "marks where a text starts or ends"
+        )
+    return tokenizer
+
+
+def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
+    try:
+        return load(name, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"no {what} checkpoint at '{name}': {error}") from error
+
+
+def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
+    """Shows the model one blank picture, before a whole catalog is decoded for it."""
+    blank = torch.zeros(1, 3, shape.size_px, shape.size_px)
+    try:
+        with torch.inference_mode():
+            vision(pixel_values=blank).last_hidden_state  # noqa: B018
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise ConfigError(
+            f"the vision model '{name}' takes no pictures of {shape.size_px} px: {error}"
+        ) from error

@@ -1,25 +1,19 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
+import yaml
 from schemas.labels import LABEL_WORDS
-from tokenizers import Tokenizer
-from transformers import CLIPModel
 
 from enrich.classifiers.checkpoint import save_checkpoint
-from enrich.classifiers.config import Architecture, ClassifierConfig
-from enrich.classifiers.interface import Classifier
-from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
-from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, LabelWords
-from enrich.training.cache import cache_pixels
+from enrich.training.cache import cache_images, cache_pixels
 from enrich.training.config import TrainingConfig
+from enrich.training.distributed import first_then_others, process_group, processes, rank
 from enrich.training.evaluation import calibrate, evaluate
 from enrich.training.labelled import (
     TEST,
@@ -27,55 +21,49 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     load_labelled,
+    with_labels_of,
 )
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
-from enrich.training.pretrained import (
-    load_clip_weights,
-    load_efficientnet_weights,
-    open_clip_towers,
-)
-from enrich.training.tokenizers import train_tokenizer
-
-_console = Console(stderr=True)
+from enrich.training.progress import say
+from enrich.training.start import keep_usable_phases, start_classifier
 
 
+@process_group()
 def train_checkpoint(
     config: TrainingConfig,
     catalogs: list[Path],
     output: Path,
     *,
     strange_shops: list[Path] | None = None,
-) -> dict[str, object]:
+) -> dict[str, object] | None:
     """Trains, calibrates on validation groups, evaluates on test groups and writes a checkpoint.
 
     Args:
         config: Everything the run depends on beside its data.
-        catalogs: Labelled catalog folders, trained on together.
+        catalogs: Labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
         output: The checkpoint folder; the state to resume from lies in `<output>.training`.
         strange_shops: Labelled catalogs that are only evaluated on.
 
     Returns:
-        The metrics, as in the checkpoint's `metrics.json`.
+        The metrics, as in the checkpoint's `metrics.json`; None in all of torchrun's processes but
+        the first, which writes the checkpoint.
 
     Raises:
         ConfigError: a catalog or the towers cannot be read, or there are too few products.
     """
+    attributes = with_labels_of(catalogs, config.attributes)
+    config = config.model_copy(update={"attributes": attributes})
     products = load_labelled(catalogs, config.attributes)
-    train_rows, validation_rows, test_rows = (
-        np.flatnonzero(products.split == split) for split in (TRAIN, VALIDATION, TEST)
-    )
-    _console.print(
-        f"{len(products):,} products: {len(train_rows):,} to train on, "
-        f"{len(validation_rows):,} to validate, {len(test_rows):,} to test"
-    )
-    _check_sizes(config, len(train_rows), len(validation_rows), len(test_rows))
+    splits = [np.flatnonzero(products.split == split) for split in (TRAIN, VALIDATION, TEST)]
     torch.manual_seed(config.seed)
     workspace = output.with_name(f"{output.name}.training")
     workspace.mkdir(parents=True, exist_ok=True)
-    classifier, tokenizer = _start_classifier(
-        config, [products.texts[row] for row in train_rows], workspace / "tokenizer.json"
+    texts = [products.texts[row] for row in splits[TRAIN]]
+    classifier, tokenizer = first_then_others(
+        lambda: start_classifier(config, texts, workspace / "tokenizer.json")
     )
+    config = keep_usable_phases(config, classifier)
     cache = config.cache or workspace / "cache"
 
     def batches_of(labelled: LabelledProducts) -> Batches:
@@ -86,11 +74,20 @@ def train_checkpoint(
             LabelWords(config.attributes, LABEL_WORDS),
         )
 
-    batches = batches_of(products)
+    batches = first_then_others(lambda: batches_of(products))
+    train_rows, validation_rows, test_rows = (batches.readable(rows) for rows in splits)
+    say(
+        f"{len(products):,} products: {len(train_rows):,} to train on, "
+        f"{len(validation_rows):,} to validate, {len(test_rows):,} to test"
+    )
+    _check_sizes(config, len(train_rows), len(validation_rows), len(test_rows))
     trainer = Trainer(classifier, batches, config, train_rows, validation_rows, workspace)
     trainer.train()
+    if rank() > 0:
+        return None
 
-    batches.features = None
+    # Every condition sees the same pictures, so the tower looks at them once.
+    batches.cached = cache_images(classifier, batches.images, "image_features", 1, trainer.device)
     calibration = calibrate(classifier, batches, validation_rows, trainer.device)
     metrics: dict[str, object] = {
         "products": {
@@ -100,9 +97,8 @@ def train_checkpoint(
         },
     }
     # Each catalog apart: easy products of one must not flatter the figures of another.
-    roots = np.array(products.image_roots)
-    for folder in catalogs:
-        rows = test_rows[roots[test_rows] == str(folder)]
+    for number, folder in enumerate(catalogs):
+        rows = test_rows[products.catalog[test_rows] == number]
         metrics[f"test_groups_{folder.name}"] = evaluate(
             classifier, batches, rows, trainer.device, calibration
         )
@@ -114,7 +110,14 @@ def train_checkpoint(
         )
     card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
+    _save_config(config, output / "training.yaml")
     return metrics
+
+
+def _save_config(config: TrainingConfig, file: Path) -> None:
+    """Writes all settings, defaults too, so that the file outlives a change of defaults."""
+    settings = config.model_dump(mode="json", exclude={"cache"})
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:
@@ -123,58 +126,14 @@ def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int)
             f"{train} products to train on do not fill one batch of {config.batch_size}; "
             "give more, or lower batch_size"
         )
+    parts = config.accumulate * processes()
+    if config.batch_size < 2 * parts:
+        raise ConfigError(
+            f"a batch of {config.batch_size} in {parts} parts (accumulate {config.accumulate}, "
+            f"{processes()} process(es)) leaves fewer than 2 products a part; raise batch_size"
+        )
     if not validation or not test:
         raise ConfigError(
             f"{validation} products to validate and {test} to test; a tenth of all groups goes to "
             "each, and neither may be empty: give more products"
         )
-
-
-def _start_classifier(
-    config: TrainingConfig, texts: list[str], tokenizer_file: Path
-) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier on its published weights, and its tokenizer.
-
-    A resumed run must read the same token ids, so a trained tokenizer is kept beside its state.
-    """
-    if config.towers == "small":
-        if not tokenizer_file.exists():
-            train_tokenizer(texts, config.vocabulary).save(str(tokenizer_file))
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        classifier = _build(config, config.small_towers, _SMALL_SHAPE, tokenizer)
-        load_efficientnet_weights(classifier.image_tower.pretrained())
-        return classifier, tokenizer
-    towers, clip, tokenizer = open_clip_towers(config.towers)
-    classifier = _build(config, towers, _clip_shape(clip), tokenizer)
-    load_clip_weights(classifier, clip)
-    return classifier, tokenizer
-
-
-# What the published EfficientNet-Lite weights were trained with.
-_SMALL_SHAPE = {"fit": "pad", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-
-
-def _clip_shape(clip: CLIPModel) -> dict[str, object]:
-    """Returns OpenAI CLIP's own preprocessing, shared by nearly all of its descendants."""
-    return {
-        "size_px": clip.config.vision_config.image_size,
-        "fit": "crop",
-        "mean": (0.48145466, 0.4578275, 0.40821073),
-        "std": (0.26862954, 0.26130258, 0.27577711),
-    }
-
-
-def _build(
-    config: TrainingConfig, towers: object, shape: Mapping[str, object], tokenizer: Tokenizer
-) -> Classifier:
-    return build_classifier(
-        ClassifierConfig(
-            name=config.name,
-            towers=towers,  # type: ignore[arg-type]
-            image=ImageShape(**{"size_px": config.image_size_px, **shape}),  # type: ignore[arg-type]
-            text_length=config.text_length,
-            attributes=config.attributes,
-            **{field: getattr(config, field) for field in Architecture.model_fields},
-        ),
-        tokenizer.get_vocab_size(),
-    )

@@ -73,6 +73,53 @@ def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def pair_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What `PairTowers` holds of a ViT and a BERT of one layer each."""
+    layer = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    vocabulary = tokenizer.get_vocab_size()
+    return {
+        "vision": layer | {"model_type": "vit", "image_size": 64, "patch_size": 32},
+        "text": layer
+        | {"model_type": "bert", "vocab_size": vocabulary, "max_position_embeddings": 24},
+        "width": 48,
+    }
+
+
+@pytest.fixture(scope="session")
+def coca_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """`model_cfg` of an open_clip CoCa of one layer in each of its three parts."""
+    text = {
+        "context_length": 16,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+    }
+    return {
+        "embed_dim": 32,
+        "vision_cfg": {
+            "image_size": 64,
+            "patch_size": 32,
+            "width": 32,
+            "head_width": 16,
+            "layers": 1,
+            "attentional_pool": True,
+            "attn_pooler_queries": 5,
+            "attn_pooler_heads": 2,
+            "output_tokens": True,
+        },
+        "text_cfg": text | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": text | {"attn_pooler_heads": 2},
+        "custom_text": True,
+    }
+
+
+@pytest.fixture(scope="session")
 def calibration() -> Calibration:
     """Color is always answered, pattern never, style where the classifier is sure."""
     reached = {"color": 0.0, "pattern": None, "style": 0.52}

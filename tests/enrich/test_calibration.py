@@ -8,7 +8,13 @@ from pydantic import ValidationError
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.records import Modalities
-from enrich.training.calibration import fit, fit_temperature, pick_threshold
+from enrich.training.calibration import (
+    Scored,
+    fit,
+    fit_temperature,
+    fit_temperatures,
+    pick_threshold,
+)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -20,7 +26,7 @@ def test_temperature_of_overconfident_logits_is_recovered(temperature: float) ->
 
 
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
-    nothing = fit(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
+    nothing = fit([Scored(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
     assert nothing.temperature == 1.0 and nothing.rows == 0
     assert nothing.thresholds == {"0.90": None, "0.95": None}
 
@@ -30,6 +36,11 @@ def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance() 
     assert fit_temperature(right, right.argmax(1)) == pytest.approx(0.05, rel=0.01)
     wrong = right.argmax(1).roll(1)
     assert fit_temperature(right, wrong) == pytest.approx(20, rel=0.01)
+    # An image weight does not lead out of it.
+    for weight in (torch.ones(40), torch.linspace(0, 1, 40)):
+        for targets, end in ((right.argmax(1), 0.05), (wrong, 20)):
+            both = fit_temperatures([Scored(right, targets, weight)])
+            assert both == (pytest.approx(end, rel=0.01), None)
 
 
 def test_threshold_holds_its_precision_on_rows_it_has_not_seen() -> None:
@@ -102,7 +113,7 @@ def test_a_fit_answers_with_both_thresholds() -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(5_000, 3)
     targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
-    fitted = fit(logits, targets)
+    fitted = fit([Scored(logits, targets)])
     assert isinstance(fitted, CalibratedModalities) and fitted.rows == 5_000
     low, high = fitted.thresholds["0.90"], fitted.thresholds["0.95"]
     assert low is not None and high is not None and 0 < low < high < 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from enrich.command_line import describe, load_yaml, run_command
+from enrich.command_line import describe, load_yaml, parse_settings, run_command
 from enrich.config import JobConfig
 from enrich.errors import (
     CheckpointError,
@@ -77,6 +77,21 @@ def test_an_override_is_validated_too(file: Path) -> None:
     file.write_text("")
     with pytest.raises(ConfigError, match="database"):
         load_yaml(file, JobConfig, {"database": "x; DROP TABLE"})
+
+
+def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
+    given = ["modality_wise=false", "phases=[{epochs: 2}]", "name=a=b"]
+    assert parse_settings(given) == {
+        "modality_wise": False,
+        "phases": [{"epochs": 2}],
+        "name": "a=b",
+    }
+
+
+@pytest.mark.parametrize(("given", "problem"), [("seed", "wanted KEY=VALUE"), ("seed=[", "seed")])
+def test_a_setting_that_cannot_be_read_is_an_error(given: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_settings([given])
 
 
 def test_problems_are_described_in_one_line() -> None:

@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPModel
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
-from enrich.training.pretrained import load_clip_weights
+from enrich.training.pretrained import clip_parts, load_parts
 
 ROWS, LENGTH, END = 4, 7, 2
 
@@ -210,13 +210,74 @@ def test_shared_scoring_has_one_vector_and_takes_modalities_alike(
         assert not torch.allclose(weight, 1 - attention(other, one, here, here)[1], atol=1e-3)
 
 
+def _ablated(
+    config: ClassifierConfig, tokenizer: Tokenizer, **switches: bool
+) -> tuple[Classifier, set[str]]:
+    torch.manual_seed(3)
+    made = build_classifier(config.model_copy(update=switches), tokenizer.get_vocab_size()).eval()
+    return made, {name.partition(".")[0] for name in made.state_dict()}
+
+
+def test_without_modality_wise_attention_present_modalities_count_alike(
+    classifier: Classifier, config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    ablated, parts = _ablated(config, tokenizer, modality_wise=False)
+    assert "modality_wise" not in parts and "sequence_wise" in parts
+    own = ablated.state_dict().keys()
+    ablated.load_state_dict({n: t for n, t in classifier.state_dict().items() if n in own})
+    # Scores of zero weigh both modalities alike.
+    even, _ = _ablated(config, tokenizer)
+    even.load_state_dict(classifier.state_dict())
+    for attention in even.modality_wise.values():
+        attention.score.data.zero_()
+    mixed = replace(
+        inputs,
+        has_image=torch.tensor([True, False, True, True]),
+        has_text=torch.tensor([True, True, False, True]),
+    )
+    output, wanted = _answer(ablated, mixed), _answer(even, mixed)
+    assert output.image_weight is None
+    for attribute, logits in output.logits.items():
+        torch.testing.assert_close(logits, wanted.logits[attribute], rtol=1e-4, atol=1e-5)
+
+
+def test_without_sequence_wise_attention_the_towers_embeddings_go_on_as_they_are(
+    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    ablated, parts = _ablated(config, tokenizer, sequence_wise=False)
+    assert "sequence_wise" not in parts and "modality_wise" in parts
+    output = _answer(ablated, inputs)
+    for column, attribute in enumerate(config.attributes):
+        attention, head = ablated.modality_wise[attribute], ablated.heads[attribute]
+        with torch.inference_mode():
+            mixed, weight = attention(
+                output.image_embeds, output.text_embeds, inputs.has_image, inputs.has_text
+            )
+            torch.testing.assert_close(output.logits[attribute], head(mixed))
+        assert output.image_weight[:, column].equal(weight)
+
+
+def test_without_both_attentions_only_towers_and_heads_are_left(
+    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    ablated, parts = _ablated(config, tokenizer, sequence_wise=False, modality_wise=False)
+    assert parts == {"image_tower", "text_tower", "heads"}
+    blind = replace(inputs, has_image=torch.tensor([True, True, False, True]))
+    output = _answer(ablated, blind)
+    read = (output.image_embeds + output.text_embeds) / 2
+    read[2] = output.text_embeds[2]
+    with torch.inference_mode():
+        for attribute, head in ablated.heads.items():
+            torch.testing.assert_close(output.logits[attribute], head(read))
+
+
 def test_cached_features_stand_in_for_pixels(classifier: Classifier, inputs: ModelInputs) -> None:
     with torch.inference_mode():
         pixels = classifier.normalise_pixels(inputs.pixel_values)
         features = classifier.image_tower.features(pixels)
     cached = replace(inputs, pixel_values=None, image_features=features)
     _assert_same(_answer(classifier, inputs), _answer(classifier, cached))
-    with pytest.raises(ValueError, match="pixel_values or image_features"):
+    with pytest.raises(ValueError, match="a batch needs pixel_values"):
         _answer(classifier, replace(inputs, pixel_values=None))
 
 
@@ -240,7 +301,7 @@ def test_clip_agrees_with_hugging_face_on_both_embeddings(
     config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
     clip = CLIPModel(CLIPConfig.from_dict(clip_json)).eval()
-    load_clip_weights(classifier, clip)
+    load_parts(classifier, clip_parts(clip))
     # Hugging Face pools at the highest id, which in CLIP's own vocabulary is the end of text.
     highest = tokenizer.get_vocab_size() - 1
     ids = inputs.token_ids.clamp(max=highest - 1)

@@ -9,13 +9,14 @@ import torch
 from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import ModelInputs
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import (
     Batches,
     Condition,
     Hiding,
     LabelWords,
-    flip_and_shift,
+    other_group,
     shuffled,
 )
 from enrich.training.cache import CachedImages, cache_pixels
@@ -35,6 +36,7 @@ def batches(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> B
         texts=["" if kind == 2 else f"red shirt {row}" for row, kind in enumerate(kinds)],
         image_paths=[None] * COUNT,
         image_roots=[""] * COUNT,
+        catalog=np.zeros(COUNT, dtype=np.int64),
         targets=np.zeros((COUNT, 1), dtype=np.int64),
         groups=np.arange(COUNT),
         split=np.full(COUNT, TRAIN),
@@ -47,13 +49,18 @@ ALL = np.arange(COUNT)
 BOTH, TEXT_ONLY, IMAGE_ONLY = ALL[0::3], ALL[1::3], ALL[2::3]
 
 
+def _show(batches: Batches, rows: np.ndarray, condition: Condition) -> ModelInputs:
+    (inputs,) = batches.evaluation(rows, condition, size=len(rows))
+    return inputs
+
+
 @pytest.mark.parametrize(
     "hiding",
     [Hiding(0.5, 0.5, 0.0), Hiding(0.9, 0.9, 0.0), Hiding(0.99, 0.0, 0.0), Hiding(0.0, 0.99, 1.0)],
 )
 def test_no_row_loses_both_modalities(batches: Batches, hiding: Hiding) -> None:
     for seed in range(5):
-        inputs = batches.training(ALL, hiding, np.random.default_rng(seed))
+        inputs = batches.training(ALL, hiding, np.random.default_rng(seed)).inputs
         assert (inputs.has_image | inputs.has_text).all()
         assert inputs.has_text[TEXT_ONLY].all() and inputs.has_image[IMAGE_ONLY].all()
         assert not inputs.has_image[TEXT_ONLY].any() and not inputs.has_text[IMAGE_ONLY].any()
@@ -61,7 +68,7 @@ def test_no_row_loses_both_modalities(batches: Batches, hiding: Hiding) -> None:
 
 def test_modalities_are_hidden_as_often_as_said(batches: Batches) -> None:
     rng = np.random.default_rng(0)
-    seen = [batches.training(ALL, Hiding(0.2, 0.3, 0.0), rng) for _ in range(20)]
+    seen = [batches.training(ALL, Hiding(0.2, 0.3, 0.0), rng).inputs for _ in range(20)]
     texts = torch.stack([inputs.has_text[BOTH] for inputs in seen]).double().mean()
     images = torch.stack([inputs.has_image[BOTH] for inputs in seen]).double().mean()
     assert texts.item() == pytest.approx(0.8, abs=0.04)
@@ -69,7 +76,7 @@ def test_modalities_are_hidden_as_often_as_said(batches: Batches) -> None:
 
 
 def test_hidden_text_leaves_no_token_behind(batches: Batches) -> None:
-    inputs = batches.training(ALL, Hiding(0.9, 0.0, 0.0), np.random.default_rng(0))
+    inputs = batches.training(ALL, Hiding(0.9, 0.0, 0.0), np.random.default_rng(0)).inputs
     empty = batches.encoder([""])[1].sum()
     assert (inputs.token_mask[~inputs.has_text].sum(1) == empty).all()
     assert (inputs.token_mask[inputs.has_text].sum(1) > empty).all()
@@ -77,7 +84,7 @@ def test_hidden_text_leaves_no_token_behind(batches: Batches) -> None:
 
 def test_conditions_take_away_what_they_say_unless_it_is_all_there_is(batches: Batches) -> None:
     def seen(condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs = batches.evaluation(ALL, condition)
+        inputs = _show(batches, ALL, condition)
         return inputs.has_text, inputs.has_image
 
     has_text, has_image = seen(Condition.AS_IS)
@@ -94,17 +101,53 @@ def _texts(batches: Batches, ids: torch.Tensor) -> list[str]:
 
 def test_evaluation_shows_the_same_every_time_and_training_does_not(batches: Batches) -> None:
     rng = np.random.default_rng(0)
-    first, second = (batches.evaluation(ALL, Condition.AS_IS) for _ in range(2))
+    first, second = (_show(batches, ALL, Condition.AS_IS) for _ in range(2))
     assert first.pixel_values.equal(second.pixel_values)
     assert first.pixel_values.equal(torch.from_numpy(batches.images.pixels))
-    drawn = batches.training(ALL, Hiding(0.0, 0.0, 0.0), rng)
+    drawn = batches.training(ALL, Hiding(0.0, 0.0, 0.0), rng).inputs
     assert not drawn.pixel_values.equal(first.pixel_values)
 
 
+def test_rows_are_shown_in_order_whatever_the_batch_size(batches: Batches) -> None:
+    whole = _show(batches, ALL, Condition.OTHER_TEXT)
+    parts = list(batches.evaluation(ALL, Condition.OTHER_TEXT, size=128))
+    assert [len(part.has_text) for part in parts] == [128, 128, 44]
+    assert torch.cat([part.pixel_values for part in parts]).equal(whole.pixel_values)
+    texts = [text for part in parts for text in _texts(batches, part.token_ids)]
+    assert texts == _texts(batches, whole.token_ids)
+
+
+def test_text_of_another_product_replaces_texts_beside_a_picture_only(batches: Batches) -> None:
+    as_is = _show(batches, ALL, Condition.AS_IS)
+    other = _show(batches, ALL, Condition.OTHER_TEXT)
+    assert other.has_text.equal(as_is.has_text) and other.has_image.equal(as_is.has_image)
+    before, after = _texts(batches, as_is.token_ids), _texts(batches, other.token_ids)
+    assert all(before[row] != after[row] for row in BOTH)
+    assert sorted(before[row] for row in BOTH) == sorted(after[row] for row in BOTH)
+    assert all(before[row] == after[row] for row in (*TEXT_ONLY, *IMAGE_ONLY))
+    again = _show(batches, ALL, Condition.OTHER_TEXT)
+    assert again.token_ids.equal(other.token_ids)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 50, [7, 1, 3, 9, 2, 2], [5, 5], [3, 1, 1, 1]])
+def test_no_product_is_paired_with_its_own_group(sizes: list[int]) -> None:
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    partner, is_other = other_group(groups)
+    assert sorted(partner) == list(range(len(groups)))
+    assert is_other.all() and (groups[partner] != groups).all()
+
+
+def test_product_without_a_partner_of_another_group_loses_its_text(batches: Batches) -> None:
+    partner, is_other = other_group(np.array([4, 4, 4, 0]))
+    assert is_other.sum() == 2 and sorted(partner) == [0, 1, 2, 3]
+    inputs = _show(batches, BOTH[:1], Condition.OTHER_TEXT)
+    assert not inputs.has_text.any() and inputs.has_image.all()
+
+
 def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
-    plain = batches.evaluation(BOTH, Condition.AS_IS)
-    masked = batches.evaluation(BOTH, Condition.WORDS_MASKED)
-    always = batches.training(BOTH, Hiding(0.0, 0.0, 1.0), np.random.default_rng(0))
+    plain = _show(batches, BOTH, Condition.AS_IS)
+    masked = _show(batches, BOTH, Condition.WORDS_MASKED)
+    always = batches.training(BOTH, Hiding(0.0, 0.0, 1.0), np.random.default_rng(0)).inputs
     assert all("red" in text for text in _texts(batches, plain.token_ids))
     for inputs in (masked, always):
         texts = _texts(batches, inputs.token_ids)
@@ -132,15 +175,6 @@ def test_the_longer_of_two_label_words_goes_first() -> None:
     assert words.remove("rose gold ring").split() == ["ring"]
 
 
-def test_pictures_are_mirrored_and_moved_and_keep_their_pixels() -> None:
-    pixels = torch.arange(20 * 3 * 16 * 16).view(20, 3, 16, 16)
-    drawn = flip_and_shift(pixels, np.random.default_rng(0))
-    assert not drawn.equal(pixels)
-    assert drawn.flatten(2).sort().values.equal(pixels.flatten(2).sort().values)
-    mirrored = [bool((row[0, 0].diff() < 0).sum() > 8) for row in drawn]
-    assert 3 < sum(mirrored) < 17
-
-
 def test_an_epoch_sees_every_row_once_in_full_sorted_batches() -> None:
     rows = np.arange(100, 150)
     drawn = list(shuffled(rows, 8, np.random.default_rng(0)))
@@ -152,6 +186,11 @@ def test_an_epoch_sees_every_row_once_in_full_sorted_batches() -> None:
     assert flat.tolist() != again.tolist()
 
 
+def test_words_of_an_attribute_that_is_not_asked_for_stay() -> None:
+    words = LabelWords({"dish": ("apple pie",)}, {"color": {"brown": ("chocolate",)}})
+    assert words.remove("Chocolate mousse, apple pie").split() == ["Chocolate", "mousse,"]
+
+
 def test_pixels_are_decoded_once_and_an_unreadable_picture_is_no_picture(
     tmp_path: Path, write_jpeg: Callable[..., Path], small_config: ClassifierConfig
 ) -> None:
@@ -161,6 +200,7 @@ def test_pixels_are_decoded_once_and_an_unreadable_picture_is_no_picture(
         texts=["a"] * 3,
         image_paths=["red.jpg", "bad.jpg", None],
         image_roots=[str(tmp_path)] * 3,
+        catalog=np.zeros(3, dtype=np.int64),
         targets=np.zeros((3, 1), dtype=np.int64),
         groups=np.arange(3),
         split=np.zeros(3, dtype=np.int64),

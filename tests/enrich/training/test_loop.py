@@ -1,86 +1,36 @@
 """Training is the same twice, goes on where it was killed, and keeps its best epoch."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.images import ImageLimits
 from enrich.records import Product, Status
 from enrich.spec import EngineSpec, name_model_version
-from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, LabelWords
-from enrich.training.cache import CachedImages
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.labelled import LabelledProducts
 from enrich.training.loop import Trainer
 from enrich.training.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
-from enrich.training.tokenizers import train_tokenizer
 
-COUNT = 40
-COLORS = ("red", "green", "blue", "white")
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 WARM_UP = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
 WHOLE = Phase(loss="multitask", epochs=2, learning_rate=1e-3, tower_learning_rate=1e-3)
 JOBS = Path(__file__).parents[3] / "jobs"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _offline() -> Iterator[None]:
-    """No test may ask a hub for weights."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        yield
-
-
 Make = Callable[..., Trainer]
-
-
-@pytest.fixture
-def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -> Make:
-    """Returns a function that builds a trainer of colored squares, always from the same start."""
-    labels = np.arange(COUNT) % len(COLORS)
-    shades = np.array([(220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240)])
-    noise = np.random.default_rng(0).integers(-15, 15, (COUNT, 3, 64, 64))
-    pixels = np.clip(shades[labels][:, :, None, None] + noise, 0, 255).astype(np.uint8)
-    targets = np.stack([labels, labels % 3, labels % 2], axis=1)
-    products = LabelledProducts(
-        texts=[f"a {COLORS[label]} shirt" for label in labels],
-        image_paths=[None] * COUNT,
-        image_roots=[""] * COUNT,
-        targets=targets,
-        groups=np.arange(COUNT),
-        split=np.zeros(COUNT, dtype=np.int64),
-    )
-    words = LabelWords({"color": COLORS}, {})
-
-    def make(folder: str, *phases: Phase, seed: int = 0) -> Trainer:
-        (tmp_path / folder).mkdir(exist_ok=True)
-        images = CachedImages(pixels, np.ones(COUNT, dtype=bool), tmp_path / folder)
-        batches = Batches(products, images, TextEncoder(tokenizer, 16), words)
-        config = TrainingConfig(name="tiny", seed=seed, batch_size=8, phases=phases)
-        torch.manual_seed(7)
-        classifier = build_classifier(small_config, tokenizer.get_vocab_size())
-        rows = np.arange(COUNT)
-        return Trainer(classifier, batches, config, rows[:32], rows[32:], tmp_path / folder)
-
-    return make
 
 
 def _weights(classifier: torch.nn.Module) -> dict[str, Tensor]:
@@ -121,7 +71,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
 
     # The best epoch lies before two of the kills: a resumed run must remember it.
     scores = {(1, 0): 0.5, (1, 1): 0.9, (1, 2): 0.4, (2, 0): 0.3, (2, 1): 0.2}
-    monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: scores[epochs[-1]])
+    monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: (scores[epochs[-1]], {}))
     monkeypatch.setattr(Trainer, "_train_epoch", count_and_kill)
     unbroken = make("unbroken", *phases)
     unbroken.train()
@@ -140,7 +90,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
         found = _last_state(resumed)
         assert _same(found["classifier"], wanted["classifier"])
         assert _same(found["best"], wanted["best"])
-        assert found["best_score"] == wanted["best_score"]
+        assert found["progressed"] == wanted["progressed"]
 
 
 def test_a_finished_run_is_not_trained_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +110,7 @@ def test_frozen_phases_leave_the_backbone_as_it_was(make: Make) -> None:
     backbone = trainer.classifier.image_tower.pretrained()
     before, others = _weights(backbone), _weights(trainer.classifier.text_tower)
     trainer.train()
-    assert list(trainer.folder.glob("features-*.npy")), "its features are computed once"
+    assert list(trainer.folder.glob("image_features-*-0.npy")), "its features are computed once"
     assert _same(before, _weights(backbone))
     assert not _same(others, _weights(trainer.classifier.text_tower))
 
@@ -170,7 +120,6 @@ def test_an_unfrozen_phase_trains_the_backbone_but_not_its_statistics(make: Make
     backbone = trainer.classifier.image_tower.pretrained()
     before = _weights(backbone)
     trainer._train_phase(0, HEADS, None)
-    trainer.progressed.epoch = 0
     trainer._train_phase(1, WHOLE, None)
     after = _weights(backbone)
     changed = {name for name, tensor in before.items() if not tensor.equal(after[name])}
@@ -182,13 +131,109 @@ def test_the_best_epoch_is_kept_and_not_the_last(
 ) -> None:
     scores, states = iter([0.2, 0.9, 0.4]), []
 
-    def score(classifier: Classifier, *given: Any) -> float:
+    def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
         states.append(_weights(classifier))
-        return next(scores)
+        return next(scores), {}
 
     monkeypatch.setattr("enrich.training.loop.selection_score", score)
     kept = _train(make("a", HEADS))
     assert _same(kept, states[1]) and not _same(kept, states[2])
+
+
+def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[Classifier]:
+    """Gives each epoch its score; returns the list of the classifiers that were scored."""
+    left, scored = iter(scores), []
+
+    def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
+        scored.append(classifier)
+        return next(left), {}
+
+    monkeypatch.setattr("enrich.training.loop.selection_score", score)
+    return scored
+
+
+def test_a_phase_ends_when_patience_is_at_an_end_and_the_next_has_its_own(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = _scored(monkeypatch, 0.5, 0.4, 0.6, 0.6, 0.1, 0.7, 0.2)
+    long = HEADS.model_copy(update={"epochs": 9})
+    trainer = make("a", long, WHOLE, patience=2)
+    trainer.train()
+    assert len(scored) == 5 + 2
+    assert trainer.progressed.best_score == 0.7
+
+
+def test_a_run_killed_after_its_patience_ended_does_not_try_once_more(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = HEADS.model_copy(update={"epochs": 9})
+    _scored(monkeypatch, 0.5, 0.4)
+    make("a", long, patience=1).train()
+    monkeypatch.setattr(Trainer, "_train_epoch", None)
+    make("a", long, patience=1).train()
+
+
+def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = _scored(monkeypatch, 0.1, 0.2, 0.3)
+    trainer = make("a", HEADS, ema=0.999)
+    before = _weights(trainer.classifier)
+    kept = _train(trainer)
+    assert trainer.average is not None
+    assert all(classifier is trainer.average.module for classifier in scored)
+    last = _last_state(trainer)
+    assert _same(kept, last["average"]) and not _same(kept, last["classifier"])
+    # A decay of 0.999 from the first step on would leave it where it started.
+    name = "heads.color.0.weight"
+    drift = (kept[name] - before[name]).norm() / (last["classifier"][name] - before[name]).norm()
+    assert 0.5 < drift < 1.1
+
+
+def test_contrast_alone_is_scored_and_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = _scored(monkeypatch, 0.2, 0.1)
+    trainer = make("a", WARM_UP.model_copy(update={"epochs": 2}))
+    before = _weights(trainer.classifier)
+    kept = _train(trainer)
+    assert len(scored) == 2 and not _same(kept, before)
+    assert not _same(kept, _last_state(trainer)["classifier"])
+
+
+def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
+    trainer = make("a")
+    before = _weights(trainer.classifier)
+    assert _same(_train(trainer), before)
+
+
+def test_other_labels_are_another_run(make: Make) -> None:
+    _train(make("a", HEADS))
+    relabelled = make("a", HEADS)
+    relabelled.batches.products.targets[:, 2] = 0
+    relabelled = make("a", HEADS)
+    relabelled.train()
+    fresh = make("b", HEADS)
+    assert _same(_train(fresh), _weights(relabelled.classifier))
+
+
+def test_curves_tell_loss_and_accuracies_once_for_each_step(make: Make) -> None:
+    long = HEADS.model_copy(update={"epochs": 10})
+    trainer = make("a", long)
+    trainer.train()
+    # As if killed after the state was written: the curves of that time are drawn once.
+    state = _last_state(trainer)
+    state["progressed"] |= {"phase": 0, "epoch": 5, "total_steps": 20}
+    torch.save(state, trainer.folder / "training_state.pt")
+    make("a", long).train()
+    points = [json.loads(line) for line in (trainer.folder / "curves.jsonl").open()]
+    assert [p["step"] for p in points if "validation/score" in p] == [*range(4, 41, 4)]
+    losses = [p for p in points if "loss/multitask" in p]
+    assert [p["step"] for p in losses] == [20, 40]
+    assert losses[0]["learning_rate/new"] > 0
+    assert {"as is/color", "text removed/style"} <= set(points[-1])
+
+    board = EventAccumulator(str(trainer.folder / "tensorboard")).Reload()
+    steps = [event.step for event in board.Scalars("validation/score")]
+    assert steps == [*range(4, 41, 4)]
 
 
 def test_training_learns_what_is_plain_to_see(make: Make) -> None:
@@ -203,28 +248,6 @@ def test_published_weights_fill_the_whole_backbone(make: Make) -> None:
     load_efficientnet_weights(backbone)
     kept = {name for name, t in _weights(backbone).items() if t.equal(before[name])}
     assert kept <= {name for name in before if name.endswith("num_batches_tracked")}
-
-
-@pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop") / "catalog"
-    write_demo_catalog(folder, products=40, seed=1, flaws=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip_folder(
-    tmp_path_factory: pytest.TempPathFactory, catalog: Path, clip_json: dict[str, Any]
-) -> Path:
-    """A Hugging Face CLIP as one finds it on a hub, with random weights."""
-    folder = tmp_path_factory.mktemp("hub") / "clip"
-    tokenizer = train_tokenizer(pd.read_parquet(catalog / "products.parquet")["title"], 300)
-    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-    clip_json["text_config"] = clip_json["text_config"] | {"vocab_size": 300}
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig.from_dict(clip_json)).save_pretrained(folder)
-    return folder
 
 
 def _clip_config(clip_folder: Path, *phases: Phase, batch_size: int = 8) -> TrainingConfig:

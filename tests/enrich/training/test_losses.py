@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from enrich.training.losses import UNLABELLED, contrastive_loss, multitask_loss
+from enrich.training.losses import (
+    UNLABELLED,
+    contrastive_loss,
+    count_labelled,
+    log_priors,
+    multitask_loss,
+)
 
 
 def test_unlabelled_rows_do_not_change_the_loss() -> None:
@@ -34,6 +40,31 @@ def test_an_attribute_without_any_label_in_the_batch_adds_nothing() -> None:
     assert loss.item() == pytest.approx(math.log(2) / 2)
     loss.backward()
     assert (logits["color"].grad == 0).all()
+
+
+def test_the_losses_of_parts_add_up_to_the_batchs() -> None:
+    torch.manual_seed(0)
+    logits = {"color": torch.randn(6, 3), "style": torch.randn(6, 2)}
+    # Unlike many labels in the two parts: their own means would not add up.
+    targets = torch.tensor([[0, 1], [2, 0], [1, 1], *[[UNLABELLED, 1]] * 2, [1, UNLABELLED]])
+    labelled = count_labelled(targets)
+    parts = [
+        multitask_loss({a: t[rows] for a, t in logits.items()}, targets[rows], 0.1, labelled)
+        for rows in (slice(0, 2), slice(2, 6))
+    ]
+    torch.testing.assert_close(sum(parts), multitask_loss(logits, targets, 0.1))
+
+
+def test_priors_are_the_labels_shares_and_an_unseen_label_has_one() -> None:
+    priors = log_priors(torch.tensor([0, 0, 0, UNLABELLED, 1]), labels=3)
+    torch.testing.assert_close(priors.exp(), torch.tensor([4, 2, 1]) / 7)
+
+
+def test_contrast_of_no_product_is_zero_and_moves_no_weight() -> None:
+    nothing = torch.empty(0, 8, requires_grad=True)
+    loss = contrastive_loss(nothing, nothing, torch.empty(0, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
 
 
 def test_contrast_is_least_where_pictures_meet_their_own_texts() -> None:

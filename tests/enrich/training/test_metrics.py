@@ -7,6 +7,7 @@ from enrich.training.metrics import (
     expected_calibration_error,
     macro_f1,
     measure,
+    measure_thresholds,
     recall_at_precision,
 )
 
@@ -60,3 +61,24 @@ def test_measure_reports_all_figures_of_its_rows() -> None:
 
 def test_nothing_labelled_is_no_figure() -> None:
     assert measure(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)) == {"rows": 0}
+
+
+def test_thresholds_are_each_row_s_own_and_count_what_reaches_them() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    targets = torch.tensor([0, 0, 0, 1])
+    lenient, own = torch.full((4,), 0.6), torch.tensor([0.95, 0.8, 0.5, 0.7])
+    # Of all four the second is wrong; the first does not reach a threshold of 0.95.
+    assert measure_thresholds(probs, targets, {0.90: lenient, 0.95: own}) == {
+        "precision_at_90_threshold": 0.75,
+        "answered_at_90_threshold": 1.0,
+        "precision_at_95_threshold": pytest.approx(2 / 3, abs=1e-4),
+        "answered_at_95_threshold": 0.75,
+    }
+
+
+def test_a_threshold_that_nothing_reaches_has_no_precision() -> None:
+    never = {0.90: torch.full((2,), torch.inf)}
+    assert measure_thresholds(torch.eye(2), torch.tensor([0, 1]), never) == {
+        "precision_at_90_threshold": None,
+        "answered_at_90_threshold": 0.0,
+    }

@@ -1,0 +1,87 @@
+"""CoCa: a text decoder in two halves, of which only the second one looks at the image.
+
+Yu et al., "CoCa: Contrastive Captioners are Image-Text Foundation Models", arXiv 2205.01917, with
+the modules of open_clip.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from enrich.classifiers.coca_towers import OpenClipModule, build_coca, build_coca_parts
+from enrich.classifiers.config import ClassifierConfig, CocaTowers
+from enrich.classifiers.interface import (
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    build_heads,
+    end_of_text,
+    take,
+)
+from enrich.classifiers.towers import build_towers
+
+
+class Coca(Classifier):
+    """The text decoded with the image in view, and read at its end, which has seen all of both.
+
+    The unimodal half (the text tower) is contrasted with the image. The multimodal half reads what
+    the unimodal one made of the text, and in every layer attends to the image's pooled tokens. On
+    an open_clip CoCa both halves, the pooler and the vision transformer are its own. On other
+    towers the pooler and the multimodal half are new.
+
+    Two learnt vectors are not the paper's. Where a text is missing, the decoder starts from one of
+    them alone. Where an image is missing, the layers that would look at it are passed over.
+
+    Of CoCa's pre-training only the contrast is offered. Captions cost a score for every word of the
+    vocabulary at every place, which would make this classifier's contrastive phase several times
+    as long as that of the others.
+    """
+
+    paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"
+    decoder: OpenClipModule
+
+    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().__init__(config, vocabulary)
+        self.pooler: nn.Module = nn.Identity()
+        if isinstance(config.towers, CocaTowers):
+            self.image_tower, self.text_tower, self.decoder = build_coca(
+                config.towers, config.image.size_px, config.text_length
+            )
+        else:
+            self.image_tower, self.text_tower = build_towers(config, vocabulary)
+            self.pooler, self.decoder = build_coca_parts(self.image_tower.width, config)
+        width = self.text_tower.width
+        self.no_text = nn.Parameter(torch.randn(width) * 0.02)
+        self.heads = build_heads(width, config)
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        image, text = self.encode(inputs)
+        words = text.embeds[:, : inputs.token_ids.shape[1]]
+        words = torch.where(inputs.has_text.view(-1, 1, 1), words, self.no_text)
+        decoded = self._decode(words, self.pooler(image.embeds[:, 1:]), inputs.has_image)
+        # The decoder is causal, so the first place has seen nothing but the image.
+        last = torch.where(inputs.has_text, end_of_text(inputs.token_mask), 0)
+        read = take(decoded, last)
+        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
+        return ModelOutput(logits, image.pooled, text.pooled)
+
+    def pretrained(self) -> list[nn.Module]:
+        towers = super().pretrained()
+        return [*towers, self.decoder] if isinstance(self.config.towers, CocaTowers) else towers
+
+    def _decode(
+        self,
+        words: Float[Tensor, "B L D"],
+        image: Float[Tensor, "B Q D"],
+        has_image: Bool[Tensor, " B"],
+    ) -> Float[Tensor, "B L D"]:
+        """Returns the decoder's hidden states, where open_clip returns scores of next words."""
+        length = words.shape[1]
+        causal = self.decoder.attn_mask[:length, :length]
+        has_image = has_image.view(-1, 1, 1)
+        layers = zip(self.decoder.resblocks, self.decoder.cross_attn, strict=True)
+        for read_text, look_at_image in layers:
+            words = read_text(words, attn_mask=causal)
+            words = torch.where(has_image, look_at_image(words, k_x=image, v_x=image), words)
+        decoded: Tensor = self.decoder.ln_final(words)
+        return decoded

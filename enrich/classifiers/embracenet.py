@@ -1,0 +1,67 @@
+"""EmbraceNet: each component of one vector is drawn from one of the modalities.
+
+Choi and Lee, "EmbraceNet: A robust deep learning architecture for multimodal classification",
+arXiv 1904.09078.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.towers import build_towers
+
+# The paper's c, the components that every modality is brought to.
+COMPONENTS = 512
+
+
+class EmbraceNet(Classifier):
+    """Image and text docked to one width, each component taken from one of them by lot.
+
+    A docking layer is ReLU(Linear) over a tower's pooled embedding. The present modalities are
+    drawn from with equal probability, as in the paper. Nothing of that is learnt from a product, so
+    no image weight is reported: it would be one half for every product that has both.
+    """
+
+    paper = "EmbraceNet: Choi and Lee 2019, arXiv 1904.09078"
+
+    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().__init__(config, vocabulary)
+        self.image_tower, self.text_tower = build_towers(config, vocabulary)
+        self.dock_image = _build_docking(self.image_tower.width)
+        self.dock_text = _build_docking(self.text_tower.width)
+        self.heads = build_heads(COMPONENTS, config)
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        image, text = self.encode(inputs)
+        docked = torch.stack([self.dock_image(image.pooled), self.dock_text(text.pooled)], dim=1)
+        available = torch.stack([inputs.has_image, inputs.has_text], dim=1)
+        embraced = embrace(docked, available, draw=self.training)
+        logits = {attribute: head(embraced).float() for attribute, head in self.heads.items()}
+        return ModelOutput(logits, image.pooled, text.pooled)
+
+
+def embrace(
+    docked: Float[Tensor, "B M C"], available: Bool[Tensor, "B M"], *, draw: bool
+) -> Float[Tensor, "B C"]:
+    """Returns for each row one vector of its available modalities, zero if it has none.
+
+    Args:
+        docked: The modalities' docked embeddings.
+        available: Which of them a row has; the others are never drawn.
+        draw: Take each component from one modality by lot. Otherwise take the expectation over
+            the lots, so that the same product gets the same answer every time.
+    """
+    shares = available / available.sum(1, keepdim=True).clamp(min=1)
+    docked = docked.masked_fill(~available.unsqueeze(2), 0)
+    if not draw:
+        return (shares.unsqueeze(2).to(docked.dtype) * docked).sum(1)
+    # No lot can be drawn over zeros. A row without any modality holds only zeros to draw from.
+    shares = shares.masked_fill(~available.any(1, keepdim=True), 1)
+    drawn = torch.multinomial(shares, docked.shape[2], replacement=True)
+    return docked.gather(1, drawn.unsqueeze(1)).squeeze(1)
+
+
+def _build_docking(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, COMPONENTS), nn.ReLU())

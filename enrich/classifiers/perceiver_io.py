@@ -1,0 +1,96 @@
+"""Perceiver IO: a few latent vectors read all tokens, and one query an attribute reads them.
+
+Jaegle et al., "Perceiver IO: A General Architecture for Structured Inputs & Outputs",
+arXiv 2107.14795, with the blocks that transformers ships.
+"""
+
+import torch
+from torch import nn
+from transformers import PerceiverConfig, PerceiverModel
+from transformers.models.perceiver.modeling_perceiver import PerceiverBasicDecoder
+
+from enrich.classifiers.attention import require_divisor
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import (
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    build_heads,
+    joint_sequence,
+)
+from enrich.classifiers.towers import build_towers
+
+LATENTS = 32
+# Channels that tell a token's modality; both towers have the same width, so only these differ.
+MODALITY_CHANNELS = 16
+
+
+class PerceiverIo(Classifier):
+    """Latents that attend to all tokens and to each other, then one output query an attribute.
+
+    The tokens of each tower are padded with trainable channels of their modality and stand in one
+    sequence. Its cost grows with the tokens times the latents, not with the square of the tokens.
+
+    No published Perceiver is started from, only published towers. Those that there are read pixels
+    or bytes, none reads pictures with text, and the latents' layers go with the cross-attention
+    that fills the latents. Over a tower's tokens that one has to be new, and what follows it would
+    be a random start that only looks like a pre-trained one.
+    """
+
+    paper = "Perceiver IO: Jaegle et al. 2021, arXiv 2107.14795"
+
+    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().__init__(config, vocabulary)
+        self.image_tower, self.text_tower = build_towers(config, vocabulary)
+        width = self.image_tower.width
+        self.image_channels = nn.Parameter(torch.randn(MODALITY_CHANNELS) * 0.02)
+        self.text_channels = nn.Parameter(torch.randn(MODALITY_CHANNELS) * 0.02)
+        self.perceiver = _build_perceiver(width, len(config.attributes), config)
+        self.norm = nn.LayerNorm(width)
+        self.heads = build_heads(width, config)
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        image, text = self.encode(inputs)
+        tokens, mask = joint_sequence(image, text, inputs)
+        # One row of channels a token, text first as in the sequence.
+        channels = torch.cat(
+            [
+                self.text_channels.expand(text.embeds.shape[1], -1),
+                self.image_channels.expand(image.embeds.shape[1], -1),
+            ]
+        )
+        padded = torch.cat([tokens, channels.expand(len(tokens), -1, -1)], dim=2)
+        read = self.norm(self.perceiver(inputs=padded, attention_mask=mask.long()).logits)
+        logits = {a: head(read[:, at]).float() for at, (a, head) in enumerate(self.heads.items())}
+        return ModelOutput(logits, image.pooled, text.pooled)
+
+
+def _build_perceiver(width: int, queries: int, config: ClassifierConfig) -> PerceiverModel:
+    """Returns a Perceiver whose `logits` are one embedding a query, (B, queries, width)."""
+    require_divisor(width, config.joint_heads)
+    sizes = PerceiverConfig(
+        num_latents=LATENTS,
+        d_latents=width,
+        d_model=width + MODALITY_CHANNELS,
+        num_blocks=1,
+        num_self_attends_per_block=config.joint_layers,
+        num_self_attention_heads=config.joint_heads,
+        num_cross_attention_heads=config.joint_heads,
+        # The heads divide the latents' width, but not that of the padded tokens.
+        cross_attention_shape_for_attention="q",
+        attention_probs_dropout_prob=config.dropout,
+        # The default, 0.02, is for widths above 1,000; small latents would start all but silent.
+        initializer_range=width**-0.5,
+    )
+    decoder = PerceiverBasicDecoder(
+        sizes,
+        output_num_channels=width,
+        position_encoding_type="trainable",
+        output_index_dims=queries,
+        num_channels=width,
+        num_heads=config.joint_heads,
+        use_query_residual=True,
+        final_project=False,
+        trainable_position_encoding_kwargs={"num_channels": width, "index_dims": queries},
+    )
+    return PerceiverModel(sizes, decoder=decoder)

@@ -1,0 +1,79 @@
+"""One transformer that reads words and pieces of an image: what MMBT and ImageBERT have in common.
+
+Knows nothing of how a classifier arranges its sequence.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from enrich.classifiers.attention import build_transformer
+from enrich.classifiers.config import ClassifierConfig, PairTowers
+from enrich.classifiers.interface import ModelInputs, TextTower
+from enrich.tokenizer import TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stretch of the sequence; its positions are the same in every row."""
+
+    embeds: Float[Tensor, "B N W"]
+    mask: Bool[Tensor, "B N"]
+    positions: Int[Tensor, " N"]
+
+
+class Stream(nn.Module):
+    """What a text encoder lacks to read an image, and the encoder's layers if it has none.
+
+    The layers are the text tower's own, run over the whole sequence. `joint_layers` new ones follow
+    them, except behind a published BERT, which is the whole encoder. A tower that reads words only
+    (CLIP's is causal) gives its tokens as it read them, and all of the layers are new.
+    """
+
+    def __init__(self, image_width: int, text_tower: TextTower, config: ClassifierConfig) -> None:
+        super().__init__()
+        width = text_tower.word_width
+        self.from_image = nn.Linear(image_width, width)
+        # [CLS] and [SEP]: not the row's own tokens, because a row may lack its text.
+        self.marks = nn.Parameter(torch.randn(2, width) * 0.02)
+        # Zero, so that a published encoder starts from the words that it knows.
+        self.segments = nn.Parameter(torch.zeros(2, width))
+        self.joint: nn.Module | None = None
+        if not isinstance(config.towers, PairTowers):
+            self.joint = build_transformer(
+                text_tower.width, config.joint_layers, config.joint_heads, config.dropout
+            )
+
+    def forward(
+        self, text_tower: TextTower, first: Segment, second: Segment
+    ) -> Float[Tensor, "B D"]:
+        """Returns what stands at the sequence's first place, [CLS], after all layers."""
+        embeds = [first.embeds + self.segments[0], second.embeds + self.segments[1]]
+        mask = torch.cat([first.mask, second.mask], dim=1)
+        positions = torch.cat([first.positions, second.positions])
+        read = text_tower.attend(torch.cat(embeds, dim=1), mask, positions)
+        if self.joint is not None:
+            read = self.joint(read, src_key_padding_mask=~mask)
+        return read[:, 0]
+
+    def mark(self, number: int, rows: int) -> Float[Tensor, "B 1 W"]:
+        """Returns [CLS] (0) or [SEP] (1) for every row."""
+        return self.marks[number].expand(rows, 1, -1)
+
+    @torch.no_grad()
+    def start_marks(self, text_tower: TextTower, encode_texts: TextEncoder) -> None:
+        """Starts [CLS] and [SEP] as the tokens that the tokenizer puts around every text."""
+        words = text_tower.words(*encode_texts([""]))[0]
+        self.marks.copy_(words[[0, -1]])
+
+
+def mean_word(words: Float[Tensor, "B L W"], inputs: ModelInputs) -> Float[Tensor, "B W"]:
+    """Returns the mean of a text's words, which contrast compares with the image's pieces.
+
+    There is no text tower that could be pooled, and a second pass for the text alone would double
+    the cost of every answer. So contrast brings pieces of an image near to the words they go with.
+    """
+    weights = inputs.token_mask.unsqueeze(2).to(words.dtype)
+    return (words * weights).sum(1) / weights.sum(1).clamp(min=1)

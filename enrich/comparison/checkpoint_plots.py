@@ -1,0 +1,181 @@
+"""The plots of one checkpoint on one shop: confidence, abstention, confusions, modality weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from enrich.comparison.figure import (
+    BLUE,
+    COLORS,
+    GREY,
+    LIGHT,
+    MARKERS,
+    add_condition_legend,
+    file_name,
+    new_figure,
+)
+from enrich.training.batches import Condition
+from enrich.training.evaluation import CalibratedAnswers
+from enrich.training.metrics import expected_calibration_error
+
+Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
+
+_BINS = 15
+_PANEL_IN = 3.4
+# What a handful of answers says is chance: no line starts before the one, no dot rests on less than
+# the other.
+_FIRST_ANSWERS = 20
+_FEW = 10
+
+
+def draw_checkpoint(
+    answered: Answered, labels: Mapping[str, tuple[str, ...]], title: str, folder: Path
+) -> None:
+    """Writes the plots as PNG into `folder`.
+
+    Args:
+        answered: Every condition's answers on every attribute that has labelled rows.
+        labels: Each attribute's labels, in the order of the probabilities.
+        title: Which checkpoint on which shop.
+        folder: Made if it is not there.
+    """
+    as_is = answered[Condition.AS_IS]
+    draw_reliability(as_is, title, folder / "reliability.png")
+    draw_precision(answered, title, folder / "precision.png")
+    for attribute, answers in as_is.items():
+        file = folder / f"confusion-{file_name(attribute)}.png"
+        subject = f"What each {attribute} is answered as, in % of its products\n{title}"
+        draw_confusion(answers, labels[attribute], subject, file)
+    if all(answers.image_weight is not None for answers in as_is.values()):
+        draw_modality_weights(answered, title, folder / "modality-weights.png")
+
+
+def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: Path) -> None:
+    """Draws how often answers of a confidence are right, before and after calibration."""
+    title = f"How often answers of some confidence are right, products as they are\n{title}"
+    with new_figure(file, title, _PANEL_IN * len(as_is), 4.6) as figure:
+        panels = figure.subplots(
+            2, len(as_is), squeeze=False, sharex=True, sharey="row", height_ratios=[4, 1]
+        )
+        for (upper, lower), (attribute, answers) in zip(panels.T, as_is.items(), strict=True):
+            upper.plot([0, 1], [0, 1], color=LIGHT, lw=1, zorder=0)
+            raw = _draw_bins(upper, answers.raw_probs, answers, GREY, "before calibration")
+            now = _draw_bins(upper, answers.probs, answers, BLUE, "after calibration")
+            upper.set_title(f"{attribute}: ECE {raw:.3f}, calibrated {now:.3f}")
+            upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
+            confidence = answers.probs.amax(1).numpy()
+            weights = np.full(len(confidence), 1 / len(confidence))
+            lower.hist(confidence, _BINS, range=(0, 1), weights=weights, color=BLUE, rwidth=0.9)
+            lower.set(xlabel="confidence")
+        panels[0, 0].set_ylabel("share that is right")
+        panels[0, 0].legend(loc="upper left")
+        panels[1, 0].set_ylabel("share of\nproducts")
+
+
+def _draw_bins(
+    axes: Axes, probs: torch.Tensor, answers: CalibratedAnswers, color: str, label: str
+) -> float:
+    """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE."""
+    confidence, best = probs.max(1)
+    correct = best == answers.targets
+    which = (confidence * _BINS).long().clamp(max=_BINS - 1).numpy()
+    rows = np.bincount(which, minlength=_BINS)
+    filled = rows >= _FEW
+    mean_confidence, accuracy = (
+        np.bincount(which, values.double().numpy(), _BINS)[filled] / rows[filled]
+        for values in (confidence, correct)
+    )
+    area = 8 + 250 * rows[filled] / rows.sum()
+    axes.plot(mean_confidence, accuracy, color=color, lw=1, alpha=0.6)
+    axes.scatter(mean_confidence, accuracy, area, color=color, label=label, lw=0)
+    return expected_calibration_error(confidence, correct)
+
+
+def draw_precision(answered: Answered, title: str, file: Path) -> None:
+    """Draws the precision of the surest answers over their share, thresholds marked."""
+    attributes = list(answered[Condition.AS_IS])
+    title = f"Precision of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n{title}"
+    with new_figure(file, title, _PANEL_IN * len(attributes), 3.8) as figure:
+        panels = figure.subplots(1, len(attributes), squeeze=False, sharey=True)[0]
+        for axes, attribute in zip(panels, attributes, strict=True):
+            for wanted in answered[Condition.AS_IS][attribute].thresholds:
+                axes.axhline(wanted, color=LIGHT, lw=1, zorder=0)
+            for condition, by_attribute in answered.items():
+                _draw_precision(axes, by_attribute[attribute], COLORS[condition])
+            axes.set(title=attribute, xlabel="share of products answered", xlim=(0, 1.02))
+        panels[0].set_ylabel("precision")
+        panels[0].set_ylim(top=1.01)
+        add_condition_legend(figure, markers=False)
+
+
+def _draw_precision(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
+    confidence, best = answers.probs.max(1)
+    correct = best == answers.targets
+    counts = torch.arange(1, len(correct) + 1)
+    precision = correct[confidence.argsort(descending=True)].cumsum(0) / counts
+    start = min(_FIRST_ANSWERS, len(correct)) - 1
+    axes.plot((counts / len(correct))[start:], precision[start:], color=color, lw=1.3)
+    for marker, threshold in zip("os", answers.thresholds.values(), strict=True):
+        above = confidence >= threshold
+        if above.any():
+            axes.plot(
+                above.float().mean(),
+                correct[above].float().mean(),
+                marker,
+                markersize=6,
+                markerfacecolor="white",
+                markeredgecolor=color,
+                markeredgewidth=1.5,
+            )
+
+
+def draw_confusion(
+    answers: CalibratedAnswers, labels: tuple[str, ...], title: str, file: Path
+) -> None:
+    """Draws what the products of each label are answered as, in percent of that label."""
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(counts, (answers.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
+    seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    counts = counts[np.ix_(seen, seen)]
+    shares = 100 * counts / counts.sum(1, keepdims=True).clip(1)
+    side = 2.2 + 0.36 * len(seen)
+    with new_figure(file, title, side, side) as figure:
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        for row, column in np.argwhere(shares >= 0.5):
+            share = shares[row, column]
+            ink = "white" if share > 55 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=ink, size=8)
+        names = [labels[at] for at in seen]
+        axes.set_xticks(range(len(seen)), names, rotation=45, ha="right", rotation_mode="anchor")
+        totals = counts.sum(1)
+        axes.set_yticks(
+            range(len(seen)), [f"{n} ({t:,})" for n, t in zip(names, totals, strict=True)]
+        )
+        axes.set(xlabel="answered", ylabel="label (products)")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+
+
+def draw_modality_weights(answered: Answered, title: str, file: Path) -> None:
+    """Draws how much of the answers comes from the picture, for each condition and attribute."""
+    attributes = list(answered[Condition.AS_IS])
+    title = f"Weight of the picture: mean, middle half and middle 90 % of products\n{title}"
+    with new_figure(file, title, 1.2 + _PANEL_IN * len(attributes), 2.9) as figure:
+        panels = figure.subplots(1, len(attributes), squeeze=False, sharex=True, sharey=True)[0]
+        for axes, attribute in zip(panels, attributes, strict=True):
+            for at, (condition, by_attribute) in enumerate(answered.items()):
+                weight = by_attribute[attribute].image_weight
+                assert weight is not None
+                spread = np.quantile(weight.numpy(), (0.05, 0.25, 0.75, 0.95))
+                color = COLORS[condition]
+                axes.plot(spread[[0, 3]], [at, at], color=color, lw=1)
+                axes.plot(spread[[1, 2]], [at, at], color=color, lw=5, alpha=0.45)
+                axes.plot(weight.mean(), at, MARKERS[condition], color=color, markersize=6)
+            axes.set(title=attribute, xlim=(-0.04, 1.04), xlabel="text only → picture only")
+            axes.grid(axis="x")
+        panels[0].set_yticks(range(len(answered)), [condition.value for condition in answered])
+        panels[0].invert_yaxis()

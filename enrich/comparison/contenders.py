@@ -1,0 +1,60 @@
+"""The checkpoints that are compared, loaded all at once: a broken one stops the run at its start.
+
+They stay in memory together, because their speed is measured in turns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from schemas.labels import LABEL_WORDS
+
+from enrich.classifiers.checkpoint import load_classifier
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.manifest import Manifest, fetch_checkpoint, read_manifest
+from enrich.errors import ConfigError
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import Batches, LabelWords
+from enrich.training.cache import cache_pixels
+from enrich.training.labelled import LabelledProducts
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A loaded checkpoint; its `name` is that of its folder, and no two have the same."""
+
+    name: str
+    manifest: Manifest
+    classifier: Classifier
+    encoder: TextEncoder
+
+    @property
+    def attributes(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each attribute, in the order of the logits."""
+        return self.manifest.config.attributes
+
+    def batches(self, products: LabelledProducts, cache: Path) -> Batches:
+        """Returns the products as this checkpoint takes them, their pictures decoded once."""
+        images = cache_pixels(products, self.manifest.config.image, cache)
+        return Batches(products, images, self.encoder, LabelWords(self.attributes, LABEL_WORDS))
+
+
+def load_contenders(locations: Sequence[str], device: torch.device) -> list[Contender]:
+    """Loads every checkpoint, in the order given.
+
+    Raises:
+        CheckpointError: one of them cannot be loaded.
+        ConfigError: two have the same name.
+    """
+    names = [Path(location).resolve().name for location in locations]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(
+            f"more than one checkpoint folder is called {', '.join(sorted(twice))}; "
+            "rename one, the report goes by these names"
+        )
+    manifests = [read_manifest(fetch_checkpoint(location)) for location in locations]
+    return [
+        Contender(name, manifest, *load_classifier(manifest, device))
+        for name, manifest in zip(names, manifests, strict=True)
+    ]

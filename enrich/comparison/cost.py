@@ -1,0 +1,88 @@
+"""What a classifier costs: parameters, FLOPs a product, products a second, bytes on disk."""
+
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.precision import autocast, choose_dtype
+
+_REPETITIONS = 7
+
+
+def count_parameters(classifier: Classifier) -> tuple[int, int]:
+    """Returns all parameters, and how many of them started from published weights."""
+    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
+    total = sum(parameter.numel() for parameter in classifier.parameters())
+    return total, sum(parameter.numel() for parameter in pretrained)
+
+
+def count_flops(classifier: Classifier, device: torch.device) -> int:
+    """Returns the operations of one product with a picture and a text of the full length.
+
+    A multiplication with its addition counts as two. Counted are convolutions, matrix products and
+    attention; norms, activations, pooling and look-ups are not.
+    """
+    config = classifier.config
+    size_px, present = config.image.size_px, torch.ones(1, dtype=torch.bool)
+    product = ModelInputs(
+        token_ids=torch.ones(1, config.text_length, dtype=torch.long),
+        token_mask=torch.ones(1, config.text_length, dtype=torch.bool),
+        has_image=present,
+        has_text=present,
+        pixel_values=torch.zeros(1, 3, size_px, size_px, dtype=torch.uint8),
+    )
+    # The fused transformer layer of inference is one operation that the counter does not know.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            classifier(product.to(device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return int(counter.get_total_flops())
+
+
+def measure_speed(
+    runs: Sequence[tuple[Classifier, ModelInputs]], device: torch.device
+) -> list[float]:
+    """Returns the products a second of each classifier's forward pass, its median repetition.
+
+    The classifiers take turns, so that whatever else the machine does slows all of them alike.
+    """
+    on_device = [(classifier, inputs.to(device)) for classifier, inputs in runs]
+    seconds: list[list[float]] = [[] for _ in runs]
+    for repetition in range(1 + _REPETITIONS):
+        for taken, (classifier, inputs) in zip(seconds, on_device, strict=True):
+            begin = time.perf_counter()
+            with torch.inference_mode(), autocast(device):
+                classifier(inputs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if repetition > 0:  # the first one warms up
+                taken.append(time.perf_counter() - begin)
+    return [
+        len(inputs.has_text) / statistics.median(taken)
+        for taken, (_, inputs) in zip(seconds, on_device, strict=True)
+    ]
+
+
+def describe_machine(device: torch.device) -> str:
+    """Returns the device, the threads and the number format that a speed was measured with."""
+    number_format = str(choose_dtype(device)).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {number_format}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    plural = "" if threads == 1 else "s"
+    return f"{platform.machine()} CPU ({instructions}), {threads} thread{plural}, {number_format}"
+
+
+def measure_size(checkpoint: Path) -> int:
+    """Returns the bytes of the checkpoint's files."""
+    return sum(file.stat().st_size for file in checkpoint.iterdir() if file.is_file())

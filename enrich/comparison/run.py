@@ -1,0 +1,193 @@
+"""Evaluates checkpoints on the same products, under the same conditions and the same draws.
+
+Knows nothing of how the result is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from torch import Tensor
+
+from enrich.comparison.bootstrap import Replicates, draw_groups
+from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint
+from enrich.comparison.contenders import Contender
+from enrich.comparison.cost import (
+    count_flops,
+    count_parameters,
+    describe_machine,
+    measure_size,
+    measure_speed,
+)
+from enrich.comparison.figure import file_name
+from enrich.comparison.overview_plot import draw_overview
+from enrich.comparison.records import Record, measure_with_intervals, subtract
+from enrich.comparison.shops import Shop
+from enrich.errors import ConfigError
+from enrich.training.batches import Batches, Condition
+from enrich.training.cache import cache_images
+from enrich.training.evaluation import answer, apply_calibration
+from enrich.training.labelled import LabelledProducts
+
+_SPEED_BATCH = 64
+Key = tuple[str, str]  # condition and attribute
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was measured, as records of plain values.
+
+    `figures` has a record for each checkpoint, shop, condition and attribute. `differences` has the
+    same for every checkpoint but the first: its figures less the first one's, on the same draws.
+    `costs` has one a checkpoint; `machine` says what its speed was measured on.
+    """
+
+    machine: str
+    costs: list[Record]
+    figures: list[Record]
+    differences: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a comparison computes, keeps pixels and image features, and puts its plots."""
+
+    device: torch.device
+    cache: Path
+    plots: Path
+
+
+def compare(
+    contenders: Sequence[Contender], shops: Sequence[Shop], replicates: int, workplace: Workplace
+) -> Comparison:
+    """Evaluates every checkpoint in every shop and draws the plots.
+
+    Args:
+        contenders: The loaded checkpoints; the others are compared with the first.
+        shops: Labelled catalogs.
+        replicates: Bootstrap draws behind each interval.
+        workplace: The plots are `overview.png` and `<checkpoint>/<shop>/*.png` there.
+
+    Raises:
+        ConfigError: a catalog cannot be read, or holds nothing to evaluate on.
+    """
+    # Before anything is computed, so that a wrong folder shows at once.
+    products = [_load_for_each(contenders, shop) for shop in shops]
+    figures, differences = [], []
+    for shop, by_contender in zip(shops, products, strict=True):
+        draws = draw_groups(int(by_contender[0].groups.max()) + 1, replicates)
+        measured = [
+            _evaluate(contender, shop, labelled, draws, workplace)
+            for contender, labelled in zip(contenders, by_contender, strict=True)
+        ]
+        for contender, found in zip(contenders, measured, strict=True):
+            figures += [record for record, _ in found.values()]
+            if contender is not contenders[0]:
+                differences += _differences(found, measured[0], _shared(contender, contenders[0]))
+    draw_overview(figures, workplace.plots / "overview.png")
+    costs = _measure_costs(contenders, products[0], workplace)
+    return Comparison(describe_machine(workplace.device), costs, figures, differences)
+
+
+def _load_for_each(contenders: Sequence[Contender], shop: Shop) -> list[LabelledProducts]:
+    """Returns the products with each checkpoint's own label numbers, read once a label set."""
+    label_sets = [tuple(contender.attributes.items()) for contender in contenders]
+    loaded = {labels: shop.load(dict(labels)) for labels in dict.fromkeys(label_sets)}
+    return [loaded[labels] for labels in label_sets]
+
+
+def _evaluate(
+    contender: Contender,
+    shop: Shop,
+    products: LabelledProducts,
+    draws: Float[Tensor, "R G"],
+    workplace: Workplace,
+) -> dict[Key, tuple[Record, Replicates]]:
+    """Returns the figures of one checkpoint in one shop, and draws the plots of the two."""
+    _console.print(f"{contender.name} on {shop.title}: {len(products):,} products")
+    batches = contender.batches(products, workplace.cache)
+    batches.cached = cache_images(
+        contender.classifier, batches.images, "image_features", 1, workplace.device
+    )
+    answered = _ask(contender, batches, workplace.device)
+    folder = workplace.plots / file_name(contender.name) / file_name(shop.title)
+    title = f"{contender.name} on {shop.title}"
+    draw_checkpoint(answered, contender.attributes, title, folder)
+    measured = {}
+    for condition, by_attribute in answered.items():
+        for attribute, answers in by_attribute.items():
+            record, replicates = measure_with_intervals(answers, draws)
+            where = {
+                "checkpoint": contender.name,
+                "shop": shop.title,
+                "condition": condition.value,
+                "attribute": attribute,
+            }
+            measured[condition.value, attribute] = where | record, replicates
+    return measured
+
+
+def _ask(contender: Contender, batches: Batches, device: torch.device) -> Answered:
+    """Returns the calibrated answers under every condition, attributes without a label left out."""
+    rows = batches.readable(np.arange(len(batches.products)))
+    if len(rows) == 0:
+        raise ConfigError(
+            f"no product of {batches.products.image_roots[0]} has a text or a picture that can be "
+            "read; wanted: titles, or images under that folder"
+        )
+    return {
+        condition: {
+            attribute: apply_calibration(contender.manifest.calibration, attribute, answers)
+            for attribute, answers in answer(
+                contender.classifier, batches, rows, condition, device
+            ).items()
+            if len(answers.targets)
+        }
+        for condition in Condition
+    }
+
+
+def _shared(one: Contender, other: Contender) -> set[str]:
+    """Returns the attributes that both answer with the same labels: others are other questions."""
+    return {a for a, labels in one.attributes.items() if other.attributes.get(a) == labels}
+
+
+def _differences(
+    found: Mapping[Key, tuple[Record, Replicates]],
+    first: Mapping[Key, tuple[Record, Replicates]],
+    attributes: set[str],
+) -> list[Record]:
+    return [
+        subtract(*measured, *first[key]) for key, measured in found.items() if key[1] in attributes
+    ]
+
+
+def _measure_costs(
+    contenders: Sequence[Contender], products: Sequence[LabelledProducts], workplace: Workplace
+) -> list[Record]:
+    turns = []
+    for contender, labelled in zip(contenders, products, strict=True):
+        batches = contender.batches(labelled, workplace.cache)
+        rows = batches.readable(np.arange(len(labelled)))[:_SPEED_BATCH]
+        (inputs,) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
+        turns.append((contender.classifier, inputs))
+    costs = []
+    for contender, speed in zip(contenders, measure_speed(turns, workplace.device), strict=True):
+        parameters, pretrained = count_parameters(contender.classifier)
+        costs.append(
+            {
+                "checkpoint": contender.name,
+                "classifier": contender.manifest.config.classifier,
+                "parameters": parameters,
+                "pretrained_parameters": pretrained,
+                "flops_per_product": count_flops(contender.classifier, workplace.device),
+                "products_per_second": round(speed, 1),
+                "checkpoint_bytes": measure_size(contender.manifest.folder),
+            }
+        )
+    return costs

@@ -1,0 +1,81 @@
+"""The labelled products that a comparison evaluates on."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enrich.errors import ConfigError
+from enrich.training.labelled import TEST, LabelledProducts, load_labelled
+from enrich.training.losses import UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A catalog folder; of one that was trained on, the held-back groups alone are evaluated."""
+
+    folder: Path
+    trained_on: bool
+    limit: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What tables and plots call it."""
+        return (
+            f"{self.folder.resolve().name}, {'test groups' if self.trained_on else 'all products'}"
+        )
+
+    def load(self, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
+        """Returns the products to evaluate, their groups numbered from 0 without a gap.
+
+        Raises:
+            ConfigError: the catalog cannot be read, or holds nothing to evaluate on.
+        """
+        products = load_labelled([self.folder], attributes)
+        rows = np.flatnonzero(products.split == TEST) if self.trained_on else None
+        rows = np.arange(len(products)) if rows is None else rows
+        if len(rows) == 0:
+            raise ConfigError(
+                f"no test group in {self.folder}: a tenth of all groups is held back, and "
+                f"{len(products)} products give none. Use --strange-shop if none was trained on"
+            )
+        if self.limit is not None and self.limit < len(rows):
+            # Evenly spread, because a catalog is often sorted by kind of product.
+            rows = rows[np.linspace(0, len(rows) - 1, self.limit).astype(int)]
+        products = _take(products, rows)
+        if (products.targets == UNLABELLED).all():
+            raise ConfigError(
+                f"no label in {self.folder} is one of {', '.join(attributes)} as the checkpoint "
+                "knows them; wanted: such a column in labels.parquet"
+            )
+        return products
+
+
+def _take(products: LabelledProducts, rows: np.ndarray) -> LabelledProducts:
+    columns = {field.name: getattr(products, field.name) for field in fields(products)}
+    taken: dict[str, Any] = {
+        name: column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
+        for name, column in columns.items()
+    }
+    _, groups = np.unique(taken["groups"], return_inverse=True)
+    return LabelledProducts(**taken | {"groups": groups})
+
+
+def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) -> list[Shop]:
+    """Returns what to evaluate on, of each catalog at most `limit` products.
+
+    Raises:
+        ConfigError: there is none, or two would have the same title.
+    """
+    shops = [Shop(folder, True, limit) for folder in trained_on]
+    shops += [Shop(folder, False, limit) for folder in strange]
+    titles = [shop.title for shop in shops]
+    if not titles:
+        raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")
+    if twice := {title for title in titles if titles.count(title) > 1}:
+        raise ConfigError(
+            f"more than one catalog is called {', '.join(sorted(twice))}; rename a folder, "
+            "the report goes by these names"
+        )
+    return shops

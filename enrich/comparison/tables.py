@@ -1,0 +1,124 @@
+"""A comparison as tables of text. Knows nothing of how it was measured."""
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+
+from enrich.comparison.bootstrap import FIGURES
+from enrich.comparison.records import Record
+from enrich.comparison.run import Comparison
+from enrich.training.markdown import Table
+from enrich.training.metrics import HEADINGS
+
+NOTES = (
+    "Intervals are 95 %, by bootstrap over groups of near-identical products.",
+    "R@90P is the share of all labelled products answered correctly above the lowest threshold of "
+    "90 % precision on these very products; t90 is the threshold that the checkpoint brings along "
+    "for 90 %, with the precision and the share answered that it holds here. R@90P jumps where a "
+    "threshold is gained or lost, so its intervals are wide.",
+    "ECE is before and after calibration. Image weight is the mean share of the picture.",
+    "A star marks a difference whose interval leaves out zero.",
+    "FLOPs are of one product with a picture and a text of the full length: convolutions, matrix "
+    "products and attention, a multiplication with its addition counted as two.",
+)
+
+
+def build_tables(comparison: Comparison) -> list[Table]:
+    """Returns the overview, the figures of each shop and attribute, and the differences."""
+    figures = _by_shop_and_attribute(comparison.figures)
+    differences = _by_shop_and_attribute(comparison.differences)
+    return [
+        _overview(comparison),
+        *(
+            Table(
+                title,
+                ("condition", "checkpoint", "rows", *HEADINGS.values()),
+                _blocks(records, _figure_cells),
+            )
+            for title, records in figures.items()
+        ),
+        *(
+            Table(
+                f"{title}: difference to {records[0]['against']}",
+                ("condition", "checkpoint", *(HEADINGS[figure] for figure in FIGURES)),
+                _blocks(records, _difference_cells),
+            )
+            for title, records in differences.items()
+        ),
+    ]
+
+
+def _overview(comparison: Comparison) -> Table:
+    """Returns a row a checkpoint: what it costs, and the paper's figure under each condition."""
+    shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
+    rows = []
+    for cost in comparison.costs:
+        name = cost["checkpoint"]
+        recalls = [_mean_recall(comparison.figures, name, *which) for which in shown]
+        rows.append([name, *_cost_cells(cost), *recalls])
+    columns = ("checkpoint", "parameters", "pre-trained", "MFLOPs", "products/s", "MB")
+    return Table(
+        "Cost, and recall at 90 % precision as the mean over attributes",
+        (*columns, *(f"{shop}: {condition}" for shop, condition in shown)),
+        [rows],
+    )
+
+
+def _cost_cells(cost: Record) -> list[str]:
+    return [
+        f"{cost['parameters'] / 1e6:.1f} M",
+        f"{cost['pretrained_parameters'] / 1e6:.1f} M",
+        f"{cost['flops_per_product'] / 1e6:,.0f}",
+        f"{cost['products_per_second']:,.0f}",
+        f"{cost['checkpoint_bytes'] / 1e6:.1f}",
+    ]
+
+
+def _mean_recall(figures: Iterable[Record], checkpoint: str, shop: str, condition: str) -> str:
+    recalls = [
+        record["recall_at_90_precision"]
+        for record in figures
+        if (record["checkpoint"], record["shop"], record["condition"])
+        == (checkpoint, shop, condition)
+    ]
+    return f"{fmean(recalls):.3f}" if recalls else ""
+
+
+def _by_shop_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(f"{record['attribute']}, {record['shop']}", []).append(record)
+    return found
+
+
+def _blocks(
+    records: Sequence[Record], cells: Callable[[Record], list[str]]
+) -> list[list[list[str]]]:
+    """Returns a block a condition, named once, with the checkpoints in the order given."""
+    blocks = []
+    for condition in dict.fromkeys(record["condition"] for record in records):
+        among = [record for record in records if record["condition"] == condition]
+        names = [condition, *[""] * (len(among) - 1)]
+        blocks.append([[n, r["checkpoint"], *cells(r)] for n, r in zip(names, among, strict=True)])
+    return blocks
+
+
+def _figure_cells(record: Record) -> list[str]:
+    cells = [f"{record['rows']:,}"]
+    for figure in HEADINGS:
+        value, bounds = record.get(figure), record.get(f"{figure}_interval")
+        cell = "" if value is None else f"{value:.3f}"
+        if bounds and None not in bounds:
+            cell += " ({:.3f}-{:.3f})".format(*bounds)
+        cells.append(cell)
+    return cells
+
+
+def _difference_cells(record: Record) -> list[str]:
+    cells = []
+    for figure in FIGURES:
+        low, high = record[f"{figure}_interval"]
+        cell = f"{record[figure]:+.3f}"
+        if low is not None:
+            cell += f" ({low:+.3f} to {high:+.3f})" + (" *" if low > 0 or high < 0 else "")
+        cells.append(cell)
+    return cells

@@ -1,0 +1,1 @@
+"""Shows for one product what the classifier looked at. The Spark job never imports this."""

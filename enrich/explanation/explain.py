@@ -1,0 +1,149 @@
+"""What the classifier looked at in one product: numbers, not pictures.
+
+Answers and pixels are the engine's own, so that they are those of the job.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from enrich.engine import Engine, Prepared
+from enrich.errors import CheckpointError, ConfigError
+from enrich.explanation.attention import joint_attention
+from enrich.explanation.words import Word, read_words, without
+from enrich.records import EnrichedProduct, Modalities, Product
+
+PatchMap = Float[np.ndarray, "G G"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWord:
+    """A word of the product's text and what it did.
+
+    `patches` is its attention over the picture's patches and sums to 1; None without a picture.
+    `adds` is, per attribute, the confidence in the answer less what is left of it when the word is
+    taken out of the text, in [-1, 1].
+    """
+
+    text: str
+    patches: PatchMap | None
+    adds: dict[str, float]
+
+    @property
+    def effect(self) -> tuple[str, float]:
+        """The attribute that the word moved most, and by how much."""
+        return max(self.adds.items(), key=lambda added: abs(added[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One product's answers and where they come from.
+
+    `words` are those that moved an answer most, the strongest first. `whole_image` and
+    `whole_text` are where I'_CLS and T'_CLS look, of which the answers are made; None where their
+    modality or the picture is missing. `thresholds` are the confidences below which an attribute
+    is abstained on for `target_precision`; inf means always.
+    """
+
+    product: Product
+    answer: EnrichedProduct
+    model_version: str
+    target_precision: float
+    thresholds: dict[str, float]
+    pixels: np.ndarray | None
+    words: tuple[ReadWord, ...]
+    whole_image: PatchMap | None
+    whole_text: PatchMap | None
+
+
+def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
+    """Returns where the answers to a product come from, with its `most_words` strongest words.
+
+    Raises:
+        ConfigError: neither picture nor text of the product can be read.
+        CheckpointError: the classifier has no attention over the joint sequence, or its image
+            tower no grid of patches.
+    """
+    prepared = engine.prepare(product)
+    if prepared.modalities is None:
+        raise ConfigError(
+            f"product '{product.product_id}' cannot be explained: it has no text, and its picture "
+            f"is {prepared.status} ({prepared.error})"
+        )
+    attention = _Attention(engine, prepared)
+    words = read_words(engine.encode_texts.tokenizer, prepared.text) if prepared.text else []
+    adds = _leave_out_each(engine, prepared, words)
+    read = [
+        ReadWord(word.text, attention.over_patches(word.tokens), added)
+        for word, added in zip(words, adds, strict=True)
+    ]
+    read.sort(key=lambda word: -abs(word.effect[1]))
+    thresholds = {
+        attribute: engine.calibration.threshold(
+            attribute, prepared.modalities, engine.spec.target_precision
+        )
+        for attribute in engine.spec.attributes
+    }
+    return Explanation(
+        product=product,
+        answer=next(engine.enrich([product])),
+        model_version=engine.spec.model_version,
+        target_precision=engine.spec.target_precision,
+        thresholds=thresholds,
+        pixels=prepared.pixels,
+        words=tuple(read[:most_words]),
+        whole_image=attention.over_patches([attention.image_cls]),
+        whole_text=attention.over_patches([attention.text_cls]) if prepared.text else None,
+    )
+
+
+class _Attention:
+    """The joint sequence's attention of one product, and where in the sequence things lie."""
+
+    def __init__(self, engine: Engine, prepared: Prepared) -> None:
+        device = next(engine.classifier.parameters()).device
+        inputs = engine.build_inputs([prepared]).to(device)
+        self._weights = joint_attention(engine.classifier, inputs)[0].cpu().numpy()
+        grid = engine.classifier.image_tower.grid
+        if not grid:
+            raise CheckpointError(
+                f"the image tower of '{engine.spec.model_version}' has no grid of patches to draw "
+                "an attention over; wanted: one that says its grid"
+            )
+        self._grid = grid
+        self._has_image = prepared.pixels is not None
+        text = engine.classifier.text_tower(inputs.token_ids, inputs.token_mask)
+        self.text_cls = int(text.pooled_at[0])
+        # Text comes first, and an image tower with a grid starts with its CLS.
+        self.image_cls = text.embeds.shape[1]
+
+    def over_patches(self, tokens: Sequence[int]) -> PatchMap | None:
+        """Returns where some tokens look on average; sums to 1."""
+        if not self._has_image:
+            return None
+        first = self.image_cls + 1
+        over: np.ndarray = self._weights[list(tokens), first : first + self._grid**2].mean(0)
+        return (over / over.sum()).reshape(self._grid, self._grid)
+
+
+def _leave_out_each(
+    engine: Engine, prepared: Prepared, words: Sequence[Word]
+) -> list[dict[str, float]]:
+    """Returns for each word and attribute what the word adds to the confidence in the answer."""
+    if not words:
+        return []
+    batch = [prepared, *(replace(prepared, text=without(word, prepared.text)) for word in words)]
+    device = next(engine.classifier.parameters()).device
+    with torch.inference_mode():
+        output = engine.classifier(engine.build_inputs(batch).to(device))
+    # A word that was all there is leaves nothing, and the classifier says NaN of it.
+    modalities = [one.modalities or Modalities.TEXT for one in batch]
+    adds: list[dict[str, float]] = [{} for _ in words]
+    for attribute, probs in engine.calibrate(output, modalities).items():
+        confidence = probs[:, probs[0].argmax()].nan_to_num(0)
+        for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
+            word[attribute] = added
+    return adds

@@ -1,0 +1,40 @@
+"""Reads the product table of the jobs that run without Spark. Knows nothing of images."""
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from enrich.errors import ConfigError
+from enrich.records import Product
+from enrich.table_file import read_table, select_text
+
+_COLUMNS = [field.name for field in dataclasses.fields(Product)]
+
+
+def read_products(file: Path, limit: int | None = None) -> pa.Table:
+    """Returns the four input columns of a Parquet, CSV or JSON file as strings.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        SchemaMismatch: a column is missing or cannot be read as text.
+    """
+    return select_text(read_table(file), _COLUMNS, file).slice(0, limit)
+
+
+def find_product(file: Path, product_id: str) -> Product:
+    """Returns the first product of that id.
+
+    Raises:
+        ConfigError: the file cannot be read, or has no such product.
+    """
+    table = read_products(file)
+    rows = table.filter(pc.equal(table["product_id"], product_id)).slice(0, 1).to_pylist()
+    if not rows:
+        known = ", ".join(map(repr, table["product_id"].slice(0, 3).to_pylist()))
+        raise ConfigError(
+            f"{file} has no product '{product_id}' among its {table.num_rows:,}; "
+            f"the first are {known}"
+        )
+    return Product(**rows[0])

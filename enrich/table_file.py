@@ -1,0 +1,57 @@
+"""Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from enrich.errors import ConfigError, SchemaMismatch
+
+
+def read_table(file: Path) -> pa.Table:
+    """Returns the file's table; `.csv` and `.json` (an object a line) are read as such.
+
+    Every column of a CSV is text, because 007 is an id and no number; an empty field is NULL.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    kind = {".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}.get(file.suffix.lower(), "Parquet")
+    try:
+        if kind == "CSV":
+            return _read_csv(file)
+        return pyarrow.json.read_json(file) if kind == "JSON" else pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"no {kind} file can be read at {file}: {reason}") from error
+
+
+def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:
+    """Returns those columns of a file's table as strings.
+
+    Raises:
+        SchemaMismatch: a column is missing or cannot be read as text.
+    """
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise SchemaMismatch(
+            f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+        )
+    strings = pa.schema([(name, pa.string()) for name in columns])
+    try:
+        return table.select(columns).cast(strings)
+    except pa.ArrowException as error:
+        raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
+
+
+def _read_csv(file: Path) -> pa.Table:
+    # Descriptions hold line breaks. The first pass is over the header alone, for the names.
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with pyarrow.csv.open_csv(file, parse_options=lines) as reader:
+        names = reader.schema.names
+    text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+    )
+    return pyarrow.csv.read_csv(file, parse_options=lines, convert_options=text)

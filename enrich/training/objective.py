@@ -1,0 +1,55 @@
+"""A classifier and the losses that a phase of its training makes small.
+
+A new loss is a term here: it needs its weight, and what it is computed from in `Part`.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from enrich.classifiers.interface import Classifier
+from enrich.precision import autocast
+from enrich.training.config import Phase, TrainingConfig
+from enrich.training.losses import contrastive_loss, matching_loss, multitask_loss
+from enrich.training.parts import Part
+
+_MATCHING_WEIGHT = 0.5
+
+
+class Objective(nn.Module):
+    """The loss of a part of a batch; over all of the parts it adds up to the batch's.
+
+    One module, because DistributedDataParallel knows of no loss that its forward does not return.
+    `log_priors` are of the training rows, per attribute.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        phase: Phase,
+        config: TrainingConfig,
+        log_priors: dict[str, Tensor],
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.loss = phase.loss
+        self.label_smoothing = config.label_smoothing
+        # Logit adjustment: an answer must win by what its label's frequency gives away.
+        self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
+
+    def forward(self, part: Part) -> Float[Tensor, ""]:
+        """Returns the part's addition to the loss of its batch."""
+        with autocast(part.targets.device):
+            output = self.classifier(part.inputs)
+        if self.loss == "contrastive":
+            both = part.inputs.has_image & part.inputs.has_text
+            contrast = contrastive_loss(
+                output.image_embeds[both], output.text_embeds[both], part.groups[both]
+            )
+            return part.share * contrast
+        shifted = {a: logits + self.shifts[a] for a, logits in output.logits.items()}
+        loss = multitask_loss(shifted, part.targets, self.label_smoothing, part.labelled)
+        if output.matching is not None:
+            both = part.inputs.has_image & part.inputs.has_text
+            matching = matching_loss(output.matching[both], part.own_text[both])
+            loss = loss + _MATCHING_WEIGHT * part.share * matching
+        return loss

@@ -1,0 +1,109 @@
+"""Deals the batches of an epoch out into parts: over processes, and over time to save memory.
+
+All that is random is seeded by phase, epoch, step and part, and nothing is carried along. So a
+resumed run draws what the unbroken one drew, and two processes what one draws in two parts.
+"""
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from enrich.classifiers.interface import ModelInputs
+from enrich.training.batches import Batches, Hiding, shuffled
+from enrich.training.config import TrainingConfig
+from enrich.training.distributed import processes, rank
+from enrich.training.losses import count_labelled
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Those rows of a step's batch that are computed at once.
+
+    `own_text` is False where a text is another product's. `share` is of the batch's rows,
+    `labelled` counts its labels per attribute. The part's `seed` makes its dropout the same in
+    whichever process computes it, also in a resumed run.
+    """
+
+    inputs: ModelInputs
+    own_text: Bool[Tensor, " B"]
+    targets: Int[Tensor, "B K"]
+    groups: Int[Tensor, " B"]
+    labelled: Int[Tensor, " K"]
+    share: float
+    seed: int
+
+    def to(self, device: torch.device) -> "Part":
+        """Returns the part on `device`."""
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            own_text=self.own_text.to(device),
+            targets=self.targets.to(device),
+            groups=self.groups.to(device),
+            labelled=self.labelled.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSeed:
+    """What the random draws of one epoch start from."""
+
+    run: int
+    phase: int
+    epoch: int
+
+    def generator(self, *within: int) -> np.random.Generator:
+        """Returns the epoch's generator, or that of a step and part within it."""
+        return np.random.default_rng([self.run, self.phase, self.epoch, *within])
+
+
+def deal(
+    batches: Batches,
+    train_rows: np.ndarray,
+    config: TrainingConfig,
+    hiding: Hiding,
+    seed: EpochSeed,
+    first_step: int,
+) -> Iterator[list[Part]]:
+    """Yields this process's parts of every batch of an epoch, from its `first_step` on."""
+    products, count = batches.products, config.accumulate * processes()
+    steps = enumerate(shuffled(train_rows, config.batch_size, seed.generator()))
+    for step, batch in itertools.islice(steps, first_step, None):
+        labelled = count_labelled(torch.from_numpy(products.targets[batch]))
+        parts = []
+        for part in range(rank(), count, processes()):
+            rng = seed.generator(step, part)
+            # Rows are sorted, and neighbours are alike: a part takes one of every few.
+            rows = batch[part::count]
+            drawn = batches.training(rows, hiding, rng)
+            parts.append(
+                Part(
+                    inputs=drawn.inputs,
+                    own_text=torch.from_numpy(drawn.own_text),
+                    targets=torch.from_numpy(products.targets[rows]),
+                    groups=torch.from_numpy(products.groups[rows]),
+                    labelled=labelled,
+                    share=len(rows) / len(batch),
+                    seed=int(rng.integers(2**63)),
+                )
+            )
+        yield parts
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yields the items while a thread makes the next one, so that a GPU need not wait for it."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]

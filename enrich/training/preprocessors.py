@@ -1,0 +1,79 @@
+"""How published weights want their pictures: preprocessor_config.json to an `ImageShape`."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from transformers.image_processing_base import ImageProcessingMixin
+
+from enrich.errors import ConfigError
+from enrich.preprocess import ImageShape, Triple
+
+
+class Normalisation(NamedTuple):
+    """What is assumed of weights that come without a preprocessor_config.json."""
+
+    fit: str
+    mean: Triple
+    std: Triple
+
+
+# OpenAI's own, shared by nearly all of CLIP's descendants.
+OPENAI = Normalisation(
+    "crop", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+)
+# Pixels from -1 to 1, as the first ViT had them.
+HALVES = Normalisation("pad", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def open_image_shape(
+    name_or_folder: str, default: Normalisation, size_px: int | None
+) -> ImageShape:
+    """Returns size, mean and standard deviation that a published model was made for.
+
+    A model that saw the centre square gets it; any other saw the whole picture, and gets that
+    padded to a square.
+
+    Args:
+        name_or_folder: Hub name or local folder.
+        default: For a model without preprocessor_config.json.
+        size_px: The size in the model's own configuration; used where its preprocessor names none.
+
+    Raises:
+        ConfigError: the preprocessor does what this project cannot.
+    """
+    try:
+        found, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
+    except OSError:
+        found = {
+            "do_center_crop": default.fit == "crop",
+            "image_mean": default.mean,
+            "image_std": default.std,
+        }
+    scale = found.get("rescale_factor", 1 / 255)
+    if not found.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
+        raise ConfigError(
+            f"'{name_or_folder}' wants pixels scaled by {scale}; only 1/255 is supported"
+        )
+    normalised = found.get("do_normalize", True)
+    try:
+        return ImageShape(
+            size_px=_size(found) or size_px,  # type: ignore[arg-type]
+            fit="crop" if found.get("do_center_crop") else "pad",
+            mean=found.get("image_mean", default.mean) if normalised else (0.0, 0.0, 0.0),
+            std=found.get("image_std", default.std) if normalised else (1.0, 1.0, 1.0),
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            f"the preprocessor_config.json of '{name_or_folder}' is of another kind: {error}"
+        ) from error
+
+
+def _size(found: Mapping[str, Any]) -> object:
+    """Returns the side of the square that the model sees, None where none is said."""
+    size = found.get("crop_size" if found.get("do_center_crop") else "size")
+    if isinstance(size, Mapping):
+        sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side)}
+        return sides.pop() if len(sides) == 1 else None
+    return size

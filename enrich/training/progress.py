@@ -1,0 +1,61 @@
+"""What a person sees of a training run: a bar on a terminal, lines at intervals in a log."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from enrich.training.distributed import rank
+
+_LINE_EVERY_S = 30.0
+_console = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error; of several processes only the first one does."""
+    if rank() == 0:
+        _console.print(text, soft_wrap=True)
+
+
+class EpochProgress:
+    """Shows an epoch's steps, mean loss and products a second."""
+
+    def __init__(self, title: str, steps: int, done: int) -> None:
+        self._title, self._steps, self._done = title, steps, done
+        self._products, self._started = 0, time.monotonic()
+        self._line_due = self._started + _LINE_EVERY_S
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=_console,
+            disable=not _console.is_terminal or rank() > 0,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=steps, completed=done)
+
+    def __enter__(self) -> "EpochProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, mean_loss: float, products: int) -> None:
+        """Counts one step over so many products; `mean_loss` is of the epoch so far."""
+        self._done += 1
+        self._products += products
+        now = time.monotonic()
+        speed = self._products / max(now - self._started, 1e-9)
+        text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
+        self._bar.update(self._task, completed=self._done, description=text)
+        if not _console.is_terminal and now >= self._line_due:
+            self._line_due = now + _LINE_EVERY_S
+            say(f"{text}, step {self._done:,} of {self._steps:,}")

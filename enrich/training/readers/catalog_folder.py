@@ -1,0 +1,60 @@
+"""A catalog folder: this project's own layout.
+
+It holds `products.parquet`, `labels.parquet` (product_id, group_id and one column an attribute;
+NULL = unlabelled) and the images. Further columns of `products.parquet`, such as categories, can
+be trained on as attributes too; they are never shown to a classifier.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from enrich.errors import ConfigError
+from enrich.training.readers.rows import LabelledRows, as_texts
+
+_REQUIRED = {
+    "products.parquet": ("product_id", "title", "description", "image_path"),
+    "labels.parquet": ("product_id", "group_id"),
+}
+
+
+def read_catalog_folder(folder: Path) -> LabelledRows:
+    """Reads the labelled products of a catalog folder.
+
+    Raises:
+        ConfigError: a file or a column is missing, or a product is labelled twice.
+    """
+    products, labels = (_read_table(folder / name, wanted) for name, wanted in _REQUIRED.items())
+    if labels["product_id"].duplicated().any():
+        twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
+        raise ConfigError(
+            f"{folder / 'labels.parquet'} has more than one row of product {twice!r}; wanted: one"
+        )
+    # A product without a group is near-identical to none.
+    labels["group_id"] = labels["group_id"].fillna(labels["product_id"])
+    attributes = [column for column in labels.columns if column not in ("product_id", "group_id")]
+    joined = products.merge(
+        labels.rename(columns={attribute: f"label {attribute}" for attribute in attributes}),
+        on="product_id",
+    )
+    named = {*_REQUIRED["products.parquet"], *attributes}
+    categories = [column for column in products.columns if column not in named]
+    return LabelledRows(
+        root=folder,
+        titles=as_texts(joined["title"]),
+        descriptions=as_texts(joined["description"]),
+        image_paths=as_texts(joined["image_path"]),
+        groups=joined["group_id"].astype(str).tolist(),
+        labels={category: as_texts(joined[category]) for category in categories}
+        | {attribute: as_texts(joined[f"label {attribute}"]) for attribute in attributes},
+    )
+
+
+def _read_table(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
+    if not file.is_file():
+        raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
+    table = pd.read_parquet(file)
+    if lacking := set(wanted) - set(table.columns):
+        raise ConfigError(f"{file} has no column {', '.join(sorted(lacking))}")
+    keys = [key for key in ("product_id", "group_id") if key in wanted]
+    return table.astype(dict.fromkeys(keys, "string"))

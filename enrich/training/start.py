@@ -1,0 +1,107 @@
+"""What a training run starts from: a classifier on published weights, and its tokenizer."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from enrich.classifiers.absent_towers import NoImageTower
+from enrich.classifiers.config import Architecture, ClassifierConfig
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.registry import build_classifier
+from enrich.errors import ConfigError
+from enrich.preprocess import ImageShape
+from enrich.tokenizer import TextEncoder
+from enrich.training.coca_weights import open_coca
+from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
+from enrich.training.pretrained import (
+    Published,
+    load_efficientnet_weights,
+    load_image_tower,
+    load_parts,
+    open_hugging_face_clip,
+    open_pair,
+)
+from enrich.training.progress import say
+from enrich.training.tokenizers import train_tokenizer
+
+
+def start_classifier(
+    config: TrainingConfig, texts: list[str], tokenizer_file: Path
+) -> tuple[Classifier, Tokenizer]:
+    """Returns the classifier on its published weights, and its tokenizer.
+
+    Args:
+        config: The training run's configuration.
+        texts: What a tokenizer is trained on, where the towers bring none.
+        tokenizer_file: Where a trained one is kept: a resumed run must read the same token ids.
+
+    Raises:
+        ConfigError: the published weights cannot be read, or are not for this classifier.
+    """
+    published = _open_towers(config, texts, tokenizer_file)
+    classifier = build_classifier(
+        ClassifierConfig(
+            name=config.name,
+            towers=published.towers,
+            image=published.image,
+            text_length=config.text_length,
+            attributes=config.attributes,
+            **{field: getattr(config, field) for field in Architecture.model_fields},
+        ),
+        published.tokenizer.get_vocab_size(),
+    )
+    if published.parts:
+        load_parts(classifier, published.parts)
+    elif not isinstance(classifier.image_tower, NoImageTower):
+        load_efficientnet_weights(classifier.image_tower.pretrained())
+        if config.image_tower is not None:
+            load_image_tower(classifier.image_tower.pretrained(), config.image_tower)
+    classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
+    return classifier, published.tokenizer
+
+
+def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> TrainingConfig:
+    """Returns the configuration without the phases whose loss cannot train the classifier.
+
+    So one file serves all classifiers: zero-shot takes its contrastive phases, one that reads a
+    single modality its multitask phases.
+
+    Raises:
+        ConfigError: what is left would not train the classifier.
+    """
+    phases = tuple(phase for phase in config.phases if phase.loss in classifier.trained_by)
+    if left_out := len(config.phases) - len(phases):
+        losses = " and ".join(sorted(classifier.trained_by))
+        say(f"{config.classifier} is trained by {losses} phases alone: {left_out} left out")
+    if "multitask" in classifier.trained_by:
+        if not any(phase.loss == "multitask" for phase in phases):
+            raise ConfigError(
+                f"{config.classifier} has heads that only a multitask phase trains, and there is "
+                "none: give it one"
+            )
+    elif not phases and not _is_aligned(config):
+        raise ConfigError(
+            f"{config.classifier} compares images with texts, and these towers were never taught "
+            "to: give it a contrastive phase, or a CLIP as towers"
+        )
+    return config.model_copy(update={"phases": phases})
+
+
+def _open_towers(config: TrainingConfig, texts: list[str], tokenizer_file: Path) -> Published:
+    if isinstance(config.towers, PublishedPair):
+        return open_pair(config.towers)
+    if config.towers.startswith(OPEN_CLIP):
+        return open_coca(config.towers.removeprefix(OPEN_CLIP))
+    if config.towers != "small":
+        return open_hugging_face_clip(config.towers)
+    if not tokenizer_file.exists():
+        train_tokenizer(texts, config.vocabulary).save(str(tokenizer_file))
+    # What the published EfficientNet-Lite weights were trained with.
+    halves = (0.5, 0.5, 0.5)
+    shape = ImageShape(size_px=config.image_size_px, fit="pad", mean=halves, std=halves)
+    return Published(config.small_towers, shape, Tokenizer.from_file(str(tokenizer_file)), {})
+
+
+def _is_aligned(config: TrainingConfig) -> bool:
+    """Whether the published towers already put images and their texts close together."""
+    return isinstance(config.towers, str) and config.towers != "small"

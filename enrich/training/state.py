@@ -1,0 +1,77 @@
+"""What a killed training run goes on from: one file beside its checkpoint, written atomically.
+
+Knows nothing of what the state means.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from enrich.training.config import TrainingConfig
+from enrich.training.labelled import LabelledProducts
+
+# Where a run keeps its files changes none of its weights.
+_WITHOUT_EFFECT = {"cache", "save_every_s"}
+
+
+@dataclass(slots=True)
+class Progressed:
+    """How far a run has come and what its best epoch was worth.
+
+    `epoch` counts the phase's finished epochs, `step` and `loss` (summed) are of the one under way;
+    `total_steps` is of the whole run, `stale` the phase's epochs since a better score.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    total_steps: int = 0
+    best_score: float = -1.0
+    stale: int = 0
+
+    def end_step(self, loss: float) -> None:
+        """Counts a step of the epoch under way."""
+        self.step, self.total_steps, self.loss = (
+            self.step + 1,
+            self.total_steps + 1,
+            self.loss + loss,
+        )
+
+    def end_epoch(self) -> None:
+        """Counts an epoch of the phase under way."""
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
+
+    def end_phase(self) -> None:
+        """Counts a phase."""
+        self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
+
+
+def name_inputs(config: TrainingConfig, products: LabelledProducts, rows: np.ndarray) -> str:
+    """Returns a digest of all that a run's weights depend on: another one is another run."""
+    digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
+    for column in (products.texts, products.image_paths):
+        digest.update(repr(column).encode())
+    for numbers in (products.targets, products.groups, rows):
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Writes the state: after a kill the file holds either the old one or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.partial")
+    torch.save(state, partial)
+    partial.replace(file)
+
+
+def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
+    """Returns the saved state, None where there is none; it holds tensors and plain values only."""
+    if not file.exists():
+        return None
+    state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+    return state

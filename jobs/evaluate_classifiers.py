@@ -1,0 +1,65 @@
+"""Evaluates checkpoints side by side and writes tables and plots.
+
+    python jobs/evaluate_classifiers.py --checkpoint a --checkpoint b --catalog shop --output report
+
+A catalog is evaluated on its held-back test groups, a strange shop on all its products; both are
+folders as jobs/train_classifier.py takes them. Every other checkpoint is compared with the first.
+"""
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from enrich.classifiers.manifest import BUNDLED
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Folder for tables and plots.")],
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="Classifier checkpoint; repeatable. The bundled one.")
+    ] = None,
+    catalog: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled catalog to evaluate on the test groups of; repeatable."),
+    ] = None,
+    strange_shop: Annotated[
+        list[Path] | None, typer.Option(help="Labelled catalog to evaluate on whole; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N products a catalog, evenly spread.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=10, help="Draws behind each interval.")] = 1000,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder to keep pixels and image features in.")
+    ] = None,
+) -> None:
+    """Evaluates checkpoints side by side."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError(
+            "matplotlib is not installed; install the extra: pip install -e '.[train]'"
+        )
+    # Only now, because they import it.
+    from enrich.comparison.contenders import load_contenders
+    from enrich.comparison.report import print_report, write_report
+    from enrich.comparison.run import Workplace, compare
+    from enrich.comparison.shops import build_shops
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shops = build_shops(catalog or [], strange_shop or [], limit)
+    contenders = load_contenders(checkpoint or [str(BUNDLED)], device)
+    with tempfile.TemporaryDirectory() as scratch:
+        workplace = Workplace(device, cache or Path(scratch), output / "plots")
+        comparison = compare(contenders, shops, bootstrap, workplace)
+    write_report(comparison, output)
+    print_report(comparison)
+    typer.echo(f"report: {output / 'comparison.md'}")
+
+
+if __name__ == "__main__":
+    run_command(main)

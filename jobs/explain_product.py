@@ -1,0 +1,76 @@
+"""Draws what a checkpoint's classifier looked at in one product.
+
+    python jobs/explain_product.py --image shirt.jpg --title "Blue shirt" --output shirt.png
+    python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
+
+The picture shows which patches of the image each word of the text attends to (the paper's figure
+2), and for each attribute the answer, its confidence and its weights on image and text.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.command_line import run_command
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.explanation.explain import explain
+from enrich.explanation.figure import MOST_WORDS, draw
+from enrich.product_file import find_product
+from enrich.records import Product
+from enrich.spec import build_spec
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="PNG file to write.")],
+    image: Annotated[Path | None, typer.Option(help="The product's image file.")] = None,
+    title: Annotated[str | None, typer.Option(help="The product's title.")] = None,
+    description: Annotated[str | None, typer.Option(help="The product's description.")] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Parquet file to take the product from instead.")
+    ] = None,
+    product_id: Annotated[str | None, typer.Option(help="Which product of the catalog.")] = None,
+    image_root: Annotated[
+        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
+        BUNDLED
+    ),
+) -> None:
+    """Draws what the classifier looked at in one product."""
+    given = Product(product_id or "", title, description, None if image is None else image.name)
+    product, folder = choose_product(given, image, catalog)
+    settings = JobConfig(checkpoint=checkpoint)
+    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    spec = build_spec(settings, manifest, image_root or str(folder))
+    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    draw(explain(engine, product, MOST_WORDS), output)
+    typer.echo(f"explanation: {output}")
+
+
+def choose_product(
+    given: Product, image: Path | None, catalog: Path | None
+) -> tuple[Product, Path]:
+    """Returns the product that the flags name, and the folder that its image path starts from."""
+    single = [given.title, given.description, given.image_path]
+    if catalog is not None:
+        if not given.product_id or any(single):
+            raise ConfigError("--catalog goes with --product-id, and without a product's own flags")
+        return find_product(catalog, given.product_id), catalog.resolve().parent
+    if not any(single):
+        raise ConfigError("no product: give --image or --title, or --catalog and --product-id")
+    if image is None:
+        return given, Path.cwd()
+    if not image.is_file():
+        raise ConfigError(f"no image file at {image}")
+    file = image.resolve()
+    return Product(
+        given.product_id or image.name, given.title, given.description, file.name
+    ), file.parent
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,168 @@
+"""CoCa reads the text alone, then with the image in view, as open_clip's own does."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
+from enrich.classifiers.coca import Coca
+from enrich.classifiers.config import CocaTowers
+from enrich.classifiers.interface import ModelInputs, end_of_text
+from enrich.classifiers.manifest import read_manifest
+from enrich.errors import CheckpointError, ConfigError
+from enrich.training.coca_weights import coca_parts
+from enrich.training.pretrained import load_parts
+
+BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip_coca"])
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str], Coca]:
+    """Returns a function that builds a CoCa on one kind of towers."""
+    changes = {"small": {}, "open_clip_coca": {"towers": CocaTowers(coca=coca_json)}}
+    return lambda towers: build("coca", **changes[towers])
+
+
+@BOTH_TOWERS
+def test_the_unimodal_half_never_sees_the_image_nor_the_image_s_tower_the_text(
+    make: Callable[[str], Coca], products: ModelInputs, towers: str
+) -> None:
+    classifier = make(towers)
+    with torch.inference_mode():
+        output = classifier(products)
+        other_image = classifier(replace(products, pixel_values=255 - products.pixel_values))
+        other_text = classifier(replace(products, token_ids=products.token_ids.clamp(min=9)))
+    assert output.text_embeds.equal(other_image.text_embeds)
+    assert output.image_embeds.equal(other_text.image_embeds)
+    assert not torch.allclose(output.image_embeds, other_image.image_embeds)
+    assert not torch.allclose(output.text_embeds, other_text.text_embeds)
+
+
+@BOTH_TOWERS
+def test_a_place_has_seen_the_image_and_the_words_before_it_but_none_behind_it(
+    make: Callable[[str], Coca], towers: str
+) -> None:
+    classifier = make(towers)
+    words, image, here = torch.randn(1, 6, 32), torch.randn(1, 4, 32), torch.tensor([True])
+    changed = words.clone()
+    changed[0, 3] = torch.randn(32)
+    with torch.inference_mode():
+        before = classifier._decode(words, image, here)
+        after = classifier._decode(changed, image, here)
+        other_image = classifier._decode(words, torch.randn(1, 4, 32), here)
+    moved = (before - after).abs().amax(2)[0] > 1e-5
+    assert moved.tolist() == [False] * 3 + [True] * 3
+    assert ((before - other_image).abs().amax(2) > 1e-5).all()
+
+
+@BOTH_TOWERS
+def test_the_answer_is_read_at_the_text_s_end_or_at_the_first_place_without_a_text(
+    make: Callable[[str], Coca], products: ModelInputs, towers: str
+) -> None:
+    classifier = make(towers)
+    decoded: list[torch.Tensor] = []
+    classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
+    lacking = replace(products, has_text=torch.tensor([True, False, True]))
+    with torch.inference_mode():
+        logits = classifier(lacking).logits
+        last = end_of_text(products.token_mask)
+        read = torch.stack([decoded[0][0, last[0]], decoded[0][1, 0], decoded[0][2, last[2]]])
+        for attribute, head in classifier.heads.items():
+            torch.testing.assert_close(logits[attribute], head(read))
+
+
+@pytest.fixture
+def published(coca_json: dict[str, Any]) -> Any:
+    """open_clip's own CoCa; it leaves the map to word scores to whatever was in memory."""
+    torch.manual_seed(8)
+    settings = {key: value for key, value in coca_json.items() if key != "custom_text"}
+    coca = open_clip.CoCa(**settings).eval()
+    torch.nn.init.normal_(coca.text_decoder.text_projection)
+    return coca
+
+
+@torch.inference_mode()
+def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
+    make: Callable[[str], Coca], products: ModelInputs, published: Any
+) -> None:
+    classifier = make("open_clip_coca")
+    word_scores = published.text_decoder.text_projection.clone()
+    pixels = classifier.normalise_pixels(products.pixel_values)
+    length = products.token_ids.shape[1]
+    ids = F.pad(products.token_ids, (0, published.context_length - length))
+    theirs = published(pixels, ids, output_labels=False)
+
+    load_parts(classifier, coca_parts(published))
+    output = classifier(products)
+    for ours, wanted in (
+        (output.image_embeds, theirs["image_features"]),
+        (output.text_embeds, theirs["text_features"]),
+    ):
+        torch.testing.assert_close(F.normalize(ours, dim=1), wanted, rtol=1e-4, atol=1e-5)
+    image, text = classifier.encode(products)
+    decoded = classifier._decode(text.embeds[:, :length], image.embeds[:, 1:], products.has_image)
+    torch.testing.assert_close(
+        decoded @ word_scores, theirs["logits"][:, :length], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str], Coca]) -> None:
+    classifier = make("open_clip_coca")
+    pretrained = {p for part in classifier.pretrained() for p in part.parameters()}
+    new = {name.split(".")[0] for name, p in classifier.named_parameters() if p not in pretrained}
+    assert new == {"no_text", "heads"}
+    small = make("small")
+    assert small.pretrained() == [small.image_tower.backbone]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"vision_cfg": {"image_size": 96}}, "takes 96 px, not 64"),
+        ({"text_cfg": {"context_length": 12}}, "up to 12 tokens, not 16"),
+        ({"vision_cfg": {"attentional_pool": False}}, "only CoCas of its own transformers"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "only CoCas of its own transformers"),
+        ({"vision_cfg": {"timm_model_name": "vit"}}, "only CoCas of its own transformers"),
+        ({"vision_cfg": {"hooks": "x"}}, "builds no CoCa of this configuration"),
+        ({"vision_cfg": {"attn_pooler_heads": 7}}, "builds no CoCa of this configuration"),
+    ],
+)
+def test_another_open_clip_model_is_refused(
+    build: Callable[..., Coca],
+    coca_json: dict[str, Any],
+    wrong: dict[str, dict[str, Any]],
+    message: str,
+) -> None:
+    changed = coca_json | {part: coca_json[part] | change for part, change in wrong.items()}
+    with pytest.raises(ValueError, match=message):
+        build("coca", towers=CocaTowers(coca=changed))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., Coca]) -> None:
+    with pytest.raises(ConfigError, match="set joint_heads to a divisor"):
+        build("coca", joint_heads=5)
+
+
+@BOTH_TOWERS
+def test_a_checkpoint_without_open_clip_names_the_extra(
+    make: Callable[[str], Coca],
+    towers: str,
+    tokenizer: Tokenizer,
+    calibration: Calibration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_checkpoint(tmp_path, make(towers), tokenizer, calibration, {}, "")
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(CheckpointError, match=r"pip install -e '\.\[coca\]'"):
+        load_classifier(read_manifest(tmp_path), CPU)

@@ -1,0 +1,258 @@
+"""What holds of every classifier that is registered, on every kind of towers."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
+from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, PairTowers
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.listing import list_classifiers, summarise
+from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.tokenizer import TextEncoder
+from enrich.training.losses import contrastive_loss, multitask_loss
+
+TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
+ROWS = len(TEXTS)
+HAS_IMAGE = torch.tensor([True, False, True, True])
+HAS_TEXT = torch.tensor([True, True, False, True])
+STREAMS = {"mmbt", "single_stream"}
+CLASS_TOKENS = {"image_tower.visual.proj"} | {
+    f"text_tower.text.{n}"
+    for n in ("cls_emb", "ln_final.weight", "ln_final.bias", "text_projection")
+}
+READS_IMAGE = sorted(CLASSIFIERS.keys() - {"text_only"})
+READS_TEXT = sorted(CLASSIFIERS.keys() - {"image_only"})
+
+Build = Callable[..., Classifier]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["small", "hugging_face_clip", "hugging_face_pair", "open_clip_coca"],
+)
+def build(
+    request: pytest.FixtureRequest,
+    small_config: ClassifierConfig,
+    clip_json: dict[str, Any],
+    pair_json: dict[str, Any],
+    coca_json: dict[str, Any],
+    tokenizer: Tokenizer,
+) -> Build:
+    """Returns a function that builds a classifier by name, always the same one."""
+    towers = {
+        "small": small_config.towers,
+        "hugging_face_clip": ClipTowers(clip=clip_json),
+        "hugging_face_pair": PairTowers(**pair_json),
+        "open_clip_coca": CocaTowers(coca=coca_json),
+    }[request.param]
+    built: dict[str, Classifier] = {}
+
+    def build(name: str) -> Classifier:
+        if name not in built:
+            torch.manual_seed(3)
+            config = small_config.model_copy(update={"towers": towers, "classifier": name})
+            built[name] = build_classifier(config, tokenizer.get_vocab_size())
+            built[name].read_tokenizer(TextEncoder(tokenizer, config.text_length))
+        built[name].zero_grad()
+        return built[name].eval()
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def inputs(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInputs:
+    """Rows with image and text, without the one, and without the other."""
+    ids, mask = TextEncoder(tokenizer, small_config.text_length)(TEXTS)
+    generator = torch.Generator().manual_seed(4)
+    pixels = torch.randint(0, 256, (ROWS, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    return ModelInputs(ids, mask, HAS_IMAGE, HAS_TEXT, pixel_values=pixels)
+
+
+def _rows(inputs: ModelInputs, rows: list[int]) -> ModelInputs:
+    given = {f.name: getattr(inputs, f.name) for f in fields(inputs)}
+    return ModelInputs(**{n: t if t is None else t[rows] for n, t in given.items()})
+
+
+@torch.inference_mode()
+def _answer(classifier: Classifier, inputs: ModelInputs) -> ModelOutput:
+    return classifier(inputs)
+
+
+def _assert_same(left: ModelOutput, right: ModelOutput, atol: float = 1e-5) -> None:
+    for attribute, logits in left.logits.items():
+        torch.testing.assert_close(logits, right.logits[attribute], rtol=1e-4, atol=atol)
+    torch.testing.assert_close(left.image_weight, right.image_weight, rtol=1e-4, atol=atol)
+
+
+def _changed_rows(left: ModelOutput, right: ModelOutput) -> list[bool]:
+    changes = [(t - right.logits[a]).abs().amax(1) > 1e-5 for a, t in left.logits.items()]
+    return torch.stack(changes).all(0).tolist()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_attribute_is_answered_whatever_a_row_lacks(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    classifier = build(name)
+    output = _answer(classifier, inputs)
+    sizes = {attribute: len(labels) for attribute, labels in classifier.config.attributes.items()}
+    assert {a: tuple(t.shape) for a, t in output.logits.items()} == {
+        a: (ROWS, size) for a, size in sizes.items()
+    }
+    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in output.logits.values())
+    assert output.image_embeds.shape == output.text_embeds.shape
+    assert output.image_embeds.isfinite().all() and output.text_embeds.isfinite().all()
+    if output.image_weight is not None:
+        assert output.image_weight.shape == (ROWS, len(sizes))
+        assert ((output.image_weight >= 0) & (output.image_weight <= 1)).all()
+        assert (output.image_weight[1] == 0).all()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    classifier = build(name)
+    together = _answer(classifier, inputs)
+    for row in range(ROWS):
+        alone = _rows(inputs, [row])
+        length = int(alone.token_mask.sum())
+        alone = replace(
+            alone, token_ids=alone.token_ids[:, :length], token_mask=alone.token_mask[:, :length]
+        )
+        output = _answer(classifier, alone)
+        for attribute, logits in output.logits.items():
+            torch.testing.assert_close(
+                logits[0], together.logits[attribute][row], rtol=1e-4, atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_what_stands_where_something_is_missing_does_not_matter(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    pixels = inputs.pixel_values.clone()
+    pixels[~HAS_IMAGE] = 255 - pixels[~HAS_IMAGE]
+    # The ids of padding, and all words of the row that has no text.
+    ids = torch.where(inputs.token_mask & HAS_TEXT.unsqueeze(1), inputs.token_ids, 9)
+    mask = inputs.token_mask.clone()
+    mask[~HAS_TEXT, :5] = True
+    other = replace(inputs, token_ids=ids, token_mask=mask, pixel_values=pixels)
+    _assert_same(_answer(build(name), inputs), _answer(build(name), other))
+
+
+@pytest.mark.parametrize("name", READS_IMAGE)
+def test_another_picture_changes_the_answer_of_those_that_have_one(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    other = replace(inputs, pixel_values=255 - inputs.pixel_values)
+    changed = _changed_rows(_answer(build(name), inputs), _answer(build(name), other))
+    assert changed == HAS_IMAGE.tolist()
+
+
+@pytest.mark.parametrize("name", READS_TEXT)
+def test_other_words_change_the_answer_of_those_that_have_some(
+    build: Build, inputs: ModelInputs, tokenizer: Tokenizer, name: str
+) -> None:
+    encoder = TextEncoder(tokenizer, 16)
+    ids, mask = encoder([text and f"green dress {text[:4]}" for text in TEXTS])
+    other = replace(inputs, token_ids=ids, token_mask=mask)
+    changed = _changed_rows(_answer(build(name), inputs), _answer(build(name), other))
+    assert changed == HAS_TEXT.tolist()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_cached_features_stand_in_for_pixels(build: Build, inputs: ModelInputs, name: str) -> None:
+    classifier = build(name)
+    with torch.inference_mode():
+        pixels = classifier.normalise_pixels(inputs.pixel_values)
+        features = classifier.image_tower.features(pixels)
+    cached = replace(inputs, pixel_values=None, image_features=features)
+    _assert_same(_answer(classifier, inputs), _answer(classifier, cached))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
+    build: Build,
+    inputs: ModelInputs,
+    tokenizer: Tokenizer,
+    calibration: Calibration,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    classifier = build(name)
+    save_checkpoint(tmp_path, classifier, tokenizer, calibration, {}, "")
+    loaded, _ = load_classifier(read_manifest(tmp_path), torch.device("cpu"))
+    # Weights are kept in half precision; comparing with the halved ones is exact.
+    halved = {n: t.half().float() if t.is_floating_point() else t for n, t in _state(classifier)}
+    kept = dict(_state(loaded))
+    assert kept.keys() == halved.keys() and all(kept[n].equal(t) for n, t in halved.items())
+    classifier.load_state_dict(halved)
+    _assert_same(_answer(classifier, inputs), _answer(loaded, inputs))
+
+
+def _state(classifier: Classifier) -> list[tuple[str, torch.Tensor]]:
+    return list(classifier.state_dict().items())
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, name: str) -> None:
+    classifier = build(name).train()
+    output = classifier(inputs)
+    assert classifier.trained_by
+    if "multitask" in classifier.trained_by:
+        multitask_loss(output.logits, torch.ones(ROWS, 3).long(), 0.0).backward(retain_graph=True)
+    if "contrastive" in classifier.trained_by:
+        both = HAS_IMAGE & HAS_TEXT
+        contrastive_loss(
+            output.image_embeds[both], output.text_embeds[both], torch.arange(2)
+        ).backward()
+    lacking = {n for n, p in classifier.named_parameters() if p.grad is None}
+    if name in STREAMS and classifier.config.towers.kind == "open_clip_coca":
+        # A stream reads CoCa's words and patches, not its two class tokens.
+        lacking -= CLASS_TOKENS
+    assert not lacking
+    assert all(p.grad is None or p.grad.isfinite().all() for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_what_is_said_to_be_pretrained_is_part_of_the_classifier_and_not_all_of_it(
+    build: Build, name: str
+) -> None:
+    classifier = build(name)
+    own = {id(p) for p in classifier.parameters()}
+    pretrained = {id(p) for part in classifier.pretrained() for p in part.parameters()}
+    assert pretrained <= own
+    assert (pretrained == own) == (
+        name == "clip_zero_shot"
+        and classifier.config.towers.kind in {"hugging_face_clip", "open_clip_coca"}
+    )
+
+
+def test_the_list_names_every_classifier_and_where_it_is_from() -> None:
+    table = list_classifiers()
+    names, summaries, papers, starts = (list(column.cells) for column in table.columns)
+    assert names == list(CLASSIFIERS) and all(starts)
+    assert all(summary.endswith(".") for summary in summaries)
+    assert all("arXiv" in paper for paper in papers)
+    assert all(summarise(classifier) for classifier in CLASSIFIERS.values())
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_bfloat16_gives_nearly_the_same_answer(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    exact = _answer(build(name), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = _answer(build(name), inputs)
+    for attribute, logits in exact.logits.items():
+        change = (rounded.logits[attribute] - logits).abs().max()
+        assert change < logits.std() / 2, attribute

@@ -1,0 +1,66 @@
+"""Perceiver IO reads padded tokens into a few latents and asks them once for each attribute."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.perceiver_io import LATENTS, MODALITY_CHANNELS, PerceiverIo
+from enrich.errors import ConfigError
+
+
+@pytest.fixture
+def classifier(build: Callable[..., PerceiverIo]) -> PerceiverIo:
+    return build("perceiver_io")
+
+
+def test_each_attribute_has_a_query_of_its_own(
+    classifier: PerceiverIo, products: ModelInputs
+) -> None:
+    queries = classifier.perceiver.decoder.output_position_encodings.position_embeddings
+    assert queries.shape == (len(classifier.config.attributes), 32)
+    with torch.inference_mode():
+        before = classifier(products).logits
+        for at, asked in enumerate(before):
+            kept = queries[at].clone()
+            queries[at] += 1
+            after = classifier(products).logits
+            queries[at] = kept
+            assert {a for a, t in after.items() if not t.equal(before[a])} == {asked}
+
+
+def test_tokens_are_padded_with_the_channels_of_their_modality(
+    classifier: PerceiverIo, products: ModelInputs
+) -> None:
+    given = []
+    classifier.perceiver.register_forward_pre_hook(
+        lambda _, __, named: given.append(named["inputs"]), with_kwargs=True
+    )
+    with torch.inference_mode():
+        image, text = classifier.encode(products)
+        classifier(products)
+    length = text.embeds.shape[1]
+    tokens, channels = given[0].split([32, MODALITY_CHANNELS], dim=2)
+    assert tokens.equal(torch.cat([text.embeds, image.embeds], dim=1))
+    assert (channels[:, :length] == classifier.text_channels).all()
+    assert (channels[:, length:] == classifier.image_channels).all()
+    assert not torch.allclose(classifier.text_channels, classifier.image_channels)
+
+
+def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(
+    classifier: PerceiverIo, products: ModelInputs
+) -> None:
+    padded = torch.randn(2, 7, 32 + MODALITY_CHANNELS)
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 1, 0, 0]])
+    with torch.inference_mode():
+        read = classifier.perceiver(inputs=padded, attention_mask=mask, output_attentions=True)
+    attention = read.cross_attentions[0]
+    assert attention.shape == (2, 2, LATENTS, 7)
+    seen = (attention > 0).all(dim=2).all(dim=1)
+    assert seen.equal(mask.bool()) and (attention[1][:, :, ~mask[1].bool()] == 0).all()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., PerceiverIo]) -> None:
+    with pytest.raises(ConfigError, match="set joint_heads to a divisor"):
+        build("perceiver_io", joint_heads=5)

@@ -1,0 +1,72 @@
+"""Made-up answers of a classifier, and two checkpoints over a shop of drawn products."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from enrich.comparison.checkpoint_plots import Answered
+from enrich.demo.catalog import write_demo_catalog
+from enrich.training.batches import Condition
+from enrich.training.evaluation import CalibratedAnswers
+
+
+def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
+    """Returns answers that are mostly right, two rows a group."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, labels, (rows,), generator=generator)
+    scores = torch.randn(rows, labels, generator=generator)
+    scores[torch.arange(rows), targets] += 1.5
+    return CalibratedAnswers(
+        probs=scores.softmax(1),
+        raw_probs=(2 * scores).softmax(1),
+        targets=targets,
+        groups=torch.arange(rows) // 2,
+        thresholds={0.90: torch.full((rows,), 0.6), 0.95: torch.full((rows,), float("inf"))},
+        image_weight=torch.rand(rows, generator=generator),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_answers() -> Callable[[int, int, int], CalibratedAnswers]:
+    """Returns a function of rows, labels and seed."""
+    return _answers
+
+
+@pytest.fixture(scope="session")
+def labels() -> dict[str, tuple[str, ...]]:
+    """Labels that mean something to Markdown or to a formula."""
+    return {"color": ("red", "$5 blue", "sea_green"), "pattern": ("solid", "striped")}
+
+
+@pytest.fixture(scope="session")
+def answered(labels: dict[str, tuple[str, ...]]) -> Answered:
+    return {
+        condition: {
+            attribute: _answers(80, len(names), seed) for attribute, names in labels.items()
+        }
+        for seed, condition in enumerate(Condition)
+    }
+
+
+@pytest.fixture(scope="session")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shops") / "drawn"
+    write_demo_catalog(folder, products=60, seed=1, flaws=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_checkpoints(
+    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
+) -> Mapping[str, Path]:
+    """The tiny checkpoint and one with other heads, so with the same image tower."""
+    other = tmp_path_factory.mktemp("more") / "other"
+    shutil.copytree(tiny_checkpoint, other)
+    weights = load_file(other / "model.safetensors")
+    heads = {name: t.flip(0) for name, t in weights.items() if name.startswith("heads.")}
+    save_file(weights | heads, other / "model.safetensors")
+    return {"tiny": tiny_checkpoint, "other": other}

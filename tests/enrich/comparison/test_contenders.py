@@ -1,0 +1,39 @@
+"""A checkpoint that cannot be compared stops the run before it starts."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from enrich.comparison.contenders import load_contenders
+from enrich.errors import CheckpointError, ConfigError
+
+CPU = torch.device("cpu")
+
+
+def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
+    two_checkpoints: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_checkpoints["other"])
+    contenders = load_contenders([".", f"{two_checkpoints['tiny']}/"], CPU)
+    assert [contender.name for contender in contenders] == ["other", "tiny"]
+
+
+def test_one_broken_checkpoint_among_sound_ones_is_named(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(two_checkpoints["tiny"], broken)
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="broken"):
+        load_contenders([str(two_checkpoints["tiny"]), str(broken)], CPU)
+
+
+def test_two_checkpoints_of_one_name_are_refused(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(two_checkpoints["tiny"], tmp_path / "tiny")
+    with pytest.raises(ConfigError, match="called tiny; rename one"):
+        load_contenders([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)

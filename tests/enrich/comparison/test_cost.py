@@ -1,0 +1,119 @@
+"""Costs against counts worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from enrich.classifiers.attention import build_transformer
+from enrich.classifiers.config import ClassifierConfig, SmallTowers
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.registry import build_classifier
+from enrich.comparison import cost
+from enrich.comparison.cost import (
+    count_flops,
+    count_parameters,
+    describe_machine,
+    measure_size,
+    measure_speed,
+)
+
+CPU = torch.device("cpu")
+WIDTH, LABELS = 32, 4
+
+
+@pytest.fixture(scope="module")
+def classifier(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    config = small_config.model_copy(update={"attributes": {"color": ("a", "b", "c", "d")}})
+    return build_classifier(config, tokenizer.get_vocab_size()).eval()
+
+
+def test_pretrained_parameters_are_those_of_the_backbone(classifier: Classifier) -> None:
+    total, pretrained = count_parameters(classifier)
+    backbone = sum(p.numel() for p in classifier.image_tower.pretrained().parameters())
+    assert pretrained == backbone and 1_000_000 < backbone < total
+    assert total == sum(p.numel() for p in classifier.parameters())
+
+
+class Counted(Classifier):
+    """A convolution, a transformer layer and a head, small enough to count by hand."""
+
+    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().__init__(config, vocabulary)
+        self.convolution = nn.Conv2d(3, 8, kernel_size=16, stride=16)
+        self.tokens = nn.Embedding(vocabulary, WIDTH)
+        self.transformer = build_transformer(WIDTH, layers=1, heads=2, dropout=0.1)
+        self.head = nn.Linear(WIDTH, LABELS)
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        self.convolution(self.normalise_pixels(inputs.pixel_values))
+        hidden = self.transformer(
+            self.tokens(inputs.token_ids), src_key_padding_mask=~inputs.token_mask
+        )
+        return ModelOutput({"color": self.head(hidden[:, 0])}, hidden[:, 0], hidden[:, 0])
+
+
+def test_flops_count_every_multiplication_with_its_addition_twice(
+    small_config: ClassifierConfig,
+) -> None:
+    cells, tokens = (64 // 16) ** 2, small_config.text_length
+    convolution = 2 * cells * 8 * (3 * 16 * 16)
+    # Queries, keys, values and output, then a feed-forward of four widths.
+    projections = 2 * tokens * WIDTH * (3 * WIDTH + WIDTH + 4 * WIDTH + 4 * WIDTH)
+    attention = 2 * 2 * tokens * tokens * WIDTH
+    head = 2 * WIDTH * LABELS
+    counted = count_flops(Counted(small_config, vocabulary=40).eval(), CPU)
+    assert counted == convolution + projections + attention + head
+    assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
+
+
+def test_flops_see_the_convolutions_and_a_larger_picture(
+    small_config: ClassifierConfig, tokenizer: Tokenizer, classifier: Classifier
+) -> None:
+    image = small_config.image.model_copy(update={"size_px": 128})
+    towers = SmallTowers(width=WIDTH, heads=2, text_layers=1)
+    larger = build_classifier(
+        classifier.config.model_copy(update={"image": image, "towers": towers}),
+        tokenizer.get_vocab_size(),
+    ).eval()
+    small, large = count_flops(classifier, CPU), count_flops(larger, CPU)
+    assert 30e6 < small < 100e6 and 3.5 < large / small < 4.5
+
+
+class Slow(Classifier):
+    """Takes as long as it is told, on a clock that only it moves."""
+
+    def __init__(self, clock: list[float], seconds: list[float], turns: list["Slow"]) -> None:
+        torch.nn.Module.__init__(self)
+        self.clock, self.seconds, self.turns = clock, seconds, turns
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        self.turns.append(self)
+        self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
+        return ModelOutput({}, torch.zeros(4, 1), torch.zeros(4, 1))
+
+
+def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, turns = [0.0], []
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    present = torch.ones(4, dtype=torch.bool)
+    inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
+    slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
+    fast = Slow(clock, [70.0] + [0.5] * 7, turns)
+    assert measure_speed([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
+    assert turns == [slow, fast] * 8
+
+
+def test_machine_is_named_with_its_threads_and_number_format() -> None:
+    said = describe_machine(CPU)
+    assert "CPU" in said and "1 thread," in said and "float" in said
+
+
+def test_size_is_that_of_the_checkpoint_files(tiny_checkpoint: Path) -> None:
+    files = ["model.safetensors", "tokenizer.json", "config.json", "calibration.json"]
+    files += ["metrics.json", "MODEL_CARD.md"]
+    assert measure_size(tiny_checkpoint) == sum(
+        len((tiny_checkpoint / name).read_bytes()) for name in files
+    )

@@ -1,0 +1,91 @@
+"""Every plot is a picture that can be opened, small enough to be committed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+from PIL import Image
+
+from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint, draw_confusion
+from enrich.comparison.figure import file_name
+from enrich.comparison.overview_plot import draw_overview
+from enrich.training.batches import Condition
+
+
+def _check(file: Path) -> None:
+    with Image.open(file) as image:
+        image.load()
+        assert image.format == "PNG" and min(image.size) > 300
+        assert len(image.convert("L").getcolors(256) or []) > 10, "something is drawn"
+    assert file.stat().st_size < 300_000
+
+
+def test_a_checkpoint_gets_its_plots(
+    tmp_path: Path, answered: Answered, labels: dict[str, tuple[str, ...]]
+) -> None:
+    draw_checkpoint(answered, labels, r"a $\x$ b on c_d", tmp_path / "made")
+    names = {file.name for file in (tmp_path / "made").iterdir()}
+    confusions = {"confusion-color.png", "confusion-pattern.png"}
+    assert names == {"reliability.png", "precision.png", "modality-weights.png"} | confusions
+    for name in names:
+        _check(tmp_path / "made" / name)
+
+
+def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
+    tmp_path: Path, answered: Answered, labels: dict[str, tuple[str, ...]]
+) -> None:
+    weightless = {
+        condition: {a: replace(answers, image_weight=None) for a, answers in found.items()}
+        for condition, found in answered.items()
+    }
+    draw_checkpoint(weightless, labels, "a on b", tmp_path)
+    assert not (tmp_path / "modality-weights.png").exists()
+    assert (tmp_path / "precision.png").exists()
+
+
+def test_confusions_are_shares_of_each_label(
+    tmp_path: Path, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    imshow = Axes.imshow
+    monkeypatch.setattr(
+        Axes, "imshow", lambda axes, shares, **how: drawn.append(shares) or imshow(axes, shares)
+    )
+    answers = answered[Condition.AS_IS]["color"]
+    # The fourth label neither occurs nor is answered, and takes no place.
+    draw_confusion(answers, ("a", "b", "c", "d"), "title", tmp_path / "c.png")
+    assert drawn[0].shape == (3, 3) and drawn[0].sum(1) == pytest.approx([100] * 3)
+    of_first = answers.probs[answers.targets == 0].argmax(1)
+    assert drawn[0][0, 0] == pytest.approx(100 * (of_first == 0).float().mean().item())
+
+
+def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    set_title = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda axes, title: titles.append(title) or set_title(axes, title)
+    )
+    figures = [
+        {
+            "checkpoint": checkpoint,
+            "shop": shop,
+            "condition": condition.value,
+            "attribute": attribute,
+            "accuracy": 0.5,
+            "accuracy_interval": [0.4, 0.6],
+        }
+        for checkpoint in ("one", r"two_$\x$")
+        for shop, attribute in (("a", "color"), ("a", "style"), ("b", "color"), ("c", "color"))
+        for condition in Condition
+    ]
+    draw_overview(figures, tmp_path / "deep" / "overview.png")
+    _check(tmp_path / "deep" / "overview.png")
+    assert titles == ["color, a", "style, a", "color, b", "color, c"]
+
+
+def test_names_become_file_names_that_any_system_takes() -> None:
+    assert file_name("sleeve/length: a?b") == "sleeve-length-a-b"
+    assert file_name("cma-clip_v1.2") == "cma-clip_v1.2"

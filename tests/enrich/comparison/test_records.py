@@ -1,0 +1,53 @@
+"""Figures, their intervals and differences, as plain values."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from enrich.comparison.bootstrap import FIGURES, draw_groups
+from enrich.comparison.records import measure_with_intervals, subtract
+from enrich.training.evaluation import CalibratedAnswers, measure_answers
+
+Make = Callable[[int, int, int], CalibratedAnswers]
+WHERE = {"checkpoint": "a", "shop": "s", "condition": "as is", "attribute": "color"}
+
+
+def test_record_holds_every_figure_within_its_interval(make_answers: Make) -> None:
+    answers = make_answers(300, 4, 0)
+    record, _ = measure_with_intervals(answers, draw_groups(150, replicates=200))
+    assert measure_answers(answers).items() <= record.items()
+    for figure in FIGURES:
+        low, high = record[f"{figure}_interval"]
+        assert low < record[figure] < high < low + 0.5
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_difference_is_paired_on_the_same_draws(make_answers: Make) -> None:
+    answers, draws = make_answers(300, 4, 0), draw_groups(150, replicates=200)
+    first = measure_with_intervals(answers, draws)
+    # Sixteen of the wrong answers put right: certainly better, though the intervals overlap.
+    probs, wrong = answers.probs.clone(), answers.probs.argmax(1) != answers.targets
+    rows = wrong.nonzero().flatten()[:16]
+    probs[rows] = torch.nn.functional.one_hot(answers.targets[rows], 4).float()
+    better = measure_with_intervals(replace(answers, probs=probs), draws)
+
+    difference = subtract(
+        WHERE | better[0], better[1], WHERE | first[0] | {"checkpoint": "b"}, first[1]
+    )
+    assert difference.items() >= (WHERE | {"against": "b"}).items()
+    assert difference["accuracy"] == pytest.approx(16 / 300, abs=2e-4)
+    low, high = difference["accuracy_interval"]
+    assert 0.02 < low < difference["accuracy"] < high < 0.1
+    assert better[0]["accuracy_interval"][0] < first[0]["accuracy_interval"][1]
+
+
+def test_bounds_that_no_draw_defines_are_null(make_answers: Make) -> None:
+    # Of ten groups one is labelled, and none of these draws holds it.
+    answers = replace(make_answers(2, 3, 0), groups=torch.tensor([0, 0]))
+    draws = torch.ones(20, 10)
+    draws[:, 0] = 0
+    record, _ = measure_with_intervals(answers, draws)
+    assert record["accuracy_interval"] == [None, None]

@@ -1,0 +1,140 @@
+"""The tables hold every checkpoint, and nothing in a name breaks them."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from enrich.comparison.report import print_report, write_report
+from enrich.comparison.run import Comparison
+from enrich.comparison.tables import build_tables
+from enrich.training.batches import Condition
+
+FIRST, SECOND = "cma-clip", "odd|[red]*name*"
+
+
+def _record(checkpoint: str, condition: str, attribute: str, **given: object) -> dict[str, object]:
+    where = {"checkpoint": checkpoint, "shop": "myntra, test groups"}
+    return where | {"condition": condition, "attribute": attribute} | given
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    figures = [
+        _record(
+            checkpoint,
+            condition.value,
+            attribute,
+            rows=1234,
+            accuracy=0.91234,
+            accuracy_interval=[0.9, 0.925],
+            macro_f1=0.5,
+            macro_f1_interval=[None, None],
+            recall_at_90_precision={"color": 0.8, "style": 0.4}[attribute],
+            recall_at_90_precision_interval=[0.1, 0.9],
+            recall_at_95_precision=0.25,
+            precision_at_90_threshold=None,
+            answered_at_90_threshold=0.0,
+            ece_before_calibration=0.1,
+            ece=0.02,
+        )
+        for checkpoint in (FIRST, SECOND)
+        for condition in Condition
+        for attribute in ("color", "style")
+    ]
+    difference = {
+        "against": FIRST,
+        "accuracy": -0.02,
+        "accuracy_interval": [-0.03, -0.01],
+        "macro_f1": 0.01,
+        "macro_f1_interval": [-0.01, 0.03],
+        "recall_at_90_precision": 0.04,
+        "recall_at_90_precision_interval": [0.01, 0.07],
+    }
+    costs = [
+        {
+            "checkpoint": checkpoint,
+            "classifier": "cma_clip",
+            "parameters": 6_543_207,
+            "pretrained_parameters": 2_958_848,
+            "flops_per_product": 451_000_000,
+            "products_per_second": 1234.5,
+            "checkpoint_bytes": 13_781_336,
+        }
+        for checkpoint in (FIRST, SECOND)
+    ]
+    differences = [_record(SECOND, "as is", "color", **difference)]
+    return Comparison("a CPU, 1 thread", costs, figures, differences)
+
+
+def test_overview_has_a_row_a_checkpoint_with_its_cost_and_mean_recall(
+    comparison: Comparison,
+) -> None:
+    overview = build_tables(comparison)[0]
+    assert list(overview.blocks[0][0]) == [
+        FIRST,
+        *("6.5 M", "3.0 M", "451", "1,234", "13.8"),
+        *["0.600"] * 5,
+    ]
+    assert [row[0] for row in overview.blocks[0]] == [FIRST, SECOND]
+    assert overview.columns[6:8] == (
+        "myntra, test groups: as is",
+        "myntra, test groups: text removed",
+    )
+
+
+def test_figures_stand_by_shop_and_attribute_with_a_block_a_condition(
+    comparison: Comparison,
+) -> None:
+    tables = {table.title: table for table in build_tables(comparison)}
+    color = tables["color, myntra, test groups"]
+    assert len(color.blocks) == 5 and [len(block) for block in color.blocks] == [2] * 5
+    first, second = color.blocks[1]
+    assert first[:4] == ["text removed", FIRST, "1,234", "0.912 (0.900-0.925)"]
+    assert second[:2] == ["", SECOND]
+    # What has no value, no interval, or is not there at all.
+    assert first[4] == "0.500" and first[7] == "" and first[-1] == ""
+
+
+def test_a_star_marks_differences_that_are_certain_either_way(comparison: Comparison) -> None:
+    tables = {table.title: table for table in build_tables(comparison)}
+    ((row,),) = tables[f"color, myntra, test groups: difference to {FIRST}"].blocks
+    assert row[2:] == [
+        "-0.020 (-0.030 to -0.010) *",
+        "+0.010 (-0.010 to +0.030)",
+        "+0.040 (+0.010 to +0.070) *",
+    ]
+
+
+def test_a_single_checkpoint_has_no_table_of_differences(comparison: Comparison) -> None:
+    alone = replace(comparison, differences=[])
+    assert [table.title for table in build_tables(alone)][1:] == [
+        "color, myntra, test groups",
+        "style, myntra, test groups",
+    ]
+
+
+def test_markdown_and_json_hold_every_checkpoint(comparison: Comparison, tmp_path: Path) -> None:
+    write_report(comparison, tmp_path / "deep" / "report")
+    written = tmp_path / "deep" / "report"
+    assert json.loads((written / "comparison.json").read_text()) == asdict(comparison)
+    lines = (written / "comparison.md").read_text().splitlines()
+    assert r"odd\|\[red\]\*name\*" in "\n".join(lines) and "odd|" not in "\n".join(lines)
+    for at, line in enumerate(lines):
+        if line.startswith("| ---"):
+            width = line.count("|")
+            block = lines[at - 1 : [*lines, ""].index("", at)]
+            assert {len(re.findall(r"(?<!\\)\|", row)) for row in block} == {width}
+
+
+def test_terminal_shows_names_as_they_are_and_breaks_no_cell(
+    comparison: Comparison, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_report(comparison)
+    out = capsys.readouterr().out
+    assert SECOND in out and FIRST in out and "a CPU, 1 thread" in out
+    assert out.count("0.912 (0.900-0.925)") == 20
+    assert max(map(len, out.splitlines())) < 300

@@ -1,0 +1,123 @@
+"""An explanation holds the engine's own answers, and where they come from."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.towers import build_towers
+from enrich.engine import Engine
+from enrich.errors import CheckpointError, ConfigError
+from enrich.explanation.explain import explain
+from enrich.records import Modalities, Product
+
+
+def test_answers_and_pixels_are_the_engines_own(engine: Engine, product: Product) -> None:
+    found = explain(engine, product, 12)
+    assert found.answer == next(engine.enrich([product]))
+    assert found.pixels is not None
+    assert (found.pixels == engine.prepare(product).pixels).all()
+    assert found.thresholds == {"color": 0.0, "pattern": float("inf"), "style": 0.52}
+
+
+def test_each_map_is_a_grid_of_patches_and_sums_to_one(engine: Engine, product: Product) -> None:
+    found = explain(engine, product, 12)
+    maps = [found.whole_image, found.whole_text, *(word.patches for word in found.words)]
+    assert len(maps) > 4
+    for patches in maps:
+        assert patches is not None and patches.shape == (2, 2)
+        assert patches.sum() == pytest.approx(1) and patches.min() >= 0
+
+
+def _only_lower_left(classifier: Classifier, inputs: ModelInputs) -> torch.Tensor:
+    """Attention on one patch only of a grid of 2 x 2."""
+    text_length = inputs.token_ids.shape[1]
+    weights = torch.zeros(1, text_length + 5, text_length + 5)
+    # CLS, then the patches row by row: upper left, upper right, lower left, lower right.
+    weights[:, :, text_length + 1 + 2] = 1
+    return weights
+
+
+def test_a_patch_lies_in_the_map_where_it_lies_in_the_picture(
+    engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
+    found = explain(engine, product, 12)
+    for patches in (found.whole_image, found.whole_text, found.words[0].patches):
+        assert patches is not None and patches.tolist() == [[0, 0], [1, 0]]
+
+
+def test_what_a_word_adds_is_the_confidence_less_that_without_it(
+    engine: Engine, product: Product
+) -> None:
+    found = explain(engine, product, 12)
+    striped = next(word for word in found.words if word.text == "striped")
+    left = dataclasses.replace(product, title="Red T-shirt", description="a shirt for the office")
+    for before, after in zip(
+        found.answer.predictions, next(engine.enrich([left])).predictions, strict=True
+    ):
+        candidates = {c.label: c.confidence for c in (*after.alternatives, after)}
+        wanted = before.confidence - candidates[before.label]
+        # The engine may compute in half precision.
+        assert striped.adds[before.attribute] == pytest.approx(wanted, abs=0.01)
+
+
+def test_the_words_that_move_an_answer_most_come_first(engine: Engine, product: Product) -> None:
+    effects = [abs(word.effect[1]) for word in explain(engine, product, 12).words]
+    assert effects == sorted(effects, reverse=True)
+    first = explain(engine, product, 3).words
+    assert [abs(word.effect[1]) for word in first] == effects[:3]
+    assert first[0].effect[1] in first[0].adds.values()
+
+
+def test_a_product_without_text_shows_where_the_picture_looks(engine: Engine) -> None:
+    found = explain(engine, Product("p1", image_path="red.jpg"), 12)
+    assert found.answer.modalities is Modalities.IMAGE
+    assert (found.words, found.whole_text) == ((), None) and found.whole_image is not None
+
+
+def test_a_product_without_image_shows_what_its_words_add(engine: Engine) -> None:
+    found = explain(engine, Product("p1", "red shirt", image_path="gone.jpg"), 12)
+    assert found.answer.modalities is Modalities.TEXT
+    assert (found.pixels, found.whole_image, found.whole_text) == (None, None, None)
+    assert {word.text for word in found.words} == {"red", "shirt"}
+    assert all(word.patches is None for word in found.words)
+
+
+def test_a_single_word_that_is_all_there_is_carries_the_whole_answer(engine: Engine) -> None:
+    found = explain(engine, Product("p1", "shirt"), 12)
+    adds = found.words[0].adds
+    assert all(np.isfinite(list(adds.values())))
+    for prediction in found.answer.predictions:
+        assert adds[prediction.attribute] == pytest.approx(prediction.confidence, abs=0.01)
+
+
+def test_a_product_of_which_nothing_can_be_read_is_refused(engine: Engine) -> None:
+    with pytest.raises(ConfigError, match=r"'p1' cannot be explained.*image_missing"):
+        explain(engine, Product("p1", image_path="gone.jpg"), 12)
+
+
+def test_an_image_tower_without_a_grid_is_refused(
+    engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
+    monkeypatch.setattr(engine.classifier.image_tower, "grid", 0)
+    with pytest.raises(CheckpointError, match="no grid of patches"):
+        explain(engine, product, 12)
+
+
+@pytest.mark.parametrize("towers", ["small", "clip"])
+def test_an_image_tower_says_the_grid_that_follows_its_cls(
+    towers: str, small_config: ClassifierConfig, clip_json: dict[str, Any]
+) -> None:
+    config = small_config
+    if towers == "clip":
+        config = config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+    tower = build_towers(config, vocabulary=320)[0].eval()
+    with torch.inference_mode():
+        embeds = tower.embed(tower.features(torch.zeros(1, 3, 64, 64))).embeds
+    assert tower.grid == 2 and embeds.shape[1] >= 1 + 2 * 2

@@ -1,0 +1,90 @@
+"""Trainers of colored squares, and a catalog and a CLIP for runs from end to end."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.registry import build_classifier
+from enrich.demo.catalog import write_demo_catalog
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import Batches, LabelWords
+from enrich.training.cache import CachedImages
+from enrich.training.config import Phase, TrainingConfig
+from enrich.training.labelled import LabelledProducts
+from enrich.training.loop import Trainer
+from enrich.training.tokenizers import train_tokenizer
+
+COUNT = 40
+COLORS = ("red", "green", "blue", "white")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    """No test may ask a hub for weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        yield
+
+
+@pytest.fixture
+def make(
+    small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path
+) -> Callable[..., Trainer]:
+    """Returns a function that builds a trainer of colored squares, always from the same start."""
+    labels = np.arange(COUNT) % len(COLORS)
+    shades = np.array([(220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240)])
+    noise = np.random.default_rng(0).integers(-15, 15, (COUNT, 3, 64, 64))
+    pixels = np.clip(shades[labels][:, :, None, None] + noise, 0, 255).astype(np.uint8)
+    targets = np.stack([labels, labels % 3, labels % 2], axis=1)
+    products = LabelledProducts(
+        texts=[f"a {COLORS[label]} shirt" for label in labels],
+        image_paths=[None] * COUNT,
+        image_roots=[""] * COUNT,
+        catalog=np.zeros(COUNT, dtype=np.int64),
+        targets=targets,
+        groups=np.arange(COUNT),
+        split=np.zeros(COUNT, dtype=np.int64),
+    )
+    words = LabelWords({"color": COLORS}, {})
+
+    def make(folder: str, *phases: Phase, **settings: Any) -> Trainer:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        images = CachedImages(pixels, np.ones(COUNT, dtype=bool), tmp_path / folder)
+        batches = Batches(products, images, TextEncoder(tokenizer, 16), words)
+        config = TrainingConfig(name="tiny", batch_size=8, phases=phases, **settings)
+        torch.manual_seed(7)
+        classifier = build_classifier(small_config, tokenizer.get_vocab_size())
+        rows = np.arange(COUNT)
+        return Trainer(classifier, batches, config, rows[:32], rows[32:], tmp_path / folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop") / "catalog"
+    write_demo_catalog(folder, products=40, seed=1, flaws=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(
+    tmp_path_factory: pytest.TempPathFactory, catalog: Path, clip_json: dict[str, Any]
+) -> Path:
+    """A Hugging Face CLIP as one finds it on a hub, with random weights."""
+    folder = tmp_path_factory.mktemp("hub") / "clip"
+    tokenizer = train_tokenizer(pd.read_parquet(catalog / "products.parquet")["title"], 300)
+    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    text = clip_json["text_config"] | {"vocab_size": 300}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig.from_dict(clip_json | {"text_config": text})).save_pretrained(folder)
+    return folder

@@ -1,0 +1,41 @@
+import torch
+
+from enrich.training.augmentation import vary
+
+
+def _disc(color: tuple[int, int, int]) -> torch.Tensor:
+    """One white picture of 64 px with a disc of one color left of its middle."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    inside = (rows - 32) ** 2 + (columns - 24) ** 2 < 12**2
+    picture = torch.full((3, 64, 64), 255, dtype=torch.uint8)
+    for channel, value in enumerate(color):
+        picture[channel][inside] = value
+    return picture
+
+
+def test_pictures_are_mirrored_and_moved_and_keep_their_color() -> None:
+    pixels = _disc((180, 40, 60)).expand(40, -1, -1, -1)
+    varied = vary(pixels, torch.Generator().manual_seed(0))
+    assert varied.dtype == torch.uint8 and varied.shape == pixels.shape
+    on_the_right = 0
+    for picture in varied.float():
+        inside = picture[1] < 150
+        assert 150 < inside.sum() < 1000, "the product stays in view, at about its size"
+        red, green, blue = (picture[channel][inside].mean() for channel in range(3))
+        assert red > green + 80 and red > blue + 60
+        on_the_right += int(inside.nonzero()[:, 1].float().mean() > 32)
+    assert 8 < on_the_right < 32
+
+
+def test_what_comes_into_view_from_outside_is_white() -> None:
+    pixels = torch.full((40, 3, 32, 32), 255, dtype=torch.uint8)
+    corners = vary(pixels, torch.Generator().manual_seed(0))[:, :, 0, 0]
+    # Darkened by at most the variation of the light.
+    assert corners.min() > 220
+
+
+def test_one_seed_varies_pictures_in_one_way() -> None:
+    pixels = _disc((10, 200, 30)).expand(8, -1, -1, -1)
+    first, again = (vary(pixels, torch.Generator().manual_seed(3)) for _ in range(2))
+    other = vary(pixels, torch.Generator().manual_seed(4))
+    assert first.equal(again) and not first.equal(other)

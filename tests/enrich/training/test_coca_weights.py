@@ -1,0 +1,183 @@
+"""A published CoCa is opened as open_clip saved it, and travels in a checkpoint from then on."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from open_clip.push_to_hf_hub import save_for_hf
+from transformers import PreTrainedTokenizerFast
+
+from enrich.classifiers.checkpoint import load_classifier
+from enrich.classifiers.manifest import read_manifest
+from enrich.errors import ConfigError
+from enrich.training import coca_weights
+from enrich.training.coca_weights import WEIGHTS, open_coca
+from enrich.training.config import Phase, TrainingConfig
+from enrich.training.run import train_checkpoint
+from enrich.training.start import start_classifier
+from enrich.training.tokenizers import train_tokenizer
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+LABELLED = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def settings(coca_json: dict[str, Any]) -> dict[str, Any]:
+    """The `model_cfg` of a CoCa of 300 words."""
+    words = {"vocab_size": 300}
+    return coca_json | {p: coca_json[p] | words for p in ("text_cfg", "multimodal_cfg")}
+
+
+@pytest.fixture(scope="module")
+def published(settings: dict[str, Any]) -> Any:
+    torch.manual_seed(2)
+    coca = open_clip.CoCa(**{key: value for key, value in settings.items() if key != "custom_text"})
+    # open_clip leaves it to whatever was in memory.
+    torch.nn.init.normal_(coca.text_decoder.text_projection)
+    coca.visual.image_mean, coca.visual.image_std = MEAN, STD
+    return coca
+
+
+@pytest.fixture(scope="module")
+def coca_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    catalog: Path,
+    settings: dict[str, Any],
+    published: Any,
+) -> Path:
+    """The folder that open_clip's own function writes for a hub."""
+    titles = pd.read_parquet(catalog / "products.parquet")["title"]
+    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(titles, 300), **special)
+    folder = tmp_path_factory.mktemp("hub") / "coca"
+    save_for_hf(published, tokenizer, settings, str(folder), safe_serialization=True)
+    return folder
+
+
+@pytest.fixture
+def folder(coca_folder: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(coca_folder, tmp_path / "copy"))
+
+
+def _config(folder: Path | str, **changes: Any) -> TrainingConfig:
+    settings = {"classifier": "coca", "text_length": 16, "batch_size": 8, "phases": (LABELLED,)}
+    return TrainingConfig(name="coca-tiny", towers=f"open_clip:{folder}", **settings | changes)
+
+
+def test_a_classifier_starts_on_all_of_the_published_weights(
+    coca_folder: Path, published: Any, tmp_path: Path
+) -> None:
+    classifier, tokenizer = start_classifier(_config(coca_folder), [], tmp_path / "unused")
+    ours = {
+        "visual": classifier.image_tower.visual,
+        "text": classifier.text_tower.text,
+        "text_decoder": classifier.decoder,
+    }
+    found = {f"{a}.{b}": t for a, part in ours.items() for b, t in part.state_dict().items()}
+    wanted = published.state_dict()
+    # What only contrast in open_clip's own training and captions need.
+    assert found.keys() == wanted.keys() - {"logit_scale", "text_decoder.text_projection"}
+    assert all(tensor.equal(wanted[name]) for name, tensor in found.items())
+    assert tokenizer.get_vocab_size() == 300
+    image = classifier.config.image
+    assert (image.size_px, image.fit, image.mean, image.std) == (64, "crop", MEAN, STD)
+
+
+@pytest.mark.parametrize("classifier", ["coca", "cma_clip"])
+def test_a_trained_checkpoint_needs_the_published_folder_no_more(
+    folder: Path, catalog: Path, tmp_path: Path, classifier: str
+) -> None:
+    config = _config(folder, classifier=classifier, joint_layers=1, joint_heads=2)
+    train_checkpoint(config, [catalog], tmp_path / "made")
+    shutil.rmtree(folder)
+    loaded, _ = load_classifier(read_manifest(tmp_path / "made"), torch.device("cpu"))
+    assert loaded.config.towers.kind == "open_clip_coca"
+
+
+@pytest.mark.parametrize("missing", ["open_clip_config.json", WEIGHTS])
+def test_a_folder_without_configuration_or_safetensors_is_refused(
+    folder: Path, missing: str
+) -> None:
+    (folder / missing).unlink()
+    # open_clip itself would go on to this one.
+    torch.save({}, folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(ConfigError, match=f"holds no {missing}"):
+        open_coca(str(folder))
+
+
+@pytest.mark.parametrize("how", ["cut", "other sizes", "no CoCa", "no JSON"])
+def test_what_open_clip_cannot_read_is_a_config_error(folder: Path, how: str) -> None:
+    config, weights = folder / "open_clip_config.json", folder / WEIGHTS
+    settings = json.loads(config.read_text())
+    if how == "cut":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif how == "other sizes":
+        settings["model_cfg"]["text_cfg"]["layers"] = 2
+    elif how == "no CoCa":
+        del settings["model_cfg"]["text_cfg"]["embed_cls"]
+    config.write_text("{" if how == "no JSON" else json.dumps(settings))
+    with pytest.raises(ConfigError, match=f"no open_clip CoCa can be read at '{folder}'"):
+        open_coca(str(folder))
+
+
+def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path) -> None:
+    # open_clip's own stands in, which is of another vocabulary than this small model.
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match="49408 tokens and the model 300"):
+        open_coca(str(folder))
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read"):
+        open_coca(str(folder))
+
+
+def test_open_clip_s_own_tokenizer_is_converted_token_for_token() -> None:
+    tokenizer, theirs = coca_weights._convert_open_clip_s(), open_clip.SimpleTokenizer()
+    texts = [
+        "",
+        "A red Cotton T-shirt, 100% & café's 12 pcs!!",
+        "Cannes  Crew\nneck",
+        "½ ™ 漢字 😀",
+    ]
+    for text in texts:
+        ids = tokenizer.encode(text).ids
+        assert theirs([text])[0].tolist() == ids + [0] * (77 - len(ids))
+    assert tokenizer.get_vocab_size() == 49408
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("coca_ViT-B-32", "laion/CoCa-ViT-B-32-laion2B-s13B-b90k"),
+        ("somebody/their-coca", "somebody/their-coca"),
+    ],
+)
+def test_a_name_is_fetched_from_the_hub_without_its_pickles(
+    coca_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
+) -> None:
+    calls: list[tuple[str, list[str]]] = []
+
+    def fetch(hub_name: str, *, allow_patterns: list[str]) -> str:
+        calls.append((hub_name, allow_patterns))
+        return str(coca_folder)
+
+    monkeypatch.setattr(coca_weights, "snapshot_download", fetch)
+    assert open_coca(name).towers.coca["embed_dim"] == 32
+    ((hub_name, files),) = calls
+    assert hub_name == asked and all(file.endswith((".json", ".safetensors")) for file in files)
+
+
+@pytest.mark.parametrize("name", ["somebody/their-coca", "/no/such/folder"])
+def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no open_clip CoCa at '{name}'"):
+        open_coca(name)
+
+
+def test_a_contrastive_phase_over_frozen_towers_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        _config("coca_ViT-B-32", phases=(LABELLED.model_copy(update={"loss": "contrastive"}),))

@@ -1,0 +1,124 @@
+"""Answers are taken and measured as the job would give them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import load_classifier
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.manifest import read_manifest
+from enrich.records import Modalities
+from enrich.training.batches import Batches, Condition, LabelWords
+from enrich.training.cache import CachedImages
+from enrich.training.evaluation import (
+    Answers,
+    CalibratedAnswers,
+    answer,
+    apply_calibration,
+    evaluate,
+    measure_answers,
+)
+from enrich.training.labelled import LabelledProducts
+from enrich.training.losses import UNLABELLED
+
+CPU = torch.device("cpu")
+BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """The tiny classifier, and products of all kinds: the last one has nothing to read."""
+    classifier, encoder = load_classifier(read_manifest(tiny_checkpoint), CPU)
+    texts = ["red shirt", "blue shoes", "", "green dress", "white", ""]
+    products = LabelledProducts(
+        texts=texts,
+        image_paths=[None] * 6,
+        image_roots=[""] * 6,
+        catalog=np.zeros(6, dtype=np.int64),
+        targets=np.array(
+            [[0, 1, 0], [2, UNLABELLED, 1], [1, 0, 0], [1, 1, 1], [3, UNLABELLED, 0], [0, 0, 0]]
+        ),
+        groups=np.array([0, 1, 2, 3, 3, 4]),
+        split=np.zeros(6, dtype=np.int64),
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64), dtype=np.uint8)
+    has_image = np.array([True, True, True, True, False, False])
+    images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"))
+    words = LabelWords(classifier.config.attributes, {})
+    return classifier, Batches(products, images, encoder, words)
+
+
+def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
+    loaded: tuple[Classifier, Batches],
+) -> None:
+    answers = answer(*loaded, np.arange(6), Condition.AS_IS, CPU)
+    assert answers["color"].targets.tolist() == [0, 2, 1, 1, 3]
+    assert answers["color"].groups.tolist() == [0, 1, 2, 3, 3]
+    assert answers["color"].modalities == [BOTH, BOTH, IMAGE, BOTH, TEXT]
+    assert answers["pattern"].targets.tolist() == [1, 0, 1]
+    assert answers["pattern"].modalities == [BOTH, IMAGE, BOTH]
+    assert answers["pattern"].logits.shape == (3, 3)
+
+
+def test_modalities_are_those_that_a_condition_leaves(loaded: tuple[Classifier, Batches]) -> None:
+    without_text = answer(*loaded, np.arange(6), Condition.NO_TEXT, CPU)["color"]
+    without_image = answer(*loaded, np.arange(6), Condition.NO_IMAGE, CPU)["color"]
+    assert without_text.modalities == [IMAGE, IMAGE, IMAGE, IMAGE, TEXT]
+    assert without_image.modalities == [TEXT, TEXT, IMAGE, TEXT, TEXT]
+    assert without_text.image_weight.tolist() == [1, 1, 1, 1, 0]
+
+
+def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> None:
+    answers = answer(*loaded, np.array([5]), Condition.AS_IS, CPU)
+    assert {len(found.targets) for found in answers.values()} == {0}
+
+
+def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
+    scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
+    answers = Answers(scores, torch.tensor([0, 0, 1]), torch.arange(3), [BOTH, IMAGE, TEXT], None)
+    calibrated = apply_calibration(calibration, "style", answers)
+    # The temperatures of image and text, image, and text are 0.5, 1 and 2.
+    wanted = torch.tensor([4.0, 2.0, 1.0]).sigmoid()
+    torch.testing.assert_close(calibrated.probs[:, 0], wanted)
+    torch.testing.assert_close(calibrated.raw_probs[:, 0], torch.tensor([2.0] * 3).sigmoid())
+    assert calibrated.thresholds[0.90].tolist() == pytest.approx([0.52] * 3)
+    never = apply_calibration(calibration, "pattern", answers).thresholds[0.95]
+    assert never.isinf().all()
+
+
+def test_figures_tell_before_from_after_calibration() -> None:
+    figures = measure_answers(
+        CalibratedAnswers(
+            probs=torch.tensor([[0.75, 0.25]] * 4),
+            raw_probs=torch.tensor([[0.95, 0.05]] * 4),
+            targets=torch.tensor([0, 0, 0, 1]),
+            groups=torch.arange(4),
+            thresholds={0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])},
+            image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
+        )
+    )
+    assert figures["ece"] == 0 and figures["ece_before_calibration"] == pytest.approx(0.2)
+    assert figures["precision_at_90_threshold"] == pytest.approx(2 / 3, abs=1e-4)
+    assert figures["answered_at_90_threshold"] == 0.75
+    assert figures["mean_image_weight"] == 0.5 and figures["accuracy"] == 0.75
+
+
+def test_evaluation_reports_every_condition(
+    loaded: tuple[Classifier, Batches], calibration: Calibration
+) -> None:
+    figures = evaluate(*loaded, np.arange(6), CPU, calibration)
+    assert list(figures) == [condition.value for condition in Condition]
+    for by_attribute in figures.values():
+        assert [found["rows"] for found in by_attribute.values()] == [5, 3, 5]
+        assert all("mean_image_weight" in found for found in by_attribute.values())
+    # The fixture's calibration answers color always and pattern never.
+    as_is = figures["as is"]
+    assert as_is["color"]["answered_at_95_threshold"] == 1
+    assert as_is["color"]["precision_at_95_threshold"] == as_is["color"]["accuracy"]
+    assert as_is["pattern"]["answered_at_95_threshold"] == 0
+    assert as_is["pattern"]["precision_at_95_threshold"] is None
+    nothing = evaluate(*loaded, np.array([5]), CPU, calibration)
+    assert nothing["text removed"]["style"] == {"rows": 0}

@@ -1,0 +1,118 @@
+"""A step of the weights: in whatever parts and number format, the batch's own."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from enrich.errors import ConfigError
+from enrich.training import optimiser
+from enrich.training.batches import Hiding
+from enrich.training.config import Phase
+from enrich.training.loop import Trainer
+from enrich.training.losses import count_labelled
+from enrich.training.objective import Objective
+from enrich.training.optimiser import Stepper, build_optimiser, schedule
+from enrich.training.parts import EpochSeed, deal
+
+HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
+Make = Callable[..., Trainer]
+
+
+def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enrich.precision.choose_dtype", lambda _: dtype)
+    monkeypatch.setattr(optimiser, "choose_dtype", lambda _: dtype)
+
+
+def _gradients(trainer: Trainer) -> dict[str, Tensor]:
+    """Returns the gradients of the first batch, with nothing hidden and no dropout."""
+    classifier = trainer.classifier.eval()
+    objective = Objective(classifier, HEADS, trainer.config, trainer._log_priors())
+    plain, seed = Hiding(0.0, 0.0, 0.0), EpochSeed(0, 0, 0)
+    trainer.batches.cached = trainer._cache_images(HEADS)
+    parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
+    assert len(parts) == trainer.config.accumulate
+    whole = count_labelled(torch.cat([part.targets for part in parts]))
+    assert all(part.labelled.equal(whole) for part in parts)
+    for part in parts:
+        objective(part).backward()
+    return {n: p.grad for n, p in classifier.named_parameters() if p.grad is not None}
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_batch_in_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compute_in(torch.float32, monkeypatch)
+    trainer = make("a", HEADS)
+    trainer.batches.products.targets[1::3, 0] = -100
+    wanted = _gradients(trainer)
+    found = _gradients(make("b", HEADS, accumulate=3))
+    assert wanted.keys() == found.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_half_precision_that_would_lose_small_gradients_scales_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compute_in(torch.float16, monkeypatch)
+    trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
+    trainer.train()
+    assert trainer.progressed.best_score > 0.9
+    state = torch.load(trainer.folder / "training_state.pt", weights_only=True)
+    assert state["stepper"]["scaler"]["scale"] > 1
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compute_in(torch.float16, monkeypatch)
+    trainer = make("a", HEADS)
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer._log_priors())
+    stepper._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    before = {n: p.clone() for n, p in trainer.classifier.named_parameters()}
+    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
+    assert all(p.equal(before[n]) for n, p in trainer.classifier.named_parameters())
+    assert stepper.state_dict()["scaler"]["scale"] == 2.0**126
+
+
+def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    _compute_in(torch.bfloat16, monkeypatch)
+    trainer = make("a", HEADS)
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer._log_priors())
+    assert stepper.state_dict()["scaler"] == {}
+
+
+def test_gradients_are_clipped_to_the_configured_length(make: Make) -> None:
+    trainer = make("a", HEADS, gradient_clip=1e-3)
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer._log_priors())
+    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
+    gradients = [p.grad for p in trainer.classifier.parameters() if p.grad is not None]
+    length = torch.stack([g.norm() for g in gradients]).norm()
+    assert length.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "enrich.training.objective.multitask_loss",
+        lambda logits, *_: logits["color"].sum() * float("nan"),
+    )
+    with pytest.raises(ConfigError, match="lower the learning rates"):
+        make("a", HEADS).train()
+
+
+def test_a_phase_that_would_train_nothing_is_refused(make: Make) -> None:
+    classifier = make("a", HEADS).classifier
+    classifier.pretrained = lambda: [classifier]  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="nothing to train in cma_clip"):
+        build_optimiser(classifier, HEADS, 0.0)
+
+
+def test_learning_rates_rise_and_then_fall_to_nothing() -> None:
+    assert [schedule(share, 0.2) for share in (0.0, 0.1, 0.2)] == [0, 0.5, 1]
+    assert schedule(0.6, 0.2) == pytest.approx(0.5)
+    assert schedule(1.0, 0.2) == pytest.approx(0)
+    assert schedule(0.0, 0.0) == 1

@@ -1,0 +1,363 @@
+"""Published weights are opened as they lie on a hub, and what cannot be used is refused by name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    CLIPModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)
+
+from enrich.classifiers.config import ClassifierConfig, PairTowers
+from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.errors import ConfigError
+from enrich.tokenizer import TextEncoder
+from enrich.training.config import PublishedPair, TrainingConfig
+from enrich.training.pretrained import Published, load_parts, open_hugging_face_clip, open_pair
+from enrich.training.start import start_classifier
+
+LAYER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "red", "blue", "shirt", "shoes"]
+PREPROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": 64, "width": 64},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.1, 0.2, 0.3],
+    "image_std": [0.4, 0.5, 0.6],
+}
+
+
+@pytest.fixture(scope="module")
+def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ViT with the head that it was published with, in half precision."""
+    folder = tmp_path_factory.mktemp("hub") / "vit"
+    torch.manual_seed(0)
+    vit = ViTForImageClassification(ViTConfig(**LAYER, image_size=64, patch_size=32, num_labels=3))
+    vit.half().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with the head that it was published with, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("hub") / "bert"
+    torch.manual_seed(1)
+    settings = BertConfig(**LAYER, vocab_size=len(WORDS), max_position_embeddings=24)
+    BertForMaskedLM(settings).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(vision_folder: Path, text_folder: Path) -> PublishedPair:
+    return PublishedPair(vision=str(vision_folder), text=str(text_folder), width=48)
+
+
+@pytest.fixture(scope="module")
+def published(pair: PublishedPair) -> Published:
+    return open_pair(pair)
+
+
+def _build(published: Published, config: ClassifierConfig, name: str = "cma_clip") -> Classifier:
+    """Returns a classifier on the towers, without the published weights."""
+    config = config.model_copy(
+        update={"towers": published.towers, "image": published.image, "classifier": name}
+    )
+    # As a checkpoint would have it, and with it the towers' own check of what it says.
+    config = ClassifierConfig.model_validate_json(config.model_dump_json())
+    return build_classifier(config, published.tokenizer.get_vocab_size()).eval()
+
+
+def test_a_pair_answers_as_its_two_models_do(
+    published: Published, small_config: ClassifierConfig, vision_folder: Path, text_folder: Path
+) -> None:
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    pixels = torch.randn(2, 3, 64, 64)
+    ids, mask = TextEncoder(published.tokenizer, 16)(["red shirt", "blue"])
+    vit = ViTModel.from_pretrained(vision_folder, dtype=torch.float32).eval()
+    bert = BertModel.from_pretrained(text_folder).eval()
+    with torch.inference_mode():
+        patches = vit(pixel_values=pixels).last_hidden_state
+        torch.testing.assert_close(classifier.image_tower.features(pixels), patches)
+        words = bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        encoded = classifier.text_tower(ids, mask)
+        projected = classifier.text_tower.projection(words)
+    torch.testing.assert_close(encoded.embeds[mask], projected[mask])
+    # BERT's text is read at [CLS], its first token.
+    torch.testing.assert_close(encoded.pooled, projected[:, 0])
+    assert {p.dtype for p in classifier.parameters()} == {torch.float32}
+
+
+def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(published: Published) -> None:
+    assert published.image.model_dump() == {
+        "size_px": 64,
+        "fit": "pad",
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.4, 0.5, 0.6),
+    }
+
+
+def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
+    published: Published, vision_folder: Path
+) -> None:
+    kept = json.dumps(published.towers.model_dump())
+    assert str(vision_folder) not in kept
+    for machinery in ("auto_map", "dtype", "attn_implementation", "label2id", "_name_or_path"):
+        assert machinery not in kept
+    with_code = PairTowers(
+        vision={"model_type": "vit", "auto_map": {"AutoModel": "evil--code.Model"}},
+        text={"model_type": "bert", "nested": {"_attn_implementation": "evil/kernel"}},
+        width=8,
+    )
+    assert with_code.vision == {"model_type": "vit"}
+    assert with_code.text == {"model_type": "bert", "nested": {}}
+
+
+def test_only_the_models_themselves_are_pretrained_in_a_pair(
+    published: Published, small_config: ClassifierConfig
+) -> None:
+    classifier = _build(published, small_config)
+    parts = classifier.pretrained()
+    assert parts == [classifier.image_tower.vision, classifier.text_tower.text]
+    assert not any("pooler" in name for name, _ in classifier.named_parameters())
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_starts_from_a_pair_s_weights(
+    pair: PublishedPair, published: Published, tmp_path: Path, name: str
+) -> None:
+    config = TrainingConfig(
+        name="tiny",
+        classifier=name,
+        towers=pair,
+        text_length=12,
+        joint_layers=1,
+        joint_heads=2,
+        phases=[{"loss": "multitask", "epochs": 1, "learning_rate": 1}],
+    )
+    classifier, tokenizer = start_classifier(config, [], tmp_path / "tokenizer.json")
+    assert tokenizer.get_vocab_size() == len(WORDS)
+    own = classifier.state_dict()
+    loaded = 0
+    for part, module in published.parts.items():
+        for key, tensor in module.state_dict().items():
+            if f"{part}.{key}" in own:
+                assert own[f"{part}.{key}"].equal(tensor)
+                loaded += 1
+    assert loaded
+    read = {"image_only": {"image_tower.vision"}, "text_only": {"text_tower.text"}}
+    for part in read.get(name, published.parts.keys()):
+        assert {f"{part}.{key}" for key in published.parts[part].state_dict()} <= own.keys()
+
+
+def test_towers_that_a_classifier_has_no_place_for_are_refused(
+    published: Published, small_config: ClassifierConfig
+) -> None:
+    classifier = _build(published, small_config, "text_only")
+    parts = {"image_tower.vision": published.parts["image_tower.vision"]}
+    with pytest.raises(ConfigError, match="text_only cannot start from these towers"):
+        load_parts(classifier, parts)
+
+
+Save = Callable[[PreTrainedModel], str]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Returns a function that saves a model and returns its folder."""
+
+    def save(model: PreTrainedModel) -> str:
+        model.save_pretrained(tmp_path / "saved")
+        return str(tmp_path / "saved")
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "model_type, sizes",
+    [
+        ("dinov2", {"patch_size": 32}),
+        ("swin", {"embed_dim": 16, "depths": [1], "num_heads": [2], "window_size": 2}),
+        ("convnext", {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}),
+    ],
+)
+def test_other_vision_models_than_vit_are_read_too(
+    save: Save,
+    text_folder: Path,
+    small_config: ClassifierConfig,
+    model_type: str,
+    sizes: dict[str, Any],
+) -> None:
+    settings = (LAYER if model_type == "dinov2" else {}) | sizes | {"image_size": 64}
+    vision = save(AutoModel.from_config(AutoConfig.for_model(model_type, **settings)))
+    published = open_pair(PublishedPair(vision=vision, text=str(text_folder), width=48))
+    # Without a preprocessor_config.json: the model's own size, pixels from -1 to 1.
+    assert (published.image.size_px, published.image.mean) == (64, (0.5, 0.5, 0.5))
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    tower = classifier.image_tower
+    with torch.inference_mode():
+        encoded = tower.embed(tower.features(torch.randn(2, 3, 64, 64)))
+    assert encoded.embeds.shape[2] == 48 and encoded.embeds.isfinite().all()
+    patches = encoded.embeds[:, 1:]
+    # A model without CLS is summed up by the mean of its patches.
+    is_mean = encoded.pooled.allclose(patches.mean(1), atol=1e-5)
+    assert is_mean == (model_type != "dinov2")
+
+
+@pytest.mark.parametrize("name", ["cma_clip", "mmbt", "single_stream"])
+@pytest.mark.parametrize("model_type", ["roberta", "albert", "distilbert"])
+def test_other_text_encoders_than_bert_are_read_too(
+    published: Published, small_config: ClassifierConfig, model_type: str, name: str
+) -> None:
+    sizes = {"vocab_size": 300, "max_position_embeddings": 24}
+    if model_type == "distilbert":
+        sizes |= {"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 2}
+    else:
+        sizes |= LAYER
+    if model_type == "albert":
+        sizes["embedding_size"] = 16  # its words are narrower than its layers
+    text = {"model_type": model_type} | sizes
+    config = small_config.model_copy(
+        update={
+            "towers": published.towers.model_copy(update={"text": text}),
+            "image": published.image,
+            "classifier": name,
+        }
+    )
+    torch.manual_seed(0)
+    classifier = build_classifier(config, 300).eval()
+    ids = torch.randint(3, 300, (2, 12))
+    mask = torch.arange(12) < torch.tensor([[12], [5]])
+    both = torch.ones(2, dtype=torch.bool)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
+    with torch.inference_mode():
+        output = classifier(ModelInputs(ids, mask, both, both, pixel_values=pixels))
+        # What stands in the padding does not matter, whatever id this model pads with.
+        ids = torch.where(mask, ids, 1)
+        padded = classifier(ModelInputs(ids, mask, both, both, pixel_values=pixels))
+    torch.testing.assert_close(output.logits, padded.logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_sees_texts_as_well_is_no_vision_model(
+    clip_folder: Path, text_folder: Path
+) -> None:
+    wrong = PublishedPair(vision=str(clip_folder), text=str(text_folder))
+    with pytest.raises(ConfigError, match="type clip; wanted one that takes pictures alone"):
+        open_pair(wrong)
+
+
+def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
+    save: Save, vision_folder: Path
+) -> None:
+    settings = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 9, "n_positions": 16}
+    gpt = save(AutoModel.from_config(AutoConfig.for_model("gpt2", **settings)))
+    with pytest.raises(ConfigError, match="type gpt2; wanted an encoder like BERT"):
+        open_pair(PublishedPair(vision=str(vision_folder), text=gpt))
+
+
+def test_a_vision_model_that_cannot_take_its_own_pictures_is_refused(
+    save: Save, text_folder: Path, tmp_path: Path
+) -> None:
+    vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
+    wrong = PREPROCESSOR | {"size": {"height": 96, "width": 96}}
+    (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(wrong))
+    with pytest.raises(ConfigError, match="takes no pictures of 96 px"):
+        open_pair(PublishedPair(vision=vision, text=str(text_folder)))
+
+
+def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
+    save: Save, text_folder: Path, tmp_path: Path
+) -> None:
+    vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
+    file = tmp_path / "saved" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
+    with pytest.raises(ConfigError, match=r"lack .* of the vision model's tensors"):
+        open_pair(PublishedPair(vision=vision, text=str(text_folder)))
+
+
+def test_texts_longer_than_the_encoder_reads_are_refused(
+    published: Published, small_config: ClassifierConfig
+) -> None:
+    with pytest.raises(ValueError, match="texts of up to 24 tokens, not 25"):
+        _build(published, small_config.model_copy(update={"text_length": 25}))
+
+
+@pytest.mark.parametrize("model_type", [None, "of-nobody"])
+def test_a_checkpoint_of_a_model_that_transformers_does_not_ship_is_refused(
+    published: Published, small_config: ClassifierConfig, model_type: str | None
+) -> None:
+    strange = {k: v for k, v in published.towers.vision.items() if k != "model_type"}
+    if model_type:
+        strange["model_type"] = model_type
+    config = small_config.model_copy(
+        update={"towers": published.towers.model_copy(update={"vision": strange})}
+    )
+    with pytest.raises(ValueError, match=model_type or "names no model_type"):
+        build_classifier(config, 8)
+
+
+def test_a_siglip_is_refused_with_what_to_do(save: Save) -> None:
+    tower = LAYER | {"image_size": 64, "patch_size": 32, "vocab_size": 9}
+    siglip = AutoConfig.for_model("siglip", text_config=tower, vision_config=tower)
+    with pytest.raises(ConfigError, match=r"model of type siglip; .*towers: \{vision: NAME"):
+        open_hugging_face_clip(save(AutoModel.from_config(siglip)))
+
+
+def test_a_clip_without_a_preprocessor_gets_openai_s(clip_folder: Path) -> None:
+    image = open_hugging_face_clip(str(clip_folder)).image
+    assert (image.size_px, image.fit, image.mean[0]) == (64, "crop", 0.48145466)
+
+
+def test_a_clip_in_half_precision_is_trained_in_full(
+    clip_folder: Path, small_config: ClassifierConfig, tmp_path: Path
+) -> None:
+    CLIPModel.from_pretrained(clip_folder).half().save_pretrained(tmp_path / "half")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(clip_folder)
+    tokenizer.save_pretrained(tmp_path / "half")
+    published = open_hugging_face_clip(str(tmp_path / "half"))
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    assert {p.dtype for p in classifier.parameters()} == {torch.float32}
+
+
+def test_a_tokenizer_that_marks_no_text_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+    CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
+    bare = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=bare).save_pretrained(tmp_path / "clip")
+    with pytest.raises(ConfigError, match=r"tokenizer of .* cannot be used"):
+        open_hugging_face_clip(str(tmp_path / "clip"))

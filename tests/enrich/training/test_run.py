@@ -1,0 +1,140 @@
+"""A run ends in the same weights whatever happens to it: killed, repeated, or shared out."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from enrich.command_line import load_yaml
+from enrich.errors import ConfigError
+from enrich.training.config import TrainingConfig
+from enrich.training.run import train_checkpoint
+
+JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
+# Kills itself as a full machine would, in the middle of the second phase's only epoch.
+KILLED = """
+import os, runpy, signal, sys
+from enrich.training.optimiser import Stepper
+
+whole_step, steps = Stepper.step, []
+
+def step(*given):
+    if len(steps) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    steps.append(1)
+    return whole_step(*given)
+
+Stepper.step = step
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(clip_folder: Path) -> dict[str, Any]:
+    """A configuration with every kind of phase and all that is random in training."""
+    return {
+        "name": "clip-tiny",
+        "towers": str(clip_folder),
+        "text_length": 16,
+        "joint_layers": 1,
+        "joint_heads": 2,
+        "batch_size": 8,
+        "accumulate": 2,
+        "ema": 0.9,
+        "phases": [
+            {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3},
+            {
+                "loss": "multitask",
+                "epochs": 1,
+                "learning_rate": 1e-3,
+                "tower_learning_rate": 1e-4,
+            },
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, catalog: Path, settings: dict[str, Any]
+) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "undisturbed"
+    train_checkpoint(TrainingConfig.model_validate(settings), [catalog], output)
+    return output
+
+
+def _run(*command: str | Path, settings: dict[str, Any], catalog: Path, output: Path) -> int:
+    config = output.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump(settings))
+    arguments = [*command, "--config", config, "--catalog", catalog, "--output", output]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    finished = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+    print(finished.stdout, finished.stderr)
+    return finished.returncode
+
+
+def _state(output: Path) -> dict[str, Any]:
+    file = output.with_name(f"{output.name}.training") / "training_state.pt"
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    return state
+
+
+def _weights(output: Path) -> bytes:
+    return (output / "model.safetensors").read_bytes()
+
+
+def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
+) -> None:
+    settings = settings | {"save_every_s": 0}
+    output = tmp_path / "killed"
+    killed = _run("-c", KILLED, JOB, settings=settings, catalog=catalog, output=output)
+    assert killed == -signal.SIGKILL and not output.exists()
+    progressed = _state(output)["progressed"]
+    assert (progressed["phase"], progressed["epoch"], progressed["step"]) == (1, 0, 2)
+
+    train_checkpoint(TrainingConfig.model_validate(settings), [catalog], output)
+    assert _weights(output) == _weights(undisturbed)
+    for kept in ("classifier", "average", "best"):
+        for name, tensor in _state(undisturbed)[kept].items():
+            assert tensor.equal(_state(output)[kept][name]), (kept, name)
+
+
+def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
+    tmp_path: Path, catalog: Path, undisturbed: Path
+) -> None:
+    config = load_yaml(undisturbed / "training.yaml", TrainingConfig)
+    train_checkpoint(config, [catalog], tmp_path / "again")
+    assert _weights(tmp_path / "again") == _weights(undisturbed)
+    written = yaml.safe_load((undisturbed / "training.yaml").read_text())
+    assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
+
+
+def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
+) -> None:
+    output = tmp_path / "shared"
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    settings = settings | {"accumulate": 1}
+    assert not _run(*torchrun, JOB, settings=settings, catalog=catalog, output=output)
+    wanted, found = _state(undisturbed), _state(output)
+    for name, tensor in wanted["classifier"].items():
+        torch.testing.assert_close(found["classifier"][name], tensor, rtol=1e-4, atol=1e-6)
+    assert found["progressed"] == pytest.approx(wanted["progressed"])
+    assert (output / "MODEL_CARD.md").exists()
+
+
+def test_a_batch_in_too_many_parts_is_refused(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"accumulate": 5})
+    with pytest.raises(ConfigError, match="raise batch_size"):
+        train_checkpoint(config, [catalog], tmp_path / "made")

@@ -1,0 +1,153 @@
+"""Every classifier is trained by the same run and used by the same engine."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.errors import ConfigError
+from enrich.images import ImageLimits
+from enrich.records import EnrichedProduct, Modalities, Product
+from enrich.spec import EngineSpec, name_model_version
+from enrich.training.config import Phase, TrainingConfig
+from enrich.training.run import train_checkpoint
+from enrich.training.start import keep_usable_phases, start_classifier
+from schemas.labels import ATTRIBUTE_LABELS
+
+CONTRAST = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
+LABELS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that all runs share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def _config(cache: Path, **settings: Any) -> TrainingConfig:
+    small = {"width": 32, "heads": 2, "text_layers": 1}
+    given = {
+        "name": "tiny",
+        "small_towers": small,
+        "image_size_px": 64,
+        "text_length": 16,
+        "vocabulary": 300,
+        "joint_layers": 1,
+        "joint_heads": 2,
+        "batch_size": 8,
+        "phases": [CONTRAST, LABELS],
+        "cache": cache,
+    }
+    return TrainingConfig.model_validate(given | settings)
+
+
+def _enrich(checkpoint: Path, catalog: Path) -> list[EnrichedProduct]:
+    """Returns what the job's engine says of a whole product, and of one without text or image."""
+    manifest = read_manifest(checkpoint)
+    spec = EngineSpec(
+        checkpoint=str(checkpoint),
+        model_version=name_model_version(manifest, 0.90),
+        attributes=manifest.config.attributes,
+        image_root=str(catalog),
+        allowed_roots=(),
+        limits=ImageLimits(),
+        target_precision=0.90,
+        batch_size=4,
+        read_threads=1,
+    )
+    row = pd.read_parquet(catalog / "products.parquet").iloc[0]
+    products = [
+        Product("both", row.title, row.description, row.image_path),
+        Product("image", None, None, row.image_path),
+        Product("text", row.title, row.description, None),
+    ]
+    return list(spec.build(torch.device("cpu")).enrich(products))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_is_trained_and_run_by_the_same_job(
+    tmp_path: Path, catalog: Path, cache: Path, name: str
+) -> None:
+    metrics = train_checkpoint(_config(cache, classifier=name), [catalog], tmp_path / "made")
+    assert set(metrics["test_groups_catalog"]["as is"]) == set(ATTRIBUTE_LABELS)
+    card = (tmp_path / "made" / "MODEL_CARD.md").read_text()
+    assert f"`{name}`" in card and CLASSIFIERS[name].paper in card
+    assert ("Starting weights" in card) == (name != "text_only")
+
+    answers = _enrich(tmp_path / "made", catalog)
+    assert [answer.modalities for answer in answers] == [
+        Modalities.IMAGE_AND_TEXT,
+        Modalities.IMAGE,
+        Modalities.TEXT,
+    ]
+    for answer in answers:
+        assert [prediction.attribute for prediction in answer.predictions] == list(ATTRIBUTE_LABELS)
+        assert all(0 < prediction.confidence <= 1 for prediction in answer.predictions)
+
+
+@pytest.mark.parametrize("name, starts", [("image_only", True), ("text_only", False)])
+def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
+    tmp_path: Path, cache: Path, name: str, starts: bool
+) -> None:
+    config = _config(cache, classifier=name, image_tower=BUNDLED)
+    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path / "tokenizer.json")
+    kept = load_file(BUNDLED / "model.safetensors")
+    own = classifier.state_dict()
+    shared = [key for key in own if key.startswith("image_tower.backbone.")]
+    assert bool(shared) == starts
+    assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
+
+
+def test_zero_shot_answers_from_published_weights_without_any_epoch(
+    tmp_path: Path, catalog: Path, cache: Path, clip_folder: Path
+) -> None:
+    config = _config(cache, classifier="clip_zero_shot", towers=str(clip_folder), phases=[])
+    train_checkpoint(config, [catalog], tmp_path / "made")
+    calibration = read_manifest(tmp_path / "made").calibration
+    fitted = calibration.attributes["color"][Modalities.IMAGE_AND_TEXT]
+    assert fitted.rows > 0 and fitted.temperature != 1
+    answers = _enrich(tmp_path / "made", catalog)
+    assert len({answer.predictions[0].confidence for answer in answers}) == 3
+
+
+def _kept(config: TrainingConfig, small_config: ClassifierConfig) -> tuple[Phase, ...]:
+    chosen = small_config.model_copy(update={"classifier": config.classifier})
+    return keep_usable_phases(config, build_classifier(chosen, 300)).phases
+
+
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        ("cma_clip", (CONTRAST, LABELS)),
+        ("clip_zero_shot", (CONTRAST,)),
+        ("image_only", (LABELS,)),
+        ("text_only", (LABELS,)),
+    ],
+)
+def test_phases_that_cannot_train_a_classifier_are_left_out(
+    cache: Path, small_config: ClassifierConfig, name: str, kept: tuple[Phase, ...]
+) -> None:
+    assert _kept(_config(cache, classifier=name), small_config) == kept
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS.keys() - {"clip_zero_shot"}))
+def test_heads_that_no_phase_would_train_are_refused(
+    cache: Path, small_config: ClassifierConfig, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="only a multitask phase trains"):
+        _kept(_config(cache, classifier=name, phases=[CONTRAST]), small_config)
+
+
+def test_towers_that_never_compared_images_with_texts_do_not_answer_zero_shot(
+    cache: Path, small_config: ClassifierConfig
+) -> None:
+    for phases in ([], [LABELS]):
+        config = _config(cache, classifier="clip_zero_shot", phases=phases)
+        with pytest.raises(ConfigError, match="give it a contrastive phase, or a CLIP"):
+            _kept(config, small_config)

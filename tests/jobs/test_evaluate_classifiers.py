@@ -1,0 +1,90 @@
+"""jobs/evaluate_classifiers.py: the bundled checkpoint over a few drawn products."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from enrich.classifiers.manifest import BUNDLED
+from enrich.command_line import run_command
+from enrich.demo.catalog import write_demo_catalog
+
+JOB = Path(__file__).parents[2] / "jobs" / "evaluate_classifiers.py"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs the command line: exit code, standard output and error."""
+    spec = importlib.util.spec_from_file_location("evaluate_classifiers", JOB)
+    assert spec and spec.loader
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+
+    def run(*flags: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evaluate_classifiers.py", *map(str, flags)])
+        with pytest.raises(SystemExit) as end:
+            run_command(job.main)
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shops") / "drawn"
+    write_demo_catalog(folder, products=40, seed=1, flaws=False)
+    return folder
+
+
+def test_report_of_two_checkpoints_is_printed_and_written(
+    shop: Path, tmp_path: Path, run: Run
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(BUNDLED, second)
+    checkpoints = ["--checkpoint", BUNDLED, "--checkpoint", second]
+    data = ["--catalog", shop, "--strange-shop", shop, "--limit", 12, "--bootstrap", 20]
+    folders = ["--output", tmp_path / "report", "--cache", tmp_path / "cache"]
+    code, out, _ = run(*checkpoints, *data, *folders)
+    assert code == 0
+    report = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert {record["shop"] for record in report["figures"]} == {
+        "drawn, test groups",
+        "drawn, all products",
+    }
+    # The same weights: no difference anywhere.
+    assert report["differences"]
+    assert {record["accuracy"] for record in report["differences"]} == {0}
+    markdown = (tmp_path / "report" / "comparison.md").read_text()
+    for shown in (out, markdown):
+        assert "cma-clip-small" in shown and "second" in shown
+    with Image.open(tmp_path / "report" / "plots" / "overview.png") as image:
+        assert image.format == "PNG"
+    assert any((tmp_path / "cache").glob("images-*/pixels.npy"))
+
+
+def test_a_checkpoint_that_cannot_be_loaded_stops_the_run_before_any_work(
+    shop: Path, tmp_path: Path, run: Run
+) -> None:
+    flags = ["--checkpoint", BUNDLED, "--checkpoint", tmp_path / "gone"]
+    code, _, err = run(*flags, "--catalog", shop, "--output", tmp_path / "report")
+    assert code == 2 and str(tmp_path / "gone") in err
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_run_without_products_says_what_to_give(tmp_path: Path, run: Run) -> None:
+    code, _, err = run("--output", tmp_path / "report")
+    assert code == 2 and "--strange-shop" in err
+
+
+def test_an_installation_without_the_extra_is_told_so(
+    shop: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = run("--catalog", shop, "--output", tmp_path / "report")
+    assert code == 2 and "[train]" in err

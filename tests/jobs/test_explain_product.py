@@ -1,0 +1,99 @@
+"""jobs/explain_product.py: one product, one picture."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from enrich.command_line import run_command
+
+JOB = Path(__file__).parents[2] / "jobs" / "explain_product.py"
+
+
+def _load_job() -> ModuleType:
+    """Imports the script by its path, as it is in no package."""
+    spec = importlib.util.spec_from_file_location("explain_product", JOB)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+job = _load_job()
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs the command line: exit code, standard output and error."""
+
+    def run(*flags: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["explain_product.py", *map(str, flags)])
+        with pytest.raises(SystemExit) as end:
+            run_command(job.main)
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A catalog of two products with integer ids, and a picture outside of it."""
+    (tmp_path / "shop").mkdir()
+    Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "shop" / "red.jpg")
+    products = pd.DataFrame(
+        {
+            "product_id": [7, 42],
+            "title": ["blue shoes", "red shirt"],
+            "description": [None, "plain"],
+            "image_path": [None, "red.jpg"],
+        }
+    )
+    products.to_parquet(tmp_path / "shop" / "products.parquet")
+    return tmp_path / "shop"
+
+
+def test_a_picture_and_a_title_are_explained_by_the_bundled_checkpoint(
+    shop: Path, run: Run
+) -> None:
+    output = shop / "out" / "a.png"
+    code, out, err = run("--image", shop / "red.jpg", "--title", "red shirt", "--output", output)
+    assert (code, out, err) == (0, f"explanation: {output}\n", "")
+    assert output.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(shop: Path, run: Run) -> None:
+    table = shop / "products.parquet"
+    code, _, _ = run("--catalog", table, "--product-id", 42, "--output", shop / "a.png")
+    assert code == 0
+    product, folder = job.choose_product(
+        job.Product("42", "red shirt", "plain", "red.jpg"), shop / "red.jpg", None
+    )
+    assert (product, folder) == job.choose_product(job.Product("42"), None, table)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "no product: give --image or --title"),
+        (["--product-id", 7], "no product: give --image or --title"),
+        (["--image", "gone.jpg"], "no image file at gone.jpg"),
+        (["--catalog", "products.parquet"], "--catalog goes with --product-id"),
+        (["--catalog", "products.parquet", "--product-id", 7, "--title", "a"], "--catalog goes"),
+        (["--catalog", "products.parquet", "--product-id", 9], "has no product '9' among its 2"),
+        (["--title", "a", "--checkpoint", "gone"], "no checkpoint in gone"),
+    ],
+)
+def test_a_wrong_set_up_is_one_message_and_exit_code_2(
+    shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, flags: list[object], message: str
+) -> None:
+    monkeypatch.chdir(shop)
+    code, out, err = run(*flags, "--output", "a.png")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and message in err and len(err.splitlines()) == 1
+    assert not (shop / "a.png").exists()

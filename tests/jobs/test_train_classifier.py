@@ -1,0 +1,111 @@
+"""jobs/train_classifier.py: which classifier is trained, and what its checkpoint is called."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from enrich.classifiers.registry import CLASSIFIERS
+from enrich.command_line import run_command
+from enrich.training.config import TrainingConfig
+
+JOB = Path(__file__).parents[2] / "jobs" / "train_classifier.py"
+
+
+def _load_job() -> ModuleType:
+    """Imports the script by its path, as it is in no package."""
+    spec = importlib.util.spec_from_file_location("train_classifier", JOB)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+job = _load_job()
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs the command line: exit code, standard output and error."""
+
+    def run(*flags: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *map(str, flags)])
+        with pytest.raises(SystemExit) as end:
+            run_command(job.main)
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+    """What would have been trained."""
+    configs: list[TrainingConfig] = []
+
+    def train(
+        config: TrainingConfig, catalogs: list[Path], output: Path, **_: Any
+    ) -> dict[str, object]:
+        configs.append(config)
+        output.mkdir(parents=True)
+        (output / "MODEL_CARD.md").write_text("# card")
+        return {}
+
+    monkeypatch.setattr(job, "train_checkpoint", train)
+    return configs
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> list[object]:
+    file = tmp_path / "training.yaml"
+    file.write_text(
+        "name: shop\nclassifier: cma_clip\n"
+        "phases: [{loss: multitask, epochs: 1, learning_rate: 1.0e-3}]\n"
+    )
+    return ["--config", file, "--catalog", tmp_path, "--output", tmp_path / "made"]
+
+
+def test_the_list_needs_nothing_else_and_names_every_classifier(run: Run) -> None:
+    code, out, _ = run("--classifier", "unheard of", "--list-classifiers")
+    assert code == 0
+    assert all(name in out for name in CLASSIFIERS)
+    assert "arXiv 2112.03562" in out and "Hugging Face CLIP" in out
+
+
+def test_training_needs_a_catalog_and_an_output(run: Run) -> None:
+    assert run("--classifier", "cma_clip")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "given, name, classifier",
+    [
+        ((), "shop", "cma_clip"),
+        (("--classifier", "clip_mlp"), "shop-clip_mlp", "clip_mlp"),
+        (("--name", "other"), "other", "cma_clip"),
+        (("--classifier", "clip_mlp", "--name", "other"), "other", "clip_mlp"),
+    ],
+)
+def test_a_checkpoint_s_name_says_which_classifier_it_is(
+    run: Run,
+    trained: list[TrainingConfig],
+    flags: list[object],
+    given: tuple[str, ...],
+    name: str,
+    classifier: str,
+) -> None:
+    code, out, _ = run(*flags, *given)
+    assert code == 0 and "checkpoint:" in out
+    assert [(config.name, config.classifier) for config in trained] == [(name, classifier)]
+
+
+@pytest.mark.parametrize("wrong", [("--classifier", "resnet"), ("--name", "../up")])
+def test_an_unknown_classifier_and_an_impossible_name_are_refused(
+    run: Run, trained: list[TrainingConfig], flags: list[object], wrong: tuple[str, ...]
+) -> None:
+    code, _, err = run(*flags, *wrong)
+    assert code == 2 and wrong[1] in err
+    assert not trained
