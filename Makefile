@@ -6,10 +6,10 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo test check clean environment test-environment
+.PHONY: help demo test check clean train compare environment test-environment train-environment
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: environment ## Set up, then run the main job on the built-in demo catalog.
 	@$(IN_VENV) spark-submit jobs/enrich_catalog.py
@@ -32,20 +32,38 @@ environment:
 test-environment:
 	@$(PYTHON) jobs/set_up.py --extra test
 
-# Labelled catalog folders to train on, and to evaluate on only.
+# Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=
 STRANGE_SHOPS ?=
-TRAIN = $(IN_VENV) python jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS))
+TRAIN = $(IN_VENV) python jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) \
+	$(addprefix --strange-shop ,$(STRANGE_SHOPS))
+TOWER = trained/image-tower
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
-ABLATIONS = modality_wise sequence_wise both
+ABLATIONS = without-modality-wise without-both
 
-train: train-environment ## Train the bundled checkpoint anew on CATALOGS="shop/ ..."
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output trained/image-tower
-	$(TRAIN) --set image_tower=trained/image-tower --output trained/cma-clip-small \
+train: $(TOWER) ## Train the bundled checkpoint anew: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+	$(TRAIN) --set image_tower=$(TOWER) --output trained/cma-clip-small
+
+compare: $(COMPARED:%=trained/compared/%) $(ABLATIONS:%=trained/compared/%) ## Train every classifier alike on CATALOGS and compare them.
+	$(IN_VENV) python jobs/evaluate_classifiers.py --output trained/comparison \
+		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
 
-compare: train-environment $(COMPARED:%=compared/%) $(ABLATIONS:%=compared/without_%) ## Train every classifier alike and compare.
-	$(IN_VENV) python jobs/evaluate_classifiers.py --output compared/report \
-		$(COMPARED:%=--checkpoint compared/%) $(ABLATIONS:%=--checkpoint compared/without_%) \
-		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --strange-shop ,$(STRANGE_SHOPS))
+# A folder that is there is done: a killed training goes on when make is called again.
+COMPARE = $(TRAIN) --config jobs/conf/training_comparison.yaml --set image_tower=$(TOWER) --output $@
+
+$(TOWER): | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output $@
+
+trained/compared/without-modality-wise: | $(TOWER)
+	$(COMPARE) --set modality_wise=false --name $(@F)
+
+trained/compared/without-both: | $(TOWER)
+	$(COMPARE) --set modality_wise=false --set sequence_wise=false --name $(@F)
+
+trained/compared/%: | $(TOWER)
+	$(COMPARE) --classifier $* --name $*
+
+train-environment:
+	@$(PYTHON) jobs/set_up.py --extra train
