@@ -29,12 +29,12 @@ class Coca(Classifier):
     an open_clip CoCa both halves, the pooler and the vision transformer are its own. On other
     towers the pooler and the multimodal half are new.
 
-    Two learnt vectors are not the paper's. Where a text is missing, the decoder starts from one of
-    them alone. Where an image is missing, the layers that would look at it are passed over.
+    The paper lets nothing be missing. Here a learnt vector stands for each word of a missing text,
+    and where the image is missing, the layers that would look at it are passed over.
 
     Of CoCa's pre-training only the contrast is offered. Captions cost a score for every word of the
-    vocabulary at every place, which would make this classifier's contrastive phase several times
-    as long as that of the others.
+    vocabulary at every place: 0.94 instead of 0.25 s a step on small towers (one core, cached
+    features, 128 texts of 32 out of 8,192 words), and none of the others has such a budget.
     """
 
     paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"
@@ -59,9 +59,7 @@ class Coca(Classifier):
         words = text.embeds[:, : inputs.token_ids.shape[1]]
         words = torch.where(inputs.has_text.view(-1, 1, 1), words, self.no_text)
         decoded = self._decode(words, self.pooler(image.embeds[:, 1:]), inputs.has_image)
-        # The decoder is causal, so the first place has seen nothing but the image.
-        last = torch.where(inputs.has_text, end_of_text(inputs.token_mask), 0)
-        read = take(decoded, last)
+        read = take(decoded, end_of_text(inputs.token_mask))
         logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
         return ModelOutput(logits, image.pooled, text.pooled)
 

@@ -17,7 +17,11 @@ class TextOnly(Classifier):
     """
 
     paper = "BERT: Devlin et al. 2018, arXiv 1810.04805"
-    starts_from = ("Hugging Face CLIP", "Hugging Face vision and text models")
+    starts_from = (
+        "Hugging Face CLIP",
+        "Hugging Face vision and text models",
+        "open_clip CoCa",
+    )
     trained_by = frozenset({"multitask"})
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:

@@ -41,7 +41,8 @@ def count_flops(classifier: Classifier, device: torch.device) -> int:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
+        with FlopCounterMode(display=False) as counter:
             classifier(product.to(device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -16,7 +16,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import CocaTowers
-from enrich.classifiers.interface import ModelInputs, end_of_text
+from enrich.classifiers.interface import ModelInputs, end_of_text, take
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.coca_weights import coca_parts
@@ -66,19 +66,30 @@ def test_a_place_has_seen_the_image_and_the_words_before_it_but_none_behind_it(
 
 
 @BOTH_TOWERS
-def test_the_answer_is_read_at_the_text_s_end_or_at_the_first_place_without_a_text(
+def test_the_answer_is_read_at_the_text_s_end(
     make: Callable[[str], Coca], products: ModelInputs, towers: str
 ) -> None:
     classifier = make(towers)
     decoded: list[torch.Tensor] = []
     classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
-    lacking = replace(products, has_text=torch.tensor([True, False, True]))
     with torch.inference_mode():
-        logits = classifier(lacking).logits
-        last = end_of_text(products.token_mask)
-        read = torch.stack([decoded[0][0, last[0]], decoded[0][1, 0], decoded[0][2, last[2]]])
+        logits = classifier(products).logits
+        read = take(decoded[0], end_of_text(products.token_mask))
         for attribute, head in classifier.heads.items():
             torch.testing.assert_close(logits[attribute], head(read))
+
+
+@BOTH_TOWERS
+def test_without_a_text_every_place_knows_the_image_alone(
+    make: Callable[[str], Coca], products: ModelInputs, towers: str
+) -> None:
+    classifier = make(towers)
+    decoded: list[torch.Tensor] = []
+    classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
+    with torch.inference_mode():
+        classifier(replace(products, has_text=torch.tensor([True, False, True])))
+    torch.testing.assert_close(decoded[0][1], decoded[0][1, :1].expand_as(decoded[0][1]))
+    assert not torch.allclose(decoded[0][0], decoded[0][0, :1], atol=1e-2)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import nn
 from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import ClassifierConfig, SmallTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.comparison import cost
 from enrich.comparison.cost import (
     count_flops,
@@ -117,3 +117,12 @@ def test_size_is_that_of_the_checkpoint_files(tiny_checkpoint: Path) -> None:
     assert measure_size(tiny_checkpoint) == sum(
         len((tiny_checkpoint / name).read_bytes()) for name in files
     )
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_operations_of_every_classifier_can_be_counted(
+    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str
+) -> None:
+    config = small_config.model_copy(update={"classifier": name})
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    assert count_flops(classifier, CPU) > 10_000
