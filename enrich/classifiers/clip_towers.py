@@ -1,6 +1,5 @@
 """The two towers of a Hugging Face CLIP, every token projected to CLIP's joint width."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
@@ -26,10 +25,7 @@ class ClipImageTower(ImageTower):
 
     def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
         # transformers returns the sequence before the last norm, which CLIP applies to CLS only.
-        embeds = self.projection(self.vision.post_layernorm(features))
-        batch, tokens = embeds.shape[:2]
-        mask = torch.ones(batch, tokens, dtype=torch.bool, device=embeds.device)
-        return Encoded(embeds, mask, torch.zeros(batch, dtype=torch.long, device=embeds.device))
+        return Encoded.cls_first(self.projection(self.vision.post_layernorm(features)))
 
     def pretrained(self) -> nn.Module:
         return self

@@ -48,9 +48,7 @@ class CocaImageTower(ImageTower):
         pooled = self.visual.ln_post(self.visual.attn_pool(features))
         # Only what is contrasted is projected; the decoder looks at the other queries as they are.
         embeds = torch.cat([pooled[:, :1] @ self.visual.proj, pooled[:, 1:]], dim=1)
-        batch, tokens = embeds.shape[:2]
-        mask = torch.ones(batch, tokens, dtype=torch.bool, device=embeds.device)
-        return Encoded(embeds, mask, torch.zeros(batch, dtype=torch.long, device=embeds.device))
+        return Encoded.cls_first(embeds)
 
     def pretrained(self) -> nn.Module:
         return self.visual

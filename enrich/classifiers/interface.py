@@ -63,6 +63,12 @@ class Encoded:
     mask: Bool[Tensor, "B N"]
     pooled_at: Int[Tensor, " B"]
 
+    @classmethod
+    def cls_first(cls, embeds: Float[Tensor, "B N D"]) -> "Encoded":
+        """Returns an image's tokens: the first stands for the whole, and none is padding."""
+        mask = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+        return cls(embeds, mask, torch.zeros(len(embeds), dtype=torch.long, device=embeds.device))
+
     @property
     def pooled(self) -> Float[Tensor, "B D"]:
         """The embedding that stands for the whole image or text."""

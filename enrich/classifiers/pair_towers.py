@@ -35,10 +35,7 @@ class VisionTower(ImageTower):
     def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
         if not self.has_cls:
             features = torch.cat([features.mean(1, keepdim=True), features], dim=1)
-        embeds = self.projection(features)
-        batch, tokens = embeds.shape[:2]
-        mask = torch.ones(batch, tokens, dtype=torch.bool, device=embeds.device)
-        return Encoded(embeds, mask, torch.zeros(batch, dtype=torch.long, device=embeds.device))
+        return Encoded.cls_first(self.projection(features))
 
     def pretrained(self) -> nn.Module:
         return self.vision

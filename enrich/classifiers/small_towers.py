@@ -66,10 +66,8 @@ class EfficientNetTower(ImageTower):
 
     def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
         cells = self.project(self.norm(features.transpose(1, 2)).transpose(1, 2))
-        embeds = torch.cat([cells.mean(1, keepdim=True), cells], dim=1) + self.positions
-        batch, tokens = embeds.shape[:2]
-        mask = torch.ones(batch, tokens, dtype=torch.bool, device=embeds.device)
-        return Encoded(embeds, mask, torch.zeros(batch, dtype=torch.long, device=embeds.device))
+        embeds = torch.cat([cells.mean(1, keepdim=True), cells], dim=1)
+        return Encoded.cls_first(embeds + self.positions)
 
     def pretrained(self) -> nn.Module:
         return self.backbone

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from schemas.labels import LABEL_WORDS
 
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_checkpoint, read_manifest
 from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, LabelWords
-from enrich.training.cache import cache_pixels
+from enrich.training.batches import Batches, open_batches
 from enrich.training.labelled import LabelledProducts
 
 
@@ -36,8 +34,7 @@ class Contender:
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
         """Returns the products as this checkpoint takes them, their pictures decoded once."""
-        images = cache_pixels(products, self.manifest.config.image, cache)
-        return Batches(products, images, self.encoder, LabelWords(self.attributes, LABEL_WORDS))
+        return open_batches(products, self.manifest.config, self.encoder, cache)
 
 
 def load_contenders(locations: Sequence[str], device: torch.device) -> list[Contender]:

@@ -29,7 +29,6 @@ from enrich.comparison.records import Record, measure_with_intervals, subtract
 from enrich.comparison.shops import Shop
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition
-from enrich.training.cache import cache_images
 from enrich.training.evaluation import answer, apply_calibration
 from enrich.training.labelled import LabelledProducts
 
@@ -111,9 +110,7 @@ def _evaluate(
     """Returns the figures of one checkpoint in one shop, and draws the plots of the two."""
     _console.print(f"{contender.name} on {shop.title}: {len(products):,} products")
     batches = contender.batches(products, workplace.cache)
-    batches.cached = cache_images(
-        contender.classifier, batches.images, "image_features", 1, workplace.device
-    )
+    batches.see_once(contender.classifier, workplace.device)
     answered = _ask(contender, batches, workplace.device)
     folder = workplace.plots / file_name(contender.name) / file_name(shop.title)
     title = f"{contender.name} on {shop.title}"

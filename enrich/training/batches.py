@@ -8,14 +8,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import torch
+from schemas.labels import LABEL_WORDS
 
-from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
-from enrich.training.cache import CachedImages, CachedViews
+from enrich.training.cache import CachedImages, CachedViews, cache_images, cache_pixels
 from enrich.training.labelled import LabelledProducts
 
 
@@ -87,6 +90,10 @@ class Batches:
         self.label_words = label_words
         self.cached: CachedViews | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
+
+    def see_once(self, classifier: Classifier, device: torch.device) -> None:
+        """Caches what the image tower makes of the pictures: every condition sees the same ones."""
+        self.cached = cache_images(classifier, self.images, "image_features", 1, device)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Returns the rows with modalities and label words hidden, and texts swapped, at random.
@@ -162,6 +169,14 @@ class Batches:
             has_text=torch.from_numpy(has_text),
             **seen,
         )
+
+
+def open_batches(
+    products: LabelledProducts, config: ClassifierConfig, encoder: TextEncoder, cache: Path
+) -> Batches:
+    """Returns the products as a classifier takes them, their pictures decoded once into `cache`."""
+    images = cache_pixels(products, config.image, cache)
+    return Batches(products, images, encoder, LabelWords(config.attributes, LABEL_WORDS))
 
 
 def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

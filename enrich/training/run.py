@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from schemas.labels import LABEL_WORDS
 
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, LabelWords
-from enrich.training.cache import cache_images, cache_pixels
+from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, process_group, processes, rank
 from enrich.training.evaluation import calibrate, evaluate
@@ -67,12 +65,8 @@ def train_checkpoint(
     cache = config.cache or workspace / "cache"
 
     def batches_of(labelled: LabelledProducts) -> Batches:
-        return Batches(
-            labelled,
-            cache_pixels(labelled, classifier.config.image, cache),
-            TextEncoder(tokenizer, config.text_length),
-            LabelWords(config.attributes, LABEL_WORDS),
-        )
+        encoder = TextEncoder(tokenizer, config.text_length)
+        return open_batches(labelled, classifier.config, encoder, cache)
 
     batches = first_then_others(lambda: batches_of(products))
     train_rows, validation_rows, test_rows = (batches.readable(rows) for rows in splits)
@@ -86,8 +80,7 @@ def train_checkpoint(
     if rank() > 0:
         return None
 
-    # Every condition sees the same pictures, so the tower looks at them once.
-    batches.cached = cache_images(classifier, batches.images, "image_features", 1, trainer.device)
+    batches.see_once(classifier, trainer.device)
     calibration = calibrate(classifier, batches, validation_rows, trainer.device)
     metrics: dict[str, object] = {
         "products": {
@@ -103,10 +96,11 @@ def train_checkpoint(
             classifier, batches, rows, trainer.device, calibration
         )
     for folder in strange_shops or []:
-        shop = load_labelled([folder], config.attributes)
-        rows = np.arange(len(shop))
+        shop = batches_of(load_labelled([folder], config.attributes))
+        shop.see_once(classifier, trainer.device)
+        rows = np.arange(len(shop.products))
         metrics[f"strange_shop_{folder.name}"] = evaluate(
-            classifier, batches_of(shop), rows, trainer.device, calibration
+            classifier, shop, rows, trainer.device, calibration
         )
     card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)

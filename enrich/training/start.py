@@ -13,6 +13,7 @@ from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.coca_weights import open_coca
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
+from enrich.training.preprocessors import HALVES
 from enrich.training.pretrained import (
     Published,
     load_efficientnet_weights,
@@ -53,9 +54,11 @@ def start_classifier(
     if published.parts:
         load_parts(classifier, published.parts)
     elif not isinstance(classifier.image_tower, NoImageTower):
-        load_efficientnet_weights(classifier.image_tower.pretrained())
-        if config.image_tower is not None:
-            load_image_tower(classifier.image_tower.pretrained(), config.image_tower)
+        backbone = classifier.image_tower.pretrained()
+        if config.image_tower is None:
+            load_efficientnet_weights(backbone)
+        else:
+            load_image_tower(backbone, config.image_tower)
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
     return classifier, published.tokenizer
 
@@ -97,8 +100,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], tokenizer_file: Path)
     if not tokenizer_file.exists():
         train_tokenizer(texts, config.vocabulary).save(str(tokenizer_file))
     # What the published EfficientNet-Lite weights were trained with.
-    halves = (0.5, 0.5, 0.5)
-    shape = ImageShape(size_px=config.image_size_px, fit="pad", mean=halves, std=halves)
+    shape = ImageShape(size_px=config.image_size_px, **HALVES._asdict())
     return Published(config.small_towers, shape, Tokenizer.from_file(str(tokenizer_file)), {})
 
 

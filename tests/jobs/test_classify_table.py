@@ -1,45 +1,14 @@
 """jobs/classify_table.py: the engine over a Parquet file, without Spark."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from enrich.command_line import run_command
-
-JOB = Path(__file__).parents[2] / "jobs" / "classify_table.py"
-
-
-def _load_job() -> ModuleType:
-    """Imports the script by its path, as it is in no package."""
-    spec = importlib.util.spec_from_file_location("classify_table", JOB)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-job = _load_job()
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs the command line: exit code, standard output and error."""
-
-    def run(*flags: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["classify_table.py", *map(str, flags)])
-        with pytest.raises(SystemExit) as end:
-            run_command(job.main)
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """jobs/evaluate_classifiers.py: the bundled checkpoint over a few drawn products."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -11,28 +10,9 @@ import pytest
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED
-from enrich.command_line import run_command
 from enrich.demo.catalog import write_demo_catalog
 
-JOB = Path(__file__).parents[2] / "jobs" / "evaluate_classifiers.py"
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs the command line: exit code, standard output and error."""
-    spec = importlib.util.spec_from_file_location("evaluate_classifiers", JOB)
-    assert spec and spec.loader
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-
-    def run(*flags: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evaluate_classifiers.py", *map(str, flags)])
-        with pytest.raises(SystemExit) as end:
-            run_command(job.main)
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """jobs/explain_product.py: one product, one picture."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,35 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from enrich.command_line import run_command
-
-JOB = Path(__file__).parents[2] / "jobs" / "explain_product.py"
-
-
-def _load_job() -> ModuleType:
-    """Imports the script by its path, as it is in no package."""
-    spec = importlib.util.spec_from_file_location("explain_product", JOB)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-job = _load_job()
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs the command line: exit code, standard output and error."""
-
-    def run(*flags: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["explain_product.py", *map(str, flags)])
-        with pytest.raises(SystemExit) as end:
-            run_command(job.main)
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -67,7 +37,9 @@ def test_a_picture_and_a_title_are_explained_by_the_bundled_checkpoint(
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(shop: Path, run: Run) -> None:
+def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(
+    job: ModuleType, shop: Path, run: Run
+) -> None:
     table = shop / "products.parquet"
     code, _, _ = run("--catalog", table, "--product-id", 42, "--output", shop / "a.png")
     assert code == 0

@@ -1,7 +1,5 @@
 """jobs/train_classifier.py: which classifier is trained, and what its checkpoint is called."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,40 +8,13 @@ from typing import Any
 import pytest
 
 from enrich.classifiers.registry import CLASSIFIERS
-from enrich.command_line import run_command
 from enrich.training.config import TrainingConfig
 
-JOB = Path(__file__).parents[2] / "jobs" / "train_classifier.py"
-
-
-def _load_job() -> ModuleType:
-    """Imports the script by its path, as it is in no package."""
-    spec = importlib.util.spec_from_file_location("train_classifier", JOB)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-job = _load_job()
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs the command line: exit code, standard output and error."""
-
-    def run(*flags: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *map(str, flags)])
-        with pytest.raises(SystemExit) as end:
-            run_command(job.main)
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+def trained(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
     """What would have been trained."""
     configs: list[TrainingConfig] = []
 
