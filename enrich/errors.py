@@ -5,6 +5,7 @@
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
+    ├── AdaptationRefused       exit 3  a checkpoint would not get better in this shop
     └── NothingPublished        exit 3  the staged rows stay for a look
         ├── ValidationFailed    exit 3  an expectation of severity critical failed
         └── TooManyFailures     exit 3  too large a share of the products could not be read
@@ -35,6 +36,12 @@ class SchemaMismatch(ConfigError):
 
 class CheckpointError(ConfigError):
     """The checkpoint is missing, damaged or of another kind."""
+
+
+class AdaptationRefused(EnrichError):
+    """What was fitted to a shop's labels answers its products no better than before."""
+
+    exit_code = 3
 
 
 class NothingPublished(EnrichError):

@@ -23,6 +23,20 @@ def read_products(file: Path, limit: int | None = None) -> pa.Table:
     return select_text(read_table(file), _COLUMNS, file).slice(0, limit)
 
 
+def read_unique_products(file: Path) -> list[Product]:
+    """Returns the file's products; of rows with the same id the first, and none without one.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        SchemaMismatch: a column is missing or cannot be read as text.
+    """
+    products: dict[str, Product] = {}
+    for row in read_products(file).to_pylist():
+        if row["product_id"] is not None:
+            products.setdefault(row["product_id"], Product(**row))
+    return list(products.values())
+
+
 def find_product(file: Path, product_id: str) -> Product:
     """Returns the first product of that id.
 

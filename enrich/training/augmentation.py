@@ -13,6 +13,10 @@ _TURN_RADIANS = 0.12
 _SHIFT = 0.15  # of half the picture
 _BRIGHTNESS = 0.1
 _GAMMA = 0.15
+_BACKDROP_SHARE = 0.4
+_DARKEST_BACKDROP = 0.65
+_TINT = 0.06
+_PLAIN_WHITE = 244 / 255
 _BLURRED_SHARE = 0.25
 _BLURRED_PX = 72  # the height of many a shop's thumbnails
 
@@ -20,9 +24,12 @@ _BLURRED_PX = 72  # the height of many a shop's thumbnails
 def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Tensor, "B 3 S S"]:
     """Mirrors, scales, turns and shifts each picture a little, and varies its light and sharpness.
 
-    What comes into view from outside a picture is white, as the padding of `to_pixels` is.
+    Some stand before another backdrop than plain white, as in shops that photograph so. What comes
+    into view from outside a picture is white, as the padding of `to_pixels` is.
     """
     scaled = pixels.float() / 255
+    elsewhere = torch.rand(len(pixels), generator=random) < _BACKDROP_SHARE
+    scaled[elsewhere] *= _backdrops(scaled[elsewhere], random)
     grid = F.affine_grid(_placements(len(pixels), random), list(pixels.shape), align_corners=False)
     moved = 1 - F.grid_sample(1 - scaled, grid, align_corners=False, padding_mode="zeros")
     brightness = (1 + _draw(len(pixels), _BRIGHTNESS, random)).view(-1, 1, 1, 1)
@@ -51,6 +58,29 @@ def _placements(count: int, random: torch.Generator) -> Float[Tensor, "B 2 3"]:
     maps[:, 1, 1] = turn.cos() / scale / stretch
     maps[:, 0, 2], maps[:, 1, 2] = (_draw(count, _SHIFT, random) for _ in range(2))
     return maps
+
+
+def _backdrops(
+    pixels: Float[Tensor, "B 3 S S"], random: torch.Generator
+) -> Float[Tensor, "B 3 S S"]:
+    """Returns what to multiply pictures by: a light backdrop where there is plain white, else 1."""
+    white = (pixels.amin(1) >= _PLAIN_WHITE).float()
+    # White in a straight line to an edge: a white product is hardly ever so white, or so placed.
+    around = torch.stack(
+        [
+            line.cumprod(axis).flip(axis) if flipped else line.cumprod(axis)
+            for axis in (1, 2)
+            for flipped in (False, True)
+            for line in (white.flip(axis) if flipped else white,)
+        ]
+    ).amax(0)
+    # Soft at the product's edge, as that was.
+    around = F.avg_pool2d(around.unsqueeze(1), 3, stride=1, padding=1, count_include_pad=False)
+    ends = torch.empty(2, len(pixels), 1, 1, 1).uniform_(_DARKEST_BACKDROP, 1, generator=random)
+    tint = torch.empty(len(pixels), 3, 1, 1).uniform_(-_TINT, _TINT, generator=random)
+    height = torch.linspace(0, 1, pixels.shape[2]).view(1, 1, -1, 1)
+    backdrop = (torch.lerp(ends[0], ends[1], height) + tint).clamp(0, 1)
+    return 1 - around * (1 - backdrop)
 
 
 def _blur(pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:

@@ -82,9 +82,13 @@ def cache_images(
         views: The pictures as they are, and `views` - 1 random variations of all of them.
         device: Where it is computed.
     """
-    # Named after the frozen weights, so that a tower that was trained on gets new files.
+    # Named after the frozen weights, so that a tower that was trained on gets new files, and after
+    # how pictures are varied, so that another way of it does.
     name = f"{kind}-{_frozen_digest(classifier, kind)}"
-    files = [images.folder / f"{name}-{view}.npy" for view in range(views)]
+    files = [images.folder / f"{name}-0.npy"]
+    files += [
+        images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
+    ]
     for view, file in enumerate(files):
         if not file.exists():
             _compute_view(classifier, images, kind, view, file, device)
@@ -135,6 +139,14 @@ def _decode_one(products: LabelledProducts, row: int, shape: ImageShape) -> np.n
 
 def _slices(total: int) -> Iterator[slice]:
     return (slice(start, min(start + _BATCH, total)) for start in range(0, total, _BATCH))
+
+
+def _variation_digest() -> str:
+    """Returns what becomes of one picture, in short."""
+    picture = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
+    picture[:, :, 8:24, 12:20] = torch.tensor([180, 40, 60], dtype=torch.uint8).view(3, 1, 1)
+    varied = vary(picture, torch.Generator().manual_seed(0))
+    return hashlib.sha256(varied.numpy().tobytes()).hexdigest()[:12]
 
 
 def _frozen_digest(classifier: Classifier, kind: CacheKind) -> str:

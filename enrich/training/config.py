@@ -95,7 +95,7 @@ class TrainingConfig(Architecture):
     balance: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
-    drop_text: float = Field(default=0.15, ge=0, lt=1)
+    drop_text: float = Field(default=0.15, ge=0, le=1)
     drop_image: float = Field(default=0.15, ge=0, lt=1)
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)

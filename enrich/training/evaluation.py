@@ -1,5 +1,6 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ _CALIBRATED_UNDER = {
     Modalities.IMAGE: {Condition.NO_TEXT: 1.0},
     Modalities.TEXT: {Condition.NO_IMAGE: 1.0},
 }
-_SELECTED_UNDER = (
+SELECTED_UNDER = (
     Condition.AS_IS,
     Condition.NO_TEXT,
     Condition.WORDS_MASKED,
@@ -197,7 +198,11 @@ def measure_answers(answers: CalibratedAnswers) -> Figures:
 
 
 def selection_score(
-    classifier: Classifier, batches: Batches, rows: np.ndarray, device: torch.device
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    device: torch.device,
+    conditions: Sequence[Condition],
 ) -> tuple[float, dict[str, float]]:
     """Returns what the best epoch is chosen by, and the accuracies that it is the mean of.
 
@@ -206,7 +211,7 @@ def selection_score(
     """
     accuracies = {
         f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
-        for condition in _SELECTED_UNDER
+        for condition in conditions
         for attribute, found in answer(classifier, batches, rows, condition, device).items()
         if len(found.targets)
     }

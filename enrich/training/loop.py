@@ -15,7 +15,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
-from enrich.training.batches import Batches, Hiding
+from enrich.training.batches import Batches, Condition, Hiding
 from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
@@ -25,7 +25,7 @@ from enrich.training.distributed import (
     rank,
     training_device,
 )
-from enrich.training.evaluation import selection_score
+from enrich.training.evaluation import SELECTED_UNDER, selection_score
 from enrich.training.losses import log_priors
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import EpochSeed, Part, ahead, deal
@@ -55,6 +55,8 @@ class Trainer:
         self.validation_rows = validation_rows
         self.folder = folder
         self.device = training_device()
+        # A classifier that never sees a text has learnt nothing about one.
+        self.selected_under = SELECTED_UNDER if config.drop_text < 1 else (Condition.NO_TEXT,)
         self.inputs = name_inputs(config, batches.products, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
@@ -164,7 +166,11 @@ class Trainer:
         score = 0.0
         if rank() == 0:
             score, accuracies = selection_score(
-                weighed, self.batches, self.validation_rows, self.device
+                weighed,
+                self.batches,
+                self.validation_rows,
+                self.device,
+                self.selected_under,
             )
             self._plot({"validation/score": score} | accuracies)
         score = from_first(score)

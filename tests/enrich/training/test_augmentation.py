@@ -28,10 +28,23 @@ def test_pictures_are_mirrored_and_moved_and_keep_their_color() -> None:
 
 
 def test_what_comes_into_view_from_outside_is_white() -> None:
-    pixels = torch.full((40, 3, 32, 32), 255, dtype=torch.uint8)
+    # Not white enough for another backdrop.
+    pixels = torch.full((40, 3, 32, 32), 240, dtype=torch.uint8)
     corners = vary(pixels, torch.Generator().manual_seed(0))[:, :, 0, 0]
     # Darkened by at most the variation of the light.
-    assert corners.min() > 220
+    assert corners.min() > 200
+
+
+def test_some_products_stand_before_another_backdrop_and_keep_the_white_within() -> None:
+    ring = torch.full((3, 64, 64), 255, dtype=torch.uint8)
+    ring[:, 20:44, 20:44] = 60
+    ring[:, 26:38, 26:38] = 255
+    varied = vary(ring.expand(60, -1, -1, -1), torch.Generator().manual_seed(0)).float().mean(1)
+    around, within = varied[:, 32, 6], varied[:, 22:42, 22:42].amax((1, 2))
+    darker = around < within - 15
+    assert 10 < darker.sum() < 30
+    assert within.min() > 210, "the product is as it was"
+    assert around[darker].min() > 120, "a light backdrop"
 
 
 def test_one_seed_varies_pictures_in_one_way() -> None:

@@ -1,0 +1,193 @@
+"""Fits corrections, temperatures and thresholds to a shop, and measures what they are worth there.
+
+Every figure is cross-validated: a product is answered by what was fitted to products of other
+texts, with a prior whose strength was chosen on those as well.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from enrich.adaptation.corrections import Corrections
+from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
+from enrich.adaptation.readings import Reading, fullest, read_labelled
+from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
+from enrich.engine import Engine
+from enrich.records import Modalities
+from enrich.training.calibration import Scored, fit
+from enrich.training.metrics import Figures, measure, measure_thresholds
+
+FEWEST_LABELS = 50
+_FOLDS = 5
+
+CalibratedSets = dict[Modalities, CalibratedModalities]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What adaptation does to one attribute.
+
+    `before` and `after` are figures on the same labelled products, each read from all that it has.
+    `gain` is by how much less a label surprises afterwards, in nats and as the mean over products,
+    `gain_error` its standard error.
+    """
+
+    before: Figures
+    after: Figures
+    gain: float
+    gain_error: float
+    correction: Correction
+    calibrated: CalibratedSets
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than chance, and no answer was paid for it."""
+        return self.gain > self.gain_error and (self.after["accuracy"] or 0) >= (
+            self.before["accuracy"] or 0
+        )
+
+
+def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
+    """Returns what adaptation does to each attribute that enough products are labelled with."""
+    return {
+        attribute: adapt_attribute(readings, corrections.groups, engine.calibration, attribute)
+        for attribute, readings in read_labelled(engine, corrections).items()
+        if len(fullest(readings)) >= FEWEST_LABELS
+    }
+
+
+def adapt_attribute(
+    readings: list[Reading], groups: np.ndarray, calibration: Calibration, attribute: str
+) -> Outcome:
+    """Returns the attribute's correction, its new calibration, and what they change.
+
+    Args:
+        readings: Of each set of modalities, at least `FEWEST_LABELS` products.
+        groups: For every product, a number that products with the same text share.
+        calibration: The checkpoint's own.
+        attribute: Which one it is.
+    """
+    base = calibration.attributes[attribute]
+    whole = fullest(readings)
+    fold_of = _deal_folds(groups)
+    folds = fold_of[whole.product]
+    layers = [_fit(whole.where(folds != fold), groups, base) for fold in range(_FOLDS)]
+    held_out = [_correct_held_out(reading, layers, fold_of) for reading in readings]
+
+    probs, thresholds = (
+        torch.empty_like(whole.logits),
+        torch.empty(len(TARGET_PRECISIONS), len(whole)),
+    )
+    answered = _correct_held_out(whole, layers, fold_of)
+    for fold in range(_FOLDS):
+        others = [one.where(fold_of[one.product] != fold) for one in held_out]
+        here = folds == fold
+        probs[here], thresholds[:, here] = _answer(answered.where(here), _calibrate(others, base))
+    before, base_thresholds = _answer(whole, base)
+    gains = _surprise(before, whole) - _surprise(probs, whole)
+    return Outcome(
+        before=_measure(before, base_thresholds, whole),
+        after=_measure(probs, thresholds, whole),
+        gain=gains.mean().item(),
+        gain_error=(gains.std() / len(gains) ** 0.5).item(),
+        correction=_compose(_fit(whole, groups, base), calibration.corrections.get(attribute)),
+        calibrated=_calibrate(held_out, base),
+    )
+
+
+def _deal_folds(groups: np.ndarray) -> Tensor:
+    """Returns each product's fold; products of one group share it."""
+    order = np.random.default_rng(0).permutation(groups.max() + 1)
+    return torch.from_numpy(order[groups] % _FOLDS)
+
+
+def _fit(reading: Reading, groups: np.ndarray, base: CalibratedSets) -> Layer:
+    labelled = Labelled(reading.logits, reading.targets, reading.log_temperature(base))
+    # Groups anew from 0 without a gap, so that the folds are of about one size.
+    _, inner = np.unique(groups[reading.product.numpy()], return_inverse=True)
+    folds = _deal_folds(inner)
+    strength = choose_strength(
+        labelled, [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
+    )
+    return fit_layer(labelled, strength)
+
+
+def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) -> Reading:
+    """Returns the reading with each product corrected by the layer that has not seen it."""
+    logits = reading.logits.clone()
+    for fold, layer in enumerate(layers):
+        here = fold_of[reading.product] == fold
+        logits[here] = layer(reading.logits[here])
+    return Reading(
+        reading.product, reading.modalities, logits, reading.targets, reading.image_weight
+    )
+
+
+def _calibrate(corrected: list[Reading], base: CalibratedSets) -> CalibratedSets:
+    """Returns temperatures and thresholds fitted to corrected logits.
+
+    A set of modalities that too few products have keeps its temperature, and of its own thresholds
+    and those of all products the higher ones: how it does in this shop is not known.
+    """
+    calibrated = {}
+    whole = fit([_scored(fullest(corrected))])
+    for modalities, reading in zip(Modalities, corrected, strict=True):
+        own = base[modalities]
+        if len(reading) >= FEWEST_LABELS:
+            calibrated[modalities] = fit([_scored(reading)])
+        else:
+            stricter = {
+                name: _higher(threshold, whole.thresholds[name])
+                for name, threshold in own.thresholds.items()
+            }
+            calibrated[modalities] = own.model_copy(update={"thresholds": stricter})
+    return calibrated
+
+
+def _scored(reading: Reading) -> Scored:
+    # The weight tells nothing where a row has one modality.
+    mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
+    return Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
+
+
+def _higher(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _answer(
+    reading: Reading, calibrated: CalibratedSets
+) -> tuple[Float[Tensor, "M C"], Float[Tensor, "P M"]]:
+    """Returns calibrated probabilities, and each row's threshold for every target precision."""
+    probs = (reading.logits / reading.log_temperature(calibrated).exp().unsqueeze(1)).softmax(1)
+    found = [
+        [calibrated[m].thresholds[f"{precision:.2f}"] for m in reading.modalities]
+        for precision in TARGET_PRECISIONS
+    ]
+    never = float("inf")
+    return probs, torch.tensor([[never if t is None else t for t in row] for row in found])
+
+
+def _measure(
+    probs: Float[Tensor, "M C"], thresholds: Float[Tensor, "P M"], reading: Reading
+) -> Figures:
+    by_precision = dict(zip(TARGET_PRECISIONS, thresholds, strict=True))
+    return measure(probs, reading.targets) | measure_thresholds(
+        probs, reading.targets, by_precision
+    )
+
+
+def _surprise(probs: Float[Tensor, "M C"], reading: Reading) -> Float[Tensor, " M"]:
+    return F.nll_loss(probs.clamp(min=1e-9).log(), reading.targets, reduction="none")
+
+
+def _compose(layer: Layer, before: Correction | None) -> Correction:
+    """Returns the correction of raw logits, which an earlier one may have gone before."""
+    weight, bias = layer.weight, layer.bias
+    if before is not None:
+        bias = bias + weight @ torch.tensor(before.bias)
+        weight = weight @ torch.tensor(before.weight)
+    return Correction(weight=tuple(map(tuple, weight.tolist())), bias=tuple(bias.tolist()))

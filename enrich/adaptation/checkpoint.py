@@ -1,0 +1,116 @@
+"""Writes an adapted checkpoint: old weights, another calibration, and what that is worth.
+
+Knows nothing of how the calibration was fitted.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from enrich.adaptation.adapt import Outcome
+from enrich.calibration import Calibration
+from enrich.classifiers.manifest import Manifest
+from enrich.training.markdown import Table, escape, to_markdown
+from enrich.training.metrics import HEADINGS, Figures
+
+_CARD_HEADING = "## Adapted to a shop"
+_SHOWN = (
+    "accuracy",
+    "macro_f1",
+    "recall_at_90_precision",
+    "precision_at_90_threshold",
+    "answered_at_90_threshold",
+    "ece",
+)
+
+
+def with_outcomes(calibration: Calibration, outcomes: dict[str, Outcome]) -> Calibration:
+    """Returns the calibration with the outcomes that are better; others change nothing."""
+    better = {attribute: one for attribute, one in outcomes.items() if one.is_better}
+    return Calibration(
+        attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
+        corrections=calibration.corrections | {a: one.correction for a, one in better.items()},
+    )
+
+
+def write_adapted(
+    manifest: Manifest, outcomes: dict[str, Outcome], name: str, shop: str, output: Path
+) -> None:
+    """Writes the checkpoint folder that the job runs like any other.
+
+    Args:
+        manifest: The checkpoint that was adapted.
+        outcomes: What was found for each corrected attribute.
+        name: The new checkpoint's.
+        shop: What the card calls the shop.
+        output: The folder to write.
+    """
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(manifest.folder, partial)
+    config = manifest.config.model_copy(update={"name": name})
+    (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    calibration = with_outcomes(manifest.calibration, outcomes)
+    (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+    _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
+    _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)
+    partial.rename(output)
+
+
+def to_table(outcomes: dict[str, Outcome]) -> Table:
+    """Returns each attribute's figures before and after, and whether it was adapted."""
+    blocks = []
+    for attribute, outcome in outcomes.items():
+        verdict = "adapted" if outcome.is_better else "left as it was"
+        gain = f"{outcome.gain:+.3f} ± {outcome.gain_error:.3f}"
+        blocks.append(
+            [
+                [attribute, f"{outcome.before['rows']:,}", "before", *_cells(outcome.before), ""],
+                [verdict, "", "after", *_cells(outcome.after), gain],
+            ]
+        )
+    columns = ("attribute", "products", "", *(HEADINGS[figure] for figure in _SHOWN), "gain, nats")
+    return Table("Cross-validated on the labelled products", columns, blocks)
+
+
+def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    """Returns the outcomes as plain values, without what was fitted."""
+    return {
+        attribute: {
+            "adapted": outcome.is_better,
+            "gain_nats": round(outcome.gain, 4),
+            "gain_error_nats": round(outcome.gain_error, 4),
+            "before": outcome.before,
+            "after": outcome.after,
+        }
+        for attribute, outcome in outcomes.items()
+    }
+
+
+def _cells(figures: Figures) -> list[str]:
+    found = (figures.get(figure) for figure in _SHOWN)
+    return ["" if figure is None else f"{figure:.3f}" for figure in found]
+
+
+def _add_metrics(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
+    metrics = json.loads(file.read_text()) if file.exists() else {}
+    adaptation = {
+        "from": f"{manifest.config.name}-{manifest.digest}",
+        "shop": shop,
+        "attributes": summarise(outcomes),
+    }
+    file.write_text(json.dumps(metrics | {"adaptation": adaptation}, indent=2) + "\n")
+
+
+def _add_to_card(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
+    # A second adaptation replaces the first, and so does what the card says of it.
+    card = file.read_text().split(_CARD_HEADING)[0] if file.exists() else ""
+    file.write_text(
+        f"{card.rstrip()}\n\n{_CARD_HEADING}\n\n"
+        f"{escape(manifest.config.name)}, content {manifest.digest}, was adapted to labelled "
+        f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
+        "every product is answered by what was fitted to the others. The gain is by how much less "
+        "a label surprises, as the mean over products, with its standard error.\n\n"
+        f"{to_markdown(to_table(outcomes))}"
+    )

@@ -1,0 +1,120 @@
+"""Reads the products of a catalog whose labels somebody has checked.
+
+Knows nothing of classifiers: labels become numbers in the order that it is told.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from enrich.errors import ConfigError, SchemaMismatch
+from enrich.product_file import read_unique_products
+from enrich.records import Product
+from enrich.table_file import read_table, select_text
+from enrich.text import build_text
+from enrich.training.losses import UNLABELLED
+
+_KEY = "product_id"
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """N labelled products of a catalog.
+
+    `targets` maps each attribute to the labels' indices (N,), UNLABELLED where nobody said.
+    Products with the same text have the same number in `groups` (N,): they are often one product in
+    several colors, and what is fitted to one must not be measured on another. `unknown_ids` counts
+    the corrections whose product is not in the catalog.
+    """
+
+    products: list[Product]
+    targets: dict[str, np.ndarray]
+    groups: np.ndarray
+    unknown_ids: int
+
+
+def read_corrections(
+    file: Path, catalog: Path, attributes: dict[str, tuple[str, ...]]
+) -> Corrections:
+    """Reads the corrections and finds their products in the catalog.
+
+    Args:
+        file: Parquet, CSV or JSON with `product_id` and a column for each corrected attribute; NULL
+            or an empty text says nothing. Other columns are ignored.
+        catalog: The product table, Parquet, CSV or JSON.
+        attributes: The checkpoint's labels in the order of the logits.
+
+    Raises:
+        ConfigError: a file cannot be read, a label is unknown to the checkpoint, a product is
+            corrected twice, or none of the products is in the catalog.
+        SchemaMismatch: `product_id` or any attribute column is missing.
+    """
+    labels = _read_labels(file, list(attributes))
+    targets = {
+        attribute: _to_targets(labels[attribute], attributes[attribute], file)
+        for attribute in attributes
+        if attribute in labels
+    }
+    by_id = {product.product_id: product for product in read_unique_products(catalog)}
+    found = labels[_KEY].isin(list(by_id)).to_numpy()
+    if not found.any():
+        raise ConfigError(
+            f"none of the {len(labels)} products in {file} is in {catalog}: "
+            f"found {_quote(labels[_KEY])}, wanted such as {_quote(by_id)}"
+        )
+    products = [by_id[product_id] for product_id in labels[_KEY][found]]
+    return Corrections(
+        products=products,
+        targets={attribute: column[found] for attribute, column in targets.items()},
+        groups=_group_by_text(products),
+        unknown_ids=int((~found).sum()),
+    )
+
+
+def _read_labels(file: Path, attributes: list[str]) -> pd.DataFrame:
+    """Returns product_id and the attributes' columns that are there, empty texts as NULL."""
+    table = read_table(file)
+    corrected = [attribute for attribute in attributes if attribute in table.column_names]
+    if not corrected:
+        raise SchemaMismatch(
+            f"{file} corrects no attribute: it has {', '.join(table.column_names)}; wanted: "
+            f"{_KEY} and at least one of {', '.join(attributes)}"
+        )
+    labels = select_text(table, [_KEY, *corrected], file).to_pandas()
+    for attribute in corrected:
+        labels[attribute] = labels[attribute].str.strip().str.lower().replace("", None)
+    labels = labels.dropna(subset=corrected, how="all").dropna(subset=_KEY)
+    twice = labels[_KEY][labels[_KEY].duplicated()]
+    if len(twice):
+        raise ConfigError(
+            f"{file} has more than one row of product {_quote(twice)}; wanted: one a product"
+        )
+    return labels
+
+
+def _to_targets(column: pd.Series, labels: tuple[str, ...], file: Path) -> np.ndarray:
+    index = {label.lower(): at for at, label in enumerate(labels)}
+    unknown = column.dropna()[~column.dropna().isin(list(index))]
+    if len(unknown):
+        raise ConfigError(
+            f"{file}: the checkpoint has no {column.name} {_quote(unknown)} ({len(unknown)} rows); "
+            f"wanted: {', '.join(labels)}, or nothing"
+        )
+    return column.map(index).fillna(UNLABELLED).to_numpy(dtype=np.int64)
+
+
+def _group_by_text(products: list[Product]) -> np.ndarray:
+    texts = [build_text(product.title, product.description) for product in products]
+    # A product without text is alike to none.
+    keys = [text or at for at, text in enumerate(texts)]
+    return pd.factorize(pd.Series(keys, dtype=object))[0]
+
+
+def _quote(values: Iterable[str]) -> str:
+    shown = list(dict.fromkeys(values))
+    more = ", ..." if len(shown) > _SHOWN else ""
+    return ", ".join(repr(value) for value in shown[:_SHOWN]) + more

@@ -1,0 +1,111 @@
+"""Fits one attribute's correction layer: corrected logits = (I + D) logits + b.
+
+With a label set of seventeen, D has as many entries as a few hundred labels can hardly carry, so
+both are held towards 0 by a penalty, a normal prior. How strong it is, is chosen elsewhere.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+# From hardly any penalty to no correction at all.
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, math.inf)
+# What a shift of all of a label's logits costs beside a change of its mixture.
+_SHIFT_COST = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """N rows that carry a label of one attribute.
+
+    `log_temperature` is that of the checkpoint before any correction, for each row its own: so a
+    row counts by how unsure the classifier is of it.
+    """
+
+    logits: Float[Tensor, "N C"]
+    targets: Int[Tensor, " N"]
+    log_temperature: Float[Tensor, " N"]
+
+    def __getitem__(self, rows: Tensor) -> "Labelled":
+        return Labelled(self.logits[rows], self.targets[rows], self.log_temperature[rows])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A correction layer as tensors."""
+
+    weight: Float[Tensor, "C C"]
+    bias: Float[Tensor, " C"]
+
+    def __call__(self, logits: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
+        return logits @ self.weight.T + self.bias
+
+
+def fit_layer(labelled: Labelled, strength: float) -> Layer:
+    """Returns the layer of least penalised negative log-likelihood; the problem is convex.
+
+    Args:
+        labelled: The rows to fit to.
+        strength: That of the prior, above 0; inf leaves the logits as they are.
+    """
+    labels = labelled.logits.shape[1]
+    # A constant added to all logits means nothing, so the layer must not see it.
+    centre = torch.eye(labels) - 1 / labels
+    mixture = torch.zeros(labels, labels, requires_grad=True)
+    shift = torch.zeros(labels, requires_grad=True)
+    if len(labelled) == 0 or math.isinf(strength):
+        return Layer(centre, shift.detach())
+    scale = labelled.log_temperature.exp().unsqueeze(1)
+    logits = labelled.logits @ centre
+    spread = (logits / scale).square().mean().sqrt()
+    optimiser = torch.optim.LBFGS(
+        [mixture, shift], max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-7
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        corrected = (logits + logits @ mixture.T + shift) / scale
+        surprise = F.cross_entropy(corrected, labelled.targets, reduction="sum")
+        penalty = (spread * mixture).square().sum() + _SHIFT_COST * shift.square().sum()
+        total: Tensor = (surprise + strength / 2 * penalty) / len(labelled)
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    return Layer(centre + mixture.detach() @ centre, shift.detach())
+
+
+def choose_strength(labelled: Labelled, folds: Sequence[Tensor]) -> float:
+    """Returns the strength under which rows are best predicted from the other folds' rows.
+
+    `folds` are the rows of each fold; between equals, the strongest prior is chosen.
+    """
+    losses = {
+        strength: predict_held_out(labelled, folds, strength)[1].mean().item()
+        for strength in STRENGTHS
+    }
+    return min(reversed(STRENGTHS), key=losses.__getitem__)
+
+
+def predict_held_out(
+    labelled: Labelled, folds: Sequence[Tensor], strength: float
+) -> tuple[Float[Tensor, "N C"], Float[Tensor, " N"]]:
+    """Returns each row's logits as corrected by a layer of the other folds, and its surprise.
+
+    The surprise is the negative log-likelihood of the label, in nats.
+    """
+    corrected = torch.empty_like(labelled.logits)
+    for fold in folds:
+        others = torch.ones(len(labelled), dtype=torch.bool)
+        others[fold] = False
+        corrected[fold] = fit_layer(labelled[others], strength)(labelled.logits[fold])
+    scaled = corrected / labelled.log_temperature.exp().unsqueeze(1)
+    return corrected, F.cross_entropy(scaled, labelled.targets, reduction="none")

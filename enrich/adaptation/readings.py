@@ -1,0 +1,132 @@
+"""What a classifier scores for labelled products, with all and with parts of what they have.
+
+The scores are the engine's own, so that they are those of the job.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from enrich.adaptation.corrections import Corrections
+from enrich.calibration import CalibratedModalities
+from enrich.classifiers.calibrated import correct, log_temperatures
+from enrich.engine import Engine
+from enrich.records import Modalities, Product
+from enrich.training.losses import UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One attribute of M products that carry a label of it.
+
+    `product` says which of the products each row is of, `modalities` what was read of it. `logits`
+    are before temperatures, but after the correction that a checkpoint may bring along.
+    `image_weight` is the image's share in each answer, in [0, 1]; None where the classifier does
+    not weigh its modalities.
+    """
+
+    product: Int[Tensor, " M"]
+    modalities: list[Modalities]
+    logits: Float[Tensor, "M C"]
+    targets: Int[Tensor, " M"]
+    image_weight: Float[Tensor, " M"] | None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def where(self, kept: Tensor) -> "Reading":
+        """Returns the rows that a mask (M,) keeps."""
+        return Reading(
+            product=self.product[kept],
+            modalities=[self.modalities[row] for row in kept.nonzero().flatten()],
+            logits=self.logits[kept],
+            targets=self.targets[kept],
+            image_weight=None if self.image_weight is None else self.image_weight[kept],
+        )
+
+    def log_temperature(
+        self, calibrated: dict[Modalities, CalibratedModalities]
+    ) -> Float[Tensor, " M"]:
+        """Returns the logarithm of each row's temperature."""
+        return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
+
+
+def read_labelled(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:
+    """Returns for each corrected attribute a reading of each set of modalities.
+
+    A product with picture and text is in all three: without one of them it is what other products
+    of the shop are that lack it. A product of which nothing can be read is in none.
+    """
+    readings: dict[str, list[Reading]] = {attribute: [] for attribute in corrections.targets}
+    for modalities in Modalities:
+        product, logits, weights = _score(engine, corrections.products, modalities)
+        for column, attribute in enumerate(engine.spec.attributes):
+            if attribute not in readings:
+                continue
+            targets = torch.from_numpy(corrections.targets[attribute])[product]
+            reading = Reading(
+                product=product,
+                modalities=[modalities] * len(product),
+                logits=correct(logits[attribute], engine.calibration.corrections.get(attribute)),
+                targets=targets,
+                image_weight=None if weights is None else weights[:, column],
+            )
+            readings[attribute].append(reading.where(targets != UNLABELLED))
+    return readings
+
+
+def fullest(readings: list[Reading]) -> Reading:
+    """Returns each product once, read from all that it has, as the job reads it."""
+    first, *others = readings  # the first of Modalities is both
+    for one in others:
+        first = _concatenate(first, one.where(~torch.isin(one.product, first.product)))
+    return first
+
+
+def _concatenate(one: Reading, other: Reading) -> Reading:
+    weights = [reading.image_weight for reading in (one, other) if reading.image_weight is not None]
+    return Reading(
+        product=torch.cat([one.product, other.product]),
+        modalities=one.modalities + other.modalities,
+        logits=torch.cat([one.logits, other.logits]),
+        targets=torch.cat([one.targets, other.targets]),
+        image_weight=torch.cat(weights) if len(weights) == 2 else None,
+    )
+
+
+def _score(
+    engine: Engine, products: list[Product], modalities: Modalities
+) -> tuple[Int[Tensor, " M"], dict[str, Float[Tensor, "M _"]], Float[Tensor, "M K"] | None]:
+    """Returns which products have these modalities, their raw logits and the image's weights."""
+    rows: list[int] = []
+    logits = {a: [torch.empty(0, len(labels))] for a, labels in engine.spec.attributes.items()}
+    weights: list[Tensor] = []
+    bar = track(products, f"reading {modalities}", console=Console(stderr=True), transient=True)
+    numbers = iter(range(len(products)))
+    for batch, output in engine.classify(_show(product, modalities) for product in bar):
+        numbered = [(next(numbers), one.modalities) for one in batch]
+        readable = [(number, found) for number, found in numbered if found is not None]
+        rows += [number for number, found in readable if found is modalities]
+        if output is None:
+            continue
+        kept = torch.tensor([found is modalities for _, found in readable])
+        for attribute, scores in output.logits.items():
+            logits[attribute].append(scores.float().cpu()[kept])
+        if output.image_weight is not None:
+            weights.append(output.image_weight.float().cpu()[kept])
+    product = torch.tensor(rows, dtype=torch.long)
+    joined = {attribute: torch.cat(parts) for attribute, parts in logits.items()}
+    return product, joined, torch.cat(weights) if weights else None
+
+
+def _show(product: Product, modalities: Modalities) -> Product:
+    """Returns the product with no more than those modalities."""
+    if modalities is Modalities.IMAGE:
+        return replace(product, title=None, description=None)
+    if modalities is Modalities.TEXT:
+        return replace(product, image_path=None)
+    return product

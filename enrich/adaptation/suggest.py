@@ -1,0 +1,119 @@
+"""Chooses the products of a catalog that are most worth labelling.
+
+BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move in the last layer grows with how
+unsure the classifier is, and points where it is unsure. Products are drawn far apart in that space,
+by k-means++, so that they are both unsure and unlike each other. Half of them are drawn blindly
+instead: thresholds and figures must rest on products as they are, and not on hard ones alone.
+"""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from enrich.engine import Engine
+from enrich.records import Product
+
+# What a spreadsheet would take for a formula.
+_FORMULA = ("=", "+", "-", "@")
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """What the classifier says of N readable products.
+
+    `labels` are the best ones, per attribute. `moves` (N, D) is what a label would move, as the
+    classifier expects it: its probabilities less the answer, over all attributes.
+    """
+
+    product_ids: list[str]
+    labels: dict[str, list[str]]
+    moves: np.ndarray
+
+
+def write_suggestions(
+    engine: Engine, products: list[Product], count: int, known_ids: Container[str], file: Path
+) -> int:
+    """Writes a CSV to fill in: a product a line, its guessed labels, and a column for each label.
+
+    Args:
+        engine: Whose uncertainty decides.
+        products: The catalog, each product once.
+        count: How many products are wanted.
+        known_ids: Products that are labelled already.
+        file: The CSV file.
+
+    Returns:
+        How many products were written; fewer than `count` where no more can be read.
+    """
+    guesses = guess(engine, products)
+    known = [row for row, one in enumerate(guesses.product_ids) if one in known_ids]
+    by_id = {product.product_id: product for product in products}
+    lines = []
+    for row in choose(guesses.moves, count, known):
+        product = by_id[guesses.product_ids[row]]
+        title = product.title or ""
+        lines.append(
+            {
+                "product_id": product.product_id,
+                "title": f"'{title}" if title.startswith(_FORMULA) else title,
+                "image_path": product.image_path,
+            }
+            | {f"guessed_{attribute}": found[row] for attribute, found in guesses.labels.items()}
+            | dict.fromkeys(guesses.labels, "")
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(lines).to_csv(file, index=False)
+    return len(lines)
+
+
+def guess(engine: Engine, products: list[Product]) -> Guesses:
+    """Returns the classifier's guesses; products of which nothing can be read are left out."""
+    ids: list[str] = []
+    labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
+    moves: list[torch.Tensor] = []
+    bar = track(products, "reading the catalog", console=Console(stderr=True), transient=True)
+    for batch, output in engine.classify(bar):
+        readable = [(one.product_id, one.modalities) for one in batch if one.modalities is not None]
+        if output is None:
+            continue
+        ids += [product_id for product_id, _ in readable]
+        probs = engine.calibrate(output, [modalities for _, modalities in readable])
+        moved = []
+        for attribute, names in engine.spec.attributes.items():
+            best = probs[attribute].argmax(1)
+            labels[attribute] += [names[at] for at in best.tolist()]
+            answer = torch.nn.functional.one_hot(best, len(names))
+            moved.append(probs[attribute] - answer)
+        moves.append(torch.cat(moved, dim=1))
+    return Guesses(ids, labels, torch.cat(moves).numpy() if moves else np.empty((0, 0)))
+
+
+def choose(moves: np.ndarray, count: int, known: Iterable[int] = ()) -> list[int]:
+    """Returns `count` rows to label, or all that are left, each once, in the order of their worth.
+
+    Args:
+        moves: (N, D), see `Guesses`.
+        count: How many rows are wanted.
+        known: Rows that are labelled already; the drawn ones are unlike those too.
+    """
+    rng = np.random.default_rng(0)
+    taken = np.zeros(len(moves), dtype=bool)
+    distance = np.square(moves).sum(1)  # to a product of which all is known
+    for row in known:
+        taken[row] = True
+        distance = np.minimum(distance, np.square(moves - moves[row]).sum(1))
+    chosen: list[int] = []
+    while len(chosen) < count and not taken.all():
+        worth = np.where(taken, 0, distance) if len(chosen) % 2 == 0 else ~taken
+        worth = worth if worth.sum() > 0 else ~taken
+        row = int(rng.choice(len(moves), p=worth / worth.sum()))
+        taken[row] = True
+        distance = np.minimum(distance, np.square(moves - moves[row]).sum(1))
+        chosen.append(row)
+    return chosen

@@ -1,0 +1,126 @@
+"""Fits a checkpoint to a shop by a few hundred of its products that somebody has labelled.
+
+    python jobs/adapt_checkpoint.py --catalog shop/products.csv --suggest 300 --output label_me.csv
+    python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
+        --output checkpoints/shop
+
+The first names the products most worth labelling, the second writes a checkpoint that the job runs
+like any other. The weights stay: what is fitted is a correction of the scores, temperatures and
+thresholds. The last line on standard output is one JSON object.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from enrich.adaptation.adapt import FEWEST_LABELS, Outcome, adapt
+from enrich.adaptation.checkpoint import summarise, to_table, write_adapted
+from enrich.adaptation.corrections import Corrections, read_corrections
+from enrich.adaptation.suggest import write_suggestions
+from enrich.classifiers.config import NAME_PATTERN
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.command_line import run_command
+from enrich.config import JobConfig
+from enrich.engine import Engine
+from enrich.errors import AdaptationRefused, ConfigError
+from enrich.product_file import read_unique_products
+from enrich.spec import build_spec
+from enrich.training.markdown import to_markdown
+
+
+def main(
+    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
+    output: Annotated[
+        Path, typer.Option(help="Checkpoint folder to write; with --suggest a CSV file.")
+    ],
+    corrections: Annotated[
+        Path | None,
+        typer.Option(help="Labelled products: product_id and one column an attribute."),
+    ] = None,
+    image_root: Annotated[
+        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
+        BUNDLED
+    ),
+    name: Annotated[
+        str | None, typer.Option(help="The new checkpoint's name; the old one and '-adapted'.")
+    ] = None,
+    suggest: Annotated[
+        int | None, typer.Option(min=1, help="Name the N products most worth labelling instead.")
+    ] = None,
+) -> None:
+    """Fits a checkpoint to a shop by products that somebody has labelled."""
+    if corrections is None and suggest is None:
+        raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
+    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
+    check_target(name, output)
+    spec = build_spec(
+        JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
+    )
+    # Before the engine is built: what is wrong with a file shows at once.
+    labelled = corrections and read_corrections(corrections, catalog, spec.attributes)
+    products = read_unique_products(catalog) if suggest else []
+    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if suggest:
+        known = {product.product_id for product in labelled.products} if labelled else set()
+        written = write_suggestions(engine, products, suggest, known, output)
+        typer.echo(json.dumps({"suggested": written, "output": str(output)}))
+    elif labelled:
+        outcomes = fit(engine, labelled)
+        write_adapted(manifest, outcomes, name, catalog.resolve().parent.name, output)
+        summary = {
+            "output": str(output),
+            "name": name,
+            "products": len(labelled.products),
+            "not_in_catalog": labelled.unknown_ids,
+            "attributes": summarise(outcomes),
+        }
+        typer.echo(json.dumps(summary))
+
+
+def check_target(name: str, output: Path) -> None:
+    """Checks that the result can be written, before anything is computed."""
+    if not re.match(NAME_PATTERN, name):
+        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
+    if output.exists():
+        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+
+
+def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
+    """Fits and prints what comes of it.
+
+    Raises:
+        ConfigError: no attribute is labelled often enough.
+        AdaptationRefused: no attribute would be answered better.
+    """
+    outcomes = adapt(engine, labelled)
+    for attribute, targets in labelled.targets.items():
+        if attribute not in outcomes:
+            typer.echo(
+                f"{attribute}: left as it was, {(targets >= 0).sum()} labels are fewer than "
+                f"{FEWEST_LABELS}",
+                err=True,
+            )
+    if not outcomes:
+        raise ConfigError(
+            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
+        )
+    Console(width=160).print(Markdown(to_markdown(to_table(outcomes))))
+    if not any(outcome.is_better for outcome in outcomes.values()):
+        raise AdaptationRefused(
+            "no attribute would be answered better than before, so nothing is written: give more "
+            "labels, or labels of products that are answered wrongly now"
+        )
+    return outcomes
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,127 @@
+"""Adaptation helps where it can, says by how much, and refuses where it cannot."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from enrich.adaptation.adapt import _deal_folds, adapt_attribute
+from enrich.adaptation.readings import Reading
+from enrich.calibration import CalibratedModalities, Calibration, Correction
+from enrich.classifiers.calibrated import correct
+from enrich.records import Modalities
+
+LABELS, ROWS = 5, 300
+THRESHOLDS = {"0.90": 0.5, "0.95": None}
+MakeReadings = Callable[..., list[Reading]]
+
+
+def _calibration(temperature: float = 1.0) -> Calibration:
+    calibrated = CalibratedModalities(temperature=temperature, thresholds=THRESHOLDS, rows=100)
+    return Calibration(attributes={"color": dict.fromkeys(Modalities, calibrated)})
+
+
+def _readings(
+    *, swapped: bool, scale: float = 1.0, images: int = ROWS, rows: int = ROWS
+) -> list[Reading]:
+    """Labels drawn from what the classifier believes; a shop may call label 0 by the name of 1."""
+    random = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(rows, LABELS, generator=random)
+    targets = logits.softmax(1).multinomial(1, generator=random).squeeze(1)
+    if swapped:
+        targets[targets == 0] = 1
+    both = Reading(
+        product=torch.arange(rows),
+        modalities=[Modalities.IMAGE_AND_TEXT] * rows,
+        logits=scale * logits,
+        targets=targets,
+        image_weight=torch.full((rows,), 0.5),
+    )
+    some = torch.arange(rows) < images
+    image = Reading(
+        torch.arange(images),
+        [Modalities.IMAGE] * images,
+        both.logits[some],
+        targets[some],
+        torch.ones(images),
+    )
+    none = torch.zeros(rows, dtype=torch.bool)
+    return [both, image, both.where(none)]
+
+
+def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
+    readings = _readings(swapped=True)
+    outcome = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    assert outcome.is_better and outcome.gain > 5 * outcome.gain_error
+    assert outcome.after["accuracy"] > outcome.before["accuracy"] + 0.1
+    answers = correct(readings[0].logits, outcome.correction).argmax(1)
+    assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
+
+
+def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
+    readings = _readings(swapped=False)
+    assert not adapt_attribute(readings, np.arange(ROWS), _calibration(), "color").is_better
+
+
+def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
+    outcome = adapt_attribute(
+        _readings(swapped=False, scale=3.0), np.arange(ROWS), _calibration(), "color"
+    )
+    assert outcome.is_better
+    assert outcome.after["ece"] < 0.06 < outcome.before["ece"]
+    assert outcome.after["accuracy"] == pytest.approx(outcome.before["accuracy"], abs=0.02)
+    for modalities in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE):
+        assert outcome.calibrated[modalities].temperature > 1.5
+
+
+def test_labels_by_chance_change_no_figure_for_the_better() -> None:
+    readings = _readings(swapped=False)
+    random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
+    noisy = [
+        Reading(r.product, r.modalities, r.logits, random[r.product], r.image_weight)
+        for r in readings
+    ]
+    outcome = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
+    # What is fitted to noise is not believed on the products that it was fitted to.
+    assert outcome.after["accuracy"] < 0.3
+    assert outcome.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
+
+
+def test_products_of_one_text_are_in_one_fold() -> None:
+    groups = np.random.default_rng(0).integers(0, 40, 200)
+    folds = _deal_folds(groups).numpy()
+    assert len(set(folds)) == 5
+    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+
+
+def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher_threshold() -> (
+    None
+):
+    outcome = adapt_attribute(
+        _readings(swapped=True, images=20), np.arange(ROWS), _calibration(1.7), "color"
+    )
+    both, image = (outcome.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
+    assert both.rows == ROWS and both.temperature != 1.7
+    assert image.temperature == 1.7 and image.rows == 100
+    assert image.thresholds["0.90"] >= THRESHOLDS["0.90"]
+    assert image.thresholds["0.95"] is None
+
+
+def test_a_second_adaptation_builds_on_the_first() -> None:
+    readings = _readings(swapped=True)
+    first = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    corrected = [
+        Reading(
+            r.product, r.modalities, correct(r.logits, first.correction), r.targets, r.image_weight
+        )
+        for r in readings
+    ]
+    adapted = Calibration(
+        attributes={"color": first.calibrated}, corrections={"color": first.correction}
+    )
+    second = adapt_attribute(corrected, np.arange(ROWS), adapted, "color")
+    raw = readings[0].logits
+    again = correct(raw, second.correction).argmax(1)
+    assert (again == correct(raw, first.correction).argmax(1)).float().mean() > 0.9
+    assert isinstance(second.correction, Correction) and not second.is_better

@@ -1,0 +1,63 @@
+"""What people label is read as it stands, or refused with what was found and wanted."""
+
+from pathlib import Path
+
+import pytest
+
+from enrich.adaptation.corrections import Corrections, read_corrections
+from enrich.errors import ConfigError, SchemaMismatch
+from enrich.training.losses import UNLABELLED
+
+ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
+
+
+def _read(tmp_path: Path, shop: Path, content: str) -> Corrections:
+    file = tmp_path / "corrections.csv"
+    file.write_text(content)
+    return read_corrections(file, shop / "products.parquet", ATTRIBUTES)
+
+
+def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, shop: Path) -> None:
+    read = _read(tmp_path, shop, "product_id,pattern,color\nwhole,,Red \nno words,striped,\n")
+    assert [product.product_id for product in read.products] == ["whole", "no words"]
+    assert read.targets["color"].tolist() == [0, UNLABELLED]
+    assert read.targets["pattern"].tolist() == [UNLABELLED, 1]
+    assert read.products[1].title is None and read.products[1].image_path == "blue.jpg"
+
+
+def test_rows_without_any_label_and_other_columns_are_left_out(tmp_path: Path, shop: Path) -> None:
+    read = _read(tmp_path, shop, "product_id,color,who\nwhole,red,me\nno words,,you\n")
+    assert [product.product_id for product in read.products] == ["whole"]
+    assert list(read.targets) == ["color"]
+
+
+def test_products_of_one_text_are_one_group_and_those_without_are_alone(
+    tmp_path: Path, shop: Path
+) -> None:
+    rows = ["whole", "blue twin", "red twin", "no words", "nothing"]
+    read = _read(tmp_path, shop, "product_id,color\n" + "".join(f"{row},red\n" for row in rows))
+    assert read.groups.tolist() == [0, 1, 1, 2, 3]
+
+
+def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: Path) -> None:
+    read = _read(tmp_path, shop, "product_id,color\nwhole,red\ngone,blue\n")
+    assert len(read.products) == 1 and read.unknown_ids == 1
+    assert read.targets["color"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("product_id,colour\nwhole,red\n", SchemaMismatch, "wanted: product_id and at least one"),
+        ("sku,color\nwhole,red\n", SchemaMismatch, "has no column product_id"),
+        ("product_id,color\nwhole,mauve\n", ConfigError, "no color 'mauve' (1 rows); wanted: red"),
+        ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "more than one row of product"),
+        ("product_id,color\ngone,red\n", ConfigError, "none of the 1 products"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    tmp_path: Path, shop: Path, content: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        _read(tmp_path, shop, content)
+    assert message in str(raised.value)

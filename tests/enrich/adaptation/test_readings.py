@@ -1,0 +1,39 @@
+"""A labelled product is read with all, and with parts, of what it has."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from enrich.adaptation.corrections import read_corrections
+from enrich.adaptation.readings import fullest, read_labelled
+from enrich.engine import Engine
+from enrich.records import Modalities
+
+
+def test_a_product_is_in_every_reading_that_it_has_modalities_for(
+    engine: Engine, shop: Path, tmp_path: Path
+) -> None:
+    labels = {
+        "whole": "red", "blue twin": "blue", "red twin": None,
+        "no words": "blue", "no picture": "blue", "nothing": "red",
+    }  # fmt: skip
+    file = tmp_path / "corrections.parquet"
+    table = pd.DataFrame({"product_id": labels.keys(), "color": labels.values()})
+    table.assign(style="casual").to_parquet(file)
+    corrections = read_corrections(file, shop / "products.parquet", engine.spec.attributes)
+    readings = read_labelled(engine, corrections)
+
+    assert list(readings) == ["color", "style"]
+    by_modalities = dict(zip(Modalities, readings["color"], strict=True))
+    assert by_modalities[Modalities.IMAGE_AND_TEXT].product.tolist() == [0, 1]
+    assert by_modalities[Modalities.IMAGE].product.tolist() == [0, 1, 3]
+    assert by_modalities[Modalities.TEXT].product.tolist() == [0, 1, 4]
+    assert by_modalities[Modalities.TEXT].targets.tolist() == [0, 2, 2]
+    assert torch.equal(by_modalities[Modalities.IMAGE].image_weight, torch.ones(3))
+
+    whole = fullest(readings["color"])
+    assert whole.product.tolist() == [0, 1, 3, 4], "each product once"
+    assert whole.modalities == [Modalities.IMAGE_AND_TEXT] * 2 + [Modalities.IMAGE, Modalities.TEXT]
+    assert torch.equal(whole.logits[:2], by_modalities[Modalities.IMAGE_AND_TEXT].logits)
+    assert not torch.equal(whole.logits[0], by_modalities[Modalities.IMAGE].logits[0])

@@ -1,0 +1,55 @@
+"""What is worth labelling is unsure, unlike the rest, and not labelled yet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from enrich.adaptation.suggest import choose, write_suggestions
+from enrich.engine import Engine
+from enrich.product_file import read_unique_products
+from enrich.records import Product
+
+
+def test_products_are_named_once_and_no_more_than_there_are() -> None:
+    moves = np.random.default_rng(0).normal(size=(30, 4))
+    assert sorted(choose(moves, 50)) == list(range(30))
+    assert choose(moves, 10) == choose(moves, 10)
+    assert not set(choose(moves, 10, known=range(20))) & set(range(20))
+
+
+def test_unsure_products_are_named_before_sure_ones() -> None:
+    moves = np.zeros((400, 4))
+    unsure = np.random.default_rng(0).choice(400, 40, replace=False)
+    moves[unsure] = np.random.default_rng(1).normal(size=(40, 4))
+    # Every second one is drawn blindly, and those find a tenth of them.
+    found = len(set(choose(moves, 40)) & set(unsure))
+    assert 15 <= found <= 30
+
+
+def test_equal_products_share_their_worth() -> None:
+    """Of ninety alike and ten others, equally unsure, the others are not drowned."""
+    moves = np.tile([1.0, 0.0], (100, 1))
+    moves[90:] = [0.0, 1.0]
+    named = choose(moves, 3)
+    assert {tuple(moves[row]) for row in named} == {(1.0, 0.0), (0.0, 1.0)}
+
+
+def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
+    engine: Engine, shop: Path, tmp_path: Path
+) -> None:
+    products = read_unique_products(shop / "products.parquet")
+    file = tmp_path / "out" / "label_me.csv"
+    assert write_suggestions(engine, products, 9, {"red twin"}, file) == 4
+    table = pd.read_csv(file)
+    assert set(table["product_id"]) == {"whole", "blue twin", "no words", "no picture"}
+    assert list(table.columns[:6]) == [
+        "product_id", "title", "image_path", "guessed_color", "guessed_pattern", "guessed_style",
+    ]  # fmt: skip
+    assert table[["color", "pattern", "style"]].isna().all().all()
+    assert set(table["guessed_style"]) <= set(engine.spec.attributes["style"])
+
+
+def test_a_title_is_no_formula(engine: Engine, tmp_path: Path) -> None:
+    write_suggestions(engine, [Product("a", "=cmd()")], 1, set(), tmp_path / "a.csv")
+    assert pd.read_csv(tmp_path / "a.csv")["title"].tolist() == ["'=cmd()"]
