@@ -1,0 +1,140 @@
+"""jobs/adapt_checkpoint.py: labels of a shop in, a checkpoint for it out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
+from enrich.product_file import read_products
+from enrich.records import Candidate, Prediction, Product
+from enrich.spec import build_spec, name_model_version
+
+Run = Callable[..., tuple[int, str, str]]
+PRODUCTS = 150
+# What this shop calls colors, by what they look like.
+CONVENTION = {(200, 20, 30): "orange", (30, 60, 190): "blue", (25, 25, 25): "black"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plain squares of three colors, in a shop that calls red orange."""
+    folder = tmp_path_factory.mktemp("shop")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(PRODUCTS):
+        color, label = list(CONVENTION.items())[number % 3]
+        shade = np.clip(np.array(color) + random.integers(-20, 20, 3), 0, 255)
+        Image.new("RGB", (90, 90), tuple(shade.tolist())).save(folder / f"{number}.png")
+        rows.append((str(number), f"Cannes {number}", None, f"{number}.png", label))
+    columns = ["product_id", "title", "description", "image_path", "color"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.drop(columns="color").to_csv(folder / "products.csv", index=False)
+    table[["product_id", "color"]].to_csv(folder / "labelled.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapted(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("adapted") / "checkpoint"
+
+
+def _colors(checkpoint: Path, shop: Path) -> list[Prediction]:
+    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), read_manifest(checkpoint), str(shop))
+    products = [Product(*row.values()) for row in read_products(shop / "products.csv").to_pylist()]
+    engine = spec.build(torch.device("cpu"))
+    return [answer.predictions[0] for answer in engine.enrich(products)]
+
+
+def _right(checkpoint: Path, shop: Path) -> float:
+    labels = pd.read_csv(shop / "labelled.csv")["color"]
+    answers = [color.label for color in _colors(checkpoint, shop)]
+    return np.mean([a == b for a, b in zip(answers, labels, strict=True)])
+
+
+def _draw(color: Prediction, random: np.random.Generator) -> str:
+    """A label as likely as the classifier believes it to be."""
+    known = [Candidate(color.label, color.confidence), *color.alternatives]
+    chances = np.array([candidate.confidence for candidate in known])
+    return known[random.choice(len(known), p=chances / chances.sum())].label
+
+
+def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written(
+    run: Run, shop: Path, adapted: Path
+) -> None:
+    code, out, _ = run(
+        "--catalog", shop / "products.csv",
+        "--corrections", shop / "labelled.csv",
+        "--output", adapted,
+    )  # fmt: skip
+    assert code == 0
+    summary = json.loads(out.splitlines()[-1])
+    color = summary["attributes"]["color"]
+    assert color["adapted"] and color["after"]["accuracy"] > color["before"]["accuracy"] + 0.2
+    assert (summary["products"], summary["not_in_catalog"]) == (PRODUCTS, 0)
+
+    assert _right(adapted, shop) > 0.9 > _right(BUNDLED, shop)
+    before, after = read_manifest(BUNDLED), read_manifest(adapted)
+    assert after.config.name == f"{before.config.name}-adapted"
+    assert name_model_version(after, 0.9) != name_model_version(before, 0.9)
+    assert set(after.calibration.corrections) == {"color"}
+    assert after.calibration.attributes["style"] == before.calibration.attributes["style"]
+    metrics = json.loads((adapted / "metrics.json").read_text())
+    assert metrics["adaptation"]["attributes"]["color"] == color
+    assert "## Adapted to a shop" in (adapted / "MODEL_CARD.md").read_text()
+
+
+def test_a_checkpoint_that_knows_the_shop_is_refused_and_nothing_is_written(
+    run: Run, shop: Path, adapted: Path, tmp_path: Path
+) -> None:
+    labels = pd.read_csv(shop / "labelled.csv", dtype=str)
+    random = np.random.default_rng(0)
+    labels["color"] = [_draw(color, random) for color in _colors(adapted, shop)]
+    labels.to_csv(tmp_path / "same.csv", index=False)
+    code, out, err = run(
+        "--checkpoint", adapted,
+        "--catalog", shop / "products.csv",
+        "--corrections", tmp_path / "same.csv",
+        "--output", tmp_path / "twice",
+    )  # fmt: skip
+    assert code == 3 and "no attribute would be answered better" in err
+    assert "left as it was" in out
+    assert not (tmp_path / "twice").exists()
+
+
+def test_the_products_to_label_come_as_a_file_to_fill_in(
+    run: Run, shop: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "label_me.csv"
+    code, out, _ = run("--catalog", shop / "products.csv", "--suggest", 12, "--output", file)
+    assert code == 0 and json.loads(out) == {"suggested": 12, "output": str(file)}
+    table = pd.read_csv(file, dtype=str)
+    assert len(set(table["product_id"])) == 12 and table["color"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "nothing to adapt to: give --corrections FILE, or --suggest N"),
+        (["--corrections", "few.csv"], "no attribute has 50 labelled products"),
+        (["--corrections", "gone.csv"], "no CSV file can be read at gone.csv"),
+        (["--corrections", "labelled.csv", "--name", "a/b"], "'a/b' is no name"),
+        (["--corrections", "labelled.csv", "--output", "."], ". exists already"),
+        (["--suggest", 5, "--checkpoint", "gone"], "no checkpoint in gone"),
+    ],
+)
+def test_a_wrong_set_up_is_one_message_and_exit_code_2(
+    run: Run, shop: Path, monkeypatch: pytest.MonkeyPatch, flags: list[object], message: str
+) -> None:
+    monkeypatch.chdir(shop)
+    pd.read_csv("labelled.csv").head(20).to_csv("few.csv", index=False)
+    output = [] if "--output" in flags else ["--output", "out"]
+    code, out, err = run("--catalog", "products.csv", *flags, *output)
+    assert (code, out) == (2, "") and message in err
+    assert not Path("out").exists()
