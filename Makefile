@@ -36,17 +36,20 @@ test-environment:
 CATALOGS ?=
 STRANGE_SHOPS ?=
 TRAIN = $(IN_VENV) python jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) \
-	$(addprefix --strange-shop ,$(STRANGE_SHOPS))
+	--set cache=$(CACHE)
 TOWER = trained/image-tower
+# Pictures are decoded, and looked at by the frozen tower, once for all of them.
+CACHE = trained/cache
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
 ABLATIONS = without-modality-wise without-both
 
 train: $(TOWER) ## Train the bundled checkpoint anew: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
-	$(TRAIN) --set image_tower=$(TOWER) --output trained/cma-clip-small
+	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
+		--output trained/cma-clip-small
 
 compare: $(COMPARED:%=trained/compared/%) $(ABLATIONS:%=trained/compared/%) ## Train every classifier alike on CATALOGS and compare them.
-	$(IN_VENV) python jobs/evaluate_classifiers.py --output trained/comparison \
+	$(IN_VENV) python jobs/evaluate_classifiers.py --output trained/comparison --cache $(CACHE) \
 		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
 

@@ -4,6 +4,8 @@ Every figure is cross-validated: a product is answered by what was fitted to pro
 texts, with a prior whose strength was chosen on those as well.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.adaptation.corrections import Corrections
-from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
-from enrich.adaptation.readings import Reading, fullest, read_labelled
+from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
+from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
 from enrich.engine import Engine
 from enrich.records import Modalities
@@ -55,7 +57,7 @@ def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
     """Returns what adaptation does to each attribute that enough products are labelled with."""
     return {
         attribute: adapt_attribute(readings, corrections.groups, engine.calibration, attribute)
-        for attribute, readings in read_labelled(engine, corrections).items()
+        for attribute, readings in take_readings(engine, corrections).items()
         if len(fullest(readings)) >= FEWEST_LABELS
     }
 
@@ -65,55 +67,70 @@ def adapt_attribute(
 ) -> Outcome:
     """Returns the attribute's correction, its new calibration, and what they change.
 
+    Where a correction does not pay, new temperatures and thresholds alone still may.
+
     Args:
         readings: Of each set of modalities, at least `FEWEST_LABELS` products.
         groups: For every product, a number that products with the same text share.
         calibration: The checkpoint's own.
         attribute: Which one it is.
     """
+    corrected = _adapt(readings, groups, calibration, attribute, STRENGTHS)
+    if corrected.is_better:
+        return corrected
+    return _adapt(readings, groups, calibration, attribute, (math.inf,))
+
+
+def _adapt(
+    readings: list[Reading],
+    groups: np.ndarray,
+    calibration: Calibration,
+    attribute: str,
+    strengths: Sequence[float],
+) -> Outcome:
     base = calibration.attributes[attribute]
     whole = fullest(readings)
     fold_of = _deal_folds(groups)
     folds = fold_of[whole.product]
-    layers = [_fit(whole.where(folds != fold), groups, base) for fold in range(_FOLDS)]
+    layers = [_fit(whole.where(folds != fold), groups, base, strengths) for fold in range(_FOLDS)]
     held_out = [_correct_held_out(reading, layers, fold_of) for reading in readings]
+    common = [len(reading) >= FEWEST_LABELS for reading in readings]
 
-    probs, thresholds = (
-        torch.empty_like(whole.logits),
-        torch.empty(len(TARGET_PRECISIONS), len(whole)),
-    )
     answered = _correct_held_out(whole, layers, fold_of)
+    probs = torch.empty_like(whole.logits)
+    thresholds = torch.empty(len(TARGET_PRECISIONS), len(whole))
     for fold in range(_FOLDS):
         others = [one.where(fold_of[one.product] != fold) for one in held_out]
         here = folds == fold
-        probs[here], thresholds[:, here] = _answer(answered.where(here), _calibrate(others, base))
+        probs[here], thresholds[:, here] = _answer(
+            answered.where(here), _calibrate(others, base, common)
+        )
     before, base_thresholds = _answer(whole, base)
     gains = _surprise(before, whole) - _surprise(probs, whole)
+    layer = _fit(whole, groups, base, strengths)
     return Outcome(
         before=_measure(before, base_thresholds, whole),
         after=_measure(probs, thresholds, whole),
         gain=gains.mean().item(),
         gain_error=(gains.std() / len(gains) ** 0.5).item(),
-        correction=_compose(_fit(whole, groups, base), calibration.corrections.get(attribute)),
-        calibrated=_calibrate(held_out, base),
+        correction=_compose(layer, calibration.corrections.get(attribute)),
+        calibrated=_calibrate(held_out, base, common),
     )
 
 
 def _deal_folds(groups: np.ndarray) -> Tensor:
-    """Returns each product's fold; products of one group share it."""
-    order = np.random.default_rng(0).permutation(groups.max() + 1)
-    return torch.from_numpy(order[groups] % _FOLDS)
+    """Returns the fold of each member of a group; all of a group are in one."""
+    known, numbered = np.unique(groups, return_inverse=True)
+    return torch.from_numpy(np.random.default_rng(0).permutation(len(known))[numbered] % _FOLDS)
 
 
-def _fit(reading: Reading, groups: np.ndarray, base: CalibratedSets) -> Layer:
+def _fit(
+    reading: Reading, groups: np.ndarray, base: CalibratedSets, strengths: Sequence[float]
+) -> Layer:
     labelled = Labelled(reading.logits, reading.targets, reading.log_temperature(base))
-    # Groups anew from 0 without a gap, so that the folds are of about one size.
-    _, inner = np.unique(groups[reading.product.numpy()], return_inverse=True)
-    folds = _deal_folds(inner)
-    strength = choose_strength(
-        labelled, [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
-    )
-    return fit_layer(labelled, strength)
+    folds = _deal_folds(groups[reading.product.numpy()])
+    rows = [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
+    return fit_layer(labelled, choose_strength(labelled, rows, strengths))
 
 
 def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) -> Reading:
@@ -127,17 +144,19 @@ def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) ->
     )
 
 
-def _calibrate(corrected: list[Reading], base: CalibratedSets) -> CalibratedSets:
+def _calibrate(
+    corrected: list[Reading], base: CalibratedSets, common: list[bool]
+) -> CalibratedSets:
     """Returns temperatures and thresholds fitted to corrected logits.
 
-    A set of modalities that too few products have keeps its temperature, and of its own thresholds
-    and those of all products the higher ones: how it does in this shop is not known.
+    A set of modalities that is not common keeps its temperature, and of its own thresholds and
+    those of all products the higher ones: how it does in this shop is not known.
     """
     calibrated = {}
     whole = fit([_scored(fullest(corrected))])
-    for modalities, reading in zip(Modalities, corrected, strict=True):
+    for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
         own = base[modalities]
-        if len(reading) >= FEWEST_LABELS:
+        if is_common:
             calibrated[modalities] = fit([_scored(reading)])
         else:
             stricter = {

@@ -83,29 +83,30 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     return Layer(centre + mixture.detach() @ centre, shift.detach())
 
 
-def choose_strength(labelled: Labelled, folds: Sequence[Tensor]) -> float:
+def choose_strength(
+    labelled: Labelled, folds: Sequence[Tensor], strengths: Sequence[float]
+) -> float:
     """Returns the strength under which rows are best predicted from the other folds' rows.
 
-    `folds` are the rows of each fold; between equals, the strongest prior is chosen.
+    Args:
+        labelled: The rows to fit to.
+        folds: The rows of each fold.
+        strengths: To choose from, the strongest last; between equals it is chosen.
     """
-    losses = {
-        strength: predict_held_out(labelled, folds, strength)[1].mean().item()
-        for strength in STRENGTHS
-    }
-    return min(reversed(STRENGTHS), key=losses.__getitem__)
+    if len(strengths) == 1:
+        return strengths[0]
+    losses = {s: _held_out_loss(labelled, folds, s) for s in strengths}
+    return min(reversed(strengths), key=losses.__getitem__)
 
 
-def predict_held_out(
-    labelled: Labelled, folds: Sequence[Tensor], strength: float
-) -> tuple[Float[Tensor, "N C"], Float[Tensor, " N"]]:
-    """Returns each row's logits as corrected by a layer of the other folds, and its surprise.
-
-    The surprise is the negative log-likelihood of the label, in nats.
-    """
-    corrected = torch.empty_like(labelled.logits)
+def _held_out_loss(labelled: Labelled, folds: Sequence[Tensor], strength: float) -> float:
+    """Returns the mean negative log-likelihood of rows under a layer of the other folds."""
+    total = 0.0
     for fold in folds:
         others = torch.ones(len(labelled), dtype=torch.bool)
         others[fold] = False
-        corrected[fold] = fit_layer(labelled[others], strength)(labelled.logits[fold])
-    scaled = corrected / labelled.log_temperature.exp().unsqueeze(1)
-    return corrected, F.cross_entropy(scaled, labelled.targets, reduction="none")
+        here = labelled[fold]
+        corrected = fit_layer(labelled[others], strength)(here.logits)
+        scaled = corrected / here.log_temperature.exp().unsqueeze(1)
+        total += F.cross_entropy(scaled, here.targets, reduction="sum").item()
+    return total / max(1, len(labelled))

@@ -55,7 +55,7 @@ class Reading:
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
 
-def read_labelled(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:
+def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:
     """Returns for each corrected attribute a reading of each set of modalities.
 
     A product with picture and text is in all three: without one of them it is what other products

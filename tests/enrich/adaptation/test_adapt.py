@@ -75,6 +75,21 @@ def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
         assert outcome.calibrated[modalities].temperature > 1.5
 
 
+def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
+    """Few labels and no convention to learn, but twice the confidence that is due."""
+    readings = _readings(swapped=False, scale=2.0, rows=60, images=60)
+    outcome = adapt_attribute(readings, np.arange(60), _calibration(), "color")
+    assert outcome.is_better and outcome.after["accuracy"] == outcome.before["accuracy"]
+    before, after = readings[0].logits, correct(readings[0].logits, outcome.correction)
+    assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
+
+
+def test_products_of_a_single_text_are_no_reason_to_stop() -> None:
+    readings = _readings(swapped=True)
+    outcome = adapt_attribute(readings, np.zeros(ROWS, dtype=int), _calibration(), "color")
+    assert not outcome.is_better, "nothing can be held out"
+
+
 def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     readings = _readings(swapped=False)
     random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from enrich.adaptation.corrections import read_corrections
-from enrich.adaptation.readings import fullest, read_labelled
+from enrich.adaptation.readings import fullest, take_readings
 from enrich.engine import Engine
 from enrich.records import Modalities
 
@@ -22,7 +22,7 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     table = pd.DataFrame({"product_id": labels.keys(), "color": labels.values()})
     table.assign(style="casual").to_parquet(file)
     corrections = read_corrections(file, shop / "products.parquet", engine.spec.attributes)
-    readings = read_labelled(engine, corrections)
+    readings = take_readings(engine, corrections)
 
     assert list(readings) == ["color", "style"]
     by_modalities = dict(zip(Modalities, readings["color"], strict=True))
