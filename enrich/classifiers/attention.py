@@ -1,5 +1,7 @@
 """The two attentions of CMA-CLIP (Liu et al., arXiv 2112.03562, figure 1)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -53,14 +55,25 @@ class SequenceWiseAttention(nn.Module):
 class ModalityWiseAttention(nn.Module):
     """Keyless attention over the two modalities, for one attribute.
 
-    e_I = w_I . I', e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is
+    e_I = w_I . I' + trust, e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is
     lambda I' + (1 - lambda) T'. The score of a missing modality is -inf, so that the weights of a
     row still sum to 1.
+
+    `trust` is not trained but fitted afterwards, on products that training has not seen: a tower
+    reads those that it was trained on too well, and is trusted too much for it.
     """
+
+    trust: Tensor
 
     def __init__(self, width: int, *, shared: bool) -> None:
         super().__init__()
         self.score = nn.Parameter(torch.randn(1 if shared else 2, width) * width**-0.5)
+        self.register_buffer("trust", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        # Checkpoints written before there was one trust both modalities alike.
+        state_dict.setdefault(f"{prefix}trust", torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(
         self,
@@ -72,6 +85,7 @@ class ModalityWiseAttention(nn.Module):
         """Returns the weighted sum and the image's weight, in [0, 1]."""
         both = torch.stack([image, text], dim=1)
         scores = (both * self.score).sum(-1).float()
+        scores = torch.stack([scores[:, 0] + self.trust, scores[:, 1]], dim=1)
         available = torch.stack([has_image, has_text], dim=1)
         weights = scores.masked_fill(~available, float("-inf")).softmax(dim=1)
         return (weights.to(both.dtype).unsqueeze(-1) * both).sum(1), weights[:, 0]

@@ -5,6 +5,8 @@ arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the t
 is in `ClassifierConfig`, and so are the switches for its two ablations.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,6 +23,15 @@ from enrich.classifiers.interface import (
     take,
 )
 from enrich.classifiers.towers import build_towers
+
+
+class Read(NamedTuple):
+    """I'_CLS and T'_CLS of a batch, and which of them each row really has."""
+
+    image_cls: Float[Tensor, "B D"]
+    text_cls: Float[Tensor, "B D"]
+    has_image: Bool[Tensor, " B"]
+    has_text: Bool[Tensor, " B"]
 
 
 class CmaClip(Classifier):
@@ -53,25 +64,41 @@ class CmaClip(Classifier):
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
-        image_cls, text_cls = image.pooled, text.pooled
-        if self.config.sequence_wise:
-            image_cls, text_cls = self._attend_jointly(image, text, inputs)
-
+        read = self._read(image, text, inputs)
         logits, weights = {}, []
-        for attribute, head in self.heads.items():
-            if self.config.modality_wise:
-                mixed, image_weight = self.modality_wise[attribute](
-                    image_cls, text_cls, inputs.has_image, inputs.has_text
-                )
+        for attribute in self.heads:
+            logits[attribute], image_weight = self.answer(attribute, read)
+            if image_weight is not None:
                 weights.append(image_weight)
-            else:
-                mixed = _mean(image_cls, text_cls, inputs.has_image, inputs.has_text)
-            logits[attribute] = head(mixed).float()
         image_weights = torch.stack(weights, dim=1) if weights else None
         matching = None
         if self.matching is not None:
-            matching = self.matching(torch.cat([image_cls, text_cls], dim=1)).squeeze(1)
+            matching = self.matching(torch.cat([read.image_cls, read.text_cls], dim=1)).squeeze(1)
         return ModelOutput(logits, image.pooled, text.pooled, image_weights, matching)
+
+    def read(self, inputs: ModelInputs) -> Read:
+        """Returns what the attributes' answers are made of."""
+        return self._read(*self.encode(inputs), inputs)
+
+    def answer(
+        self, attribute: str, read: Read
+    ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
+        """Returns an attribute's logits, and the image's weight in them where there is one."""
+        if self.config.modality_wise:
+            mixed, image_weight = self.modality_wise[attribute](*read)
+        else:
+            mixed, image_weight = _mean(*read), None
+        return self.heads[attribute](mixed).float(), image_weight
+
+    def set_trust(self, attribute: str, trust: Float[Tensor, ""]) -> None:
+        """Sets what an attribute's modality-wise attention adds to the score of the image."""
+        self.modality_wise[attribute].get_buffer("trust").copy_(trust)
+
+    def _read(self, image: Encoded, text: Encoded, inputs: ModelInputs) -> Read:
+        image_cls, text_cls = image.pooled, text.pooled
+        if self.config.sequence_wise:
+            image_cls, text_cls = self._attend_jointly(image, text, inputs)
+        return Read(image_cls, text_cls, inputs.has_image, inputs.has_text)
 
     def _attend_jointly(
         self, image: Encoded, text: Encoded, inputs: ModelInputs

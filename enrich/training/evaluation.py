@@ -24,7 +24,7 @@ from enrich.training.metrics import (
 _BATCH = 256
 # The conditions under which a set of modalities is calibrated, and what a row of each counts: a
 # shop whose titles do not name the color is as likely as one whose titles do.
-_CALIBRATED_UNDER = {
+CALIBRATED_UNDER = {
     Modalities.IMAGE_AND_TEXT: {
         Condition.AS_IS: 1.0,
         Condition.WORDS_MASKED: 1.0,
@@ -120,7 +120,7 @@ def calibrate(
     fitted: dict[str, dict[Modalities, CalibratedModalities]] = {
         attribute: {} for attribute in classifier.config.attributes
     }
-    for modalities, shares in _CALIBRATED_UNDER.items():
+    for modalities, shares in CALIBRATED_UNDER.items():
         answers = {c: answer(classifier, batches, rows, c, device) for c in shares}
         for attribute in fitted:
             fitted[attribute][modalities] = fit(

@@ -8,11 +8,12 @@ import yaml
 
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.errors import ConfigError
+from enrich.records import Modalities
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, process_group, processes, rank
-from enrich.training.evaluation import calibrate, evaluate
+from enrich.training.evaluation import CALIBRATED_UNDER, calibrate, evaluate
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -25,6 +26,7 @@ from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.progress import say
 from enrich.training.start import keep_usable_phases, start_classifier
+from enrich.training.trust import fit_trust
 
 
 @process_group()
@@ -81,6 +83,8 @@ def train_checkpoint(
         return None
 
     batches.see_once(classifier, trainer.device)
+    shares = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT]
+    fit_trust(classifier, batches, validation_rows, trainer.device, shares)
     calibration = calibrate(classifier, batches, validation_rows, trainer.device)
     metrics: dict[str, object] = {
         "products": {

@@ -1,0 +1,66 @@
+"""How far a picture is trusted against a text follows products that training did not see."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.config import ClassifierConfig
+from enrich.training.batches import Batches, Condition
+from enrich.training.loop import Trainer
+from enrich.training.trust import fit_trust
+
+CPU = torch.device("cpu")
+ROWS = np.arange(40)
+
+
+@pytest.fixture
+def classifier(small_config: ClassifierConfig) -> CmaClip:
+    torch.manual_seed(0)
+    return CmaClip(small_config, 320)
+
+
+def _labelled_by(
+    classifier: CmaClip, batches: Batches, modality: str, column: int, attribute: str
+) -> Batches:
+    """The products labelled as one of the modalities alone would have them."""
+    (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
+    classifier.eval()
+    with torch.inference_mode():
+        answers = classifier.heads[attribute](getattr(classifier.read(inputs), modality)).argmax(1)
+    targets = batches.products.targets.copy()
+    targets[:, column] = answers.numpy()
+    products = replace(batches.products, targets=targets)
+    return Batches(products, batches.images, batches.encoder, batches.label_words)
+
+
+@pytest.mark.parametrize(("modality", "sign"), [("image_cls", 1), ("text_cls", -1)])
+def test_the_modality_that_is_right_is_trusted_more(
+    make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
+) -> None:
+    batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
+    fit_trust(classifier, batches, ROWS, CPU, {Condition.AS_IS: 1.0})
+    assert sign * classifier.modality_wise["color"].trust.item() > 0.25
+    (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
+    with torch.inference_mode():
+        weight = classifier(inputs).image_weight[:, 0].mean()
+    assert (weight > 0.5) == (sign > 0)
+
+
+def test_a_classifier_without_that_attention_is_left_as_it_is(
+    make: Callable[..., Trainer], small_config: ClassifierConfig
+) -> None:
+    averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
+    before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
+    fit_trust(averaging, make("a").batches, ROWS, CPU, {Condition.AS_IS: 1.0})
+    assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
+
+
+def test_weights_from_before_there_was_trust_are_read_with_none(classifier: CmaClip) -> None:
+    classifier.set_trust("color", torch.tensor(2.0))
+    old = {n: t for n, t in classifier.state_dict().items() if not n.endswith("trust")}
+    classifier.load_state_dict(old)
+    assert classifier.modality_wise["color"].trust == 0
