@@ -2,8 +2,9 @@
 
 BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move in the last layer grows with how
 unsure the classifier is, and points where it is unsure. Products are drawn far apart in that space,
-by k-means++, so that they are both unsure and unlike each other. Half of them are drawn blindly
-instead: thresholds and figures must rest on products as they are, and not on hard ones alone.
+by k-means++, so that they are both unsure and unlike each other. Three of four are drawn blindly
+instead: thresholds rest on these labels too, and on hard products alone none would be reached
+(measured, DECISIONS.md).
 """
 
 from collections.abc import Container, Iterable
@@ -21,6 +22,7 @@ from enrich.records import Product
 
 # What a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@")
+_BLIND_FOR_ONE_HARD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def choose(moves: np.ndarray, count: int, known: Iterable[int] = ()) -> list[int
         distance = np.minimum(distance, np.square(moves - moves[row]).sum(1))
     chosen: list[int] = []
     while len(chosen) < count and not taken.all():
-        worth = np.where(taken, 0, distance) if len(chosen) % 2 == 0 else ~taken
+        is_hard = len(chosen) % (1 + _BLIND_FOR_ONE_HARD) == 0
+        worth = np.where(taken, 0, distance) if is_hard else ~taken
         worth = worth if worth.sum() > 0 else ~taken
         row = int(rng.choice(len(moves), p=worth / worth.sum()))
         taken[row] = True
