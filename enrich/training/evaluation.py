@@ -1,13 +1,13 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration
-from enrich.classifiers.calibrated import calibrated_probs
+from enrich.calibration import TARGET_PRECISIONS, Calibration
+from enrich.classifiers.calibrated import calibrated_probs, correct
 from enrich.classifiers.interface import Classifier
 from enrich.precision import autocast
 from enrich.records import Modalities
@@ -20,6 +20,7 @@ from enrich.training.metrics import (
     measure,
     measure_thresholds,
 )
+from enrich.training.rare_labels import prefer_rare_labels
 
 _BATCH = 256
 # The conditions under which a set of modalities is calibrated, and what a row of each counts: a
@@ -114,22 +115,40 @@ def answer(
 
 
 def calibrate(
-    classifier: Classifier, batches: Batches, rows: np.ndarray, device: torch.device
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    device: torch.device,
+    log_priors: Mapping[str, torch.Tensor],
 ) -> Calibration:
-    """Fits temperatures and thresholds on validation rows for each set of modalities."""
-    fitted: dict[str, dict[Modalities, CalibratedModalities]] = {
-        attribute: {} for attribute in classifier.config.attributes
+    """Fits corrections for rare labels, temperatures and thresholds on validation rows.
+
+    `log_priors` are the logarithms of the labels' shares among the rows trained on, per attribute.
+    """
+    answers = {
+        condition: answer(classifier, batches, rows, condition, device)
+        for shares in CALIBRATED_UNDER.values()
+        for condition in shares
     }
-    for modalities, shares in CALIBRATED_UNDER.items():
-        answers = {c: answer(classifier, batches, rows, c, device) for c in shares}
-        for attribute in fitted:
-            fitted[attribute][modalities] = fit(
-                [
-                    score_rows(answers[condition][attribute], modalities, share)
-                    for condition, share in shares.items()
-                ]
-            )
-    return Calibration(attributes=fitted)
+    fitted, corrections = {}, {}
+    for attribute in classifier.config.attributes:
+        scored = {
+            modalities: [
+                score_rows(answers[c][attribute], modalities, s) for c, s in shares.items()
+            ]
+            for modalities, shares in CALIBRATED_UNDER.items()
+        }
+        correction = prefer_rare_labels(
+            [one for conditions in scored.values() for one in conditions],
+            log_priors[attribute].cpu(),
+        )
+        if correction is not None:
+            corrections[attribute] = correction
+        fitted[attribute] = {
+            modalities: fit([replace(s, logits=correct(s.logits, correction)) for s in conditions])
+            for modalities, conditions in scored.items()
+        }
+    return Calibration(attributes=fitted, corrections=corrections)
 
 
 def score_rows(answers: Answers, modalities: Modalities, share: float) -> Scored:

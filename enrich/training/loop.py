@@ -86,7 +86,7 @@ class Trainer:
 
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         self.batches.cached = first_then_others(lambda: self._cache_images(phase))
-        stepper = Stepper(self.classifier, phase, self.config, self._log_priors())
+        stepper = Stepper(self.classifier, phase, self.config, self.log_priors())
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
         while self.progressed.epoch < phase.epochs and not self._is_stale():
@@ -144,7 +144,8 @@ class Trainer:
         first_step = self.progressed.step
         return ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
 
-    def _log_priors(self) -> dict[str, Tensor]:
+    def log_priors(self) -> dict[str, Tensor]:
+        """Returns the logarithm of each label's share among the rows to train on."""
         targets = torch.from_numpy(self.batches.products.targets[self.train_rows])
         return {
             attribute: log_priors(targets[:, column], len(labels)).to(self.device)

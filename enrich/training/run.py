@@ -85,7 +85,9 @@ def train_checkpoint(
     batches.see_once(classifier, trainer.device)
     shares = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT]
     fit_trust(classifier, batches, validation_rows, trainer.device, shares)
-    calibration = calibrate(classifier, batches, validation_rows, trainer.device)
+    calibration = calibrate(
+        classifier, batches, validation_rows, trainer.device, trainer.log_priors()
+    )
     metrics: dict[str, object] = {
         "products": {
             "train": len(train_rows),

@@ -1,0 +1,54 @@
+"""Chooses how far rare labels are preferred to frequent ones, beyond what training made of them.
+
+Post-hoc logit adjustment (Menon et al. 2020, arXiv 2007.07314): tau times the logarithm of a
+label's share is taken off its score. With tau = 1 all labels count alike, at the price of many
+frequent ones; a little of it finds rare labels that a likelihood hardly knows, and costs nothing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from enrich.calibration import Correction
+from enrich.training.calibration import Scored
+from enrich.training.metrics import macro_f1
+
+_TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def prefer_rare_labels(
+    conditions: Sequence[Scored], log_priors: Float[Tensor, " C"]
+) -> Correction | None:
+    """Returns the correction of highest macro-F1 that costs no accuracy, None if that is none.
+
+    Both are means over the conditions. The rows must not be those trained on.
+
+    Args:
+        conditions: Labelled rows of one attribute.
+        log_priors: The logarithm of each label's share among the rows trained on.
+    """
+    labelled = [scored for scored in conditions if len(scored.targets)]
+    if not labelled:
+        return None
+    scores = {tau: _weigh(labelled, -tau * log_priors) for tau in _TRIED}
+    accuracy, _ = scores[0.0]
+    allowed = [tau for tau in _TRIED if scores[tau][0] >= accuracy]
+    best = max(allowed, key=lambda tau: scores[tau][1])
+    if best == 0:
+        return None
+    return Correction(
+        weight=tuple(map(tuple, torch.eye(len(log_priors)).tolist())),
+        bias=tuple((-best * log_priors).tolist()),
+    )
+
+
+def _weigh(labelled: Sequence[Scored], shift: Float[Tensor, " C"]) -> tuple[float, float]:
+    """Returns mean accuracy and mean macro-F1 of the shifted scores."""
+    accuracies, f1s = [], []
+    for scored in labelled:
+        best = (scored.logits + shift).argmax(1)
+        accuracies.append((best == scored.targets).float().mean().item())
+        f1s.append(macro_f1(best, scored.targets))
+    return sum(accuracies) / len(accuracies), sum(f1s) / len(f1s)
