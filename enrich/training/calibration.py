@@ -30,7 +30,7 @@ class Scored:
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
     `share` is what a row counts beside a row of another condition, when temperatures are fitted.
-    A threshold must hold where `guarded`.
+    A threshold must hold where `guarded`, and elsewhere only if one can.
     """
 
     logits: Float[Tensor, "N C"]
@@ -51,15 +51,18 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     )
     answered = []
     for scored in conditions:
-        if scored.guarded and len(scored.targets):
+        if len(scored.targets):
             every_row = [calibrated] * len(scored.targets)
             scale = log_temperatures(every_row, scored.image_weight).exp()
             confidence, best = (scored.logits / scale.unsqueeze(1)).softmax(1).max(1)
-            answered.append((confidence, best == scored.targets))
-    thresholds = {
-        name: _strictest([pick_threshold(*one, float(name)) for one in answered])
-        for name in calibrated.thresholds
-    }
+            answered.append((confidence, best == scored.targets, scored.guarded))
+    thresholds = {}
+    for name in calibrated.thresholds:
+        picked = [
+            (pick_threshold(confidence, correct, float(name)), guarded)
+            for confidence, correct, guarded in answered
+        ]
+        thresholds[name] = _strictest([t for t, guarded in picked if guarded or t is not None])
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 

@@ -29,7 +29,7 @@ CALIBRATED_UNDER = {
     Modalities.IMAGE_AND_TEXT: {
         Condition.AS_IS: 1.0,
         Condition.WORDS_MASKED: 1.0,
-        Condition.OTHER_TEXT: 0.1,
+        Condition.OTHER_TEXT: 0.3,
     },
     Modalities.IMAGE: {Condition.NO_TEXT: 1.0},
     Modalities.TEXT: {Condition.NO_IMAGE: 1.0},

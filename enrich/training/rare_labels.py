@@ -16,12 +16,14 @@ from enrich.training.calibration import Scored
 from enrich.training.metrics import macro_f1
 
 _TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+# How much accuracy may be lost, in standard errors: too little to be told from chance.
+_UNSEEN = 0.25
 
 
 def prefer_rare_labels(
     conditions: Sequence[Scored], log_priors: Float[Tensor, " C"]
 ) -> Correction | None:
-    """Returns the correction of highest macro-F1 that costs no accuracy, None if that is none.
+    """Returns the correction of highest macro-F1 that costs no accuracy to speak of, or None.
 
     Both are means over the conditions. The rows must not be those trained on.
 
@@ -34,7 +36,9 @@ def prefer_rare_labels(
         return None
     scores = {tau: _weigh(labelled, -tau * log_priors) for tau in _TRIED}
     accuracy, _ = scores[0.0]
-    allowed = [tau for tau in _TRIED if scores[tau][0] >= accuracy]
+    rows = max(len(scored.targets) for scored in labelled)
+    least = accuracy - _UNSEEN * (accuracy * (1 - accuracy) / rows) ** 0.5
+    allowed = [tau for tau in _TRIED if scores[tau][0] >= least]
     best = max(allowed, key=lambda tau: scores[tau][1])
     if best == 0:
         return None
