@@ -44,7 +44,7 @@ def test_output_has_the_rows_of_the_input_in_their_order(shop: Path, run: Run) -
     assert rows["modalities"].tolist() == ["image+text", "text", None, "image", "text"]
     answered = rows["color_confidence"].notna()
     assert answered.tolist() == [True, True, False, True, True]
-    assert rows["color"][0] == "red"
+    assert rows["predictions"][0][0]["label"] == "red"
     assert [len(predictions) for predictions in rows["predictions"]] == [3, 3, 0, 3, 3]
     assert [file.name for file in (shop / "out").iterdir()] == ["a.parquet"]
 
