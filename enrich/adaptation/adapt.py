@@ -20,7 +20,7 @@ from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
 from enrich.engine import Engine
 from enrich.records import Modalities
-from enrich.training.calibration import Scored, fit
+from enrich.training.calibration import Scored, fit, strictest
 from enrich.training.metrics import Figures, measure, measure_thresholds
 
 FEWEST_LABELS = 50
@@ -160,7 +160,7 @@ def _calibrate(
             calibrated[modalities] = fit([_scored(reading)])
         else:
             stricter = {
-                name: _higher(threshold, whole.thresholds[name])
+                name: strictest([threshold, whole.thresholds[name]])
                 for name, threshold in own.thresholds.items()
             }
             calibrated[modalities] = own.model_copy(update={"thresholds": stricter})
@@ -171,10 +171,6 @@ def _scored(reading: Reading) -> Scored:
     # The weight tells nothing where a row has one modality.
     mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
     return Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
-
-
-def _higher(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else max(one, other)
 
 
 def _answer(

@@ -68,10 +68,9 @@ def _backdrops(
     # White in a straight line to an edge: a white product is hardly ever so white, or so placed.
     around = torch.stack(
         [
-            line.cumprod(axis).flip(axis) if flipped else line.cumprod(axis)
+            line
             for axis in (1, 2)
-            for flipped in (False, True)
-            for line in (white.flip(axis) if flipped else white,)
+            for line in (white.cumprod(axis), white.flip(axis).cumprod(axis).flip(axis))
         ]
     ).amax(0)
     # Soft at the product's edge, as that was.

@@ -62,7 +62,7 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
             (pick_threshold(confidence, correct, float(name)), guarded)
             for confidence, correct, guarded in answered
         ]
-        thresholds[name] = _strictest([t for t, guarded in picked if guarded or t is not None])
+        thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 
@@ -144,7 +144,7 @@ def pick_threshold(
     return float(sorted_confidence[found[-1]]) if len(found) else None
 
 
-def _strictest(thresholds: Sequence[float | None]) -> float | None:
+def strictest(thresholds: Sequence[float | None]) -> float | None:
     """Returns the highest; None, which is never reached, is higher than any."""
     reached = [threshold for threshold in thresholds if threshold is not None]
     return max(reached) if reached and len(reached) == len(thresholds) else None

@@ -134,7 +134,12 @@ def calibrate(
     for attribute in classifier.config.attributes:
         scored = {
             modalities: [
-                score_rows(answers[c][attribute], modalities, s) for c, s in shares.items()
+                replace(
+                    score_rows(answers[condition][attribute], modalities, share),
+                    # Rare in a catalog: it may make a threshold stricter, not unreachable.
+                    guarded=condition is not Condition.OTHER_TEXT,
+                )
+                for condition, share in shares.items()
             ]
             for modalities, shares in CALIBRATED_UNDER.items()
         }
