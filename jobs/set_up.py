@@ -159,7 +159,7 @@ def set_up(extras: set[str]) -> None:
     # A set-up that is killed from here on is begun again, not believed.
     stamp.unlink(missing_ok=True)
     say("[1/4] Making the virtual environment .venv ...")
-    create_venv()
+    create_venv(VENV)
     say("[2/4] Installing packages (about 5 GB with torch, some minutes) ...")
     install_packages(extras)
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
@@ -201,36 +201,41 @@ def write_stamp(stamp: Path, fingerprint: str, extras: set[str]) -> None:
     stamp.write_text(json.dumps({"fingerprint": fingerprint, "extras": sorted(extras)}))
 
 
-def create_venv() -> None:
-    """Creates `.venv`, unless a usable one is there; an unusable one is replaced.
+def create_venv(venv: Path) -> None:
+    """Creates a virtual environment, unless a usable one is there; an unusable one is replaced.
 
     Unusable: left half-made, moved with its checkout, or its Python is gone after an upgrade.
     """
-    pip = VENV / "bin" / "pip"
+    pip = venv / "bin" / "pip"
     try:
         answer = subprocess.run([pip, "--version"], capture_output=True, text=True).stdout
     except OSError:
         answer = ""
-    if str(VENV) in answer:  # a copied environment answers with the original's path
+    if str(venv) in answer:  # a copied environment answers with the original's path
         return
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV])
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv])
     if made.returncode != 0:
         raise SetUpError(f"{sys.executable} -m venv failed, see above.")
 
 
 def install_packages(extras: set[str]) -> None:
     """Installs this project, editable, with its extras."""
-    check_package_index()
     project = f".[{','.join(sorted(extras))}]"
-    installed = subprocess.run(pip_command("install", "--editable", project), cwd=ROOT)
+    install(VENV, "--editable", project)
+
+
+def install(venv: Path, *what: str) -> None:
+    """Installs with an environment's pip; `what` are its arguments, paths start from here."""
+    check_package_index(venv)
+    installed = subprocess.run(pip_command(venv, "install", *what), cwd=ROOT)
     if installed.returncode != 0:
         raise SetUpError(f"pip could not install the packages, see above.\n{GET_PACKAGES}")
 
 
-def check_package_index() -> None:
+def check_package_index(venv: Path) -> None:
     """Raises a `SetUpError` soon if pip reaches no package index: its own retries take minutes."""
     with tempfile.TemporaryDirectory() as folder:
-        download = pip_command("download", "--no-cache-dir", "--no-deps", "--dest", folder)
+        download = pip_command(venv, "download", "--no-cache-dir", "--no-deps", "--dest", folder)
         impatience = ["--retries", "1", "--timeout", "30"]
         small_package = f"delta-spark=={DELTA_VERSION}"
         reached = subprocess.run([*download, *impatience, small_package], capture_output=True)
@@ -238,9 +243,9 @@ def check_package_index() -> None:
         raise SetUpError(f"pip cannot reach a package index.\n{GET_PACKAGES}")
 
 
-def pip_command(*arguments: str) -> list[str]:
-    """Returns the command line that runs the environment's pip."""
-    python = str(VENV / "bin" / "python")
+def pip_command(venv: Path, *arguments: str) -> list[str]:
+    """Returns the command line that runs an environment's pip."""
+    python = str(venv / "bin" / "python")
     return [python, "-m", "pip", "--disable-pip-version-check", *arguments]
 
 

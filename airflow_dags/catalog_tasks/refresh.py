@@ -1,0 +1,78 @@
+"""The three steps of every refresh: stage, gate, publish.
+
+Each is a task of its own, so that a person can look between them, and clear or mark one of them.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from catalog_tasks.alerts import report_failure
+from catalog_tasks.assets import PRODUCT_ATTRIBUTES
+from catalog_tasks.settings import CONFIG, DATABASE, PRODUCTS, RUN_DATE, RUN_ID
+from catalog_tasks.spark_job import DONE, NOT_PUBLISHED, SparkJob
+
+log = logging.getLogger(__name__)
+
+JOB = "enrich_catalog.py"
+TABLES = {"--config": CONFIG, "--database": DATABASE}
+
+# Five, ten and twenty minutes: long enough for a cluster that restarts, short enough for a night.
+DEFAULTS: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(minutes=5),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(hours=1),
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": report_failure,
+}
+
+
+def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob:
+    """Adds the steps to the DAG that is being defined; returns the first of them."""
+    stage = SparkJob(
+        task_id="stage",
+        job=JOB,
+        flags={
+            **TABLES,
+            "--catalog": PRODUCTS,
+            "--checkpoint": checkpoint,
+            "--run-date": RUN_DATE,
+            "--run-id": RUN_ID,
+            "--full-refresh": full_refresh,
+            "--no-publish": True,
+        },
+        # A blocked run has staged its rows: it is the gate's to stop here.
+        accepted=(DONE, NOT_PUBLISHED),
+        execution_timeout=timedelta(hours=12),
+    )
+    gate(stage.output) >> add_publish(RUN_ID)
+    return stage
+
+
+@task
+def gate(summary: dict[str, Any]) -> None:
+    """Lets a run through that passed validation and has something to publish."""
+    counts = summary["counts"]
+    if summary["outcome"] == "blocked":
+        raise AirflowFailException(
+            f"run {summary['run_id']} is blocked: {summary['error']}. Look at it (report: "
+            f"{summary['report']}); then trigger publish_blocked_run with this run id and a "
+            "reason, or put right what was wrong and clear stage"
+        )
+    if summary["outcome"] == "nothing_to_do":
+        raise AirflowSkipException(f"nothing new among {counts['read']:,} products")
+    log.info("run %s may be published: %s", summary["run_id"], counts)
+
+
+def add_publish(run_id: str, reason: str = "") -> SparkJob:
+    """Adds the step that publishes a staged run and tells the table's consumers."""
+    return SparkJob(
+        task_id="publish",
+        job=JOB,
+        flags={**TABLES, "--publish-run": run_id, "--reason": reason},
+        outlets=[PRODUCT_ATTRIBUTES],
+    )

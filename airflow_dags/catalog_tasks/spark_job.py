@@ -1,0 +1,138 @@
+"""One of the checkout's jobs as a task: runs it, reads its last line, decides about a retry.
+
+The job is a child process in an environment of its own. Its contract is all that is known of it:
+the exit code, and one JSON object on the last line.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from catalog_tasks.settings import CHECKOUT, SPARK_SUBMIT
+
+# One Spark application at a time: there is one GPU cluster, the tables have one writer, and the
+# embedded metastore of a laptop lets in one process.
+POOL = "gpu_cluster"
+
+DONE = 0
+WRONG_CONFIGURATION = 2
+NOT_PUBLISHED = 3
+# The same input would fail again, so a retry would only hold up who has to look at it.
+NO_RETRY = {
+    WRONG_CONFIGURATION: "wrong configuration, input or checkpoint",
+    NOT_PUBLISHED: "nothing was published",
+}
+
+# Variables meant for another Spark or Python, and Airflow's own, which may hold its secrets.
+_NOT_FOR_THE_JOB = ("SPARK_", "PYSPARK_", "PYTHON", "VIRTUAL_ENV", "AIRFLOW", "_AIRFLOW")
+_FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS")
+
+
+class SparkJob(BaseOperator):
+    """Runs `spark-submit jobs/<job> <flags>`; its result is the job's JSON line.
+
+    Args:
+        job: file name of the job.
+        flags: flag to value, both templated; True is a flag without value, "" is left out.
+        accepted: exit codes after which the task goes on.
+    """
+
+    template_fields = ("flags", "checkout", "spark_submit")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"flags": "json"}
+
+    def __init__(
+        self,
+        *,
+        job: str,
+        flags: Mapping[str, str | bool],
+        accepted: Collection[int] = (DONE,),
+        checkout: str = CHECKOUT,
+        spark_submit: str = SPARK_SUBMIT,
+        pool: str = POOL,
+        **task: Any,
+    ) -> None:
+        super().__init__(pool=pool, **task)
+        self.job = job
+        self.flags = dict(flags)
+        self.accepted = tuple(accepted)
+        self.checkout = checkout
+        self.spark_submit = spark_submit
+
+    @cached_property
+    def process(self) -> SubprocessHook:
+        """The child process, in a process group of its own."""
+        return SubprocessHook()
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Runs the job to its end.
+
+        Raises:
+            AirflowFailException: a retry could not help.
+            AirflowException: it might.
+        """
+        job = [f"jobs/{self.job}", *flag_words(self.flags)]
+        ended = self.process.run_command(
+            ["spark-submit", *shlex.split(self.spark_submit), *job],
+            env=job_environment(os.environ, self.checkout),
+            cwd=self.checkout,
+        )
+        if ended.exit_code not in self.accepted:
+            raise failure(self.job, ended.exit_code, ended.output)
+        summary = read_summary(self.job, ended.output)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = event_extra(summary)
+        return summary
+
+    def on_kill(self) -> None:
+        """Ends Spark, its driver and its workers when Airflow ends the task."""
+        self.process.send_sigterm()
+
+
+def flag_words(flags: Mapping[str, str | bool]) -> list[str]:
+    """Returns the command line's words; with `=`, so that no value is taken for a flag."""
+    return [name if value is True else f"{name}={value}" for name, value in flags.items() if value]
+
+
+def job_environment(environment: Mapping[str, str], checkout: str) -> dict[str, str]:
+    """Returns the environment in which the checkout's `.venv` is active and nothing else is."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name in _FOR_THE_JOB or not name.startswith(_NOT_FOR_THE_JOB)
+    }
+    job_bin = Path(checkout, ".venv", "bin")
+    return kept | {"PATH": f"{job_bin}{os.pathsep}{environment.get('PATH', os.defpath)}"}
+
+
+def failure(job: str, exit_code: int, last_line: str) -> AirflowException:
+    """Returns the exception that says whether Airflow tries again."""
+    reason = NO_RETRY.get(exit_code)
+    ended = f"{job} ended with exit code {exit_code}"
+    if reason is None:
+        return AirflowException(f"{ended}, which may pass: {last_line}")
+    return AirflowFailException(f"{ended} ({reason}), which a retry would not change: {last_line}")
+
+
+def read_summary(job: str, last_line: str) -> dict[str, Any]:
+    """Returns the JSON object that a job ends with."""
+    try:
+        summary = json.loads(last_line)
+    except ValueError:
+        summary = None
+    if not isinstance(summary, dict):
+        raise AirflowException(f"{job} ended well, but its last line is no JSON: {last_line!r}")
+    return summary
+
+
+def event_extra(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an asset event tells consumers: enough to read just this run's changes."""
+    told = ("run_id", "counts", "model_version", "table_versions")
+    return {key: summary[key] for key in told if key in summary}

@@ -1,0 +1,29 @@
+"""By hand: publishes a run that the gate has stopped, after a person has looked at it.
+
+The reason is kept in the ledger, `enrichment_runs`.
+"""
+
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG, Param
+
+from catalog_tasks.refresh import DEFAULTS, add_publish
+
+with DAG(
+    "publish_blocked_run",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={
+        "run_id": Param(
+            type="string", minLength=1, description="Run id, as the failed gate's log names it."
+        ),
+        "reason": Param(
+            type="string", minLength=1, description="Why its labels are right after all."
+        ),
+    },
+    doc_md=__doc__,
+    tags=["catalog"],
+):
+    add_publish("{{ params.run_id }}", "{{ params.reason }}")

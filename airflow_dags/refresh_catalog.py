@@ -1,0 +1,42 @@
+"""Every night, and whenever the product table was written: enriches what is new or changed.
+
+A range of past days, in order: Airflow's own backfill of this DAG.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
+
+from catalog_tasks.assets import PRODUCT_TABLE
+from catalog_tasks.refresh import DEFAULTS, add_refresh
+from catalog_tasks.settings import PRODUCTS
+
+with DAG(
+    "refresh_catalog",
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[PRODUCT_TABLE]
+    ),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # The first run after a pause reads everything that has changed since: days are not made up for.
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    doc_md=__doc__,
+    tags=["catalog"],
+):
+
+    @task.sensor(
+        mode="reschedule",
+        poke_interval=timedelta(minutes=5),
+        timeout=timedelta(hours=6),
+    )
+    def wait_for_products(products: str) -> bool:
+        """Waits for a local file or folder of products.
+
+        A table's name or a URI cannot be looked at from here: they are the job's to find, and
+        whoever writes them can say so by an event of the asset product_table.
+        """
+        return not products.startswith("/") or Path(products).exists()
+
+    wait_for_products(PRODUCTS) >> add_refresh()

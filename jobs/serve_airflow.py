@@ -1,0 +1,195 @@
+"""Runs a local Airflow with this checkout's DAGs until Ctrl-C: `python3 -m jobs.serve_airflow`.
+
+One machine, SQLite, this machine's own address only. Keeps everything in one folder (AIRFLOW_HOME).
+Starts Airflow's components one by one instead of by `airflow standalone`, whose log servers would
+listen on all addresses. Knows nothing of what the DAGs do but the pool that they queue in.
+
+Runs with the system's Python: the standard library only.
+"""
+
+import argparse
+import base64
+import configparser
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+ROOT = Path(__file__).resolve().parents[1]
+DAGS = ROOT / "airflow_dags"
+BIN = ROOT / ".venv-airflow" / "bin"
+
+POOL = ("gpu_cluster", "1", "Spark applications at a time")
+COMPONENTS = {
+    "api-server": [],
+    # Logs are read from the disk: a server for them would listen on all addresses.
+    "scheduler": ["--skip-serve-logs"],
+    "dag-processor": [],
+    "triggerer": ["--skip-serve-logs"],
+}
+START_TIMEOUT_S = 180
+STOP_TIMEOUT_S = 30
+
+
+class ServeError(Exception):
+    """Airflow could not be started; the message says where to look."""
+
+
+def main() -> int:
+    """Serves until interrupted.
+
+    Returns:
+        The exit code: 0 interrupted, 1 it could not be started or has ended by itself.
+    """
+    parser = argparse.ArgumentParser(description="Run a local Airflow with this checkout's DAGs.")
+    parser.add_argument("--home", type=Path, default=ROOT / "airflow_home", help="AIRFLOW_HOME")
+    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1")
+    given = parser.parse_args()
+    # Ended like Ctrl-C also by a plain kill, so that no component is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        serve(given.home.resolve(), given.port)
+    except ServeError as error:
+        print(f"Airflow stopped. {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Airflow stopped.")
+    return 0
+
+
+def serve(home: Path, port: int) -> None:
+    """Prepares AIRFLOW_HOME, starts all components, and watches them."""
+    password = prepare_home(home, port)
+    with ExitStack() as running:
+        components = {name: running.enter_context(component(home, name)) for name in COMPONENTS}
+        wait_until_healthy(home, port, components)
+        print(f"Airflow is at http://127.0.0.1:{port}  user: admin  password: {password}")
+        print(f"Its logs are in {home}. Ctrl-C stops it.", flush=True)
+        while True:
+            check_running(home, components)
+            time.sleep(1)
+
+
+def prepare_home(home: Path, port: int) -> str:
+    """Writes the configuration and brings the database up to date; returns admin's password."""
+    # Passwords and keys lie here.
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    is_new = not (home / "airflow.db").exists()
+    write_configuration(home, port)
+    password = keep_password(home / "passwords.json")
+    print("Preparing Airflow's database ...", flush=True)
+    run_airflow(home, "db", "migrate")
+    if is_new:
+        # Not again: its slots are then the user's to change.
+        run_airflow(home, "pools", "set", *POOL)
+    return password
+
+
+def write_configuration(home: Path, port: int) -> None:
+    """Fills in airflow_dags/airflow.cfg; keys of an earlier start are kept."""
+    file = home / "airflow.cfg"
+    known = configparser.RawConfigParser()
+    known.read(file)
+    fresh_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    text = (DAGS / "airflow.cfg").read_text()
+    filled = text.format(
+        home=home,
+        dags=DAGS,
+        port=port,
+        fernet_key=known.get("core", "fernet_key", fallback=fresh_key),
+        secret_key=known.get("api", "secret_key", fallback=secrets.token_urlsafe(32)),
+        jwt_secret=known.get("api_auth", "jwt_secret", fallback=secrets.token_urlsafe(64)),
+    )
+    # A percent sign would be taken for a reference to another setting.
+    file.write_text(filled.replace("%", "%%"))
+
+
+def keep_password(file: Path) -> str:
+    """Returns admin's password, making one up at the first start."""
+    if not file.exists():
+        file.write_text(json.dumps({"admin": secrets.token_urlsafe(9)}))
+    return json.loads(file.read_text())["admin"]
+
+
+def airflow_environment(home: Path) -> dict[str, str]:
+    """Returns the environment in which `airflow` is this checkout's."""
+    path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "AIRFLOW_HOME": str(home), "PATH": path}
+
+
+def run_airflow(home: Path, *arguments: str) -> None:
+    """Runs one of Airflow's commands to its end."""
+    log = home / "prepare.log"
+    with log.open("a") as log_file:
+        command = [str(BIN / "airflow"), *arguments]
+        env = airflow_environment(home)
+        ended = subprocess.run(command, env=env, stdout=log_file, stderr=log_file)
+    if ended.returncode != 0:
+        raise ServeError(f"airflow {' '.join(arguments)} failed, {log} says why.")
+
+
+@contextmanager
+def component(home: Path, name: str) -> Iterator[subprocess.Popen]:
+    """Runs a component, with its log in a file; ends it and what it has started on leaving."""
+    with log_of(home, name).open("w") as log_file:
+        process = subprocess.Popen(
+            [str(BIN / "airflow"), name, *COMPONENTS[name]],
+            env=airflow_environment(home),
+            stdout=log_file,
+            stderr=log_file,
+            # Ctrl-C comes here alone, which then ends them in order.
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def log_of(home: Path, name: str) -> Path:
+    """Returns the file that a component's output goes to."""
+    return home / f"{name}.log"
+
+
+def wait_until_healthy(home: Path, port: int, components: dict[str, subprocess.Popen]) -> None:
+    """Returns when Airflow's own health page says that scheduler and DAG processor are up."""
+    print("Starting Airflow ...", flush=True)
+    end = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < end:
+        check_running(home, components)
+        if is_healthy(port):
+            return
+        time.sleep(1)
+    raise ServeError(f"It is not up after {START_TIMEOUT_S} s, see the logs in {home}.")
+
+
+def is_healthy(port: int) -> bool:
+    """Asks Airflow's health page."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError):
+        return False
+    return all(health[name]["status"] == "healthy" for name in ("scheduler", "dag_processor"))
+
+
+def check_running(home: Path, components: dict[str, subprocess.Popen]) -> None:
+    """Raises a `ServeError` if a component has ended by itself."""
+    for name, process in components.items():
+        if process.poll() is not None:
+            raise ServeError(f"Its {name} has ended, {log_of(home, name)} says why.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
