@@ -29,7 +29,10 @@ class ImageIdentity(StrEnum):
 
 
 class ColumnNames(BaseModel):
-    """What the product table calls the four columns that are read."""
+    """What the product table calls the columns that are read.
+
+    `category` is optional: the classifier never sees it, results are told apart by it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +40,7 @@ class ColumnNames(BaseModel):
     title: str = "title"
     description: str = "description"
     image_path: str = "image_path"
+    category: str | None = None
 
 
 class JobConfig(BaseModel):

@@ -2,6 +2,7 @@
 
     spark-submit jobs/enrich_catalog.py
     spark-submit jobs/enrich_catalog.py --catalog shop/products.parquet --database shop
+    spark-submit jobs/enrich_catalog.py --database shop --publish-run RUN_ID --reason "new season"
 
 The last line on standard output is one JSON object. Exit codes: 0 published or nothing to do,
 2 wrong configuration, input or checkpoint, 3 nothing was published, 1 anything else.
@@ -26,9 +27,11 @@ from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images import ImageStore
 from enrich.spark.catalog import open_catalog
-from enrich.spark.records import RunRequest, StagedRows, Verdict
+from enrich.spark.publishing import drop_staged_run, publish_staged_run
+from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
+from enrich.spark.tables import OutputTables
 from enrich.spec import build_spec
 from expectations.baseline import (
     BaselineError,
@@ -79,6 +82,15 @@ def main(
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Stage and validate only.")
     ] = False,
+    publish_run: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Publish what that run staged; no other.")
+    ] = None,
+    drop_run: Annotated[
+        str | None, typer.Option(metavar="RUN_ID", help="Delete what that run staged; no other.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why: kept in the ledger. A blocked run needs one.")
+    ] = None,
 ) -> None:
     """Enriches a product table with color, pattern and style."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -90,6 +102,9 @@ def main(
         "checkpoint": checkpoint,
     }
     settings = load_yaml(config, Settings, overrides)
+    if publish_run or drop_run:
+        settle_run(settings, publish=publish_run, drop=drop_run, reason=reason)
+        return
     request = RunRequest(
         run_date=(run_date or datetime.now(UTC)).date(),
         run_id=run_id,
@@ -118,6 +133,7 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
 
         report = validate_staged(
             staged.rows,
+            staged.published,
             spec.attributes,
             baseline,
             run_id=staged.run_id,
@@ -142,8 +158,27 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
         # spark-submit sends standard error to standard output, where the JSON line must be last.
         typer.echo(f"error: {error}", err=True)
         exit_code = error.exit_code
-    show(refresh)
+    show(refresh.tables, refresh.summary)
     raise typer.Exit(exit_code)
+
+
+def settle_run(
+    settings: Settings, publish: str | None, drop: str | None, reason: str | None
+) -> None:
+    """Publishes or drops what an earlier run staged, and prints what became of it."""
+    if publish and drop:
+        raise ConfigError("--publish-run and --drop-run exclude each other")
+    if drop and not reason:
+        raise ConfigError('why is the run dropped? Wanted: --reason "..."')
+    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    labels = manifest.config.attributes
+    spark = open_session("enrich_catalog")
+    tables = OutputTables(spark, settings.database, tuple(labels))
+    if publish:
+        summary = publish_staged_run(tables, labels, publish, reason)
+    else:
+        summary = drop_staged_run(tables, str(drop), str(reason))
+    show(tables, summary)
 
 
 def load_catalog_baseline(
@@ -180,9 +215,8 @@ def choose_image_root(settings: Settings, folder: str | None) -> str:
     return image_root
 
 
-def show(refresh: Refresh) -> None:
+def show(tables: OutputTables, summary: RunSummary) -> None:
     """Prints some of the run's rows, where the tables are, and the JSON line."""
-    summary, tables = refresh.summary, refresh.tables
     console = Console(width=120)
     name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
     rows = tables.read(name)

@@ -3,7 +3,7 @@
 Imports nothing; whoever creates a table formats these strings.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
 PREDICTION = (
@@ -11,6 +11,8 @@ PREDICTION = (
     f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>>"
 )
 PREDICTIONS = f"ARRAY<{PREDICTION}>"
+# Ordered by attribute, so that equal corrections are equal values.
+CORRECTIONS = "ARRAY<STRUCT<attribute: STRING, label: STRING, corrected_by: STRING>>"
 
 _LINEAGE = """
     content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
@@ -34,29 +36,42 @@ QUARANTINE = """
 ENRICHMENT_RUNS = """
     run_id STRING NOT NULL COMMENT 'key',
     run_date DATE NOT NULL COMMENT 'logical date',
-    outcome STRING NOT NULL COMMENT 'published, nothing_to_do, staged, blocked or failed',
+    outcome STRING NOT NULL COMMENT 'published, nothing_to_do, staged, blocked, dropped or failed',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
     finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
     catalog STRING NOT NULL COMMENT 'the product table that was read',
     catalog_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     read BIGINT NOT NULL COMMENT 'rows read = published + unchanged + quarantined + withheld',
-    pending BIGINT NOT NULL COMMENT 'products given to the classifier',
-    enriched BIGINT NOT NULL COMMENT 'of these, answered',
+    pending BIGINT NOT NULL COMMENT 'products to be written anew',
+    carried BIGINT COMMENT 'of these, only category or corrections changed: no inference',
+    enriched BIGINT NOT NULL COMMENT 'of the pending, those with an answer',
     published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
-    unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds',
+    unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
     quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
     withheld BIGINT NOT NULL COMMENT 'answered but not published: the run was staged or blocked',
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
     seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
-    error STRING COMMENT 'why nothing was published'"""
+    error STRING COMMENT 'why nothing was published',
+    reason STRING COMMENT 'why a person published or dropped it, in their words',
+    published_version BIGINT COMMENT 'Delta version of product_attributes when the run ended'"""
+
+ATTRIBUTE_CORRECTIONS = """
+    product_id STRING NOT NULL COMMENT 'key; of several for one attribute the last counts',
+    attribute STRING NOT NULL COMMENT 'color, pattern, ...',
+    label STRING COMMENT 'what it is; NULL: none of the labels fits',
+    corrected_by STRING NOT NULL COMMENT 'who says so',
+    corrected_at TIMESTAMP NOT NULL COMMENT 'when, UTC',
+    note STRING COMMENT 'for people'"""
 
 LABEL_QUALITY = """
     run_id STRING NOT NULL COMMENT 'the run that was validated',
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     baseline STRING NOT NULL COMMENT 'name of the label baseline, or none',
+    suite STRING COMMENT 'input: before inference; staged: before publishing',
     attribute STRING COMMENT 'NULL for checks of the whole table',
+    category STRING COMMENT 'NULL for checks of all products',
     expectation STRING NOT NULL COMMENT 'what was expected',
     observed DOUBLE COMMENT 'rows, a share, or a divergence in nats',
     threshold DOUBLE COMMENT 'what observed is held against',
@@ -64,12 +79,26 @@ LABEL_QUALITY = """
     detail STRING COMMENT 'the same as a sentence'"""
 
 
+def tables(attributes: Sequence[str]) -> dict[str, str]:
+    """Returns every table's name with its columns, for a checkpoint's attributes."""
+    return {
+        "product_attributes": product_attributes(attributes),
+        "staged_attributes": staged_attributes(attributes),
+        "quarantine": QUARANTINE,
+        "enrichment_runs": ENRICHMENT_RUNS,
+        "label_quality": LABEL_QUALITY,
+        "attribute_corrections": ATTRIBUTE_CORRECTIONS,
+    }
+
+
 def product_attributes(attributes: Iterable[str]) -> str:
     """Returns the columns of `product_attributes` for a checkpoint's attributes."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key',
+    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
 {_attribute_columns(attributes)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
+    corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
     modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
     status STRING NOT NULL COMMENT 'ok, or what could not be read',{_LINEAGE}"""
 
@@ -78,6 +107,7 @@ def staged_attributes(attributes: Iterable[str]) -> str:
     """Returns the columns of `staged_attributes`: also rows that could not be answered."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key within a run',
+    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
 {_attribute_columns(attributes)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     modalities STRING COMMENT 'NULL when neither image nor text could be read',

@@ -25,6 +25,9 @@ ClassifierName = Literal[
 ]
 
 
+# It becomes the name of two columns.
+AttributeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+
 # A published config.json also says where code, kernels and number formats come from, and on whose
 # disk it lay. None of that belongs into a checkpoint, and none of it may be followed from one.
 _NOT_ARCHITECTURE = {
@@ -132,4 +135,4 @@ class ClassifierConfig(Architecture):
     ]
     image: ImageShape
     text_length: int = Field(gt=2)
-    attributes: dict[str, tuple[str, ...]] = Field(min_length=1)
+    attributes: dict[AttributeName, tuple[str, ...]] = Field(min_length=1)

@@ -30,9 +30,10 @@ _READERS = {
 class CatalogSnapshot:
     """A product table as it was when the run began.
 
-    `products` has the columns product_id, title, description and image_path, all STRING. `version`
-    is the Delta version, or a digest of the files. `folder` is where relative image paths start
-    from by default; None for a table known by name only.
+    `products` has the columns product_id, title, description, image_path and product_category, all
+    STRING; the last is NULL where the configuration names none. `version` is the Delta version, or
+    a digest of the files. `folder` is where relative image paths start from by default; None for a
+    table known by name only.
     """
 
     name: str
@@ -149,28 +150,43 @@ def _files_digest(frame: DataFrame) -> str:
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
     types = {field.name: field.dataType for field in frame.schema}
-    wanted = columns.model_dump()
+    roles = columns.model_dump()
+    wanted = {role: name for role, name in roles.items() if name is not None}
     if missing := [name for name in wanted.values() if name not in types]:
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has {', '.join(types)}. "
             "Map other names under 'columns' in the configuration"
         )
     for role, name in wanted.items():
-        allowed = (StringType, IntegralType) if role == "product_id" else (StringType,)
+        takes_numbers = role in ("product_id", "category")
+        allowed = (StringType, IntegralType) if takes_numbers else (StringType,)
         # A column without any value has the type void in JSON and Parquet written from pandas.
         if not isinstance(types[name], allowed) and types[name].typeName() != "void":
             raise SchemaMismatch(
                 f"column {name} of '{location}' is {types[name].simpleString()}; wanted "
                 f"{' or '.join(kind.typeName() for kind in allowed)}"
             )
+    # An attribute of a checkpoint may itself be called category.
+    output = {role: role for role in roles} | {"category": "product_category"}
     return frame.select(
-        *(F.col(quote_part(name)).cast("string").alias(role) for role, name in wanted.items())
+        *(
+            (F.lit(None) if name is None else F.col(quote_part(name)))
+            .cast("string")
+            .alias(output[role])
+            for role, name in roles.items()
+        )
     )
 
 
 def quote(name: str) -> str:
     """Returns a dotted name with every part in back-ticks."""
     return ".".join(map(quote_part, name.split(".")))
+
+
+def quote_literal(text: str) -> str:
+    """Returns a text as a literal of Spark's SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def quote_part(name: str) -> str:

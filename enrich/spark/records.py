@@ -35,13 +35,30 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class InputRows:
+    """What the check before inference gets to see of a run.
+
+    `products` is the product table with product_id, title, description, image_path,
+    product_category and its `state` in this run (`enrich.spark.survey.State`); texts and paths are
+    NULL where nothing is to be answered. `pending` counts those that the classifier will be asked
+    about.
+    """
+
+    run_id: str
+    products: DataFrame
+    read: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
 class StagedRows:
-    """What validation gets to see of a run."""
+    """What validation gets to see of a run: answered rows, and the table they would go to."""
 
     run_id: str
     run_date: date
     rows: DataFrame
     count: int
+    published: DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +86,9 @@ class RunSummary:
     seconds: dict[str, float] = field(default_factory=dict)
     products_per_second: float | None = None
     model_version: str = ""
-    validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run"})
+    validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run", "notes": []})
     table_versions: dict[str, int] = field(default_factory=dict)
     report: str | None = None
     engine_loads: dict[str, int] = field(default_factory=dict)
     error: str | None = None
+    reason: str | None = None

@@ -20,10 +20,13 @@ from enrich.config import JobConfig
 from enrich.errors import NothingPublished, TooManyFailures, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot, quote_part
+from enrich.spark.corrections import count_unknown, select_corrections, with_own_labels
+from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.publishing import publish_staged, select_answered
 from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
-from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
-from enrich.spark.tables import OutputTables, select_answered
+from enrich.spark.tables import OutputTables
 from enrich.spark.udf import Loads, build_answer_udf, build_content_hash_udf
 from enrich.spec import BuildsEngine
 
@@ -33,7 +36,8 @@ log = logging.getLogger(__name__)
 MIN_ROWS_TO_ENFORCE = 200
 
 
-Validate = Callable[[StagedRows], Verdict]
+ValidateStaged = Callable[[StagedRows], Verdict]
+ValidateInput = Callable[[InputRows], Verdict]
 
 
 class Refresh:
@@ -57,9 +61,16 @@ class Refresh:
         self.tables = OutputTables(spark, config.database, tuple(spec.attributes))
         self.summary = RunSummary(model_version=spec.model_version)
         self.started_at = datetime.now(UTC)
+        self._verdicts: list[Verdict] = []
 
-    def run(self, validate: Validate) -> RunSummary:
+    def run(
+        self, validate: ValidateStaged, validate_input: ValidateInput | None = None
+    ) -> RunSummary:
         """Brings the published table up to date with the catalog.
+
+        Args:
+            validate: judges what was staged, before it is published.
+            validate_input: judges the products, before the classifier is asked about any.
 
         Raises:
             NothingPublished: validation failed or too many products could not be read. Staged
@@ -73,28 +84,31 @@ class Refresh:
                 survey = self._survey(scratch)
                 self.summary.run_id = self.request.run_id or self._derive_run_id(survey)
                 is_staged = self._is_staged(survey)
-            if is_staged and self._is_done():
+            if is_staged and not survey.counts[State.REVISED] and self._is_done():
                 self._report_nothing_new(survey)
             else:
-                self._enrich(survey, validate, is_staged=is_staged)
+                self._refresh(survey, validate, validate_input, is_staged=is_staged)
         finally:
             self._remove(scratch)
         return self.summary
 
-    def _enrich(self, survey: Survey, validate: Validate, *, is_staged: bool) -> None:
-        if not is_staged:
-            with self._timed("inference"):
-                self._stage(survey)
-        staged = self._read_staged()
-        with self._timed("quarantine"):
-            self._count(survey, staged, resumed=is_staged)
-            self._quarantine(survey, staged)
+    def _refresh(
+        self,
+        survey: Survey,
+        validate: ValidateStaged,
+        validate_input: ValidateInput | None,
+        *,
+        is_staged: bool,
+    ) -> None:
         try:
-            self._refuse_many_failures()
-            with self._timed("validation"):
-                self._validate(select_answered(staged), validate)
-            with self._timed("publish"):
-                self._publish(staged)
+            if not is_staged:
+                self._count_unanswered(survey)
+                if validate_input is not None and survey.counts[State.PENDING]:
+                    with self._timed("input"):
+                        self._judge(validate_input(self._input_rows(survey)))
+                with self._timed("inference"):
+                    self._stage(survey)
+            self._finish(survey, validate, resumed=is_staged)
         except NothingPublished as error:
             self.summary.outcome = "blocked"
             self.summary.error = str(error)
@@ -102,6 +116,22 @@ class Refresh:
         finally:
             with self._timed("ledger"):
                 self._write_ledger()
+
+    def _finish(self, survey: Survey, validate: ValidateStaged, *, resumed: bool) -> None:
+        """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
+        staged = self._read_staged()
+        with self._timed("quarantine"):
+            self._count(survey, staged, resumed=resumed)
+            self._quarantine(survey, staged)
+        self._refuse_many_failures()
+        if count := self.summary.counts["enriched"]:
+            with self._timed("validation"):
+                answered = select_answered(staged)
+                run_id, published = self.summary.run_id, self.tables.read("product_attributes")
+                rows = StagedRows(run_id, self.request.run_date, answered, count, published)
+                self._judge(validate(rows))
+        with self._timed("publish"):
+            self._publish(staged)
 
     def _survey(self, scratch: str) -> Survey:
         products = self.catalog.products
@@ -112,12 +142,21 @@ class Refresh:
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
         same_model = F.col("model_version") == self.spec.model_version
         known = F.lit(False) if self.request.full_refresh else same_model
+        published = self.tables.read("product_attributes")
+        said = self.tables.read("attribute_corrections")
         return survey_products(
             hashed,
-            self.tables.read("product_attributes").where(known),
+            published.withColumn("is_of_this_model", known).withColumn(
+                "is_newer", F.col("run_date") > F.lit(self.request.run_date)
+            ),
+            select_corrections(said, self.spec.attributes),
             self.tables.read("quarantine").where(known & (F.col("reason") == NO_MODALITY)),
             scratch,
         )
+
+    def _input_rows(self, survey: Survey) -> InputRows:
+        pending = survey.counts[State.PENDING]
+        return InputRows(self.summary.run_id, survey.rows, survey.read, pending)
 
     def _derive_run_id(self, survey: Survey) -> str:
         """Returns the same id for the same date, inputs and model: what makes a rerun a rerun."""
@@ -128,14 +167,19 @@ class Refresh:
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
-        same_answer = ["product_id", "content_hash"]
+        if survey.counts[State.PENDING] + survey.counts[State.REVISED] == 0:
+            return True
         staged = self._read_staged().where(F.col("model_version") == self.spec.model_version)
-        missing = survey.pending.join(staged, same_answer, "left_anti")
+        same = [
+            F.col(f"wanted.{name}").eqNullSafe(F.col(f"staged.{name}"))
+            for name in ("product_id", "content_hash", "product_category")
+        ]
+        wanted = survey.pending.unionByName(survey.revised)
+        missing = wanted.alias("wanted").join(staged.alias("staged"), same, "left_anti")
         return missing.isEmpty()
 
     def _is_done(self) -> bool:
-        run = self.tables.read("enrichment_runs").where(F.col("run_id") == self.summary.run_id)
-        row = run.select("outcome").first()
+        row = read_run(self.tables, self.summary.run_id)
         return row is not None and row["outcome"] in ("published", "nothing_to_do")
 
     def _report_nothing_new(self, survey: Survey) -> None:
@@ -150,18 +194,33 @@ class Refresh:
         quarantined = unreadable + sum(
             survey.counts[s] for s in (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
         )
-        self._set_counts(survey.read, answered=0, unchanged=survey.read - quarantined, abstained={})
+        self._set_counts(survey, answered=0, unchanged=survey.read - quarantined, abstained={})
 
     def _stage(self, survey: Survey) -> None:
         loads = self.spark.sparkContext.accumulator({}, Loads())
         answer = build_answer_udf(self.spec, loads)
+        key = ("product_id", "product_category", "content_hash")
         answered = (
             survey.pending.repartition(self._tasks(survey.counts[State.PENDING]))
             .withColumn("answer", answer("product_id", *INPUT_FIELDS))
-            .select("product_id", "content_hash", "answer.*", *self._lineage())
+            .select(*key, "answer.*", *self._lineage())
         )
+        if survey.counts[State.REVISED]:
+            answered = answered.unionByName(self._carried(survey, key))
         self.tables.replace_run("staged_attributes", answered, self.summary.run_id)
         self.summary.engine_loads = dict(loads.value)
+
+    def _carried(self, survey: Survey, key: tuple[str, ...]) -> DataFrame:
+        """Returns the published answers of revised products, as this run would have staged them."""
+        answers = with_own_labels(
+            self.tables.read("product_attributes"), tuple(self.spec.attributes)
+        )
+        answers = answers.drop("product_category", "content_hash", "corrections")
+        carried = survey.revised.select(*key).join(answers, "product_id")
+        lineage = ("model_version", "run_id", "run_date", "enriched_at")
+        columns = [c for c in carried.columns if c not in (*key, *lineage)]
+        none = F.lit(None).cast("string").alias("error")
+        return carried.select(*key, *columns, none, *self._lineage())
 
     def _tasks(self, products: int) -> int:
         """Returns the task count: from the work, not from the product table's file layout."""
@@ -199,35 +258,45 @@ class Refresh:
             rows = survey.rows.where(F.col("state") == State.UNCHANGED)
             unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()
         self._set_counts(
-            survey.read,
+            survey,
             pending=row["staged"],
             answered=row["answered"],
             unchanged=unchanged,
             abstained={a: row[a] for a in self.spec.attributes},
         )
 
+    def _count_unanswered(self, survey: Survey) -> None:
+        """Counts as if the run ended here: everything that is pending is withheld."""
+        pending = survey.counts[State.PENDING] + survey.counts[State.REVISED]
+        unchanged = survey.counts[State.UNCHANGED]
+        self._set_counts(survey, answered=0, unchanged=unchanged, abstained={}, pending=pending)
+        self.summary.counts["quarantined"] -= pending
+        self.summary.counts["withheld"] = pending
+
     def _set_counts(
         self,
-        read: int,
+        survey: Survey,
         *,
         answered: int,
         unchanged: int,
         abstained: dict[str, int],
         pending: int = 0,
     ) -> None:
+        carried = survey.counts[State.REVISED] if pending else 0
         self.summary.counts = {
-            "read": read,
+            "read": survey.read,
             "pending": pending,
+            "carried": carried,
             "enriched": answered,
             "published": 0,
             "unchanged": unchanged,
-            "quarantined": read - unchanged - answered,
+            "quarantined": survey.read - unchanged - answered,
             "withheld": answered,
             "abstained": abstained,
         }
         seconds = self.summary.seconds.get("inference")
-        if seconds and pending:
-            self.summary.products_per_second = round(pending / seconds, 1)
+        if seconds and pending > carried:
+            self.summary.products_per_second = round((pending - carried) / seconds, 1)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
         before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)
@@ -245,30 +314,21 @@ class Refresh:
                 f"{self.tables.name('quarantine')}: check the image root and its permissions"
             )
 
-    def _validate(self, answered: DataFrame, validate: Validate) -> None:
-        count = self.summary.counts["enriched"]
-        if count == 0:
-            return
-        request, summary = self.request, self.summary
-        verdict = validate(StagedRows(summary.run_id, request.run_date, answered, count))
-        summary.report = verdict.report
+    def _judge(self, verdict: Verdict) -> None:
+        """Keeps a verdict for `label_quality`, and stops the run that failed."""
+        self._verdicts.append(verdict)
+        summary, verdicts = self.summary, self._verdicts
+        summary.report = verdict.report or summary.report
         summary.validation = {
             "outcome": "passed" if verdict.passed else "failed",
             "baseline": verdict.baseline,
-            "notes": list(verdict.notes),
+            "notes": [note for one in verdicts for note in one.notes],
             "failures": list(verdict.failures),
         }
-        lineage = {
-            "run_id": summary.run_id,
-            "run_date": request.run_date,
-            "model_version": summary.model_version,
-            "baseline": verdict.baseline,
-        }
-        self._replace_rows("label_quality", [{**lineage, **check} for check in verdict.quality])
         if not verdict.passed:
             raise ValidationFailed(
-                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
-                f"staged rows are in {self.tables.name('staged_attributes')} under run_id "
+                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. What "
+                f"was staged is in {self.tables.name('staged_attributes')} under run_id "
                 f"'{summary.run_id}', the checks in {self.tables.name('label_quality')}"
             )
 
@@ -278,11 +338,19 @@ class Refresh:
             self.summary.outcome = "staged"
             return
         if counts["enriched"]:
-            self.tables.publish(
-                select_answered(staged),
+            publish_staged(
+                self.tables,
+                staged,
+                self.spec.attributes,
                 self.summary.run_id,
                 full_refresh=self.request.full_refresh,
             )
+            said = self.tables.read("attribute_corrections")
+            if unknown := count_unknown(said, self.spec.attributes):
+                self.summary.validation["notes"].append(
+                    f"{unknown} corrections name an attribute or a label that the checkpoint does "
+                    f"not have: {self.tables.name('attribute_corrections')}"
+                )
         counts["published"], counts["withheld"] = counts["enriched"], 0
         self.summary.outcome = "published" if counts["pending"] else "nothing_to_do"
 
@@ -300,15 +368,16 @@ class Refresh:
             **summary.counts,
             "seconds": summary.seconds,
             "error": summary.error,
+            "published_version": self.tables.version("product_attributes"),
         }
-        self._replace_rows("enrichment_runs", [row])
-
-    def _replace_rows(self, table: str, rows: list[dict[str, Any]]) -> None:
-        # Nullable as far as Spark knows; Delta checks NOT NULL on writing.
-        schema = self.tables.read(table).schema
-        ordered = [tuple(row.get(name) for name in schema.names) for row in rows]
-        frame = self.spark.createDataFrame(ordered, schema).coalesce(1)
-        self.tables.replace_run(table, frame, self.summary.run_id)
+        lineage = {name: row[name] for name in ("run_id", "run_date", "model_version")}
+        if quality := [
+            {**lineage, "baseline": verdict.baseline, **check}
+            for verdict in self._verdicts
+            for check in verdict.quality
+        ]:
+            write_rows(self.tables, "label_quality", quality, summary.run_id)
+        write_rows(self.tables, "enrichment_runs", [row], summary.run_id)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

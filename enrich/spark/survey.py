@@ -18,6 +18,7 @@ class State(StrEnum):
     """Where a row of the product table stands at the start of a run."""
 
     PENDING = "pending"
+    REVISED = "revised"  # the published answer holds, but not its category or corrections
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
     NULL_ID = "null_id"
@@ -43,13 +44,22 @@ class Survey:
         return self.rows.where(F.col("state") == State.PENDING)
 
     @property
+    def revised(self) -> DataFrame:
+        """The products whose published answer is written again, with what is new around it."""
+        return self.rows.where(F.col("state") == State.REVISED)
+
+    @property
     def broken(self) -> DataFrame:
         """The rows without a usable key."""
         return self.rows.where(F.col("state").isin(State.NULL_ID, State.DUPLICATE_ID))
 
 
 def survey_products(
-    hashed: DataFrame, published: DataFrame, quarantined: DataFrame, scratch: str
+    hashed: DataFrame,
+    published: DataFrame,
+    corrections: DataFrame,
+    quarantined: DataFrame,
+    scratch: str,
 ) -> Survey:
     """Gives every row its state, writes them to `scratch` and counts.
 
@@ -57,40 +67,46 @@ def survey_products(
 
     Args:
         hashed: The products with `content_hash`.
-        published: Rows (product_id, content_hash) that still hold for this model_version.
-        quarantined: The same of products that could not be read.
+        published: The published rows with `is_of_this_model` and `is_newer` (than this run).
+        corrections: Rows (product_id, corrections) of what people set.
+        quarantined: Rows (product_id, content_hash) that this model_version could not read.
         scratch: A folder that the caller removes.
     """
     same_product = ["product_id", "content_hash"]
     rows = (
         hashed.withColumn("place", _place_among_duplicates())
-        .join(
-            published.select(*same_product, F.lit(True).alias("is_published")), same_product, "left"
-        )
+        .join(_prefixed(published), "product_id", "left")
+        .join(corrections, "product_id", "left")
         .join(
             quarantined.select(*same_product, F.lit(True).alias("is_quarantined")).distinct(),
             same_product,
             "left",
         )
         .withColumn("state", _state())
+        .withColumn("revision", F.xxhash64("product_category", "corrections"))
     )
-    # The texts of products that nothing is to be done about stay where they are.
-    kept = [
-        F.when(F.col("state") != State.UNCHANGED, F.col(field)).alias(field)
-        for field in INPUT_FIELDS
-    ]
-    rows.select("product_id", *kept, "content_hash", "state").write.parquet(scratch)
+    # The texts of products that nothing is to be asked about stay where they are.
+    is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED)
+    kept = [F.when(is_asked, F.col(field)).alias(field) for field in INPUT_FIELDS]
+    key = ("product_id", "product_category")
+    rows.select(*key, *kept, "content_hash", "revision", "state").write.parquet(scratch)
     return _read_survey(rows.sparkSession, scratch)
+
+
+def _prefixed(published: DataFrame) -> DataFrame:
+    told_apart = ("content_hash", "product_category", "corrections")
+    renamed = [F.col(name).alias(f"published_{name}") for name in told_apart]
+    return published.select("product_id", "is_of_this_model", "is_newer", *renamed)
 
 
 def _read_survey(spark: SparkSession, scratch: str) -> Survey:
     rows = spark.read.parquet(scratch)
-    pair = F.xxhash64("product_id", "content_hash").cast("decimal(38,0)")
-    by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(pair).alias("pairs"))
+    row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
+    by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(row).alias("digests"))
     found = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in found}
     # Over all states: what is pending depends on earlier runs, the inputs do not.
-    fingerprint = hashlib.sha256(str(sum(row["pairs"] for row in found)).encode()).hexdigest()
+    fingerprint = hashlib.sha256(str(sum(row["digests"] for row in found)).encode()).hexdigest()
     return Survey(rows, counts, fingerprint[:8])
 
 
@@ -101,10 +117,19 @@ def _place_among_duplicates() -> Column:
 
 
 def _state() -> Column:
+    answer_holds = F.col("is_of_this_model") & (
+        F.col("content_hash") == F.col("published_content_hash")
+    )
+    is_as_published = [
+        F.col(name).eqNullSafe(F.col(f"published_{name}"))
+        for name in ("product_category", "corrections")
+    ]
     return (
         F.when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
-        .when(F.col("is_published"), State.UNCHANGED)
+        .when(F.col("is_newer"), State.UNCHANGED)
+        .when(answer_holds & is_as_published[0] & is_as_published[1], State.UNCHANGED)
+        .when(answer_holds, State.REVISED)
         .when(F.col("is_quarantined"), State.QUARANTINED)
         .otherwise(State.PENDING)
     )

@@ -7,18 +7,25 @@ its run_id in the commit's userMetadata.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 from schemas import tables as ddl
+from schemas.views import views
 
-from enrich.spark.catalog import quote, quote_part
+from enrich.spark.catalog import quote, quote_literal, quote_part
 
 # Deletion vectors off: every reader of Delta tables can then read these.
 _PROPERTIES = (
     "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', 'delta.enableDeletionVectors' = 'false')"
 )
+# The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
+CHANGES_SINCE = "enrich.changesSince"
+# A published row is replaced when one of these differs.
+_MAKES_A_ROW = ("content_hash", "model_version", "product_category", "corrections")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -39,33 +46,40 @@ class OutputTables:
         return self.spark.read.table(self.name(table))
 
     def create_missing(self) -> None:
-        """Creates database, tables and view; adds the columns of new attributes.
+        """Creates database, tables and views; adds columns that an older version had not.
 
-        Runs on the driver; touches nothing that is there already.
+        Runs on the driver; touches nothing that is as it should be.
         """
-        columns = {
-            "product_attributes": ddl.product_attributes(self.attributes),
-            "staged_attributes": ddl.staged_attributes(self.attributes),
-            "quarantine": ddl.QUARANTINE,
-            "enrichment_runs": ddl.ENRICHMENT_RUNS,
-            "label_quality": ddl.LABEL_QUALITY,
-        }
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
-        found = {
-            row["tableName"]
-            for row in self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
-        }
-        for table, definition in columns.items():
-            if table not in found:
-                self.spark.sql(
-                    f"CREATE TABLE {quote(self.name(table))} ({definition}) USING DELTA "
-                    + _PROPERTIES
-                )
-        for table in ("product_attributes", "staged_attributes"):
-            if table in found:
-                self._add_new_attributes(table)
-        if "product_attribute_values" not in found:
-            self._create_long_view()
+        tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
+        found = {row["tableName"] for row in tables}
+        definitions = ddl.tables(self.attributes)
+        for table in definitions.keys() - found:
+            self.spark.sql(
+                f"CREATE TABLE {quote(self.name(table))} ({definitions[table]}) USING DELTA "
+                + _PROPERTIES
+            )
+        grown = [
+            table
+            for table in definitions.keys() & found
+            if self._add_new_columns(table, definitions[table])
+        ]
+        names = views(self.database, self.attributes, 0).keys()
+        if grown or not names <= found:
+            self.create_views()
+
+    def create_views(self) -> None:
+        """Creates the views anew, over all attributes that were ever published.
+
+        Runs on the driver.
+        """
+        columns = self.read("product_attributes").columns
+        attributes = [c for c in columns if f"{c}_confidence" in columns]
+        table = quote(self.name("product_attributes"))
+        detail = self.spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]
+        since = int(detail["properties"].get(CHANGES_SINCE, 0))
+        for view, query in views(self.database, attributes, since).items():
+            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
 
     def replace_run(self, table: str, rows: DataFrame, run_id: str) -> None:
         """Writes the rows of one run; rows that this run wrote there before are replaced.
@@ -80,16 +94,17 @@ class OutputTables:
         """Merges answered staged rows into `product_attributes` by product_id.
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
-        else, or by another model. A full refresh also replaces what another run computed.
+        else, by another model, or whose category or corrections changed. A full refresh also
+        replaces what another run computed. A newer row is never replaced by an older one: newer
+        is a later run_date, or the same and a later start.
         """
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
-        mine = self.read("product_attributes").where(F.col("run_id") == run_id)
-        same_answer = ["product_id", "content_hash", "model_version"]
-        if rows.join(mine, same_answer, "left_anti").isEmpty():
+        if self._without_published(rows, run_id).isEmpty():
             return
-        changed = "old.content_hash <> new.content_hash OR old.model_version <> new.model_version"
+        changed = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
-            changed += " OR old.run_id <> new.run_id"
+            changed.append("old.run_id <> new.run_id")
+        is_newer = "struct(new.run_date, new.enriched_at) >= struct(old.run_date, old.enriched_at)"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
         values = {quote_part(c): f"new.{quote_part(c)}" for c in columns if c in rows.columns}
@@ -97,10 +112,17 @@ class OutputTables:
             (
                 target.alias("old")
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
-                .whenMatchedUpdate(condition=changed, set=values)
+                .whenMatchedUpdate(condition=f"{is_newer} AND ({' OR '.join(changed)})", set=values)
                 .whenNotMatchedInsert(values=values)
                 .execute()
             )
+
+    def _without_published(self, rows: DataFrame, run_id: str) -> DataFrame:
+        """Returns the rows that this run has not published yet. Runs on the driver; lazy."""
+        mine = self.read("product_attributes").where(F.col("run_id") == run_id).alias("mine")
+        same = [F.col(f"new.{c}").eqNullSafe(F.col(f"mine.{c}")) for c in _MAKES_A_ROW]
+        is_mine = [F.col("new.product_id") == F.col("mine.product_id"), *same]
+        return rows.alias("new").join(mine, is_mine, "left_anti")
 
     def version(self, table: str) -> int:
         """Returns the table's newest Delta version. Runs on the driver."""
@@ -111,27 +133,20 @@ class OutputTables:
         """Returns the folder or URI of the database. Runs on the driver."""
         return str(self.spark.catalog.getDatabase(self.database).locationUri)
 
-    def _add_new_attributes(self, table: str) -> None:
+    def _add_new_columns(self, table: str, definition: str) -> bool:
+        """Returns whether the table lacked columns, which it has then. Runs on the driver."""
         known = set(self.read(table).columns)
-        columns = {
-            f"{a}{suffix}": kind
-            for a in self.attributes
-            for suffix, kind in (("", "STRING"), ("_confidence", "DOUBLE"))
-        }
-        if new := [f"{quote_part(c)} {k}" for c, k in columns.items() if c not in known]:
-            name = quote(self.name(table))
-            self.spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(new)})")
-
-    def _create_long_view(self) -> None:
-        self.spark.sql(
-            f"CREATE VIEW {quote(self.name('product_attribute_values'))} "
-            "COMMENT 'one row a product and attribute' AS "
-            "SELECT product_id, said.attribute, "
-            "CASE WHEN NOT said.abstained THEN said.label END AS label, said.confidence, "
-            "said.abstained, said.label AS candidate, said.image_weight, modalities, status, "
-            "model_version, run_id, run_date FROM (SELECT *, explode(predictions) AS said "
-            f"FROM {quote(self.name('product_attributes'))})"
-        )
+        wanted: Any = StructType.fromDDL(definition)
+        new = [field for field in wanted if field.name not in known]
+        if new:
+            # Rows are there already, so a new column can only be nullable.
+            added = ", ".join(
+                f"{quote_part(field.name)} {field.dataType.simpleString()} "
+                f"COMMENT {quote_literal(field.metadata['comment'])}"
+                for field in new
+            )
+            self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({added})")
+        return bool(new)
 
     @contextmanager
     def _commit_of(self, run_id: str) -> Iterator[None]:
@@ -140,8 +155,3 @@ class OutputTables:
             yield
         finally:
             self.spark.conf.unset(_USER_METADATA)
-
-
-def select_answered(staged: DataFrame) -> DataFrame:
-    """Returns the staged rows that hold an answer. Runs on the driver."""
-    return staged.where(F.col("modalities").isNotNull())

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
-from enrich.classifiers.config import NAME_PATTERN, Architecture, SmallTowers
+from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
 
 CacheKind = Literal["image_features", "image_lower"]
 # Stands before the name of towers that open_clip published.
@@ -84,7 +84,7 @@ class TrainingConfig(Architecture):
     image_size_px: int = 128
     text_length: int = 48
     vocabulary: int = 8192
-    attributes: dict[str, LabelSet] = ATTRIBUTE_LABELS
+    attributes: dict[AttributeName, LabelSet] = ATTRIBUTE_LABELS
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)
     phases: tuple[Phase, ...]

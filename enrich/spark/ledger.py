@@ -1,0 +1,28 @@
+"""One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from enrich.spark.tables import OutputTables
+
+
+def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
+    """Returns the ledger's row of a run, None when there is none. Runs on the driver."""
+    row = tables.read("enrichment_runs").where(F.col("run_id") == run_id).first()
+    return None if row is None else row.asDict(recursive=True)
+
+
+def write_rows(
+    tables: OutputTables, table: str, rows: Sequence[Mapping[str, Any]], run_id: str
+) -> None:
+    """Writes the rows of a run in place of those that it wrote there before.
+
+    Runs on the driver; one Delta commit. A column that a row does not name is NULL.
+    """
+    # Nullable as far as Spark knows; Delta checks NOT NULL on writing.
+    schema = tables.read(table).schema
+    ordered = [tuple(row.get(name) for name in schema.names) for row in rows]
+    frame = tables.spark.createDataFrame(ordered, schema).coalesce(1)
+    tables.replace_run(table, frame, run_id)

@@ -1,0 +1,136 @@
+"""Staged rows to published ones: by the run that staged them, or later by a person's word.
+
+Knows nothing of catalogs, images or classifiers.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from enrich.errors import ConfigError
+from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
+from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.records import RunSummary
+from enrich.spark.tables import OutputTables
+
+# What of a ledger's row a summary calls `counts`.
+_COUNTS = (
+    "read",
+    "pending",
+    "carried",
+    "enriched",
+    "published",
+    "unchanged",
+    "quarantined",
+    "withheld",
+    "abstained",
+)
+
+
+def publish_staged(
+    tables: OutputTables,
+    staged: DataFrame,
+    attribute_labels: AttributeLabels,
+    run_id: str,
+    *,
+    full_refresh: bool,
+) -> None:
+    """Publishes a run's answered rows with people's corrections laid over them.
+
+    Runs on the driver; one MERGE.
+    """
+    said = select_corrections(tables.read("attribute_corrections"), attribute_labels)
+    answered = with_corrections(select_answered(staged), said, tuple(attribute_labels))
+    tables.publish(answered, run_id, full_refresh=full_refresh)
+
+
+def select_answered(staged: DataFrame) -> DataFrame:
+    """Returns the staged rows that hold an answer. Runs on the driver."""
+    return staged.where(F.col("modalities").isNotNull())
+
+
+def publish_staged_run(
+    tables: OutputTables, attribute_labels: AttributeLabels, run_id: str, reason: str | None
+) -> RunSummary:
+    """Publishes what a run staged and did not publish; again, it changes nothing.
+
+    Runs on the driver. What newer runs published since stays, and counts as withheld.
+
+    Raises:
+        ConfigError: there is no such run, its rows are gone, or it was blocked and no reason is
+            given.
+    """
+    row = _find_run(tables, run_id)
+    if row["outcome"] in ("published", "nothing_to_do"):
+        return _summary(row)
+    if row["outcome"] == "dropped":
+        raise ConfigError(
+            f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
+        )
+    if row["outcome"] != "staged" and not reason:
+        raise ConfigError(
+            f"run '{run_id}' is {row['outcome']} ({row['error'] or 'it did not end'}); to publish "
+            'it all the same, say why: --reason "..."'
+        )
+    if row["pending"] and not row["enriched"]:
+        raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
+    staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
+    if row["enriched"]:
+        publish_staged(tables, staged, attribute_labels, run_id, full_refresh=True)
+    mine = tables.read("product_attributes").where(F.col("run_id") == run_id)
+    row["published"] = mine.count() if row["enriched"] else 0
+    row["withheld"] = row["read"] - row["unchanged"] - row["quarantined"] - row["published"]
+    row["outcome"] = "published" if row["enriched"] else "nothing_to_do"
+    return _close(tables, row, reason)
+
+
+def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
+    """Deletes what a run staged and did not publish.
+
+    Runs on the driver.
+
+    Raises:
+        ConfigError: there is no such run, or it is published.
+    """
+    row = _find_run(tables, run_id)
+    if row["outcome"] in ("published", "nothing_to_do"):
+        raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
+    empty = tables.read("staged_attributes").limit(0)
+    tables.replace_run("staged_attributes", empty, run_id)
+    row["outcome"] = "dropped"
+    return _close(tables, row, reason)
+
+
+def _find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
+    ledger = tables.name("enrichment_runs")
+    if not tables.spark.catalog.tableExists(ledger):
+        raise ConfigError(f"there is no table {ledger}: name the database that the run was for")
+    row = read_run(tables, run_id)
+    if row is None:
+        raise ConfigError(f"{ledger} has no run '{run_id}'; its column run_id lists those it has")
+    return row
+
+
+def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> RunSummary:
+    """Writes the ledger's row anew and returns it as a summary. Runs on the driver."""
+    row |= {
+        "reason": reason,
+        "finished_at": datetime.now(UTC),
+        "published_version": tables.version("product_attributes"),
+    }
+    write_rows(tables, "enrichment_runs", [row], row["run_id"])
+    return _summary(row)
+
+
+def _summary(row: dict[str, Any]) -> RunSummary:
+    return RunSummary(
+        run_id=row["run_id"],
+        outcome=row["outcome"],
+        counts={name: row[name] for name in _COUNTS},
+        seconds=row["seconds"],
+        model_version=row["model_version"],
+        error=row["error"],
+        reason=row["reason"],
+    )

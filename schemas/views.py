@@ -1,0 +1,102 @@
+"""The views over the output tables as SQL: the questions that people ask of them.
+
+Imports nothing; whoever creates a view formats these strings. `database` must be a plain name.
+"""
+
+from collections.abc import Sequence
+
+
+def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
+    """Returns every view's name with its comment and query, in the order of creation.
+
+    Args:
+        attributes: all attributes that `product_attributes` has columns of.
+        changes_since: the oldest version of `product_attributes` whose change data is kept.
+    """
+    return {
+        "product_attribute_values": _values(database, attributes),
+        "low_confidence_values": _low_confidence(database),
+        "attribute_changes": _changes(database, attributes, changes_since),
+        "category_coverage": _coverage(database),
+        "quality_history": _quality(database),
+    }
+
+
+def _values(database: str, attributes: Sequence[str]) -> str:
+    label = " ".join(f"WHEN {_text(a)} THEN {_name(a)}" for a in attributes)
+    return f"""
+    COMMENT 'one row a product and attribute' AS
+    SELECT product_id, product_category, said.attribute, CASE said.attribute {label} END AS label,
+      said.confidence, said.abstained, said.label AS candidate, said.alternatives,
+      said.image_weight,
+      coalesce(exists(corrections, one -> one.attribute = said.attribute), false) AS is_corrected,
+      modalities, status, model_version, run_id, run_date
+    FROM (SELECT *, explode(predictions) AS said FROM {database}.product_attributes)"""
+
+
+def _low_confidence(database: str) -> str:
+    return f"""
+    COMMENT 'what the classifier abstained on and nobody has corrected: label these first' AS
+    SELECT product_id, product_category, attribute, candidate, confidence, alternatives,
+      image_weight, modalities, status, model_version, run_id, run_date
+    FROM {database}.product_attribute_values WHERE abstained AND NOT is_corrected"""
+
+
+def _changes(database: str, attributes: Sequence[str], since: int) -> str:
+    # Not table_changes(): a persistent view may not refer to it. And not SELECT *: the view would
+    # then lose the feed's own columns. An update's preimage and postimage share a commit version.
+    labels = ", ".join(f"{_name(a)}, {_name(f'{a}_confidence')}" for a in attributes)
+    pairs = ", ".join(
+        f"{_text(a)}, old.{_name(a)}, new.{_name(a)}, "
+        f"old.{_name(f'{a}_confidence')}, new.{_name(f'{a}_confidence')}"
+        for a in attributes
+    )
+    return f"""
+    COMMENT 'labels that a commit changed, from the change data feed' AS
+    WITH feed AS (
+        SELECT product_id, {labels}, run_id, run_date,
+          _change_type, _commit_version, _commit_timestamp
+        FROM {database}.product_attributes
+          WITH (readChangeFeed = 'true', startingVersion = '{since}')),
+      old AS (SELECT * FROM feed WHERE _change_type IN ('update_preimage', 'delete')),
+      new AS (SELECT * FROM feed WHERE _change_type IN ('update_postimage', 'insert')),
+      pairs AS (
+        SELECT coalesce(new.product_id, old.product_id) AS product_id,
+          coalesce(new.run_id, old.run_id) AS run_id,
+          coalesce(new.run_date, old.run_date) AS run_date,
+          coalesce(new._commit_version, old._commit_version) AS version,
+          coalesce(new._commit_timestamp, old._commit_timestamp) AS committed_at,
+          CASE WHEN old.product_id IS NULL THEN 'new' WHEN new.product_id IS NULL THEN 'gone'
+            ELSE 'changed' END AS change,
+          stack({len(attributes)}, {pairs})
+            AS (attribute, old_label, new_label, old_confidence, new_confidence)
+        FROM old FULL OUTER JOIN new
+          ON old.product_id = new.product_id AND old._commit_version = new._commit_version)
+    SELECT * FROM pairs WHERE NOT old_label <=> new_label"""
+
+
+def _coverage(database: str) -> str:
+    return f"""
+    COMMENT 'how many products of a category have a label, by attribute' AS
+    SELECT product_category, attribute, count(*) AS products, count(label) AS labelled,
+      round(count(label) / count(*), 4) AS labelled_share,
+      count_if(is_corrected) AS corrected, round(avg(confidence), 4) AS mean_confidence
+    FROM {database}.product_attribute_values GROUP BY product_category, attribute"""
+
+
+def _quality(database: str) -> str:
+    return f"""
+    COMMENT 'every check of every run, beside what became of the run' AS
+    SELECT quality.run_id, quality.run_date, started_at, run.outcome AS run_outcome, suite,
+      attribute, category, expectation, observed, threshold, quality.outcome, detail, baseline,
+      quality.model_version
+    FROM {database}.label_quality AS quality
+    LEFT JOIN {database}.enrichment_runs AS run ON quality.run_id = run.run_id"""
+
+
+def _name(column: str) -> str:
+    return f"`{column}`"
+
+
+def _text(value: str) -> str:
+    return f"'{value}'"
