@@ -46,8 +46,9 @@ class ColumnNames(BaseModel):
 class JobConfig(BaseModel):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them.
 
-    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file; paths start
-    from the configuration file's folder. A share is in [0, 1].
+    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file; these paths,
+    `data_docs` and `report_dir`, where each run's page goes, start from the configuration file's
+    folder. A share is in [0, 1].
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,3 +68,4 @@ class JobConfig(BaseModel):
     max_quarantined_share: Share = 0.2
     baselines: dict[str, Path] = {}
     data_docs: Path | None = None
+    report_dir: Path | None = None

@@ -1,0 +1,190 @@
+"""What a run's page shows, as plain values of bounded size. Knows nothing of HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+# The label under which abstentions are counted, here and in a label baseline's file.
+ABSTAINED = "(abstained)"
+
+# A run's stages in the order in which they run; the ledger keeps their seconds in no order.
+STAGES = (
+    "tables",
+    "survey",
+    "input",
+    "inference",
+    "quarantine",
+    "validation",
+    "publish",
+    "ledger",
+)
+
+# Bins of equal width over [0, 1], of confidences and of modality weights.
+BINS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """The run itself, as the ledger has it.
+
+    `seconds` is per stage, `error` says why nothing was published, `reason` why a person decided
+    otherwise.
+    """
+
+    run_id: str
+    outcome: str
+    run_date: date
+    database: str
+    catalog: str
+    catalog_version: str
+    model_version: str
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+    error: str | None = None
+    reason: str | None = None
+
+    @property
+    def stages(self) -> list[tuple[str, float]]:
+        """The seconds in the order of the stages; a stage that is not known here comes last."""
+        known = {stage: place for place, stage in enumerate(STAGES)}
+        return sorted(self.seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
+
+    @property
+    def products_per_second(self) -> float | None:
+        """Products that the classifier was asked about, a second; None if it was not asked."""
+        asked = self.counts["pending"] - (self.counts.get("carried") or 0)
+        seconds = self.seconds.get("inference")
+        return asked / seconds if asked and seconds else None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of `label_quality`; `attribute` and `category` are None where it is of all."""
+
+    expectation: str
+    outcome: str
+    observed: float | None
+    threshold: float | None
+    detail: str | None
+    attribute: str | None = None
+    category: str | None = None
+    suite: str | None = None
+
+
+class Change(NamedTuple):
+    """How many products went from one published label to another; ABSTAINED is one."""
+
+    old: str
+    new: str
+    products: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFacts:
+    """One attribute in this run, beside the baseline and the table as it was published before.
+
+    `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count products by bin of confidence, `image_weights` by bin of the modality-wise
+    attention on the image, of products with image and text. `thresholds` is by set of modalities,
+    None where nothing is ever answered.
+    """
+
+    name: str
+    labels: Mapping[str, int]
+    before: Mapping[str, int]
+    baseline: Mapping[str, int]
+    answered: tuple[int, ...]
+    abstained: tuple[int, ...]
+    image_weights: tuple[int, ...]
+    thresholds: Mapping[str, float | None]
+    changes: tuple[Change, ...] = ()
+
+
+class Guess(NamedTuple):
+    """A label with its calibrated probability in [0, 1]."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one product's card says of one attribute.
+
+    `label` is what is published, ABSTAINED where that is none; `guesses` are the classifier's, the
+    best first. `old` is the label published before, None for a product that was not.
+    """
+
+    attribute: str
+    label: str
+    guesses: tuple[Guess, ...]
+    image_weight: float | None = None
+    is_corrected: bool = False
+    old: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One product of the gallery; `about` is the attribute that it was chosen for, if for one."""
+
+    product_id: str | None
+    status: str
+    answers: tuple[Answer, ...] = ()
+    title: str | None = None
+    image_path: str | None = None
+    category: str | None = None
+    modalities: str | None = None
+    error: str | None = None
+    about: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Products to look at; the status of a quarantined one is the reason."""
+
+    changed: tuple[Card, ...] = ()
+    unsure: tuple[Card, ...] = ()
+    sure: tuple[Card, ...] = ()
+    failed: tuple[Card, ...] = ()
+    quarantined: tuple[Card, ...] = ()
+
+    @property
+    def image_paths(self) -> list[str]:
+        """The pictures that the page shows, in the order of the page, each once."""
+        cards = (*self.changed, *self.unsure, *self.sure)
+        return list(dict.fromkeys(card.image_path for card in cards if card.image_path))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The published table as it was before the run.
+
+    Of the run's products `seen_again` were in it, and `changed` of these got another label.
+    """
+
+    version: int
+    written_at: datetime | None
+    products: int
+    seen_again: int
+    changed: int
+
+
+class Baseline(NamedTuple):
+    """The label baseline: expected products by attribute and label, ABSTAINED among them."""
+
+    name: str
+    labels: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """Everything on the page. `statuses` counts this run's products, `quarantined` its new rows."""
+
+    run: RunFacts
+    checks: tuple[Check, ...]
+    attributes: tuple[AttributeFacts, ...]
+    before: Before
+    baseline: str | None
+    gallery: Gallery
+    statuses: Mapping[str, int]
+    quarantined: Mapping[str, int]

@@ -1,0 +1,103 @@
+"""What the page says in words, and what it makes of words that others wrote."""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from enrich.report.content import RunFacts
+
+LONGEST_TEXT = 400
+
+# Categories without a shape of their own; of these, joiners are part of words in some scripts.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+
+
+def tame(value: object) -> object:
+    """Returns a text short and without control or direction characters; other values as they are.
+
+    Everything that a template writes passes through here, before it is escaped.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    shown = "".join(
+        letter if letter in _JOINERS or unicodedata.category(letter) not in _INVISIBLE else " "
+        for letter in value[: 2 * LONGEST_TEXT]
+    )
+    return shown if len(shown) <= LONGEST_TEXT else f"{shown[: LONGEST_TEXT - 1]}…"
+
+
+class Verdict(NamedTuple):
+    """An outcome as a person says it; `style` is a class of the style sheet."""
+
+    title: str
+    sentence: str
+    style: str
+    commands: tuple[str, ...] = ()
+
+
+def describe_outcome(run: RunFacts) -> Verdict:
+    """Returns what became of a run, and how to go on where a person has to decide."""
+    answered, published = run.counts["enriched"], run.counts["published"]
+    job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
+    publish, drop = f"{job} --publish-run {run.run_id}", f"{job} --drop-run {run.run_id}"
+    reason = '--reason "..."'
+    verdicts = {
+        "published": Verdict(
+            "Published", f"{published:,} products carry the labels of this run.", "good"
+        ),
+        "nothing_to_do": Verdict(
+            "Nothing to do", "No product is new or changed since it was enriched.", "calm"
+        ),
+        "staged": Verdict(
+            "Staged",
+            f"{answered:,} answered products wait for a look. To publish or to drop them:",
+            "warn",
+            (publish, f"{drop} {reason}"),
+        ),
+        "blocked": Verdict(
+            "Blocked",
+            f"{answered:,} answered products were not published. To publish or to drop them, "
+            "after a look:",
+            "bad",
+            (f"{publish} {reason}", f"{drop} {reason}"),
+        ),
+        "dropped": Verdict("Dropped", "What this run had staged was deleted.", "calm"),
+    }
+    return verdicts.get(run.outcome, Verdict("Failed", "The run did not end well.", "bad"))
+
+
+def name_expectation(expectation: str) -> str:
+    """Returns an expectation's name as words."""
+    return expectation.removeprefix("expect_").replace("_", " ")
+
+
+def format_number(number: float | None) -> str:
+    """Returns a count with its thousands apart, anything else with three digits."""
+    if number is None:
+        return "-"
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.3g}"
+
+
+def format_share(share: float | None) -> str:
+    """Returns a share as a percentage, finer where it is small."""
+    if share is None:
+        return "-"
+    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
+
+
+STATUSES: Mapping[str, str] = {
+    "ok": "image and text were read",
+    "image_missing": "no image at that path",
+    "image_corrupt": "the image is damaged",
+    "image_too_large": "the image is over the limits",
+    "image_forbidden": "the image lies outside the allowed roots",
+    "text_empty": "no title and no description",
+}
+REASONS: Mapping[str, str] = {
+    "null_id": "no product_id",
+    "duplicate_id": "the same product_id again: another row was kept",
+    "no_modality": "neither image nor text could be read",
+}

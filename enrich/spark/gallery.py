@@ -1,0 +1,141 @@
+"""Chooses the products that a run's page shows: few, and the same ones every time.
+
+Titles and image paths are in the product table only; they are looked up for the chosen products.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import functions as F
+
+from enrich.records import Status
+from enrich.report.content import ABSTAINED, Answer, Card, Gallery, Guess
+from enrich.spark.survey import INPUT_FIELDS
+
+CARDS_A_SHELF = 18
+# How many of one attribute, label, status or reason; a shelf takes the first of each in turn.
+_CARDS_A_PART = 6
+# A longer text is not for reading, and a longer path names no file.
+_LONGEST_TEXT = 500
+_LONGEST_PATH = 4_096
+
+
+def choose_gallery(rows: DataFrame, quarantine: DataFrame) -> Gallery:
+    """Chooses products of a run; of those outside quarantine, texts are not known yet.
+
+    Runs on the driver; one action.
+
+    Args:
+        rows: What `select_run_rows` returns.
+        quarantine: What the run put into quarantine.
+    """
+    wanted = (
+        "product_id",
+        "product_category",
+        "status",
+        "modalities",
+        F.substring("error", 1, _LONGEST_TEXT).alias("error"),
+        "answers",
+    )
+    placed = rows.withColumn("shelf", F.explode(F.concat(*_shelves()))).select("shelf.*", *wanted)
+    raw = (
+        quarantine.select(
+            _shelf("quarantined", F.col("reason"), F.xxhash64("product_id", *INPUT_FIELDS)).alias(
+                "shelf"
+            ),
+            "product_id",
+            F.col("reason").alias("status"),
+            *(F.substring(c, 1, _LONGEST_TEXT).alias(c) for c in ("error", "title", "image_path")),
+        )
+        .select("shelf.*", "*")
+        .drop("shelf")
+    )
+    # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
+    place = F.row_number().over(Window.partitionBy("shelf", "part").orderBy("rank", "product_id"))
+    chosen = placed.unionByName(raw, allowMissingColumns=True).withColumn("place", place)
+    found = chosen.where(F.col("place") <= _CARDS_A_PART).collect()
+    return Gallery(**{field.name: _fill(field.name, found) for field in fields(Gallery)})
+
+
+def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
+    """Returns the gallery with what the product table says of its products.
+
+    Runs on the driver; one action. Of rows with one id the one counts that a run enriches.
+    """
+    shelves = {name: getattr(gallery, name) for name in ("changed", "unsure", "sure", "failed")}
+    ids = {card.product_id for cards in shelves.values() for card in cards}
+    # Smallest first with NULLs last, as the survey of a run sorts them.
+    order = [c for name in INPUT_FIELDS for c in (F.col(name).isNull().alias(f"no_{name}"), name)]
+    kept = (
+        products.where(F.col("product_id").isin(*ids))
+        .groupBy("product_id")
+        .agg(F.min(F.struct(*order)).alias("kept"))
+        .select(
+            "product_id",
+            F.substring("kept.title", 1, _LONGEST_TEXT).alias("title"),
+            F.substring("kept.image_path", 1, _LONGEST_PATH).alias("image_path"),
+        )
+    )
+    texts = {row["product_id"]: row.asDict() for row in kept.collect()}
+    told = {
+        name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
+        for name, cards in shelves.items()
+    }
+    return replace(gallery, **told)
+
+
+def _shelves() -> Iterator[Column]:
+    """Yields where in the gallery a row stands, as arrays."""
+    blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
+    changed = F.filter("answers", lambda said: said["old"] != said["label"])
+    yield F.transform(changed, lambda said: _shelf("changed", said["attribute"], blind))
+    open_ones = F.filter("answers", lambda said: ~said["is_corrected"])
+    yield F.transform(
+        open_ones, lambda said: _shelf("unsure", said["attribute"], said["confidence"])
+    )
+    first = F.get("answers", F.lit(0))["label"]
+    is_whole = F.forall("answers", lambda said: said["label"] != ABSTAINED) & first.isNotNull()
+    yield _if(is_whole, _shelf("sure", first, blind))
+    yield _if(F.col("status") != Status.OK, _shelf("failed", F.col("status"), blind))
+
+
+def _if(condition: Column, shelf: Column) -> Column:
+    return F.array_compact(F.array(F.when(condition, shelf)))
+
+
+def _shelf(name: str, part: Column, rank: Column) -> Column:
+    return F.struct(
+        F.lit(name).alias("shelf"), part.alias("part"), rank.cast("double").alias("rank")
+    )
+
+
+def _fill(shelf: str, chosen: list[Row]) -> tuple[Card, ...]:
+    rows = [row for row in chosen if row["shelf"] == shelf]
+    in_turn = sorted(rows, key=lambda row: (row["place"], row["part"]))[:CARDS_A_SHELF]
+    return tuple(map(_card, sorted(in_turn, key=lambda row: (row["part"], row["place"]))))
+
+
+def _card(row: Row) -> Card:
+    return Card(
+        product_id=row["product_id"],
+        status=row["status"],
+        answers=tuple(map(_answer, row["answers"] or ())),
+        title=row["title"],
+        image_path=row["image_path"],
+        category=row["product_category"],
+        modalities=row["modalities"],
+        error=row["error"],
+        about=row["part"] if row["shelf"] in ("changed", "unsure") else None,
+    )
+
+
+def _answer(said: Row) -> Answer:
+    return Answer(
+        attribute=said["attribute"],
+        label=said["label"],
+        guesses=tuple(Guess(guess["label"], guess["confidence"]) for guess in said["guesses"]),
+        image_weight=said["image_weight"],
+        is_corrected=said["is_corrected"],
+        old=said["old"],
+    )

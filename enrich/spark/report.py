@@ -1,0 +1,225 @@
+"""Collects what a run's page shows from the tables, and writes the page.
+
+Changes no table: a page says what the tables say, so it can be written again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from enrich.calibration import Calibration
+from enrich.errors import ConfigError
+from enrich.images import ImageStore
+from enrich.records import Modalities
+from enrich.report.content import (
+    AttributeFacts,
+    Baseline,
+    Before,
+    Change,
+    Check,
+    RunFacts,
+    RunReport,
+)
+from enrich.report.page import render_page
+from enrich.report.thumbnails import make_thumbnails
+from enrich.spark.catalog import CatalogSnapshot, quote
+from enrich.spark.corrections import select_corrections
+from enrich.spark.facts import FactCounts, count_facts
+from enrich.spark.gallery import choose_gallery, with_texts
+from enrich.spark.ledger import read_run
+from enrich.spark.run_rows import select_run_rows
+from enrich.spark.tables import OutputTables
+
+_CHANGES_SHOWN = 12
+_CHECKS_READ = 1_000
+_COMMITS_SEARCHED = 100
+_COUNTS = (
+    "read",
+    "pending",
+    "carried",
+    "enriched",
+    "published",
+    "unchanged",
+    "quarantined",
+    "withheld",
+)
+_OF_THE_LEDGER = (
+    "run_id",
+    "outcome",
+    "run_date",
+    "catalog",
+    "catalog_version",
+    "model_version",
+    "seconds",
+    "error",
+    "reason",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSources:
+    """The tables, and what their rows are shown beside.
+
+    Without `catalog` there are no titles and no pictures, without `store` no pictures, without
+    `calibration` no thresholds, without `baseline` nothing expected.
+    """
+
+    tables: OutputTables
+    attribute_labels: Mapping[str, Sequence[str]]
+    catalog: CatalogSnapshot | None = None
+    store: ImageStore | None = None
+    calibration: Calibration | None = None
+    target_precision: float = 0.90
+    baseline: Baseline | None = None
+
+
+def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
+    """Writes the page of a run that is in the ledger to `<folder>/<run_id>.html`.
+
+    Runs on the driver.
+
+    Raises:
+        ConfigError: the ledger knows no such run.
+    """
+    report = collect_report(sources, run_id)
+    paths = report.gallery.image_paths
+    thumbnails = {} if sources.store is None else make_thumbnails(sources.store, paths)
+    page = render_page(report, thumbnails)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / f"{run_id}.html", folder / f".{run_id}.html.partial"
+    partial.write_bytes(page)
+    return partial.replace(path)
+
+
+def collect_report(sources: ReportSources, run_id: str) -> RunReport:
+    """Collects what a run's page shows.
+
+    Runs on the driver: six small actions, whose results are bounded by the number of labels,
+    checks and cards, however many products there are.
+
+    Raises:
+        ConfigError: the ledger knows no such run.
+    """
+    tables = sources.tables
+    ledger = read_run(tables, run_id)
+    if ledger is None:
+        raise ConfigError(f"no run '{run_id}' in {tables.name('enrichment_runs')} to report on")
+    version, written_at = _find_version_before(tables, ledger)
+    before = _read_published(tables, version)
+    quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
+    rows = _select_rows(sources, run_id, before).persist()
+    try:
+        gallery = choose_gallery(rows, quarantine)
+        facts = count_facts(rows, before, quarantine, tables.attributes)
+    finally:
+        rows.unpersist()
+    if sources.catalog is not None:
+        gallery = with_texts(gallery, sources.catalog.products)
+    return RunReport(
+        run=_describe_run(tables, ledger),
+        checks=_read_checks(tables, run_id),
+        attributes=tuple(_describe(attribute, sources, facts) for attribute in tables.attributes),
+        before=Before(
+            version=version,
+            written_at=written_at,
+            products=facts.total("published"),
+            seen_again=facts.total("again"),
+            changed=facts.by_key("again").get("changed", 0),
+        ),
+        baseline=sources.baseline and sources.baseline.name,
+        gallery=gallery,
+        statuses=facts.by_key("status"),
+        quarantined=facts.by_key("quarantined"),
+    )
+
+
+def _find_version_before(
+    tables: OutputTables, ledger: Mapping[str, Any]
+) -> tuple[int, datetime | None]:
+    """Returns the version of `product_attributes` that the run found, and when it was written.
+
+    Runs on the driver; one action. Where the run published nothing, it found what is there at its
+    end.
+    """
+    table = quote(tables.name("product_attributes"))
+    history = tables.spark.sql(f"DESCRIBE HISTORY {table} LIMIT {_COMMITS_SEARCHED}")
+    commits = history.select("version", "timestamp", "userMetadata").collect()
+    mine = [row["version"] for row in commits if _is_of(row["userMetadata"], ledger["run_id"])]
+    version = min(mine) - 1 if mine else ledger["published_version"]
+    written_at = {row["version"]: row["timestamp"].astimezone(UTC) for row in commits}
+    return version, written_at.get(version)
+
+
+def _is_of(user_metadata: str | None, run_id: str) -> bool:
+    """Returns whether a commit says that a run made it."""
+    try:
+        said = json.loads(user_metadata or "{}")
+    except ValueError:
+        return False  # somebody else's words
+    return isinstance(said, dict) and said.get("run_id") == run_id
+
+
+def _read_published(tables: OutputTables, version: int) -> DataFrame:
+    """Runs on the driver; lazy."""
+    reader = tables.spark.read.option("versionAsOf", version)
+    return reader.table(tables.name("product_attributes"))
+
+
+def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
+    """Runs on the driver; lazy."""
+    tables = sources.tables
+    staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
+    said = select_corrections(tables.read("attribute_corrections"), sources.attribute_labels)
+    return select_run_rows(staged, said, before, tables.attributes)
+
+
+def _describe_run(tables: OutputTables, ledger: Mapping[str, Any]) -> RunFacts:
+    return RunFacts(
+        database=tables.database,
+        counts={name: ledger[name] or 0 for name in _COUNTS},
+        **{name: ledger[name] for name in _OF_THE_LEDGER},
+    )
+
+
+def _read_checks(tables: OutputTables, run_id: str) -> tuple[Check, ...]:
+    """Runs on the driver; one action. Those that did not pass come first."""
+    columns = Check.__dataclass_fields__
+    checks = tables.read("label_quality").where(F.col("run_id") == run_id).select(*columns)
+    outcome = F.array_position(F.array(*map(F.lit, ("fail", "warn", "pass"))), F.col("outcome"))
+    order = (outcome, "suite", "attribute", "category", "expectation")
+    return tuple(
+        Check(**row.asDict()) for row in checks.orderBy(*order).limit(_CHECKS_READ).collect()
+    )
+
+
+def _describe(attribute: str, sources: ReportSources, facts: FactCounts) -> AttributeFacts:
+    changes = facts.of("change", attribute)[:_CHANGES_SHOWN]
+    return AttributeFacts(
+        name=attribute,
+        labels=facts.by_key("label", attribute),
+        before=facts.by_key("before", attribute),
+        baseline=sources.baseline.labels.get(attribute, {}) if sources.baseline else {},
+        answered=facts.by_bin("answered", attribute),
+        abstained=facts.by_bin("abstained", attribute),
+        image_weights=facts.by_bin("image_weight", attribute),
+        thresholds=_find_thresholds(attribute, sources, facts),
+        changes=tuple(Change(f.key, f.detail, f.products) for f in changes if f.key and f.detail),
+    )
+
+
+def _find_thresholds(
+    attribute: str, sources: ReportSources, facts: FactCounts
+) -> dict[str, float | None]:
+    """Returns the thresholds of the sets of modalities that the run met."""
+    if sources.calibration is None:
+        return {}
+    met = {fact.detail for fact in facts.of("status")}
+    calibrated = sources.calibration.attributes[attribute]
+    precision = f"{sources.target_precision:.2f}"
+    return {m.value: calibrated[m].thresholds[precision] for m in Modalities if m.value in met}

@@ -1,0 +1,69 @@
+"""The rows of one run as its page sees them: each answer beside the label published before it."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from enrich.report.content import ABSTAINED
+from enrich.spark.catalog import quote_part
+
+
+def select_run_rows(
+    staged: DataFrame, corrections: DataFrame, before: DataFrame, attributes: Sequence[str]
+) -> DataFrame:
+    """Returns a run's rows with an array `answers`, one entry an attribute.
+
+    Runs on the driver; lazy. An answer has `attribute`, `label` (as published, ABSTAINED for none),
+    `is_corrected`, `guesses`, `confidence`, `abstained`, `image_weight` and `old`: the label
+    published before, ABSTAINED for none, NULL for a product that had not been published.
+    `is_changed` is NULL where none had been.
+
+    Args:
+        staged: The run's rows in `staged_attributes`.
+        corrections: What `select_corrections` returns.
+        before: The published table before the run.
+        attributes: The checkpoint's.
+    """
+    labels = F.map_from_arrays(
+        F.array(*map(F.lit, attributes)), F.array(*(_label_before(a) for a in attributes))
+    )
+    joined = staged.join(corrections, "product_id", "left").join(
+        before.select("product_id", labels.alias("labels_before")), "product_id", "left"
+    )
+    answers = joined.select(
+        "product_id",
+        "product_category",
+        "status",
+        "modalities",
+        "error",
+        F.transform("predictions", _answer).alias("answers"),
+    )
+    is_changed = F.exists("answers", lambda said: said["old"] != said["label"])
+    had_been = F.exists("answers", lambda said: said["old"].isNotNull())
+    return answers.withColumn("is_changed", F.when(had_been, F.coalesce(is_changed, F.lit(False))))
+
+
+def _label_before(attribute: str) -> Column:
+    # Without a confidence the row is older than the attribute.
+    is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
+    return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED)))
+
+
+def _answer(said: Column) -> Column:
+    own = F.when(~said["abstained"], said["label"])
+    entry = F.get(
+        F.filter("corrections", lambda one: one["attribute"] == said["attribute"]), F.lit(0)
+    )
+    label = F.when(entry.isNotNull(), entry["label"]).otherwise(own)
+    best = F.struct(said["label"].alias("label"), said["confidence"].alias("confidence"))
+    return F.struct(
+        said["attribute"].alias("attribute"),
+        F.coalesce(label, F.lit(ABSTAINED)).alias("label"),
+        entry.isNotNull().alias("is_corrected"),
+        F.concat(F.array(best), said["alternatives"]).alias("guesses"),
+        said["confidence"].alias("confidence"),
+        said["abstained"].alias("abstained"),
+        said["image_weight"].alias("image_weight"),
+        F.element_at("labels_before", said["attribute"]).alias("old"),
+    )
