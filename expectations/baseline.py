@@ -1,58 +1,36 @@
-"""Label baselines: the share of every label that a catalog is expected to show.
+"""Label baselines: what a catalog's answers are expected to look like.
 
-A baseline is a small JSON file, reviewed like code. Knows nothing of Spark or Great Expectations.
+A baseline is a small JSON file of counts, reviewed like code. Knows nothing of Spark or Great
+Expectations.
 """
 
-import math
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
-# The key under which a baseline counts abstentions: NULL is a label of its own here, because a
-# comparison that skips NULLs still passes when half the labels are gone.
-ABSTAINED = "(abstained)"
+from expectations.summary import ABSTAINED, CatalogSummary, GroupSummary
 
-# Chosen between noise and damage, in nats. 200 rows drawn from a baseline of 18 equal shares stay
-# below 0.11 in 999 of 1000 draws (simulated); a catalog that abstains on a quarter and then loses
-# half of its remaining labels moves by 0.31.
-DEFAULT_MAX_DIVERGENCE = 0.3
-
-SHARE_SUM_TOLERANCE = 0.01
+_NUMBERS_ON_LINES = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
 
 
 class BaselineError(ValueError):
     """A baseline cannot be read, is inconsistent, or belongs to another checkpoint."""
 
 
-class LabelBaseline(BaseModel):
-    """Expected label shares of one catalog, and where they came from."""
+class LabelBaseline(CatalogSummary):
+    """A summary that somebody looked at and found sound, and where it came from.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        model_version: whose answers were counted; None fits every model.
+        source: the table, and its version or its run.
+    """
 
     catalog: str
     model_version: str | None
     source: str
-    rows: int = Field(ge=1)
-    attributes: dict[str, dict[str, float]]
-    max_divergence: float = Field(default=DEFAULT_MAX_DIVERGENCE, gt=0, allow_inf_nan=False)
-
-    @field_validator("attributes")
-    @classmethod
-    def _shares_are_a_distribution(
-        cls, attributes: dict[str, dict[str, float]]
-    ) -> dict[str, dict[str, float]]:
-        for attribute, shares in attributes.items():
-            for label, share in shares.items():
-                if not 0 <= share <= 1:
-                    raise ValueError(f"{attribute} {label!r} has share {share}, wanted 0 to 1")
-            total = math.fsum(shares.values())
-            if abs(total - 1) > SHARE_SUM_TOLERANCE:
-                raise ValueError(
-                    f"shares of {attribute} sum to {total:.3f}, wanted 1 within "
-                    f"{SHARE_SUM_TOLERANCE}, {ABSTAINED!r} included"
-                )
-        return attributes
 
 
 def load_baseline(path: str | Path) -> LabelBaseline:
@@ -81,21 +59,12 @@ def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
     """Write a baseline as JSON, making its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(baseline.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def shares_from_counts(
-    counts: Mapping[str, Mapping[str | None, int]],
-) -> dict[str, dict[str, float]]:
-    """Turn label counts of every attribute into the shares of a baseline, largest first.
-
-    Args:
-        counts: rows by label of every attribute; None counts the rows where it abstained.
-
-    Raises:
-        BaselineError: an attribute has no rows.
-    """
-    return {attribute: _shares(attribute, by_label) for attribute, by_label in counts.items()}
+    content = baseline.model_dump(mode="json")
+    where_from = {name: content[name] for name in ("catalog", "model_version", "source")}
+    text = json.dumps(where_from | content, indent=2)
+    # A histogram is read, and compared by a diff, on one line.
+    text = _NUMBERS_ON_LINES.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def check_baseline_fits(
@@ -103,35 +72,31 @@ def check_baseline_fits(
 ) -> None:
     """Refuse a baseline that names what the checkpoint cannot say.
 
-    A baseline may say less than the checkpoint: an attribute without shares is not compared.
+    A baseline may say less than the checkpoint: an attribute that it lacks is not compared.
 
     Raises:
         BaselineError: it names an attribute or a label unknown to the checkpoint.
     """
-    for attribute, shares in baseline.attributes.items():
+    for group in (baseline.products, *baseline.categories.values()):
+        _check_group_fits(baseline.catalog, group, attribute_labels)
+
+
+def _check_group_fits(
+    catalog: str, group: GroupSummary, attribute_labels: Mapping[str, Sequence[str]]
+) -> None:
+    for attribute, summary in group.attributes.items():
         if attribute not in attribute_labels:
             raise BaselineError(
-                f"baseline {baseline.catalog!r} names attribute {attribute!r}; the checkpoint has "
+                f"baseline {catalog!r} names attribute {attribute!r}; the checkpoint has "
                 f"{', '.join(attribute_labels)}: use a baseline built with this checkpoint"
             )
-        unknown = sorted(set(shares) - set(attribute_labels[attribute]) - {ABSTAINED})
+        unknown = sorted(set(summary.labels) - set(attribute_labels[attribute]) - {ABSTAINED})
         if unknown:
             raise BaselineError(
-                f"baseline {baseline.catalog!r} names {attribute} {', '.join(map(repr, unknown))}; "
+                f"baseline {catalog!r} names {attribute} {', '.join(map(repr, unknown))}; "
                 f"the checkpoint has {', '.join(attribute_labels[attribute])}: "
                 "use a baseline built with this checkpoint"
             )
-
-
-def _shares(attribute: str, by_label: Mapping[str | None, int]) -> dict[str, float]:
-    total = sum(by_label.values())
-    if total == 0:
-        raise BaselineError(f"{attribute} has no rows to take shares of; wanted a non-empty table")
-    largest_first = sorted(by_label.items(), key=lambda item: (-item[1], item[0] or ABSTAINED))
-    return {
-        ABSTAINED if label is None else label: round(count / total, 6)
-        for label, count in largest_first
-    }
 
 
 def _findings(error: ValidationError) -> str:

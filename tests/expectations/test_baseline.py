@@ -6,25 +6,33 @@ from pathlib import Path
 import pytest
 
 from expectations.baseline import (
-    ABSTAINED,
     BaselineError,
     LabelBaseline,
     check_baseline_fits,
     load_baseline,
     save_baseline,
-    shares_from_counts,
 )
+from expectations.summary import ABSTAINED, CONFIDENCE_EDGES, OTHER
 
 LABELS = {"color": ("red", "blue"), "pattern": ("solid",), "style": ("casual",)}
+HISTOGRAM = [0] * (len(CONFIDENCE_EDGES) - 1) + [10]
+
+
+def group_dict(attribute: str = "color", **labels: int) -> dict[str, object]:
+    counted = labels or {"red": 5, "blue": 3, ABSTAINED: 2}
+    return {
+        "rows": 10,
+        "modalities": {"image+text": 9, "text": 1},
+        "attributes": {attribute: {"labels": counted, "confidences": HISTOGRAM}},
+    }
 
 
 def baseline_dict(**changes: object) -> dict[str, object]:
     return {
         "catalog": "demo",
         "model_version": "cma-clip-small@1",
-        "source": "held-out labels",
-        "rows": 100,
-        "attributes": {"color": {"red": 0.5, "blue": 0.3, ABSTAINED: 0.2}},
+        "source": "product_attributes, version 3",
+        "products": group_dict(),
         **changes,
     }
 
@@ -35,11 +43,19 @@ def written(folder: Path, content: object) -> Path:
     return path
 
 
-def test_saved_baseline_loads_unchanged(tmp_path: Path) -> None:
-    baseline = LabelBaseline.model_validate(baseline_dict(max_divergence=0.5))
+def test_saved_baseline_loads_unchanged_and_starts_with_where_it_is_from(tmp_path: Path) -> None:
+    baseline = LabelBaseline.model_validate(baseline_dict(categories={OTHER: group_dict()}))
     path = tmp_path / "baselines" / "demo.json"
     save_baseline(baseline, path)
     assert load_baseline(path) == baseline
+    lines = path.read_text().splitlines()
+    assert [line.split('"')[1] for line in lines[1:4]] == ["catalog", "model_version", "source"]
+
+
+def test_histogram_is_on_one_line_of_the_file(tmp_path: Path) -> None:
+    save_baseline(LabelBaseline.model_validate(baseline_dict()), tmp_path / "demo.json")
+    (line,) = [x for x in (tmp_path / "demo.json").read_text().splitlines() if "confidences" in x]
+    assert json.loads("{" + line.rstrip(",") + "}")["confidences"] == HISTOGRAM
 
 
 def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path: Path) -> None:
@@ -52,12 +68,18 @@ def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path: Path) 
     [
         ("{not json", "Invalid JSON"),
         (baseline_dict(colour={}), "colour: Extra inputs"),
-        (baseline_dict(rows=0), "rows: "),
-        (baseline_dict(max_divergence=0), "max_divergence: "),
-        (baseline_dict(attributes={"color": {"red": 0.5}}), "color sum to 0.500, wanted 1"),
-        (baseline_dict(attributes={"color": {}}), "color sum to 0.000, wanted 1"),
-        (baseline_dict(attributes={"color": {"red": 1.5, "blue": -0.5}}), "'red' has share 1.5"),
-        (baseline_dict(attributes={"color": {"red": float("nan")}}), "'red' has share nan"),
+        (baseline_dict(products=group_dict() | {"rows": 0}), "products.rows: "),
+        (baseline_dict(products=group_dict(red=5)), "labels of color count 5 rows, wanted 10"),
+        (baseline_dict(products=group_dict(red=-5, blue=15)), "color.labels.red: "),
+        (
+            baseline_dict(products=group_dict() | {"modalities": {"text": 3}}),
+            "modalities count 3 rows, wanted 10",
+        ),
+        (
+            baseline_dict(categories={"shoes": group_dict(), OTHER: group_dict()}),
+            "categories count 20 rows, wanted 10",
+        ),
+        ({"catalog": "demo", "rows": 10, "attributes": {"color": {"red": 1.0}}}, "products: Field"),
     ],
 )
 def test_invalid_baseline_is_refused_with_what_was_found(
@@ -69,9 +91,18 @@ def test_invalid_baseline_is_refused_with_what_was_found(
     assert "demo.json" in str(refused.value)
 
 
-def test_shares_may_miss_one_by_rounding(tmp_path: Path) -> None:
-    thirds = {"color": {"red": 0.333, "blue": 0.333, ABSTAINED: 0.333}}
-    assert load_baseline(written(tmp_path, baseline_dict(attributes=thirds)))
+def test_histogram_of_other_bins_is_refused(tmp_path: Path) -> None:
+    products = group_dict()
+    products["attributes"]["color"]["confidences"] = [10]  # type: ignore[index]
+    with pytest.raises(BaselineError, match=f"at least {len(CONFIDENCE_EDGES)} items"):
+        load_baseline(written(tmp_path, baseline_dict(products=products)))
+
+
+def test_histogram_of_more_rows_than_there_are_is_refused(tmp_path: Path) -> None:
+    products = group_dict()
+    products["attributes"]["color"]["confidences"] = [2 * n for n in HISTOGRAM]  # type: ignore[index]
+    with pytest.raises(BaselineError, match="confidences of color count 20 rows, wanted at most"):
+        load_baseline(written(tmp_path, baseline_dict(products=products)))
 
 
 def test_baseline_that_says_less_than_the_checkpoint_fits() -> None:
@@ -79,7 +110,7 @@ def test_baseline_that_says_less_than_the_checkpoint_fits() -> None:
 
 
 def test_attribute_unknown_to_the_checkpoint_is_refused() -> None:
-    baseline = LabelBaseline.model_validate(baseline_dict(attributes={"colour": {"red": 1.0}}))
+    baseline = LabelBaseline.model_validate(baseline_dict(products=group_dict("colour")))
     with pytest.raises(
         BaselineError,
         match="'demo' names attribute 'colour'; the checkpoint has color, pattern, style",
@@ -87,17 +118,10 @@ def test_attribute_unknown_to_the_checkpoint_is_refused() -> None:
         check_baseline_fits(baseline, LABELS)
 
 
-def test_label_unknown_to_the_checkpoint_is_refused() -> None:
-    baseline = LabelBaseline.model_validate(baseline_dict(attributes={"color": {"mauve": 1.0}}))
+@pytest.mark.parametrize("where", ["products", "categories"])
+def test_label_unknown_to_the_checkpoint_is_refused(where: str) -> None:
+    mauve = group_dict(mauve=10)
+    changes = {"products": mauve} if where == "products" else {"categories": {"shoes": mauve}}
+    baseline = LabelBaseline.model_validate(baseline_dict(**changes))
     with pytest.raises(BaselineError, match="names color 'mauve'; the checkpoint has red, blue"):
         check_baseline_fits(baseline, LABELS)
-
-
-def test_shares_count_abstentions_and_start_with_the_largest() -> None:
-    shares = shares_from_counts({"color": {"red": 1, None: 1, "blue": 2}})
-    assert list(shares["color"].items()) == [("blue", 0.5), (ABSTAINED, 0.25), ("red", 0.25)]
-
-
-def test_attribute_without_rows_has_no_shares() -> None:
-    with pytest.raises(BaselineError, match="color has no rows"):
-        shares_from_counts({"color": {"red": 0}})

@@ -14,7 +14,8 @@ import pytest
 from deltalake import DeltaTable
 
 from enrich.demo.catalog import write_demo_catalog
-from expectations.baseline import LabelBaseline, save_baseline, shares_from_counts
+from expectations.baseline import LabelBaseline, save_baseline
+from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
 pytestmark = pytest.mark.spark
 
@@ -137,6 +138,13 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert lakehouse.table("real", "product_attributes").version() == version
 
 
+def all_of(attribute: str, **labels: int) -> GroupSummary:
+    """What a baseline counts of products with one attribute."""
+    rows = sum(labels.values())
+    summary = AttributeSummary(labels=labels, confidences=(0,) * len(CONFIDENCE_EDGES))
+    return GroupSummary(rows=rows, modalities={"image+text": rows}, attributes={attribute: summary})
+
+
 def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=230, flaws=False)
@@ -144,8 +152,7 @@ def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Pat
         catalog="doctored",
         model_version=None,
         source="a test",
-        rows=1000,
-        attributes=shares_from_counts({"color": {"bronze": 990, "red": 10}}),
+        products=all_of("color", bronze=990, red=10),
     )
     save_baseline(doctored, tmp_path / "baseline.json")
     config = tmp_path / "job.yaml"
@@ -193,8 +200,7 @@ def test_wrong_input_exits_2_with_one_message(
             catalog="c",
             model_version=None,
             source="a test",
-            rows=1,
-            attributes={"colour": {"red": 1.0}},
+            products=all_of("colour", red=1),
         ),
         tmp_path / "colour.json",
     )

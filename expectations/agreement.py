@@ -1,0 +1,49 @@
+"""The check that unchanged products keep their published labels.
+
+The one check that sees labels given to the wrong products, which leaves every distribution alone.
+It has something to look at where products are answered again: by a new checkpoint, or on demand.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from expectations import chance
+from expectations.checks import ChanceCheck, Check
+from expectations.figures import Agreement
+from expectations.settings import ValidationSettings
+from expectations.summary import OTHER
+
+
+def check_agreements(
+    agreements: tuple[Agreement, ...], settings: ValidationSettings
+) -> Iterator[ChanceCheck]:
+    """Yields a check for all products and for every category with enough of them."""
+    for agreement in agreements:
+        is_whole = agreement.category is None
+        is_large = agreement.compared >= settings.min_category_rows
+        if agreement.compared and (is_whole or (is_large and agreement.category != OTHER)):
+            yield partial(_check_agreement, agreement, settings)
+
+
+def _check_agreement(agreement: Agreement, settings: ValidationSettings, alpha: float) -> Check:
+    if agreement.same_model:
+        name, whose = "expect_agreement_with_published", "this model_version"
+        wanted = settings.min_agreement_same_model
+    else:
+        name, whose = "expect_agreement_with_other_model", "another model_version"
+        wanted = settings.min_agreement_other_model
+    if agreement.category is not None:
+        wanted = max(0.0, 1 - settings.category_slack * (1 - wanted))
+    share = agreement.agreeing / agreement.compared
+    required = chance.required_share(wanted, agreement.compared, alpha)
+    return Check(
+        expectation=name,
+        attribute=agreement.attribute,
+        category=agreement.category,
+        observed=share,
+        at_least=required,
+        rule=f"Of unchanged products with a label before and now, {wanted:.0%} keep the label that "
+        f"{whose} gave them, less what chance takes from that.",
+        finding=f"{share:.1%} of {agreement.compared} unchanged products keep the published label "
+        f"of {whose}, expected {required:.1%}",
+    )

@@ -1,0 +1,165 @@
+"""Counts in Spark what the gate and a baseline look at: one pass over the rows, few actions.
+
+Runs on the driver. Knows nothing of what is expected of the counts.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from expectations.figures import Agreement, InputFigures, StagedFigures
+from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
+from expectations.summary import CONFIDENCE_EDGES, OTHER
+
+
+def select_counted(
+    rows: DataFrame, attributes: Sequence[str], categories: Collection[str]
+) -> DataFrame:
+    """Returns the columns that are counted: worth caching where they are read more than once.
+
+    Args:
+        rows: product_id, content_hash, modalities, model_version and, for every attribute `a`,
+            `a` and `a_confidence`; category where the catalog has one.
+        attributes: the names of the attributes.
+        categories: what the rows are grouped by; the others become `OTHER`. Empty: no groups.
+    """
+    group: Column = F.lit(None).cast("string")
+    if categories and "category" in rows.columns:
+        group = F.when(F.col("category").isin(*categories), F.col("category")).otherwise(OTHER)
+    return rows.select(
+        "product_id",
+        "content_hash",
+        MODALITIES,
+        MODEL,
+        group.alias("group"),
+        *(column(name) for a in attributes for name in (a, f"{a}_confidence")),
+    )
+
+
+def count_staged(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
+    """Counts what `select_counted` selected; agreements are left out."""
+    counted = [CountedValue(**row.asDict()) for row in _count_values(rows, attributes).collect()]
+    distinct = rows.agg(F.count_distinct("product_id")).collect()[0][0]
+    return build_figures(counted, attributes, distinct)
+
+
+def count_agreements(
+    rows: DataFrame, published: DataFrame, attributes: Sequence[str]
+) -> tuple[Agreement, ...]:
+    """Counts the unchanged products whose label stayed: of those answered before and now.
+
+    A label that a person gave is left out: no classifier has to agree with it.
+
+    Args:
+        rows: what `select_counted` selected.
+        published: product_id, content_hash, model_version and the attributes' columns, and
+            corrected, the attributes where a person's label stands, where there are any.
+        attributes: the names of the attributes.
+    """
+    corrected = F.lit(None).cast("array<string>")
+    if "corrected" in published.columns:
+        corrected = F.col("corrected")
+    before = published.select(
+        "product_id",
+        "content_hash",
+        F.col(MODEL).alias("model_before"),
+        corrected.alias("corrected"),
+        *(column(a).alias(f"{a} before") for a in attributes),
+    )
+    answers = [
+        F.struct(
+            F.lit(a).alias("attribute"),
+            F.when(_is_comparable(a), column(a) == column(f"{a} before")).alias("agrees"),
+        )
+        for a in attributes
+    ]
+    found = (
+        rows.join(before, ["product_id", "content_hash"])
+        .select(
+            "group",
+            (F.col(MODEL) == F.col("model_before")).alias("same_model"),
+            F.explode(F.array(*answers)).alias("answer"),
+        )
+        .groupBy("group", "same_model", "answer.attribute")
+        .agg(F.count("answer.agrees"), F.count_if("answer.agrees"))
+        .collect()
+    )
+    return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in found])
+
+
+def count_input(products: DataFrame, images_tried: int, images_read: int) -> InputFigures:
+    """Counts a product table before inference: product_id, title and description."""
+    text = F.concat_ws("", "title", "description")
+    row = products.agg(
+        F.count("*").alias("rows"),
+        F.count("product_id").alias("with_id"),
+        F.count_distinct("product_id").alias("distinct"),
+        F.count_if(F.trim(text) == "").alias("without_text"),
+    ).collect()[0]
+    return InputFigures(
+        rows=row["rows"],
+        without_id=row["rows"] - row["with_id"],
+        repeated_id=row["with_id"] - row["distinct"],
+        without_text=row["without_text"],
+        images_tried=images_tried,
+        images_read=images_read,
+    )
+
+
+def column(name: str) -> Column:
+    """Returns a column whose name may hold dots and backticks."""
+    return F.col(f"`{name.replace('`', '``')}`")
+
+
+def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
+    """Returns one row, as `CountedValue` has it, for every combination of values that occurs."""
+    nothing = F.lit(None)
+    values = [
+        _value(F.lit(a), "label", column(a), column(f"{a}_confidence")) for a in attributes
+    ] + [_value(nothing, kind, column(kind), nothing) for kind in (MODALITIES, MODEL)]
+    seen = rows.select("group", F.explode(F.array(*values)).alias("seen")).select("group", "seen.*")
+    confidence = F.col("confidence")
+    # NaN is above every number to Spark, and so no probability.
+    sound = F.when(confidence.between(0, 1), confidence)
+    edges_below = reduce(
+        lambda total, edge: total + (sound >= edge).cast("int"), CONFIDENCE_EDGES[:-1], F.lit(0)
+    )
+    return seen.groupBy("group", "attribute", "kind", "value", edges_below.alias("bin")).agg(
+        F.count("*").alias("rows"),
+        F.count_if(confidence.isNull()).alias("missing"),
+        F.count_if(~confidence.between(0, 1)).alias("outside"),
+        F.sum(sound).alias("total"),
+        F.sum(sound * sound).alias("squares"),
+        F.min(sound).alias("lowest"),
+        F.max(sound).alias("highest"),
+    )
+
+
+def _value(attribute: Column, kind: str, value: Column, confidence: Column) -> Column:
+    return F.struct(
+        attribute.cast("string").alias("attribute"),
+        F.lit(kind).alias("kind"),
+        value.alias("value"),
+        confidence.cast("double").alias("confidence"),
+    )
+
+
+def _is_comparable(attribute: str) -> Column:
+    by_person = F.coalesce(F.array_contains("corrected", attribute), F.lit(False))
+    return column(attribute).isNotNull() & column(f"{attribute} before").isNotNull() & ~by_person
+
+
+def _with_totals(agreements: list[Agreement]) -> tuple[Agreement, ...]:
+    """Adds what holds for all categories together."""
+    totals: dict[tuple[str, bool], tuple[int, int]] = {}
+    for one in agreements:
+        key = one.attribute, one.same_model
+        compared, agreeing = totals.get(key, (0, 0))
+        totals[key] = compared + one.compared, agreeing + one.agreeing
+    whole = [
+        Agreement(attribute, None, same_model, *counts)
+        for (attribute, same_model), counts in totals.items()
+    ]
+    return *whole, *(one for one in agreements if one.category is not None)

@@ -1,0 +1,186 @@
+"""The checks of a run's figures against what its baseline leads to expect.
+
+Knows nothing of which categories are compared, nor of what was tolerated to be published.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from expectations import chance
+from expectations.checks import ChanceCheck, Check, Severity
+from expectations.expected import Expected
+from expectations.settings import ValidationSettings
+from expectations.summary import GroupSummary
+
+LARGEST_SHIFTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is compared: all products of a run (`category` None), or those of one category.
+
+    `baseline` is its name; `slack` multiplies the tolerances.
+    """
+
+    category: str | None
+    group: GroupSummary
+    expected: Expected
+    baseline: str
+    severity: Severity = "critical"
+    slack: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Rows by name of a run, and the shares that the baseline leads to expect."""
+
+    names: list[str]
+    counts: chance.Numbers
+    shares: chance.Numbers
+
+    def largest_shifts(self) -> str:
+        """Returns what moved most, in words."""
+        after = self.counts / self.counts.sum()
+        order = np.argsort(-np.abs(after - self.shares), kind="stable")[:LARGEST_SHIFTS]
+        return ", ".join(f"{self.names[i]} {self.shares[i]:.2f} -> {after[i]:.2f}" for i in order)
+
+
+def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]:
+    """Yields the comparisons of a scope; within a category only those that block."""
+    yield partial(_check_modalities, scope, scope.slack * settings.max_modality_shift)
+    for attribute, summary in scope.group.attributes.items():
+        if not scope.expected.has(attribute):
+            continue
+        yield partial(_check_divergence, scope, attribute, scope.slack * settings.max_divergence)
+        if sum(summary.confidences) and scope.expected.confidence_shares(attribute).sum():
+            tolerance = scope.slack * settings.max_confidence_shift
+            yield partial(_check_confidences, scope, attribute, tolerance)
+        if scope.category is None:
+            yield partial(_check_moved_labels, scope, attribute, settings.max_label_shift)
+            if summary.answered and scope.expected.answered(attribute):
+                tolerance = settings.max_mean_confidence_shift
+                yield partial(_check_answered_confidence, scope, attribute, tolerance)
+
+
+def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
+    labels, rows = _compare_labels(scope, attribute), scope.expected.rows
+    observed = chance.kl_divergence(labels.counts, labels.shares, rows)
+    allowed = chance.allowed_divergence(tolerance, scope.group.rows, rows, len(labels.names), alpha)
+    return Check(
+        expectation="expect_label_distribution_near_baseline",
+        attribute=attribute,
+        category=scope.category,
+        severity=scope.severity,
+        observed=observed,
+        at_most=allowed,
+        rule="Label shares, abstentions among them, stay close to the baseline's: KL divergence, "
+        f"{tolerance:g} nats and what chance adds to that.",
+        finding=f"label distribution is {observed:.2f} from the baseline {scope.baseline!r} (KL), "
+        f"allowed {allowed:.2f}; largest shifts: {labels.largest_shifts()}",
+    )
+
+
+def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
+    labels = _compare_labels(scope, attribute)
+    observed = chance.total_variation(labels.counts, labels.shares)
+    allowed = chance.allowed_total_variation(
+        tolerance, scope.group.rows, scope.expected.rows, labels.shares, alpha
+    )
+    return Check(
+        expectation="expect_few_labels_moved",
+        attribute=attribute,
+        severity="warning",
+        observed=observed,
+        at_most=allowed,
+        rule="Few rows would need another label to show the baseline's shares: total variation, "
+        f"{tolerance:.0%} and what chance adds to that.",
+        finding=f"{observed:.1%} of rows would need another label to show the shares of the "
+        f"baseline {scope.baseline!r}, allowed {allowed:.1%}; largest shifts: "
+        f"{labels.largest_shifts()}",
+    )
+
+
+def _check_confidences(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
+    counts = np.array(scope.group.attributes[attribute].confidences, dtype=float)
+    observed = chance.kolmogorov_distance(counts, scope.expected.confidence_shares(attribute))
+    allowed = chance.allowed_kolmogorov_distance(
+        tolerance, counts.sum(), scope.expected.rows, alpha
+    )
+    return Check(
+        expectation="expect_confidence_distribution_near_baseline",
+        attribute=attribute,
+        category=scope.category,
+        severity=scope.severity,
+        observed=observed,
+        at_most=allowed,
+        rule="The share of rows below any confidence stays close to the baseline's: Kolmogorov's "
+        f"distance, {tolerance:g} and what chance adds to that.",
+        finding=f"the share of rows below some confidence differs by {observed:.2f} from the "
+        f"baseline {scope.baseline!r}, allowed {allowed:.2f}",
+    )
+
+
+def _check_answered_confidence(
+    scope: Scope, attribute: str, tolerance: float, alpha: float
+) -> Check:
+    """Compares what the classifier believes of its own precision.
+
+    Where confidences are calibrated, their mean over answered rows is the precision to expect. It
+    tells that products became harder or easier for the classifier; that the classifier is wrong
+    without knowing it, only labels given by people can tell.
+    """
+    summary, expected = scope.group.attributes[attribute], scope.expected.answered(attribute)
+    assert expected is not None and summary.answered_mean is not None
+    observed = abs(summary.answered_mean - expected.mean)
+    allowed = chance.allowed_mean_shift(
+        tolerance, summary.answered, expected.rows, expected.sd, alpha
+    )
+    return Check(
+        expectation="expect_answered_confidence_near_baseline",
+        attribute=attribute,
+        severity="warning",
+        observed=observed,
+        at_most=allowed,
+        rule="The mean confidence of answered rows, which is the precision to expect of them where "
+        f"confidences are calibrated, stays near the baseline's: {tolerance:g} and what chance "
+        "adds to that.",
+        finding=f"answered rows have a mean confidence of {summary.answered_mean:.3f}, the "
+        f"baseline {scope.baseline!r} lets expect {expected.mean:.3f}, allowed difference "
+        f"{allowed:.3f}",
+    )
+
+
+def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
+    counted = scope.group.modalities
+    names = list(dict.fromkeys([*counted, *scope.expected.modalities()]))
+    rests_on = _Comparison(
+        names,
+        np.array([counted.get(name, 0) for name in names], dtype=float),
+        scope.expected.modality_shares(names),
+    )
+    observed = chance.total_variation(rests_on.counts, rests_on.shares)
+    allowed = chance.allowed_total_variation(
+        tolerance, scope.group.rows, scope.expected.rows, rests_on.shares, alpha
+    )
+    return Check(
+        expectation="expect_modalities_near_baseline",
+        category=scope.category,
+        severity=scope.severity,
+        observed=observed,
+        at_most=allowed,
+        rule="Answers rest on images and texts as often as in the baseline: total variation, "
+        f"{tolerance:.0%} and what chance adds to that.",
+        finding=f"{observed:.1%} of rows rest on other modalities than the baseline "
+        f"{scope.baseline!r} lets expect, allowed {allowed:.1%}; largest shifts: "
+        f"{rests_on.largest_shifts()}",
+    )
+
+
+def _compare_labels(scope: Scope, attribute: str) -> _Comparison:
+    counted = scope.group.attributes[attribute].labels
+    names = list(dict.fromkeys([*counted, *scope.expected.labels(attribute)]))
+    counts = np.array([counted.get(name, 0) for name in names], dtype=float)
+    return _Comparison(names, counts, scope.expected.label_shares(attribute, names))

@@ -1,0 +1,181 @@
+"""Draws runs from known answers and asks the gate about each: how often does it stop one?
+
+The same checks as on a real run, on figures counted from arrays instead of by Spark. Knows nothing
+of where answers come from or which faults they have.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expectations.baseline import LabelBaseline
+from expectations.checks import Check
+from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
+from expectations.settings import ValidationSettings
+from expectations.staged_checks import check_staged
+from expectations.summary import (
+    ABSTAINED,
+    CONFIDENCE_EDGES,
+    AttributeSummary,
+    CatalogSummary,
+    GroupSummary,
+)
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of names as places in a list of them."""
+
+    names: tuple[str, ...]
+    places: Places
+
+    @classmethod
+    def encode(cls, values: Sequence[str | None], missing: str) -> "Coded":
+        """Returns the column; None becomes `missing`."""
+        names, places = np.unique(
+            [missing if v is None else v for v in values], return_inverse=True
+        )
+        return cls(tuple(map(str, names)), places)
+
+    def take(self, rows: Places) -> "Coded":
+        """Returns those rows."""
+        return Coded(self.names, self.places[rows])
+
+    def values(self) -> NDArray[np.str_]:
+        """Returns the names, one a row."""
+        return np.array(self.names)[self.places]
+
+    def count(self) -> dict[str, int]:
+        """Returns the rows by name, of names that occur."""
+        counts = np.bincount(self.places, minlength=len(self.names))
+        return {name: int(n) for name, n in zip(self.names, counts, strict=True) if n}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers to some products; labels have `ABSTAINED` where the classifier abstained.
+
+    Attributes:
+        categories: None where the catalog has none.
+    """
+
+    model_version: str
+    labels: Mapping[str, Coded]
+    confidences: Mapping[str, NDArray[np.float64]]
+    modalities: Coded
+    categories: Coded | None = None
+
+    def __len__(self) -> int:
+        return len(self.modalities.places)
+
+    def take(self, rows: Places) -> "Answers":
+        """Returns the answers of those rows."""
+        return Answers(
+            self.model_version,
+            {a: column.take(rows) for a, column in self.labels.items()},
+            {a: values[rows] for a, values in self.confidences.items()},
+            self.modalities.take(rows),
+            None if self.categories is None else self.categories.take(rows),
+        )
+
+
+def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigures:
+    """Returns the figures that Spark would count.
+
+    Args:
+        answers: of one run.
+        before: the published answers of the same products in the same order.
+    """
+    return StagedFigures(
+        rows=len(answers),
+        distinct_products=len(answers),
+        model_versions={answers.model_version: len(answers)},
+        summary=_summarize(answers),
+        confidences={
+            attribute: ConfidenceFigures(0, 0, float(values.min()), float(values.max()))
+            for attribute, values in answers.confidences.items()
+        },
+        agreements=() if before is None else tuple(_agreements(answers, before)),
+    )
+
+
+def build_baseline(answers: Answers, catalog: str = "drill") -> LabelBaseline:
+    """Returns the baseline of these answers."""
+    summary = _summarize(answers)
+    return LabelBaseline(
+        catalog=catalog,
+        model_version=answers.model_version,
+        source="the drill",
+        products=summary.products,
+        categories=summary.categories,
+    )
+
+
+def check_answers(
+    answers: Answers,
+    baseline: LabelBaseline,
+    settings: ValidationSettings,
+    before: Answers | None = None,
+) -> list[Check]:
+    """Returns the gate's checks of one run."""
+    attribute_labels = {a: column.names for a, column in answers.labels.items()}
+    return check_staged(
+        count_answers(answers, before),
+        attribute_labels,
+        baseline,
+        expected_rows=len(answers),
+        settings=settings,
+    )
+
+
+def _summarize(answers: Answers) -> CatalogSummary:
+    categories = {}
+    if answers.categories is not None:
+        for place, name in enumerate(answers.categories.names):
+            rows = np.flatnonzero(answers.categories.places == place)
+            if len(rows):
+                categories[name] = _summarize_group(answers.take(rows))
+    return CatalogSummary(products=_summarize_group(answers), categories=categories)
+
+
+def _summarize_group(answers: Answers) -> GroupSummary:
+    return GroupSummary(
+        rows=len(answers),
+        modalities=answers.modalities.count(),
+        attributes={
+            attribute: _summarize_attribute(column, answers.confidences[attribute])
+            for attribute, column in answers.labels.items()
+        },
+    )
+
+
+def _summarize_attribute(labels: Coded, confidences: NDArray[np.float64]) -> AttributeSummary:
+    bins = np.searchsorted(CONFIDENCE_EDGES[:-1], confidences, side="right")
+    answered = confidences[labels.values() != ABSTAINED]
+    return AttributeSummary(
+        labels=labels.count(),
+        confidences=tuple(map(int, np.bincount(bins, minlength=len(CONFIDENCE_EDGES)))),
+        answered_mean=round(float(answered.mean()), 6) if len(answered) else None,
+        answered_sd=round(float(answered.std()), 6) if len(answered) else None,
+    )
+
+
+def _agreements(answers: Answers, before: Answers) -> list[Agreement]:
+    agreements = []
+    for attribute, column in answers.labels.items():
+        now, then = column.values(), before.labels[attribute].values()
+        comparable = (now != ABSTAINED) & (then != ABSTAINED)
+        agreements.append(
+            Agreement(
+                attribute,
+                None,
+                answers.model_version == before.model_version,
+                int(comparable.sum()),
+                int((comparable & (now == then)).sum()),
+            )
+        )
+    return agreements

@@ -1,0 +1,103 @@
+"""What a baseline leads to expect of a run: the baseline's shares, in the run's mix of categories.
+
+A refresh of shoes alone differs from a catalog of shoes and shirts without anything being wrong.
+Where both know categories, each category's share of the baseline is weighted as the run has it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from expectations.chance import Numbers
+from expectations.summary import AttributeSummary, CatalogSummary, GroupSummary
+
+
+class AnsweredConfidence(NamedTuple):
+    """Confidence of the answered rows, and on how many it rests."""
+
+    mean: float
+    sd: float
+    rows: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A mixture of parts of a baseline with their weights, which sum to one."""
+
+    parts: tuple[tuple[float, GroupSummary], ...]
+
+    @property
+    def rows(self) -> float:
+        """How many plain rows are as telling as the weighted ones (Kish 1965)."""
+        return 1 / sum(weight**2 / group.rows for weight, group in self.parts)
+
+    def has(self, attribute: str) -> bool:
+        """Returns whether every part knows the attribute."""
+        return all(attribute in group.attributes for _, group in self.parts)
+
+    def labels(self, attribute: str) -> list[str]:
+        """Returns the labels that the attribute has anywhere."""
+        return [label for summary in self._summaries(attribute) for label in summary.labels]
+
+    def modalities(self) -> list[str]:
+        """Returns what answers rest on anywhere."""
+        return [name for _, group in self.parts for name in group.modalities]
+
+    def label_shares(self, attribute: str, labels: list[str]) -> Numbers:
+        """Returns the expected share of each of the labels."""
+        summaries = self._summaries(attribute)
+        return self._mix(
+            [summary.labels.get(label, 0) for label in labels] for summary in summaries
+        )
+
+    def confidence_shares(self, attribute: str) -> Numbers:
+        """Returns the expected share of each confidence bin."""
+        return self._mix(summary.confidences for summary in self._summaries(attribute))
+
+    def modality_shares(self, names: list[str]) -> Numbers:
+        """Returns the expected share of each of the modalities."""
+        return self._mix(
+            [group.modalities.get(name, 0) for name in names] for _, group in self.parts
+        )
+
+    def answered(self, attribute: str) -> AnsweredConfidence | None:
+        """Returns the expected confidence of answered rows, None where the baseline has none."""
+        told = [
+            (weight * summary.answered / group.rows, summary.answered_mean, summary.answered_sd)
+            for (weight, group), summary in zip(self.parts, self._summaries(attribute), strict=True)
+            if summary.answered_mean is not None
+        ]
+        if not told:
+            return None
+        shares, means, sds = (np.array(column, dtype=float) for column in zip(*told, strict=True))
+        weights = shares / shares.sum()
+        mean = weights @ means
+        variance = weights @ (sds**2 + (means - mean) ** 2)
+        return AnsweredConfidence(float(mean), float(variance**0.5), shares.sum() * self.rows)
+
+    def _summaries(self, attribute: str) -> list[AttributeSummary]:
+        return [group.attributes[attribute] for _, group in self.parts]
+
+    def _mix(self, counts: Iterable[Iterable[int]]) -> Numbers:
+        weighted = [
+            weight * np.array(count, dtype=float) / max(sum(count), 1)
+            for (weight, _), count in zip(self.parts, map(tuple, counts), strict=True)
+        ]
+        return np.sum(weighted, axis=0)
+
+
+def expect_like(baseline: CatalogSummary, run: CatalogSummary) -> Expected:
+    """Returns what the baseline leads to expect of all of a run's products.
+
+    A category that the baseline lacks is expected to look like the whole catalog.
+    """
+    if not baseline.categories or not run.categories:
+        return Expected(((1.0, baseline.products),))
+    return Expected(
+        tuple(
+            (group.rows / run.products.rows, baseline.categories.get(name, baseline.products))
+            for name, group in run.categories.items()
+        )
+    )

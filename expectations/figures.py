@@ -1,0 +1,58 @@
+"""The figures of one run that the gate looks at: counts, and nothing of any single product.
+
+Knows nothing of how they were counted nor of what is allowed.
+"""
+
+from dataclasses import dataclass, field
+
+from expectations.summary import CatalogSummary
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceFigures:
+    """What is odd about one attribute's confidences: rows, and the range of the sound ones."""
+
+    missing: int
+    outside: int
+    lowest: float | None
+    highest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Unchanged products that were answered before and now, and how many got the same label.
+
+    Attributes:
+        category: None for all products.
+        same_model: whether the same model_version wrote the published label.
+    """
+
+    attribute: str
+    category: str | None
+    same_model: bool
+    compared: int
+    agreeing: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFigures:
+    """One run's staged rows; `summary` is None where there are none."""
+
+    rows: int
+    distinct_products: int
+    model_versions: dict[str, int]
+    summary: CatalogSummary | None
+    confidences: dict[str, ConfidenceFigures]
+    agreements: tuple[Agreement, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class InputFigures:
+    """The product table before inference; `images_tried` is the size of a sample."""
+
+    rows: int
+    without_id: int
+    repeated_id: int
+    without_text: int
+    images_tried: int
+    images_read: int

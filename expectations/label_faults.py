@@ -1,0 +1,31 @@
+"""Faults that happen to answers after the classifier gave them; confidences stay as they are."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from expectations.drill import Answers, Coded
+from expectations.summary import ABSTAINED
+
+
+def stick_to_commonest(answers: Answers, attribute: str) -> Answers:
+    """Returns the answers with one attribute stuck on the label that hides it best."""
+    column = answers.labels[attribute]
+    counts = {name: n for name, n in column.count().items() if name != ABSTAINED}
+    commonest = max(counts, key=lambda name: counts[name])
+    stuck = Coded((commonest,), np.zeros(len(answers), dtype=np.int64))
+    return replace(answers, labels={**answers.labels, attribute: stuck})
+
+
+def rename_labels(answers: Answers, attribute: str) -> Answers:
+    """Returns the answers with one attribute's labels permuted: a label list in another order."""
+    column = answers.labels[attribute]
+    labels = [name for name in column.names if name != ABSTAINED]
+    renamed = dict(zip(labels, labels[1:] + labels[:1], strict=True)) | {ABSTAINED: ABSTAINED}
+    names = tuple(renamed[name] for name in column.names)
+    return replace(answers, labels={**answers.labels, attribute: Coded(names, column.places)})
+
+
+def give_to_others(answers: Answers, rng: np.random.Generator) -> Answers:
+    """Returns the answers given to products that they are not about: rows that lost their order."""
+    return answers.take(rng.permutation(len(answers)))

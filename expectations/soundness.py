@@ -1,0 +1,114 @@
+"""The checks that need no baseline: rows are whole, values are sound, most rows are answered."""
+
+from collections.abc import Iterator, Sequence
+
+from expectations import chance
+from expectations.checks import ChanceCheck, Check
+from expectations.figures import ConfidenceFigures, StagedFigures
+from expectations.settings import ValidationSettings
+from expectations.summary import ABSTAINED, AttributeSummary
+
+NAMED_LABELS = 20
+
+# So many different products with one and the same confidence are no chance.
+MIN_ROWS_FOR_SPREAD = 20
+MIN_CONFIDENCE_SPREAD = 0.001
+
+
+def check_rows(figures: StagedFigures, expected_rows: int) -> Iterator[Check]:
+    """Yields the checks of the table as a whole; an empty one fails, whatever was expected."""
+    wanted = max(expected_rows, 1)
+    yield Check(
+        expectation="expect_all_rows_staged",
+        observed=abs(figures.rows - wanted),
+        at_most=0,
+        rule="As many rows are staged as the run answered; the figure is the difference.",
+        finding=f"{figures.rows} rows are staged, expected {wanted}",
+    )
+    yield Check(
+        expectation="expect_one_row_per_product",
+        observed=figures.rows - figures.distinct_products,
+        at_most=0,
+        rule="Every row has a product_id that no other row has; the figure counts the others.",
+        finding=f"{figures.rows} rows hold {figures.distinct_products} distinct product_id",
+    )
+
+
+def check_values(
+    attribute: str,
+    labels: Sequence[str],
+    summary: AttributeSummary,
+    confidences: ConfidenceFigures,
+) -> Iterator[Check]:
+    """Yields the checks of one attribute's values, row by row."""
+    unknown = {x: n for x, n in summary.labels.items() if x not in {*labels, ABSTAINED}}
+    named = f" ({', '.join(map(repr, list(unknown)[:NAMED_LABELS]))})" if unknown else ""
+    yield _no_row(
+        "expect_known_labels",
+        attribute,
+        sum(unknown.values()),
+        "Labels come from the checkpoint's set; an abstention is allowed.",
+        f"hold a label unknown to the checkpoint{named}",
+    )
+    yield _no_row(
+        "expect_confidence_present",
+        attribute,
+        confidences.missing,
+        "A confidence is there also where the classifier abstained.",
+        "have no confidence",
+    )
+    yield _no_row(
+        "expect_confidence_in_unit_interval",
+        attribute,
+        confidences.outside,
+        "A confidence is a probability between 0 and 1.",
+        "have a confidence outside [0, 1]",
+    )
+    if sum(summary.confidences) >= MIN_ROWS_FOR_SPREAD:
+        yield _check_spread(attribute, confidences)
+
+
+def check_abstained_share(
+    attribute: str, summary: AttributeSummary, settings: ValidationSettings
+) -> ChanceCheck:
+    """Returns the check that an attribute is answered for often enough to be of use."""
+    rows = sum(summary.labels.values())
+    abstained = summary.labels.get(ABSTAINED, 0) / rows
+    tolerance = settings.max_abstained_share
+
+    def check(alpha: float) -> Check:
+        allowed = chance.allowed_share(tolerance, rows, alpha)
+        return Check(
+            expectation="expect_abstained_share_below",
+            attribute=attribute,
+            observed=abstained,
+            at_most=allowed,
+            rule=f"At most {tolerance:.0%} of rows have no label, and what chance adds to that.",
+            finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%}",
+        )
+
+    return check
+
+
+def _no_row(expectation: str, attribute: str, found: int, rule: str, finding: str) -> Check:
+    return Check(
+        expectation=expectation,
+        attribute=attribute,
+        observed=found,
+        at_most=0,
+        rule=f"{rule} The figure counts the rows that break this.",
+        finding=f"{found} rows {finding}",
+    )
+
+
+def _check_spread(attribute: str, confidences: ConfidenceFigures) -> Check:
+    lowest, highest = confidences.lowest or 0.0, confidences.highest or 0.0
+    return Check(
+        expectation="expect_confidence_to_vary",
+        attribute=attribute,
+        observed=highest - lowest,
+        at_least=MIN_CONFIDENCE_SPREAD,
+        rule="Products differ, and so do their confidences: the highest less the lowest.",
+        finding=f"confidences range from {lowest:.4f} to {highest:.4f}, "
+        f"expected to differ by {MIN_CONFIDENCE_SPREAD:g} at least",
+    )

@@ -1,0 +1,122 @@
+"""Great Expectations decides on the figures and writes pages that people can read."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from great_expectations.core import ExpectationValidationResult
+
+from expectations import suites
+from expectations.baseline import LabelBaseline
+from expectations.checks import Check
+from expectations.drill import Answers, check_answers
+from expectations.evaluation import evaluate
+from expectations.figures import InputFigures
+from expectations.input_checks import check_input
+from expectations.report import ValidationReport, read_results
+from expectations.settings import ValidationSettings
+
+MakeAnswers = Callable[..., Answers]
+
+KNOWN = Check("expect_known_labels", 0, "Labels are known.", "0 rows", at_most=0, attribute="color")
+
+
+def report(checks: list[Check], docs_dir: Path | None = None) -> ValidationReport:
+    results, docs_path = evaluate("staged_rows", checks, "run-1", docs_dir)
+    return ValidationReport("demo", read_results("staged", checks, results), (), docs_path)
+
+
+def test_great_expectations_agrees_with_every_check(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    sound = make_answers(500)
+    odd = make_answers(500, seed=3, sureness=2, text_only=0.6, model_version="model-2")
+    checks = check_answers(odd, baseline, ValidationSettings(), before=sound)
+    checks += check_input(InputFigures(100, 50, 0, 0, 100, 100), ValidationSettings())
+    found = report(checks)
+    assert [one.expectation for one in found.checks] == [one.expectation for one in checks]
+    assert [one.observed for one in found.checks] == [one.observed for one in checks]
+    assert [one.outcome == "pass" for one in found.checks] == [one.passed for one in checks]
+    assert {one.outcome for one in found.checks} == {"pass", "warn", "fail"}
+
+
+def test_outcome_is_great_expectations_own() -> None:
+    missed = ExpectationValidationResult(
+        success=False,
+        expectation_config=suites.build_suite("s", [KNOWN]).expectations[0].configuration,
+        result={"observed_value": 0.0},
+        exception_info={},
+    )
+    (found,) = read_results("staged", [KNOWN], [missed])
+    assert KNOWN.passed and found.outcome == "fail"
+
+
+def test_every_expectation_is_known_to_the_suite() -> None:
+    named = {
+        name
+        for name, member in inspect.getmembers(suites, inspect.isclass)
+        if name.startswith("Expect") and member.__module__ == suites.__name__
+    }
+    assert {one.__name__ for one in suites.EXPECTATIONS.values()} == named
+
+
+RAISED = {"raised_exception": True, "exception_message": "no column\nJVM stack", "traceback": ""}
+
+
+@pytest.mark.parametrize("exception_info", [RAISED, {"('column.max', '1')": RAISED}])
+def test_check_that_could_not_run_blocks_even_as_a_warning(exception_info: dict) -> None:
+    check = Check(
+        "expect_few_labels_moved", 0.1, "r", "f", at_most=1, attribute="color", severity="warning"
+    )
+    result = ExpectationValidationResult(
+        success=False,
+        expectation_config=suites.build_suite("s", [check]).expectations[0].configuration,
+        result={},
+        exception_info=exception_info,
+    )
+    (found,) = read_results("staged", [check], [result])
+    assert (found.outcome, found.observed) == ("fail", None)
+    assert found.detail == "color: expect_few_labels_moved could not be evaluated: no column"
+
+
+def test_pages_say_what_is_expected_and_allowed(
+    make_answers: MakeAnswers, baseline: LabelBaseline, tmp_path: Path
+) -> None:
+    checks = check_answers(make_answers(500), baseline, ValidationSettings())
+    path = report(checks, tmp_path).docs_path
+    assert path is not None and Path(path) == tmp_path / "index.html"
+    (page,) = tmp_path.glob("validations/**/*.html")
+    text = page.read_text()
+    assert "color: label distribution near baseline" in text
+    assert "A confidence is a probability between 0 and 1." in text
+    assert "KL divergence, 0.1 nats and what chance adds to that. Allowed: at most" in text
+
+
+def test_markup_in_a_category_stays_text_on_the_page(tmp_path: Path) -> None:
+    hostile = Check(
+        "expect_label_distribution_near_baseline",
+        0.1,
+        "rule with $money and <b>",
+        "f",
+        at_most=0.2,
+        attribute="color",
+        category="</script><b>$bold & co",
+    )
+    found = report([hostile], tmp_path)
+    assert found.checks[0].category == "</script><b>$bold & co"
+    for page in tmp_path.rglob("*.html"):
+        assert "<b>$bold" not in page.read_text()
+        assert "</script><b>" not in page.read_text()
+
+
+def test_warning_is_reported_and_does_not_block() -> None:
+    warning = Check("expect_few_labels_moved", 0.9, "r", "moved", at_most=0.1, severity="warning")
+    found = report([KNOWN, warning])
+    assert found.passed
+    assert (found.failures, found.warnings) == ((), ("moved",))
+
+
+def test_nothing_to_check_passes_without_a_page(tmp_path: Path) -> None:
+    found = report([], tmp_path)
+    assert found.passed and found.docs_path is None

@@ -1,0 +1,65 @@
+"""What a baseline leads to expect of a run with another mix of categories."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from expectations.drill import Answers, build_baseline, count_answers
+from expectations.expected import Expected, expect_like
+from expectations.summary import CatalogSummary
+
+MakeAnswers = Callable[..., Answers]
+
+
+@pytest.fixture(scope="module")
+def shop(make_answers: MakeAnswers, join: Callable[..., Answers]) -> CatalogSummary:
+    """1,000 red shoes, of which the classifier is sure, and 3,000 blue shirts."""
+    shoes = make_answers(1000, color_shares={"red": 1.0}, sureness=20, category="shoes")
+    shirts = make_answers(3000, color_shares={"blue": 1.0}, sureness=2, category="shirts")
+    return build_baseline(join(shoes, shirts))
+
+
+def run_of(make_answers: MakeAnswers, category: str | None) -> CatalogSummary:
+    summary = count_answers(make_answers(100, category=category)).summary
+    assert summary is not None
+    return summary
+
+
+def test_run_of_one_category_is_expected_to_look_like_it(
+    shop: CatalogSummary, make_answers: MakeAnswers
+) -> None:
+    expected = expect_like(shop, run_of(make_answers, "shoes"))
+    assert expected.label_shares("color", ["red", "blue"]).tolist() == [1.0, 0.0]
+    assert expected.rows == pytest.approx(1000)
+
+
+def test_run_of_a_category_unknown_to_the_baseline_is_expected_to_look_like_the_whole(
+    shop: CatalogSummary, make_answers: MakeAnswers
+) -> None:
+    expected = expect_like(shop, run_of(make_answers, "hats"))
+    assert expected.label_shares("color", ["red", "blue"]).tolist() == [0.25, 0.75]
+
+
+def test_without_categories_the_whole_is_expected(
+    shop: CatalogSummary, make_answers: MakeAnswers
+) -> None:
+    expected = expect_like(shop, run_of(make_answers, None))
+    assert expected.label_shares("color", ["red", "blue"]).tolist() == [0.25, 0.75]
+
+
+def test_mixture_as_the_catalog_has_it_gives_the_catalogs_own_figures(
+    shop: CatalogSummary,
+) -> None:
+    shoes, shirts = shop.categories["shoes"], shop.categories["shirts"]
+    mixed = Expected(((0.25, shoes), (0.75, shirts)))
+    whole = Expected(((1.0, shop.products),))
+    assert mixed.rows == pytest.approx(4000)
+    np.testing.assert_allclose(mixed.confidence_shares("color"), whole.confidence_shares("color"))
+    np.testing.assert_allclose(mixed.modality_shares(["text"]), whole.modality_shares(["text"]))
+    assert mixed.answered("color") == pytest.approx(whole.answered("color"), abs=1e-4)
+
+
+def test_weights_unlike_the_catalogs_are_worth_fewer_rows(shop: CatalogSummary) -> None:
+    shoes, shirts = shop.categories["shoes"], shop.categories["shirts"]
+    assert Expected(((0.9, shoes), (0.1, shirts))).rows < 1300

@@ -1,0 +1,48 @@
+"""Product tables that must not cost hours of inference."""
+
+import pytest
+
+from expectations.figures import InputFigures
+from expectations.input_checks import check_input
+from expectations.settings import ValidationSettings
+
+
+def blocking(**figures: int) -> set[str]:
+    sound = {
+        "rows": 1_000,
+        "without_id": 0,
+        "repeated_id": 0,
+        "without_text": 0,
+        "images_tried": 100,
+        "images_read": 100,
+    }
+    checks = check_input(InputFigures(**sound | figures), ValidationSettings())
+    return {check.expectation for check in checks if check.blocks}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {},
+        {"rows": 0, "images_tried": 0, "images_read": 0},
+        {"without_id": 5, "repeated_id": 5, "without_text": 100, "images_read": 90},
+        {"rows": 3, "without_id": 1, "images_tried": 3, "images_read": 2},
+        {"images_tried": 0, "images_read": 0},
+    ],
+)
+def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> None:
+    assert blocking(**figures) == set()
+
+
+@pytest.mark.parametrize(
+    ("figures", "expectation"),
+    [
+        ({"without_id": 200}, "expect_product_ids_present"),
+        ({"repeated_id": 200}, "expect_product_ids_unique"),
+        ({"without_text": 900}, "expect_text_present"),
+        ({"images_read": 0}, "expect_images_reachable"),
+        ({"images_tried": 10, "images_read": 0}, "expect_images_reachable"),
+    ],
+)
+def test_broken_table_blocks(figures: dict[str, int], expectation: str) -> None:
+    assert blocking(**figures) == {expectation}

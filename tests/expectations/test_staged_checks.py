@@ -1,0 +1,216 @@
+"""The checks of staged rows on figures without Spark: what passes, what blocks, what is said."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from expectations.baseline import LabelBaseline
+from expectations.checks import Check
+from expectations.drill import Answers, build_baseline, check_answers, count_answers
+from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
+from expectations.label_faults import give_to_others, rename_labels, stick_to_commonest
+from expectations.settings import ValidationSettings
+from expectations.staged_checks import check_staged
+from expectations.summary import ABSTAINED
+
+MakeAnswers = Callable[..., Answers]
+LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}
+
+
+def check(
+    figures: StagedFigures,
+    baseline: LabelBaseline | None = None,
+    *,
+    rows: int | None = None,
+    **settings: object,
+) -> list[Check]:
+    return check_staged(
+        figures,
+        LABELS,
+        baseline,
+        expected_rows=figures.rows if rows is None else rows,
+        settings=ValidationSettings.model_validate(settings),
+    )
+
+
+def blocking(checks: list[Check]) -> set[tuple[str | None, str]]:
+    return {(one.attribute, one.expectation) for one in checks if one.blocks}
+
+
+def find(checks: list[Check], expectation: str, attribute: str | None = "color") -> Check:
+    return next(
+        one for one in checks if (one.expectation, one.attribute) == (expectation, attribute)
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40, 500, 5_000])
+def test_sound_run_of_any_size_passes(
+    make_answers: MakeAnswers, baseline: LabelBaseline, rows: int
+) -> None:
+    checks = check(count_answers(make_answers(rows)), baseline)
+    assert [one.finding for one in checks if not one.passed] == []
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(5, False), (40, True), (40_000, True)])
+def test_attribute_stuck_on_one_label_blocks_as_soon_as_chance_does_not_explain_it(
+    make_answers: MakeAnswers, baseline: LabelBaseline, rows: int, blocks: bool
+) -> None:
+    stuck = stick_to_commonest(make_answers(rows), "color")
+    # Red is 40 % of the colors, so 40 red products in a row are no chance; 5 are.
+    tolerant = check(count_answers(stuck), baseline, max_divergence=0)
+    found = ("color", "expect_label_distribution_near_baseline") in blocking(tolerant)
+    assert found == blocks
+
+
+def test_half_the_labels_gone_blocks_and_is_told(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    shares = {"red": 0.2, "blue": 0.1, "green": 0.1, ABSTAINED: 0.6}
+    checks = check(count_answers(make_answers(5_000, color_shares=shares)), baseline)
+    assert blocking(checks) == {("color", "expect_label_distribution_near_baseline")}
+    finding = find(checks, "expect_label_distribution_near_baseline").finding
+    assert finding.startswith("label distribution is 0.3")
+    assert "from the baseline 'demo' (KL), allowed 0.1" in finding
+    assert f"{ABSTAINED} 0.2" in finding
+
+
+def test_permuted_labels_block(make_answers: MakeAnswers, baseline: LabelBaseline) -> None:
+    renamed = rename_labels(make_answers(5_000), "color")
+    assert blocking(check(count_answers(renamed), baseline)) == {
+        ("color", "expect_label_distribution_near_baseline")
+    }
+
+
+def test_less_sure_classifier_blocks_though_labels_stay(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    checks = check(count_answers(make_answers(5_000, sureness=3)), baseline)
+    assert blocking(checks) == {
+        (attribute, "expect_confidence_distribution_near_baseline") for attribute in LABELS
+    }
+    assert not find(checks, "expect_answered_confidence_near_baseline").passed
+
+
+def test_lost_images_block(make_answers: MakeAnswers, baseline: LabelBaseline) -> None:
+    checks = check(count_answers(make_answers(40, text_only=1.0)), baseline)
+    assert blocking(checks) == {(None, "expect_modalities_near_baseline")}
+    assert "image+text 0.9" in find(checks, "expect_modalities_near_baseline", None).finding
+
+
+def test_answers_given_to_other_products_block_by_agreement_alone(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    sound = make_answers(5_000)
+    shuffled = give_to_others(sound, np.random.default_rng(0))
+    assert blocking(check(count_answers(shuffled), baseline)) == set()
+    assert blocking(check(count_answers(shuffled, before=sound), baseline)) == {
+        (attribute, "expect_agreement_with_published") for attribute in LABELS
+    }
+
+
+def test_new_model_may_disagree_more_than_the_same_one(make_answers: MakeAnswers) -> None:
+    figures = count_answers(make_answers(1_000))
+    for same_model, blocks in ((True, True), (False, False)):
+        agreement = Agreement("color", None, same_model, compared=1_000, agreeing=900)
+        checks = check(dataclasses.replace(figures, agreements=(agreement,)))
+        assert bool(blocking(checks)) == blocks
+
+
+def test_category_is_looked_at_alone_where_it_is_large_enough(
+    make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    shoes, shirts = make_answers(2_000, category="shoes"), make_answers(2_000, category="shirts")
+    baseline = build_baseline(join(shoes, shirts))
+    broken = stick_to_commonest(make_answers(150, seed=3, category="shoes"), "color")
+    run = join(broken, make_answers(4_000, seed=4, category="shirts"))
+    checks = check_answers(run, baseline, ValidationSettings())
+    assert {(one.category, one.expectation) for one in checks if one.blocks} == {
+        ("shoes", "expect_label_distribution_near_baseline")
+    }
+    few = check_answers(run, baseline, ValidationSettings(min_category_rows=200))
+    assert not [one for one in few if one.blocks or one.category == "shoes"]
+
+
+def test_baseline_of_another_model_blocks_unless_it_is_allowed(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    moved = count_answers(make_answers(5_000, sureness=3, model_version="model-2"))
+    checks = check(moved, baseline)
+    refused = find(checks, "expect_baseline_of_same_model", None)
+    assert refused.blocks
+    assert "model-2" in refused.finding and "model-1" in refused.finding
+    assert "--run-id" in refused.finding
+    allowed = check(moved, baseline, baseline_of_other_model="warn")
+    assert blocking(allowed) == set()
+    assert sum(not one.passed for one in allowed) > 2
+
+
+def test_thresholds_share_out_the_false_alarms(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    figures = count_answers(make_answers(500))
+    name = "expect_label_distribution_near_baseline"
+    strict = find(check(figures, baseline, false_alarm_rate=0.1), name)
+    lenient = find(check(figures, baseline, false_alarm_rate=0.0001), name)
+    assert strict.threshold < lenient.threshold
+
+
+def test_without_a_baseline_values_are_still_checked(make_answers: MakeAnswers) -> None:
+    figures = count_answers(make_answers(300))
+    odd = {**figures.confidences, "color": ConfidenceFigures(3, 2, 0.1, 1.0)}
+    assert blocking(check(dataclasses.replace(figures, confidences=odd))) == {
+        ("color", "expect_confidence_present"),
+        ("color", "expect_confidence_in_unit_interval"),
+    }
+
+
+def test_constant_confidence_blocks_unless_products_are_few(make_answers: MakeAnswers) -> None:
+    constant = {"color": ConfidenceFigures(0, 0, 0.75, 0.75)}
+    for rows, blocks in ((19, False), (20, True)):
+        figures = count_answers(make_answers(rows))
+        odd = dataclasses.replace(figures, confidences=figures.confidences | constant)
+        assert (("color", "expect_confidence_to_vary") in blocking(check(odd))) == blocks
+
+
+def test_unknown_label_blocks_in_the_smallest_run_and_is_named(
+    make_answers: MakeAnswers,
+) -> None:
+    checks = check(count_answers(make_answers(1, color_shares={"crimson": 1.0})))
+    assert blocking(checks) == {("color", "expect_known_labels")}
+    assert find(checks, "expect_known_labels").finding == (
+        "1 rows hold a label unknown to the checkpoint ('crimson')"
+    )
+
+
+def test_attribute_that_is_hardly_ever_answered_blocks(make_answers: MakeAnswers) -> None:
+    figures = count_answers(make_answers(500, color_shares={"red": 0.02, ABSTAINED: 0.98}))
+    assert blocking(check(figures)) == {("color", "expect_abstained_share_below")}
+    assert not blocking(check(figures, max_abstained_share=0.98))
+
+
+@pytest.mark.parametrize("expected_rows", [300, 0])
+def test_no_row_blocks_whatever_was_expected(expected_rows: int) -> None:
+    empty = StagedFigures(0, 0, {}, None, {})
+    assert blocking(check(empty, rows=expected_rows)) == {(None, "expect_all_rows_staged")}
+
+
+def test_lost_and_repeated_rows_block(make_answers: MakeAnswers) -> None:
+    figures = count_answers(make_answers(299))
+    assert blocking(check(figures, rows=300)) == {(None, "expect_all_rows_staged")}
+    repeated = dataclasses.replace(figures, distinct_products=298)
+    assert blocking(check(repeated)) == {(None, "expect_one_row_per_product")}
+
+
+def test_attribute_that_the_baseline_lacks_is_compared_to_nothing(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    only_style = {"style": baseline.products.attributes["style"]}
+    products = baseline.products.model_copy(update={"attributes": only_style})
+    checks = check(
+        count_answers(make_answers(5_000, color_shares={"red": 1.0})),
+        baseline.model_copy(update={"products": products}),
+    )
+    assert blocking(checks) == set()
+    assert {one.attribute for one in checks if "baseline" in one.expectation} == {None, "style"}

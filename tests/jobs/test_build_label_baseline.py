@@ -1,0 +1,115 @@
+"""jobs/build_label_baseline.py: counts of published or staged answers become a reviewed file."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from expectations.baseline import load_baseline
+from expectations.summary import ABSTAINED, OTHER
+
+pytestmark = pytest.mark.spark
+
+Run = Callable[..., tuple[int, str, str]]
+COLUMNS = (
+    "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
+    "content_hash STRING, model_version STRING, run_id STRING, category STRING"
+)
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession) -> Iterator[SparkSession]:
+    """Two versions of a published table, and a run that is staged only."""
+
+    def rows(color: str | None, count: int, model: str = "m1", category: str = "shoes") -> list:
+        return [
+            (f"{color}{n}", color, 0.5, "image", "h", model, "run-1", category)
+            for n in range(count)
+        ]
+
+    def write(table: str, content: list, mode: str = "append") -> None:
+        frame = spark.createDataFrame(content, COLUMNS).coalesce(1)
+        frame.write.format("delta").mode(mode).saveAsTable(f"counted.{table}")
+
+    spark.sql("CREATE DATABASE counted")
+    write("product_attributes", rows("red", 6) + rows(None, 2))
+    write("product_attributes", rows("blue", 12, category="hats"))
+    unanswered = [("gone", None, None, None, "h", "m2", "run-1", None)]
+    write("staged_attributes", [*rows("red", 3, "m2"), *unanswered])
+    yield spark
+    spark.sql("DROP DATABASE counted CASCADE")
+
+
+def flags(output: Path, *more: object) -> list[object]:
+    return ["--database", "counted", "--catalog", "shop", "--output", output, *more]
+
+
+def test_newest_version_is_counted_and_an_older_one_on_demand(
+    shop: SparkSession, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    code, out, err = run(*flags(file))
+    assert code == 0, err
+    baseline = load_baseline(file)
+    assert baseline.products.attributes["color"].labels == {"blue": 12, "red": 6, ABSTAINED: 2}
+    assert (baseline.source, baseline.model_version) == ("product_attributes, version 1", "m1")
+    assert baseline.categories == {}
+    assert "changes in" not in out
+
+    code, out, err = run(*flags(file, "--version", 0))
+    assert code == 0, err
+    assert load_baseline(file).products.attributes["color"].labels == {"red": 6, ABSTAINED: 2}
+    assert "changes in shop.json" in out
+    (blue,) = [line for line in out.splitlines() if "blue" in line]
+    assert all(figure in blue for figure in ("60.0%", "0.0%", "-60.0%"))
+    (red,) = [line for line in out.splitlines() if "red" in line.split()]
+    assert all(figure in red for figure in ("30.0%", "75.0%", "+45.0%"))
+
+
+def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "shop.json"
+    code, _, err = run(*flags(file, "--min-category-rows", 10))
+    assert code == 0, err
+    categories = load_baseline(file).categories
+    assert {name: group.rows for name, group in categories.items()} == {"hats": 12, OTHER: 8}
+
+
+def test_staged_run_is_counted_without_its_unanswered_rows(
+    shop: SparkSession, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    code, _, err = run(*flags(file, "--run-id", "run-1"))
+    assert code == 0, err
+    baseline = load_baseline(file)
+    assert baseline.products.rows == 3
+    assert (baseline.source, baseline.model_version) == ("staged_attributes, run run-1", "m2")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--run-id", "unknown"], "holds no rows; wanted rows of exactly one model_version"),
+        (["--version", 9], "has no version 9; its newest is 1"),
+        (["--version", 0, "--run-id", "run-1"], "give one"),
+        (["--database", "nowhere"], "no table nowhere.product_attributes"),
+    ],
+)
+def test_wrong_choice_exits_2_and_writes_nothing(
+    shop: SparkSession, run: Run, tmp_path: Path, more: list, message: str
+) -> None:
+    code, _, err = run(*flags(tmp_path / "shop.json", *more))
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "shop.json").exists()
+
+
+def test_file_of_another_form_is_replaced_and_not_compared(
+    shop: SparkSession, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    file.write_text("{}")
+    code, out, err = run(*flags(file))
+    assert code == 0, err
+    assert "not compared: baseline" in out
+    assert load_baseline(file).products.rows == 20

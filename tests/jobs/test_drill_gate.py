@@ -1,0 +1,58 @@
+"""jobs/drill_gate.py: a small drill from products to the JSON line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.demo.catalog import write_demo_catalog
+from enrich.demo.drill import draw_products
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drill") / "shop"
+    write_demo_catalog(folder, products=420, seed=5, flaws=False)
+    return folder
+
+
+@pytest.fixture
+def small(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RUN": 300, "BASELINE": 120, "SIZES": (40, 300)}.items():
+        monkeypatch.setattr(job, name, value)
+    monkeypatch.setattr(job, "FAULTY_RESAMPLES", 10)
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("small")
+def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
+    spark: SparkSession, shop: Path, run: Run, tmp_path: Path
+) -> None:
+    _, out, err = run("--work", tmp_path, "--catalog", shop, "--resamples", 20)
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["resamples"], summary["false_alarm_rate"]) == (20, 0), err
+    detected = summary["detected"]
+    assert {"swapped_channels", "wrong_normalisation", "images_missing"} <= set(detected)
+    # These need no large run.
+    sure = {"images_missing", "color_labels_permuted", "answers_of_others"}
+    assert {name: detected[name] for name in sure} == dict.fromkeys(sure, 1.0)
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 5}
+    for name, stopped in (("sound", "no"), ("answers_of_others", "yes")):
+        assert [cell.strip() for cell in rows[name].split("│")[3:5]] == [stopped, "yes"]
+
+
+@pytest.mark.usefixtures("small")
+def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--work", tmp_path, "--catalog", tmp_path / "nowhere")
+    assert code == 2
+    assert "CATALOG ABSENT" in err and "NOTHING was drilled" in err
+
+
+def test_old_answers_about_other_products_are_refused(job: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(job.ConfigError, match="about other products than the demo generator"):
+        job.read_old_answers(draw_products(tmp_path, (2,)))
