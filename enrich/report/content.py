@@ -84,9 +84,10 @@ class Change(NamedTuple):
 class AttributeFacts:
     """One attribute in this run, beside the baseline and the table as it was published before.
 
-    `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count products by bin of confidence, `image_weights` by bin of the modality-wise
-    attention on the image, of products with image and text. `thresholds` is by set of modalities,
-    None where nothing is ever answered.
+    `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count
+    products by bin of confidence, `image_weights` by bin of the modality-wise attention on the
+    image, of products with image and text. `thresholds` is by set of modalities, None where
+    nothing is ever answered.
     """
 
     name: str
@@ -149,10 +150,10 @@ class Gallery:
     quarantined: tuple[Card, ...] = ()
 
     @property
-    def image_paths(self) -> list[str]:
-        """The pictures that the page shows, in the order of the page, each once."""
+    def pictures(self) -> list[str]:
+        """The image paths of all cards that show a picture, in the order of the page."""
         cards = (*self.changed, *self.unsure, *self.sure)
-        return list(dict.fromkeys(card.image_path for card in cards if card.image_path))
+        return [card.image_path for card in cards if card.image_path]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -28,7 +29,7 @@ def render_page(
     Raises:
         ValueError: even without pictures it is too large.
     """
-    kept = dict(thumbnails)
+    kept, cards = dict(thumbnails), Counter(report.gallery.pictures)
     page = _render(report, kept)
     while (excess := len(page) - max_bytes) > 0:
         if not kept:
@@ -36,7 +37,8 @@ def render_page(
                 f"the page is {len(page):,} bytes without pictures, allowed are {max_bytes:,}"
             )
         while kept and excess > 0:
-            excess -= len(kept.popitem()[1])
+            path, picture = kept.popitem()
+            excess -= len(picture) * cards[path]
         page = _render(report, kept)
     return page
 

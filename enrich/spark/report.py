@@ -88,8 +88,8 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
         ConfigError: the ledger knows no such run.
     """
     report = collect_report(sources, run_id)
-    paths = report.gallery.image_paths
-    thumbnails = {} if sources.store is None else make_thumbnails(sources.store, paths)
+    pictures = report.gallery.pictures
+    thumbnails = {} if sources.store is None else make_thumbnails(sources.store, pictures)
     page = render_page(report, thumbnails)
     folder.mkdir(parents=True, exist_ok=True)
     path, partial = folder / f"{run_id}.html", folder / f".{run_id}.html.partial"

@@ -1,0 +1,180 @@
+"""The page as a file: what is on it, what cannot be on it, and how large it gets."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from enrich.report.content import RunReport
+from enrich.report.page import MAX_PAGE_BYTES, render_page
+
+from .conftest import MakeReport
+
+HOSTILE = {
+    "script": "<script>window.owned = true</script>",
+    "broken out of an attribute": '"><img src=x onerror="window.owned = true">',
+    "single quotes": "'><svg onload='window.owned = true'>",
+    "end of the style sheet": "</style><script>window.owned = true</script>",
+    "comment": "--><script>window.owned = true</script><!--",
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "link": "javascript:window.owned = true",
+    "remote": "<link rel=stylesheet href=http://evil.invalid/x.css>",
+    "entity": "&lt;script&gt;&#60;script&#62;",
+}
+
+
+class Page(HTMLParser):
+    """What a browser would see: every element with its attributes, and the text."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(found == tag for found, _ in self.elements)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_text_stays_text_wherever_it_stands(
+    make_report: MakeReport, picture: str, kind: str
+) -> None:
+    thumbnails = {f"pictures/{n}.jpg": picture for n in range(6)}
+    harmless = Page(render_page(make_report("harmless"), thumbnails))
+    page = Page(render_page(make_report(HOSTILE[kind]), thumbnails))
+
+    assert HOSTILE[kind] in page.text
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in harmless.elements]
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        assert re.match("#|$", attributes.get("href") or "")
+        assert re.match("data:image/webp;base64,|$", attributes.get("src") or "")
+
+
+def test_page_allows_itself_nothing_but_its_own_style_and_pictures(make_report: MakeReport) -> None:
+    page = render_page(make_report(), {})
+    policy = next(
+        attributes["content"]
+        for tag, attributes in Page(page).elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+
+    assert policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    style = page.split(b"<style>")[1].split(b"</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert rules == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": f"'sha256-{digest}'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_control_and_direction_characters_do_not_reach_the_page(make_report: MakeReport) -> None:
+    says = "a\x00b\x1b[31mc\u202egnp.exe\u2066d\u2028e\ud800f \u0645\u0631\u062d\u0628\u0627"
+    page = render_page(make_report(says), {}).decode()
+
+    assert not re.search("[\x00-\x08\x0e-\x1f\u202a-\u202e\u2066-\u2069\u2028\ud800-\udfff]", page)
+    assert "\u0645\u0631\u062d\u0628\u0627" in page
+    assert re.search('<p class="title" dir="auto">a b', page)
+
+
+def test_text_of_a_megabyte_is_cut(make_report: MakeReport) -> None:
+    page = render_page(make_report("x" * 1_000_000), {})
+
+    assert len(page) < 400_000
+    assert b"x" * 300 in page
+    assert b"x" * 500 not in page
+
+
+def test_page_over_the_budget_drops_its_last_pictures_until_it_fits(
+    make_report: MakeReport,
+) -> None:
+    report = make_report(cards=18)
+    thumbnails = {f"pictures/{n}.jpg": f"data:image/webp;base64,{n:A>99999}" for n in range(18)}
+
+    page = render_page(report, thumbnails)
+
+    assert len(page) <= MAX_PAGE_BYTES
+    assert len(page) > MAX_PAGE_BYTES - 3 * 100_000
+    kept = [place for place in range(18) if thumbnails[f"pictures/{place}.jpg"].encode() in page]
+    assert kept == list(range(len(kept)))
+    assert "no picture" in page.decode()
+
+
+def test_page_that_is_too_large_without_pictures_is_refused(make_report: MakeReport) -> None:
+    with pytest.raises(ValueError, match="bytes without pictures, allowed are 5,000"):
+        render_page(make_report(), {}, max_bytes=5_000)
+
+
+def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
+    text = Page(render_page(empty_report, {})).text
+
+    assert "Nothing to do" in text
+    assert "No check ran" in text
+    assert "None of this run's products had been published before." in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "title"),
+    [
+        ("published", "Published"),
+        ("staged", "Staged"),
+        ("blocked", "Blocked"),
+        ("nothing_to_do", "Nothing to do"),
+        ("dropped", "Dropped"),
+        ("failed", "Failed"),
+    ],
+)
+def test_every_outcome_of_the_ledger_is_said_in_words(
+    make_report: MakeReport, outcome: str, title: str
+) -> None:
+    text = Page(render_page(make_report(outcome=outcome), {})).text
+
+    assert f"{title} 24 November 2026" in " ".join(text.split())
+    waits = outcome in ("staged", "blocked")
+    assert ("--publish-run 20261124-0a1b2c3d4e" in text) == waits
+
+
+def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
+    text = " ".join(Page(render_page(make_report(), {})).text.split())
+
+    for said in (
+        "1,300 read",
+        "quarantined 30",
+        "tables 5 s survey 20 s inference 40 s",
+        "30 products a second",
+        "1 failed 1 warnings 1 passed",
+        "1,100 of 1,190 products were given a color (92%)",
+        "image: never answered",
+        "image+text: answered from 0.88",
+        "this run: 67% baseline: 60% published before: 50% 67%800",
+        "not sure enough this run: 7.6%",
+        "12 of 900 products that had been published before got another label",
+        "set by a person",
+        "before: blue",
+        "red 0.93, blue 0.04?",
+        "neither image nor text could be read",
+        "20 more rows were in quarantine already",
+    ):
+        assert said in text, said
+
+
+def test_product_without_a_picture_gets_a_placeholder(
+    make_report: MakeReport, picture: str
+) -> None:
+    some = Page(render_page(make_report(), {"pictures/0.jpg": picture}))
+
+    assert some.count("img") == 3  # one a shelf with pictures
+    assert some.text.count("no picture") == 15

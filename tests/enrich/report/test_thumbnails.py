@@ -1,0 +1,81 @@
+"""Thumbnails: small, encoded anew, and never a reason to fail."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from enrich.images import ImageLimits, ImageStore
+from enrich.report.thumbnails import SIDE_PX, make_thumbnail, make_thumbnails
+
+WriteJpeg = Callable[..., Path]
+
+
+def decoded(uri: str) -> Image.Image:
+    head, data = uri.split(",", 1)
+    assert head == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_thumbnail_is_the_picture_within_its_side(tmp_path: Path, write_jpeg: WriteJpeg) -> None:
+    write_jpeg(tmp_path / "large.jpg", side=900)
+    wide = Image.open(tmp_path / "large.jpg").crop((0, 0, 900, 450))
+    wide.save(tmp_path / "wide.jpg")
+
+    uri = make_thumbnail(ImageStore(str(tmp_path)), "wide.jpg")
+
+    assert uri
+    picture = decoded(uri)
+    assert picture.size == (SIDE_PX, SIDE_PX // 2)
+    red, green, blue = picture.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+    assert (abs(red - 200) < 15, abs(green - 30) < 15, abs(blue - 30) < 15) == (True,) * 3
+
+
+def test_what_a_file_carries_beside_its_pixels_is_left_behind(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "<script>secret</script>"
+    picture = Image.new("RGB", (300, 300), "red")
+    picture.save(
+        tmp_path / "a.jpg", exif=exif, comment=b"<script>secret</script>", icc_profile=b"secret" * 9
+    )
+    assert b"secret" in (tmp_path / "a.jpg").read_bytes()
+
+    uri = make_thumbnail(ImageStore(str(tmp_path)), "a.jpg")
+
+    assert uri
+    assert b"secret" not in base64.b64decode(uri.split(",")[1])
+    assert not decoded(uri).getexif()
+
+
+def test_picture_that_cannot_be_read_is_left_out(tmp_path: Path, write_jpeg: WriteJpeg) -> None:
+    write_jpeg(tmp_path / "shop" / "good.jpg")
+    write_jpeg(tmp_path / "outside.jpg")
+    write_jpeg(tmp_path / "shop" / "large.jpg", side=500)
+    (tmp_path / "shop" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (tmp_path / "shop" / "page.svg").write_text("<svg><script>window.owned = true</script></svg>")
+    store = ImageStore(str(tmp_path / "shop"), limits=ImageLimits(max_pixels=100_000))
+    paths = [
+        "good.jpg",
+        "../outside.jpg",
+        "gone.jpg",
+        "broken.jpg",
+        "page.svg",
+        "large.jpg",
+        "good.jpg",
+    ]
+
+    assert list(make_thumbnails(store, paths)) == ["good.jpg"]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16", "CMYK"])
+def test_every_kind_of_pixels_becomes_a_thumbnail(tmp_path: Path, mode: str) -> None:
+    suffix = "tiff" if mode == "CMYK" else "png"
+    Image.new(mode, (40, 30)).save(tmp_path / f"a.{suffix}")
+
+    uri = make_thumbnail(ImageStore(str(tmp_path)), f"a.{suffix}")
+
+    assert uri
+    assert decoded(uri).size == (40, 30)
