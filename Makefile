@@ -6,16 +6,24 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo test check clean train compare environment test-environment train-environment
+.PHONY: help demo airflow test test-airflow check clean train compare environment test-environment \
+	airflow-environment train-environment
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: environment ## Set up, then run the main job on the built-in demo catalog.
 	@$(IN_VENV) spark-submit jobs/enrich_catalog.py
 
+airflow: environment airflow-environment ## Set up, then run a local Airflow with the DAGs until Ctrl-C.
+	@$(PYTHON) -m jobs.serve_airflow
+
 test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest
+
+test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
+	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
+		--confcutdir tests/airflow_dags tests/airflow_dags
 
 check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) ruff check
@@ -23,7 +31,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) mypy
 
 clean: ## Remove the demo's tables and what the tools cached; .venv stays.
-	rm -rf lakehouse demo_catalog .pytest_cache .mypy_cache .ruff_cache
+	rm -rf lakehouse demo_catalog airflow_home .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: set_up.py knows by itself whether there is anything to do.
 environment:
@@ -31,6 +39,10 @@ environment:
 
 test-environment:
 	@$(PYTHON) jobs/set_up.py --extra test
+
+# Airflow's packages and the job's do not go together.
+airflow-environment:
+	@$(PYTHON) -m jobs.set_up_airflow
 
 # Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=

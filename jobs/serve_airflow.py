@@ -79,8 +79,7 @@ def serve(home: Path, port: int) -> None:
 
 def prepare_home(home: Path, port: int) -> str:
     """Writes the configuration and brings the database up to date; returns admin's password."""
-    # Passwords and keys lie here.
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.mkdir(parents=True, exist_ok=True)
     is_new = not (home / "airflow.db").exists()
     write_configuration(home, port)
     password = keep_password(home / "passwords.json")
@@ -108,14 +107,20 @@ def write_configuration(home: Path, port: int) -> None:
         jwt_secret=known.get("api_auth", "jwt_secret", fallback=secrets.token_urlsafe(64)),
     )
     # A percent sign would be taken for a reference to another setting.
-    file.write_text(filled.replace("%", "%%"))
+    write_private(file, filled.replace("%", "%%"))
 
 
 def keep_password(file: Path) -> str:
     """Returns admin's password, making one up at the first start."""
     if not file.exists():
-        file.write_text(json.dumps({"admin": secrets.token_urlsafe(9)}))
+        write_private(file, json.dumps({"admin": secrets.token_urlsafe(9)}))
     return json.loads(file.read_text())["admin"]
+
+
+def write_private(file: Path, text: str) -> None:
+    """Writes a file that only this user can read."""
+    file.touch(mode=0o600)
+    file.write_text(text)
 
 
 def airflow_environment(home: Path) -> dict[str, str]:

@@ -1,0 +1,193 @@
+"""A local Airflow as `make airflow` starts it, in a folder of its own, and jobs to give it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DAGS = ROOT / "airflow_dags"
+
+# What the DAG files find when Airflow parses them: its folder of DAGs is on its path.
+sys.path.append(str(DAGS))
+
+# Airflow makes its folder when it is imported, in the user's home unless told otherwise.
+_imported_home = tempfile.TemporaryDirectory(prefix="airflow-home-")
+os.environ["AIRFLOW_HOME"] = _imported_home.name
+
+# Retries wait for minutes in earnest; Airflow calls this for every task that it parses.
+IMPATIENT_POLICY = """
+from datetime import timedelta
+
+def task_policy(task):
+    task.retry_delay = timedelta(seconds=1)
+    if hasattr(task, "poke_interval"):
+        task.poke_interval = 1
+"""
+
+
+class Airflow:
+    """A running Airflow, used as people and their programs use it: by its REST API."""
+
+    def __init__(self, url: str, password: str) -> None:
+        import httpx
+
+        login = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password})
+        token = login.raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=60)
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        answer = self._http.request(method, path, json=body, params=query)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def set_variables(self, **variables: object) -> None:
+        """Makes these the only Variables."""
+        for known in self.call("GET", "/variables")["variables"]:
+            self.call("DELETE", f"/variables/{known['key']}")
+        for key, value in variables.items():
+            self.call("POST", "/variables", {"key": key, "value": str(value)})
+
+    def switch_on(self, dag_id: str, *, on: bool = True) -> None:
+        self.call("PATCH", f"/dags/{dag_id}", {"is_paused": not on})
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        body = {"conf": conf, "logical_date": None}
+        return self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
+
+    def backfill(self, dag_id: str, first_day: str, last_day: str) -> int:
+        """Starts a backfill as the form in Airflow's pages does; returns its id."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": f"{first_day}T00:00:00Z",
+            "to_date": f"{last_day}T23:59:59Z",
+            "max_active_runs": 1,
+            "reprocess_behavior": "none",
+            "run_backwards": False,
+            "dag_run_conf": {},
+        }
+
+        def created() -> int | None:
+            # On SQLite it may be answered that the database is locked just then.
+            answer = self._http.post("/backfills", json=body)
+            assert answer.is_success or answer.status_code == 503, answer.text
+            return answer.json().get("id")
+
+        return wait_for(created, f"a backfill of {dag_id}")
+
+    def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
+        return self.call("GET", f"/dags/{dag_id}/dagRuns", **query)["dag_runs"]
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return {task["task_id"]: task for task in self.call("GET", path)["task_instances"]}
+
+    def task_state(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+        return self.tasks(dag_id, run_id)[task_id]["state"]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        lines = self.call("GET", path, full_content=True)["content"]
+        return "\n".join(str(line.get("event", line)) for line in lines)
+
+    def events(self, asset: str) -> list[dict[str, Any]]:
+        """Returns an asset's events, oldest first."""
+        found = self.call(
+            "GET", "/assets/events", name_pattern=asset, order_by="timestamp", limit=100
+        )
+        return [event for event in found["asset_events"] if event["name"] == asset]
+
+    def finish(self, dag_id: str, run_id: str, timeout_s: float = 120) -> str:
+        """Waits for the end of a run and returns its state."""
+
+        def ended() -> str | None:
+            state = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            return state if state in ("success", "failed") else None
+
+        return wait_for(ended, f"the end of {dag_id} {run_id}", timeout_s)
+
+    def run(self, dag_id: str, timeout_s: float = 120, **conf: Any) -> tuple[str, str]:
+        """Triggers a run and waits for it; returns its id and its state."""
+        run_id = self.trigger(dag_id, **conf)
+        return run_id, self.finish(dag_id, run_id, timeout_s)
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
+    """Returns what the condition returns as soon as that is true."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if result := condition():
+            return result
+        time.sleep(0.5)
+    return pytest.fail(f"waited {timeout_s} s in vain for: {what}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen, str]]:
+    """`make airflow`'s second half, running: its process and what it has said."""
+    home = tmp_path_factory.mktemp("airflow_home")
+    (home / "config").mkdir()
+    (home / "config" / "airflow_local_settings.py").write_text(IMPATIENT_POLICY)
+    words = ["--home", str(home), "--port", str(free_port())]
+    said = home / "said.txt"
+    # What would lead spark-submit astray must not; users have such variables.
+    env = {**os.environ, "SPARK_HOME": "/nowhere", "PYSPARK_PYTHON": "/nowhere/python"}
+    with said.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "jobs.serve_airflow", *words],
+            cwd=ROOT,
+            env=env,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        wait_for(lambda: "password" in said.read_text() or process.poll(), "Airflow", 300)
+        assert process.poll() is None, said.read_text()
+        yield process, said.read_text()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+@pytest.fixture(scope="session")
+def airflow(served: tuple[subprocess.Popen, str]) -> Airflow:
+    """That Airflow, logged in, once it has read the DAG files."""
+    words = served[1].split()
+    client = Airflow(words[words.index("at") + 1], words[words.index("password:") + 1])
+    wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")
+    return client
+
+
+@pytest.fixture
+def fake_checkout(tmp_path: Path) -> Callable[[str], Path]:
+    """Returns a function that makes a checkout whose spark-submit is a shell script."""
+
+    def make(script: str) -> Path:
+        spark_submit = tmp_path / "checkout" / ".venv" / "bin" / "spark-submit"
+        spark_submit.parent.mkdir(parents=True, exist_ok=True)
+        spark_submit.write_text(f"#!/bin/bash\n{script}\n")
+        spark_submit.chmod(0o755)
+        return tmp_path / "checkout"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def waited() -> Callable[..., Any]:
+    """Returns `wait_for`: patient for as long as Airflow may take to notice something."""
+    return wait_for

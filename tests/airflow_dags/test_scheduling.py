@@ -1,0 +1,201 @@
+"""What Airflow makes of a job's end, in a real scheduler; the job itself is a shell script here."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import psutil
+import pytest
+
+pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make test-airflow does")
+
+STAGED = {
+    "run_id": "r1",
+    "outcome": "staged",
+    "counts": {"read": 60, "enriched": 57},
+    "report": "report.html",
+    "error": None,
+}
+PUBLISHED = {**STAGED, "outcome": "published"}
+STAGE_AND_PUBLISH = f"""
+case "$*" in
+    *--publish-run*) echo '{json.dumps(PUBLISHED)}' ;;
+    *) echo '{json.dumps(STAGED)}' ;;
+esac"""
+
+
+@pytest.fixture
+def refresh(
+    airflow: Any, fake_checkout: Callable[[str], Path]
+) -> Callable[..., tuple[dict[str, Any], str, str]]:
+    """Returns a function that runs a refresh whose job is a script: tasks, run id, run's state."""
+
+    def run(script: str, **variables: object) -> tuple[dict[str, Any], str, str]:
+        airflow.set_variables(catalog_checkout=fake_checkout(script), **variables)
+        airflow.switch_on("reenrich_catalog")
+        run_id, state = airflow.run("reenrich_catalog")
+        return airflow.tasks("reenrich_catalog", run_id), run_id, state
+
+    return run
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address that takes POSTs, and what was posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/hook-of-the-test", posted
+    server.shutdown()
+
+
+def test_airflow_listens_on_this_machine_only(airflow: Any, served: tuple[Popen, str]) -> None:
+    of_airflow = [served[0].pid, *(p.pid for p in psutil.Process(served[0].pid).children(True))]
+    listening = [
+        c.laddr.ip
+        for c in psutil.net_connections("inet")
+        if c.pid in of_airflow and c.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow: Any, refresh: Any) -> None:
+    before = len(airflow.events("product_attributes"))
+    tasks, run_id, state = refresh(STAGE_AND_PUBLISH)
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(
+        ("stage", "gate", "publish"), "success"
+    )
+    assert state == "success"
+    staged = words_of(tasks["stage"])
+    assert {f"--run-id={run_id}", "--full-refresh", "--no-publish"} <= staged
+    assert f"--publish-run={run_id}" in words_of(tasks["publish"])
+    (event,) = airflow.events("product_attributes")[before:]
+    assert event["extra"]["counts"]["enriched"] == 57
+
+
+def words_of(task: dict[str, Any]) -> set[str]:
+    """Returns the command line that a task's templates were filled in to."""
+    flags = task["rendered_fields"]["flags"]
+    return {name if value is True else f"{name}={value}" for name, value in flags.items()}
+
+
+def test_an_infrastructure_error_is_tried_again(airflow: Any, refresh: Any, tmp_path: Path) -> None:
+    once = f"[ -e {tmp_path}/failed ] || {{ touch {tmp_path}/failed; exit 1; }}"
+    tasks, _, state = refresh(once + STAGE_AND_PUBLISH)
+    assert state == "success"
+    assert {name: task["try_number"] for name, task in tasks.items()} == {
+        "stage": 2,
+        "gate": 1,
+        "publish": 1,
+    }
+
+
+def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
+    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, posted = webhook
+    script = "echo \"error: unknown key 'catalogue'\"; exit 2"
+    tasks, run_id, state = refresh(script, catalog_alert_secret_url=url)
+    assert state == "failed"
+    assert (tasks["stage"]["state"], tasks["stage"]["try_number"]) == ("failed", 1)
+    assert tasks["publish"]["state"] == "upstream_failed"
+    (told,) = posted
+    assert (told["dag_id"], told["task_id"], told["run_id"]) == (
+        "reenrich_catalog",
+        "stage",
+        run_id,
+    )
+    assert "unknown key 'catalogue'" in told["text"]
+    log = airflow.log("reenrich_catalog", run_id, "stage")
+    assert 'catalog_task_failed {"text": "reenrich_catalog.stage failed' in log
+    assert "hook-of-the-test" not in log
+
+
+def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
+    airflow: Any, refresh: Any
+) -> None:
+    blocked = {**STAGED, "outcome": "blocked", "error": "color: too many NULLs"}
+    tasks, run_id, state = refresh(f"echo '{json.dumps(blocked)}'; exit 3")
+    assert state == "failed"
+    assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
+        "stage": ("success", 1),
+        "gate": ("failed", 1),
+        "publish": ("upstream_failed", 0),
+    }
+    log = airflow.log("reenrich_catalog", run_id, "gate")
+    assert "color: too many NULLs" in log
+    assert "publish_blocked_run" in log
+
+
+def test_a_run_without_anything_new_publishes_nothing_and_tells_no_consumer(
+    airflow: Any, refresh: Any
+) -> None:
+    before = len(airflow.events("product_attributes"))
+    tasks, _, state = refresh(f"echo '{json.dumps({**STAGED, 'outcome': 'nothing_to_do'})}'")
+    assert state == "success"
+    assert tasks["publish"]["state"] == "skipped"
+    assert len(airflow.events("product_attributes")) == before
+
+
+def test_a_task_that_a_person_ends_takes_spark_with_it(
+    airflow: Any, fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
+) -> None:
+    checkout = fake_checkout(f"sleep 300 & echo $! $$ > {tmp_path}/pids; wait")
+    airflow.set_variables(catalog_checkout=checkout)
+    airflow.switch_on("reenrich_catalog")
+    run_id = airflow.trigger("reenrich_catalog")
+    pids = waited(
+        lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().split(),
+        "the job's start",
+    )
+    airflow.call(
+        "PATCH",
+        f"/dags/reenrich_catalog/dagRuns/{run_id}/taskInstances/stage",
+        {"new_state": "failed"},
+    )
+    waited(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), "the job's end")
+    assert airflow.finish("reenrich_catalog", run_id) == "failed"
+
+
+def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_are_there(
+    airflow: Any, fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
+) -> None:
+    airflow.set_variables(
+        catalog_checkout=fake_checkout(STAGE_AND_PUBLISH),
+        catalog_products=tmp_path / "{run_date}" / "products.parquet",
+    )
+
+    def write_products_and_finish(run_type: str) -> None:
+        (run,) = waited(lambda: airflow.runs("refresh_catalog", run_type=run_type), run_type)
+        run_id, run_date = run["dag_run_id"], run["run_after"][:10]
+        waited(
+            lambda: (
+                airflow.task_state("refresh_catalog", run_id, "wait_for_products")
+                == "up_for_reschedule"
+            ),
+            "a sensor that waits",
+        )
+        (tmp_path / run_date).mkdir()
+        (tmp_path / run_date / "products.parquet").touch()
+        assert airflow.finish("refresh_catalog", run_id) == "success"
+        stage = words_of(airflow.tasks("refresh_catalog", run_id)["stage"])
+        assert f"--catalog={tmp_path}/{run_date}/products.parquet" in stage
+        assert f"--run-date={run_date}" in stage
+
+    # Switched on, a DAG makes up for the one tick of the clock before now.
+    airflow.switch_on("refresh_catalog")
+    write_products_and_finish("scheduled")
+    (asset,) = airflow.call("GET", "/assets", name_pattern="product_table")["assets"]
+    airflow.call("POST", "/assets/events", {"asset_id": asset["id"]})
+    write_products_and_finish("asset_triggered")

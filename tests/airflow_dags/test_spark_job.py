@@ -1,0 +1,127 @@
+"""A job as a task: its exit codes, its environment, its last line, and its end."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make test-airflow does")
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
+from catalog_tasks.spark_job import SparkJob
+
+SUMMARY = {"run_id": "r1", "outcome": "published", "counts": {"read": 3}}
+PRINT = f"echo 'a warning'; echo '{json.dumps(SUMMARY)}'"
+
+
+def spark_job(checkout: Path, **given: Any) -> SparkJob:
+    """Returns the task as it is once its templates are filled in."""
+    settings = {"flags": {}, "spark_submit": "", **given}
+    return SparkJob(task_id="job", job="a_job.py", checkout=str(checkout), **settings)
+
+
+def run(job: SparkJob) -> dict[str, Any]:
+    return job.execute({})
+
+
+def test_the_last_line_is_the_result(fake_checkout: Callable[[str], Path]) -> None:
+    assert run(spark_job(fake_checkout(PRINT))) == SUMMARY
+
+
+@pytest.mark.parametrize("exit_code", [2, 3])
+def test_wrong_settings_and_failed_validation_are_not_retried(
+    fake_checkout: Callable[[str], Path], exit_code: int
+) -> None:
+    checkout = fake_checkout(f"echo 'error: no such thing'; exit {exit_code}")
+    with pytest.raises(AirflowFailException, match="error: no such thing"):
+        run(spark_job(checkout))
+
+
+@pytest.mark.parametrize("script", ["exit 1", "exit 137", "kill -9 $$", "exit 127"])
+def test_anything_else_is_retried(fake_checkout: Callable[[str], Path], script: str) -> None:
+    with pytest.raises(AirflowException) as failed:
+        run(spark_job(fake_checkout(script)))
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_an_accepted_exit_code_is_a_result(fake_checkout: Callable[[str], Path]) -> None:
+    job = spark_job(fake_checkout(f"{PRINT}; exit 3"), accepted=(0, 3))
+    assert run(job) == SUMMARY
+
+
+@pytest.mark.parametrize("line", ["Done.", "[1]", ""])
+def test_a_job_without_its_json_line_has_failed(
+    fake_checkout: Callable[[str], Path], line: str
+) -> None:
+    with pytest.raises(AirflowException, match="its last line is no JSON"):
+        run(spark_job(fake_checkout(f"echo '{line}'")))
+
+
+def test_the_job_sees_its_own_environment_and_not_airflows(
+    fake_checkout: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SPARK_HOME", "PYSPARK_PYTHON", "PYTHONPATH", "AIRFLOW__CORE__FERNET_KEY"):
+        monkeypatch.setenv(name, "of another")
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Da=b")
+    monkeypatch.setenv("AWS_PROFILE", "shop")
+    show = "import json, os; print(json.dumps(dict(os.environ)))"
+    checkout = fake_checkout(f"{sys.executable} -c '{show}'")
+    seen = run(spark_job(checkout))
+    assert "of another" not in seen.values()
+    assert (seen["SPARK_SUBMIT_OPTS"], seen["AWS_PROFILE"]) == ("-Da=b", "shop")
+    assert seen["PATH"].startswith(f"{checkout}/.venv/bin:")
+
+
+def test_flags_are_words_that_no_value_can_break_out_of(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    words = 'import json, sys; print(json.dumps({"words": sys.argv[1:]}))'
+    checkout = fake_checkout(f"{sys.executable} -c '{words}' \"$@\"")
+    flags = {"--reason": "--drop-run x; rm -rf /", "--empty": "", "--on": True, "--off": False}
+    job = spark_job(checkout, flags=flags, spark_submit='--conf "spark.x=a b"')
+    assert run(job)["words"] == [
+        "--conf",
+        "spark.x=a b",
+        "jobs/a_job.py",
+        "--reason=--drop-run x; rm -rf /",
+        "--on",
+    ]
+
+
+def test_an_asset_event_says_which_run_and_which_version(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    table = Asset("a_table")
+    summary = {**SUMMARY, "table_versions": {"product_attributes": 7}, "seconds": {"survey": 1}}
+    job = spark_job(fake_checkout(f"echo '{json.dumps(summary)}'"), outlets=[table])
+    event = SimpleNamespace(extra=None)
+    job.execute({"outlet_events": {table: event}})
+    assert event.extra == {
+        "run_id": "r1",
+        "counts": {"read": 3},
+        "table_versions": {"product_attributes": 7},
+    }
+
+
+def test_a_task_out_of_time_leaves_no_process_behind(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    job = spark_job(fake_checkout("sleep 300 & echo started; wait"))
+    # What Airflow's task runner does with an execution_timeout.
+    with pytest.raises(AirflowTaskTimeout), timeout(2):
+        run(job)
+    spark_submit = job.process.sub_process
+    group = [p for p in psutil.process_iter() if os.getpgid(p.pid) == spark_submit.pid]
+    assert len(group) == 2, "the script and its child"
+    job.on_kill()
+    assert spark_submit.wait(10) == -signal.SIGTERM
+    assert psutil.wait_procs(group, timeout=10)[1] == []
