@@ -1,4 +1,4 @@
-"""Every Sunday: compacts the tables' files, and removes those that no readable version needs."""
+"""Every Sunday: compacts the tables' files, and deletes what no reader needs any more."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ with DAG(
     default_args=DEFAULTS,
     params={
         "retention_hours": Param(
-            168, type="integer", minimum=168, description="How far back time travel must reach."
+            720, type="integer", minimum=168, description="How far back time travel must reach."
         )
     },
     doc_md=__doc__,

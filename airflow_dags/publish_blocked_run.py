@@ -26,4 +26,4 @@ with DAG(
     doc_md=__doc__,
     tags=["catalog"],
 ):
-    add_publish("{{ params.run_id }}", "{{ params.reason }}")
+    add_publish("{{ params.run_id }}", reason="{{ params.reason }}")

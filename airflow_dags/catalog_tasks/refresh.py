@@ -49,7 +49,7 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
         accepted=(DONE, NOT_PUBLISHED),
         execution_timeout=timedelta(hours=12),
     )
-    gate(stage.output) >> add_publish(RUN_ID)
+    gate(stage.output) >> add_publish(RUN_ID, checkpoint=checkpoint)
     return stage
 
 
@@ -63,16 +63,21 @@ def gate(summary: dict[str, Any]) -> None:
             f"{summary['report']}); then trigger publish_blocked_run with this run id and a "
             "reason, or put right what was wrong and clear stage"
         )
-    if summary["outcome"] == "nothing_to_do":
-        raise AirflowSkipException(f"nothing new among {counts['read']:,} products")
+    if not counts["enriched"]:
+        raise AirflowSkipException(f"no new answer among {counts['read']:,} products")
     log.info("run %s may be published: %s", summary["run_id"], counts)
 
 
-def add_publish(run_id: str, reason: str = "") -> SparkJob:
+def add_publish(run_id: str, *, reason: str = "", checkpoint: str = "") -> SparkJob:
     """Adds the step that publishes a staged run and tells the table's consumers."""
     return SparkJob(
         task_id="publish",
         job=JOB,
-        flags={**TABLES, "--publish-run": run_id, "--reason": reason},
+        flags={
+            **TABLES,
+            "--checkpoint": checkpoint,
+            "--publish-run": run_id,
+            "--reason": reason,
+        },
         outlets=[PRODUCT_ATTRIBUTES],
     )

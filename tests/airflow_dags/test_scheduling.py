@@ -138,11 +138,12 @@ def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
     assert "publish_blocked_run" in log
 
 
-def test_a_run_without_anything_new_publishes_nothing_and_tells_no_consumer(
+def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
     airflow: Any, refresh: Any
 ) -> None:
     before = len(airflow.events("product_attributes"))
-    tasks, _, state = refresh(f"echo '{json.dumps({**STAGED, 'outcome': 'nothing_to_do'})}'")
+    unreadable = {**STAGED, "counts": {"read": 60, "pending": 2, "enriched": 0}}
+    tasks, _, state = refresh(f"echo '{json.dumps(unreadable)}'")
     assert state == "success"
     assert tasks["publish"]["state"] == "skipped"
     assert len(airflow.events("product_attributes")) == before

@@ -47,7 +47,10 @@ class Lakehouse:
         return (
             f"--conf spark.sql.warehouse.dir={self.folder}/warehouse "
             f"--conf 'spark.hadoop.javax.jdo.option.ConnectionURL={metastore}' "
-            "--conf spark.ui.showConsoleProgress=false"
+            "--conf spark.ui.showConsoleProgress=false "
+            # Tables of 60 rows: more tasks are mostly their own start-up.
+            "--conf spark.sql.shuffle.partitions=1 "
+            "--conf spark.databricks.delta.snapshotPartitions=1"
         )
 
     def read(self, name: str) -> dict[str, list[dict[str, Any]]]:
@@ -63,7 +66,11 @@ class Lakehouse:
     def published_runs(self) -> list[str]:
         """Returns the runs that changed the published table, oldest first."""
         history = self.read("product_attributes")["history"]
-        return [commit["userMetadata"] for commit in reversed(history) if "userMetadata" in commit]
+        return [run_of(commit) for commit in reversed(history) if "userMetadata" in commit]
+
+
+def run_of(commit: dict[str, Any]) -> str:
+    return json.loads(commit["userMetadata"])["run_id"]
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +203,9 @@ def test_consumers_are_told_of_every_run_and_of_the_version_that_holds_it(
     assert [event["extra"]["run_id"] for event in mine] == run_ids
     ledger = {run["run_id"]: run for run in lakehouse.rows("enrichment_runs")}
     versions = {
-        commit.get("userMetadata"): commit["version"]
+        run_of(commit): commit["version"]
         for commit in lakehouse.read("product_attributes")["history"]
+        if "userMetadata" in commit
     }
     for event in mine:
         told = event["extra"]

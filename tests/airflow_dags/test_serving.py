@@ -1,0 +1,90 @@
+"""jobs/serve_airflow.py without an Airflow: what it keeps, and what it does when a part dies."""
+
+import configparser
+import importlib.util
+import stat
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {"core": "fernet_key", "api": "secret_key", "api_auth": "jwt_secret"}
+
+
+@pytest.fixture
+def serving() -> ModuleType:
+    """The script by its path, as it is in no package."""
+    file = ROOT / "jobs" / "serve_airflow.py"
+    spec = importlib.util.spec_from_file_location("serve_airflow", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def commands(serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script in place of the command `airflow`, which writes down how it was called."""
+    called = tmp_path / "called.txt"
+    script = tmp_path / "bin" / "airflow"
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/bash\necho "$$ $@" >> {called}\n'
+        "case $1 in scheduler) sleep 1; exit 7;; db | pools) ;; *) exec sleep 300;; esac\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(serving, "BIN", script.parent)
+    return called
+
+
+def read(home: Path) -> configparser.RawConfigParser:
+    configuration = configparser.RawConfigParser()
+    configuration.read(home / "airflow.cfg")
+    return configuration
+
+
+def test_keys_and_password_survive_a_restart_and_a_new_port_does_not_get_lost(
+    serving: ModuleType, commands: Path, tmp_path: Path
+) -> None:
+    password = serving.prepare_home(tmp_path, 8080)
+    before = read(tmp_path)
+    assert serving.prepare_home(tmp_path, 9090) == password
+    after = read(tmp_path)
+    for section, key in KEYS.items():
+        assert len(after[section][key]) >= 32
+        assert after[section][key] == before[section][key]
+    assert after["api"]["port"] == "9090"
+    assert ":9090/" in after["core"]["execution_api_server_url"]
+
+
+def test_files_with_secrets_can_be_read_by_their_owner_only(
+    serving: ModuleType, commands: Path, tmp_path: Path
+) -> None:
+    serving.prepare_home(tmp_path, 8080)
+    for name in ("airflow.cfg", "passwords.json"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_the_pool_is_made_once_so_that_its_slots_are_the_users_to_change(
+    serving: ModuleType, commands: Path, tmp_path: Path
+) -> None:
+    serving.prepare_home(tmp_path, 8080)
+    (tmp_path / "airflow.db").touch()
+    serving.prepare_home(tmp_path, 8080)
+    calls = [line.split(" ", 1)[1] for line in commands.read_text().splitlines()]
+    pool = "pools set gpu_cluster 1 Spark applications at a time"
+    assert calls == ["db migrate", pool, "db migrate"]
+
+
+def test_a_component_that_dies_is_named_and_ends_the_others(
+    serving: ModuleType, commands: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(serving.ServeError, match=r"scheduler has ended, .*scheduler\.log says why"):
+        serving.serve(tmp_path, 1)
+    started = {
+        words[1]: int(words[0]) for words in map(str.split, commands.read_text().splitlines())
+    }
+    assert set(serving.COMPONENTS) <= set(started)
+    assert not any(psutil.pid_exists(started[name]) for name in serving.COMPONENTS)
