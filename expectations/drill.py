@@ -115,6 +115,16 @@ def build_baseline(answers: Answers, catalog: str = "drill") -> LabelBaseline:
     )
 
 
+def known_labels(answers: Answers, baseline: LabelBaseline) -> dict[str, tuple[str, ...]]:
+    """Returns the labels that the classifier seems to have: of each attribute, all ever given."""
+    return {
+        attribute: tuple(
+            sorted({*column.names, *baseline.products.attributes[attribute].labels} - {ABSTAINED})
+        )
+        for attribute, column in answers.labels.items()
+    }
+
+
 def check_answers(
     answers: Answers,
     baseline: LabelBaseline,
@@ -122,10 +132,9 @@ def check_answers(
     before: Answers | None = None,
 ) -> list[Check]:
     """Returns the gate's checks of one run."""
-    attribute_labels = {a: column.names for a, column in answers.labels.items()}
     return check_staged(
         count_answers(answers, before),
-        attribute_labels,
+        known_labels(answers, baseline),
         baseline,
         expected_rows=len(answers),
         settings=settings,

@@ -17,7 +17,6 @@ The last line on standard output is one JSON object. Exit code 1: the gate is wo
 
 import dataclasses
 import json
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +30,8 @@ from rich.table import Table
 
 from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
-from enrich.demo.drill import SEED, answer_products, digest_products, draw_products, sample_products
+from enrich.demo.drill import SEED, answer_products, draw_products, sample_products
+from enrich.demo.old_answers import keep_answers, read_kept_answers
 from enrich.errors import ConfigError
 from enrich.faults import Fault
 from enrich.records import Product
@@ -55,7 +55,11 @@ IN_SPARK = ("sound", "swapped_channels", "answers_of_others")
 # Smaller categories are drilled together.
 CATEGORY_SHARE = 0.05
 
+SHOWN_REASONS = 3
+
 SETTINGS = ValidationSettings()
+# What is left to chance alone: shows that the formulas of chance hold.
+NO_TOLERANCE = ValidationSettings(max_divergence=0, max_confidence_shift=0, max_modality_shift=0)
 console = Console(width=110)
 
 
@@ -96,7 +100,8 @@ def main(
     else:
         raise ConfigError(f"CATALOG ABSENT: no {catalog}/products.parquet; NOTHING was drilled")
     if keep_old is not None:
-        keep_old_answers(*answer_products(work, keep_old, folder, products[:RUN]), products[:RUN])
+        told = answer_products(work, keep_old, folder, products[:RUN])
+        keep_answers(OLD_ANSWERS, *told, products[:RUN])
     categories = read_categories(folder, products, category_column)
     sound = read_answers(*answer_products(work, BUNDLED, folder, products), categories)
     known = sound.take(np.arange(RUN))
@@ -106,10 +111,15 @@ def main(
         table = answer_products(work, BUNDLED, folder, products[:RUN], fault)
         cases[str(fault)] = Case(read_answers(*table, known.categories))
     if catalog is None:
-        old = read_old_answers(products[:RUN])
+        old = read_kept_answers(OLD_ANSWERS, products[:RUN])
         cases["old_checkpoint"] = Case(read_answers(known.model_version, old, None))
 
-    alarms = {size: count_false_alarms(sound, size, resamples) for size in SIZES}
+    alarms = {
+        name: {size: count_false_alarms(sound, size, resamples, settings) for size in SIZES}
+        for name, settings in (("sound", SETTINGS), ("sound, tolerances 0", NO_TOLERANCE))
+    }
+    if categories is not None:
+        alarms["sound, one category"] = count_false_alarms_by_category(sound, resamples)
     found = {
         name: {size: count_detected(case, baseline, size) for size in SIZES}
         for name, case in cases.items()
@@ -118,7 +128,7 @@ def main(
     show(alarms, found, baseline, cases, resamples)
     agrees = compare_with_spark({name: cases[name] for name in IN_SPARK}, baseline)
     detected = {name: by_size[RUN] for name, by_size in found.items()}
-    rate = max(alarms.values())
+    rate = max(alarms["sound"].values())
     summary = {"resamples": resamples, "false_alarm_rate": rate, "detected": detected}
     typer.echo(json.dumps(summary))
     good = agrees and rate <= WANTED_FALSE_ALARMS and min(detected.values()) == 1
@@ -148,44 +158,6 @@ def read_answers(model_version: str, table: pa.Table, categories: Coded | None) 
     )
 
 
-def keep_old_answers(model_version: str, table: pa.Table, products: list[Product]) -> None:
-    """Writes a checkpoint's answers, and beside them where they come from."""
-    small = {}
-    for name in table.column_names:
-        if f"{name}_confidence" in table.column_names:
-            small[name] = table[name].dictionary_encode()
-            numbers = table[f"{name}_confidence"].to_numpy().astype(np.float16)
-            small[f"{name}_confidence"] = pa.array(numbers)
-    small["modalities"] = table["modalities"].dictionary_encode()
-    OLD_ANSWERS.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table(small), OLD_ANSWERS, compression="zstd")
-    origin = {
-        "what": "answers of an earlier bundled checkpoint to drawn products, without flaws",
-        "model_version": model_version,
-        "products": len(products),
-        "seed": SEED,
-        "digest_of_products": digest_products(products),
-        "made_by": "jobs/drill_gate.py --keep-old CHECKPOINT_FOLDER",
-    }
-    OLD_ANSWERS.with_suffix(".json").write_text(json.dumps(origin, indent=2) + "\n")
-
-
-def read_old_answers(products: list[Product]) -> pa.Table:
-    """Returns the kept answers of an old checkpoint to these products.
-
-    Raises:
-        ConfigError: they are about other products.
-    """
-    origin = json.loads(OLD_ANSWERS.with_suffix(".json").read_text())
-    if origin["digest_of_products"] != digest_products(products):
-        raise ConfigError(
-            f"{OLD_ANSWERS} is about other products than the demo generator draws now: take "
-            f"{origin['model_version']} from the history of {BUNDLED.name} and give its folder "
-            "to --keep-old"
-        )
-    return pq.read_table(OLD_ANSWERS)
-
-
 def build_label_faults(known: Answers) -> dict[str, Case]:
     """Returns the runs whose labels went wrong after the classifier."""
     rng = np.random.default_rng(SEED)
@@ -196,27 +168,52 @@ def build_label_faults(known: Answers) -> dict[str, Case]:
     }
 
 
-def count_false_alarms(sound: Answers, size: int, resamples: int) -> float:
+def count_false_alarms(
+    sound: Answers, size: int, resamples: int, settings: ValidationSettings
+) -> float:
     """Returns the share of sound runs that are stopped; run and baseline share no product."""
     rng = np.random.default_rng([SEED, size])
     stopped = 0
     for _ in track(range(resamples), f"sound runs of {size:,}", console=Console(stderr=True)):
         order = rng.permutation(len(sound))
         baseline = build_baseline(sound.take(order[-BASELINE:]))
-        stopped += any(check.blocks for check in Case(sound).check(baseline, order[:size]))
+        stopped += is_stopped(check_answers(sound.take(order[:size]), baseline, settings))
     return stopped / resamples
+
+
+def count_false_alarms_by_category(sound: Answers, resamples: int) -> dict[int, float]:
+    """Returns the same for runs of one category, against baselines of the whole catalog.
+
+    A category that has fewer products than a run gives all that the baseline left of it.
+    """
+    assert sound.categories is not None
+    names = [name for name in sound.categories.names if name != OTHER]
+    of = sound.categories.values()
+    stopped = dict.fromkeys(SIZES, 0)
+    for number in range(resamples):
+        order = np.random.default_rng([SEED, number]).permutation(len(sound))
+        baseline = build_baseline(sound.take(order[-BASELINE:]))
+        run = order[:-BASELINE]
+        run = run[of[run] == names[number % len(names)]]
+        for size in SIZES:
+            stopped[size] += is_stopped(check_answers(sound.take(run[:size]), baseline, SETTINGS))
+    return {size: n / resamples for size, n in stopped.items()}
 
 
 def count_detected(case: Case, baseline: LabelBaseline, size: int) -> float:
     """Returns the share of faulty runs that are stopped."""
     rng = np.random.default_rng([SEED, size])
     drawn = (rng.integers(len(case.answers), size=size) for _ in range(FAULTY_RESAMPLES))
-    stopped = sum(any(check.blocks for check in case.check(baseline, run)) for run in drawn)
-    return stopped / FAULTY_RESAMPLES
+    return sum(is_stopped(case.check(baseline, run)) for run in drawn) / FAULTY_RESAMPLES
+
+
+def is_stopped(checks: list[Check]) -> bool:
+    """Returns whether nothing of a run would be published."""
+    return any(check.blocks for check in checks)
 
 
 def show(
-    alarms: dict[int, float],
+    alarms: dict[str, dict[int, float]],
     found: dict[str, dict[int, float]],
     baseline: LabelBaseline,
     cases: dict[str, Case],
@@ -225,41 +222,34 @@ def show(
     """Prints how many runs were stopped, and what stops a faulty run of all products."""
     sizes = [f"{size:,} products" for size in SIZES]
     table = Table("runs", *sizes, "stopped by", title="runs that the gate stops")
-    rates = [f"{alarms[size]:.1%}" for size in SIZES]
-    table.add_row(f"sound, {resamples:,} of each size", *rates, "")
-    for name, by_size in found.items():
-        checks = cases[name].check(baseline, np.arange(RUN))
-        reasons = dict.fromkeys(
-            f"{check.about or 'all'}: {check.expectation.removeprefix('expect_')}"
-            for check in checks
-            if check.blocks
-        )
-        shares = [f"{by_size[size]:.0%}" for size in SIZES]
-        table.add_row(name, *shares, "\n".join(list(reasons)[:3]))
+    for name, rates in alarms.items():
+        shares = [f"{rates[size]:.1%}" for size in SIZES]
+        table.add_row(name, *shares, f"{resamples:,} runs of each size")
+    table.add_section()
+    for name, rates in found.items():
+        blocking = [c for c in cases[name].check(baseline, np.arange(RUN)) if c.blocks]
+        shares = [f"{rates[size]:.0%}" for size in SIZES]
+        table.add_row(name, *shares, "\n".join(map(name_reason, blocking[:SHOWN_REASONS])))
     console.print(table, markup=False)
+
+
+def name_reason(check: Check) -> str:
+    """Returns what a check is about, in few words."""
+    words = check.expectation.removeprefix("expect_").removesuffix("_near_baseline")
+    return f"{check.about} {words.replace('_', ' ')}".strip()
 
 
 def compare_with_spark(cases: dict[str, Case], baseline: LabelBaseline) -> bool:
     """Returns whether Spark and Great Expectations come to the same checks as the drill."""
     # Seconds to import, which somebody who asks for --help should not wait for.
-    from expectations.validation import validate_staged
+    from expectations.drill_spark import validate_answers
 
-    logging.getLogger("py4j").setLevel(logging.ERROR)
     spark = open_session("drill_gate")
     table = Table("run", "checks", "stopped", "same as above", title="by Spark and GX")
     agrees = True
     for name, case in cases.items():
         drilled = case.check(baseline, np.arange(RUN))
-        report = validate_staged(
-            spark.createDataFrame(as_rows(case.answers)),
-            None if case.before is None else spark.createDataFrame(as_rows(case.before)),
-            {a: column.names for a, column in case.answers.labels.items()},
-            baseline,
-            run_id=f"drill-{name}",
-            expected_rows=RUN,
-            docs_dir=None,
-            settings=SETTINGS,
-        )
+        report = validate_answers(spark, case.answers, case.before, baseline, SETTINGS)
         same = {outline(check, check.passed) for check in drilled} == {
             outline(check, check.outcome == "pass") for check in report.checks
         }
@@ -274,23 +264,6 @@ def outline(check: Any, passed: bool) -> tuple[object, ...]:
     """Returns what two ways of running a check must agree on."""
     observed, threshold = round(check.observed, 4), round(check.threshold, 6)
     return check.expectation, check.attribute, check.category, observed, threshold, passed
-
-
-def as_rows(answers: Answers) -> Any:
-    """Returns the answers as a pandas table with the columns of `staged_attributes`."""
-    import pandas as pd
-
-    ids = [f"product-{number}" for number in range(len(answers))]
-    columns: dict[str, Any] = {"product_id": ids, "content_hash": ids}
-    columns["modalities"] = answers.modalities.values()
-    columns["model_version"] = answers.model_version
-    if answers.categories is not None:
-        columns["category"] = answers.categories.values()
-    for attribute, column in answers.labels.items():
-        labels = column.values()
-        columns[attribute] = [None if label == ABSTAINED else str(label) for label in labels]
-        columns[f"{attribute}_confidence"] = answers.confidences[attribute]
-    return pd.DataFrame(columns)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,8 @@ def test_markup_in_a_category_stays_text_on_the_page(tmp_path: Path) -> None:
 
 def test_warning_is_reported_and_does_not_block() -> None:
     warning = Check("expect_few_labels_moved", 0.9, "r", "moved", at_most=0.1, severity="warning")
+    built = suites.build_suite("s", [KNOWN, warning]).expectations
+    assert [one.severity for one in built] == ["critical", "warning"]
     found = report([KNOWN, warning])
     assert found.passed
     assert (found.failures, found.warnings) == ((), ("moved",))

@@ -9,7 +9,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
-from enrich.demo.drill import draw_products
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -51,8 +50,3 @@ def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
     code, _, err = run("--work", tmp_path, "--catalog", tmp_path / "nowhere")
     assert code == 2
     assert "CATALOG ABSENT" in err and "NOTHING was drilled" in err
-
-
-def test_old_answers_about_other_products_are_refused(job: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(job.ConfigError, match="about other products than the demo generator"):
-        job.read_old_answers(draw_products(tmp_path, (2,)))
