@@ -3,22 +3,18 @@
 Knows nothing of classifiers: labels become numbers in the order that it is told.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.correction_file import KEY, name_some, read_correction_file
+from enrich.errors import ConfigError
 from enrich.product_file import read_unique_products
 from enrich.records import Product
-from enrich.table_file import read_table, select_text
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED
-
-_KEY = "product_id"
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +49,20 @@ def read_corrections(
             corrected twice, or none of the products is in the catalog.
         SchemaMismatch: `product_id` or any attribute column is missing.
     """
-    labels = _read_labels(file, list(attributes))
+    labels = read_correction_file(file, attributes)
     targets = {
-        attribute: _to_targets(labels[attribute], attributes[attribute], file)
+        attribute: _to_targets(labels[attribute], attributes[attribute])
         for attribute in attributes
         if attribute in labels
     }
     by_id = {product.product_id: product for product in read_unique_products(catalog)}
-    found = labels[_KEY].isin(list(by_id)).to_numpy()
+    found = labels[KEY].isin(list(by_id)).to_numpy()
     if not found.any():
         raise ConfigError(
             f"none of the {len(labels)} products in {file} is in {catalog}: "
-            f"found {_quote(labels[_KEY])}, wanted such as {_quote(by_id)}"
+            f"found {name_some(labels[KEY])}, wanted such as {name_some(by_id)}"
         )
-    products = [by_id[product_id] for product_id in labels[_KEY][found]]
+    products = [by_id[product_id] for product_id in labels[KEY][found]]
     return Corrections(
         products=products,
         targets={attribute: column[found] for attribute, column in targets.items()},
@@ -75,35 +71,8 @@ def read_corrections(
     )
 
 
-def _read_labels(file: Path, attributes: list[str]) -> pd.DataFrame:
-    """Returns product_id and the attributes' columns that are there, empty texts as NULL."""
-    table = read_table(file)
-    corrected = [attribute for attribute in attributes if attribute in table.column_names]
-    if not corrected:
-        raise SchemaMismatch(
-            f"{file} corrects no attribute: it has {', '.join(table.column_names)}; wanted: "
-            f"{_KEY} and at least one of {', '.join(attributes)}"
-        )
-    labels = select_text(table, [_KEY, *corrected], file).to_pandas()
-    for attribute in corrected:
-        labels[attribute] = labels[attribute].str.strip().str.lower().replace("", None)
-    labels = labels.dropna(subset=corrected, how="all").dropna(subset=_KEY)
-    twice = labels[_KEY][labels[_KEY].duplicated()]
-    if len(twice):
-        raise ConfigError(
-            f"{file} has more than one row of product {_quote(twice)}; wanted: one a product"
-        )
-    return labels
-
-
-def _to_targets(column: pd.Series, labels: tuple[str, ...], file: Path) -> np.ndarray:
-    index = {label.lower(): at for at, label in enumerate(labels)}
-    unknown = column.dropna()[~column.dropna().isin(list(index))]
-    if len(unknown):
-        raise ConfigError(
-            f"{file}: the checkpoint has no {column.name} {_quote(unknown)} ({len(unknown)} rows); "
-            f"wanted: {', '.join(labels)}, or nothing"
-        )
+def _to_targets(column: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
+    index = {label: at for at, label in enumerate(labels)}
     return column.map(index).fillna(UNLABELLED).to_numpy(dtype=np.int64)
 
 
@@ -112,9 +81,3 @@ def _group_by_text(products: list[Product]) -> np.ndarray:
     # A product without text is alike to none.
     keys = [text or at for at, text in enumerate(texts)]
     return pd.factorize(pd.Series(keys, dtype=object))[0]
-
-
-def _quote(values: Iterable[str]) -> str:
-    shown = list(dict.fromkeys(values))
-    more = ", ..." if len(shown) > _SHOWN else ""
-    return ", ".join(repr(value) for value in shown[:_SHOWN]) + more

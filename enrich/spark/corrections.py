@@ -5,12 +5,16 @@ A person's label replaces the classifier's in the published row. What the classi
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
+import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.tables import CORRECTIONS
 
+from enrich.errors import ConfigError
 from enrich.spark.catalog import quote_part
+from enrich.spark.tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]
 
@@ -18,20 +22,27 @@ AttributeLabels = Mapping[str, Sequence[str]]
 def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns one row (product_id, corrections) for every product that a person corrected.
 
-    Runs on the driver; lazy. Of several corrections of one attribute the last one counts. What
-    names an attribute or a label that the checkpoint does not know is left out.
+    Runs on the driver; lazy. What names an attribute or a label that the checkpoint does not know
+    is left out.
     """
-    newest_first = [F.col("corrected_at").desc(), F.col("label").asc_nulls_last()]
-    place = F.row_number().over(
-        Window.partitionBy("product_id", "attribute").orderBy(*newest_first)
-    )
-    last = table.withColumn("place", place).where(F.col("place") == 1)
     said = F.struct("attribute", "label", "corrected_by")
     return (
-        last.where(_is_known(attribute_labels))
+        select_last(table)
+        .where(_is_known(attribute_labels))
         .groupBy("product_id")
         .agg(F.array_sort(F.collect_list(said)).cast(CORRECTIONS).alias("corrections"))
     )
+
+
+def select_last(table: DataFrame) -> DataFrame:
+    """Returns of several corrections of one product's attribute the last one.
+
+    Runs on the driver; lazy.
+    """
+    newest_first = [F.col("corrected_at").desc(), F.col("label").asc_nulls_last()]
+    window = Window.partitionBy("product_id", "attribute").orderBy(*newest_first)
+    placed = table.withColumn("place", F.row_number().over(window))
+    return placed.where(F.col("place") == 1).drop("place")
 
 
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
@@ -63,6 +74,65 @@ def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     Runs on the driver; lazy.
     """
     return rows.withColumns({a: _own_label(a) for a in attributes})
+
+
+def record_corrections(
+    tables: OutputTables, labels: pd.DataFrame, corrected_by: str, note: str | None
+) -> int:
+    """Appends what is not yet the last word on an attribute, and returns how many labels that are.
+
+    Runs on the driver; at most one Delta commit.
+
+    Args:
+        labels: product_id and one column an attribute; NULL says nothing.
+    """
+    long = labels.melt("product_id", var_name="attribute", value_name="label").dropna()
+    given = tables.spark.createDataFrame(
+        list(long.itertuples(index=False, name=None)),
+        "product_id STRING, attribute STRING, label STRING",
+    )
+    known = select_last(tables.read("attribute_corrections"))
+    same = ["product_id", "attribute", "label"]
+    new = (
+        given.join(known, same, "left_anti")
+        .withColumn("corrected_by", F.lit(corrected_by))
+        .withColumn("corrected_at", F.lit(datetime.now(UTC)))
+        .withColumn("note", F.lit(note).cast("string"))
+        .persist()
+    )
+    if count := new.count():
+        tables.append("attribute_corrections", new.coalesce(1))
+    new.unpersist()
+    return count
+
+
+def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) -> DataFrame:
+    """Returns product_id and one column an attribute: people's last word, as far as it is a label.
+
+    Runs on the driver; lazy.
+
+    Raises:
+        ConfigError: the database has no corrections table.
+    """
+    name = tables.name("attribute_corrections")
+    if not tables.spark.catalog.tableExists(name):
+        raise ConfigError(f"there is no table {name}: name the database that was corrected")
+    last = select_last(tables.read("attribute_corrections"))
+    known = last.where(_is_known(attribute_labels) & F.col("label").isNotNull())
+    return known.groupBy("product_id").agg(
+        *(F.max(F.when(F.col("attribute") == a, F.col("label"))).alias(a) for a in attribute_labels)
+    )
+
+
+def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
+    """Adds a group_id that products with the same text share; who is not in the catalog leaves.
+
+    Runs on the driver; lazy. A product without text is alike to none.
+    """
+    text = F.lower(F.trim(F.concat_ws(" ", "title", "description")))
+    group_id = F.when(text == "", F.col("product_id")).otherwise(F.md5(text))
+    grouped = products.select("product_id", group_id.alias("group_id"))
+    return rows.join(grouped.dropDuplicates(["product_id"]), "product_id")
 
 
 def _label(attribute: str) -> Column:

@@ -5,7 +5,6 @@ Validation comes in as a function, so that this package needs no Great Expectati
 
 import hashlib
 import logging
-import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,15 +18,17 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig
 from enrich.errors import NothingPublished, TooManyFailures, ValidationFailed
 from enrich.images import ImageStore
-from enrich.spark.catalog import CatalogSnapshot, quote_part
-from enrich.spark.corrections import count_unknown, select_corrections, with_own_labels
+from enrich.spark.catalog import CatalogSnapshot
+from enrich.spark.corrections import count_unknown, select_corrections
+from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.publishing import publish_staged, select_answered
 from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.staging import lineage, select_staged
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
 from enrich.spark.tables import OutputTables
-from enrich.spark.udf import Loads, build_answer_udf, build_content_hash_udf
+from enrich.spark.udf import Loads, build_content_hash_udf
 from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ class Refresh:
                 self.summary.run_id = self.request.run_id or self._derive_run_id(survey)
                 is_staged = self._is_staged(survey)
             if is_staged and not survey.counts[State.REVISED] and self._is_done():
-                self._report_nothing_new(survey)
+                self.summary.outcome = "nothing_to_do"
+                self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
                 self._refresh(survey, validate, validate_input, is_staged=is_staged)
         finally:
@@ -102,12 +104,14 @@ class Refresh:
     ) -> None:
         try:
             if not is_staged:
-                self._count_unanswered(survey)
+                self.summary.counts = count_surveyed(survey)
                 if validate_input is not None and survey.counts[State.PENDING]:
                     with self._timed("input"):
                         self._judge(validate_input(self._input_rows(survey)))
                 with self._timed("inference"):
                     self._stage(survey)
+                seconds, asked = self.summary.seconds["inference"], survey.counts[State.PENDING]
+                self.summary.products_per_second = round(asked / seconds, 1) if asked else None
             self._finish(survey, validate, resumed=is_staged)
         except NothingPublished as error:
             self.summary.outcome = "blocked"
@@ -121,7 +125,9 @@ class Refresh:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
         with self._timed("quarantine"):
-            self._count(survey, staged, resumed=resumed)
+            self.summary.counts = count_staged(
+                survey, staged, tuple(self.spec.attributes), resumed=resumed
+            )
             self._quarantine(survey, staged)
         self._refuse_many_failures()
         if count := self.summary.counts["enriched"]:
@@ -182,121 +188,27 @@ class Refresh:
         row = read_run(self.tables, self.summary.run_id)
         return row is not None and row["outcome"] in ("published", "nothing_to_do")
 
-    def _report_nothing_new(self, survey: Survey) -> None:
-        self.summary.outcome = "nothing_to_do"
-        unreadable = (
-            survey.pending.join(
-                self._read_staged().where(F.col("modalities").isNull()), "product_id", "left_semi"
-            ).count()
-            if survey.counts[State.PENDING]
-            else 0
-        )
-        quarantined = unreadable + sum(
-            survey.counts[s] for s in (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
-        )
-        self._set_counts(survey, answered=0, unchanged=survey.read - quarantined, abstained={})
-
     def _stage(self, survey: Survey) -> None:
         loads = self.spark.sparkContext.accumulator({}, Loads())
-        answer = build_answer_udf(self.spec, loads)
-        key = ("product_id", "product_category", "content_hash")
-        answered = (
-            survey.pending.repartition(self._tasks(survey.counts[State.PENDING]))
-            .withColumn("answer", answer("product_id", *INPUT_FIELDS))
-            .select(*key, "answer.*", *self._lineage())
+        published = self.tables.read("product_attributes")
+        staged = select_staged(survey, published, self.spec, loads, self.config)
+        self.tables.replace_run(
+            "staged_attributes", staged.select("*", *self._lineage()), self.summary.run_id
         )
-        if survey.counts[State.REVISED]:
-            answered = answered.unionByName(self._carried(survey, key))
-        self.tables.replace_run("staged_attributes", answered, self.summary.run_id)
         self.summary.engine_loads = dict(loads.value)
 
-    def _carried(self, survey: Survey, key: tuple[str, ...]) -> DataFrame:
-        """Returns the published answers of revised products, as this run would have staged them."""
-        answers = with_own_labels(
-            self.tables.read("product_attributes"), tuple(self.spec.attributes)
-        )
-        answers = answers.drop("product_category", "content_hash", "corrections")
-        carried = survey.revised.select(*key).join(answers, "product_id")
-        lineage = ("model_version", "run_id", "run_date", "enriched_at")
-        columns = [c for c in carried.columns if c not in (*key, *lineage)]
-        none = F.lit(None).cast("string").alias("error")
-        return carried.select(*key, *columns, none, *self._lineage())
-
-    def _tasks(self, products: int) -> int:
-        """Returns the task count: from the work, not from the product table's file layout."""
-        enough_for_a_task = self.config.batch_size
-        cores = self.spark.sparkContext.defaultParallelism
-        return max(
-            math.ceil(products / self.config.products_per_task),
-            min(cores, math.ceil(products / enough_for_a_task)),
-        )
-
     def _lineage(self) -> list[Column]:
-        return [
-            F.lit(self.spec.model_version).alias("model_version"),
-            F.lit(self.summary.run_id).alias("run_id"),
-            F.lit(self.request.run_date).alias("run_date"),
+        return lineage(
+            F.lit(self.spec.model_version),
+            F.lit(self.summary.run_id),
+            F.lit(self.request.run_date),
             # The run's start, not each row's: a repeated task writes the same row.
-            F.lit(self.started_at).alias("enriched_at"),
-        ]
+            F.lit(self.started_at),
+        )
 
     def _read_staged(self) -> DataFrame:
         staged = self.tables.read("staged_attributes")
         return staged.where(F.col("run_id") == self.summary.run_id)
-
-    def _count(self, survey: Survey, staged: DataFrame, *, resumed: bool) -> None:
-        abstained = [
-            F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(a)
-            for a in self.spec.attributes
-        ]
-        answered = F.count("modalities").alias("answered")
-        found = staged.agg(F.count("*").alias("staged"), answered, *abstained).first()
-        row: dict[str, int] = found.asDict() if found else {}
-        unchanged = survey.counts[State.UNCHANGED]
-        if resumed:
-            # An earlier attempt at this run had merged its rows before it ended.
-            rows = survey.rows.where(F.col("state") == State.UNCHANGED)
-            unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()
-        self._set_counts(
-            survey,
-            pending=row["staged"],
-            answered=row["answered"],
-            unchanged=unchanged,
-            abstained={a: row[a] for a in self.spec.attributes},
-        )
-
-    def _count_unanswered(self, survey: Survey) -> None:
-        """Counts as if the run ended here: everything that is pending is withheld."""
-        pending = survey.counts[State.PENDING] + survey.counts[State.REVISED]
-        unchanged = survey.counts[State.UNCHANGED]
-        self._set_counts(survey, answered=0, unchanged=unchanged, abstained={}, pending=pending)
-        self.summary.counts["quarantined"] -= pending
-        self.summary.counts["withheld"] = pending
-
-    def _set_counts(
-        self,
-        survey: Survey,
-        *,
-        answered: int,
-        unchanged: int,
-        abstained: dict[str, int],
-        pending: int = 0,
-    ) -> None:
-        carried = survey.counts[State.REVISED] if pending else 0
-        self.summary.counts = {
-            "read": survey.read,
-            "pending": pending,
-            "carried": carried,
-            "enriched": answered,
-            "published": 0,
-            "unchanged": unchanged,
-            "quarantined": survey.read - unchanged - answered,
-            "withheld": answered,
-            "abstained": abstained,
-        }
-        seconds = self.summary.seconds.get("inference")
-        if seconds and pending > carried:
-            self.summary.products_per_second = round((pending - carried) / seconds, 1)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
         before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)

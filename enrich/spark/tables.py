@@ -73,8 +73,7 @@ class OutputTables:
 
         Runs on the driver.
         """
-        columns = self.read("product_attributes").columns
-        attributes = [c for c in columns if f"{c}_confidence" in columns]
+        attributes = published_attributes(self.spark, self.database)
         table = quote(self.name("product_attributes"))
         detail = self.spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]
         since = int(detail["properties"].get(CHANGES_SINCE, 0))
@@ -89,6 +88,10 @@ class OutputTables:
         with self._commit_of(run_id):
             writer = rows.write.format("delta").mode("overwrite")
             writer.option("replaceWhere", f"run_id = '{run_id}'").saveAsTable(self.name(table))
+
+    def append(self, table: str, rows: DataFrame) -> None:
+        """Adds rows. Runs on the driver; one Delta commit."""
+        rows.write.format("delta").mode("append").saveAsTable(self.name(table))
 
     def publish(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> None:
         """Merges answered staged rows into `product_attributes` by product_id.
@@ -155,3 +158,9 @@ class OutputTables:
             yield
         finally:
             self.spark.conf.unset(_USER_METADATA)
+
+
+def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
+    """Returns all attributes that `product_attributes` has columns of. Runs on the driver."""
+    columns = spark.read.table(f"{database}.product_attributes").columns
+    return tuple(c for c in columns if f"{c}_confidence" in columns)

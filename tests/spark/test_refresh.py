@@ -1,99 +1,21 @@
 """A whole refresh on real Delta tables, with a fake engine in place of the model."""
 
 import re
-from collections.abc import Callable, Iterator
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
+from fake_shop import DAY, Shop, fails, passes, products
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images import ImageStore
 from enrich.spark.catalog import open_catalog
-from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
 pytestmark = pytest.mark.spark
-
-Run = Callable[..., RunSummary]
-DAY = date(2026, 11, 24)
-
-
-def passes(staged: StagedRows) -> Verdict:
-    check = {
-        "attribute": None,
-        "expectation": "expect_all_rows_staged",
-        "observed": float(staged.count),
-        "threshold": float(staged.count),
-        "outcome": "pass",
-        "detail": "",
-    }
-    return Verdict(True, (), (), "none", (check,), None)
-
-
-def fails(staged: StagedRows) -> Verdict:
-    return Verdict(False, ("color: too blue",), (), "none", (), None)
-
-
-def products(count: int = 6) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "product_id": [f"p{number}" for number in range(count)],
-            "title": [f"shirt number {number}" for number in range(count)],
-            "description": None,
-            "image_path": None,
-        }
-    ).astype("string")
-
-
-class Shop:
-    """A catalog file and a database of its own."""
-
-    def __init__(self, spark: SparkSession, folder: Path, database: str) -> None:
-        self.spark = spark
-        self.file = folder / "products.parquet"
-        self.folder = folder
-        self.database = database
-
-    def write(self, table: pd.DataFrame) -> None:
-        table.to_parquet(self.file)
-
-    def refresh(
-        self,
-        validate: Callable[[StagedRows], Verdict] = passes,
-        model_version: str = "fake-1",
-        config: dict | None = None,
-        **request: object,
-    ) -> RunSummary:
-        run = Refresh(
-            self.spark,
-            JobConfig(database=self.database, **(config or {})),
-            RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
-            FakeEngineSpec(model_version=model_version),
-            ImageStore(str(self.folder)),
-            open_catalog(self.spark, str(self.file), ColumnNames()),
-        )
-        return run.run(validate)
-
-    def table(self, name: str) -> pd.DataFrame:
-        return self.spark.read.table(f"{self.database}.{name}").toPandas()
-
-    def version(self, name: str) -> int:
-        history = self.spark.sql(f"DESCRIBE HISTORY {self.database}.{name} LIMIT 1")
-        return int(history.collect()[0]["version"])
-
-
-@pytest.fixture
-def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
-    database = f"db_{abs(hash(request.node.name))}"
-    shop = Shop(spark, tmp_path, database)
-    shop.write(products())
-    yield shop
-    spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
 
 
 def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) -> None:
@@ -321,17 +243,6 @@ def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
     rows = shop.table("product_attributes")
     assert {"pattern", "fit", "fit_confidence"} <= set(rows.columns)
     assert rows["fit_confidence"].notna().all()
-
-
-def test_long_view_has_one_row_a_product_and_attribute(shop: Shop) -> None:
-    shop.refresh()
-    long = shop.table("product_attribute_values")
-    wide = shop.table("product_attributes").set_index("product_id")
-
-    assert len(long) == 12
-    for row in long.itertuples():
-        label = wide.loc[row.product_id, row.attribute]
-        assert row.label == label or (row.abstained and label is None)
 
 
 def test_published_table_reads_the_same_from_delta_rs_and_duckdb(shop: Shop) -> None:

@@ -1,0 +1,67 @@
+"""Reads labels that people gave products: one row a product, one column an attribute.
+
+Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from enrich.errors import ConfigError, SchemaMismatch
+from enrich.table_file import read_table, select_text
+
+KEY = "product_id"
+_SHOWN = 3
+
+
+def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Returns product_id and the attributes' columns that are there, as the checkpoint writes them.
+
+    NULL or an empty text says nothing; rows that say nothing are left out, other columns ignored.
+
+    Args:
+        file: Parquet, CSV or JSON.
+        attribute_labels: The checkpoint's labels by attribute; case and blanks around do not count.
+
+    Raises:
+        ConfigError: the file cannot be read, a label is unknown to the checkpoint, or a product is
+            corrected twice.
+        SchemaMismatch: `product_id` or any attribute column is missing.
+    """
+    table = read_table(file)
+    corrected = [attribute for attribute in attribute_labels if attribute in table.column_names]
+    if not corrected:
+        raise SchemaMismatch(
+            f"{file} corrects no attribute: it has {', '.join(table.column_names)}; wanted: "
+            f"{KEY} and at least one of {', '.join(attribute_labels)}"
+        )
+    rows = select_text(table, [KEY, *corrected], file).to_pandas()
+    for attribute in corrected:
+        rows[attribute] = _as_labels(rows[attribute], attribute_labels[attribute], file)
+    rows = rows.dropna(subset=corrected, how="all").dropna(subset=KEY)
+    twice = rows[KEY][rows[KEY].duplicated()]
+    if len(twice):
+        raise ConfigError(
+            f"{file} has more than one row of product {name_some(twice)}; wanted: one a product"
+        )
+    return rows
+
+
+def name_some(values: Iterable[str]) -> str:
+    """Returns the first few distinct values, for a message."""
+    shown = list(dict.fromkeys(values))
+    more = ", ..." if len(shown) > _SHOWN else ""
+    return ", ".join(repr(value) for value in shown[:_SHOWN]) + more
+
+
+def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:
+    given = column.str.strip().str.lower().replace("", None)
+    known = {label.lower(): label for label in labels}
+    unknown = given.dropna()[~given.dropna().isin(list(known))]
+    if len(unknown):
+        raise ConfigError(
+            f"{file}: the checkpoint has no {column.name} {name_some(unknown)} ({len(unknown)} "
+            f"rows); wanted: {', '.join(labels)}, or nothing"
+        )
+    return given.map(known)

@@ -1,0 +1,77 @@
+"""The counts of a run, which add up: read = published + unchanged + quarantined + withheld."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from enrich.spark.catalog import quote_part
+from enrich.spark.survey import State, Survey
+
+_BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
+
+
+def count_surveyed(survey: Survey) -> dict[str, Any]:
+    """Returns the counts before any answer: all that is pending is withheld."""
+    revised = survey.counts[State.REVISED]
+    pending = survey.counts[State.PENDING] + revised
+    return {
+        "read": survey.read,
+        "pending": pending,
+        "carried": revised,
+        "enriched": 0,
+        "published": 0,
+        "unchanged": survey.counts[State.UNCHANGED],
+        "quarantined": sum(survey.counts[state] for state in _BROKEN),
+        "withheld": pending,
+        "abstained": {},
+    }
+
+
+def count_staged(
+    survey: Survey, staged: DataFrame, attributes: Sequence[str], *, resumed: bool
+) -> dict[str, Any]:
+    """Returns the counts of staged rows: those with an answer are withheld, until published.
+
+    Runs on the driver; one action, two for a run that is resumed.
+    """
+    abstained = [
+        F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(a)
+        for a in attributes
+    ]
+    found = staged.agg(
+        F.count("*").alias("staged"), F.count("modalities").alias("answered"), *abstained
+    ).collect()[0]
+    unchanged = survey.counts[State.UNCHANGED]
+    if resumed:
+        # An earlier attempt at this run had merged its rows before it ended.
+        rows = survey.rows.where(F.col("state") == State.UNCHANGED)
+        unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()
+    return count_surveyed(survey) | {
+        "pending": found["staged"],
+        "enriched": found["answered"],
+        "unchanged": unchanged,
+        "quarantined": survey.read - unchanged - found["answered"],
+        "withheld": found["answered"],
+        "abstained": {a: found[a] for a in attributes},
+    }
+
+
+def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:
+    """Returns the counts of a run that is done already.
+
+    Runs on the driver; one action if products are pending: those that could not be read.
+    """
+    counts = count_surveyed(survey)
+    unreadable = 0
+    if survey.counts[State.PENDING]:
+        tried = staged.where(F.col("modalities").isNull())
+        unreadable = survey.pending.join(tried, "product_id", "left_semi").count()
+    quarantined = counts["quarantined"] + unreadable
+    return counts | {
+        "pending": 0,
+        "unchanged": survey.read - quarantined,
+        "quarantined": quarantined,
+        "withheld": 0,
+    }

@@ -1,0 +1,73 @@
+"""Keeps the output tables small and quick: compacts files, and deletes what no reader needs.
+
+Knows nothing of runs in progress: Delta keeps files that younger readers may still need.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import functions as F
+from schemas import tables as ddl
+
+from enrich.spark.catalog import quote, quote_literal
+from enrich.spark.tables import CHANGES_SINCE, OutputTables
+
+# Nobody will publish or look at these any more.
+_SETTLED = ("published", "nothing_to_do", "dropped")
+
+
+def maintain_tables(
+    tables: OutputTables, *, retention_hours: int, keep_staged_days: int
+) -> dict[str, Any]:
+    """Compacts every table and deletes files that nothing refers to any more.
+
+    Runs on the driver.
+
+    Args:
+        retention_hours: time travel and change data reach at least so far back. Delta refuses less
+            than a week.
+        keep_staged_days: staged rows of published and dropped runs are kept so long.
+
+    Returns:
+        Counts: `staged_runs_removed`, and `files_before` and `files_after` by table.
+    """
+    removed = _delete_old_staged(tables, keep_staged_days)
+    _move_changes_since(tables, retention_hours)
+    before, after = {}, {}
+    for table in ddl.tables(tables.attributes):
+        name = quote(tables.name(table))
+        before[table] = _count_files(tables, name)
+        tables.spark.sql(f"OPTIMIZE {name}")
+        tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
+        after[table] = _count_files(tables, name)
+    tables.create_views()
+    return {"staged_runs_removed": removed, "files_before": before, "files_after": after}
+
+
+def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
+    """Returns how many runs' staged rows were deleted. Runs on the driver."""
+    cutoff = datetime.now(UTC) - timedelta(days=keep_days)
+    runs = tables.read("enrichment_runs").where(F.col("finished_at") < F.lit(cutoff))
+    settled = runs.where(F.col("outcome").isin(*_SETTLED)).select("run_id")
+    there = tables.read("staged_attributes").select("run_id").distinct()
+    old = [row["run_id"] for row in there.join(settled, "run_id").collect()]
+    if old:
+        named = ", ".join(map(quote_literal, old))
+        staged = quote(tables.name("staged_attributes"))
+        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named})")
+    return len(old)
+
+
+def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
+    """Writes down the oldest version whose change data VACUUM will leave. Runs on the driver."""
+    name = quote(tables.name("product_attributes"))
+    cutoff = datetime.now(UTC) - timedelta(hours=retention_hours)
+    history = tables.spark.sql(f"DESCRIBE HISTORY {name}")
+    kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
+    # The commit of this very property is the next version, and young enough.
+    since = tables.version("product_attributes") + 1 if kept is None else kept
+    tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{CHANGES_SINCE}' = '{int(since)}')")
+
+
+def _count_files(tables: OutputTables, name: str) -> int:
+    return int(tables.spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["numFiles"])

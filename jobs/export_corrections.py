@@ -1,0 +1,51 @@
+"""Writes the labels that people gave products to a file, for training and for adapting.
+
+    spark-submit jobs/export_corrections.py --output corrected.csv --database shop
+    python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections corrected.csv ...
+
+One row a product, one column an attribute. With `--catalog` each row also has the `group_id` that
+training asks of a `labels.parquet`: products with the same text share one.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.command_line import run_command
+from enrich.config import ColumnNames
+from enrich.errors import ConfigError
+from enrich.spark.catalog import open_catalog
+from enrich.spark.corrections import read_last_labels, with_group_id
+from enrich.spark.session import open_session
+from enrich.spark.tables import OutputTables
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="A .csv or .parquet file to write.")],
+    catalog: Annotated[
+        str | None, typer.Option(help="Product table with the four columns, for group_id.")
+    ] = None,
+    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    checkpoint: Annotated[str, typer.Option(help="The classifier whose labels are written.")] = str(
+        BUNDLED
+    ),
+) -> None:
+    """Writes the labels that people gave products to a file."""
+    if output.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
+    attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
+    spark = open_session("export_corrections")
+    tables = OutputTables(spark, database, tuple(attributes))
+    rows = read_last_labels(tables, attributes)
+    if catalog is not None:
+        rows = with_group_id(rows, open_catalog(spark, catalog, ColumnNames()).products)
+    labels = rows.orderBy("product_id").toPandas()
+    write = labels.to_csv if output.suffix == ".csv" else labels.to_parquet
+    write(output, index=False)
+    typer.echo(f"{output}: {len(labels):,} products")
+
+
+if __name__ == "__main__":
+    run_command(main)

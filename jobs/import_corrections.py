@@ -1,0 +1,45 @@
+"""Records labels that a person gave products; from the next run on they win over the classifier's.
+
+    spark-submit jobs/import_corrections.py --file corrected.csv --by ana --database shop
+
+The file has `product_id` and one column an attribute; an empty field says nothing. Importing it
+again changes nothing. The same can be written with SQL into `attribute_corrections`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.command_line import run_command
+from enrich.correction_file import read_correction_file
+from enrich.spark.corrections import record_corrections
+from enrich.spark.session import open_session
+from enrich.spark.tables import OutputTables
+
+
+def main(
+    file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON of labels.")],
+    by: Annotated[str, typer.Option(help="Who gave the labels.")],
+    note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
+    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    checkpoint: Annotated[
+        str, typer.Option(help="The classifier whose labels may be named.")
+    ] = str(BUNDLED),
+) -> None:
+    """Records labels that a person gave products."""
+    attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
+    labels = read_correction_file(file, attributes)
+    spark = open_session("import_corrections")
+    tables = OutputTables(spark, database, tuple(attributes))
+    tables.create_missing()
+    new = record_corrections(tables, labels, by, note)
+    typer.echo(
+        f"{file}: {len(labels):,} products; {new:,} labels are new in "
+        f"{tables.name('attribute_corrections')} and will be published by the next run"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

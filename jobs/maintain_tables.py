@@ -1,0 +1,42 @@
+"""Keeps the output tables small and quick; to be run every week or so.
+
+    spark-submit jobs/maintain_tables.py --database shop
+
+Compacts files (OPTIMIZE), deletes files that nothing refers to any more (VACUUM), and staged rows
+of runs that were published long ago. The last line on standard output is one JSON object.
+"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+from enrich.spark.maintenance import maintain_tables
+from enrich.spark.session import open_session
+from enrich.spark.tables import OutputTables, published_attributes
+
+
+def main(
+    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    retention_hours: Annotated[
+        int, typer.Option(min=168, help="Time travel reaches at least so far back.")
+    ] = 720,
+    keep_staged_days: Annotated[
+        int, typer.Option(min=1, help="How long staged rows of published runs are kept.")
+    ] = 30,
+) -> None:
+    """Compacts the output tables and deletes what no reader needs any more."""
+    spark = open_session("maintain_tables")
+    if not spark.catalog.tableExists(f"{database}.product_attributes"):
+        raise ConfigError(f"there is no table {database}.product_attributes: name another database")
+    tables = OutputTables(spark, database, published_attributes(spark, database))
+    done = maintain_tables(
+        tables, retention_hours=retention_hours, keep_staged_days=keep_staged_days
+    )
+    typer.echo(json.dumps(done))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,92 @@
+"""A shop for tests of the refresh: a catalog file, a database, and the fake engine."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+from pyspark.sql import SparkSession
+
+from enrich.config import JobConfig
+from enrich.fake_engine import FakeEngineSpec
+from enrich.images import ImageStore
+from enrich.spark.catalog import open_catalog
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.run import Refresh
+from enrich.spark.tables import OutputTables
+
+DAY = date(2026, 11, 24)
+
+
+def passes(staged: StagedRows) -> Verdict:
+    check = {
+        "attribute": None,
+        "expectation": "expect_all_rows_staged",
+        "observed": float(staged.count),
+        "threshold": float(staged.count),
+        "outcome": "pass",
+        "detail": "",
+    }
+    return Verdict(True, (), (), "none", (check,), None)
+
+
+def fails(staged: StagedRows) -> Verdict:
+    return Verdict(False, ("color: too blue",), (), "none", (), None)
+
+
+def products(count: int = 6) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "product_id": [f"p{number}" for number in range(count)],
+            "title": [f"shirt number {number}" for number in range(count)],
+            "description": None,
+            "image_path": None,
+        }
+    ).astype("string")
+
+
+class Shop:
+    """A catalog file and a database of its own."""
+
+    def __init__(self, spark: SparkSession, folder: Path, database: str) -> None:
+        self.spark = spark
+        self.file = folder / "products.parquet"
+        self.folder = folder
+        self.database = database
+
+    def write(self, table: pd.DataFrame) -> None:
+        table.to_parquet(self.file)
+
+    def refresh(
+        self,
+        validate: Callable[[StagedRows], Verdict] = passes,
+        model_version: str = "fake-1",
+        config: dict | None = None,
+        validate_input: Callable[[InputRows], Verdict] | None = None,
+        **request: object,
+    ) -> RunSummary:
+        settings = JobConfig(database=self.database, **(config or {}))
+        run = Refresh(
+            self.spark,
+            settings,
+            RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
+            FakeEngineSpec(model_version=model_version),
+            ImageStore(str(self.folder)),
+            open_catalog(self.spark, str(self.file), settings.columns),
+        )
+        return run.run(validate, validate_input)
+
+    @property
+    def tables(self) -> OutputTables:
+        return OutputTables(self.spark, self.database, tuple(FakeEngineSpec().attributes))
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """Returns what a query says; `shop` in it is this shop's database."""
+        return self.spark.sql(query.replace("shop.", f"{self.database}.")).toPandas()
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self.spark.read.table(f"{self.database}.{name}").toPandas()
+
+    def version(self, name: str) -> int:
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.database}.{name} LIMIT 1")
+        return int(history.collect()[0]["version"])

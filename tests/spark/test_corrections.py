@@ -1,0 +1,108 @@
+"""People's labels: over the classifier's, through re-enrichment, and out again."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_shop import Shop
+
+from enrich.correction_file import read_correction_file
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
+
+pytestmark = pytest.mark.spark
+
+LABELS = FakeEngineSpec().attributes
+
+
+def correct(shop: Shop, **labels: str) -> int:
+    rows = pd.DataFrame({"product_id": labels.keys(), "color": labels.values(), "pattern": None})
+    return record_corrections(shop.tables, rows, "ana", note=None)
+
+
+def colors(shop: Shop) -> dict[str, str | None]:
+    return shop.table("product_attributes").set_index("product_id")["color"].to_dict()
+
+
+def test_correction_wins_survives_a_new_model_and_leaves_no_trace_when_withdrawn(
+    shop: Shop,
+) -> None:
+    shop.refresh()
+    said = colors(shop)
+    wrong = next(p for p, color in said.items() if color not in (None, "green"))
+    correct(shop, **{wrong: "green"})
+
+    applied = shop.refresh()
+    assert (applied.outcome, applied.counts["carried"], applied.counts["published"]) == (
+        "published",
+        1,
+        1,
+    )
+    assert applied.engine_loads == {}
+    assert colors(shop) == {**said, wrong: "green"}
+    row = shop.table("product_attributes").set_index("product_id").loc[wrong]
+    assert [(c["attribute"], c["corrected_by"]) for c in row["corrections"]] == [("color", "ana")]
+    assert shop.refresh().outcome == "nothing_to_do"
+
+    shop.refresh(model_version="fake-2")
+    assert colors(shop) == {**said, wrong: "green"}
+
+    shop.sql("DELETE FROM shop.attribute_corrections")
+    shop.refresh(model_version="fake-2")
+    assert colors(shop) == said
+    assert shop.table("product_attributes")["corrections"].isna().all()
+
+
+def test_last_correction_counts_and_the_same_one_is_not_recorded_twice(shop: Shop) -> None:
+    shop.tables.create_missing()
+
+    assert [
+        correct(shop, p0="red", p1="blue"),
+        correct(shop, p0="red"),
+        correct(shop, p0="green"),
+    ] == [
+        2,
+        0,
+        1,
+    ]
+
+    shop.refresh()
+    assert (colors(shop)["p0"], colors(shop)["p1"]) == ("green", "blue")
+    assert len(shop.table("attribute_corrections")) == 3
+
+
+def test_correction_to_no_label_publishes_null_and_unknown_labels_are_told(shop: Shop) -> None:
+    shop.tables.create_missing()
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p0', 'color', NULL, 'ana', current_timestamp(), 'a mirror'), "
+        "('p1', 'color', 'ultraviolet', 'ana', current_timestamp(), NULL)"
+    )
+
+    summary = shop.refresh()
+
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert rows.loc["p0", "color"] is None
+    assert rows.loc["p0", "corrections"][0]["label"] is None
+    assert rows.loc["p1", "corrections"] is None
+    assert "1 corrections name an attribute or a label" in summary.validation["notes"][0]
+
+
+def test_exported_corrections_are_what_adapting_and_training_read(
+    shop: Shop, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(shop.file)
+    table.loc[1, "title"] = table.loc[0, "title"]
+    shop.write(table)
+    shop.tables.create_missing()
+    correct(shop, p0="red", p1="green", p2="blue")
+    products = shop.spark.read.parquet(str(shop.file))
+
+    exported = with_group_id(read_last_labels(shop.tables, LABELS), products).toPandas()
+    exported.to_csv(tmp_path / "corrected.csv", index=False)
+
+    read = read_correction_file(tmp_path / "corrected.csv", LABELS).set_index("product_id")
+    assert read["color"].to_dict() == {"p0": "red", "p1": "green", "p2": "blue"}
+    assert read["pattern"].isna().all()
+    groups = exported.set_index("product_id")["group_id"]
+    assert groups["p0"] == groups["p1"] != groups["p2"]

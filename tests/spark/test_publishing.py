@@ -1,0 +1,121 @@
+"""Staged runs that wait for a person, runs out of order, and rows carried over."""
+
+from datetime import date
+
+import pytest
+from fake_shop import DAY, Shop, fails, products
+
+from enrich.errors import ConfigError, ValidationFailed
+from enrich.spark.publishing import drop_staged_run, publish_staged_run
+from enrich.spark.records import InputRows, Verdict
+
+pytestmark = pytest.mark.spark
+
+LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
+
+
+def test_staged_run_is_published_as_if_it_had_been_published_at_once(shop: Shop) -> None:
+    shop.refresh(publish=False, run_id="monday")
+    summary = publish_staged_run(shop.tables, LABELS, "monday", reason=None)
+    version = shop.version("product_attributes")
+    again = publish_staged_run(shop.tables, LABELS, "monday", reason=None)
+
+    assert (summary.outcome, summary.counts["published"], summary.counts["withheld"]) == (
+        "published",
+        6,
+        0,
+    )
+    assert again.counts == summary.counts
+    assert shop.version("product_attributes") == version
+    assert set(shop.table("product_attributes")["run_id"]) == {"monday"}
+    rerun = shop.refresh(run_id="monday")
+    assert (rerun.outcome, rerun.counts["unchanged"]) == ("nothing_to_do", 6)
+
+
+def test_blocked_run_is_published_with_a_reason_that_the_ledger_keeps(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails, run_id="odd")
+    with pytest.raises(ConfigError, match=r"too blue.*say why"):
+        publish_staged_run(shop.tables, LABELS, "odd", reason=None)
+    assert shop.table("product_attributes").empty
+
+    publish_staged_run(shop.tables, LABELS, "odd", reason="it is the blue season")
+
+    assert len(shop.table("product_attributes")) == 6
+    ledger = shop.table("enrichment_runs").iloc[0]
+    assert (ledger["outcome"], ledger["reason"]) == ("published", "it is the blue season")
+
+
+def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
+    shop.refresh(publish=False, run_id="draft")
+    drop_staged_run(shop.tables, "draft", "a mistake")
+
+    assert shop.table("staged_attributes").empty
+    assert shop.table("enrichment_runs").iloc[0]["outcome"] == "dropped"
+    with pytest.raises(ConfigError, match=r"dropped \(a mistake\)"):
+        publish_staged_run(shop.tables, LABELS, "draft", reason="after all")
+    with pytest.raises(ConfigError, match="has no run 'nobody'"):
+        publish_staged_run(shop.tables, LABELS, "nobody", reason=None)
+    assert shop.refresh(run_id="draft").counts["published"] == 6
+
+
+def test_published_run_cannot_be_dropped(shop: Shop) -> None:
+    run_id = shop.refresh().run_id
+
+    with pytest.raises(ConfigError, match="is published"):
+        drop_staged_run(shop.tables, run_id, "a mistake")
+
+
+def test_older_run_never_overwrites_what_a_newer_one_published(shop: Shop) -> None:
+    late = products()
+    late.loc[0, "title"] = "an old title"
+    shop.write(late)
+    shop.refresh(publish=False, run_id="late", run_date=date(2026, 11, 23))
+    shop.write(products(5))
+    shop.refresh(run_id="newer")
+
+    published = publish_staged_run(shop.tables, LABELS, "late", reason=None)
+    shop.write(late)
+    backfill = shop.refresh(run_id="backfill", run_date=date(2026, 11, 22))
+
+    assert (published.counts["published"], published.counts["withheld"]) == (1, 5)
+    rows = shop.table("product_attributes").set_index("product_id")["run_id"]
+    assert rows.to_dict() == {"p5": "late", **{f"p{n}": "newer" for n in range(5)}}
+    assert (backfill.counts["pending"], backfill.counts["unchanged"]) == (0, 6)
+
+
+def test_new_category_is_published_without_asking_the_classifier(shop: Shop) -> None:
+    shop.write(products().assign(department="shirts"))
+    shop.refresh()
+    with_category = {"columns": {"category": "department"}}
+    before = shop.table("product_attributes").set_index("product_id")
+
+    summary = shop.refresh(config=with_category)
+
+    assert (summary.counts["carried"], summary.counts["published"]) == (6, 6)
+    assert summary.engine_loads == {}
+    after = shop.table("product_attributes").set_index("product_id").loc[before.index]
+    assert set(after["product_category"]) == {"shirts"}
+    assert after["color"].tolist() == before["color"].tolist()
+    assert shop.refresh(config=with_category).outcome == "nothing_to_do"
+
+
+def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop) -> None:
+    seen: list[InputRows] = []
+
+    def refuses(rows: InputRows) -> Verdict:
+        seen.append(rows)
+        check = {"expectation": "expect_images", "outcome": "fail", "suite": "input"}
+        return Verdict(False, ("no image could be read",), (), "none", (check,), None)
+
+    with pytest.raises(ValidationFailed, match="no image could be read"):
+        shop.refresh(validate_input=refuses, run_id="blind")
+
+    assert (seen[0].read, seen[0].pending) == (6, 6)
+    assert shop.table("staged_attributes").empty
+    ledger = shop.table("enrichment_runs").iloc[0]
+    assert (ledger["outcome"], ledger["withheld"], ledger["enriched"]) == ("blocked", 6, 0)
+    assert shop.table("label_quality")["suite"].tolist() == ["input"]
+    with pytest.raises(ConfigError, match="staged no answer"):
+        publish_staged_run(shop.tables, LABELS, "blind", reason="why not")
+    assert ledger["run_date"] == DAY

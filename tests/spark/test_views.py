@@ -1,0 +1,157 @@
+"""The views and every SQL example of the README, on a shop with two days of history."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_shop import Shop, products
+from pyspark.sql import SparkSession
+
+from enrich.spark.corrections import record_corrections
+from enrich.spark.maintenance import maintain_tables
+from enrich.spark.tables import CHANGES_SINCE
+
+pytestmark = pytest.mark.spark
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+TABLES = README[README.index("## The tables") : README.index("## Validation")]
+CATEGORIES = {"columns": {"category": "department"}}
+
+
+@pytest.fixture(scope="module")
+def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Twelve products; on the second day one has a new title, and a person corrects another."""
+    shop = Shop(spark, tmp_path_factory.mktemp("two_days"), "two_days")
+    table = products(12).assign(department=["shirts"] * 8 + ["bags"] * 4)
+    shop.write(table)
+    shop.refresh(config=CATEGORIES, run_id="first")
+    table.loc[0, "title"] = "a red shirt"
+    shop.write(table)
+    abstained = shop.sql(
+        "SELECT product_id FROM shop.low_confidence_values WHERE attribute='color'"
+    )
+    first = abstained["product_id"].min()
+    labels = pd.DataFrame({"product_id": [first], "color": ["green"], "pattern": None})
+    record_corrections(shop.tables, labels, "ana", note=None)
+    shop.refresh(config=CATEGORIES, run_id="second", run_date=date(2026, 11, 25))
+    yield shop
+    spark.sql("DROP DATABASE two_days CASCADE")
+
+
+def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(history: Shop) -> None:
+    long = history.table("product_attribute_values")
+    wide = history.table("product_attributes").set_index("product_id")
+
+    assert len(long) == 24
+    for row in long.itertuples():
+        label = wide.loc[row.product_id, row.attribute]
+        assert row.label == label or (row.label is None and label is None)
+    corrected = long[long["is_corrected"]].iloc[0]
+    assert (corrected["label"], corrected["abstained"]) == ("green", True)
+
+
+def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -> None:
+    low = history.table("low_confidence_values")
+    long = history.table("product_attribute_values")
+
+    wanted = long[long["abstained"] & ~long["is_corrected"]]
+    assert len(wanted) > 0
+    assert set(low["product_id"] + low["attribute"]) == set(
+        wanted["product_id"] + wanted["attribute"]
+    )
+
+
+def test_changes_view_tells_what_a_run_changed_from_what_to_what(history: Shop) -> None:
+    changes = history.sql("SELECT * FROM shop.attribute_changes WHERE run_id = 'second'")
+    now = history.table("product_attributes").set_index("product_id")
+    before = history.sql("SELECT * FROM shop.product_attributes VERSION AS OF 1")
+    before = before.set_index("product_id")
+
+    wanted = {
+        (product, attribute, before.loc[product, attribute], now.loc[product, attribute])
+        for product in now.index
+        for attribute in ("color", "pattern")
+        if before.loc[product, attribute] != now.loc[product, attribute]
+    }
+    found = changes[["product_id", "attribute", "old_label", "new_label"]]
+    assert wanted
+    assert set(found.itertuples(index=False, name=None)) == wanted
+    assert set(changes["change"]) == {"changed"}
+    first = history.sql("SELECT * FROM shop.attribute_changes WHERE run_id = 'first'")
+    assert set(first["change"]) == {"new"}
+
+
+def test_coverage_view_counts_labels_by_category(history: Shop) -> None:
+    coverage = history.table("category_coverage").set_index(["product_category", "attribute"])
+    wide = history.table("product_attributes")
+
+    bags = wide[wide["product_category"] == "bags"]
+    assert coverage.loc[("bags", "color"), "products"] == 4
+    assert coverage.loc[("bags", "color"), "labelled"] == bags["color"].notna().sum()
+
+
+def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
+    quality = history.table("quality_history")
+
+    assert set(zip(quality["run_id"], quality["run_outcome"], strict=True)) == {
+        ("first", "published"),
+        ("second", "published"),
+    }
+
+
+def test_every_sql_example_of_the_readme_runs(history: Shop) -> None:
+    blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
+    text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
+    statements = [one.strip() for one in text.split(";") if one.strip()]
+    assert len(statements) >= 12
+    for statement in statements:
+        # The fake engine has no style.
+        spoken = statement.replace("enriched.", "shop.").replace("style", "pattern")
+        history.sql(spoken)
+
+
+def test_the_readme_s_duckdb_example_reads_the_published_table(
+    history: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", TABLES, re.DOTALL)
+    detail = history.sql("DESCRIBE DETAIL shop.product_attributes")
+    location = detail.loc[0, "location"].removeprefix("file:")
+    written = "lakehouse/warehouse/enriched.db/product_attributes"
+    assert written in example
+
+    exec(compile(example.replace(written, location), "README", "exec"), {})
+
+    wide = history.table("product_attributes")
+    printed = capsys.readouterr().out
+    for color, count in wide["color"].dropna().value_counts().items():
+        assert re.search(rf"{color}\W+{count}\b", printed)
+
+
+def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
+    for table in ("product_attributes", "enrichment_runs", "label_quality", "quarantine"):
+        described = history.sql(f"DESCRIBE shop.{table}")
+        columns = described[~described["col_name"].str.startswith("#")]
+        assert columns["comment"].str.len().gt(0).all(), table
+
+
+def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
+    rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
+    check = "spark.databricks.delta.retentionDurationCheck.enabled"
+    history.spark.conf.set(check, "false")
+    try:
+        done = maintain_tables(history.tables, retention_hours=0, keep_staged_days=0)
+    finally:
+        history.spark.conf.unset(check)
+
+    assert done["staged_runs_removed"] == 2
+    assert history.table("staged_attributes").empty
+    detail = history.sql("DESCRIBE DETAIL shop.product_attributes")
+    assert int(detail.loc[0, "properties"][CHANGES_SINCE]) > 1
+    assert history.table("attribute_changes").empty
+    after = history.table("product_attributes").sort_values("product_id", ignore_index=True)
+    pd.testing.assert_frame_equal(after, rows)
+    third = history.refresh(config=CATEGORIES, run_id="third", run_date=date(2026, 11, 26))
+    assert third.outcome == "nothing_to_do"
