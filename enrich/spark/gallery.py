@@ -30,30 +30,10 @@ def choose_gallery(rows: DataFrame, quarantine: DataFrame) -> Gallery:
         rows: What `select_run_rows` returns.
         quarantine: What the run put into quarantine.
     """
-    wanted = (
-        "product_id",
-        "product_category",
-        "status",
-        "modalities",
-        F.substring("error", 1, _LONGEST_TEXT).alias("error"),
-        "answers",
-    )
-    placed = rows.withColumn("shelf", F.explode(F.concat(*_shelves()))).select("shelf.*", *wanted)
-    raw = (
-        quarantine.select(
-            _shelf("quarantined", F.col("reason"), F.xxhash64("product_id", *INPUT_FIELDS)).alias(
-                "shelf"
-            ),
-            "product_id",
-            F.col("reason").alias("status"),
-            *(F.substring(c, 1, _LONGEST_TEXT).alias(c) for c in ("error", "title", "image_path")),
-        )
-        .select("shelf.*", "*")
-        .drop("shelf")
-    )
+    placed = _place(rows).unionByName(_place_quarantined(quarantine), allowMissingColumns=True)
     # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
-    place = F.row_number().over(Window.partitionBy("shelf", "part").orderBy("rank", "product_id"))
-    chosen = placed.unionByName(raw, allowMissingColumns=True).withColumn("place", place)
+    order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
+    chosen = placed.withColumn("place", F.row_number().over(order))
     found = chosen.where(F.col("place") <= _CARDS_A_PART).collect()
     return Gallery(**{field.name: _fill(field.name, found) for field in fields(Gallery)})
 
@@ -61,10 +41,12 @@ def choose_gallery(rows: DataFrame, quarantine: DataFrame) -> Gallery:
 def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
     """Returns the gallery with what the product table says of its products.
 
-    Runs on the driver; one action. Of rows with one id the one counts that a run enriches.
+    Runs on the driver; one action at most. Of rows with one id the one counts that a run enriches.
     """
     shelves = {name: getattr(gallery, name) for name in ("changed", "unsure", "sure", "failed")}
     ids = {card.product_id for cards in shelves.values() for card in cards}
+    if not ids:
+        return gallery
     # Smallest first with NULLs last, as the survey of a run sorts them.
     order = [c for name in INPUT_FIELDS for c in (F.col(name).isNull().alias(f"no_{name}"), name)]
     kept = (
@@ -83,6 +65,24 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
         for name, cards in shelves.items()
     }
     return replace(gallery, **told)
+
+
+def _place(rows: DataFrame) -> DataFrame:
+    """Returns a row for every place on a shelf that a product may take."""
+    error = F.substring("error", 1, _LONGEST_TEXT).alias("error")
+    columns = ("product_id", "product_category", "status", "modalities", error, "answers")
+    return rows.withColumn("place", F.explode(F.concat(*_shelves()))).select("place.*", *columns)
+
+
+def _place_quarantined(quarantine: DataFrame) -> DataFrame:
+    return quarantine.select(
+        F.lit("quarantined").alias("shelf"),
+        F.col("reason").alias("part"),
+        F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
+        "product_id",
+        F.col("reason").alias("status"),
+        *(F.substring(c, 1, _LONGEST_TEXT).alias(c) for c in ("error", "title", "image_path")),
+    )
 
 
 def _shelves() -> Iterator[Column]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from PIL import ImageColor
 
 from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
 from enrich.report.content import ABSTAINED, RunReport
@@ -68,7 +69,12 @@ def test_label_of_nothing_compared_has_no_share(empty_report: RunReport) -> None
 )
 def test_only_names_of_colors_have_a_swatch(label: str, color: str | None) -> None:
     assert find_swatch(label) == color
-    assert find_swatch(label) == color  # Pillow remembers what it looked up in another form
+
+
+def test_swatch_is_found_after_pillow_kept_the_color_in_another_form() -> None:
+    ImageColor.getrgb("ivory")
+
+    assert find_swatch("ivory") == "#fffff0"
 
 
 def test_words_of_others_are_cut_and_lose_what_cannot_be_seen() -> None:
