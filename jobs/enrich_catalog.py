@@ -11,11 +11,13 @@ The last line on standard output is one JSON object. Exit codes: 0 published or 
 import dataclasses
 import json
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
@@ -25,12 +27,16 @@ from enrich.command_line import load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
+from enrich.image_sample import read_image_sample
 from enrich.images import ImageStore
-from enrich.spark.catalog import open_catalog
+from enrich.report.content import Baseline
+from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
-from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.report import ReportSources, write_report
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
+from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
 from enrich.spec import build_spec
 from expectations.baseline import (
@@ -41,10 +47,14 @@ from expectations.baseline import (
 )
 from expectations.settings import ValidationSettings
 
+if TYPE_CHECKING:
+    from expectations.report import ValidationReport
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
 DEMO_FOLDER = CHECKOUT / "demo_catalog"
 SHOWN_ROWS = 8
+IMAGES_TRIED = 100
 
 log = logging.getLogger("enrich")
 
@@ -103,7 +113,7 @@ def main(
     }
     settings = load_yaml(config, Settings, overrides)
     if publish_run or drop_run:
-        settle_run(settings, publish=publish_run, drop=drop_run, reason=reason)
+        settle_run(settings, config.parent, publish=publish_run, drop=drop_run, reason=reason)
         return
     request = RunRequest(
         run_date=(run_date or datetime.now(UTC)).date(),
@@ -119,51 +129,138 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
     """Runs one refresh and prints what it did; everything that can be wrong is checked first."""
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
     baseline = load_catalog_baseline(settings, manifest, config_folder)
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-
     spark = open_session("enrich_catalog")
-    snapshot = open_catalog(spark, location, settings.columns)
+    snapshot, store = open_shop(spark, settings)
     spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
-    store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits)
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
+    gate = Gate(settings.validation, spec.attributes, baseline, store, docs_dir)
 
-    def validate(staged: StagedRows) -> Verdict:
+    refresh = Refresh(spark, settings, request, spec, store, snapshot)
+    exit_code = 0
+    try:
+        refresh.run(gate.check_staged, gate.check_input)
+    except NothingPublished as error:
+        # spark-submit sends standard error to standard output, where the JSON line must be last.
+        typer.echo(f"error: {error}", err=True)
+        exit_code = error.exit_code
+    page = Page(settings, config_folder, manifest, baseline)
+    page.write(refresh.tables, refresh.summary, lambda: (snapshot, store))
+    show(refresh.tables, refresh.summary)
+    raise typer.Exit(exit_code)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gate:
+    """What a run's products and answers are held against."""
+
+    settings: ValidationSettings
+    attribute_labels: Mapping[str, Sequence[str]]
+    baseline: LabelBaseline | None
+    store: ImageStore
+    docs_dir: Path | None
+
+    def check_input(self, rows: InputRows) -> Verdict:
+        """Judges the products before the classifier is asked about any."""
         # Great Expectations takes seconds to import, which a run without work does not spend.
+        from expectations.validation import validate_input
+
+        images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
+        report = validate_input(
+            rows.products,
+            run_id=rows.run_id,
+            images_tried=images.tried,
+            images_read=images.read,
+            docs_dir=self.docs_dir,
+            settings=self.settings,
+        )
+        return to_verdict(report)
+
+    def check_staged(self, staged: StagedRows) -> Verdict:
+        """Judges the answers before any of them is published."""
         from expectations.validation import validate_staged
 
         report = validate_staged(
             staged.rows,
             staged.published,
-            spec.attributes,
-            baseline,
+            self.attribute_labels,
+            self.baseline,
             run_id=staged.run_id,
             expected_rows=staged.count,
-            docs_dir=docs_dir,
-            settings=settings.validation,
+            docs_dir=self.docs_dir,
+            settings=self.settings,
         )
-        return Verdict(
-            passed=report.passed,
-            failures=report.failures,
-            notes=(*report.notes, *report.warnings),
-            baseline=report.baseline,
-            quality=tuple(dataclasses.asdict(check) for check in report.checks),
-            report=report.docs_path,
-        )
+        return to_verdict(report)
 
-    refresh = Refresh(spark, settings, request, spec, store, snapshot)
-    exit_code = 0
-    try:
-        refresh.run(validate)
-    except NothingPublished as error:
-        # spark-submit sends standard error to standard output, where the JSON line must be last.
-        typer.echo(f"error: {error}", err=True)
-        exit_code = error.exit_code
-    show(refresh.tables, refresh.summary)
-    raise typer.Exit(exit_code)
+
+def to_verdict(report: "ValidationReport") -> Verdict:
+    """Returns a report of the expectations as the refresh understands it."""
+    return Verdict(
+        passed=report.passed,
+        failures=report.failures,
+        notes=(*report.notes, *report.warnings),
+        baseline=report.baseline,
+        quality=tuple(dataclasses.asdict(check) for check in report.checks),
+        docs_path=report.docs_path,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """The page of a run, and what its rows are shown beside."""
+
+    settings: Settings
+    config_folder: Path
+    manifest: Manifest
+    baseline: LabelBaseline | None
+
+    def write(
+        self,
+        tables: OutputTables,
+        summary: RunSummary,
+        open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
+    ) -> None:
+        """Writes the page where the configuration wants one; a run never fails by its page."""
+        settings, baseline = self.settings, self.baseline
+        if settings.report_dir is None or summary.outcome == "nothing_to_do":
+            return
+        try:
+            catalog, store = open_shop()
+            sources = ReportSources(
+                tables=tables,
+                attribute_labels=self.manifest.config.attributes,
+                catalog=catalog,
+                store=store,
+                calibration=self.manifest.calibration,
+                target_precision=settings.target_precision,
+                baseline=None if baseline is None else expected_labels(baseline),
+            )
+            folder = self.config_folder / settings.report_dir
+            summary.report = str(write_report(sources, summary.run_id, folder).resolve())
+        except Exception:
+            log.exception("the page of run %s could not be written", summary.run_id)
+
+
+def expected_labels(baseline: LabelBaseline) -> Baseline:
+    """Returns a label baseline as the page shows it."""
+    attributes = baseline.products.attributes
+    return Baseline(baseline.catalog, {name: one.labels for name, one in attributes.items()})
+
+
+def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot, ImageStore]:
+    """Opens the product table, and the store of its pictures."""
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
+    snapshot = open_catalog(spark, location, settings.columns)
+    root = choose_image_root(settings, snapshot.folder)
+    return snapshot, ImageStore(root, settings.allowed_image_roots, settings.image_limits)
 
 
 def settle_run(
-    settings: Settings, publish: str | None, drop: str | None, reason: str | None
+    settings: Settings,
+    config_folder: Path,
+    *,
+    publish: str | None,
+    drop: str | None,
+    reason: str | None,
 ) -> None:
     """Publishes or drops what an earlier run staged, and prints what became of it."""
     if publish and drop:
@@ -171,6 +268,7 @@ def settle_run(
     if drop and not reason:
         raise ConfigError('why is the run dropped? Wanted: --reason "..."')
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    baseline = load_catalog_baseline(settings, manifest, config_folder)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
@@ -178,6 +276,8 @@ def settle_run(
         summary = publish_staged_run(tables, labels, publish, reason)
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
+    page = Page(settings, config_folder, manifest, baseline)
+    page.write(tables, summary, lambda: open_shop(spark, settings))
     show(tables, summary)
 
 

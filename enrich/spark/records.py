@@ -63,14 +63,18 @@ class StagedRows:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What validation says; `quality` are rows of `label_quality` without the run's columns."""
+    """What validation says.
+
+    `quality` are rows of `label_quality` without the run's columns; `docs_path` is Great
+    Expectations' page about them.
+    """
 
     passed: bool
     failures: tuple[str, ...]
     notes: tuple[str, ...]
     baseline: str
     quality: tuple[dict[str, Any], ...]
-    report: str | None
+    docs_path: str | None
 
 
 @dataclass(slots=True)
@@ -89,6 +93,7 @@ class RunSummary:
     validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run", "notes": []})
     table_versions: dict[str, int] = field(default_factory=dict)
     report: str | None = None
+    data_docs: str | None = None
     engine_loads: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     reason: str | None = None

@@ -230,7 +230,7 @@ class Refresh:
         """Keeps a verdict for `label_quality`, and stops the run that failed."""
         self._verdicts.append(verdict)
         summary, verdicts = self.summary, self._verdicts
-        summary.report = verdict.report or summary.report
+        summary.data_docs = verdict.docs_path
         summary.validation = {
             "outcome": "passed" if verdict.passed else "failed",
             "baseline": verdict.baseline,

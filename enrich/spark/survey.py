@@ -93,6 +93,16 @@ def survey_products(
     return _read_survey(rows.sparkSession, scratch)
 
 
+def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
+    """Returns image paths of pending products, the same ones for the same products.
+
+    Runs on the driver; one action.
+    """
+    asked = products.where((F.col("state") == State.PENDING) & F.col("image_path").isNotNull())
+    chosen = asked.orderBy(F.xxhash64("product_id")).limit(limit).select("image_path")
+    return [row["image_path"] for row in chosen.collect()]
+
+
 def _prefixed(published: DataFrame) -> DataFrame:
     told_apart = ("content_hash", "product_category", "corrections")
     renamed = [F.col(name).alias(f"published_{name}") for name in told_apart]
