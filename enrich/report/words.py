@@ -40,10 +40,7 @@ class Verdict(NamedTuple):
 
 def describe_outcome(run: RunFacts) -> Verdict:
     """Returns what became of a run, and how to go on where a person has to decide."""
-    answered, published = run.counts["enriched"], run.counts["published"]
-    job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
-    publish, drop = f"{job} --publish-run {run.run_id}", f"{job} --drop-run {run.run_id}"
-    reason = '--reason "..."'
+    published = run.counts["published"]
     verdicts = {
         "published": Verdict(
             "Published", f"{published:,} products carry the labels of this run.", "good"
@@ -51,22 +48,26 @@ def describe_outcome(run: RunFacts) -> Verdict:
         "nothing_to_do": Verdict(
             "Nothing to do", "No product is new or changed since it was enriched.", "calm"
         ),
-        "staged": Verdict(
-            "Staged",
-            f"{answered:,} answered products wait for a look. To publish or to drop them:",
-            "warn",
-            (publish, f"{drop} {reason}"),
-        ),
-        "blocked": Verdict(
-            "Blocked",
-            f"{answered:,} answered products were not published. To publish or to drop them, "
-            "after a look:",
-            "bad",
-            (f"{publish} {reason}", f"{drop} {reason}"),
-        ),
+        "staged": _describe_waiting(run, Verdict("Staged", "wait for a look", "warn")),
+        "blocked": _describe_waiting(run, Verdict("Blocked", "were not published", "bad")),
         "dropped": Verdict("Dropped", "What this run had staged was deleted.", "calm"),
     }
     return verdicts.get(run.outcome, Verdict("Failed", "The run did not end well.", "bad"))
+
+
+def _describe_waiting(run: RunFacts, verdict: Verdict) -> Verdict:
+    """Returns the verdict on rows that a person has to publish or to drop."""
+    answered = run.counts["enriched"]
+    if not answered:
+        return verdict._replace(sentence="No product was answered, so none waits to be published.")
+    job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
+    reason = ' --reason "..."'
+    publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == 'blocked' else ''}"
+    return verdict._replace(
+        sentence=f"{answered:,} answered products {verdict.sentence}. "
+        "To publish or to drop them, after a look:",
+        commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
+    )
 
 
 def name_expectation(expectation: str) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -145,6 +146,18 @@ def test_every_outcome_of_the_ledger_is_said_in_words(
     assert f"{title} 24 November 2026" in " ".join(text.split())
     waits = outcome in ("staged", "blocked")
     assert ("--publish-run 20261124-0a1b2c3d4e" in text) == waits
+
+
+def test_blocked_run_without_an_answer_offers_nothing_to_publish(
+    make_report: MakeReport,
+) -> None:
+    report = make_report(outcome="blocked")
+    refused = replace(report, run=replace(report.run, counts={**report.run.counts, "enriched": 1}))
+
+    text = Page(render_page(refused, {})).text
+
+    assert "No product was answered" in text
+    assert "--publish-run" not in text
 
 
 def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
