@@ -85,7 +85,7 @@ class OutputTables:
 
         Runs on the driver; one Delta commit.
         """
-        with self._commit_of(run_id):
+        with self.commit_of(run_id):
             writer = rows.write.format("delta").mode("overwrite")
             writer.option("replaceWhere", f"run_id = '{run_id}'").saveAsTable(self.name(table))
 
@@ -111,7 +111,7 @@ class OutputTables:
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
         values = {quote_part(c): f"new.{quote_part(c)}" for c in columns if c in rows.columns}
-        with self._commit_of(run_id):
+        with self.commit_of(run_id):
             (
                 target.alias("old")
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
@@ -152,7 +152,8 @@ class OutputTables:
         return bool(new)
 
     @contextmanager
-    def _commit_of(self, run_id: str) -> Iterator[None]:
+    def commit_of(self, run_id: str) -> Iterator[None]:
+        """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""
         self.spark.conf.set(_USER_METADATA, f'{{"run_id": "{run_id}"}}')
         try:
             yield

@@ -180,6 +180,12 @@ WRONG = {
     "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
+    "drop without a reason": ({}, {"--drop-run": "monday"}, "why is the run dropped?"),
+    "publish what was never staged": (
+        {},
+        {"--publish-run": "monday"},
+        "there is no table untouched",
+    ),
     "unknown attribute in a baseline": (
         {"baselines": {"shop": "colour.json"}},
         {"--catalog": "shop"},

@@ -1,0 +1,43 @@
+"""Takes back what a run published, and what others published after it.
+
+    spark-submit jobs/rollback.py --database shop --run-id RUN_ID --reason "wrong images"
+
+`product_attributes` is then as it was before that run; the ledger keeps the reason. Corrections by
+people stay. The last line on standard output is one JSON object.
+"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+from enrich.spark.rollback import roll_back
+from enrich.spark.session import open_session
+from enrich.spark.tables import OutputTables, published_attributes
+
+
+def main(
+    run_id: Annotated[str, typer.Option(help="The first run that is taken back.")],
+    reason: Annotated[str, typer.Option(help="Why: kept in the ledger.")],
+    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+) -> None:
+    """Takes back what a run published, and what others published after it."""
+    spark = open_session("rollback")
+    if not spark.catalog.tableExists(f"{database}.product_attributes"):
+        raise ConfigError(f"there is no table {database}.product_attributes: name another database")
+    tables = OutputTables(spark, database, published_attributes(spark, database))
+    taken_back = roll_back(tables, run_id, reason)
+    typer.echo(
+        json.dumps(
+            {
+                "rolled_back": taken_back,
+                "table_versions": {"product_attributes": tables.version("product_attributes")},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,76 @@
+"""Labels by people, from a file into the tables and out again, as users do it."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.command_line import run_command
+
+pytestmark = pytest.mark.spark
+
+Run = Callable[..., tuple[int, str, str]]
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+@pytest.fixture
+def database(spark: SparkSession) -> Iterator[str]:
+    yield "corrected"
+    spark.sql("DROP DATABASE IF EXISTS corrected CASCADE")
+
+
+def export(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
+    spec = importlib.util.spec_from_file_location("export", JOBS / "export_corrections.py")
+    assert spec and spec.loader
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    monkeypatch.setattr(sys, "argv", ["export_corrections.py", *flags])
+    with pytest.raises(SystemExit) as end:
+        run_command(job.main)
+    return int(end.value.code or 0)
+
+
+def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_nothing(
+    run: Run, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "labels.csv"
+    given.write_text("product_id,color,style,seen\n7,Red,,yes\n008,,smart casual,no\n9,,,no\n")
+    flags = ("--file", given, "--by", "ana", "--database", database)
+
+    first, again = run(*flags), run(*flags)
+    out = tmp_path / "out.csv"
+    exported = export(monkeypatch, "--output", str(out), "--database", database)
+
+    assert (first[0], again[0], exported) == (0, 0, 0)
+    assert "2 products; 2 labels are new" in first[1]
+    assert "2 products; 0 labels are new" in again[1]
+    labels = pd.read_csv(out, dtype=str).set_index("product_id")
+    assert labels.loc["7", "color"] == "red"
+    assert labels.loc["008", "style"] == "smart casual"
+    assert labels["pattern"].isna().all()
+
+
+def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
+    run: Run, database: str, tmp_path: Path, spark: SparkSession
+) -> None:
+    given = tmp_path / "labels.csv"
+    given.write_text("product_id,color\n7,ultraviolet\n")
+
+    code, _, error = run("--file", given, "--by", "ana", "--database", database)
+
+    assert code == 2
+    assert "no color 'ultraviolet' (1 rows); wanted: beige, black" in error
+    assert not spark.catalog.databaseExists(database)
+
+
+def test_exporting_from_a_database_without_corrections_says_what_is_missing(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    code = export(monkeypatch, "--output", str(tmp_path / "out.csv"), "--database", database)
+
+    assert code == 2
+    assert "there is no table corrected.attribute_corrections" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Runs taken back: the table as it was, the ledger's word, and what the next run does."""
+
+from datetime import date
+
+import pytest
+from fake_shop import Shop, products
+
+from enrich.errors import ConfigError
+from enrich.spark.rollback import roll_back
+
+pytestmark = pytest.mark.spark
+
+
+def test_table_is_as_before_the_run_in_one_commit_and_nothing_else_is_enriched_again(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="monday")
+    before = shop.table("product_attributes").sort_values("product_id", ignore_index=True)
+    changed = products(7)
+    changed.loc[0, "title"] = "a red shirt"
+    shop.write(changed)
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
+    shop.refresh(run_id="wednesday", run_date=date(2026, 11, 26), full_refresh=True)
+    version = shop.version("product_attributes")
+
+    taken_back = roll_back(shop.tables, "tuesday", "wrong images")
+
+    after = shop.table("product_attributes").sort_values("product_id", ignore_index=True)
+    assert after.drop(columns="predictions").equals(before.drop(columns="predictions"))
+    assert taken_back == ["tuesday", "wednesday"]
+    assert shop.version("product_attributes") == version + 1
+    ledger = shop.table("enrichment_runs").set_index("run_id")
+    assert ledger["outcome"].to_dict() == {
+        "monday": "published",
+        "tuesday": "rolled_back",
+        "wednesday": "rolled_back",
+    }
+    assert ledger.loc["wednesday", "reason"] == "with run tuesday: wrong images"
+    assert roll_back(shop.tables, "tuesday", "again") == []
+    assert shop.version("product_attributes") == version + 1
+
+    next_run = shop.refresh(run_id="thursday", run_date=date(2026, 11, 27))
+    assert (next_run.counts["pending"], next_run.counts["unchanged"]) == (2, 5)
+
+
+def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    changed = products(7)
+    shop.write(changed)
+    shop.refresh(run_id="second")
+    roll_back(shop.tables, "second", "a mistake")
+
+    again = shop.refresh(run_id="second")
+
+    assert (again.outcome, again.counts["published"]) == ("published", 1)
+    assert "inference" not in again.seconds
+    assert len(shop.table("product_attributes")) == 7
+    assert roll_back(shop.tables, "second", "a mistake after all") == ["second"]
+    assert len(shop.table("product_attributes")) == 6
+    # As if it had been killed before the ledger said so.
+    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'published' WHERE run_id = 'second'")
+    version = shop.version("product_attributes")
+    assert roll_back(shop.tables, "second", "a mistake after all") == ["second"]
+    assert shop.version("product_attributes") == version
+    assert shop.table("enrichment_runs").set_index("run_id").loc["second", "published"] == 0
+
+
+def test_run_that_published_nothing_cannot_be_taken_back(shop: Shop) -> None:
+    shop.refresh(run_id="draft", publish=False)
+
+    with pytest.raises(ConfigError, match="is staged: it has nothing to take back"):
+        roll_back(shop.tables, "draft", "a mistake")
+    with pytest.raises(ConfigError, match="has no run 'nobody'"):
+        roll_back(shop.tables, "nobody", "a mistake")
