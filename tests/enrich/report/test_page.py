@@ -152,7 +152,7 @@ def test_blocked_run_without_an_answer_offers_nothing_to_publish(
     make_report: MakeReport,
 ) -> None:
     report = make_report(outcome="blocked")
-    refused = replace(report, run=replace(report.run, counts={**report.run.counts, "enriched": 1}))
+    refused = replace(report, run=replace(report.run, counts={**report.run.counts, "enriched": 0}))
 
     text = Page(render_page(refused, {})).text
 
