@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -155,11 +155,19 @@ def component(home: Path, name: str) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        process.terminate()
+        # To all of its processes: those that run tasks then end their Spark applications too, for
+        # which the scheduler alone would wait.
+        signal_group(process, signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            signal_group(process, signal.SIGKILL)
+
+
+def signal_group(process: subprocess.Popen, number: signal.Signals) -> None:
+    """Sends a signal to a component and the processes that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def log_of(home: Path, name: str) -> Path:

@@ -52,7 +52,7 @@ def set_up() -> None:
     stamp.unlink(missing_ok=True)
     say("[1/2] Making the virtual environment .venv-airflow ...")
     create_venv(VENV)
-    say("[2/2] Installing Airflow (about 400 MB, a minute) ...")
+    say("[2/2] Installing Airflow (about 300 MB, a minute) ...")
     requirements, constraints = PACKAGES
     install(VENV, "--quiet", "--requirement", requirements, "--constraint", constraints)
     stamp.write_text(fingerprint)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from datetime import timedelta
 def task_policy(task):
     task.retry_delay = timedelta(seconds=1)
     if hasattr(task, "poke_interval"):
-        task.poke_interval = 1
+        task.poke_interval = 5
 """
 
 
@@ -96,8 +97,11 @@ class Airflow:
 
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
-        lines = self.call("GET", path, full_content=True)["content"]
-        return "\n".join(str(line.get("event", line)) for line in lines)
+        lines = []
+        for line in self.call("GET", path, full_content=True)["content"]:
+            raised = [error["exc_value"] for error in line.get("error_detail") or ()]
+            lines += [line["event"], *raised]
+        return "\n".join(lines)
 
     def events(self, asset: str) -> list[dict[str, Any]]:
         """Returns an asset's events, oldest first."""
@@ -121,7 +125,7 @@ class Airflow:
         return run_id, self.finish(dag_id, run_id, timeout_s)
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
     """Returns what the condition returns as soon as that is true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -137,40 +141,52 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen, str]]:
-    """`make airflow`'s second half, running: its process and what it has said."""
-    home = tmp_path_factory.mktemp("airflow_home")
+@contextmanager
+def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+    """Runs `make airflow`'s second half: its process, and a login once the DAG files are read."""
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(IMPATIENT_POLICY)
-    words = ["--home", str(home), "--port", str(free_port())]
+    command = [sys.executable, "-u", "-m", "jobs.serve_airflow", "--home", str(home)]
     said = home / "said.txt"
     # What would lead spark-submit astray must not; users have such variables.
     env = {**os.environ, "SPARK_HOME": "/nowhere", "PYSPARK_PYTHON": "/nowhere/python"}
     with said.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "jobs.serve_airflow", *words],
-            cwd=ROOT,
-            env=env,
-            stdout=out,
-            stderr=out,
+            [*command, "--port", str(free_port())], cwd=ROOT, env=env, stdout=out, stderr=out
         )
     try:
         wait_for(lambda: "password" in said.read_text() or process.poll(), "Airflow", 300)
         assert process.poll() is None, said.read_text()
-        yield process, said.read_text()
+        words = said.read_text().split()
+        client = Airflow(words[words.index("at") + 1], words[words.index("password:") + 1])
+        wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")
+        yield process, client
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(120)
 
 
 @pytest.fixture(scope="session")
-def airflow(served: tuple[subprocess.Popen, str]) -> Airflow:
-    """That Airflow, logged in, once it has read the DAG files."""
-    words = served[1].split()
-    client = Airflow(words[words.index("at") + 1], words[words.index("password:") + 1])
-    wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")
-    return client
+def served(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+    """A running Airflow that the tests share."""
+    with serve(tmp_path_factory.mktemp("airflow_home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(served: tuple[subprocess.Popen, Airflow]) -> Airflow:
+    """The shared Airflow's API."""
+    return served[1]
+
+
+@pytest.fixture
+def another_airflow(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+    """An Airflow for a test that stops it."""
+    (tmp_path / "airflow_home").mkdir()
+    with serve(tmp_path / "airflow_home") as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What Airflow makes of a job's end, in a real scheduler; the job itself is a shell script here."""
 
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -60,7 +61,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.shutdown()
 
 
-def test_airflow_listens_on_this_machine_only(airflow: Any, served: tuple[Popen, str]) -> None:
+def test_airflow_listens_on_this_machine_only(served: tuple[Popen, Any]) -> None:
     of_airflow = [served[0].pid, *(p.pid for p in psutil.Process(served[0].pid).children(True))]
     listening = [
         c.laddr.ip
@@ -149,24 +150,42 @@ def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
     assert len(airflow.events("product_attributes")) == before
 
 
+@pytest.fixture
+def start_long_job(
+    fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
+) -> Callable[[Any], tuple[str, Callable[[], bool]]]:
+    """Returns a function that starts a job without end: the run's id, and whether it is gone."""
+    pids = tmp_path / "pids"
+
+    def start(airflow: Any) -> tuple[str, Callable[[], bool]]:
+        checkout = fake_checkout(f"sleep 300 & echo $! $$ > {pids}; wait")
+        airflow.set_variables(catalog_checkout=checkout)
+        airflow.switch_on("reenrich_catalog")
+        run_id = airflow.trigger("reenrich_catalog")
+        processes = waited(lambda: pids.exists() and pids.read_text().split(), "the job's start")
+        return run_id, lambda: not any(psutil.pid_exists(int(pid)) for pid in processes)
+
+    return start
+
+
 def test_a_task_that_a_person_ends_takes_spark_with_it(
-    airflow: Any, fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
+    airflow: Any, start_long_job: Any, waited: Any
 ) -> None:
-    checkout = fake_checkout(f"sleep 300 & echo $! $$ > {tmp_path}/pids; wait")
-    airflow.set_variables(catalog_checkout=checkout)
-    airflow.switch_on("reenrich_catalog")
-    run_id = airflow.trigger("reenrich_catalog")
-    pids = waited(
-        lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().split(),
-        "the job's start",
-    )
-    airflow.call(
-        "PATCH",
-        f"/dags/reenrich_catalog/dagRuns/{run_id}/taskInstances/stage",
-        {"new_state": "failed"},
-    )
-    waited(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), "the job's end")
+    run_id, is_gone = start_long_job(airflow)
+    stage = f"/dags/reenrich_catalog/dagRuns/{run_id}/taskInstances/stage"
+    airflow.call("PATCH", stage, {"new_state": "failed"})
+    waited(is_gone, "the job's end")
     assert airflow.finish("reenrich_catalog", run_id) == "failed"
+
+
+def test_an_airflow_that_is_stopped_takes_spark_with_it(
+    another_airflow: tuple[Popen, Any], start_long_job: Any
+) -> None:
+    process, airflow = another_airflow
+    _, is_gone = start_long_job(airflow)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
+    assert is_gone()
 
 
 def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_are_there(

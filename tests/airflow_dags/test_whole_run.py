@@ -23,7 +23,7 @@ JOB_PYTHON = ROOT / ".venv" / "bin" / "python"
 TODAY = datetime.now(UTC).date()
 DAYS = [str(TODAY - timedelta(days=days)) for days in (5, 4, 3)]
 PRODUCTS = 60
-APPLICATION_TIMEOUT_S = 300
+APPLICATION_TIMEOUT_S = 900
 REASON = "a new season; looked at by hand"
 
 READ_TABLE = """
@@ -122,7 +122,7 @@ def backfilled(
 
     first = waited(runs, "three runs")[0]["dag_run_id"]
     staging = lakehouse.folder / "warehouse" / "shop.db" / "_scratch"
-    waited(staging.exists, "the first stage, at work", 120)
+    waited(staging.exists, "the first stage, at work", APPLICATION_TIMEOUT_S)
     driver_of(lakehouse).kill()
     for run in runs():
         airflow.finish("refresh_catalog", run["dag_run_id"], 3 * APPLICATION_TIMEOUT_S)
