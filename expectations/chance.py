@@ -76,7 +76,9 @@ def allowed_total_variation(
     row moves it by 1 / rows, which bounds the rest (McDiarmid 1989).
     """
     joint = joint_rows(rows, baseline_rows)
-    mean = np.sqrt(shares * (1 - shares) / joint).sum() / 2
+    # A mixture of shares may be above 1 by rounding, and its variance below 0.
+    variances = np.maximum(shares * (1 - shares), 0) / joint
+    mean = np.sqrt(variances).sum() / 2
     return tolerance + float(mean) + sqrt(log(1 / alpha) / (2 * joint))
 
 

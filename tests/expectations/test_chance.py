@@ -74,6 +74,11 @@ def test_bounds_of_total_variation_and_kolmogorov_distance_hold() -> None:
     assert over_distance / DRAWS <= ALPHA + SLACK
 
 
+def test_share_above_one_by_rounding_still_has_a_threshold() -> None:
+    found = chance.allowed_total_variation(0.1, 40, 800, np.array([1 + 2e-16, 0.0]), ALPHA)
+    assert found == pytest.approx(chance.allowed_total_variation(0.1, 40, 800, np.ones(1), ALPHA))
+
+
 def test_mean_may_shift_by_what_chance_explains() -> None:
     rng = np.random.default_rng(0)
     allowed = chance.allowed_mean_shift(0.0, 100, 300, 0.2, ALPHA)
