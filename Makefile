@@ -6,8 +6,8 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow test test-airflow check clean train compare environment test-environment \
-	airflow-environment train-environment
+.PHONY: help demo airflow test test-gate test-report test-sql test-airflow check clean train compare \
+	environment test-environment airflow-environment train-environment
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ airflow: environment airflow-environment ## Set up, then run a local Airflow wit
 test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest
 
+test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
+	@$(IN_VENV) python jobs/drill_gate.py
+
+test-report: test-environment ## Test the page of a run, in headless Chromium too.
+	@SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
+
+test-sql: test-environment ## Run every view and every SQL example of the README.
+	@$(IN_VENV) pytest tests/spark/test_views.py
+
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
 		--confcutdir tests/airflow_dags tests/airflow_dags
@@ -31,7 +40,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) mypy
 
 clean: ## Remove the demo's tables and what the tools cached; .venv stays.
-	rm -rf lakehouse demo_catalog airflow_home .pytest_cache .mypy_cache .ruff_cache
+	rm -rf lakehouse demo_catalog airflow_home screenshots .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: set_up.py knows by itself whether there is anything to do.
 environment:
