@@ -191,12 +191,14 @@ def test_an_airflow_that_is_stopped_takes_spark_with_it(
 def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_are_there(
     airflow: Any, fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
 ) -> None:
-    airflow.set_variables(
-        catalog_checkout=fake_checkout(STAGE_AND_PUBLISH),
-        catalog_products=tmp_path / "{run_date}" / "products.parquet",
-    )
+    checkout = fake_checkout(STAGE_AND_PUBLISH)
 
-    def write_products_and_finish(run_type: str) -> None:
+    def expect_products_in(folder: Path) -> None:
+        airflow.set_variables(
+            catalog_checkout=checkout, catalog_products=folder / "{run_date}" / "products.parquet"
+        )
+
+    def write_products_and_finish(folder: Path, run_type: str) -> None:
         (run,) = waited(lambda: airflow.runs("refresh_catalog", run_type=run_type), run_type)
         run_id, run_date = run["dag_run_id"], run["run_after"][:10]
         waited(
@@ -206,16 +208,19 @@ def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_
             ),
             "a sensor that waits",
         )
-        (tmp_path / run_date).mkdir()
-        (tmp_path / run_date / "products.parquet").touch()
+        (folder / run_date).mkdir(parents=True)
+        (folder / run_date / "products.parquet").touch()
         assert airflow.finish("refresh_catalog", run_id) == "success"
         stage = words_of(airflow.tasks("refresh_catalog", run_id)["stage"])
-        assert f"--catalog={tmp_path}/{run_date}/products.parquet" in stage
+        assert f"--catalog={folder}/{run_date}/products.parquet" in stage
         assert f"--run-date={run_date}" in stage
 
     # Switched on, a DAG makes up for the one tick of the clock before now.
+    expect_products_in(tmp_path / "by the clock")
     airflow.switch_on("refresh_catalog")
-    write_products_and_finish("scheduled")
+    write_products_and_finish(tmp_path / "by the clock", "scheduled")
+
+    expect_products_in(tmp_path / "written")
     (asset,) = airflow.call("GET", "/assets", name_pattern="product_table")["assets"]
     airflow.call("POST", "/assets/events", {"asset_id": asset["id"]})
-    write_products_and_finish("asset_triggered")
+    write_products_and_finish(tmp_path / "written", "asset_triggered")
