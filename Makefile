@@ -40,7 +40,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) mypy
 
 clean: ## Remove the demo's tables and what the tools cached; .venv stays.
-	rm -rf lakehouse demo_catalog airflow_home screenshots .pytest_cache .mypy_cache .ruff_cache
+	rm -rf lakehouse demo_catalog airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: set_up.py knows by itself whether there is anything to do.
 environment:

@@ -21,13 +21,14 @@ def select_counted(
 
     Args:
         rows: product_id, content_hash, modalities, model_version and, for every attribute `a`,
-            `a` and `a_confidence`; category where the catalog has one.
+            `a` and `a_confidence`; product_category, NULL where the catalog has none.
         attributes: the names of the attributes.
         categories: what the rows are grouped by; the others become `OTHER`. Empty: no groups.
     """
     group: Column = F.lit(None).cast("string")
-    if categories and "category" in rows.columns:
-        group = F.when(F.col("category").isin(*categories), F.col("category")).otherwise(OTHER)
+    if categories:
+        category = F.col("product_category")
+        group = F.when(category.isin(*categories), category).otherwise(OTHER)
     return rows.select(
         "product_id",
         "content_hash",
@@ -54,18 +55,15 @@ def count_agreements(
 
     Args:
         rows: what `select_counted` selected.
-        published: product_id, content_hash, model_version and the attributes' columns, and
-            corrected, the attributes where a person's label stands, where there are any.
+        published: product_id, content_hash, model_version, the attributes' columns, and
+            corrections, whose entries name the attributes where a person's label stands.
         attributes: the names of the attributes.
     """
-    corrected = F.lit(None).cast("array<string>")
-    if "corrected" in published.columns:
-        corrected = F.col("corrected")
     before = published.select(
         "product_id",
         "content_hash",
         F.col(MODEL).alias("model_before"),
-        corrected.alias("corrected"),
+        "corrections",
         *(column(a).alias(f"{a} before") for a in attributes),
     )
     answers = [
@@ -90,18 +88,27 @@ def count_agreements(
 
 
 def count_input(products: DataFrame, images_tried: int, images_read: int) -> InputFigures:
-    """Counts a product table before inference: product_id, title and description."""
+    """Counts a product table before inference.
+
+    Args:
+        products: product_id of every row; title and description where the classifier will be asked,
+            which is_pending says.
+        images_tried: the size of a sample of the images.
+        images_read: how many of those could be read.
+    """
     text = F.concat_ws("", "title", "description")
     row = products.agg(
         F.count("*").alias("rows"),
         F.count("product_id").alias("with_id"),
         F.count_distinct("product_id").alias("distinct"),
-        F.count_if(F.trim(text) == "").alias("without_text"),
+        F.count_if("is_pending").alias("pending"),
+        F.count_if(F.col("is_pending") & (F.trim(text) == "")).alias("without_text"),
     ).collect()[0]
     return InputFigures(
         rows=row["rows"],
         without_id=row["rows"] - row["with_id"],
         repeated_id=row["with_id"] - row["distinct"],
+        pending=row["pending"],
         without_text=row["without_text"],
         images_tried=images_tried,
         images_read=images_read,
@@ -147,7 +154,8 @@ def _value(attribute: Column, kind: str, value: Column, confidence: Column) -> C
 
 
 def _is_comparable(attribute: str) -> Column:
-    by_person = F.coalesce(F.array_contains("corrected", attribute), F.lit(False))
+    is_mine = F.exists("corrections", lambda one: one["attribute"] == attribute)
+    by_person = F.coalesce(is_mine, F.lit(False))
     return column(attribute).isNotNull() & column(f"{attribute} before").isNotNull() & ~by_person
 
 

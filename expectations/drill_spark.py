@@ -5,6 +5,7 @@ Runs on the driver.
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from expectations.baseline import LabelBaseline
 from expectations.drill import Answers, known_labels
@@ -12,6 +13,7 @@ from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import ABSTAINED
 from expectations.validation import validate_staged
+from schemas.tables import CORRECTIONS
 
 
 def validate_answers(
@@ -35,7 +37,7 @@ def validate_answers(
 
 
 def as_rows(spark: SparkSession, answers: Answers) -> DataFrame:
-    """Returns the answers with the columns of `staged_attributes` that are counted."""
+    """Returns the answers with the columns of the staged and published tables that are counted."""
     ids = [f"product-{number}" for number in range(len(answers))]
     columns = {
         "product_id": ids,
@@ -43,11 +45,12 @@ def as_rows(spark: SparkSession, answers: Answers) -> DataFrame:
         "modalities": answers.modalities.values(),
         "model_version": answers.model_version,
     }
-    if answers.categories is not None:
-        columns["category"] = answers.categories.values()
+    categories = answers.categories.values() if answers.categories is not None else None
+    columns["product_category"] = pd.Series(categories, index=range(len(ids)), dtype="object")
     for attribute, column in answers.labels.items():
         labels = [None if label == ABSTAINED else str(label) for label in column.values()]
         # A column of nothing but None would have no type.
         columns[attribute] = pd.Series(labels, dtype="object")
         columns[f"{attribute}_confidence"] = answers.confidences[attribute]
-    return spark.createDataFrame(pd.DataFrame(columns))
+    rows = spark.createDataFrame(pd.DataFrame(columns))
+    return rows.withColumn("corrections", F.lit(None).cast(CORRECTIONS))

@@ -48,11 +48,15 @@ class StagedFigures:
 
 @dataclass(frozen=True, slots=True)
 class InputFigures:
-    """The product table before inference; `images_tried` is the size of a sample."""
+    """The product table before inference; `images_tried` is the size of a sample.
+
+    `pending` are the rows that the classifier will be asked about; of the others no text is known.
+    """
 
     rows: int
     without_id: int
     repeated_id: int
+    pending: int
     without_text: int
     images_tried: int
     images_read: int

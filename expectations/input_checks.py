@@ -28,9 +28,9 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
         (
             "expect_text_present",
             figures.without_text,
-            rows,
+            figures.pending,
             texts,
-            "rows have neither title nor description",
+            "products have neither title nor description",
         ),
         (
             "expect_images_reachable",

@@ -37,7 +37,8 @@ def validate_input(
     Runs on the driver: one Spark action.
 
     Args:
-        products: product_id, title and description; other columns are ignored.
+        products: product_id of every row; title and description where is_pending says that the
+            classifier will be asked.
         run_id: names the folder of the Data Docs pages.
         images_tried: how many images of a sample the caller tried to read; 0 checks none.
         images_read: how many of those could be read.
@@ -66,9 +67,9 @@ def validate_staged(
 
     Args:
         staged: product_id, content_hash, modalities, model_version and, for every attribute `a`,
-            `a` and `a_confidence`; category where the catalog has one.
+            `a` and `a_confidence`; product_category, NULL where the catalog has none.
         published: the table that the rows would go to, with the same columns and, where people
-            corrected labels, `corrected`; None compares to nothing published.
+            people's labels, `corrections`; None compares to nothing published.
         attribute_labels: the checkpoint's labels by attribute.
         baseline: what the catalog is expected to look like; None skips the comparisons to it, and
             the report says so.

@@ -96,11 +96,9 @@ def select_answers(
 
 def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]:
     """Returns the categories that are large enough to be told apart; none where there are none."""
-    if "category" not in rows.columns:
-        return []
-    by_size = rows.where(F.col("category").isNotNull()).groupBy("category").count()
-    enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "category")
-    return [row["category"] for row in enough.limit(largest).collect()]
+    by_size = rows.where(F.col("product_category").isNotNull()).groupBy("product_category").count()
+    enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "product_category")
+    return [row["product_category"] for row in enough.limit(largest).collect()]
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:

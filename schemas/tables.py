@@ -36,7 +36,8 @@ QUARANTINE = """
 ENRICHMENT_RUNS = """
     run_id STRING NOT NULL COMMENT 'key',
     run_date DATE NOT NULL COMMENT 'logical date',
-    outcome STRING NOT NULL COMMENT 'published, nothing_to_do, staged, blocked, dropped, rolled_back, failed',
+    outcome STRING NOT NULL
+      COMMENT 'published, nothing_to_do, staged, blocked, dropped, rolled_back or failed',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
     finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
     catalog STRING NOT NULL COMMENT 'the product table that was read',

@@ -39,9 +39,8 @@ class InputRows:
     """What the check before inference gets to see of a run.
 
     `products` is the product table with product_id, title, description, image_path,
-    product_category and its `state` in this run (`enrich.spark.survey.State`); texts and paths are
-    NULL where nothing is to be answered. `pending` counts those that the classifier will be asked
-    about.
+    product_category, and is_pending: whether the classifier will be asked about the row. Where
+    nothing is to be answered, texts and paths are NULL. `pending` counts what will be asked.
     """
 
     run_id: str

@@ -161,8 +161,9 @@ class Refresh:
         )
 
     def _input_rows(self, survey: Survey) -> InputRows:
+        products = survey.rows.withColumn("is_pending", F.col("state") == State.PENDING)
         pending = survey.counts[State.PENDING]
-        return InputRows(self.summary.run_id, survey.rows, survey.read, pending)
+        return InputRows(self.summary.run_id, products, survey.read, pending)
 
     def _derive_run_id(self, survey: Survey) -> str:
         """Returns the same id for the same date, inputs and model: what makes a rerun a rerun."""

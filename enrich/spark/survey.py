@@ -98,7 +98,7 @@ def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
 
     Runs on the driver; one action.
     """
-    asked = products.where((F.col("state") == State.PENDING) & F.col("image_path").isNotNull())
+    asked = products.where(F.col("is_pending") & F.col("image_path").isNotNull())
     chosen = asked.orderBy(F.xxhash64("product_id")).limit(limit).select("image_path")
     return [row["image_path"] for row in chosen.collect()]
 

@@ -12,6 +12,7 @@ def blocking(**figures: int) -> set[str]:
         "rows": 1_000,
         "without_id": 0,
         "repeated_id": 0,
+        "pending": 1_000,
         "without_text": 0,
         "images_tried": 100,
         "images_read": 100,

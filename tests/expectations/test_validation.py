@@ -92,14 +92,14 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
     before = spark.createDataFrame(
         [
             ("0", "h", "red", "m", None),
-            ("1", "h", "blue", "m", ["style"]),
-            ("2", "h", "blue", "m", ["color"]),
+            ("1", "h", "blue", "m", [("style", "casual")]),
+            ("2", "h", "blue", "m", [("color", "blue")]),
             ("3", "changed", "blue", "m", None),
             ("4", "h", None, "m", None),
             ("5", "h", "red", "another", None),
         ],
         "product_id STRING, content_hash STRING, color STRING, model_version STRING, "
-        "corrected ARRAY<STRING>",
+        "corrections ARRAY<STRUCT<attribute: STRING, label: STRING>>",
     )
     assert set(count_agreements(now, before, ["color"])) == {
         Agreement("color", None, True, compared=2, agreeing=1),
@@ -109,11 +109,18 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
 
 def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
     products = spark.createDataFrame(
-        [("1", "shirt", None), ("1", None, "shoes"), (None, " ", ""), ("2", None, None)],
-        "product_id STRING, title STRING, description STRING",
+        [
+            ("1", "shirt", None, True),
+            ("1", None, "shoes", True),
+            (None, " ", "", True),
+            ("2", None, None, True),
+            ("3", None, None, False),
+        ],
+        "product_id STRING, title STRING, description STRING, is_pending BOOLEAN",
     )
     found = count_input(products, 9, 8)
-    assert (found.rows, found.without_id, found.repeated_id, found.without_text) == (4, 1, 1, 2)
+    assert (found.rows, found.without_id, found.repeated_id) == (5, 1, 1)
+    assert (found.pending, found.without_text) == (4, 2)
     report = validate_input(
         products,
         run_id="r",

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.spark
 Run = Callable[..., tuple[int, str, str]]
 COLUMNS = (
     "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
-    "content_hash STRING, model_version STRING, run_id STRING, category STRING"
+    "content_hash STRING, model_version STRING, run_id STRING, product_category STRING"
 )
 
 
