@@ -6,6 +6,7 @@ Runs on the driver.
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from schemas.tables import CORRECTIONS
 
 from expectations.baseline import LabelBaseline
 from expectations.drill import Answers, known_labels
@@ -13,7 +14,6 @@ from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import ABSTAINED
 from expectations.validation import validate_staged
-from schemas.tables import CORRECTIONS
 
 
 def validate_answers(
