@@ -9,6 +9,17 @@ from pyspark.sql import functions as F
 from enrich.spark.catalog import quote_part
 from enrich.spark.survey import State, Survey
 
+# In the order of a product's way; the ledger has a column for each.
+COUNTS = (
+    "read",
+    "pending",
+    "carried",
+    "enriched",
+    "published",
+    "unchanged",
+    "quarantined",
+    "withheld",
+)
 _BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 
 

@@ -3,6 +3,7 @@
 Knows nothing of catalogs, images or classifiers.
 """
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,22 +12,10 @@ from pyspark.sql import functions as F
 
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
+from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.records import RunSummary
 from enrich.spark.tables import OutputTables
-
-# What of a ledger's row a summary calls `counts`.
-_COUNTS = (
-    "read",
-    "pending",
-    "carried",
-    "enriched",
-    "published",
-    "unchanged",
-    "quarantined",
-    "withheld",
-    "abstained",
-)
 
 
 def publish_staged(
@@ -77,8 +66,10 @@ def publish_staged_run(
     if row["pending"] and not row["enriched"]:
         raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
     staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
+    begin = time.perf_counter()
     if row["enriched"]:
         publish_staged(tables, staged, attribute_labels, run_id, full_refresh=True)
+    row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     mine = tables.read("product_attributes").where(F.col("run_id") == run_id)
     row["published"] = mine.count() if row["enriched"] else 0
     row["withheld"] = row["read"] - row["unchanged"] - row["quarantined"] - row["published"]
@@ -128,7 +119,7 @@ def _summary(row: dict[str, Any]) -> RunSummary:
     return RunSummary(
         run_id=row["run_id"],
         outcome=row["outcome"],
-        counts={name: row[name] for name in _COUNTS},
+        counts={name: row[name] for name in (*COUNTS, "abstained")},
         seconds=row["seconds"],
         model_version=row["model_version"],
         error=row["error"],

@@ -30,6 +30,7 @@ from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.catalog import CatalogSnapshot, quote
 from enrich.spark.corrections import select_corrections
+from enrich.spark.counting import COUNTS
 from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
 from enrich.spark.ledger import read_run
@@ -39,16 +40,6 @@ from enrich.spark.tables import OutputTables
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 1_000
 _COMMITS_SEARCHED = 100
-_COUNTS = (
-    "read",
-    "pending",
-    "carried",
-    "enriched",
-    "published",
-    "unchanged",
-    "quarantined",
-    "withheld",
-)
 _OF_THE_LEDGER = (
     "run_id",
     "outcome",
@@ -182,7 +173,7 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
 def _describe_run(tables: OutputTables, ledger: Mapping[str, Any]) -> RunFacts:
     return RunFacts(
         database=tables.database,
-        counts={name: ledger[name] or 0 for name in _COUNTS},
+        counts={name: ledger[name] or 0 for name in COUNTS},
         **{name: ledger[name] for name in _OF_THE_LEDGER},
     )
 

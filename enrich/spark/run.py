@@ -248,7 +248,7 @@ class Refresh:
     def _publish(self, staged: DataFrame) -> None:
         counts = self.summary.counts
         if not self.request.publish:
-            self.summary.outcome = "staged"
+            self.summary.outcome = "staged" if counts["pending"] else "nothing_to_do"
             return
         if counts["enriched"]:
             publish_staged(
