@@ -82,10 +82,19 @@ def test_integer_ids_are_read_as_text(spark: SparkSession, tmp_path: Path) -> No
 
 
 def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> None:
-    TABLE.rename(columns={"title": "na.me"}).to_parquet(tmp_path / "products.parquet")
-    snapshot = open_catalog(spark, str(tmp_path), ColumnNames(title="na.me"))
+    named = TABLE.rename(columns={"title": "na.me"}).assign(department=[7, 8])
+    named.to_parquet(tmp_path / "products.parquet")
+    names = ColumnNames(title="na.me", category="department")
+    products = open_catalog(spark, str(tmp_path), names).products
 
-    assert snapshot.products.columns == ["product_id", "title", "description", "image_path"]
+    assert products.columns == [
+        "product_id",
+        "title",
+        "description",
+        "image_path",
+        "product_category",
+    ]
+    assert {row["product_category"] for row in products.collect()} == {"7", "8"}
 
 
 def test_missing_column_says_which_and_how_to_map_it(spark: SparkSession, tmp_path: Path) -> None:
