@@ -6,7 +6,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow test test-gate test-report test-sql test-airflow check clean train compare \
+.PHONY: help demo airflow test test-faults test-gate test-report test-sql test-airflow check clean train compare \
 	environment test-environment airflow-environment train-environment
 
 help: ## List the targets.
@@ -20,6 +20,10 @@ airflow: environment airflow-environment ## Set up, then run a local Airflow wit
 
 test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest
+
+test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
+	@FAULTS=long $(IN_VENV) pytest tests/faults
+	@cat build/faults.json
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py

@@ -1,0 +1,26 @@
+"""What the fault tests count together, and whether they run in full."""
+
+import os
+from dataclasses import dataclass, field
+
+COUNTED = (
+    "kill_points",
+    "kills",
+    "kills_survived",
+    "images_tried",
+    "rows_tried",
+    "rows_in",
+    "rows_out",
+)
+
+
+def is_long() -> bool:
+    """Returns whether the fault tests run in full (`make test-faults`) or as CI's short cut."""
+    return os.environ.get("FAULTS") == "long"
+
+
+@dataclass
+class Drill:
+    """The counts of one pytest session."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
