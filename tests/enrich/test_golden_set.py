@@ -1,0 +1,102 @@
+"""What the bundled checkpoint answers to a fixed set of products, whatever makes it faster.
+
+The answers are kept in `golden_set.json`, in both precisions, as the engine gave them before it was
+made faster. With a new bundled checkpoint, delete that file: the next run of this test writes it.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
+from enrich.demo.catalog import write_demo_catalog
+from enrich.engine import Engine
+from enrich.records import Product
+from enrich.spec import build_spec
+
+GOLDEN = Path(__file__).with_name("golden_set.json")
+TOLERANCE = 0.01  # of a confidence
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRODUCTS = 90
+ENLARGED_PX = 1_000
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn products, some broken on purpose; every third picture as large as a shop's."""
+    folder = tmp_path_factory.mktemp("golden") / "shop"
+    write_demo_catalog(folder, products=PRODUCTS, seed=11)
+    for file in sorted((folder / "images").glob("*.jpg"))[::3]:
+        try:
+            picture = Image.open(file).convert("RGB")
+        except OSError:
+            continue  # one of the broken ones
+        scale = ENLARGED_PX / max(picture.size)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def products(shop: Path) -> list[Product]:
+    rows = pd.read_parquet(shop / "products.parquet").astype(object)
+    given = [Product(*row) for row in rows.where(rows.notna(), None).itertuples(index=False)]
+    # Some have a picture only, and some a text only.
+    blind = [replace(product, image_path=None) for product in given[::7]]
+    silent = [replace(product, title=None, description=None) for product in given[3::7]]
+    return [*given, *blind, *silent]
+
+
+def _build_engine(shop: Path) -> Engine:
+    return build_spec(JobConfig(), read_manifest(BUNDLED), str(shop)).build(torch.device("cpu"))
+
+
+def _answers(shop: Path, products: list[Product], dtype: torch.dtype) -> list[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enrich.precision.choose_dtype", lambda device: dtype)
+        answers = list(_build_engine(shop).enrich(products))
+    return [
+        {
+            "product_id": answer.product_id,
+            "status": str(answer.status),
+            "labels": {p.attribute: p.label for p in answer.predictions},
+            "confidences": {p.attribute: round(p.confidence, 4) for p in answer.predictions},
+        }
+        for answer in answers
+    ]
+
+
+@pytest.fixture(scope="module")
+def golden(shop: Path, products: list[Product]) -> dict[str, Any]:
+    version = _build_engine(shop).spec.model_version
+    if not GOLDEN.exists():
+        answers = {name: _answers(shop, products, dtype) for name, dtype in DTYPES.items()}
+        text = json.dumps({"model_version": version} | answers)
+        GOLDEN.write_text(text.replace('{"product_id"', '\n{"product_id"') + "\n")
+        pytest.fail(f"{GOLDEN} was written: look at it, and keep it")
+    golden: dict[str, Any] = json.loads(GOLDEN.read_text())
+    assert version == golden["model_version"], f"delete {GOLDEN}, then run again"
+    return golden
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_no_optimisation_changes_an_answer(
+    shop: Path, products: list[Product], golden: dict[str, Any], name: str
+) -> None:
+    found = _answers(shop, products, DTYPES[name])
+    for before, now in zip(golden[name], found, strict=True):
+        for key in ("product_id", "status", "labels"):
+            assert now[key] == before[key], before
+        assert now["confidences"] == pytest.approx(before["confidences"], abs=TOLERANCE), before
+
+
+def test_both_precisions_give_the_same_labels(golden: dict[str, Any]) -> None:
+    one, other = ([row["labels"] for row in golden[name]] for name in DTYPES)
+    assert one == other
