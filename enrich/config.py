@@ -31,7 +31,8 @@ class ImageIdentity(StrEnum):
 class ColumnNames(BaseModel):
     """What the product table calls the columns that are read.
 
-    `category` is optional: the classifier never sees it, results are told apart by it.
+    `category` and `priority` are optional, and the classifier sees neither: results are told apart
+    by the category, and products with a higher priority, a number, are enriched earlier.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,14 @@ class ColumnNames(BaseModel):
     description: str = "description"
     image_path: str = "image_path"
     category: str | None = None
+    priority: str | None = None
+
+
+class MissingProducts(StrEnum):
+    """What becomes of a published row whose product is no longer in the product table."""
+
+    KEEP = "keep"
+    DELETE = "delete"
 
 
 class JobConfig(BaseModel):
@@ -65,7 +74,12 @@ class JobConfig(BaseModel):
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)
     products_per_task: int = Field(default=2_000, gt=0)
+    products_per_chunk: int = Field(default=100_000, gt=0)
     max_quarantined_share: Share = 0.2
+    max_failed_images_share: Share = 0.5
+    max_poison_products: int = Field(default=10, ge=0)
+    missing_products: MissingProducts = MissingProducts.KEEP
+    max_deleted_share: Share = 0.1
     baselines: dict[str, Path] = {}
     data_docs: Path | None = None
     report_dir: Path | None = None

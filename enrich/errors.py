@@ -2,6 +2,8 @@
 
     EnrichError                 exit 1
     ├── MetastoreBusy           exit 1  another process holds the embedded metastore
+    ├── RunInProgress           exit 1  another process is at the very same run
+    ├── WorkersDied             exit 1  too many products took their Python worker with them
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
@@ -22,6 +24,20 @@ class EnrichError(Exception):
 
 class MetastoreBusy(EnrichError):
     """Another process holds the embedded metastore, which admits one at a time."""
+
+
+class RunInProgress(EnrichError):
+    """Another process is at the very same run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"another process is staging run '{run_id}' at the same time. It goes on; look how it "
+            "ends before you start the run again"
+        )
+
+
+class WorkersDied(EnrichError):
+    """More products than are put up with took their Python worker with them."""
 
 
 class ConfigError(EnrichError):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enrich.images import NO_PATH
 from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.text import build_text
 
@@ -41,9 +42,7 @@ class FakeEngine:
         for product in products:
             text = build_text(product.title, product.description)
             if not text:
-                yield EnrichedProduct(
-                    product.product_id, Status.IMAGE_MISSING, None, (), "no image path"
-                )
+                yield EnrichedProduct(product.product_id, Status.IMAGE_MISSING, None, (), NO_PATH)
                 continue
             predictions = tuple(
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
@@ -59,7 +58,7 @@ class FakeEngine:
                     Status.IMAGE_MISSING,
                     Modalities.TEXT,
                     predictions,
-                    "no image path",
+                    NO_PATH,
                 )
 
     @staticmethod

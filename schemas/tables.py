@@ -23,7 +23,7 @@ _LINEAGE = """
 
 QUARANTINE = """
     product_id STRING COMMENT 'as found; NULL when that is the reason',
-    reason STRING NOT NULL COMMENT 'null_id, duplicate_id or no_modality',
+    reason STRING NOT NULL COMMENT 'null_id, duplicate_id, no_modality or poison',
     error STRING COMMENT 'what could not be read, for people',
     title STRING COMMENT 'raw input',
     description STRING COMMENT 'raw input',
@@ -51,6 +51,8 @@ ENRICHMENT_RUNS = """
     unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
     quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
     withheld BIGINT NOT NULL COMMENT 'answered but not published: the run was staged or blocked',
+    vanished BIGINT COMMENT 'published rows whose product is no longer in the product table',
+    deleted BIGINT COMMENT 'of these, the rows that were deleted',
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
     seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
     error STRING COMMENT 'why nothing was published',
@@ -113,7 +115,8 @@ def staged_attributes(attributes: Iterable[str]) -> str:
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     modalities STRING COMMENT 'NULL when neither image nor text could be read',
     status STRING NOT NULL COMMENT 'ok, or what could not be read',
-    error STRING COMMENT 'why, for people',{_LINEAGE}"""
+    error STRING COMMENT 'why, for people',
+    chunk INT COMMENT 'the part of the run that it was staged in',{_LINEAGE}"""
 
 
 def answer_struct(attributes: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, StringType
+from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
@@ -25,15 +25,22 @@ _READERS = {
     ".jsonl": ("json", {}),
 }
 
+# What a role's column may be; all others are text.
+_ALLOWED: dict[str, tuple[type[DataType], ...]] = {
+    "product_id": (StringType, IntegralType),
+    "category": (StringType, IntegralType),
+    "priority": (NumericType,),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogSnapshot:
     """A product table as it was when the run began.
 
     `products` has the columns product_id, title, description, image_path and product_category, all
-    STRING; the last is NULL where the configuration names none. `version` is the Delta version, or
-    a digest of the files. `folder` is where relative image paths start from by default; None for a
-    table known by name only.
+    STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none.
+    `version` is the Delta version, or a digest of the files. `folder` is where relative image paths
+    start from by default; None for a table known by name only.
     """
 
     name: str
@@ -158,8 +165,7 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             "Map other names under 'columns' in the configuration"
         )
     for role, name in wanted.items():
-        takes_numbers = role in ("product_id", "category")
-        allowed = (StringType, IntegralType) if takes_numbers else (StringType,)
+        allowed = _ALLOWED.get(role, (StringType,))
         # A column without any value has the type void in JSON and Parquet written from pandas.
         if not isinstance(types[name], allowed) and types[name].typeName() != "void":
             raise SchemaMismatch(
@@ -171,7 +177,7 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
     return frame.select(
         *(
             (F.lit(None) if name is None else F.col(quote_part(name)))
-            .cast("string")
+            .cast("double" if role == "priority" else "string")
             .alias(output[role])
             for role, name in roles.items()
         )

@@ -6,6 +6,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from enrich.images import NO_PATH
 from enrich.spark.catalog import quote_part
 from enrich.spark.survey import State, Survey
 
@@ -19,6 +20,8 @@ COUNTS = (
     "unchanged",
     "quarantined",
     "withheld",
+    "vanished",
+    "deleted",
 )
 _BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 
@@ -36,6 +39,8 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
         "unchanged": survey.counts[State.UNCHANGED],
         "quarantined": sum(survey.counts[state] for state in _BROKEN),
         "withheld": pending,
+        "vanished": survey.counts[State.VANISHED],
+        "deleted": 0,
         "abstained": {},
     }
 
@@ -67,6 +72,18 @@ def count_staged(
         "withheld": found["answered"],
         "abstained": {a: found[a] for a in attributes},
     }
+
+
+def count_failed_images(staged: DataFrame, carried: int) -> tuple[int, int]:
+    """Returns how many images could not be read, and of how many products that name one.
+
+    Runs on the driver; one action. The images of the answers that were carried over were not asked
+    for in this run, and their error is NULL.
+    """
+    is_named = F.coalesce(F.col("error") != NO_PATH, F.lit(True))
+    is_failed = F.col("status").startswith("image_") & F.col("error").isNotNull()
+    failed, named = staged.where(is_named).agg(F.count_if(is_failed), F.count("*")).collect()[0]
+    return failed, named - carried
 
 
 def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:

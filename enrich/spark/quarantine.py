@@ -3,10 +3,21 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from enrich.records import Status
 from enrich.spark.survey import INPUT_FIELDS, State, Survey
 
 NO_MODALITY = "no_modality"
+POISON = "poison"
 _SAME_FINDING = ("product_id", "content_hash", "reason")
+
+
+def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
+    """Returns the rows of products that it would not help to try again while they are as they are.
+
+    Runs on the driver; lazy. A store that did not answer then may answer now.
+    """
+    store_failed = F.coalesce(F.col("error").startswith(Status.IMAGE_UNREADABLE), F.lit(False))
+    return quarantine.where(F.col("reason").isin(NO_MODALITY, POISON) & ~store_failed)
 
 
 def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) -> DataFrame:
@@ -27,13 +38,13 @@ def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) 
 
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
     error = F.concat_ws(": ", "status", "error").alias("error")
-    answers = staged.where(F.col("modalities").isNull()).select("product_id", "content_hash", error)
+    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
+    unread = staged.where(F.col("modalities").isNull())
+    answers = unread.select("product_id", "content_hash", error, reason.alias("reason"))
     # A duplicate may have the very content of the row that was kept.
     kept = survey.rows.where(F.col("state").isin(State.PENDING, State.QUARANTINED))
     raw = kept.select("product_id", "content_hash", *INPUT_FIELDS)
-    return answers.join(raw, ["product_id", "content_hash"]).withColumn(
-        "reason", F.lit(NO_MODALITY)
-    )
+    return answers.join(raw, ["product_id", "content_hash"])
 
 
 def _broken(survey: Survey) -> DataFrame:

@@ -15,26 +15,28 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import JobConfig
-from enrich.errors import NothingPublished, TooManyFailures, ValidationFailed
+from enrich.config import JobConfig, MissingProducts
+from enrich.errors import NothingPublished, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
+from enrich.spark.guards import (
+    refuse_many_deletions,
+    refuse_many_failed_images,
+    refuse_many_unreadable,
+)
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.publishing import publish_staged, select_answered
-from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
+from enrich.spark.quarantine import select_known_unreadable, select_new_quarantine
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
-from enrich.spark.staging import lineage, select_staged
+from enrich.spark.staging import Stager, lineage, read_staged, select_unstaged
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
 from enrich.spark.tables import OutputTables
-from enrich.spark.udf import Loads, build_content_hash_udf
+from enrich.spark.udf import build_content_hash_udf
 from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
-
-# Shares of fewer rows say little: one bad product of three is no broken catalog.
-MIN_ROWS_TO_ENFORCE = 200
 
 
 ValidateStaged = Callable[[StagedRows], Verdict]
@@ -82,14 +84,15 @@ class Refresh:
         scratch = f"{self.tables.location()}/_scratch/{uuid.uuid4().hex}"
         try:
             with self._timed("survey"):
-                survey = self._survey(scratch)
+                survey = self._survey(f"{scratch}/survey")
                 self.summary.run_id = self.request.run_id or self._derive_run_id(survey)
                 is_staged = self._is_staged(survey)
-            if is_staged and not survey.counts[State.REVISED] and self._is_done():
+            is_settled = not survey.counts[State.REVISED] and not self._count_deleted(survey)
+            if is_staged and is_settled and self._is_done():
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
-                self._refresh(survey, validate, validate_input, is_staged=is_staged)
+                self._refresh(survey, validate, validate_input, scratch, is_staged=is_staged)
         finally:
             self._remove(scratch)
         return self.summary
@@ -99,18 +102,20 @@ class Refresh:
         survey: Survey,
         validate: ValidateStaged,
         validate_input: ValidateInput | None,
+        scratch: str,
         *,
         is_staged: bool,
     ) -> None:
         try:
+            self.summary.counts = count_surveyed(survey)
+            refuse_many_deletions(self._count_deleted(survey), survey, self.config)
             if not is_staged:
-                self.summary.counts = count_surveyed(survey)
                 if validate_input is not None and survey.counts[State.PENDING]:
                     with self._timed("input"):
                         self._judge(validate_input(self._input_rows(survey)))
                 with self._timed("inference"):
-                    self._stage(survey)
-                seconds, asked = self.summary.seconds["inference"], survey.counts[State.PENDING]
+                    asked = self._stage(survey, f"{scratch}/chunks")
+                seconds = self.summary.seconds["inference"]
                 self.summary.products_per_second = round(asked / seconds, 1) if asked else None
             self._finish(survey, validate, resumed=is_staged)
         except NothingPublished as error:
@@ -129,7 +134,8 @@ class Refresh:
                 survey, staged, tuple(self.spec.attributes), resumed=resumed
             )
             self._quarantine(survey, staged)
-        self._refuse_many_failures()
+        refuse_many_unreadable(self.summary.counts, self.config, self.tables)
+        refuse_many_failed_images(staged, self.summary.counts, self.config, self.tables)
         if count := self.summary.counts["enriched"]:
             with self._timed("validation"):
                 answered = select_answered(staged)
@@ -137,7 +143,7 @@ class Refresh:
                 rows = StagedRows(run_id, self.request.run_date, answered, count, published)
                 self._judge(validate(rows))
         with self._timed("publish"):
-            self._publish(staged)
+            self._publish(staged, survey)
 
     def _survey(self, scratch: str) -> Survey:
         products = self.catalog.products
@@ -156,8 +162,9 @@ class Refresh:
                 "is_newer", F.col("run_date") > F.lit(self.request.run_date)
             ),
             select_corrections(said, self.spec.attributes),
-            self.tables.read("quarantine").where(known & (F.col("reason") == NO_MODALITY)),
+            select_known_unreadable(self.tables.read("quarantine").where(known)),
             scratch,
+            is_whole=self.request.limit is None,
         )
 
     def _input_rows(self, survey: Survey) -> InputRows:
@@ -177,26 +184,20 @@ class Refresh:
         if survey.counts[State.PENDING] + survey.counts[State.REVISED] == 0:
             return True
         staged = self._read_staged().where(F.col("model_version") == self.spec.model_version)
-        same = [
-            F.col(f"wanted.{name}").eqNullSafe(F.col(f"staged.{name}"))
-            for name in ("product_id", "content_hash", "product_category")
-        ]
-        wanted = survey.pending.unionByName(survey.revised)
-        missing = wanted.alias("wanted").join(staged.alias("staged"), same, "left_anti")
-        return missing.isEmpty()
+        return select_unstaged(survey.pending.unionByName(survey.revised), staged).isEmpty()
 
     def _is_done(self) -> bool:
         row = read_run(self.tables, self.summary.run_id)
         return row is not None and row["outcome"] in ("published", "nothing_to_do")
 
-    def _stage(self, survey: Survey) -> None:
-        loads = self.spark.sparkContext.accumulator({}, Loads())
-        published = self.tables.read("product_attributes")
-        staged = select_staged(survey, published, self.spec, loads, self.config)
-        self.tables.replace_run(
-            "staged_attributes", staged.select("*", *self._lineage()), self.summary.run_id
-        )
-        self.summary.engine_loads = dict(loads.value)
+    def _stage(self, survey: Survey, scratch: str) -> int:
+        """Stages what is not staged yet; returns how many the classifier was asked about."""
+        run_id, lineage = self.summary.run_id, self._lineage()
+        stager = Stager(self.tables, self.spec, self.config, run_id, lineage)
+        try:
+            return stager.stage(survey, scratch)
+        finally:
+            self.summary.engine_loads = stager.engine_loads
 
     def _lineage(self) -> list[Column]:
         return lineage(
@@ -208,8 +209,7 @@ class Refresh:
         )
 
     def _read_staged(self) -> DataFrame:
-        staged = self.tables.read("staged_attributes")
-        return staged.where(F.col("run_id") == self.summary.run_id)
+        return read_staged(self.tables, self.summary.run_id)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
         before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)
@@ -217,15 +217,10 @@ class Refresh:
         if not new.isEmpty():
             self.tables.replace_run("quarantine", new, self.summary.run_id)
 
-    def _refuse_many_failures(self) -> None:
-        pending, answered = self.summary.counts["pending"], self.summary.counts["enriched"]
-        allowed = self.config.max_quarantined_share
-        if pending >= MIN_ROWS_TO_ENFORCE and (share := 1 - answered / pending) > allowed:
-            raise TooManyFailures(
-                f"{share:.1%} of {pending:,} pending products could not be read, allowed are "
-                f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
-                f"{self.tables.name('quarantine')}: check the image root and its permissions"
-            )
+    def _count_deleted(self, survey: Survey) -> int:
+        """Returns how many published rows the run is to delete."""
+        wanted = self.config.missing_products is MissingProducts.DELETE and self.request.publish
+        return survey.counts[State.VANISHED] if wanted else 0
 
     def _judge(self, verdict: Verdict) -> None:
         """Keeps a verdict for `label_quality`, and stops the run that failed."""
@@ -245,7 +240,7 @@ class Refresh:
                 f"'{summary.run_id}', the checks in {self.tables.name('label_quality')}"
             )
 
-    def _publish(self, staged: DataFrame) -> None:
+    def _publish(self, staged: DataFrame, survey: Survey) -> None:
         counts = self.summary.counts
         if not self.request.publish:
             self.summary.outcome = "staged" if counts["pending"] else "nothing_to_do"
@@ -265,7 +260,11 @@ class Refresh:
                     f"not have: {self.tables.name('attribute_corrections')}"
                 )
         counts["published"], counts["withheld"] = counts["enriched"], 0
-        self.summary.outcome = "published" if counts["pending"] else "nothing_to_do"
+        if gone := self._count_deleted(survey):
+            self.tables.delete_published(survey.vanished, self.summary.run_id)
+            counts["deleted"] = gone
+        is_changed = counts["pending"] or gone
+        self.summary.outcome = "published" if is_changed else "nothing_to_do"
 
     def _write_ledger(self) -> None:
         summary = self.summary

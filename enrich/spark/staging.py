@@ -1,72 +1,146 @@
-"""What a run stages: new answers of the classifier, and published ones that are carried over."""
+"""What a run stages: new answers of the classifier, and published ones that are carried over.
 
+A chunk of products is one commit, and what a run has staged is not asked again: a run that was
+killed after nine of ten chunks goes on with the tenth.
+"""
+
+import logging
 import math
 from collections.abc import Sequence
 
-from pyspark import Accumulator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
+from enrich.records import Status
+from enrich.spark.catalog import quote_part
+from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.poison import PoisonFinder
 from enrich.spark.survey import INPUT_FIELDS, State, Survey
-from enrich.spark.udf import build_answer_udf
+from enrich.spark.tables import OutputTables
+from enrich.spark.udf import Loads, build_answer_udf
 from enrich.spec import BuildsEngine
+
+log = logging.getLogger(__name__)
 
 _KEY = ("product_id", "product_category", "content_hash")
 _LINEAGE = ("model_version", "run_id", "run_date", "enriched_at")
 
 
-def select_answers(
-    survey: Survey, spec: BuildsEngine, loads: Accumulator[dict[str, int]], tasks: int
-) -> DataFrame:
-    """Returns the classifier's answers to the pending products, without lineage.
+class Stager:
+    """Stages one run; `engine_loads` counts the engines that the workers loaded."""
 
-    Runs on the driver; lazy.
-    """
-    answer = build_answer_udf(spec, loads)
-    return (
-        survey.pending.repartition(tasks)
-        .withColumn("answer", answer("product_id", *INPUT_FIELDS))
-        .select(*_KEY, "answer.*")
-    )
+    def __init__(
+        self,
+        tables: OutputTables,
+        spec: BuildsEngine,
+        config: JobConfig,
+        run_id: str,
+        lineage: Sequence[Column],
+    ) -> None:
+        self._tables = tables
+        self._spec = spec
+        self._config = config
+        self._run_id = run_id
+        self._lineage = lineage
+        self._loads = tables.spark.sparkContext.accumulator({}, Loads())
+        self._chunk = 0
+
+    @property
+    def engine_loads(self) -> dict[str, int]:
+        """Engines loaded, by Python worker."""
+        return dict(self._loads.value)
+
+    def stage(self, survey: Survey, scratch: str) -> int:
+        """Stages all that the run wants and has not staged yet; returns how many were asked about.
+
+        Runs on the driver; one Delta commit a chunk.
+
+        Args:
+            survey: What the run wants.
+            scratch: A folder that is not there yet and that the caller removes.
+
+        Raises:
+            RunInProgress: another process is staging the very same run.
+            WorkersDied: too many products took their Python worker with them.
+        """
+        staged = read_staged(self._tables, self._run_id)
+        rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
+        pending, revised = survey.pending, survey.revised
+        count = survey.counts[State.PENDING]
+        if rows:
+            self._chunk = 0 if last is None else last + 1
+            self._drop_stale(staged, rows, pending.unionByName(revised))
+            staged = read_staged(self._tables, self._run_id)
+            pending, revised = select_unstaged(pending, staged), select_unstaged(revised, staged)
+            count = pending.count()
+        if survey.counts[State.REVISED] and not revised.isEmpty():
+            self._write(self._select_carried(revised))
+        self._stage_answers(pending, count, scratch)
+        return count
+
+    def _stage_answers(self, pending: DataFrame, count: int, scratch: str) -> None:
+        finder = PoisonFinder(self._ask_and_write, self._config.max_poison_products)
+        done = 0
+        for chunk in cut_into_chunks(pending, count, self._config.products_per_chunk, scratch):
+            finder.stage(chunk.rows, chunk.products)
+            done += chunk.products
+            if chunk.products < count:
+                log.info("staged %s of %s products", f"{done:,}", f"{count:,}")
+        for poison in finder.found:
+            self._write(self._select_crashed(poison))
+
+    def _ask_and_write(self, products: DataFrame, count: int) -> None:
+        cores = self._tables.spark.sparkContext.defaultParallelism
+        answer = build_answer_udf(self._spec, self._loads)
+        answers = (
+            products.repartition(choose_tasks(count, self._config, cores))
+            .withColumn("answer", answer("product_id", *INPUT_FIELDS))
+            .select(*_KEY, "answer.*")
+        )
+        # Answers are small: files follow their size, not the number of tasks.
+        self._write(answers.hint("rebalance"))
+
+    def _select_carried(self, revised: DataFrame) -> DataFrame:
+        """Returns the published answers of revised products as they were staged."""
+        attributes = tuple(self._spec.attributes)
+        published = with_own_labels(self._tables.read("product_attributes"), attributes)
+        labels = [quote_part(c) for a in attributes for c in (a, f"{a}_confidence")]
+        answers = published.select("product_id", *labels, "predictions", "modalities", "status")
+        return revised.select(*_KEY).join(answers, "product_id")
+
+    def _select_crashed(self, products: DataFrame) -> DataFrame:
+        error = F.lit("the Python worker died over this product, each time it was tried")
+        status = F.lit(Status.WORKER_CRASHED)
+        return products.select(*_KEY, status.alias("status"), error.alias("error"))
+
+    def _write(self, rows: DataFrame) -> None:
+        self._tables.append_chunk(rows.select("*", *self._lineage), self._run_id, self._chunk)
+        self._chunk += 1
+
+    def _drop_stale(self, staged: DataFrame, rows: int, wanted: DataFrame) -> None:
+        """Drops what this run staged for products that have changed since, or by another model."""
+        same_model = staged.where(F.col("model_version") == self._spec.model_version)
+        is_wanted = _same("staged", "wanted")
+        valid = same_model.alias("staged").join(wanted.alias("wanted"), is_wanted, "left_semi")
+        if valid.count() < rows:
+            self._tables.replace_run("staged_attributes", valid, self._run_id)
 
 
-def select_carried(survey: Survey, published: DataFrame, attributes: Sequence[str]) -> DataFrame:
-    """Returns the published answers of revised products as they were staged, without lineage.
-
-    Runs on the driver; lazy.
-    """
-    answers = with_own_labels(published, attributes)
-    answers = answers.drop("product_category", "content_hash", "corrections", *_LINEAGE)
-    none = F.lit(None).cast("string")
-    return survey.revised.select(*_KEY).join(answers, "product_id").withColumn("error", none)
+def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
+    """Returns what a run has staged. Runs on the driver; lazy."""
+    return tables.read("staged_attributes").where(F.col("run_id") == run_id)
 
 
-def select_staged(
-    survey: Survey,
-    published: DataFrame,
-    spec: BuildsEngine,
-    loads: Accumulator[dict[str, int]],
-    config: JobConfig,
-) -> DataFrame:
-    """Returns all that a run stages, without lineage.
+def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
+    """Returns the products that were not staged as they are. Runs on the driver; lazy."""
+    is_staged = _same("wanted", "staged")
+    return wanted.alias("wanted").join(staged.alias("staged"), is_staged, "left_anti")
 
-    Runs on the driver; lazy.
 
-    Args:
-        published: The published table as it is before this run.
-        loads: Counts the engines that the workers load.
-    """
-    cores = published.sparkSession.sparkContext.defaultParallelism
-    pending, revised = survey.counts[State.PENDING], survey.counts[State.REVISED]
-    answers = select_answers(survey, spec, loads, choose_tasks(pending, config, cores))
-    if not revised:
-        return answers
-    carried = select_carried(survey, published, tuple(spec.attributes))
-    # Columns of attributes that this checkpoint does not have are left behind.
-    carried = carried.select(answers.columns)
-    return answers.unionByName(carried) if pending else carried
+def _same(one: str, other: str) -> list[Column]:
+    return [F.col(f"{one}.{name}").eqNullSafe(F.col(f"{other}.{name}")) for name in _KEY]
 
 
 def choose_tasks(products: int, config: JobConfig, cores: int) -> int:

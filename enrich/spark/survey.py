@@ -11,6 +11,8 @@ from enum import StrEnum
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from enrich.records import Status
+
 INPUT_FIELDS = ("title", "description", "image_path")
 
 
@@ -23,11 +25,15 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
     NULL_ID = "null_id"
     DUPLICATE_ID = "duplicate_id"
+    VANISHED = "vanished"  # published, and no longer in the product table
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All rows with their content_hash and state; `fingerprint` is of all of them, in any order."""
+    """All rows with their content_hash and state, and the published rows that are gone.
+
+    `fingerprint` is of all rows that were read, in any order.
+    """
 
     rows: DataFrame
     counts: dict[State, int]
@@ -36,7 +42,7 @@ class Survey:
     @property
     def read(self) -> int:
         """How many rows the product table had."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) - self.counts[State.VANISHED]
 
     @property
     def pending(self) -> DataFrame:
@@ -47,6 +53,11 @@ class Survey:
     def revised(self) -> DataFrame:
         """The products whose published answer is written again, with what is new around it."""
         return self.rows.where(F.col("state") == State.REVISED)
+
+    @property
+    def vanished(self) -> DataFrame:
+        """The ids of published rows whose product is no longer in the product table."""
+        return self.rows.where(F.col("state") == State.VANISHED).select("product_id")
 
     @property
     def broken(self) -> DataFrame:
@@ -60,6 +71,8 @@ def survey_products(
     corrections: DataFrame,
     quarantined: DataFrame,
     scratch: str,
+    *,
+    is_whole: bool,
 ) -> Survey:
     """Gives every row its state, writes them to `scratch` and counts.
 
@@ -71,11 +84,14 @@ def survey_products(
         corrections: Rows (product_id, corrections) of what people set.
         quarantined: Rows (product_id, content_hash) that this model_version could not read.
         scratch: A folder that the caller removes.
+        is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
     same_product = ["product_id", "content_hash"]
     rows = (
-        hashed.withColumn("place", _place_among_duplicates())
-        .join(_prefixed(published), "product_id", "left")
+        hashed.withColumns({"place": _place_among_duplicates(), "is_read": F.lit(True)})
+        .join(_prefixed(published), "product_id", "full" if is_whole else "left")
+        # What a newer run published has not vanished from an older table.
+        .where(F.col("is_read") | ~F.col("is_newer"))
         .join(corrections, "product_id", "left")
         .join(
             quarantined.select(*same_product, F.lit(True).alias("is_quarantined")).distinct(),
@@ -86,9 +102,9 @@ def survey_products(
         .withColumn("revision", F.xxhash64("product_category", "corrections"))
     )
     # The texts of products that nothing is to be asked about stay where they are.
-    is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED)
+    is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
     kept = [F.when(is_asked, F.col(field)).alias(field) for field in INPUT_FIELDS]
-    key = ("product_id", "product_category")
+    key = ("product_id", "product_category", "priority")
     rows.select(*key, *kept, "content_hash", "revision", "state").write.parquet(scratch)
     return _read_survey(rows.sparkSession, scratch)
 
@@ -105,7 +121,7 @@ def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
 
 def _prefixed(published: DataFrame) -> DataFrame:
     told_apart = ("content_hash", "product_category", "corrections")
-    renamed = [F.col(name).alias(f"published_{name}") for name in told_apart]
+    renamed = [F.col(name).alias(f"published_{name}") for name in (*told_apart, "status")]
     return published.select("product_id", "is_of_this_model", "is_newer", *renamed)
 
 
@@ -116,7 +132,8 @@ def _read_survey(spark: SparkSession, scratch: str) -> Survey:
     found = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in found}
     # Over all states: what is pending depends on earlier runs, the inputs do not.
-    fingerprint = hashlib.sha256(str(sum(row["digests"] for row in found)).encode()).hexdigest()
+    read = sum(row["digests"] for row in found if row["state"] != State.VANISHED)
+    fingerprint = hashlib.sha256(str(read).encode()).hexdigest()
     return Survey(rows, counts, fingerprint[:8])
 
 
@@ -127,15 +144,19 @@ def _place_among_duplicates() -> Column:
 
 
 def _state() -> Column:
-    answer_holds = F.col("is_of_this_model") & (
-        F.col("content_hash") == F.col("published_content_hash")
+    answer_holds = (
+        F.col("is_of_this_model")
+        & (F.col("content_hash") == F.col("published_content_hash"))
+        # The store did not answer then; its image may be there now.
+        & (F.col("published_status") != Status.IMAGE_UNREADABLE)
     )
     is_as_published = [
         F.col(name).eqNullSafe(F.col(f"published_{name}"))
         for name in ("product_category", "corrections")
     ]
     return (
-        F.when(F.col("product_id").isNull(), State.NULL_ID)
+        F.when(F.col("is_read").isNull(), State.VANISHED)
+        .when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
         .when(F.col("is_newer"), State.UNCHANGED)
         .when(answer_holds & is_as_published[0] & is_as_published[1], State.UNCHANGED)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -16,6 +17,7 @@ from pyspark.sql.types import StructType
 from schemas import tables as ddl
 from schemas.views import views
 
+from enrich.errors import RunInProgress
 from enrich.spark.catalog import quote, quote_literal, quote_part
 
 # Deletion vectors off: every reader of Delta tables can then read these.
@@ -89,6 +91,28 @@ class OutputTables:
             writer = rows.write.format("delta").mode("overwrite")
             writer.option("replaceWhere", f"run_id = '{run_id}'").saveAsTable(self.name(table))
 
+    def append_chunk(self, rows: DataFrame, run_id: str, chunk: int) -> None:
+        """Adds a chunk of answers to what a run has staged.
+
+        Runs on the driver; one Delta commit.
+
+        Raises:
+            RunInProgress: another process staged a chunk of that number at the same time.
+        """
+        mine = (F.col("run_id") == run_id) & (F.col("chunk") == chunk)
+        try:
+            if not self.read("staged_attributes").where(mine).isEmpty():
+                raise RunInProgress(run_id)
+            with self.commit_of(run_id):
+                writer = rows.withColumn("chunk", F.lit(chunk)).write.format("delta")
+                # An overwrite instead of an append: Delta then sees a chunk written meanwhile.
+                writer = writer.mode("overwrite").option(
+                    "replaceWhere", f"run_id = '{run_id}' AND chunk = {chunk}"
+                )
+                writer.saveAsTable(self.name("staged_attributes"))
+        except DeltaConcurrentModificationException as error:
+            raise RunInProgress(run_id) from error
+
     def append(self, table: str, rows: DataFrame) -> None:
         """Adds rows. Runs on the driver; one Delta commit."""
         rows.write.format("delta").mode("append").saveAsTable(self.name(table))
@@ -117,6 +141,20 @@ class OutputTables:
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
                 .whenMatchedUpdate(condition=f"{is_newer} AND ({' OR '.join(changed)})", set=values)
                 .whenNotMatchedInsert(values=values)
+                .execute()
+            )
+
+    def delete_published(self, products: DataFrame, run_id: str) -> None:
+        """Deletes the published rows of products, known by product_id.
+
+        Runs on the driver; one MERGE.
+        """
+        target = DeltaTable.forName(self.spark, self.name("product_attributes"))
+        with self.commit_of(run_id):
+            (
+                target.alias("old")
+                .merge(products.alias("gone"), "old.product_id = gone.product_id")
+                .whenMatchedDelete()
                 .execute()
             )
 

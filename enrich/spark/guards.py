@@ -1,0 +1,67 @@
+"""What stops a run because too much of its catalog is out of reach. Each names its setting."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from enrich.config import JobConfig
+from enrich.errors import TooManyFailures
+from enrich.spark.counting import count_failed_images
+from enrich.spark.survey import Survey
+from enrich.spark.tables import OutputTables
+
+# Shares of fewer rows say little: one bad product of three is no broken catalog.
+MIN_ROWS_TO_ENFORCE = 200
+
+
+def refuse_many_deletions(gone: int, survey: Survey, config: JobConfig) -> None:
+    """Raises TooManyFailures when so much is to be deleted that the product table may be cut off.
+
+    Runs on the driver.
+    """
+    allowed = config.max_deleted_share
+    if gone and (share := gone / (gone + survey.read)) > allowed:
+        raise TooManyFailures(
+            f"{gone:,} published products are no longer in the product table, which has "
+            f"{survey.read:,} rows: {share:.1%} would be deleted, allowed are {allowed:.1%} "
+            "(max_deleted_share). Nothing was published or deleted: check that the product table "
+            "is whole"
+        )
+
+
+def refuse_many_unreadable(
+    counts: Mapping[str, Any], config: JobConfig, tables: OutputTables
+) -> None:
+    """Raises TooManyFailures when of too many products neither image nor text could be read.
+
+    Runs on the driver.
+    """
+    pending, answered = counts["pending"], counts["enriched"]
+    allowed = config.max_quarantined_share
+    if pending >= MIN_ROWS_TO_ENFORCE and (share := 1 - answered / pending) > allowed:
+        raise TooManyFailures(
+            f"{share:.1%} of {pending:,} pending products could not be read, allowed are "
+            f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
+            f"{tables.name('quarantine')}: check the image root and its permissions"
+        )
+
+
+def refuse_many_failed_images(
+    staged: DataFrame, counts: Mapping[str, Any], config: JobConfig, tables: OutputTables
+) -> None:
+    """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
+
+    Runs on the driver; one action, none for a small run.
+    """
+    if counts["pending"] < MIN_ROWS_TO_ENFORCE:
+        return
+    failed, asked = count_failed_images(staged, counts["carried"])
+    allowed = config.max_failed_images_share
+    if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:
+        raise TooManyFailures(
+            f"of {asked:,} products that name an image, {share:.1%} of the images could not be "
+            f"read, allowed are {allowed:.1%} (max_failed_images_share). Nothing was published; "
+            f"the errors are in {tables.name('staged_attributes')}: check the image root, its "
+            "store and its permissions, then run again"
+        )
