@@ -19,6 +19,8 @@ from enrich.errors import ConfigError
 from enrich.records import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+# What is said of a product that names no image.
+NO_PATH = "no image path"
 SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "hdfs": "hdfs", "abfss": "abfss", "file": "file"}
 
 
@@ -114,7 +116,7 @@ class ImageStore:
 
     def _resolve(self, image_path: str | None) -> Place:
         if not image_path or not image_path.strip():
-            raise ImageProblem(Status.IMAGE_MISSING, "no image path")
+            raise ImageProblem(Status.IMAGE_MISSING, NO_PATH)
         try:
             place = _split(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError, RuntimeError) as error:

@@ -12,10 +12,12 @@ class Status(StrEnum):
 
     OK = "ok"
     IMAGE_MISSING = "image_missing"
+    IMAGE_UNREADABLE = "image_unreadable"
     IMAGE_CORRUPT = "image_corrupt"
     IMAGE_TOO_LARGE = "image_too_large"
     IMAGE_FORBIDDEN = "image_forbidden"
     TEXT_EMPTY = "text_empty"
+    WORKER_CRASHED = "worker_crashed"
 
 
 class Modalities(StrEnum):
