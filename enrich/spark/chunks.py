@@ -32,7 +32,7 @@ def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) ->
     ranked = products.withColumn("rank", _rank(products, math.ceil(count / size)))
     found = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
     # Many products may share one priority, and then one rank.
-    parts = {rank: math.ceil(found[rank] / size) for rank in sorted(found)}
+    parts = {rank: max(1, round(found[rank] / size)) for rank in sorted(found)}
     chunked = ranked.withColumn("chunk", _number(parts)).drop("rank")
     chunked.repartition("chunk").write.partitionBy("chunk").parquet(scratch)
     written = products.sparkSession.read.parquet(scratch)

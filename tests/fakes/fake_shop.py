@@ -14,6 +14,7 @@ from enrich.spark.catalog import open_catalog
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.tables import OutputTables
+from enrich.spec import BuildsEngine
 
 DAY = date(2026, 11, 24)
 
@@ -61,6 +62,7 @@ class Shop:
         self,
         validate: Callable[[StagedRows], Verdict] = passes,
         model_version: str = "fake-1",
+        spec: BuildsEngine | None = None,
         config: dict | None = None,
         validate_input: Callable[[InputRows], Verdict] | None = None,
         **request: object,
@@ -70,7 +72,7 @@ class Shop:
             self.spark,
             settings,
             RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
-            FakeEngineSpec(model_version=model_version),
+            spec or FakeEngineSpec(model_version=model_version),
             ImageStore(str(self.folder)),
             open_catalog(self.spark, str(self.file), settings.columns),
         )

@@ -1,0 +1,136 @@
+"""What is staged stays staged: chunks, their order, resumption, and products that kill."""
+
+import pytest
+from deadly_engine import DeadlyEngineSpec
+from fake_shop import Shop, products
+
+from enrich.errors import RunInProgress, WorkersDied
+from enrich.spark.chunks import cut_into_chunks
+from enrich.spark.tables import OutputTables
+
+pytestmark = pytest.mark.spark
+
+CHUNKS_OF_TEN = {"products_per_chunk": 10}
+
+
+def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
+    shop.write(products(40))
+
+    counts = shop.refresh(config=CHUNKS_OF_TEN).counts
+
+    assert counts["published"] == 40
+    sizes = shop.table("staged_attributes").groupby("chunk").size()
+    assert len(sizes) == 4
+    assert shop.version("staged_attributes") == 4
+
+
+def test_run_that_died_after_two_chunks_asks_only_about_the_rest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(products(40))
+    append_chunk = OutputTables.append_chunk
+
+    def dies_at_the_third(self: OutputTables, rows: object, run_id: str, chunk: int) -> None:
+        if chunk == 2:
+            raise KeyboardInterrupt
+        append_chunk(self, rows, run_id, chunk)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OutputTables, "append_chunk", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh(config=CHUNKS_OF_TEN)
+    before = shop.table("staged_attributes")
+    assert 0 < len(before) < 40
+
+    again = shop.refresh(config=CHUNKS_OF_TEN)
+
+    assert (again.counts["pending"], again.counts["published"]) == (40, 40)
+    after = shop.table("staged_attributes")
+    assert after["product_id"].is_unique
+    assert len(after) == 40
+    kept = after.merge(before, on=["product_id", "enriched_at"])
+    assert len(kept) == len(before)
+
+
+def test_products_of_higher_priority_are_staged_first(shop: Shop) -> None:
+    table = products(60)
+    table["sales"] = [None, *range(59)]
+    shop.write(table)
+
+    shop.refresh(config={"products_per_chunk": 20, "columns": {"priority": "sales"}})
+
+    staged = shop.table("staged_attributes")
+    sales = staged.merge(table, on="product_id").groupby("chunk")["sales"]
+    best, worst = sales.max().tolist(), sales.min().tolist()
+    assert best == sorted(best, reverse=True)
+    assert all(lowest > highest for lowest, highest in zip(worst, best[1:], strict=False))
+    without = staged[staged["product_id"] == "p0"]["chunk"].iloc[0]
+    assert without == staged["chunk"].max()
+
+
+def test_equal_priorities_do_not_make_one_giant_chunk(shop: Shop) -> None:
+    rows = shop.spark.range(1000).selectExpr("CAST(id AS STRING) AS product_id", "1D AS priority")
+
+    chunks = list(cut_into_chunks(rows, 1000, 100, str(shop.folder / "chunks")))
+
+    assert sum(chunk.products for chunk in chunks) == 1000
+    assert max(chunk.products for chunk in chunks) < 150
+
+
+def test_a_changed_product_of_the_same_run_id_is_staged_anew(shop: Shop) -> None:
+    shop.refresh(run_id="mine", publish=False)
+    changed = products()
+    changed.loc[0, "title"] = "another shirt"
+    shop.write(changed)
+
+    shop.refresh(run_id="mine")
+
+    assert shop.table("staged_attributes")["product_id"].is_unique
+    hashes = shop.table("product_attributes").set_index("product_id")["content_hash"]
+    staged = shop.table("staged_attributes").set_index("product_id")["content_hash"]
+    assert hashes.to_dict() == staged.to_dict()
+
+
+def test_a_chunk_that_another_process_staged_stops_the_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_chunk = OutputTables.append_chunk
+
+    def written_before(self: OutputTables, rows: object, run_id: str, chunk: int) -> None:
+        append_chunk(self, rows, run_id, chunk)
+        append_chunk(self, rows, run_id, chunk)
+
+    monkeypatch.setattr(OutputTables, "append_chunk", written_before)
+
+    with pytest.raises(RunInProgress, match="another process is staging run"):
+        shop.refresh()
+
+
+def test_a_product_that_kills_its_worker_is_quarantined_and_all_others_published(
+    shop: Shop,
+) -> None:
+    table = products(30)
+    table.loc[[7, 21], "title"] = "poison"
+    shop.write(table)
+
+    counts = shop.refresh(spec=DeadlyEngineSpec("deadly-1")).counts
+
+    assert (counts["published"], counts["quarantined"]) == (28, 2)
+    poison = shop.table("quarantine")
+    assert poison["product_id"].tolist() == ["p21", "p7"]
+    assert set(poison["reason"]) == {"poison"}
+    assert poison["error"].str.startswith("worker_crashed: the Python worker died").all()
+    again = shop.refresh(spec=DeadlyEngineSpec("deadly-1"))
+    assert again.outcome == "nothing_to_do"
+
+
+def test_workers_that_die_of_everything_stop_the_run_and_quarantine_nothing(shop: Shop) -> None:
+    with pytest.raises(WorkersDied, match="max_poison_products = 2"):
+        shop.refresh(
+            spec=DeadlyEngineSpec("deadly-2", deadly_word="shirt"),
+            config={"max_poison_products": 2},
+        )
+
+    assert shop.table("quarantine").empty
+    assert shop.table("product_attributes").empty
+    assert shop.table("enrichment_runs")["outcome"].tolist() == ["failed"]

@@ -1,0 +1,70 @@
+"""What becomes of published rows whose product is no longer in the product table."""
+
+from datetime import date
+
+import pytest
+from fake_shop import Shop, products
+
+from enrich.errors import TooManyFailures
+
+pytestmark = pytest.mark.spark
+
+DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
+
+
+@pytest.fixture
+def smaller(shop: Shop) -> Shop:
+    """A shop that published six products and now has four."""
+    shop.refresh()
+    shop.write(products(4))
+    return shop
+
+
+def test_vanished_products_are_counted_and_kept_by_default(smaller: Shop) -> None:
+    counts = smaller.refresh().counts
+
+    assert (counts["read"], counts["unchanged"]) == (4, 4)
+    assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert len(smaller.table("product_attributes")) == 6
+
+
+def test_vanished_products_are_deleted_where_configured(smaller: Shop) -> None:
+    summary = smaller.refresh(config=DELETE)
+
+    assert summary.outcome == "published"
+    assert (summary.counts["vanished"], summary.counts["deleted"]) == (2, 2)
+    left = smaller.table("product_attributes")["product_id"]
+    assert sorted(left) == ["p0", "p1", "p2", "p3"]
+    ledger = smaller.table("enrichment_runs").set_index("run_id").loc[summary.run_id]
+    assert (ledger["vanished"], ledger["deleted"]) == (2, 2)
+    again = smaller.refresh(config=DELETE)
+    assert (again.outcome, again.counts["vanished"]) == ("nothing_to_do", 0)
+
+
+def test_a_trial_run_deletes_nothing(smaller: Shop) -> None:
+    counts = smaller.refresh(config=DELETE, limit=2).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (0, 0)
+    assert len(smaller.table("product_attributes")) == 6
+
+
+def test_a_run_that_only_stages_deletes_nothing(smaller: Shop) -> None:
+    counts = smaller.refresh(config=DELETE, publish=False).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert len(smaller.table("product_attributes")) == 6
+
+
+def test_a_product_table_that_looks_cut_off_deletes_nothing(smaller: Shop) -> None:
+    with pytest.raises(TooManyFailures, match=r"2 published products .* 4 rows: 33\.3%"):
+        smaller.refresh(config=DELETE | {"max_deleted_share": 0.3})
+
+    assert len(smaller.table("product_attributes")) == 6
+    assert smaller.table("enrichment_runs")["outcome"].tolist().count("blocked") == 1
+
+
+def test_a_backfill_deletes_nothing_that_a_newer_run_published(smaller: Shop) -> None:
+    counts = smaller.refresh(config=DELETE, run_date=date(2026, 11, 20)).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (0, 0)
+    assert len(smaller.table("product_attributes")) == 6
