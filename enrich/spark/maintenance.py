@@ -10,8 +10,11 @@ from pyspark.sql import functions as F
 from schemas import tables as ddl
 
 from enrich.spark.catalog import quote, quote_literal
+from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.tables import CHANGES_SINCE, OutputTables
 
+# No run takes longer.
+_SCRATCH_DAYS = 7
 # Nobody will publish or look at these any more.
 _SETTLED = ("published", "nothing_to_do", "dropped")
 
@@ -29,9 +32,13 @@ def maintain_tables(
         keep_staged_days: staged rows of published and dropped runs are kept so long.
 
     Returns:
-        Counts: `staged_runs_removed`, and `files_before` and `files_after` by table.
+        Counts: `staged_runs_removed`, `scratch_removed`, and `files_before` and `files_after` by
+        table.
     """
-    removed = _delete_old_staged(tables, keep_staged_days)
+    removed = {
+        "staged_runs_removed": _delete_old_staged(tables, keep_staged_days),
+        "scratch_removed": remove_old_scratch(tables, _SCRATCH_DAYS),
+    }
     _move_changes_since(tables, retention_hours)
     before, after = {}, {}
     for table in ddl.tables(tables.attributes):
@@ -41,7 +48,7 @@ def maintain_tables(
         tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
         after[table] = _count_files(tables, name)
     tables.create_views()
-    return {"staged_runs_removed": removed, "files_before": before, "files_after": after}
+    return removed | {"files_before": before, "files_after": after}
 
 
 def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:

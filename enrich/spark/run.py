@@ -6,11 +6,9 @@ Validation comes in as a function, so that this package needs no Great Expectati
 import hashlib
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -30,6 +28,7 @@ from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.publishing import publish_staged, select_answered
 from enrich.spark.quarantine import select_known_unreadable, select_new_quarantine
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.scratch import scratch_folder
 from enrich.spark.staging import Stager, lineage, read_staged, select_unstaged
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
 from enrich.spark.tables import OutputTables
@@ -81,8 +80,7 @@ class Refresh:
         """
         with self._timed("tables"):
             self.tables.create_missing()
-        scratch = f"{self.tables.location()}/_scratch/{uuid.uuid4().hex}"
-        try:
+        with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
                 survey = self._survey(f"{scratch}/survey")
                 self.summary.run_id = self.request.run_id or self._derive_run_id(survey)
@@ -93,8 +91,6 @@ class Refresh:
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
                 self._refresh(survey, validate, validate_input, scratch, is_staged=is_staged)
-        finally:
-            self._remove(scratch)
         return self.summary
 
     def _refresh(
@@ -150,7 +146,9 @@ class Refresh:
         if self.request.limit is not None:
             with_id = products.where(F.col("product_id").isNotNull())
             products = with_id.orderBy("product_id").limit(self.request.limit)
-        content_hash = build_content_hash_udf(self.store, self.config.image_identity)
+        content_hash = build_content_hash_udf(
+            self.store, self.config.image_identity, self.config.read_threads
+        )
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
         same_model = F.col("model_version") == self.spec.model_version
         known = F.lit(False) if self.request.full_refresh else same_model
@@ -299,8 +297,3 @@ class Refresh:
             yield
         finally:
             self.summary.seconds[stage] = round(time.perf_counter() - begin, 2)
-
-    def _remove(self, folder: str) -> None:
-        jvm: Any = self.spark.sparkContext._jvm
-        path = jvm.org.apache.hadoop.fs.Path(folder)
-        path.getFileSystem(self.spark.sparkContext._jsc.hadoopConfiguration()).delete(path, True)

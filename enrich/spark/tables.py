@@ -27,7 +27,7 @@ _PROPERTIES = (
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 CHANGES_SINCE = "enrich.changesSince"
 # A published row is replaced when one of these differs.
-_MAKES_A_ROW = ("content_hash", "model_version", "product_category", "corrections")
+_MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 

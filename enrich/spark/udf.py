@@ -6,6 +6,7 @@ Both take paths, never image bytes: decoded pixels through Arrow are what makes 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -67,16 +68,23 @@ def build_answer_udf(
     return answer_udf
 
 
-def build_content_hash_udf(store: ImageStore, identity: ImageIdentity) -> Callable[..., Column]:
+def build_content_hash_udf(
+    store: ImageStore, identity: ImageIdentity, read_threads: int
+) -> Callable[..., Column]:
     """Returns the UDF (title, description, image_path) -> digest of what an answer rests on.
 
     Runs on the driver; what it returns runs on the executors.
     """
 
     def content_hash(batches: Iterator[Columns]) -> Iterator[pd.Series]:
-        for titles, descriptions, paths in batches:
-            rows = zip(titles, descriptions, paths, strict=True)
-            yield pd.Series([hash_content(t, d, p, store, identity) for t, d, p in rows])
+        def hash_row(row: tuple[Any, Any, Any]) -> str:
+            return hash_content(*row, store=store, identity=identity)
+
+        # An object store answers after some tens of milliseconds: several are asked at once.
+        with ThreadPoolExecutor(read_threads) as pool:
+            hash_rows = map if identity is ImageIdentity.PATH else pool.map
+            for columns in batches:
+                yield pd.Series(list(hash_rows(hash_row, zip(*columns, strict=True))))
 
     content_hash_udf: Callable[..., Column] = pandas_udf(content_hash, StringType())  # type: ignore[call-overload]
     return content_hash_udf

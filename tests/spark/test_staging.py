@@ -1,8 +1,8 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
 import pytest
-from deadly_engine import DeadlyEngineSpec
 from fake_shop import Shop, products
+from faulty_engines import DeadlyEngineSpec
 
 from enrich.errors import RunInProgress, WorkersDied
 from enrich.spark.chunks import cut_into_chunks

@@ -1,0 +1,69 @@
+"""Fake engines that meet what real ones meet: products that kill, and stores that are down."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark import cloudpickle
+
+from enrich.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.records import EnrichedProduct, Modalities, Product, Status
+
+# Spark's workers cannot import what only pytest has on its path.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlyEngineSpec(FakeEngineSpec):
+    """Recipe of an engine that dies of every title with the word."""
+
+    deadly_word: str = "poison"
+
+    def build(self, device: object) -> "DeadlyEngine":
+        return DeadlyEngine(self.attributes, self.deadly_word)
+
+
+class DeadlyEngine(FakeEngine):
+    def __init__(self, attributes: dict[str, tuple[str, ...]], deadly_word: str) -> None:
+        super().__init__(attributes)
+        self._deadly_word = deadly_word
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        yield from super().enrich(map(self._touch, products))
+
+    def _touch(self, product: Product) -> Product:
+        if self._deadly_word in (product.title or ""):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return product
+
+
+@dataclass(frozen=True, slots=True)
+class LostStoreSpec(FakeEngineSpec):
+    """Recipe of an engine whose image store does not answer while a file is there."""
+
+    down: Path = Path("down")
+
+    def build(self, device: object) -> "LostStoreEngine":
+        return LostStoreEngine(self.attributes, self.down)
+
+
+class LostStoreEngine(FakeEngine):
+    def __init__(self, attributes: dict[str, tuple[str, ...]], down: Path) -> None:
+        super().__init__(attributes)
+        self._down = down
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        for answer in super().enrich(products):
+            if answer.status is Status.OK and self._down.exists():
+                yield dataclasses.replace(
+                    answer,
+                    status=Status.IMAGE_UNREADABLE,
+                    modalities=Modalities.TEXT,
+                    error="no answer",
+                )
+            else:
+                yield answer
