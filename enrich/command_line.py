@@ -10,20 +10,33 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from enrich.errors import ConfigError, EnrichError
+from enrich.logs import report_crash, report_error
+from enrich.redaction import redact
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def run_command(main: Callable[..., None]) -> None:
-    """Runs `main` as a command line; a known error becomes one message and its exit code."""
+def run_command(
+    main: Callable[..., None],
+    explain: Callable[[Exception], EnrichError | None] = lambda error: None,
+) -> None:
+    """Runs `main` as a command line; a known error becomes one message and its exit code.
+
+    Args:
+        explain: Says which known error lies behind one of a library, None if it is none.
+    """
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:
         app()
-    except EnrichError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        known = error if isinstance(error, EnrichError) else explain(error)
+        if known is None:
+            report_crash()
+            sys.exit(1)
+        report_error(known)
+        sys.exit(known.exit_code)
 
 
 def load_yaml(
@@ -76,4 +89,5 @@ def describe(error: ValidationError, settings: type[BaseModel]) -> str:
             problems.append(f"unknown key '{key}' (known: {known})")
         else:
             problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
-    return "; ".join(problems)
+    # What was found may be an address with a password in it.
+    return redact("; ".join(problems))

@@ -7,9 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from enrich.images import ImageLimits
+from enrich.logs import LogFormat
+from enrich.redaction import refuse_secrets
 
 DEMO_CATALOG = "demo"
 
@@ -56,8 +58,8 @@ class JobConfig(BaseModel):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them.
 
     `baselines` maps a catalog, as `--catalog` names it, to its label baseline file; these paths,
-    `data_docs` and `report_dir`, where each run's page goes, start from the configuration file's
-    folder. A share is in [0, 1].
+    `data_docs`, `report_dir`, where each run's page goes, and `metrics_dir`, where its figures for
+    Prometheus go, start from the configuration file's folder. A share is in [0, 1].
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,3 +85,14 @@ class JobConfig(BaseModel):
     baselines: dict[str, Path] = {}
     data_docs: Path | None = None
     report_dir: Path | None = None
+    metrics_dir: Path | None = None
+    log_format: LogFormat = LogFormat.TEXT
+
+    @field_validator("catalog", "image_root", "checkpoint", "allowed_image_roots")
+    @classmethod
+    def _without_secrets(
+        cls, value: str | tuple[str, ...] | None, info: ValidationInfo
+    ) -> str | tuple[str, ...] | None:
+        for address in (value,) if isinstance(value, str) else value or ():
+            refuse_secrets(address, str(info.field_name))
+        return value

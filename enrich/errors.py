@@ -3,6 +3,7 @@
     EnrichError                 exit 1
     ├── MetastoreBusy           exit 1  another process holds the embedded metastore
     ├── RunInProgress           exit 1  another process is at the very same run
+    ├── StorageFailed           exit 1  a disk is full, or may not be written
     ├── WorkersDied             exit 1  too many products took their Python worker with them
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
@@ -34,6 +35,10 @@ class RunInProgress(EnrichError):
             f"another process is staging run '{run_id}' at the same time. It goes on; look how it "
             "ends before you start the run again"
         )
+
+
+class StorageFailed(EnrichError):
+    """A disk or a store is full, read-only, or refuses the job; no table is half written."""
 
 
 class WorkersDied(EnrichError):

@@ -1,0 +1,111 @@
+"""How a job speaks while it works: lines for people, or one JSON object a line for collectors.
+
+What is logged goes to standard error; standard output belongs to results. Fields of a line are
+given as logging's `extra`, or bound for all lines that follow. Knows nothing of what is logged,
+but that no password or token may be in it.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import structlog
+import typer
+from structlog.typing import EventDict, WrappedLogger
+
+from enrich.redaction import redact
+
+# What a line may say besides its message; anything else that a library hands over is left out.
+FIELDS = ("run_id", "stage", "seconds", "counts", "outcome")
+
+log = logging.getLogger("enrich")
+
+
+class LogFormat(StrEnum):
+    """The form of a line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def start_logging(log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Sends what is logged to standard error; said again, the last word counts."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JSON if log_format is LogFormat.JSON else _RedactedText())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    # A library's warning would be a line of another form.
+    logging.captureWarnings(log_format is LogFormat.JSON)
+    structlog.contextvars.clear_contextvars()
+
+
+def bind_run(run_id: str) -> None:
+    """Gives every line from now on this run_id."""
+    structlog.contextvars.bind_contextvars(run_id=run_id)
+
+
+def is_json() -> bool:
+    """Returns whether lines are JSON objects now."""
+    return any(handler.formatter is _JSON for handler in logging.getLogger().handlers)
+
+
+def report_error(error: Exception) -> None:
+    """Says in one line why the job ends."""
+    if is_json():
+        log.error("%s", error)
+    else:
+        typer.echo(f"error: {redact(str(error))}", err=True)
+
+
+def report_crash() -> None:
+    """Says where an error came from that nobody expected, from within its `except`."""
+    if is_json():
+        log.critical("ended by an unexpected error", exc_info=True)
+    else:
+        sys.stderr.write(redact(traceback.format_exc()))
+
+
+class _RedactedText(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _redact_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: redact_value(value) for name, value in event.items()}
+
+
+def redact_value(value: Any) -> Any:
+    """Returns the value with every text in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redact_value(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_value(one) for one in value]
+    return value
+
+
+_JSON = structlog.stdlib.ProcessorFormatter(
+    foreign_pre_chain=[
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.ExtraAdder(allow=FIELDS),
+    ],
+    processors=[
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        # As text: a structured trace would hold the values of local variables, product texts too.
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        _redact_fields,
+        structlog.processors.JSONRenderer(default=str),
+    ],
+)

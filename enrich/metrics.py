@@ -1,0 +1,128 @@
+"""The figures of a database's last run, as a text file for Prometheus.
+
+One file a database, for the textfile collector of node_exporter: a run is over too soon to be
+scraped itself. Knows a run by what its summary says. No run fails by its metrics.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_fd_to_metric_families
+
+log = logging.getLogger(__name__)
+
+PREFIX = "catalog_enrichment"
+OUTCOMES = ("published", "nothing_to_do", "staged", "blocked", "dropped", "failed")
+_SUCCESSES = ("published", "nothing_to_do")
+_LAST_SUCCESS = "last_success_timestamp_seconds"
+
+
+@dataclass(slots=True)
+class Recording:
+    """What a run says of itself; `summary` is a `RunSummary`, None before there is one."""
+
+    summary: Any = None
+
+
+@contextmanager
+def recorded(folder: Path | None, database: str) -> Iterator[Recording]:
+    """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
+
+    Args:
+        folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
+    """
+    started_at, recording, has_failed = datetime.now(UTC), Recording(), True
+    try:
+        yield recording
+        has_failed = False
+    finally:
+        if folder is not None:
+            said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
+            summary = said | ({"outcome": "failed"} if has_failed else {})
+            write_metrics(folder, database, summary, started_at, datetime.now(UTC))
+
+
+def write_metrics(
+    folder: Path,
+    database: str,
+    summary: Mapping[str, Any],
+    started_at: datetime,
+    finished_at: datetime,
+) -> None:
+    """Writes `<folder>/catalog_enrichment_<database>.prom` anew, whole or not at all.
+
+    Never raises: what went wrong is logged.
+
+    Args:
+        summary: Fields of `RunSummary`, as far as the run got.
+        started_at: With a time zone, as `finished_at`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{PREFIX}_{database}.prom"
+        gauges = _Gauges(database)
+        _add_run(gauges, summary, started_at, finished_at)
+        is_success = summary["outcome"] in _SUCCESSES
+        succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
+        if succeeded_at is not None:
+            text = "When a run last published or found nothing to do."
+            gauges.set(_LAST_SUCCESS, text, succeeded_at)
+        write_to_textfile(str(file), gauges.registry)
+    except Exception:
+        log.exception("the metrics of %s could not be written to %s", database, folder)
+
+
+class _Gauges:
+    """Metrics of one database."""
+
+    def __init__(self, database: str) -> None:
+        self.registry = CollectorRegistry()
+        self._database = database
+
+    def set(self, name: str, text: str, value: float) -> None:
+        gauge = Gauge(f"{PREFIX}_{name}", text, ("database",), registry=self.registry)
+        gauge.labels(self._database).set(value)
+
+    def set_each(self, name: str, text: str, label: str, values: Mapping[str, float]) -> None:
+        gauge = Gauge(f"{PREFIX}_{name}", text, ("database", label), registry=self.registry)
+        for one, value in values.items():
+            gauge.labels(self._database, one).set(value)
+
+
+def _add_run(
+    gauges: _Gauges, summary: Mapping[str, Any], started_at: datetime, finished_at: datetime
+) -> None:
+    ended = {outcome: float(outcome == summary["outcome"]) for outcome in OUTCOMES}
+    gauges.set_each("last_run_outcome", "1 for how the last run ended.", "outcome", ended)
+    gauges.set("last_run_start_timestamp_seconds", "When it began.", started_at.timestamp())
+    gauges.set("last_run_end_timestamp_seconds", "When it ended.", finished_at.timestamp())
+    counts = dict(summary.get("counts", {}))
+    abstained = counts.pop("abstained", {})
+    gauges.set_each("last_run_products", "Rows of the product table by fate.", "fate", counts)
+    text = "Answered products of which this attribute has no label."
+    gauges.set_each("last_run_abstained_products", text, "attribute", abstained)
+    seconds = summary.get("seconds", {})
+    gauges.set_each("last_run_stage_duration_seconds", "Time of a stage.", "stage", seconds)
+    if (rate := summary.get("products_per_second")) is not None:
+        text = "Products that the classifier was asked about, over the inference stage."
+        gauges.set("last_run_products_per_second", text, rate)
+    failures = summary.get("validation", {}).get("failures", ())
+    gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
+
+
+def _read_last_success(file: Path) -> float | None:
+    """Returns what the file says of the last success: a run that fails must not forget it."""
+    wanted = f"{PREFIX}_{_LAST_SUCCESS}"
+    try:
+        with file.open() as lines:
+            families = list(text_fd_to_metric_families(lines))
+    except (FileNotFoundError, ValueError):
+        return None  # the first run, or a file that somebody damaged and that is replaced
+    return next((one.samples[0].value for one in families if one.name == wanted), None)

@@ -1,0 +1,118 @@
+"""Lines for people and lines for collectors: their fields, and what must never be in them."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+from enrich.logs import LogFormat, bind_run, start_logging
+
+log = logging.getLogger("enrich.spark.run")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root, package = logging.getLogger(), logging.getLogger("enrich")
+    handlers, level = root.handlers[:], package.level
+    yield
+    root.handlers[:] = handlers
+    package.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return [json.loads(line) for line in err.splitlines()]
+
+
+def test_every_json_line_has_time_level_message_and_the_fields_of_its_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_logging(LogFormat.JSON)
+    log.info("survey ...", extra={"stage": "survey"})
+    bind_run("monday")
+    counts = {"read": 6, "abstained": {"color": 1}}
+    log.info("done: %s", "published", extra={"seconds": 1.5, "counts": counts})
+    log.warning("two\nlines, and «ü»")
+
+    first, second, third = lines(capsys)
+    assert first.items() >= {"level": "info", "message": "survey ...", "stage": "survey"}.items()
+    assert "run_id" not in first and first["time"].endswith("Z")
+    assert (second["run_id"], second["seconds"], second["counts"]) == ("monday", 1.5, counts)
+    assert second["message"] == "done: published"
+    assert (third["level"], third["message"]) == ("warning", "two\nlines, and «ü»")
+
+
+def test_only_known_fields_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(LogFormat.JSON)
+    log.info("x", extra={"title": "a product's text", "stage": "survey"})
+    assert "title" not in lines(capsys)[0]
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_no_line_shows_a_password(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "s3://AKIA:hunter2@bucket"
+    start_logging(log_format)
+    log.info("reading %s", address, extra={"stage": address, "counts": {"at": [address]}})
+    try:
+        raise ValueError(address)
+    except ValueError:
+        log.exception("failed")
+    text = capsys.readouterr().err
+    assert "hunter2" not in text and "s3://***@bucket" in text and "Traceback" in text
+
+
+def test_text_is_a_line_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging()
+    log.info("survey ...", extra={"stage": "survey"})
+    time, message = capsys.readouterr().err.split(" ", 1)
+    assert len(time) == len("12:00:00") and message == "survey ...\n"
+
+
+def test_a_library_s_warning_is_a_json_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(LogFormat.JSON)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("deprecated", stacklevel=1)
+    assert "deprecated" in lines(capsys)[0]["message"]
+
+
+def test_a_job_s_error_is_a_json_line_where_those_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        start_logging(LogFormat.JSON)
+        raise ConfigError("found this")
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    (line,) = lines(capsys)
+    assert (end.value.code, line["level"], line["message"]) == (2, "error", "found this")
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_an_unexpected_error_shows_where_it_was_but_no_values(
+    log_format: LogFormat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        start_logging(log_format)
+        title = "a product's " + "text"
+        raise KeyError(len(title))
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    text = capsys.readouterr().err
+    assert end.value.code == 1
+    assert "KeyError: 16" in text and "Traceback" in text and "product's text" not in text
+    assert len(text.splitlines()) == 1 or log_format is LogFormat.TEXT

@@ -1,0 +1,68 @@
+"""Passwords and tokens are hidden wherever text is shown, and refused in the settings."""
+
+from pathlib import Path
+
+import pytest
+
+from enrich.command_line import load_yaml
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.redaction import redact
+
+SECRET = "hunter2/x+y"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"s3://AKIA:{SECRET}@bucket/images",
+        f"cannot read 's3a://AKIA:{SECRET}@bucket': no such key",
+        f"https://{SECRET.replace('/', '')}@host/x",
+        f"jdbc:postgresql://host:5432/metastore?user=me&password={SECRET}",
+        f"s3://bucket/x?X-Amz-Expires=60&X-Amz-Signature={SECRET}&a=b",
+        f"https://account.blob.core.windows.net/c?sv=2024&sig={SECRET}",
+        f"DefaultEndpointsProtocol=https;AccountName=me;AccountKey={SECRET};EndpointSuffix=x",
+        f"fs.s3a.secret.key={SECRET}, fs.s3a.endpoint=host",
+        f"abfss://container:{SECRET}@account.dfs.core.windows.net/x",
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
+    shown = redact(text)
+    assert "hunter2" not in shown and "***" in shown
+    assert redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abfss://container@account.dfs.core.windows.net/images",
+        "hdfs://me@namenode:8020/images",
+        "hdfs://namenode:8020/2026@summer",
+        "s3://bucket/2026@summer/shirt: blue.jpg",
+        "file:/home/me@work/a:b@c",
+        "jdbc:derby:;databaseName=/x/metastore;create=true",
+        "s3://bucket/x?region=eu-west-1&endpoint_override=http://127.0.0.1:5000",
+        "tokenizer.json cannot be read: 3 tokens = 2",
+        "mail ana@example.com",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("setting", ["catalog", "image_root", "checkpoint", "allowed_image_roots"])
+def test_an_address_with_a_password_is_refused_without_showing_it(
+    tmp_path: Path, setting: str
+) -> None:
+    address = f"s3://AKIA:{SECRET}@bucket/x"
+    file = tmp_path / "job.yaml"
+    file.write_text(f"{setting}: {[address] if setting.endswith('roots') else address}\n")
+    with pytest.raises(ConfigError, match=rf"{setting} holds a password .*s3://\*\*\*@bucket"):
+        load_yaml(file, JobConfig)
+
+
+def test_a_wrong_value_is_named_without_its_password(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(f"image_root: ['s3://AKIA:{SECRET}@bucket/x']\n")
+    with pytest.raises(ConfigError, match=r"image_root: .*found \['s3://\*\*\*@bucket/x'\]"):
+        load_yaml(file, JobConfig)
