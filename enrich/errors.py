@@ -3,6 +3,7 @@
     EnrichError                 exit 1
     ├── MetastoreBusy           exit 1  another process holds the embedded metastore
     ├── RunInProgress           exit 1  another process is at the very same run
+    ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
     ├── WorkersDied             exit 1  too many products took their Python worker with them
     ├── ConfigError             exit 2  a setting or flag is wrong
@@ -35,6 +36,10 @@ class RunInProgress(EnrichError):
             f"another process is staging run '{run_id}' at the same time. It goes on; look how it "
             "ends before you start the run again"
         )
+
+
+class TableContended(EnrichError):
+    """Other processes committed to a table again and again, and always before this one."""
 
 
 class StorageFailed(EnrichError):
