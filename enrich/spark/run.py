@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig, MissingProducts
-from enrich.errors import NothingPublished, ValidationFailed
+from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.images import ImageStore
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
@@ -102,6 +102,7 @@ class Refresh:
         *,
         is_staged: bool,
     ) -> None:
+        is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_many_deletions(self._count_deleted(survey), survey, self.config)
@@ -114,13 +115,18 @@ class Refresh:
                 seconds = self.summary.seconds["inference"]
                 self.summary.products_per_second = round(asked / seconds, 1) if asked else None
             self._finish(survey, validate, resumed=is_staged)
+        except RunInProgress:
+            # The ledger's row is the other process's.
+            is_ours = False
+            raise
         except NothingPublished as error:
             self.summary.outcome = "blocked"
             self.summary.error = str(error)
             raise
         finally:
-            with self._timed("ledger"):
-                self._write_ledger()
+            if is_ours:
+                with self._timed("ledger"):
+                    self._write_ledger()
 
     def _finish(self, survey: Survey, validate: ValidateStaged, *, resumed: bool) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
