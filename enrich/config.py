@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from enrich.images import ImageLimits
+from enrich.image_limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 
@@ -54,6 +54,24 @@ class MissingProducts(StrEnum):
     DELETE = "delete"
 
 
+class GpuExecutors(BaseModel):
+    """The executors that inference alone runs on: stage-level scheduling.
+
+    All other stages run on the executors of Spark's own settings, which then need no GPU. `memory`
+    is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes them (12g).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cores: int = Field(gt=0)
+    gpus: int = Field(default=1, gt=0)
+    tasks_per_gpu: int = Field(default=1, gt=0)
+    memory: str
+    memory_overhead: str
+    discovery_script: str = ""
+    vendor: str = ""
+
+
 class JobConfig(BaseModel):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them.
 
@@ -71,12 +89,14 @@ class JobConfig(BaseModel):
     columns: ColumnNames = ColumnNames()
     allowed_image_roots: tuple[str, ...] = ()
     image_limits: ImageLimits = ImageLimits()
+    image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity = ImageIdentity.CONTENT
     target_precision: float = 0.90
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)
     products_per_task: int = Field(default=2_000, gt=0)
     products_per_chunk: int = Field(default=100_000, gt=0)
+    gpu_executors: GpuExecutors | None = None
     max_quarantined_share: Share = 0.2
     max_failed_images_share: Share = 0.5
     max_poison_products: int = Field(default=10, ge=0)

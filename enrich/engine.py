@@ -19,7 +19,8 @@ from enrich.classifiers.calibrated import calibrated_probs
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest
-from enrich.images import ImageProblem, ImageStore, decode
+from enrich.decoding import decode
+from enrich.images import ImageProblem, ImageStore
 from enrich.precision import autocast
 from enrich.preprocess import to_pixels
 from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
@@ -57,7 +58,7 @@ class Engine:
         self._device = device
         self._config = manifest.config
         self.calibration = manifest.calibration
-        self._store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits)
+        self._store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by at most two batches."""

@@ -11,7 +11,7 @@ from enrich.calibration import TARGET_PRECISIONS
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError
-from enrich.images import ImageLimits
+from enrich.image_limits import ImageLimits, ImageReading
 from enrich.records import EnrichedProduct, Product
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class EngineSpec:
     target_precision: float
     batch_size: int
     read_threads: int
+    reading: ImageReading = ImageReading()
 
     def build(self, device: "torch.device") -> "Engine":
         """Loads the checkpoint onto `device`.
@@ -105,4 +106,5 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         target_precision=config.target_precision,
         batch_size=config.batch_size,
         read_threads=config.read_threads,
+        reading=config.image_reading,
     )

@@ -251,7 +251,10 @@ def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot,
     location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
     snapshot = open_catalog(spark, location, settings.columns)
     root = choose_image_root(settings, snapshot.folder)
-    return snapshot, ImageStore(root, settings.allowed_image_roots, settings.image_limits)
+    store = ImageStore(
+        root, settings.allowed_image_roots, settings.image_limits, settings.image_reading
+    )
+    return snapshot, store
 
 
 def settle_run(

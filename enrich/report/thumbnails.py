@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from enrich.images import ImageProblem, ImageStore, decode
+from enrich.decoding import decode
+from enrich.images import ImageProblem, ImageStore
 
 SIDE_PX = 220
 _QUALITY = 70

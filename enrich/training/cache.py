@@ -16,7 +16,8 @@ import torch
 from rich.progress import track
 
 from enrich.classifiers.interface import Classifier
-from enrich.images import ImageProblem, ImageStore, decode
+from enrich.decoding import decode
+from enrich.images import ImageProblem, ImageStore
 from enrich.precision import autocast
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.training.augmentation import vary

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from enrich.decoding import decode
 from enrich.errors import ConfigError
-from enrich.images import ImageLimits, ImageProblem, ImageStore, decode
+from enrich.images import ImageLimits, ImageProblem, ImageStore
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 

@@ -1,0 +1,96 @@
+"""From a file's bytes to an upright picture in RGB, within limits.
+
+A bad image raises `ImageProblem` with the status that its row will carry. Knows nothing of files
+or of what the pixels mean.
+"""
+
+import threading
+import warnings
+from contextlib import nullcontext
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from enrich.image_costs import (
+    LONGEST_EXIF,
+    CountedReads,
+    refuse_costly_structure,
+    refuse_long_sides,
+)
+from enrich.image_limits import ImageLimits, ImageProblem, describe
+from enrich.records import Status
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+# Up to 20 bytes a pixel while transparency is laid on white: several of 50 megapixels at a time
+# would be several gigabytes. Small ones do not wait.
+LARGE_PIXELS = 8_000_000
+_one_large = threading.Lock()
+
+# Pillow warns of large pictures, where the limits here are exact, and of every damaged tag. Set
+# once: the standard library's way of doing it for a while is not safe among threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
+    """Returns the picture in RGB, upright, transparency on white; of an animation the first frame.
+
+    Args:
+        data: The file's bytes.
+        limits: The header's pixel count is checked before a pixel is decoded.
+        target_px: Larger JPEGs are decoded scaled down by a power of two, to no less than twice
+            this many pixels a side, which saves most of their decoding time.
+
+    Raises:
+        ImageProblem: the bytes are no whole image of a known format, too many pixels, or a
+            structure that costs far more than its pixels.
+    """
+    try:
+        refuse_costly_structure(data, max_pixels=limits.max_pixels)
+        image = Image.open(CountedReads(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            reason = f"{width} x {height} px is over max_pixels = {limits.max_pixels:,}"
+            raise ImageProblem(Status.IMAGE_TOO_LARGE, reason)
+        refuse_long_sides(width, height)
+        image.draft("RGB", (2 * target_px, 2 * target_px))
+        with _one_large if _is_large(image, width * height) else nullcontext():
+            image.load()
+            return _to_rgb(_upright(image))
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ImageProblem(Status.IMAGE_TOO_LARGE, describe(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageProblem(Status.IMAGE_CORRUPT, _describe_unknown(data)) from error
+    except ImageProblem:
+        raise
+    except Exception as error:
+        # Damaged files make Pillow raise whatever its parsers happen to meet.
+        raise ImageProblem(Status.IMAGE_CORRUPT, describe(error)) from error
+
+
+def _is_large(image: Image.Image, pixels: int) -> bool:
+    width, height = image.size
+    # A progressive JPEG keeps the coefficients of all its pixels, however small it is decoded.
+    return max(width * height, pixels if image.info.get("progressive") else 0) > LARGE_PIXELS
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if len(image.info.get("exif", b"")) > LONGEST_EXIF:
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit gray: Pillow's own conversion to RGB clips at 255 instead of scaling.
+        image = image.point(lambda value: value / 257).convert("L")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image)
+        image = canvas
+    return image.convert("RGB")
+
+
+def _describe_unknown(data: bytes) -> str:
+    return f"no image of a known format ({len(data):,} bytes)" if data else "an empty file"

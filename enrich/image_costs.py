@@ -1,0 +1,111 @@
+"""Refuses files whose structure would cost hours or gigabytes, before or while they are opened.
+
+What a picture costs should follow from its bytes and pixels, which have limits. A file made for it,
+and now and then a damaged one, costs a thousand times that. Knows only as much of each format as
+that takes. Assumes a Pillow that bounds text chunks and tags by itself (13 or newer).
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+
+from enrich.image_limits import ImageProblem
+from enrich.records import Status
+
+LONGEST_SIDE_PX = 65_535
+# A picture of 50 megapixels in tiles of 16 x 16 has 195,000 of them. Pillow needs 240 bytes and
+# 3 microseconds for each value of a tag (12 million: 2.9 GB, 42 s).
+MOST_TAG_VALUES = 200_000
+# libjpeg walks over all pixels once a scan, however little the scan holds. Encoders write about
+# ten. A video behind the picture holds the marker once in 65,536 bytes by chance.
+MOST_SCANS = 256
+_BYTES_A_CHANCE_SCAN = 32_768
+# Reads of a header bit by bit, a few microseconds each, in place of a few hundred.
+MOST_READS = 2_000_000
+LONGEST_EXIF = 1_000_000
+
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BYTE_TYPES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED: kept as they are
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+
+
+class CountedReads(io.BytesIO):
+    """A file in memory that may be read from so many times only."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Returns up to `size` bytes.
+
+        Raises:
+            ImageProblem: read from too often.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise _too_costly(f"a header of more than {MOST_READS:,} parts")
+        return super().read(size)
+
+
+def refuse_costly_structure(data: bytes, *, max_pixels: int) -> None:
+    """Looks at what a decoder would not ask about.
+
+    Raises:
+        ImageProblem: more scans, tag values or pixels a tile than any sound picture has.
+    """
+    if data.startswith(b"\xff\xd8"):
+        scans = data.count(b"\xff\xda")
+        if scans > MOST_SCANS + len(data) // _BYTES_A_CHANCE_SCAN:
+            raise _too_costly(f"a JPEG of {scans:,} scans")
+    elif data.startswith(_TIFF_HEADS):
+        _refuse_costly_tiff(data, max_pixels)
+
+
+def refuse_long_sides(width: int, height: int) -> None:
+    """Refuses what no product looks like; a decoder has costs for each row, however short.
+
+    Raises:
+        ImageProblem: a side of more than LONGEST_SIDE_PX.
+    """
+    if max(width, height) > LONGEST_SIDE_PX:
+        raise _too_costly(f"{width} x {height} px: a side of more than {LONGEST_SIDE_PX:,} px")
+
+
+def _refuse_costly_tiff(data: bytes, max_pixels: int) -> None:
+    tile = {_TILE_WIDTH: 1, _TILE_LENGTH: 1}
+    for tag, kind, count, value in _tags(data):
+        if count > MOST_TAG_VALUES and kind not in _BYTE_TYPES:
+            raise _too_costly(f"a TIFF with a tag of {count:,} values")
+        if tag in tile:
+            tile[tag] = value
+    width, length = tile.values()
+    # A tile is decoded whole, also where the picture is a corner of it.
+    if width * length > max_pixels:
+        raise _too_costly(f"a TIFF with tiles of {width} x {length} px")
+
+
+def _tags(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yields (tag, type, count, value or place) of a TIFF's first folder, as far as it reaches."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    head, length, entry, at = (8, "Q", "HHQQ", "Q") if is_big else (4, "H", "HHII", "I")
+    try:
+        (place,) = struct.unpack_from(order + at, data, head)
+        (entries,) = struct.unpack_from(order + length, data, place)
+        place += struct.calcsize(order + length)
+        for _ in range(entries):
+            tag, kind, count, value = struct.unpack_from(order + entry, data, place)
+            if kind == 3 and order == ">":
+                # A short stands at the front of its field.
+                value >>= 48 if is_big else 16
+            elif kind == 3:
+                value &= 0xFFFF
+            yield tag, kind, count, value
+            place += struct.calcsize(order + entry)
+    except (struct.error, OverflowError):
+        return
+
+
+def _too_costly(what: str) -> ImageProblem:
+    return ImageProblem(Status.IMAGE_TOO_LARGE, what)

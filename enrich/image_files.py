@@ -1,0 +1,141 @@
+"""Opens an image where it is: a regular file below the allowed roots, or an object of a store.
+
+Tells a file that is not there from a store that failed. Knows nothing of pixels or of retries.
+"""
+
+import errno
+import io
+import os
+import re
+import stat
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+
+from pyarrow import fs
+
+from enrich.image_limits import ImageProblem, ImageReading
+from enrich.image_places import Place, s3_endpoint
+from enrich.records import Status
+
+_CONNECT_TIMEOUT_S = 5.0
+# What pyarrow says of an answer of S3 that asking again does not change: 4xx but for "too many
+# requests" and "request timeout".
+_DENIED = re.compile(
+    r"AWS Error (ACCESS_DENIED|INVALID_\w+|SIGNATURE_DOES_NOT_MATCH|MISSING_\w+|UNRECOGNIZED_CLIENT"
+    r"|NOT_SIGNED|OPT_IN_REQUIRED|VALIDATION)\b|HTTP status 4(?!08|29)\d\d"
+)
+
+
+# A path that names no file that could be read, now or later.
+_NO_SUCH_FILE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENXIO,
+    errno.EINVAL,
+}
+
+
+def read_bytes(place: Place, limit: int, roots: Collection[Place], reading: ImageReading) -> bytes:
+    """Returns at most `limit` bytes of the file.
+
+    Raises:
+        ImageProblem: a local file that is none, or that is no longer below one of `roots`.
+        OSError, ValueError: no such file, no access, or the store failed.
+    """
+    if place.scheme == "file":
+        return _read_local(place, limit, roots)
+    file_system, path = _open_store(place, reading)
+    with file_system.open_input_stream(path) as stream:
+        data: bytes = stream.read(limit)
+        return data
+
+
+def read_identity(place: Place, reading: ImageReading) -> str:
+    """Returns size and modification time of the file as text.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError, ValueError: no access, or the store failed.
+    """
+    if place.scheme == "file":
+        found = Path(place.path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError("no regular file")
+        return f"{found.st_size}:{found.st_mtime_ns}"
+    file_system, path = _open_store(place, reading)
+    info = file_system.get_file_info(path)
+    if info.type != fs.FileType.File:
+        raise FileNotFoundError("no such file")
+    return f"{info.size}:{info.mtime_ns}"
+
+
+def is_gone(error: BaseException) -> bool:
+    """Returns whether there is no such file; a path that no file system can spell names none."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_SUCH_FILE or isinstance(error, FileNotFoundError)
+    return isinstance(error, ValueError)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Returns whether the store itself failed, so that asking again may help."""
+    if not isinstance(error, OSError) or is_gone(error):
+        return False
+    return not isinstance(error, PermissionError) and not _DENIED.search(str(error))
+
+
+def _read_local(place: Place, limit: int, roots: Collection[Place]) -> bytes:
+    # Without O_NONBLOCK the open of a named pipe waits for somebody to write to it, for ever.
+    descriptor = os.open(place.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageProblem(Status.IMAGE_MISSING, "no regular file")
+        # What was opened counts, and not what was looked at before: a folder on the way may have
+        # become a link in between.
+        opened = Place("file", "", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if not any(opened.is_under(root) for root in roots):
+            raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
+        return _read_up_to(file, min(limit, found.st_size))
+
+
+def _read_up_to(file: io.FileIO, length: int) -> bytes:
+    parts = []
+    while length > 0 and (part := file.read(length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _open_store(place: Place, reading: ImageReading) -> tuple[fs.FileSystem, str]:
+    """Returns pyarrow's file system and how it spells this path."""
+    file_system, prefix = _file_system(place.scheme, place.authority, reading)
+    return file_system, prefix.rstrip("/") + place.path
+
+
+@lru_cache(maxsize=32)
+def _file_system(scheme: str, authority: str, reading: ImageReading) -> tuple[fs.FileSystem, str]:
+    """Returns pyarrow's file system and its name for the authority: a bucket, or nothing."""
+    if scheme == "s3":
+        return _open_s3(authority, reading), authority
+    # Google's client retries by itself, for a quarter of an hour if it is not told otherwise.
+    options = f"?retry_limit_seconds={reading.timeout_s:g}" if scheme == "gs" else ""
+    file_system, prefix = fs.FileSystem.from_uri(f"{scheme}://{authority}/{options}")
+    return file_system, prefix
+
+
+def _open_s3(bucket: str, reading: ImageReading) -> fs.S3FileSystem:
+    endpoint = s3_endpoint()
+    return fs.S3FileSystem(
+        endpoint_override=endpoint,
+        # AWS refuses what is asked in another region than the bucket's.
+        region=None if endpoint else fs.resolve_s3_region(bucket),
+        # Silence, not slowness: the time limit of a whole read is kept by whoever calls.
+        request_timeout=max(1.0, reading.timeout_s / reading.attempts),
+        connect_timeout=min(_CONNECT_TIMEOUT_S, reading.timeout_s),
+        # Retries are the caller's, alike for all stores; the client's own would multiply with them.
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+    )

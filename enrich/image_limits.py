@@ -1,0 +1,56 @@
+"""What an image may cost, how patiently its store is asked, and what is said of one without use.
+
+Knows neither files nor stores.
+"""
+
+import unicodedata
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from enrich.records import Status
+from enrich.redaction import redact
+
+_LONGEST_REASON = 300
+
+
+class ImageLimits(BaseModel):
+    """How much an image may cost before it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_bytes: int = Field(default=50_000_000, gt=0)
+    max_pixels: int = Field(default=50_000_000, gt=0)
+
+
+class ImageReading(BaseModel):
+    """How patiently a store is asked for an image, and what its row says when the store failed.
+
+    A store fails where it gives no answer, an error of its own, or half a file. A file that is not
+    there, or that it denies, is an answer and is not asked for again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attempts: int = Field(default=3, ge=1, le=20)
+    timeout_s: float = Field(default=30, gt=0, le=3_600)
+    failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
+
+
+class ImageProblem(Exception):
+    """An image that cannot be used, with the status for its row."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def describe(error: BaseException) -> str:
+    """Returns the first line of an error as it may stand in a table.
+
+    Without credentials of an address in it, and without characters that no table can hold or that
+    a terminal would obey: a file's name is part of most messages, and shops write anything there.
+    """
+    lines = str(error).splitlines() or [type(error).__name__]
+    line = redact(lines[0])[:_LONGEST_REASON]
+    return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)

@@ -1,0 +1,139 @@
+"""Where an image is, in one normal form, so that an allowed root can be told from any other place.
+
+Knows which kinds of store are allowed and asks none of them, but for the symbolic links of local
+paths.
+"""
+
+import os
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from enrich.errors import ConfigError
+
+SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "hdfs": "hdfs", "abfss": "abfss", "file": "file"}
+# Longer than any store's names, percent-encoded. Resolving a path of a million parts takes hours.
+LONGEST_PATH = 16_384
+
+# Where clouds answer a machine with its own credentials.
+_METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data"}
+_METADATA_ADDRESSES = {ip_address("fd00:ec2::254"), ip_address("100.100.100.200")}
+
+
+class Place(NamedTuple):
+    """Where a file is; `path` is absolute inside the authority (bucket, host, container)."""
+
+    scheme: str
+    authority: str
+    path: str
+
+    def is_under(self, root: "Place") -> bool:
+        """Returns whether this is the root itself or lies below it."""
+        below = f"{root.path.rstrip('/')}/"
+        same_store = self[:2] == root[:2]
+        return same_store and (self.path == root.path or self.path.startswith(below))
+
+
+def locate(location: str, relative_to: Place | None = None) -> Place:
+    """Returns the normal form of a path or URI.
+
+    Symbolic links and `..` of a local path are resolved. Of a URI the path is percent-decoded once.
+
+    Raises:
+        ConfigError: a scheme that is not allowed, credentials or a query in the URI, the address
+            of a machine's own metadata, or `..` in the path of an object. The message repeats
+            nothing of the location but its scheme.
+        ValueError, OSError, RuntimeError: no file system can spell such a path.
+    """
+    if "://" in location:
+        scheme, authority, path = _split_uri(location)
+    elif location.startswith("/") or relative_to is None:
+        scheme, authority, path = "file", "", location
+    else:
+        scheme, authority, path = relative_to._replace(path=f"{relative_to.path}/{location}")
+    if "\0" in path:
+        raise ConfigError("a path with a NUL character in it is not allowed")
+    if scheme == "file":
+        return Place(scheme, "", str(Path(path).resolve()))
+    if ".." in path.split("/"):
+        raise ConfigError("'..' is not allowed in the path of an object")
+    return Place(scheme, authority, "/" + path.strip("/"))
+
+
+def s3_endpoint() -> str | None:
+    """Returns where S3 is, by the environment that the cloud's own tools obey; None for AWS itself.
+
+    Raises:
+        ConfigError: the address holds credentials, or is that of a machine's own metadata.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return None
+    authority = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").netloc
+    if "@" in authority:
+        raise ConfigError(
+            "AWS_ENDPOINT_URL holds credentials; wanted: an address alone, with the credentials "
+            "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile"
+        )
+    _refuse_metadata_host(authority)
+    return endpoint
+
+
+def _split_uri(uri: str) -> tuple[str, str, str]:
+    # By hand: urlsplit drops line breaks and leading control characters, and so reads another name.
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() not in SCHEMES:
+        named = f"'{scheme}://'" if re.fullmatch(r"[A-Za-z0-9+.-]{1,20}", scheme) else "that scheme"
+        raise ConfigError(f"{named} is not allowed for images; allowed: {', '.join(SCHEMES)}")
+    if "?" in rest or "#" in rest:
+        # An option such as another endpoint, or a signature: never part of a name. Whoever means
+        # the characters themselves can encode them.
+        raise ConfigError(
+            "a query or fragment is not allowed in the URI of an image; '?' and '#' in a name are "
+            "written %3F and %23"
+        )
+    scheme = SCHEMES[scheme.lower()]
+    authority, slash, path = rest.partition("/")
+    if not _is_free_of_secrets(scheme, authority):
+        raise ConfigError("credentials are not allowed in the URI of an image")
+    if scheme in ("hdfs", "abfss"):
+        _refuse_metadata_host(authority)
+    return scheme, "" if scheme == "file" else authority, unquote(slash + path)
+
+
+def _is_free_of_secrets(scheme: str, authority: str) -> bool:
+    """Returns whether nothing stands before an `@` but Azure's container, or `anonymous`."""
+    user_info, at, _ = authority.rpartition("@")
+    if not at:
+        return True
+    return (scheme == "abfss" and ":" not in user_info) or (scheme, user_info) == (
+        "gs",
+        "anonymous",
+    )
+
+
+def _refuse_metadata_host(authority: str) -> None:
+    host = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
+    address = _as_address(host)
+    if host in _METADATA_NAMES or (
+        address is not None and (address.is_link_local or address in _METADATA_ADDRESSES)
+    ):
+        raise ConfigError("the address of a machine's own metadata is no place for images")
+
+
+def _as_address(host: str) -> IPv4Address | IPv6Address | None:
+    """Returns the address that a host's name spells out, in any of the ways that resolvers read."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            # 2852039166 and 0xa9fea9fe are addresses too.
+            return IPv4Address(socket.inet_aton(host))
+        except (OSError, UnicodeError):
+            return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,127 @@
+"""How long a store is waited for: with retries, with a total limit, and with an end to it all.
+
+One `Patience` a process and store. Knows nothing of images or of what is asked.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
+
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+Answer = TypeVar("Answer")
+
+# Questions in a row that failed with all their attempts before a store is taken to be down. While
+# it is, one question in ASK_AGAIN_S seconds is put to it and all others fail at once: a run against
+# a silent store ends in minutes instead of days.
+GIVE_UP_AFTER = 10
+ASK_AGAIN_S = 30.0
+# Threads that wait for answers that nobody wants any more. Below the connections that a client of
+# S3 keeps (25), or the hanging ones would use them up.
+MOST_HANGING = 16
+
+_hanging: set[threading.Thread] = set()
+
+
+class StoreFailed(Exception):
+    """The store gave no answer, or was not even asked because it had given none for long."""
+
+
+class Patience:
+    """Asks one store; safe to use from many threads."""
+
+    def __init__(
+        self, *, attempts: int, timeout_s: float, is_failure: Callable[[BaseException], bool]
+    ) -> None:
+        """Sets the limits.
+
+        Args:
+            attempts: How often one question is put at most.
+            timeout_s: Seconds for one question, with all its attempts and the pauses between them.
+            is_failure: Whether an error is the store's own and may pass. Any other is an answer.
+        """
+        self._timeout_s = timeout_s
+        self._is_failure = is_failure
+        self._retrying = Retrying(
+            retry=retry_if_exception(is_failure),
+            wait=wait_random_exponential(multiplier=0.25, max=5),
+            stop=stop_after_attempt(attempts) | stop_before_delay(timeout_s),
+            reraise=True,
+        )
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._next_trial_at = 0.0
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Returns what `question` returns, within the time limit whatever it does.
+
+        It runs in a thread of its own, which is left behind when the time is up: a store that
+        sends a byte a second never breaks a limit of the client's, and its client cannot be
+        interrupted.
+
+        Raises:
+            StoreFailed: no answer in time, or the store is taken to be down.
+            Exception: what the question raised last.
+        """
+        return self._counted(lambda: self._in_time(question))
+
+    def ask_in_place(self, question: Callable[[], Answer]) -> Answer:
+        """As `ask`, for a question that cannot hang: asked in the thread of the caller."""
+        return self._counted(lambda: self._retrying.copy()(question))
+
+    def _counted(self, ask: Callable[[], Answer]) -> Answer:
+        self._refuse_while_down()
+        try:
+            answer = ask()
+        except Exception as error:
+            self._note(failed=isinstance(error, StoreFailed) or self._is_failure(error))
+            raise
+        self._note(failed=False)
+        return answer
+
+    def _in_time(self, question: Callable[[], Answer]) -> Answer:
+        with self._lock:
+            _hanging.difference_update([thread for thread in _hanging if not thread.is_alive()])
+            if len(_hanging) >= MOST_HANGING:
+                raise StoreFailed(f"{MOST_HANGING} earlier reads still hang")
+        answer: Future[Answer] = Future()
+        thread = threading.Thread(target=self._answer, args=(question, answer), daemon=True)
+        thread.start()
+        if not wait([answer], self._timeout_s).done:
+            with self._lock:
+                _hanging.add(thread)
+            raise StoreFailed(f"no whole answer within {self._timeout_s:g} s")
+        return answer.result()
+
+    def _answer(self, question: Callable[[], Answer], answer: "Future[Answer]") -> None:
+        try:
+            answer.set_result(self._retrying.copy()(question))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    def _refuse_while_down(self) -> None:
+        with self._lock:
+            if self._failures < GIVE_UP_AFTER:
+                return
+            if time.monotonic() < self._next_trial_at:
+                raise StoreFailed(f"not asked: the store failed {self._failures} times in a row")
+            self._next_trial_at = time.monotonic() + ASK_AGAIN_S
+
+    def _note(self, *, failed: bool) -> None:
+        with self._lock:
+            self._failures = self._failures + 1 if failed else 0
+            if self._failures == GIVE_UP_AFTER:
+                self._next_trial_at = time.monotonic() + ASK_AGAIN_S
+
+
+def is_any_hanging() -> bool:
+    """Returns whether a thread of this process still waits for an answer that nobody wants."""
+    return any(thread.is_alive() for thread in _hanging)
