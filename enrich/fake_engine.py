@@ -9,8 +9,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from enrich.images import NO_PATH
-from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.records import (
+    NO_IMAGE_PATH,
+    Candidate,
+    EnrichedProduct,
+    Modalities,
+    Prediction,
+    Product,
+    Status,
+)
 from enrich.text import build_text
 
 if TYPE_CHECKING:
@@ -42,7 +49,9 @@ class FakeEngine:
         for product in products:
             text = build_text(product.title, product.description)
             if not text:
-                yield EnrichedProduct(product.product_id, Status.IMAGE_MISSING, None, (), NO_PATH)
+                yield EnrichedProduct(
+                    product.product_id, Status.IMAGE_MISSING, None, (), NO_IMAGE_PATH
+                )
                 continue
             predictions = tuple(
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
@@ -58,7 +67,7 @@ class FakeEngine:
                     Status.IMAGE_MISSING,
                     Modalities.TEXT,
                     predictions,
-                    NO_PATH,
+                    NO_IMAGE_PATH,
                 )
 
     @staticmethod

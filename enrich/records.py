@@ -6,6 +6,9 @@ Knows nothing of tables, tensors or files.
 from dataclasses import dataclass
 from enum import StrEnum
 
+# The error of a product that names no image: nothing failed.
+NO_IMAGE_PATH = "no image path"
+
 
 class Status(StrEnum):
     """What could be read of a product; the value of column `status`."""

@@ -3,6 +3,7 @@
 Imports nothing; whoever creates a table formats these strings.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
@@ -33,11 +34,21 @@ QUARANTINE = """
     run_id STRING NOT NULL COMMENT 'the run that found it',
     run_date DATE NOT NULL COMMENT 'logical date of that run'"""
 
-ENRICHMENT_RUNS = """
+OUTCOMES = (
+    "published",
+    "nothing_to_do",
+    "staged",
+    "blocked",
+    "dropped",
+    "rolled_back",
+    "failed",
+)
+CHECK_OUTCOMES = ("pass", "warn", "fail")
+
+ENRICHMENT_RUNS = f"""
     run_id STRING NOT NULL COMMENT 'key',
     run_date DATE NOT NULL COMMENT 'logical date',
-    outcome STRING NOT NULL
-      COMMENT 'published, nothing_to_do, staged, blocked, dropped, rolled_back or failed',
+    outcome STRING NOT NULL COMMENT 'one of {", ".join(OUTCOMES)}',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
     finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
     catalog STRING NOT NULL COMMENT 'the product table that was read',
@@ -67,7 +78,7 @@ ATTRIBUTE_CORRECTIONS = """
     corrected_at TIMESTAMP NOT NULL COMMENT 'when, UTC',
     note STRING COMMENT 'for people'"""
 
-LABEL_QUALITY = """
+LABEL_QUALITY = f"""
     run_id STRING NOT NULL COMMENT 'the run that was validated',
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
@@ -78,15 +89,15 @@ LABEL_QUALITY = """
     expectation STRING NOT NULL COMMENT 'what was expected',
     observed DOUBLE COMMENT 'rows, a share, or a divergence in nats',
     threshold DOUBLE COMMENT 'what observed is held against',
-    outcome STRING NOT NULL COMMENT 'pass, warn or fail',
+    outcome STRING NOT NULL COMMENT 'one of {", ".join(CHECK_OUTCOMES)}',
     detail STRING COMMENT 'the same as a sentence'"""
 
 
-def tables(attributes: Sequence[str]) -> dict[str, str]:
+def tables(attributes: Sequence[str], statuses: Sequence[str]) -> dict[str, str]:
     """Returns every table's name with its columns, for a checkpoint's attributes."""
     return {
-        "product_attributes": product_attributes(attributes),
-        "staged_attributes": staged_attributes(attributes),
+        "product_attributes": product_attributes(attributes, statuses),
+        "staged_attributes": staged_attributes(attributes, statuses),
         "quarantine": QUARANTINE,
         "enrichment_runs": ENRICHMENT_RUNS,
         "label_quality": LABEL_QUALITY,
@@ -94,7 +105,30 @@ def tables(attributes: Sequence[str]) -> dict[str, str]:
     }
 
 
-def product_attributes(attributes: Iterable[str]) -> str:
+def checks(
+    attributes: Sequence[str], statuses: Sequence[str], modalities: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Returns the CHECK constraints by table and name; Delta takes NULL for a violation."""
+    confidences = [f"{a}_confidence" for a in attributes]
+    answers = {f"{c}_in_0_1": f"`{c}` IS NULL OR `{c}` BETWEEN 0 AND 1" for c in confidences}
+    answers["status_known"] = _is_one_of("status", statuses)
+    known = _is_one_of("modalities", modalities)
+    return {
+        "product_attributes": answers | {"modalities_known": known},
+        "staged_attributes": answers | {"modalities_known": f"modalities IS NULL OR {known}"},
+        "enrichment_runs": {"outcome_known": _is_one_of("outcome", OUTCOMES)},
+        "label_quality": {"outcome_known": _is_one_of("outcome", CHECK_OUTCOMES)},
+    }
+
+
+def is_usable_attribute(name: str) -> bool:
+    """Returns whether an attribute's two columns clash with no other column of the tables."""
+    columns = "".join(tables((), ())[t] for t in ("product_attributes", "staged_attributes"))
+    taken = re.findall(r"^ *(\w+) [A-Z]", columns, re.MULTILINE)
+    return name not in taken and not name.endswith("_confidence")
+
+
+def product_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str:
     """Returns the columns of `product_attributes` for a checkpoint's attributes."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key',
@@ -103,10 +137,10 @@ def product_attributes(attributes: Iterable[str]) -> str:
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
     modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
-    status STRING NOT NULL COMMENT 'ok, or what could not be read',{_LINEAGE}"""
+    status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',{_LINEAGE}"""
 
 
-def staged_attributes(attributes: Iterable[str]) -> str:
+def staged_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str:
     """Returns the columns of `staged_attributes`: also rows that could not be answered."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key within a run',
@@ -114,18 +148,20 @@ def staged_attributes(attributes: Iterable[str]) -> str:
 {_attribute_columns(attributes)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     modalities STRING COMMENT 'NULL when neither image nor text could be read',
-    status STRING NOT NULL COMMENT 'ok, or what could not be read',
+    status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',
     error STRING COMMENT 'why, for people',
     chunk INT COMMENT 'the part of the run that it was staged in',{_LINEAGE}"""
 
 
-def answer_struct(attributes: Iterable[str]) -> str:
-    """Returns the one struct in which a UDF hands over everything about a product."""
-    columns = ", ".join(f"`{a}`: STRING, `{a}_confidence`: DOUBLE" for a in attributes)
-    return (
-        f"STRUCT<status: STRING, modalities: STRING, error: STRING, {columns}, "
-        f"predictions: {PREDICTIONS}>"
-    )
+def answer_columns(attributes: Iterable[str]) -> str:
+    """Returns the columns in which the classifier's answer to a product is handed over."""
+    columns = ", ".join(f"`{a}` STRING, `{a}_confidence` DOUBLE" for a in attributes)
+    return f"status STRING, modalities STRING, error STRING, {columns}, predictions {PREDICTIONS}"
+
+
+def _is_one_of(column: str, values: Iterable[str]) -> str:
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({quoted})"
 
 
 def _attribute_columns(attributes: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.images import NO_PATH
+from enrich.records import NO_IMAGE_PATH
 from enrich.spark.catalog import quote_part
 from enrich.spark.survey import State, Survey
 
@@ -80,7 +80,7 @@ def count_failed_images(staged: DataFrame, carried: int) -> tuple[int, int]:
     Runs on the driver; one action. The images of the answers that were carried over were not asked
     for in this run, and their error is NULL.
     """
-    is_named = F.coalesce(F.col("error") != NO_PATH, F.lit(True))
+    is_named = F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
     is_failed = F.col("status").startswith("image_") & F.col("error").isNotNull()
     failed, named = staged.where(is_named).agg(F.count_if(is_failed), F.count("*")).collect()[0]
     return failed, named - carried

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import functions as F
-from schemas import tables as ddl
 
 from enrich.spark.catalog import quote, quote_literal
+from enrich.spark.creation import table_definitions
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.tables import CHANGES_SINCE, OutputTables
 
@@ -41,7 +41,7 @@ def maintain_tables(
     }
     _move_changes_since(tables, retention_hours)
     before, after = {}, {}
-    for table in ddl.tables(tables.attributes):
+    for table in table_definitions(tables.attributes):
         name = quote(tables.name(table))
         before[table] = _count_files(tables, name)
         tables.spark.sql(f"OPTIMIZE {name}")

@@ -17,14 +17,14 @@ from enrich.spark.catalog import quote_part
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.poison import PoisonFinder
+from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, State, Survey
 from enrich.spark.tables import OutputTables
-from enrich.spark.udf import Loads, build_answer_udf
+from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 
-_KEY = ("product_id", "product_category", "content_hash")
 _LINEAGE = ("model_version", "run_id", "run_date", "enriched_at")
 
 
@@ -93,11 +93,11 @@ class Stager:
 
     def _ask_and_write(self, products: DataFrame, count: int) -> None:
         cores = self._tables.spark.sparkContext.defaultParallelism
-        answer = build_answer_udf(self._spec, self._loads)
-        answers = (
-            products.repartition(choose_tasks(count, self._config, cores))
-            .withColumn("answer", answer("product_id", *INPUT_FIELDS))
-            .select(*_KEY, "answer.*")
+        asked = products.select(*KEY, *INPUT_FIELDS)
+        answers = asked.repartition(choose_tasks(count, self._config, cores)).mapInPandas(
+            build_answers(self._spec, self._loads),
+            answers_schema(self._spec),
+            profile=build_gpu_profile(self._config.gpu_executors),
         )
         # Answers are small: files follow their size, not the number of tasks.
         self._write(answers.hint("rebalance"))
@@ -108,12 +108,12 @@ class Stager:
         published = with_own_labels(self._tables.read("product_attributes"), attributes)
         labels = [quote_part(c) for a in attributes for c in (a, f"{a}_confidence")]
         answers = published.select("product_id", *labels, "predictions", "modalities", "status")
-        return revised.select(*_KEY).join(answers, "product_id")
+        return revised.select(*KEY).join(answers, "product_id")
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")
         status = F.lit(Status.WORKER_CRASHED)
-        return products.select(*_KEY, status.alias("status"), error.alias("error"))
+        return products.select(*KEY, status.alias("status"), error.alias("error"))
 
     def _write(self, rows: DataFrame) -> None:
         self._tables.append_chunk(rows.select("*", *self._lineage), self._run_id, self._chunk)
@@ -140,7 +140,7 @@ def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
 
 
 def _same(one: str, other: str) -> list[Column]:
-    return [F.col(f"{one}.{name}").eqNullSafe(F.col(f"{other}.{name}")) for name in _KEY]
+    return [F.col(f"{one}.{name}").eqNullSafe(F.col(f"{other}.{name}")) for name in KEY]
 
 
 def choose_tasks(products: int, config: JobConfig, cores: int) -> int:

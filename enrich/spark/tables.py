@@ -7,23 +7,17 @@ its run_id in the commit's userMetadata.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
-from schemas import tables as ddl
 from schemas.views import views
 
 from enrich.errors import RunInProgress
-from enrich.spark.catalog import quote, quote_literal, quote_part
+from enrich.spark.catalog import quote, quote_part
+from enrich.spark.conflicts import CONFLICTS, retried_on_conflict
+from enrich.spark.creation import create_table, table_definitions, update_table
 
-# Deletion vectors off: every reader of Delta tables can then read these.
-_PROPERTIES = (
-    "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', 'delta.enableDeletionVectors' = 'false')"
-)
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 CHANGES_SINCE = "enrich.changesSince"
 # A published row is replaced when one of these differs.
@@ -55,16 +49,13 @@ class OutputTables:
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
         tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
         found = {row["tableName"] for row in tables}
-        definitions = ddl.tables(self.attributes)
-        for table in definitions.keys() - found:
-            self.spark.sql(
-                f"CREATE TABLE {quote(self.name(table))} ({definitions[table]}) USING DELTA "
-                + _PROPERTIES
-            )
+        wanted = table_definitions(self.attributes).keys()
+        for table in wanted - found:
+            create_table(self.spark, self.database, table, self.attributes)
         grown = [
             table
-            for table in definitions.keys() & found
-            if self._add_new_columns(table, definitions[table])
+            for table in wanted & found
+            if update_table(self.spark, self.database, table, self.attributes)
         ]
         names = views(self.database, self.attributes, 0).keys()
         if grown or not names <= found:
@@ -82,6 +73,7 @@ class OutputTables:
         for view, query in views(self.database, attributes, since).items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
 
+    @retried_on_conflict
     def replace_run(self, table: str, rows: DataFrame, run_id: str) -> None:
         """Writes the rows of one run; rows that this run wrote there before are replaced.
 
@@ -110,13 +102,14 @@ class OutputTables:
                     "replaceWhere", f"run_id = '{run_id}' AND chunk = {chunk}"
                 )
                 writer.saveAsTable(self.name("staged_attributes"))
-        except DeltaConcurrentModificationException as error:
+        except CONFLICTS as error:
             raise RunInProgress(run_id) from error
 
     def append(self, table: str, rows: DataFrame) -> None:
         """Adds rows. Runs on the driver; one Delta commit."""
         rows.write.format("delta").mode("append").saveAsTable(self.name(table))
 
+    @retried_on_conflict
     def publish(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> None:
         """Merges answered staged rows into `product_attributes` by product_id.
 
@@ -144,6 +137,7 @@ class OutputTables:
                 .execute()
             )
 
+    @retried_on_conflict
     def delete_published(self, products: DataFrame, run_id: str) -> None:
         """Deletes the published rows of products, known by product_id.
 
@@ -173,21 +167,6 @@ class OutputTables:
     def location(self) -> str:
         """Returns the folder or URI of the database. Runs on the driver."""
         return str(self.spark.catalog.getDatabase(self.database).locationUri)
-
-    def _add_new_columns(self, table: str, definition: str) -> bool:
-        """Returns whether the table lacked columns, which it has then. Runs on the driver."""
-        known = set(self.read(table).columns)
-        wanted: Any = StructType.fromDDL(definition)
-        new = [field for field in wanted if field.name not in known]
-        if new:
-            # Rows are there already, so a new column can only be nullable.
-            added = ", ".join(
-                f"{quote_part(field.name)} {field.dataType.simpleString()} "
-                f"COMMENT {quote_literal(field.metadata['comment'])}"
-                for field in new
-            )
-            self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({added})")
-        return bool(new)
 
     @contextmanager
     def commit_of(self, run_id: str) -> Iterator[None]:

@@ -1,11 +1,12 @@
-"""The two pandas UDFs: what a product was computed from, and everything about it in one struct.
+"""The two functions that run on executors: what an answer rests on, and the answers themselves.
 
 Both take paths, never image bytes: decoded pixels through Arrow are what makes such jobs slow.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from pyspark import Accumulator, AccumulatorParam
 from pyspark.sql import Column
 from pyspark.sql.functions import pandas_udf
 from pyspark.sql.types import StringType
-from schemas.tables import answer_struct
+from schemas.tables import answer_columns
 
 from enrich.config import ImageIdentity
 from enrich.images import ImageProblem, ImageStore
@@ -25,10 +26,14 @@ from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
 
 _OUTPUT_ROWS = 1_000
-# One engine a Python worker. Workers are reused between tasks and stages, so this outlives both.
-_ENGINES: dict[str, RunsProducts] = {}
+# One engine a Python worker and device. Workers are reused between tasks and stages, so this
+# outlives both.
+_ENGINES: dict[tuple[str, str], RunsProducts] = {}
+# What tells a staged row apart; handed through to stand beside its answer.
+KEY = ("product_id", "product_category", "content_hash")
 
 Columns = tuple[pd.Series, ...]
+Answer = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
 
 
 class Loads(AccumulatorParam[dict[str, int]]):
@@ -43,29 +48,37 @@ class Loads(AccumulatorParam[dict[str, int]]):
         return left
 
 
-def build_answer_udf(
-    spec: BuildsEngine, loads: Accumulator[dict[str, int]]
-) -> Callable[..., Column]:
-    """Returns the UDF (product_id, title, description, image_path) -> one struct.
+def build_answers(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Answer:
+    """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
 
-    Runs on the driver; what it returns runs on the executors. Non-deterministic, or Spark would
-    plan it once more for every filter on its output.
+    Runs on the driver; what it returns runs on the executors. Frames in have KEY and the input
+    fields, frames out the columns of `answers_schema`, a row for a row, in order.
     """
 
-    def answer(batches: Iterator[Columns]) -> Iterator[pd.DataFrame]:
+    def answer(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         engine = _engine_of_this_worker(spec, loads)
+        keys: deque[tuple[Any, ...]] = deque()
+
+        def read() -> Iterator[Product]:
+            for frame in frames:
+                keys.extend(zip(*(frame[name] for name in KEY), strict=True))
+                yield from _products(frame)
+
         rows = (
-            to_row(one, spec.attributes)
-            for one in engine.enrich(product for batch in batches for product in _products(batch))
+            dict(zip(KEY, map(_text, keys.popleft()), strict=True)) | to_row(one, spec.attributes)
+            for one in engine.enrich(read())
         )
-        # The engine cuts its own batches across Arrow's; Spark asks only for the same total length.
+        # The engine cuts its own batches across Arrow's.
         while some := list(islice(rows, _OUTPUT_ROWS)):
             yield pd.DataFrame(some)
 
-    # pyspark's overloads know no iterator of tuples of series; the runtime does.
-    udf = pandas_udf(answer, answer_struct(spec.attributes))  # type: ignore[call-overload]
-    answer_udf: Callable[..., Column] = udf.asNondeterministic()
-    return answer_udf
+    return answer
+
+
+def answers_schema(spec: BuildsEngine) -> str:
+    """Returns the columns that `build_answers` yields."""
+    key = ", ".join(f"{name} STRING" for name in KEY)
+    return f"{key}, {answer_columns(spec.attributes)}"
 
 
 def build_content_hash_udf(
@@ -118,18 +131,23 @@ def hash_content(
 
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
-    if spec.model_version not in _ENGINES:
-        # Loads torch, which the driver, where this module is imported too, does without.
-        from enrich.spark.device import choose_device
+    # Loads torch, which the driver, where this module is imported too, does without.
+    from enrich.spark.device import choose_device
 
-        _ENGINES.clear()  # a worker serves one version; an old one would hold GPU memory
-        _ENGINES[spec.model_version] = spec.build(choose_device())
+    device = choose_device()
+    key = spec.model_version, str(device)
+    if key not in _ENGINES:
+        # A worker serves one version; an old one would hold GPU memory.
+        for old in [one for one in _ENGINES if one[0] != spec.model_version]:
+            del _ENGINES[old]
+        _ENGINES[key] = spec.build(device)
         loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
-    return _ENGINES[spec.model_version]
+    return _ENGINES[key]
 
 
-def _products(batch: Columns) -> Iterator[Product]:
-    for product_id, title, description, image_path in zip(*batch, strict=True):
+def _products(frame: pd.DataFrame) -> Iterator[Product]:
+    fields = (frame[name] for name in ("product_id", "title", "description", "image_path"))
+    for product_id, title, description, image_path in zip(*fields, strict=True):
         yield Product(product_id, _text(title), _text(description), _text(image_path))
 
 

@@ -1,0 +1,68 @@
+"""The driver of the cluster test: one refresh whose labels are the devices they came from."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+from enrich.config import JobConfig
+from enrich.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.images import ImageStore
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.spark.catalog import open_catalog
+from enrich.spark.records import RunRequest, StagedRows, Verdict
+from enrich.spark.run import Refresh
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec(FakeEngineSpec):
+    """Recipe of an engine that answers with the device it was built for."""
+
+    def build(self, device: object) -> "DeviceEngine":
+        return DeviceEngine(str(device))
+
+
+class DeviceEngine(FakeEngine):
+    def __init__(self, device: str) -> None:
+        super().__init__({})
+        self._device = device
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        for product in products:
+            said = Prediction("color", self._device, 1.0, False, None, ())
+            yield EnrichedProduct(product.product_id, Status.OK, Modalities.TEXT, (said,))
+
+
+def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    settings = json.loads(gpu_executors)
+    derby = f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
+    builder = SparkSession.builder.master(master).enableHiveSupport()
+    spark = builder.config("spark.hadoop.javax.jdo.option.ConnectionURL", derby).getOrCreate()
+    config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings)
+    spec = DeviceSpec(attributes={"color": ("cuda:0", "cuda:1")})
+    refresh = Refresh(
+        spark,
+        config,
+        RunRequest(run_date=date(2026, 11, 25)),
+        spec,
+        ImageStore(str(folder)),
+        open_catalog(spark, str(catalog), config.columns),
+    )
+    summary = refresh.run(passes)
+    rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")
+    found = {row["color"]: row["products"] for row in rows.collect()}
+    print(json.dumps({"devices": found, "loads": summary.engine_loads}))
+
+
+def passes(staged: StagedRows) -> Verdict:
+    return Verdict(True, (), (), "none", (), None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
