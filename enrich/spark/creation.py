@@ -1,0 +1,152 @@
+"""Creates the output tables, and brings those of an older version up to date: never silently.
+
+Knows nothing of what is in them. A table that is as it should be costs one look at its schema.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructField, StructType
+from schemas import tables as ddl
+
+from enrich.records import Modalities, Status
+from enrich.spark.catalog import quote, quote_literal, quote_part
+
+log = logging.getLogger(__name__)
+
+# Deletion vectors off: every reader of Delta tables can then read these.
+_PROPERTIES = {"delta.enableChangeDataFeed": "true", "delta.enableDeletionVectors": "false"}
+# Two runs may then stage at the same time: to Delta, neither writes what the other reads.
+_PARTITIONED = {"staged_attributes": "PARTITIONED BY (run_id)"}
+_CONSTRAINT = "delta.constraints."
+# A column with this comment has a constraint, and the comment is at hand without a query.
+_LISTS_VALUES = "one of "
+
+
+def table_definitions(attributes: Sequence[str]) -> dict[str, str]:
+    """Returns every output table's name with its columns, for a checkpoint's attributes."""
+    return ddl.tables(attributes, tuple(Status))
+
+
+def create_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> None:
+    """Creates an output table with its constraints.
+
+    Runs on the driver.
+    """
+    _clear_unborn_table(spark, database, table)
+    properties = _PROPERTIES | {
+        f"{_CONSTRAINT}{name}": check for name, check in _checks(table, attributes).items()
+    }
+    listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {quote(f'{database}.{table}')} "
+        f"({table_definitions(attributes)[table]}) USING DELTA "
+        f"{_PARTITIONED.get(table, '')} TBLPROPERTIES ({listed})"
+    )
+
+
+def update_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> bool:
+    """Adds the columns and constraints that a table of an older version or checkpoint lacks.
+
+    Runs on the driver. Columns that are there stay, whoever reads them.
+
+    Returns:
+        Whether it has new columns.
+    """
+    name = f"{database}.{table}"
+    known = {field.name: field for field in spark.read.table(name).schema}
+    wanted: Any = StructType.fromDDL(table_definitions(attributes)[table])
+    new = [field for field in wanted if field.name not in known]
+    if new:
+        _add_columns(spark, name, new)
+    outdated = [
+        field
+        for field in wanted
+        if field.name in known
+        and _comment(field).startswith(_LISTS_VALUES)
+        and _comment(field) != _comment(known[field.name])
+    ]
+    if (new or outdated) and _update_checks(spark, name, _checks(table, attributes)):
+        for field in outdated:
+            # Comes last: an update that is cut off before is begun again by the next run.
+            comment = quote_literal(_comment(field))
+            column = quote_part(field.name)
+            spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
+    return bool(new)
+
+
+def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
+    """Runs on the driver."""
+    # Rows are there already, so a new column can only be nullable.
+    added = ", ".join(
+        f"{quote_part(field.name)} {field.dataType.simpleString()} "
+        f"COMMENT {quote_literal(_comment(field))}"
+        for field in fields
+    )
+    spark.sql(f"ALTER TABLE {quote(name)} ADD COLUMNS ({added})")
+    log.info("%s: added columns %s", name, ", ".join(field.name for field in fields))
+
+
+def _update_checks(spark: SparkSession, name: str, checks: Mapping[str, str]) -> bool:
+    """Returns whether the table has these constraints now; rows may be in the way.
+
+    Runs on the driver; each new constraint reads the table once.
+    """
+    properties = spark.sql(f"SHOW TBLPROPERTIES {quote(name)}").collect()
+    there = {row["key"].removeprefix(_CONSTRAINT): row["value"] for row in properties}
+    is_done = True
+    for check, condition in checks.items():
+        if _normal(there.get(check, "")) == _normal(condition):
+            continue
+        spark.sql(f"ALTER TABLE {quote(name)} DROP CONSTRAINT IF EXISTS {quote_part(check)}")
+        try:
+            spark.sql(
+                f"ALTER TABLE {quote(name)} ADD CONSTRAINT {quote_part(check)} CHECK ({condition})"
+            )
+        except AnalysisException as error:
+            if "CONSTRAINT_VIOLATION" not in str(error):
+                raise
+            log.warning("%s: no constraint %s, some rows violate it: %s", name, check, condition)
+            is_done = False
+        else:
+            log.info("%s: constraint %s: %s", name, check, condition)
+    return is_done
+
+
+def _clear_unborn_table(spark: SparkSession, database: str, table: str) -> None:
+    """Removes what a creation left that was cut off before its first commit: Delta refuses it.
+
+    Runs on the driver. Another process may be creating the table: no folder goes that has a file.
+    """
+    jvm: Any = spark.sparkContext._jvm
+    location = spark.catalog.getDatabase(database).locationUri
+    folder = jvm.org.apache.hadoop.fs.Path(f"{location}/{table}")
+    store = folder.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    log_folder = jvm.org.apache.hadoop.fs.Path(folder, "_delta_log")
+    if not store.exists(log_folder):
+        return
+    left = list(store.listStatus(log_folder))
+    # Temporary files are hidden; a commit is not.
+    if all(one.isFile() and one.getPath().getName().startswith(".") for one in left):
+        for one in left:
+            store.delete(one.getPath(), False)
+        for empty in (log_folder, folder):
+            if not store.listStatus(empty):
+                store.delete(empty, False)
+
+
+def _checks(table: str, attributes: Sequence[str]) -> dict[str, str]:
+    return ddl.checks(attributes, tuple(Status), tuple(Modalities)).get(table, {})
+
+
+def _comment(field: StructField) -> str:
+    return str(field.metadata.get("comment", ""))
+
+
+def _normal(condition: str) -> str:
+    # Delta writes a constraint's words anew, with blanks of its own.
+    return re.sub(r"\s", "", condition)

@@ -1,0 +1,111 @@
+"""Says in one line that a disk or a store gave out, where Spark says it in pages of Java.
+
+Knows nothing of tables: Delta commits whole versions, so none is ever half written.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
+
+from enrich.errors import StorageFailed
+
+_MAX_CAUSES = 30
+_MAX_LENGTH = 300
+_OF_A_TRACE = ("at ", "... ")
+_NEARLY_FULL_BYTES = 50_000_000
+
+
+class _Sign(NamedTuple):
+    """How trouble of one kind shows in a message, and what to do about it."""
+
+    pattern: re.Pattern[str]
+    advice: str
+
+
+_SIGNS = (
+    _Sign(re.compile(r"No space left|quota ?exceeded|File too large", re.I), "Make room"),
+    _Sign(re.compile(r"read-only|SafeModeException", re.I), "Make it writable"),
+    _Sign(
+        re.compile(r"Permission ?denied|Access ?Denied|not permitted|Mkdirs failed", re.I),
+        "Let the job's user write there",
+    ),
+)
+_LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
+
+
+def explain_storage_failure(error: Exception) -> StorageFailed | None:
+    """Returns what an error of Spark or Python means if a disk or a store is behind it, else None.
+
+    Runs on the driver.
+    """
+    said = [line.strip() for text in _messages_of(error) for line in text.splitlines()]
+    said = [line for line in said if line and not line.startswith(_OF_A_TRACE)]
+    for message in reversed(said):
+        for sign in _SIGNS:
+            if sign.pattern.search(message):
+                places = [path for one in said for path in _LOCAL_PATH.findall(one)]
+                states = _describe_places([*places, *_folders_of_spark()])
+                return StorageFailed(
+                    f"the job cannot write: {message[:_MAX_LENGTH]}{states}. Every table is as its "
+                    f"last commit left it. {sign.advice} and run the same command again: it goes "
+                    "on from what is staged"
+                )
+    return None
+
+
+def _messages_of(error: BaseException | None) -> Iterator[str]:
+    """Yields what an error and its causes say, Java's too; an error comes before its cause."""
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return
+        # PySpark keeps the Java error behind one that it translates in a field of its own.
+        java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+        yield f"{type(error).__name__}: {error}" if java is None else type(error).__name__
+        yield from _java_messages(java)
+        error = error.__cause__ or error.__context__
+
+
+def _java_messages(java: Any) -> Iterator[str]:
+    for _ in range(_MAX_CAUSES):
+        if java is None:
+            return
+        try:
+            yield str(java.toString())
+            java = java.getCause()
+        except Py4JError:
+            return  # Java itself is gone
+
+
+def _folders_of_spark() -> list[str]:
+    """Returns where tables and what does not fit into memory go, as far as that is local."""
+    spark = SparkSession.getActiveSession()
+    if spark is None:
+        return []
+    conf = spark.conf
+    warehouse = str(conf.get("spark.sql.warehouse.dir", "")).removeprefix("file:")
+    return [warehouse, *str(conf.get("spark.local.dir", "/tmp")).split(",")]
+
+
+def _describe_places(places: Iterable[str]) -> str:
+    """Returns what is the matter with each file system that is in trouble."""
+    found: dict[int, str] = {}
+    for place in places:
+        folder = next((p for p in (Path(place), *Path(place).parents) if p.is_dir()), None)
+        if folder is not None and (state := _describe_folder(folder)):
+            found.setdefault(folder.stat().st_dev, state)
+    return "".join(f"; {state}" for state in found.values())
+
+
+def _describe_folder(folder: Path) -> str:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a read-only file system"
+    free = shutil.disk_usage(folder).free
+    if free < _NEARLY_FULL_BYTES:
+        return f"{folder} has {free / 1e6:.1f} MB left"
+    return "" if os.access(folder, os.W_OK) else f"{folder} may not be written by this user"
