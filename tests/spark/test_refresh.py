@@ -202,11 +202,11 @@ def test_staged_write_has_one_python_node(shop: Shop) -> None:
 
     executions = shop.spark._jsparkSession.sharedState().statusStore().executionsList()
     plans = [executions.apply(at).physicalPlanDescription() for at in range(executions.size())]
-    staged = [plan for plan in plans if shop.database in plan and "Arguments: [answer(" in plan]
+    staged = [plan for plan in plans if shop.database in plan and "MapInPandas" in plan]
     assert staged
     for plan in staged:
         initial = plan.split("== Initial Plan ==")[1]
-        assert len(re.findall(r"- \w*Python\w* \(\d+\)", initial)) == 1
+        assert len(re.findall(r"- \w*(?:Python|Pandas)\w* \(\d+\)", initial)) == 1
 
 
 def test_engine_is_loaded_once_per_python_worker(shop: Shop) -> None:
