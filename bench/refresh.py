@@ -1,0 +1,122 @@
+"""One catalog of a given size, enriched whole and then again with a few products changed.
+
+Run as a process of its own, so that memory is that of one size: `python -m bench.refresh FOLDER`.
+A fake engine stands in for the model, which leaves the cost of everything around it.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from enrich.config import ImageIdentity, JobConfig
+from enrich.fake_engine import FakeEngineSpec
+from enrich.images import ImageStore
+from enrich.spark.catalog import open_catalog
+from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.run import Refresh
+
+_MB = 1e6
+_SAMPLE_S = 3.0
+
+
+def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]:
+    """Returns seconds of both runs, by stage too, and the driver's peak memory in MB."""
+    spark = _open_session(folder)
+    catalog = draw_products(spark, products)
+    catalog.write.parquet(str(folder / "before.parquet"))
+    is_changed = F.rand(seed=0) < changed_share
+    title = F.when(is_changed, F.concat("title", F.lit(" new"))).otherwise(F.col("title"))
+    catalog.withColumn("title", title).write.parquet(str(folder / "after.parquet"))
+    found: dict[str, Any] = {"products": products}
+    with _watched_memory(spark) as peaks:
+        for name, day in (("before", 1), ("after", 2)):
+            begin = time.perf_counter()
+            summary = refresh(spark, folder, folder / f"{name}.parquet", date(2026, 11, day))
+            found[f"{name}_s"] = round(time.perf_counter() - begin, 2)
+            found[f"{name}_stages_s"] = summary.seconds
+            found[f"{name}_enriched"] = summary.counts["enriched"]
+    return found | {"driver_memory_mb": round(max(peaks))}
+
+
+def draw_products(spark: SparkSession, products: int) -> DataFrame:
+    """Returns product rows with texts as long as a shop's, without images."""
+    words = F.sha2(F.col("id").cast("string"), 256)
+    return spark.range(products).select(
+        F.col("id").cast("string").alias("product_id"),
+        F.concat(F.lit("cotton shirt number "), F.col("id").cast("string")).alias("title"),
+        F.concat_ws(" ", *(F.substring(words, at, 7) for at in range(1, 57, 8))).alias(
+            "description"
+        ),
+        F.lit(None).cast("string").alias("image_path"),
+    )
+
+
+def refresh(spark: SparkSession, folder: Path, catalog: Path, day: date) -> RunSummary:
+    """Runs one refresh as the job would."""
+    config = JobConfig(database="bench", image_identity=ImageIdentity.PATH)
+    run = Refresh(
+        spark,
+        config,
+        RunRequest(run_date=day),
+        FakeEngineSpec(),
+        ImageStore(str(folder)),
+        open_catalog(spark, str(catalog), config.columns),
+    )
+    return run.run(_passes)
+
+
+def _passes(staged: StagedRows) -> Verdict:
+    return Verdict(True, (), (), "none", (), None)
+
+
+def _open_session(folder: Path) -> SparkSession:
+    # Executors in processes of their own: the driver's memory is then the driver's.
+    settings: dict[str, Any] = {
+        "spark.master": f"local-cluster[1,{psutil.cpu_count()},3072]",
+        "spark.executor.memory": "3g",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
+        ),
+    }
+    builder = SparkSession.builder.appName("bench_refresh").enableHiveSupport()
+    return builder.config(map=settings).getOrCreate()
+
+
+@contextmanager
+def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
+    """Gives a list that fills with the driver's memory in MB: what lives in its JVM, and Python."""
+    peaks: list[float] = []
+    is_over = threading.Event()
+    jvm: Any = spark.sparkContext._jvm
+    runtime = jvm.java.lang.Runtime.getRuntime()
+
+    def watch() -> None:
+        python = psutil.Process()
+        while not is_over.wait(_SAMPLE_S):
+            # Without it the figure would be how much garbage the heap has room for.
+            jvm.java.lang.System.gc()
+            used = runtime.totalMemory() - runtime.freeMemory()
+            peaks.append((used + python.memory_info().rss) / _MB)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))

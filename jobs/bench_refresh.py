@@ -1,0 +1,61 @@
+"""Times a refresh of a large catalog of which little has changed, against its first pass.
+
+    python jobs/bench_refresh.py --products 1000000
+
+A fake engine stands in for the model. The last line on standard output is one JSON object.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from enrich.command_line import run_command
+from enrich.errors import EnrichError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def main(
+    products: Annotated[
+        int, typer.Option(min=1, help="Products of the large catalog.")
+    ] = 1_000_000,
+    small: Annotated[int, typer.Option(min=1, help="Products of the small one.")] = 10_000,
+    changed: Annotated[float, typer.Option(min=0, max=1, help="Share that has changed.")] = 0.01,
+) -> None:
+    """Times the first pass and a refresh, for a small and a large catalog."""
+    found = [measure_alone(size, changed) for size in (small, products)]
+    table = Table("", *(f"{one['products']:,} products" for one in found))
+    table.add_row("first pass, s", *(f"{one['before_s']:.1f}" for one in found))
+    table.add_row("refresh, s", *(f"{one['after_s']:.1f}" for one in found))
+    table.add_row("of these enriched", *(f"{one['after_enriched']:,}" for one in found))
+    table.add_row("driver memory, MB", *(str(one["driver_memory_mb"]) for one in found))
+    Console().print(table)
+    ratios = {
+        "refresh_to_full": round(found[1]["after_s"] / found[1]["before_s"], 4),
+        "driver_memory_ratio": round(
+            found[1]["driver_memory_mb"] / found[0]["driver_memory_mb"], 2
+        ),
+    }
+    typer.echo(json.dumps(ratios | {"runs": found}))
+
+
+def measure_alone(products: int, changed: float) -> dict[str, Any]:
+    """Measures one size in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.refresh", folder, str(products), str(changed)]
+        done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise EnrichError(f"the run over {products:,} products ended with {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    run_command(main)
