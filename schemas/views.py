@@ -1,6 +1,7 @@
 """The views over the output tables as SQL: the questions that people ask of them.
 
-Imports nothing; whoever creates a view formats these strings. `database` must be a plain name.
+Imports nothing; whoever creates a view formats these strings. `database` must be a plain name;
+attributes are those of a table that others may alter, so they are quoted.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,16 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
 
 
 def _values(database: str, attributes: Sequence[str]) -> str:
+    # No attribute begins with an underscore, so none is taken for the answer itself.
     label = " ".join(f"WHEN {_text(a)} THEN {_name(a)}" for a in attributes)
     return f"""
     COMMENT 'one row a product and attribute' AS
-    SELECT product_id, product_category, said.attribute, CASE said.attribute {label} END AS label,
-      said.confidence, said.abstained, said.label AS candidate, said.alternatives,
-      said.image_weight,
-      coalesce(exists(corrections, one -> one.attribute = said.attribute), false) AS is_corrected,
+    SELECT product_id, product_category, _said.attribute,
+      CASE _said.attribute {label} END AS label, _said.confidence, _said.abstained,
+      _said.label AS candidate, _said.alternatives, _said.image_weight,
+      coalesce(exists(corrections, one -> one.attribute = _said.attribute), false) AS is_corrected,
       modalities, status, model_version, run_id, run_date
-    FROM (SELECT *, explode(predictions) AS said FROM {database}.product_attributes)"""
+    FROM (SELECT *, explode(predictions) AS _said FROM {database}.product_attributes)"""
 
 
 def _low_confidence(database: str) -> str:
@@ -95,8 +97,10 @@ def _quality(database: str) -> str:
 
 
 def _name(column: str) -> str:
-    return f"`{column}`"
+    quoted = column.replace("`", "``")
+    return f"`{quoted}`"
 
 
 def _text(value: str) -> str:
-    return f"'{value}'"
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{quoted}'"

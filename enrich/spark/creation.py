@@ -35,9 +35,14 @@ def table_definitions(attributes: Sequence[str]) -> dict[str, str]:
 def create_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> None:
     """Creates an output table with its constraints.
 
-    Runs on the driver.
+    Runs on the driver. A creation that was cut off is finished.
     """
-    _clear_unborn_table(spark, database, table)
+    name = quote(f"{database}.{table}")
+    if found := _find_unregistered(spark, database, table):
+        spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quote_literal(found)}")
+        log.warning("%s.%s was there but had no name, and has it again", database, table)
+        update_table(spark, database, table, attributes)
+        return
     properties = _PROPERTIES | {
         f"{_CONSTRAINT}{name}": check for name, check in _checks(table, attributes).items()
     }
@@ -117,26 +122,30 @@ def _update_checks(spark: SparkSession, name: str, checks: Mapping[str, str]) ->
     return is_done
 
 
-def _clear_unborn_table(spark: SparkSession, database: str, table: str) -> None:
-    """Removes what a creation left that was cut off before its first commit: Delta refuses it.
+def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | None:
+    """Returns the folder of a table that was committed before it was registered under its name.
 
-    Runs on the driver. Another process may be creating the table: no folder goes that has a file.
+    Runs on the driver. What a creation left that was cut off before its first commit is removed,
+    because Delta refuses it. But another process may be creating the table: a folder goes only when
+    it is empty.
     """
     jvm: Any = spark.sparkContext._jvm
-    location = spark.catalog.getDatabase(database).locationUri
-    folder = jvm.org.apache.hadoop.fs.Path(f"{location}/{table}")
+    path: Any = jvm.org.apache.hadoop.fs.Path
+    folder = path(f"{spark.catalog.getDatabase(database).locationUri}/{table}")
+    log_folder = path(folder, "_delta_log")
     store = folder.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-    log_folder = jvm.org.apache.hadoop.fs.Path(folder, "_delta_log")
     if not store.exists(log_folder):
-        return
-    left = list(store.listStatus(log_folder))
-    # Temporary files are hidden; a commit is not.
-    if all(one.isFile() and one.getPath().getName().startswith(".") for one in left):
-        for one in left:
-            store.delete(one.getPath(), False)
-        for empty in (log_folder, folder):
-            if not store.listStatus(empty):
-                store.delete(empty, False)
+        return None
+    left = [one.getPath() for one in store.listStatus(log_folder)]
+    if any(file.getName().endswith(".json") and file.getName()[0] != "." for file in left):
+        return str(folder)
+    for file in left:
+        if file.getName().startswith("."):
+            store.delete(file, False)
+    for empty in (log_folder, folder):
+        if not store.listStatus(empty):
+            store.delete(empty, False)
+    return None
 
 
 def _checks(table: str, attributes: Sequence[str]) -> dict[str, str]:

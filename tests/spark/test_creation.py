@@ -1,0 +1,229 @@
+"""Output tables: what they refuse, and how those of an older version are brought up to date."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_shop import DAY, Shop, passes, products
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from enrich.config import ColumnNames, JobConfig
+from enrich.fake_engine import FakeEngineSpec
+from enrich.images import ImageStore
+from enrich.records import Status
+from enrich.spark.catalog import open_catalog, quote_part
+from enrich.spark.records import RunRequest
+from enrich.spark.run import Refresh
+
+pytestmark = pytest.mark.spark
+
+TABLES = ("product_attributes", "staged_attributes", "enrichment_runs", "label_quality")
+# As the first version created them.
+OLD_ANSWERS = """
+    product_id STRING NOT NULL, color STRING, color_confidence DOUBLE, pattern STRING,
+    pattern_confidence DOUBLE, predictions ARRAY<STRUCT<attribute: STRING, label: STRING,
+      confidence: DOUBLE, abstained: BOOLEAN, image_weight: DOUBLE,
+      alternatives: ARRAY<STRUCT<label: STRING, confidence: DOUBLE>>>>,
+    modalities STRING NOT NULL, status STRING NOT NULL COMMENT 'ok, or what could not be read',
+    content_hash STRING NOT NULL, model_version STRING NOT NULL, run_id STRING NOT NULL,
+    run_date DATE NOT NULL, enriched_at TIMESTAMP NOT NULL"""
+
+
+def folder_of(shop: Shop, table: str) -> Path:
+    return Path(shop.tables.location().removeprefix("file:")) / table
+
+
+def create_old(shop: Shop, status: str = "ok") -> None:
+    shop.sql(f"CREATE DATABASE {shop.database}")
+    shop.sql(f"CREATE TABLE shop.product_attributes ({OLD_ANSWERS}) USING DELTA")
+    shop.sql(
+        f"""INSERT INTO shop.product_attributes VALUES ('old', 'red', 0.9, 'solid', 0.8, array(),
+        'text', '{status}', 'h', 'm', 'r', date'2026-01-01', timestamp'2026-01-01 00:00:00')"""
+    )
+
+
+def refresh_with(shop: Shop, attributes: dict[str, tuple[str, ...]], version: str) -> None:
+    Refresh(
+        shop.spark,
+        JobConfig(database=shop.database),
+        RunRequest(run_date=DAY),
+        FakeEngineSpec(version, attributes),
+        ImageStore(str(shop.folder)),
+        open_catalog(shop.spark, str(shop.file), ColumnNames()),
+    ).run(passes)
+
+
+WRONG = {
+    "confidence above 1": ("product_attributes", "color_confidence = 1.5"),
+    "confidence below 0": ("staged_attributes", "pattern_confidence = -0.1"),
+    "confidence that is no number": ("product_attributes", "color_confidence = double('NaN')"),
+    "unknown status": ("product_attributes", "status = 'fine'"),
+    "unknown status of a staged row": ("staged_attributes", "status = ''"),
+    "unknown modalities": ("staged_attributes", "modalities = 'text+image'"),
+    "no modalities": ("product_attributes", "modalities = NULL"),
+    "unknown outcome": ("enrichment_runs", "outcome = 'done'"),
+    "unknown outcome of a check": ("label_quality", "outcome = 'failed'"),
+}
+
+
+@pytest.fixture(scope="module")
+def refreshed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    shop = Shop(spark, tmp_path_factory.mktemp("shop"), "checked")
+    shop.write(products())
+    shop.refresh()
+    yield shop
+    spark.sql("DROP DATABASE checked CASCADE")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_tables_refuse_what_no_run_may_write(refreshed: Shop, wrong: str) -> None:
+    table, value = WRONG[wrong]
+    with pytest.raises(Exception, match=r"DELTA_(VIOLATE_CONSTRAINT|NOT_NULL_CONSTRAINT)"):
+        refreshed.sql(f"UPDATE shop.{table} SET {value}")
+
+
+def test_every_known_status_and_a_missing_answer_are_accepted(refreshed: Shop) -> None:
+    for status in Status:
+        values = f"status = '{status}', modalities = NULL, color_confidence = NULL"
+        refreshed.sql(f"UPDATE shop.staged_attributes SET {values} WHERE product_id = 'p0'")
+
+
+def test_a_run_on_tables_that_are_as_they_should_be_changes_no_definition(shop: Shop) -> None:
+    shop.tables.create_missing()
+    before = {table: shop.version(table) for table in TABLES}
+
+    shop.tables.create_missing()
+
+    assert {table: shop.version(table) for table in TABLES} == before
+
+
+def test_an_older_table_gets_columns_and_constraints_and_the_log_says_so(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_old(shop)
+    with caplog.at_level(logging.INFO):
+        shop.refresh()
+
+    assert f"{shop.database}.product_attributes: added columns product_category" in caplog.text
+    assert "constraint color_confidence_in_0_1" in caplog.text
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert len(rows) == 7 and rows.loc["old", "color"] == "red"
+    with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
+        shop.sql("UPDATE shop.product_attributes SET status = 'fine'")
+    version = shop.version("product_attributes")
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        shop.tables.create_missing()
+    assert "constraint" not in caplog.text and shop.version("product_attributes") == version
+
+
+def test_rows_that_violate_a_constraint_are_reported_and_stop_nothing(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_old(shop, status="by hand")
+
+    shop.refresh()
+
+    assert "no constraint status_known, some rows violate it" in caplog.text
+    assert len(shop.table("product_attributes")) == 7
+
+
+def test_a_status_that_a_new_version_knows_is_accepted_by_an_older_table(shop: Shop) -> None:
+    shop.tables.create_missing()
+    name = "shop.product_attributes"
+    shop.sql(f"ALTER TABLE {name} DROP CONSTRAINT status_known")
+    shop.sql(f"ALTER TABLE {name} ADD CONSTRAINT status_known CHECK (status IN ('gone'))")
+    shop.sql(f"ALTER TABLE {name} ALTER COLUMN status COMMENT 'one of gone'")
+
+    assert shop.refresh().outcome == "published"
+
+
+def test_new_attributes_are_checked_and_readers_of_old_columns_go_on(shop: Shop) -> None:
+    shop.refresh()
+    shop.sql("CREATE VIEW shop.theirs AS SELECT product_id, pattern FROM shop.product_attributes")
+    refresh_with(shop, {"color": ("red",), "fit": ("slim", "wide")}, "fake-wide")
+
+    # The checkpoint that answered last says nothing of patterns.
+    theirs = shop.table("theirs")
+    assert len(theirs) == 6 and theirs["pattern"].isna().all()
+    with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
+        shop.sql("UPDATE shop.product_attributes SET fit_confidence = 2")
+    long = shop.sql("SELECT DISTINCT attribute FROM shop.product_attribute_values")
+    assert set(long["attribute"]) == {"color", "fit"}
+
+
+ODD = ("said", "label", "attribute", "old", "new", "select", "title", "text", "answer", "state")
+
+
+def test_attributes_may_be_called_as_anything_that_the_job_uses_inside(shop: Shop) -> None:
+    attributes = dict.fromkeys(ODD, ("one", "two"))
+    refresh_with(shop, attributes, "fake-odd")
+    shop.write(products().assign(title="another"))
+    refresh_with(shop, attributes, "fake-odder")
+
+    assert set(shop.table("product_attribute_values")["attribute"]) == set(ODD)
+    assert set(shop.table("attribute_changes")["attribute"]) == set(ODD)
+    for view in ("low_confidence_values", "category_coverage", "quality_history"):
+        assert shop.table(view) is not None
+
+
+def test_columns_that_somebody_named_strangely_break_no_view(shop: Shop) -> None:
+    shop.refresh()
+    strange = ("it's", "a`b", "back\\slash", "x') FROM shop.quarantine --")
+    added = ", ".join(
+        f"{quote_part(c)} STRING, {quote_part(c + '_confidence')} DOUBLE" for c in strange
+    )
+    properties = "'delta.columnMapping.mode' = 'name'"
+    shop.sql(f"ALTER TABLE shop.product_attributes SET TBLPROPERTIES ({properties})")
+    shop.sql(f"ALTER TABLE shop.product_attributes ADD COLUMNS ({added})")
+
+    shop.tables.create_views()
+
+    assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+
+
+def leave_temporary_file(folder: Path) -> None:
+    (folder / "_delta_log").mkdir(parents=True)
+    (folder / "_delta_log" / ".00000000000000000000.json.1234.tmp").write_text("{")
+
+
+def leave_empty_log(folder: Path) -> None:
+    (folder / "_delta_log").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("leave", [leave_temporary_file, leave_empty_log])
+def test_a_creation_that_was_cut_off_is_begun_again(
+    shop: Shop, leave: Callable[[Path], None]
+) -> None:
+    shop.sql(f"CREATE DATABASE {shop.database}")
+    leave(folder_of(shop, "quarantine"))
+
+    assert shop.refresh().outcome == "published"
+
+
+def test_a_table_that_was_committed_and_not_registered_is_found_again(shop: Shop) -> None:
+    shop.refresh()
+    folder = folder_of(shop, "label_quality")
+    shutil.copytree(folder, shop.folder / "kept")
+    shop.sql("DROP TABLE shop.label_quality")
+    shutil.copytree(shop.folder / "kept", folder, dirs_exist_ok=True)
+    # Another process has not seen the table go.
+    shop.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
+
+    shop.tables.create_missing()
+
+    assert len(shop.table("label_quality")) == 1
+
+
+def test_a_folder_with_files_of_somebody_else_is_left_alone(shop: Shop) -> None:
+    shop.sql(f"CREATE DATABASE {shop.database}")
+    folder = folder_of(shop, "quarantine")
+    leave_temporary_file(folder)
+    (folder / "theirs.parquet").write_text("x")
+
+    with pytest.raises(PySparkException, match="NON_EMPTY_LOCATION"):
+        shop.tables.create_missing()
+    assert (folder / "theirs.parquet").exists()
