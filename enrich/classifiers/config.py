@@ -6,6 +6,7 @@ Free of torch, so that a Spark driver can read it without paying for torch.
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from schemas.tables import is_usable_attribute
 
 from enrich.preprocess import ImageShape
 
@@ -25,8 +26,19 @@ ClassifierName = Literal[
 ]
 
 
+def _refuse_taken_name(attribute: str) -> str:
+    if not is_usable_attribute(attribute):
+        raise ValueError(
+            f"no attribute can be called {attribute}, because the output tables have a column of "
+            "that name or would have two: choose another name"
+        )
+    return attribute
+
+
 # It becomes the name of two columns.
-AttributeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+AttributeName = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$"), AfterValidator(_refuse_taken_name)
+]
 
 # A published config.json also says where code, kernels and number formats come from, and on whose
 # disk it lay. None of that belongs into a checkpoint, and none of it may be followed from one.

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
+from enrich.command_line import describe
 from enrich.errors import CheckpointError
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
@@ -94,7 +95,7 @@ def _read_json(file: Path, model: type[Content]) -> Content:
     try:
         return model.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
+        raise CheckpointError(f"{file} does not fit: {describe(error, model)}") from error
 
 
 def _digest(folder: Path) -> str:

@@ -16,7 +16,11 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.classifiers.registry import build_classifier
-from enrich.errors import CheckpointError
+from enrich.command_line import load_yaml
+from enrich.config import JobConfig
+from enrich.errors import CheckpointError, ConfigError
+from enrich.spec import build_spec
+from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
 
 CPU = torch.device("cpu")
@@ -109,6 +113,24 @@ def test_a_calibration_without_a_set_of_modalities_is_refused_before_inference(
         read_manifest(folder)
 
 
+@pytest.mark.parametrize("name", ["status", "error", "product_id", "chunk", "color_confidence"])
+def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
+    folder: Path, name: str
+) -> None:
+    for file in ("config.json", "calibration.json"):
+        _change(folder / file, lambda c: c["attributes"].update({name: c["attributes"]["color"]}))
+    with pytest.raises(CheckpointError, match=f"no attribute can be called {name}") as error:
+        read_manifest(folder)
+    assert "\n" not in str(error.value) and str(folder) in str(error.value)
+
+
+def test_training_refuses_an_attribute_with_the_name_of_a_column(tmp_path: Path) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("name: x\nattributes: {material: from_data, error: [yes, no]}\n")
+    with pytest.raises(ConfigError, match="no attribute can be called error"):
+        load_yaml(file, TrainingConfig)
+
+
 def test_an_unknown_key_is_refused(folder: Path) -> None:
     _change(folder / "config.json", lambda c: c.update(remote_code="run_me"))
     with pytest.raises(CheckpointError, match="remote_code"):
@@ -172,6 +194,16 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) 
     assert not mark.exists()
     pickle.loads(pickle.dumps(_Attack(mark)))
     assert mark.exists(), "the attack itself must work"
+
+
+def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_is_refused(folder: Path) -> None:
+    spec = build_spec(JobConfig(checkpoint=str(folder)), read_manifest(folder), str(folder))
+    assert spec.build(CPU)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(CheckpointError, match="give every machine the same one"):
+        spec.build(CPU)
 
 
 def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
