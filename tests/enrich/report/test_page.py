@@ -191,3 +191,12 @@ def test_product_without_a_picture_gets_a_placeholder(
 
     assert some.count("img") == 3  # one a shelf with pictures
     assert some.text.count("no picture") == 15
+
+
+def test_page_says_how_many_products_have_vanished(make_report: MakeReport) -> None:
+    report = make_report()
+    counts = {**report.run.counts, "vanished": 12, "deleted": 3}
+    page = render_page(replace(report, run=replace(report.run, counts=counts)), {}).decode()
+
+    assert "12 published products, 3 of them deleted" in page
+    assert "No longer in the catalog" not in render_page(report, {}).decode()
