@@ -20,6 +20,8 @@ MOST_TAG_VALUES = 200_000
 # ten. A video behind the picture holds the marker once in 65,536 bytes by chance.
 MOST_SCANS = 256
 _BYTES_A_CHANCE_SCAN = 32_768
+# Pillow joins the parts of a split EXIF block one by one (740 of 64 KB: 8 s). Cameras write one.
+MOST_EXIF_PARTS = 32
 # Reads of a header bit by bit, a few microseconds each, in place of a few hundred.
 MOST_READS = 2_000_000
 LONGEST_EXIF = 1_000_000
@@ -58,6 +60,9 @@ def refuse_costly_structure(data: bytes, *, max_pixels: int) -> None:
         scans = data.count(b"\xff\xda")
         if scans > MOST_SCANS + len(data) // _BYTES_A_CHANCE_SCAN:
             raise _too_costly(f"a JPEG of {scans:,} scans")
+        parts = data.count(b"Exif\0\0")
+        if parts > MOST_EXIF_PARTS:
+            raise _too_costly(f"a JPEG with EXIF in {parts:,} parts")
     elif data.startswith(_TIFF_HEADS):
         _refuse_costly_tiff(data, max_pixels)
 

@@ -4,7 +4,7 @@ A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS
@@ -58,7 +58,7 @@ class EngineSpec:
     target_precision: float
     batch_size: int
     read_threads: int
-    reading: ImageReading = ImageReading()
+    reading: ImageReading = field(default_factory=ImageReading)
 
     def build(self, device: "torch.device") -> "Engine":
         """Loads the checkpoint onto `device`.

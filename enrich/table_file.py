@@ -30,7 +30,7 @@ def read_table(file: Path) -> pa.Table:
 
 
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:
-    """Returns those columns of a file's table as strings.
+    """Returns those columns of a file's table as strings; bytes that are no UTF-8 become U+FFFD.
 
     Raises:
         SchemaMismatch: a column is missing or cannot be read as text.
@@ -41,9 +41,21 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
         )
     strings = pa.schema([(name, pa.string()) for name in columns])
     try:
-        return table.select(columns).cast(strings)
+        selected = table.select(columns).cast(strings)
     except pa.ArrowException as error:
         raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
+    return pa.table([_as_utf8(column) for column in selected.columns], schema=strings)
+
+
+def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns the column as it is, or mended: Parquet's writers check nothing."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        values = column.cast(pa.binary()).to_pylist()
+        mended = [None if one is None else one.decode(errors="replace") for one in values]
+        return pa.chunked_array([mended], pa.string())
+    return column
 
 
 def _read_csv(file: Path) -> pa.Table:

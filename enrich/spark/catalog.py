@@ -9,12 +9,14 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.image_places import LONGEST_PATH
+from enrich.text import LONGEST_READ
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
@@ -31,6 +33,9 @@ _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "category": (StringType, IntegralType),
     "priority": (NumericType,),
 }
+# In characters: what is looked at of a text, and what tells a path as too long. Thousands of
+# descriptions of megabytes in one Arrow batch fit into no memory.
+_LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +181,20 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
     output = {role: role for role in roles} | {"category": "product_category"}
     return frame.select(
         *(
-            (F.lit(None) if name is None else F.col(quote_part(name)))
-            .cast("double" if role == "priority" else "string")
-            .alias(output[role])
+            _read_column(role, F.lit(None) if name is None else F.col(quote_part(name))).alias(
+                output[role]
+            )
             for role, name in roles.items()
         )
     )
+
+
+def _read_column(role: str, column: Column) -> Column:
+    if role == "priority":
+        return column.cast("double")
+    # One byte that is no UTF-8 stops Arrow, and with it the whole run.
+    text = F.make_valid_utf8(column.cast("string"))
+    return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
 
 
 def quote(name: str) -> str:
