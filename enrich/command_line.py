@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error
+from enrich.patience import leaving_hanging_reads
 from enrich.redaction import redact
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -28,15 +29,16 @@ def run_command(
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    try:
-        app()
-    except Exception as error:
-        known = error if isinstance(error, EnrichError) else explain(error)
-        if known is None:
-            report_crash()
-            sys.exit(1)
-        report_error(known)
-        sys.exit(known.exit_code)
+    with leaving_hanging_reads():
+        try:
+            app()
+        except Exception as error:
+            known = error if isinstance(error, EnrichError) else explain(error)
+            if known is None:
+                report_crash()
+                sys.exit(1)
+            report_error(known)
+            sys.exit(known.exit_code)
 
 
 def load_yaml(

@@ -3,10 +3,14 @@
 One `Patience` a process and store. Knows nothing of images or of what is asked.
 """
 
+import atexit
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tenacity import (
@@ -122,6 +126,26 @@ class Patience:
                 self._next_trial_at = time.monotonic() + ASK_AGAIN_S
 
 
-def is_any_hanging() -> bool:
-    """Returns whether a thread of this process still waits for an answer that nobody wants."""
-    return any(thread.is_alive() for thread in _hanging)
+@contextmanager
+def leaving_hanging_reads() -> Iterator[None]:
+    """Lets a process that wants to exit do so, with its code, although reads still hang.
+
+    The client of S3 waits at exit until all its reads have ended, which a hanging one may never do;
+    without that wait it crashes, and the exit code is lost.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if any(thread.is_alive() for thread in _hanging):
+            _exit_now(end.code)
+        raise
+
+
+def _exit_now(code: object) -> None:
+    from pyarrow import fs
+
+    atexit.unregister(fs.ensure_s3_finalized)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
