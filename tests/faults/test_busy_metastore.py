@@ -1,0 +1,83 @@
+"""The embedded metastore and real second processes: they stop, and a job says at once why."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_drill import is_long
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="four Spark starts: make test-faults"),
+]
+
+ROOT = Path(__file__).parents[2]
+JOB = (ROOT / "jobs" / "rollback.py", "--run-id", "any", "--reason", "none")
+
+
+def start(home: Path, program: str, *flags: object) -> subprocess.Popen[str]:
+    """Starts spark-sql or spark-submit with the metastore of `home`."""
+    settings = {
+        "spark.sql.warehouse.dir": home / "warehouse",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={home}/metastore;create=true"
+        ),
+    }
+    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    return subprocess.Popen(
+        [program, *conf, *map(str, flags)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=home,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A spark-sql that holds the metastore until it is told to end."""
+    holder = start(tmp_path, "spark-sql")
+    assert holder.stdin
+    holder.stdin.write("SHOW DATABASES;\n")
+    holder.stdin.flush()
+    end = time.monotonic() + 120
+    while not (tmp_path / "metastore" / "dbex.lck").exists():
+        assert holder.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    yield holder
+    holder.kill()
+    holder.communicate()
+
+
+def test_job_beside_spark_sql_stops_at_once_and_names_it(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    second = start(tmp_path, "spark-submit", *JOB)
+    output = second.communicate(timeout=60)[0]
+
+    assert second.returncode == 1
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, output
+    assert f"is in use by process {holder.pid}" in lines[0]
+    assert "(spark-sql)" in lines[0]
+    assert "\tat " not in output
+
+
+def test_metastore_of_a_process_that_was_killed_is_free_again(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    holder.kill()
+    holder.communicate()
+
+    second = start(tmp_path, "spark-submit", *JOB)
+    output = second.communicate(timeout=120)[0]
+
+    assert "there is no table enriched.product_attributes" in output
+    assert second.returncode == 2
