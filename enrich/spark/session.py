@@ -1,4 +1,4 @@
-"""Opens the Spark session, and says who holds the embedded metastore when it is taken."""
+"""Opens the Spark session, and says in one line why its metastore cannot be opened."""
 
 import fcntl
 import re
@@ -9,6 +9,7 @@ import psutil
 from pyspark.sql import SparkSession
 
 from enrich.errors import MetastoreBusy
+from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
 
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 
@@ -20,11 +21,15 @@ def open_session(app_name: str) -> SparkSession:
 
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
+        ConfigError: the shared metastore does not let this job in.
     """
-    # The catalog is opened at its first use: a session is there before Derby is touched.
+    # The catalog is opened at its first use: a session is there before its metastore is touched.
     spark = SparkSession.builder.appName(app_name).enableHiveSupport().getOrCreate()
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    refuse_busy_metastore(hadoop.get("javax.jdo.option.ConnectionURL") or "")
+    address = read_address(spark)
+    if address.startswith("jdbc:derby:"):
+        refuse_busy_metastore(address)
+    elif address:
+        refuse_closed_metastore(spark, address)
     return spark
 
 

@@ -1,0 +1,34 @@
+"""Prepares a new, empty PostgreSQL database to be the metastore of several sessions, once.
+
+    spark-submit --load-spark-defaults --properties-file jobs/conf/shared_metastore.conf \
+        jobs/create_metastore.py
+
+Said again, it changes nothing. The last line on standard output is one JSON object.
+"""
+
+import json
+
+import typer
+
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+from enrich.spark.session import open_session
+from enrich.spark.shared_metastore import create_hive_tables, read_address
+
+
+def main() -> None:
+    """Makes Hive's own tables in the metastore that Spark's settings name."""
+    spark = open_session("create_metastore")
+    address = read_address(spark)
+    if not address or address.startswith("jdbc:derby:"):
+        raise ConfigError(
+            f"the metastore is {address or 'a service'}, which needs no preparation: name a shared "
+            "one, as jobs/conf/shared_metastore.conf does"
+        )
+    create_hive_tables(spark)
+    databases = [row["namespace"] for row in spark.sql("SHOW DATABASES").collect()]
+    typer.echo(json.dumps({"metastore": address, "databases": databases}))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,233 @@
+"""The metastore on PostgreSQL: two jobs and a spark-sql session side by side, for real."""
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+import psutil
+import pytest
+from deltalake import DeltaTable
+from fault_drill import is_long
+
+from enrich.demo.catalog import write_demo_catalog
+
+pytestmark = pytest.mark.spark
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ROOT / "jobs" / "conf" / "shared_metastore.conf"
+CREATION = ROOT / "jobs" / "create_metastore.py"
+DRIVER = Path("/usr/share/java/postgresql.jar")
+# PostgreSQL refuses to run as root; Debian's package makes this user.
+SERVER_USER = "postgres" if os.geteuid() == 0 else None
+
+
+PATIENCE_S = 240
+
+
+@dataclass
+class Metastore:
+    """A PostgreSQL of this test's own, and the lakehouse that it names the tables of."""
+
+    home: Path
+    address: str
+    password: str
+
+    def command(self, program: str, *flags: object) -> list[str]:
+        """Returns spark-submit or spark-sql with the settings that the README tells users of."""
+        settings = ["--load-spark-defaults", "--properties-file", str(SETTINGS)]
+        for name, value in {
+            "spark.sql.warehouse.dir": self.home / "warehouse",
+            "spark.master": "local[1]",
+            "spark.ui.showConsoleProgress": "false",
+        }.items():
+            settings += ["--conf", f"{name}={value}"]
+        return [program, *settings, *map(str, flags)]
+
+    def start(
+        self, *command: str, password: str | None = None, stdout: int | IO[str] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """Starts a command with the metastore's address and password in its environment."""
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "METASTORE_ADDRESS": self.address,
+            "METASTORE_USER": "enrich",
+            "METASTORE_PASSWORD": password or self.password,
+        }
+        return subprocess.Popen(
+            command,
+            text=True,
+            env=environment,
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def find_server() -> Path:
+    """Returns the folder of initdb and pg_ctl."""
+    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
+    if not found[0] or not DRIVER.exists():
+        pytest.skip(
+            "POSTGRESQL ABSENT, so this claim is NOT tested: apt install postgresql "
+            "libpostgresql-jdbc-java"
+        )
+    return Path(found[0]).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
+    programs, home = find_server(), tmp_path_factory.mktemp("shared")
+    password = secrets.token_hex(12)
+    # The server's user must get in; pytest's folders are their owner's only.
+    data = Path(tempfile.mkdtemp(prefix="metastore-"))
+    if SERVER_USER:
+        shutil.chown(data, SERVER_USER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def run(program: str, *flags: object, **more: object) -> None:
+        subprocess.run(
+            [programs / program, *map(str, flags)],
+            check=True,
+            user=SERVER_USER,
+            cwd=data,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            **more,
+        )
+
+    run("initdb", "-D", data / "db", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+    (data / "db" / "pg_hba.conf").write_text(
+        "local all all trust\nhost all enrich 127.0.0.1/32 scram-sha-256\n"
+    )
+    options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off -c logging_collector=off"
+    run("pg_ctl", "-D", data / "db", "-l", data / "log", "-o", options, "-w", "start")
+    try:
+        role = f"CREATE ROLE enrich LOGIN PASSWORD '{password}'"
+        for statement in (role, "CREATE DATABASE metastore OWNER enrich"):
+            run("psql", "-h", data, "-p", port, "-d", "postgres", "-qc", statement)
+        metastore = Metastore(home, f"127.0.0.1:{port}/metastore", password)
+        output = metastore.start(*metastore.command("spark-submit", CREATION)).communicate()[0]
+        assert json.loads(output.splitlines()[-1])["databases"] == ["default"], output
+        yield metastore
+    finally:
+        run("pg_ctl", "-D", data / "db", "-m", "immediate", "stop")
+        shutil.rmtree(data)
+
+
+class SqlSession:
+    """A spark-sql that is asked one statement after the other, and stays open."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._asked = 0
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said.append(line)
+            self._lines.put(line.strip())
+
+    def ask(self, statement: str, patience_s: float = 120) -> list[str]:
+        """Returns the lines of an answer."""
+        assert self.process.stdin
+        self._asked += 1
+        end = f"end of answer {self._asked}"
+        self.process.stdin.write(
+            f"{statement};\nSELECT concat('end of ', 'answer {self._asked}');\n"
+        )
+        self.process.stdin.flush()
+        answer: list[str] = []
+        while (line := self._lines.get(timeout=patience_s)) != end:
+            answer.append(line)
+        return answer
+
+    def close(self) -> None:
+        self.process.communicate("exit;\n", timeout=60)
+
+
+@pytest.fixture
+def session(metastore: Metastore) -> Iterator[SqlSession]:
+    session = SqlSession(metastore.start(*metastore.command("spark-sql")))
+    yield session
+    session.process.kill()
+
+
+@pytest.mark.skipif(not is_long(), reason="two whole jobs at once: make test-faults")
+def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
+    metastore: Metastore, session: SqlSession, tmp_path: Path
+) -> None:
+    write_demo_catalog(tmp_path / "shop", products=40)
+    session.ask("CREATE DATABASE shop")
+    (tmp_path / "settings.yaml").write_text(f"catalog: {tmp_path / 'shop'}\ndatabase: shop\n")
+    flags = ["--config", tmp_path / "settings.yaml"]
+    job = metastore.command("spark-submit", ROOT / "jobs" / "enrich_catalog.py", *flags)
+
+    logs = [tmp_path / "monday.log", tmp_path / "tuesday.log"]
+    days = ("2026-11-23", "2026-11-24")
+    jobs = [
+        metastore.start(*job, "--run-date", day, stdout=log.open("w"))
+        for day, log in zip(days, logs, strict=True)
+    ]
+    seen, commands, end = [], set(), monotonic() + PATIENCE_S
+    while any(job.poll() is None for job in jobs) and monotonic() < end:
+        are_both_alive = all(job.poll() is None for job in jobs)
+        answer = session.ask("SHOW TABLES IN shop")
+        seen += [answer] if are_both_alive else []
+        commands |= set(list_command_lines())
+    for job in jobs:
+        job.kill()
+        job.wait()
+    ended = [log.read_text() for log in logs]
+
+    assert [job.returncode for job in jobs] == [0, 0], "\n".join(ended)
+    assert len(seen) > 3
+    summaries = [json.loads(output.strip().splitlines()[-1]) for output in ended]
+    rows = DeltaTable(str(metastore.home / "warehouse/shop.db/product_attributes")).to_pandas()
+    assert rows["product_id"].is_unique
+    assert len(rows) == max(summary["counts"]["published"] for summary in summaries) > 30
+    counted = session.ask("SELECT count(*), count(DISTINCT run_id) FROM shop.enrichment_runs")
+    assert "2\t2" in counted
+    session.ask("SET")
+    session.ask("SET spark.hadoop.javax.jdo.option.ConnectionPassword")
+    said = [*session.said, *ended, *commands]
+    assert not [text for text in said if metastore.password in text]
+
+
+def list_command_lines() -> Iterator[str]:
+    """Yields what `ps` shows to every user of the machine."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(process.cmdline())
+
+
+def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: Metastore) -> None:
+    job = metastore.command(
+        "spark-submit", ROOT / "jobs" / "rollback.py", "--run-id", "x", "--reason", "y"
+    )
+    started = metastore.start(*job, password="wrong-" + metastore.password)
+    output = started.communicate(timeout=120)[0]
+
+    assert started.returncode == 2
+    assert f"cannot open the metastore at jdbc:postgresql://{metastore.address} as enrich" in output
+    assert metastore.password not in output
+    assert "\tat " not in output
