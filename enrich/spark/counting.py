@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from enrich.records import NO_IMAGE_PATH
 from enrich.spark.catalog import quote_part
-from enrich.spark.survey import State, Survey
+from enrich.spark.survey import BROKEN, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
 COUNTS = (
@@ -23,7 +23,6 @@ COUNTS = (
     "vanished",
     "deleted",
 )
-_BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 
 
 def count_surveyed(survey: Survey) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
         "enriched": 0,
         "published": 0,
         "unchanged": survey.counts[State.UNCHANGED],
-        "quarantined": sum(survey.counts[state] for state in _BROKEN),
+        "quarantined": sum(survey.counts[state] for state in BROKEN),
         "withheld": pending,
         "vanished": survey.counts[State.VANISHED],
         "deleted": 0,

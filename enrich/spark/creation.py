@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
 
@@ -82,6 +83,22 @@ def update_table(spark: SparkSession, database: str, table: str, attributes: Seq
             column = quote_part(field.name)
             spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
     return bool(new)
+
+
+def read_as_updated(
+    spark: SparkSession, database: str, table: str, attributes: Sequence[str]
+) -> DataFrame:
+    """Returns a table as creating or updating it would leave it, and does neither.
+
+    Runs on the driver; lazy.
+    """
+    name = f"{database}.{table}"
+    wanted: Any = StructType.fromDDL(table_definitions(attributes)[table])
+    if not spark.catalog.tableExists(name):
+        return spark.createDataFrame([], wanted)
+    rows = spark.read.table(name)
+    missing = [field for field in wanted if field.name not in rows.columns]
+    return rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
 
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:

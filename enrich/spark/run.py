@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.images import ImageStore
+from enrich.logs import bind_run
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
@@ -30,7 +31,7 @@ from enrich.spark.quarantine import select_known_unreadable, select_new_quaranti
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
 from enrich.spark.staging import Stager, lineage, read_staged, select_unstaged
-from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products
+from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
 from enrich.spark.tables import OutputTables
 from enrich.spark.udf import build_content_hash_udf
 from enrich.spec import BuildsEngine
@@ -82,8 +83,10 @@ class Refresh:
             self.tables.create_missing()
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
-                survey = self._survey(f"{scratch}/survey")
-                self.summary.run_id = self.request.run_id or self._derive_run_id(survey)
+                rows = self.select_states(self.tables.read)
+                survey = survey_products(rows, f"{scratch}/survey")
+                self.summary.run_id = self.name_run(survey.fingerprint)
+                bind_run(self.summary.run_id)
                 is_staged = self._is_staged(survey)
             is_settled = not survey.counts[State.REVISED] and not self._count_deleted(survey)
             if is_staged and is_settled and self._is_done():
@@ -147,7 +150,8 @@ class Refresh:
         with self._timed("publish"):
             self._publish(staged, survey)
 
-    def _survey(self, scratch: str) -> Survey:
+    def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
+        """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
         products = self.catalog.products
         if self.request.limit is not None:
             with_id = products.where(F.col("product_id").isNotNull())
@@ -158,16 +162,13 @@ class Refresh:
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
         same_model = F.col("model_version") == self.spec.model_version
         known = F.lit(False) if self.request.full_refresh else same_model
-        published = self.tables.read("product_attributes")
-        said = self.tables.read("attribute_corrections")
-        return survey_products(
+        return with_states(
             hashed,
-            published.withColumn("is_of_this_model", known).withColumn(
-                "is_newer", F.col("run_date") > F.lit(self.request.run_date)
-            ),
-            select_corrections(said, self.spec.attributes),
-            select_known_unreadable(self.tables.read("quarantine").where(known)),
-            scratch,
+            read("product_attributes")
+            .withColumn("is_of_this_model", known)
+            .withColumn("is_newer", F.col("run_date") > F.lit(self.request.run_date)),
+            select_corrections(read("attribute_corrections"), self.spec.attributes),
+            select_known_unreadable(read("quarantine").where(known)),
             is_whole=self.request.limit is None,
         )
 
@@ -176,11 +177,13 @@ class Refresh:
         pending = survey.counts[State.PENDING]
         return InputRows(self.summary.run_id, products, survey.read, pending)
 
-    def _derive_run_id(self, survey: Survey) -> str:
-        """Returns the same id for the same date, inputs and model: what makes a rerun a rerun."""
+    def name_run(self, fingerprint: str) -> str:
+        """Returns the run's id: the same for the same date, inputs and model, so a rerun is one."""
         request = self.request
+        if request.run_id:
+            return request.run_id
         inputs = (self.catalog.name, self.spec.model_version, request.limit, request.full_refresh)
-        digest = hashlib.sha256(repr((inputs, survey.fingerprint)).encode()).hexdigest()
+        digest = hashlib.sha256(repr((inputs, fingerprint)).encode()).hexdigest()
         return f"{request.run_date:%Y%m%d}-{digest[:10]}"
 
     def _is_staged(self, survey: Survey) -> bool:
@@ -298,8 +301,10 @@ class Refresh:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         begin = time.perf_counter()
-        log.info("%s ...", stage)
+        log.info("%s ...", stage, extra={"stage": stage})
         try:
             yield
         finally:
-            self.summary.seconds[stage] = round(time.perf_counter() - begin, 2)
+            seconds = round(time.perf_counter() - begin, 2)
+            self.summary.seconds[stage] = seconds
+            log.info("%s: %s s", stage, seconds, extra={"stage": stage, "seconds": seconds})

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from enrich.records import Status
@@ -26,6 +26,10 @@ class State(StrEnum):
     NULL_ID = "null_id"
     DUPLICATE_ID = "duplicate_id"
     VANISHED = "vanished"  # published, and no longer in the product table
+
+
+# What ends in quarantine without being tried.
+BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +69,27 @@ class Survey:
         return self.rows.where(F.col("state").isin(State.NULL_ID, State.DUPLICATE_ID))
 
 
-def survey_products(
+def with_states(
     hashed: DataFrame,
     published: DataFrame,
     corrections: DataFrame,
     quarantined: DataFrame,
-    scratch: str,
     *,
     is_whole: bool,
-) -> Survey:
-    """Gives every row its state, writes them to `scratch` and counts.
+) -> DataFrame:
+    """Gives every row its `state`, beside what is published of its product.
 
-    Runs on the driver; one pass over the products.
+    Runs on the driver; lazy.
 
     Args:
         hashed: The products with `content_hash`.
         published: The published rows with `is_of_this_model` and `is_newer` (than this run).
         corrections: Rows (product_id, corrections) of what people set.
         quarantined: Rows (product_id, content_hash) that this model_version could not read.
-        scratch: A folder that the caller removes.
         is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
     same_product = ["product_id", "content_hash"]
-    rows = (
+    return (
         hashed.withColumns({"place": _place_among_duplicates(), "is_read": F.lit(True)})
         .join(_prefixed(published), "product_id", "full" if is_whole else "left")
         # What a newer run published has not vanished from an older table.
@@ -101,12 +103,20 @@ def survey_products(
         .withColumn("state", _state())
         .withColumn("revision", F.xxhash64("product_category", "corrections"))
     )
+
+
+def survey_products(rows: DataFrame, scratch: str) -> Survey:
+    """Writes the rows with their states to `scratch`, a folder that the caller removes, and counts.
+
+    Runs on the driver; one pass over the products.
+    """
     # The texts of products that nothing is to be asked about stay where they are.
     is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
     kept = [F.when(is_asked, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
     rows.select(*key, *kept, "content_hash", "revision", "state").write.parquet(scratch)
-    return _read_survey(rows.sparkSession, scratch)
+    written = rows.sparkSession.read.parquet(scratch)
+    return Survey(written, *count_states(written))
 
 
 def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
@@ -125,16 +135,18 @@ def _prefixed(published: DataFrame) -> DataFrame:
     return published.select("product_id", "is_of_this_model", "is_newer", *renamed)
 
 
-def _read_survey(spark: SparkSession, scratch: str) -> Survey:
-    rows = spark.read.parquet(scratch)
+def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
+    """Returns the rows by state, and a fingerprint of those that were read, in any order.
+
+    Runs on the driver; one action.
+    """
     row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
     by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(row).alias("digests"))
     found = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in found}
     # Over all states: what is pending depends on earlier runs, the inputs do not.
     read = sum(row["digests"] for row in found if row["state"] != State.VANISHED)
-    fingerprint = hashlib.sha256(str(read).encode()).hexdigest()
-    return Survey(rows, counts, fingerprint[:8])
+    return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
 
 
 def _place_among_duplicates() -> Column:

@@ -16,7 +16,12 @@ from schemas.views import views
 from enrich.errors import RunInProgress
 from enrich.spark.catalog import quote, quote_part
 from enrich.spark.conflicts import CONFLICTS, retried_on_conflict
-from enrich.spark.creation import create_table, table_definitions, update_table
+from enrich.spark.creation import (
+    create_table,
+    read_as_updated,
+    table_definitions,
+    update_table,
+)
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 CHANGES_SINCE = "enrich.changesSince"
@@ -41,6 +46,14 @@ class OutputTables:
         """Returns the table as it is now. Runs on the driver."""
         return self.spark.read.table(self.name(table))
 
+    def read_as_updated(self, table: str) -> DataFrame:
+        """Returns the table as `create_missing` would leave it, changing nothing.
+
+        Runs on the driver.
+        """
+        return read_as_updated(self.spark, self.database, table, self.attributes)
+
+    @retried_on_conflict
     def create_missing(self) -> None:
         """Creates database, tables and views; adds columns that an older version had not.
 

@@ -67,8 +67,19 @@ class Shop:
         validate_input: Callable[[InputRows], Verdict] | None = None,
         **request: object,
     ) -> RunSummary:
+        run = self.prepare(model_version, spec, config, **request)
+        return run.run(validate, validate_input)
+
+    def prepare(
+        self,
+        model_version: str = "fake-1",
+        spec: BuildsEngine | None = None,
+        config: dict | None = None,
+        **request: object,
+    ) -> Refresh:
+        """Returns a refresh that is not begun yet."""
         settings = JobConfig(database=self.database, **(config or {}))
-        run = Refresh(
+        return Refresh(
             self.spark,
             settings,
             RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
@@ -76,7 +87,6 @@ class Shop:
             ImageStore(str(self.folder)),
             open_catalog(self.spark, str(self.file), settings.columns),
         )
-        return run.run(validate, validate_input)
 
     @property
     def tables(self) -> OutputTables:

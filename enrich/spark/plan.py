@@ -1,0 +1,155 @@
+"""What a run would do, and about how long it would take; writes nothing.
+
+Reads what a survey reads, images included. What only the classifier finds out, such as products of
+which neither image nor text can be read, it does not know.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from enrich.config import MissingProducts
+from enrich.records import Status
+from enrich.spark.run import Refresh
+from enrich.spark.survey import BROKEN, State, count_states
+
+_RUNS_READ = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do; becomes the last line on standard output.
+
+    `counts` are as in a run's summary, `reasons` says why products are pending or quarantined.
+    `staged` is how many of the pending this very run has staged already. `expected_seconds` is None
+    where no earlier run tells; `expected_from` is the run that does.
+    """
+
+    run_id: str
+    counts: dict[str, int]
+    reasons: dict[str, dict[str, int]]
+    staged: int
+    expected_seconds: float | None
+    expected_from: dict[str, Any] | None
+    seconds: dict[str, float]
+    model_version: str
+    outcome: str = "dry_run"
+
+
+def plan_refresh(refresh: Refresh) -> Plan:
+    """Finds out what a refresh would do.
+
+    Runs on the driver; one pass over the products, and small queries.
+    """
+    begin = time.perf_counter()
+    read = refresh.tables.read_as_updated
+    rows = refresh.select_states(read).withColumn("why", _why())
+    # Looked at twice; all images would be read twice.
+    rows = rows.select("product_id", "content_hash", "revision", "state", "why").persist()
+    try:
+        states, fingerprint = count_states(rows)
+        reasons = _count_reasons(rows, states)
+    finally:
+        rows.unpersist()
+    survey_s = round(time.perf_counter() - begin, 2)
+    run_id = refresh.name_run(fingerprint)
+    staged = read("staged_attributes").where(F.col("run_id") == run_id).count()
+    deletes = refresh.config.missing_products is MissingProducts.DELETE and refresh.request.publish
+    counts = _count(states, deletes=deletes)
+    asked = max(0, states[State.PENDING] - staged)
+    like = _find_like(_read_runs(read("enrichment_runs")), asked, refresh.spec.model_version)
+    has_work = counts["pending"] + counts["deleted"] > 0
+    return Plan(
+        run_id=run_id,
+        counts=counts,
+        reasons=reasons,
+        staged=staged,
+        expected_seconds=_expect(survey_s, like, asked) if has_work else survey_s,
+        expected_from=_describe(like) if like and has_work else None,
+        seconds={"survey": survey_s},
+        model_version=refresh.spec.model_version,
+    )
+
+
+def _why() -> Column:
+    """Returns why a product is pending."""
+    is_other = F.col("content_hash") != F.col("published_content_hash")
+    return (
+        F.when(F.col("published_content_hash").isNull(), "new")
+        .when(is_other, "changed")
+        .when(F.col("published_status") == Status.IMAGE_UNREADABLE, "image_unreadable")
+        .otherwise("other_model_or_full_refresh")
+    )
+
+
+def _count_reasons(rows: DataFrame, states: Mapping[State, int]) -> dict[str, dict[str, int]]:
+    """Runs on the driver; one action."""
+    pending = rows.where(F.col("state") == State.PENDING).groupBy("why").count().collect()
+    # An earlier run could not read these, and they are as they were.
+    found = {"unreadable_before": states[State.QUARANTINED]} | {
+        str(state): states[state] for state in (State.NULL_ID, State.DUPLICATE_ID)
+    }
+    return {
+        "pending": {row["why"]: row["count"] for row in pending},
+        "quarantined": {reason: count for reason, count in found.items() if count},
+    }
+
+
+def _count(states: Mapping[State, int], *, deletes: bool) -> dict[str, int]:
+    return {
+        "read": sum(states.values()) - states[State.VANISHED],
+        "pending": states[State.PENDING] + states[State.REVISED],
+        "carried": states[State.REVISED],
+        "unchanged": states[State.UNCHANGED],
+        "quarantined": sum(states[state] for state in BROKEN),
+        "vanished": states[State.VANISHED],
+        "deleted": states[State.VANISHED] if deletes else 0,
+    }
+
+
+def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:
+    """Returns the newest runs that asked the classifier and got to an end, newest first.
+
+    Runs on the driver; one action.
+    """
+    ended = ledger.where((F.col("outcome") != "failed") & (F.col("seconds")["inference"] > 0))
+    asked = F.col("pending") - F.coalesce("carried", F.lit(0))
+    runs = ended.withColumn("asked", asked).where(F.col("asked") > 0)
+    newest = runs.orderBy(F.col("started_at").desc()).limit(_RUNS_READ)
+    names = ("run_id", "model_version", "asked", "seconds")
+    return [row.asDict(recursive=True) for row in newest.select(*names).collect()]
+
+
+def _find_like(
+    runs: Sequence[dict[str, Any]], asked: int, model_version: str
+) -> dict[str, Any] | None:
+    """Returns the run whose size is nearest: loading the model makes small runs slow a product."""
+    same_model = [run for run in runs if run["model_version"] == model_version]
+    return min(
+        same_model or runs,
+        key=lambda run: abs(math.log(run["asked"] / max(1, asked))),
+        default=None,
+    )
+
+
+def _expect(survey_s: float, like: Mapping[str, Any] | None, asked: int) -> float | None:
+    if like is None:
+        return None
+    seconds = dict(like["seconds"])
+    inference_s = seconds.pop("inference") * asked / like["asked"]
+    seconds.pop("survey", None)
+    return round(survey_s + inference_s + sum(seconds.values()), 1)
+
+
+def _describe(like: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": like["run_id"],
+        "model_version": like["model_version"],
+        "products": like["asked"],
+        "products_per_second": round(like["asked"] / like["seconds"]["inference"], 1),
+    }
