@@ -22,8 +22,8 @@ test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest
 
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
-	@FAULTS=long $(IN_VENV) pytest tests/faults
-	@cat build/faults.json
+	@rm -f build/faults.json
+	@FAULTS=long $(IN_VENV) pytest tests/faults; code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
