@@ -6,12 +6,12 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from delta import exceptions as delta
+from pyspark.errors import AnalysisException
 from tenacity import (
     RetryCallState,
     RetryError,
     Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
+    retry_if_exception,
     wait_random_exponential,
 )
 
@@ -20,6 +20,7 @@ from enrich.errors import TableContended
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 8
+_ATTEMPTS_AT_CREATION = 5
 _LONGEST_WAIT_S = 30
 # What Delta raises has no class in common.
 CONFLICTS = (
@@ -32,6 +33,9 @@ CONFLICTS = (
     delta.MetadataChangedException,
     delta.ProtocolChangedException,
 )
+# What a table looks like that another process is creating at this moment. If nobody is, somebody
+# else's files are in its place, and trying for long would only hide that.
+_IN_CREATION = ("DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION", "TABLE_OR_VIEW_ALREADY_EXISTS")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,8 +55,8 @@ def retried_on_conflict(
     @wraps(commit)
     def persistent(tables: Any, *arguments: P.args, **named: P.kwargs) -> R:
         attempts = Retrying(
-            retry=retry_if_exception_type(CONFLICTS),
-            stop=stop_after_attempt(_ATTEMPTS),
+            retry=retry_if_exception(lambda error: _is_conflict(error) or _is_in_creation(error)),
+            stop=_has_tried_enough,
             # Random: two that collided must not meet again.
             wait=wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_S),
             before_sleep=_log,
@@ -61,6 +65,8 @@ def retried_on_conflict(
             return attempts(commit, tables, *arguments, **named)
         except RetryError as error:
             conflict = error.last_attempt.exception()
+            if conflict is not None and not _is_conflict(conflict):
+                raise conflict from None
             raise TableContended(
                 f"other processes wrote to the tables of {tables.database} at the same time, "
                 f"{_ATTEMPTS} times in a row ({_first_line(conflict)}). Nothing is lost: start the "
@@ -70,12 +76,25 @@ def retried_on_conflict(
     return persistent
 
 
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, CONFLICTS)
+
+
+def _is_in_creation(error: BaseException) -> bool:
+    return isinstance(error, AnalysisException) and error.getCondition() in _IN_CREATION
+
+
+def _has_tried_enough(attempt: RetryCallState) -> bool:
+    error = attempt.outcome.exception() if attempt.outcome else None
+    limit = _ATTEMPTS if error and _is_conflict(error) else _ATTEMPTS_AT_CREATION
+    return attempt.attempt_number >= limit
+
+
 def _log(attempt: RetryCallState) -> None:
     conflict = attempt.outcome.exception() if attempt.outcome else None
     log.warning(
-        "another process wrote at the same time, trying again (%s of %s): %s",
+        "another process wrote at the same time, trying again (after %s): %s",
         attempt.attempt_number,
-        _ATTEMPTS,
         _first_line(conflict),
     )
 
