@@ -1,7 +1,9 @@
 """Opens the Spark session, and says in one line why its metastore cannot be opened."""
 
 import fcntl
+import logging
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -9,8 +11,14 @@ import psutil
 from pyspark.sql import SparkSession
 
 from enrich.errors import MetastoreBusy
+from enrich.logs import is_json
+from enrich.spark.java_logs import log_java_as_json
 from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
 
+log = logging.getLogger(__name__)
+
+# All that Derby makes before service.properties, without which it opens nothing.
+_UNBORN = {"README_DO_NOT_TOUCH_FILES.txt", "db.lck", "dbex.lck", "log", "seg0", "tmp"}
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 
 
@@ -23,8 +31,13 @@ def open_session(app_name: str) -> SparkSession:
         MetastoreBusy: another process holds the embedded metastore.
         ConfigError: the shared metastore does not let this job in.
     """
+    builder = SparkSession.builder.appName(app_name).enableHiveSupport()
+    if is_json():
+        builder = builder.config("spark.ui.showConsoleProgress", "false")
     # The catalog is opened at its first use: a session is there before its metastore is touched.
-    spark = SparkSession.builder.appName(app_name).enableHiveSupport().getOrCreate()
+    spark = builder.getOrCreate()
+    if is_json():
+        log_java_as_json(spark)
     address = read_address(spark)
     if address.startswith("jdbc:derby:"):
         refuse_busy_metastore(address)
@@ -49,6 +62,20 @@ def refuse_busy_metastore(connection_url: str) -> None:
             "admits one process at a time: wait for that one to end, or set up a shared metastore "
             "(README, 'Several sessions at once')"
         )
+    _clear_unborn_metastore(folder)
+
+
+def _clear_unborn_metastore(folder: Path) -> None:
+    """Removes what a process left that was killed while it made the metastore: Derby refuses it.
+
+    Runs on the driver. Its names of tables come later, so nothing is lost.
+    """
+    found = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    # Without a lock file it may be in the making by somebody else, or no metastore.
+    if "dbex.lck" not in found or not found <= _UNBORN:
+        return
+    log.warning("%s was cut off while it was being made, and is made anew", folder)
+    shutil.rmtree(folder)
 
 
 def _lock_holder(lock_file: Path) -> int | None:

@@ -50,7 +50,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     while not (tmp_path / "metastore" / "dbex.lck").exists():
         assert holder.poll() is None
         assert time.monotonic() < end
-        time.sleep(0.1)
+        time.sleep(0.02)
     yield holder
     holder.kill()
     holder.communicate()
@@ -70,11 +70,12 @@ def test_job_beside_spark_sql_stops_at_once_and_names_it(
     assert "\tat " not in output
 
 
-def test_metastore_of_a_process_that_was_killed_is_free_again(
+def test_metastore_of_a_process_that_was_killed_while_making_it_is_made_anew(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     holder.kill()
     holder.communicate()
+    assert not (tmp_path / "metastore" / "service.properties").exists()
 
     second = start(tmp_path, "spark-submit", *JOB)
     output = second.communicate(timeout=120)[0]

@@ -48,7 +48,27 @@ def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path)
 
 
 def test_free_metastore_is_taken(metastore: Path) -> None:
+    (metastore / "service.properties").touch()
+
     refuse_busy_metastore(address(metastore))
+
+    assert (metastore / "service.properties").exists()
+
+
+def test_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
+    (metastore / "seg0").mkdir()
+
+    refuse_busy_metastore(address(metastore))
+
+    assert not metastore.exists()
+
+
+def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:
+    (metastore / "thesis.tex").touch()
+
+    refuse_busy_metastore(address(metastore))
+
+    assert (metastore / "thesis.tex").exists()
 
 
 @pytest.mark.parametrize(
