@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from schemas.views import views
 
-from enrich.errors import RunInProgress
+from enrich.errors import RunInProgress, TableContended
 from enrich.spark.catalog import quote, quote_part
 from enrich.spark.conflicts import CONFLICTS, retried_on_conflict
 from enrich.spark.creation import (
@@ -103,6 +103,7 @@ class OutputTables:
 
         Raises:
             RunInProgress: another process staged a chunk of that number at the same time.
+            TableContended: another run staged at the same time, to a table of an older version.
         """
         mine = (F.col("run_id") == run_id) & (F.col("chunk") == chunk)
         try:
@@ -116,7 +117,14 @@ class OutputTables:
                 )
                 writer.saveAsTable(self.name("staged_attributes"))
         except CONFLICTS as error:
-            raise RunInProgress(run_id) from error
+            if not self.read("staged_attributes").where(mine).isEmpty():
+                raise RunInProgress(run_id) from error
+            # Version 0.1 made the table without partitions.
+            raise TableContended(
+                f"another run staged at the same time, and {self.name('staged_attributes')} is not "
+                "partitioned by run_id: start this run again, it goes on from what it has staged. "
+                "DROP that table while nothing waits to be published, and it is made anew"
+            ) from error
 
     def append(self, table: str, rows: DataFrame) -> None:
         """Adds rows. Runs on the driver; one Delta commit."""
