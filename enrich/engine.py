@@ -1,70 +1,75 @@
 """The inference engine: a stream of products in, one answer each out, in the same order.
 
-Read, decode and tokenise run ahead of the forward pass in a bounded window. A product that cannot
-be read gets a status, never an exception. Knows nothing of Spark, tables or who calls it.
+While one batch computes, the next ones are read, decoded and tokenised, in a bounded window. A
+product that cannot be read gets a status, never an exception. Knows nothing of Spark, tables or who
+calls it.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.classifiers.calibrated import calibrated_probs
+from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest
 from enrich.decoding import decode
+from enrich.forward import Forward
 from enrich.images import ImageProblem, ImageStore
-from enrich.precision import autocast
+from enrich.memory import keep_freed_memory
+from enrich.predictions import Reader
 from enrich.preprocess import to_pixels
-from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.recent import RecentPictures
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spec import EngineSpec
 from enrich.text import build_text
+from enrich.window import Prepared, start_window
 
-ALTERNATIVES = 3
-_WINDOW_BATCHES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty."""
-
-    product_id: str
-    pixels: np.ndarray | None
-    text: str
-    status: Status
-    error: str | None
-
-    @property
-    def modalities(self) -> Modalities | None:
-        """What an answer can rest on; None if nothing could be read."""
-        if self.pixels is not None:
-            return Modalities.IMAGE_AND_TEXT if self.text else Modalities.IMAGE
-        return Modalities.TEXT if self.text else None
+# Products whose texts are sorted by length, in batches of each lane.
+_WINDOW_BATCHES = 4
+# Windows that are with the forward pass: one computes, one waits.
+_WINDOWS_AHEAD = 2
+# On a GPU one lane's copies and collecting overlap the other's layers.
+_GPU_LANES = 2
 
 
 class Engine:
-    """A loaded classifier with everything around it; built once per process."""
+    """A loaded classifier with everything around it; built once per process.
+
+    Takes as many cores as torch has threads when it is built. On a CPU that many batches compute
+    at a time, each in one thread of `forward`; `spec.read_threads` read and decode beside them.
+    """
 
     def __init__(self, spec: EngineSpec, manifest: Manifest, device: torch.device) -> None:
         self.spec = spec
-        self.classifier, self.encode_texts = load_classifier(manifest, device)
-        self._device = device
-        self._config = manifest.config
+        if device.type == "cpu":
+            keep_freed_memory()
+        classifier, self.encode_texts = load_classifier(manifest, device)
+        self.forward = Forward(classifier, device)
+        self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
+        self._reader = Reader(manifest.config.attributes, self.calibration, spec.target_precision)
         self._store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
+        self._recent = RecentPictures()
+        cores = torch.get_num_threads()
+        self._lanes = cores if device.type == "cpu" else _GPU_LANES
+        self._read_threads = max(spec.read_threads, cores)
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The classifier in full precision, for looking into it; loaded when it is asked for."""
+        return load_classifier(self._manifest, self._device)[0]
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order; reads ahead by at most two batches."""
-        for batch, output in self.classify(products):
-            predictions = iter(() if output is None else self._predict(batch, output))
-            for one in batch:
+        """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
+        for window, output in self.classify(products):
+            predictions = iter(() if output is None else self._predict(window, output))
+            for one in window:
                 answered = () if one.modalities is None else next(predictions)
                 yield EnrichedProduct(
                     one.product_id, one.status, one.modalities, answered, one.error
@@ -73,125 +78,75 @@ class Engine:
     def classify(
         self, products: Iterable[Product]
     ) -> Iterator[tuple[list[Prepared], ModelOutput | None]]:
-        """Yields batches of products with what the classifier makes of the readable ones.
+        """Yields some products at a time with what the classifier makes of the readable ones.
 
-        The output has a row for each product of the batch that has modalities, in order; it is None
-        where none has. Reads ahead by at most two batches.
+        The output has a row for each of them that has modalities, in order; it is None where none
+        has. It is on the CPU.
         """
-        with ThreadPoolExecutor(self.spec.read_threads) as pool:
-            prepared = self._prepare_ahead(pool, products)
-            while batch := list(islice(prepared, self.spec.batch_size)):
-                readable = [one for one in batch if one.modalities is not None]
-                output = None
-                if readable:
-                    inputs = self.build_inputs(readable).to(self._device)
-                    with torch.inference_mode(), autocast(self._device):
-                        output = self.classifier(inputs)
-                yield batch, output
+        size = _WINDOW_BATCHES * self._lanes * self.spec.batch_size
+        self._recent = RecentPictures()
+        with (
+            each_thread_by_itself(),
+            open_pool(self._read_threads) as readers,
+            open_pool(self._lanes) as lanes,
+        ):
+            prepared = run_ahead(products, lambda one: readers.submit(self.prepare, one), size)
+            windows = iter(lambda: list(itertools.islice(prepared, size)), [])
+            yield from run_ahead(
+                windows,
+                lambda window: start_window(
+                    window, self.spec.batch_size, lambda batch: lanes.submit(self._run, batch)
+                ),
+                _WINDOWS_AHEAD,
+            )
 
-    def _prepare_ahead(
-        self, pool: ThreadPoolExecutor, products: Iterable[Product]
-    ) -> Iterator[Prepared]:
-        window: deque[Future[Prepared]] = deque()
-        for product in products:
-            window.append(pool.submit(self.prepare, product))
-            if len(window) >= _WINDOW_BATCHES * self.spec.batch_size:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
+    def _run(self, batch: list[Prepared]) -> ModelOutput:
+        return self.forward(self.build_inputs(batch))
 
     def prepare(self, product: Product) -> Prepared:
         """Reads and decodes one product."""
         text = build_text(product.title, product.description)
         pixels, error = None, None
         status = Status.OK if text else Status.TEXT_EMPTY
-        shape = self._config.image
         try:
-            data = self._store.read(product.image_path)
-            picture = decode(data, limits=self.spec.limits, target_px=shape.size_px)
-            pixels = to_pixels(picture, shape)
+            pixels = self._read_pixels(product.image_path)
         except ImageProblem as problem:
             status, error = problem.status, str(problem)
         return Prepared(product.product_id, pixels, text, status, error)
 
-    def build_inputs(self, batch: list[Prepared]) -> ModelInputs:
+    def _read_pixels(self, image_path: str | None) -> np.ndarray:
+        data = self._store.read(image_path)
+        pixels = self._recent.find(data)
+        if pixels is not None:
+            return pixels
+        shape = self._manifest.config.image
+        picture = decode(data, limits=self.spec.limits, target_px=shape.size_px)
+        return self._recent.keep(data, to_pixels(picture, shape))
+
+    def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
         """Returns the products as the classifier takes them, on the CPU."""
-        size_px = self._config.image.size_px
-        blank = np.zeros((3, size_px, size_px), dtype=np.uint8)
-        pixels = np.stack([blank if one.pixels is None else one.pixels for one in batch])
+        size_px = self._manifest.config.image.size_px
+        pixels = np.zeros((len(batch), size_px, size_px, 3), dtype=np.uint8)
+        for row, one in zip(pixels, batch, strict=True):
+            if one.pixels is not None:
+                row[:] = one.pixels.transpose(1, 2, 0)
         token_ids, token_mask = self.encode_texts([one.text for one in batch])
         return ModelInputs(
             token_ids=token_ids,
             token_mask=token_mask,
             has_image=torch.tensor([one.pixels is not None for one in batch]),
             has_text=torch.tensor([bool(one.text) for one in batch]),
-            pixel_values=torch.from_numpy(pixels),
+            pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         )
 
     def calibrate(
-        self, output: ModelOutput, modalities: list[Modalities]
+        self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
-        weights = self._image_weights(output)
-        return {
-            attribute: calibrated_probs(
-                self.calibration, attribute, logits, modalities, weights[attribute]
-            )
-            for attribute, logits in output.logits.items()
-        }
+        return self._reader.calibrate(output, modalities)
 
     def _predict(
-        self, batch: list[Prepared], output: ModelOutput
+        self, window: list[Prepared], output: ModelOutput
     ) -> Iterator[tuple[Prediction, ...]]:
-        """Returns the predictions of the batch's readable products."""
-        modalities = [one.modalities for one in batch if one.modalities is not None]
-        weights = self._image_weights(output)
-        columns = [
-            self._read_attribute(attribute, probs, weights[attribute], modalities)
-            for attribute, probs in self.calibrate(output, modalities).items()
-        ]
-        return zip(*columns, strict=True)
-
-    def _image_weights(self, output: ModelOutput) -> dict[str, Float[Tensor, " B"] | None]:
-        """Returns each attribute's share of the image, None where a classifier weighs nothing."""
-        weights = output.image_weight
-        return {
-            attribute: None if weights is None else weights[:, column].float().cpu()
-            for column, attribute in enumerate(self._config.attributes)
-        }
-
-    def _read_attribute(
-        self,
-        attribute: str,
-        probs: Float[Tensor, "B C"],
-        image_weight: Float[Tensor, " B"] | None,
-        modalities: list[Modalities],
-    ) -> list[Prediction]:
-        """Returns one attribute's predictions for a batch."""
-        labels = self._config.attributes[attribute]
-        best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
-        image_weights: list[float | None] = [None] * len(modalities)
-        if image_weight is not None:
-            image_weights = image_weight.tolist()
-        precision = self.spec.target_precision
-        predictions = []
-        for row, (confidences, places) in enumerate(
-            zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ):
-            candidates = [
-                Candidate(labels[place], confidence)
-                for place, confidence in zip(places, confidences, strict=True)
-            ]
-            first = candidates[0]
-            threshold = self.calibration.threshold(attribute, modalities[row], precision)
-            predictions.append(
-                Prediction(
-                    attribute=attribute,
-                    label=first.label,
-                    confidence=first.confidence,
-                    abstained=first.confidence < threshold,
-                    image_weight=image_weights[row],
-                    alternatives=tuple(candidates[1:]),
-                )
-            )
-        return predictions
+        """Returns the predictions of the window's readable products."""
+        return self._reader.read(output, [m for one in window if (m := one.modalities) is not None])

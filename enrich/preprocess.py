@@ -29,22 +29,33 @@ class ImageShape(BaseModel):
 
 
 def to_pixels(image: Image.Image, shape: ImageShape) -> np.ndarray:
-    """Returns the picture as uint8 array of shape (3, size_px, size_px), RGB."""
-    square = _pad(image, shape.size_px) if shape.fit == "pad" else _crop(image, shape.size_px)
-    return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+    """Returns an RGB picture as uint8 array of shape (3, size_px, size_px).
+
+    A view: in memory a pixel's channels lie side by side, which is how a tower wants them.
+    """
+    pixels = np.array(image)
+    square = _pad(pixels, shape.size_px) if shape.fit == "pad" else _crop(pixels, shape.size_px)
+    return square.transpose(2, 0, 1)
 
 
-def _pad(image: Image.Image, size_px: int) -> Image.Image:
-    scale = size_px / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    canvas = Image.new("RGB", (size_px, size_px), "white")
-    inner = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    canvas.paste(inner, ((size_px - width) // 2, (size_px - height) // 2))
+def _pad(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    # Loads torch, which a driver that reads an ImageShape does without.
+    from enrich.resize import resize
+
+    scale = size_px / max(pixels.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    inner = resize(pixels, width, height)
+    if height == width:
+        return inner
+    canvas = np.full((size_px, size_px, 3), 255, dtype=np.uint8)
+    top, left = (size_px - height) // 2, (size_px - width) // 2
+    canvas[top : top + height, left : left + width] = inner
     return canvas
 
 
-def _crop(image: Image.Image, size_px: int) -> Image.Image:
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
-    box = (left, top, left + side, top + side)
-    return image.resize((size_px, size_px), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+def _crop(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    from enrich.resize import resize
+
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return resize(pixels[top : top + side, left : left + side], size_px, size_px)

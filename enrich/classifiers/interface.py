@@ -1,5 +1,6 @@
 """What every classifier takes and returns. Knows no particular classifier."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -29,9 +30,16 @@ class ModelInputs:
     image_lower: Float[Tensor, "B N"] | None = None
 
     def to(self, device: torch.device) -> "ModelInputs":
-        """Returns the batch on `device`."""
+        """Returns the batch on `device`; to a GPU it is copied without waiting."""
+        return self._map(lambda tensor: _copy(tensor, device))
+
+    def rows(self, start: int, stop: int) -> "ModelInputs":
+        """Returns the rows from `start` to before `stop`."""
+        return self._map(lambda tensor: tensor[start:stop])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{n: t.to(device) for n, t in given.items() if t is not None})
+        return replace(self, **{n: change(t) for n, t in given.items() if t is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,43 @@ class ModelOutput:
     text_embeds: Float[Tensor, "B D"]
     image_weight: Float[Tensor, "B K"] | None = None
     matching: Float[Tensor, " B"] | None = None
+
+    def to(self, device: torch.device) -> "ModelOutput":
+        """Returns the output on `device`."""
+        return _combine([self], lambda same: same[0].to(device))
+
+    def take(self, rows: Int[Tensor, " N"]) -> "ModelOutput":
+        """Returns the output for these rows, in this order; a row may be taken more than once."""
+        return _combine([self], lambda same: same[0][rows])
+
+    @staticmethod
+    def join(outputs: "Sequence[ModelOutput]") -> "ModelOutput":
+        """Returns the rows of one classifier's outputs, in order; there is at least one."""
+        return _combine(outputs, torch.cat)
+
+
+def _combine(
+    outputs: Sequence[ModelOutput], change: Callable[[list[Tensor]], Tensor]
+) -> ModelOutput:
+    """Returns what `change` makes of each tensor, taken from all of the outputs."""
+    weights = [one.image_weight for one in outputs if one.image_weight is not None]
+    matching = [one.matching for one in outputs if one.matching is not None]
+    return ModelOutput(
+        logits={
+            attribute: change([one.logits[attribute] for one in outputs])
+            for attribute in outputs[0].logits
+        },
+        image_embeds=change([one.image_embeds for one in outputs]),
+        text_embeds=change([one.text_embeds for one in outputs]),
+        image_weight=change(weights) if weights else None,
+        matching=change(matching) if matching else None,
+    )
+
+
+def _copy(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +249,16 @@ class Classifier(nn.Module):
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     image_tower: ImageTower
     text_tower: TextTower
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
         """Makes random weights for a tokenizer of `vocabulary` tokens; subclasses add their own."""
         super().__init__()
         self.config = config
+        # On the device once: made from numbers for every batch, they would be waited for.
+        for name, values in (("pixel_mean", config.image.mean), ("pixel_std", config.image.std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
         """Takes what a classifier must know of the tokenizer; called once before training."""
@@ -250,8 +300,5 @@ class Classifier(nn.Module):
 
     def normalise_pixels(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Returns pixels scaled to [0, 1], less the mean, over the standard deviation."""
-        shape = self.config.image
-        mean = torch.tensor(shape.mean, device=pixels.device).view(3, 1, 1)
-        std = torch.tensor(shape.std, device=pixels.device).view(3, 1, 1)
-        scaled = pixels.contiguous(memory_format=torch.channels_last).float() / 255
-        return (scaled - mean) / std
+        scaled = pixels.contiguous(memory_format=torch.channels_last).float().div_(255)
+        return scaled.sub_(self.pixel_mean).div_(self.pixel_std)

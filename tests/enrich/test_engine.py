@@ -2,16 +2,19 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from enrich.calibration import Calibration
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import Engine
+from enrich.decoding import decode
+from enrich.engine import Engine, Prepared
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images import ImageLimits
@@ -260,5 +263,65 @@ def test_the_engine_reads_ahead_by_a_bounded_number_of_products(engine: Engine) 
     answers = engine.enrich(endless())
     for _ in range(3 * BATCH):
         next(answers)
-    assert taken <= 3 * BATCH + 2 * BATCH
+    # A window is four batches; one is answered, one computes, one waits and one is read.
+    assert taken <= 4 * (4 * BATCH)
     answers.close()
+
+
+def _note_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Returns the list that the texts of each batch are added to."""
+    seen: list[list[str]] = []
+    build = engine.build_inputs
+
+    def note(batch: Sequence[Prepared]) -> ModelInputs:
+        seen.append([one.text for one in batch])
+        return build(batch)
+
+    monkeypatch.setattr(engine, "build_inputs", note)
+    return seen
+
+
+def test_texts_of_about_equal_length_share_a_batch_and_answers_keep_their_order(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = [
+        Product(str(number), f"{number:02d}" + " shirt" * (1 + number % 4), None, "red.jpg")
+        for number in range(4 * BATCH)
+    ]
+    alone = [_only(engine, product) for product in products]
+    batches = _note_batches(engine, monkeypatch)
+    together = list(engine.enrich(products))
+    assert [{len(text) for text in batch} for batch in batches] == [{8}, {14}, {20}, {26}]
+    for one, other in zip(alone, together, strict=True):
+        assert one.product_id == other.product_id
+        assert [p.label for p in one.predictions] == [p.label for p in other.predictions]
+        for before, after in zip(one.predictions, other.predictions, strict=True):
+            assert before.confidence == pytest.approx(after.confidence, abs=1e-4)
+
+
+def test_equal_pictures_with_equal_texts_are_computed_once(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "red again.jpg").write_bytes((root / "red.jpg").read_bytes())
+    batches = _note_batches(engine, monkeypatch)
+    decoded: list[bytes] = []
+
+    def note(data: bytes, **limits: Any) -> Any:
+        decoded.append(data)
+        return decode(data, **limits)
+
+    monkeypatch.setattr("enrich.engine.decode", note)
+    monkeypatch.setattr(engine, "_read_threads", 1)
+    products = [
+        Product("a", "red shirt", None, "red.jpg"),
+        Product("b", "red shirt", None, "red again.jpg"),
+        Product("c", "red shirt", None, "blue.jpg"),
+        Product("d", "RED shirt", None, "red.jpg"),
+        Product("e", "red shirt", None, None),
+        Product("f", "red shirt", None, "gone.jpg"),
+    ]
+    answers = {answer.product_id: answer for answer in engine.enrich(products)}
+    assert sum(map(len, batches)) == 4 and len(decoded) == 2
+    assert answers["a"].predictions == answers["b"].predictions != answers["c"].predictions
+    assert answers["e"].predictions == answers["f"].predictions
+    assert answers["e"].error != answers["f"].error

@@ -54,3 +54,25 @@ def test_the_picture_is_not_stretched() -> None:
     image.paste((255, 255, 255), (45, 15, 75, 45))  # a square of 30
     white = to_pixels(image, _shape("pad"))[0, 8:24] > 128
     assert white.any(0).sum() == pytest.approx(white.any(1).sum(), abs=1)
+
+
+def _noise(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.mark.parametrize("side", [20, 32, 45, 64, 150, 400])
+def test_pixels_are_those_of_pillow_but_for_a_grey_level_here_and_there(side: int) -> None:
+    picture = _noise(side, side)
+    wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
+    for fit in ("pad", "crop"):
+        found = to_pixels(picture, _shape(fit)).transpose(1, 2, 0).astype(int)
+        assert np.abs(found - wanted).max() <= 1
+        assert (found != wanted).mean() < 0.02
+
+
+def test_a_pixels_channels_lie_side_by_side_in_memory() -> None:
+    for fit in ("pad", "crop"):
+        for side in (32, 90):
+            pixels = to_pixels(_noise(side, side), _shape(fit))
+            assert pixels.transpose(1, 2, 0).flags.c_contiguous

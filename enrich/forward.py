@@ -1,0 +1,75 @@
+"""Runs a classifier over batches on one device: half precision, copied ahead, within its memory.
+
+Knows nothing of products, or of who waits for the answers.
+"""
+
+import contextlib
+import logging
+import threading
+
+import torch
+
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.precision import autocast, cast_weights
+
+log = logging.getLogger(__name__)
+
+
+class Forward:
+    """The forward pass; safe to call from several threads, whose batches then overlap."""
+
+    def __init__(self, classifier: Classifier, device: torch.device) -> None:
+        """Takes a classifier that is on `device` already, and casts its weights in place."""
+        cast_weights(classifier, device)
+        self._classifier = classifier
+        self._device = device
+        self._most_rows: int | None = None
+        self._of_thread = threading.local()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the weights are there before another stream needs them
+
+    def __call__(self, inputs: ModelInputs) -> ModelOutput:
+        """Returns the classifier's output on the CPU.
+
+        A batch that does not fit the device's memory is halved, and so is every later one.
+
+        Raises:
+            torch.OutOfMemoryError: not even one row fits.
+        """
+        outputs: list[ModelOutput] = []
+        done, rows = 0, len(inputs.has_text)
+        while done < rows:
+            part = inputs.rows(done, done + min(rows, self._most_rows or rows))
+            output = self._run_if_it_fits(part)
+            if output is not None:
+                outputs.append(output)
+                done += len(part.has_text)
+        return ModelOutput.join(outputs)
+
+    def _run_if_it_fits(self, inputs: ModelInputs) -> ModelOutput | None:
+        try:
+            return self._run(inputs)
+        except torch.OutOfMemoryError:
+            if len(inputs.has_text) == 1:
+                raise
+        # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
+        self._most_rows = len(inputs.has_text) // 2
+        log.warning(
+            "out of memory on %s with %s products at once: from now on %s",
+            *(self._device, len(inputs.has_text), self._most_rows),
+        )
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _run(self, inputs: ModelInputs) -> ModelOutput:
+        with torch.inference_mode(), autocast(self._device), self._stream():
+            return self._classifier(inputs.to(self._device)).to(torch.device("cpu"))
+
+    def _stream(self) -> contextlib.AbstractContextManager[object]:
+        """Returns this thread's own stream: one thread's copies overlap another's layers."""
+        if self._device.type != "cuda":
+            return contextlib.nullcontext()
+        if not hasattr(self._of_thread, "stream"):
+            self._of_thread.stream = torch.cuda.Stream(self._device)
+        return torch.cuda.stream(self._of_thread.stream)

@@ -1,0 +1,103 @@
+"""From a classifier's output to predictions: calibrated, thresholded, in plain Python.
+
+Knows nothing of batches on their way, or of devices.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from enrich.calibration import Calibration
+from enrich.classifiers.calibrated import calibrated_probs
+from enrich.classifiers.interface import ModelOutput
+from enrich.records import Candidate, Modalities, Prediction
+
+ALTERNATIVES = 3
+
+
+class Reader:
+    """Reads outputs of one classifier.
+
+    `attributes` maps each attribute to its labels in the order of the logits; `target_precision`
+    chooses the thresholds below which an attribute is abstained on.
+    """
+
+    def __init__(
+        self,
+        attributes: dict[str, tuple[str, ...]],
+        calibration: Calibration,
+        target_precision: float,
+    ) -> None:
+        self._attributes = attributes
+        self._calibration = calibration
+        self._target_precision = target_precision
+
+    def read(
+        self, output: ModelOutput, modalities: Sequence[Modalities]
+    ) -> Iterator[tuple[Prediction, ...]]:
+        """Yields each row's predictions, one an attribute; rows have `modalities`."""
+        weights = self._image_weights(output)
+        columns = [
+            self._read_attribute(attribute, probs, weights[attribute], modalities)
+            for attribute, probs in self.calibrate(output, modalities).items()
+        ]
+        return zip(*columns, strict=True)
+
+    def calibrate(
+        self, output: ModelOutput, modalities: Sequence[Modalities]
+    ) -> dict[str, Float[Tensor, "B _"]]:
+        """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
+        weights = self._image_weights(output)
+        return {
+            attribute: calibrated_probs(
+                self._calibration, attribute, logits, modalities, weights[attribute]
+            )
+            for attribute, logits in output.logits.items()
+        }
+
+    def _image_weights(self, output: ModelOutput) -> dict[str, Float[Tensor, " B"] | None]:
+        """Returns each attribute's share of the image, None where a classifier weighs nothing."""
+        weights = output.image_weight
+        return {
+            attribute: None if weights is None else weights[:, column].float().cpu()
+            for column, attribute in enumerate(self._attributes)
+        }
+
+    def _read_attribute(
+        self,
+        attribute: str,
+        probs: Float[Tensor, "B C"],
+        image_weight: Float[Tensor, " B"] | None,
+        modalities: Sequence[Modalities],
+    ) -> list[Prediction]:
+        """Returns one attribute's predictions for a batch."""
+        labels = self._attributes[attribute]
+        best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
+        image_weights: list[float | None] = [None] * len(modalities)
+        if image_weight is not None:
+            image_weights = image_weight.tolist()
+        thresholds = {
+            one: self._calibration.threshold(attribute, one, self._target_precision)
+            for one in set(modalities)
+        }
+        predictions = []
+        for row, (confidences, places) in enumerate(
+            zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ):
+            candidates = [
+                Candidate(labels[place], confidence)
+                for place, confidence in zip(places, confidences, strict=True)
+            ]
+            first = candidates[0]
+            predictions.append(
+                Prediction(
+                    attribute=attribute,
+                    label=first.label,
+                    confidence=first.confidence,
+                    abstained=first.confidence < thresholds[modalities[row]],
+                    image_weight=image_weights[row],
+                    alternatives=tuple(candidates[1:]),
+                )
+            )
+        return predictions

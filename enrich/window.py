@@ -1,0 +1,85 @@
+"""Products that go through the forward pass together: alike in length, each of them once.
+
+Padding is computed too, so texts of about equal length share a batch. Knows nothing of how a
+product is read or of what a batch is computed on.
+"""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from enrich.classifiers.interface import ModelOutput
+from enrich.records import Modalities, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty."""
+
+    product_id: str
+    pixels: np.ndarray | None
+    text: str
+    status: Status
+    error: str | None
+
+    @property
+    def modalities(self) -> Modalities | None:
+        """What an answer can rest on; None if nothing could be read."""
+        if self.pixels is not None:
+            return Modalities.IMAGE_AND_TEXT if self.text else Modalities.IMAGE
+        return Modalities.TEXT if self.text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some products on their way through the forward pass, in batches of about equal text length.
+
+    `rows` says where in the joined output of all batches each readable product has its answer.
+    """
+
+    products: list[Prepared]
+    rows: list[int]
+    batches: list[Future[ModelOutput]]
+
+    def result(self) -> tuple[list[Prepared], ModelOutput | None]:
+        """Waits for the answers; they are in the order of the products."""
+        if not self.batches:
+            return self.products, None
+        joined = ModelOutput.join([batch.result() for batch in self.batches])
+        return self.products, joined.take(torch.tensor(self.rows))
+
+
+def start_window(
+    products: list[Prepared],
+    batch_size: int,
+    submit: Callable[[list[Prepared]], Future[ModelOutput]],
+) -> Window:
+    """Cuts batches of about equal text length, in which equal products are one, and submits them.
+
+    Two products are equal where their pixels are one and the same array and their texts are equal.
+    """
+    unlike: dict[tuple[int, str], Prepared] = {}
+    keys = []
+    for one in products:
+        if one.modalities is not None:
+            keys.append((id(one.pixels), one.text))
+            unlike.setdefault(keys[-1], one)
+    # Characters instead of tokens: near enough, and known before a text is cut into tokens.
+    by_length = sorted(unlike, key=lambda key: len(key[1]))
+    row_of = {key: row for row, key in enumerate(by_length)}
+    batches = [
+        submit([unlike[key] for key in by_length[some]])
+        for some in even_slices(len(by_length), batch_size)
+    ]
+    return Window(products, [row_of[key] for key in keys], batches)
+
+
+def even_slices(total: int, most: int) -> list[slice]:
+    """Returns slices of about equal size, none of more than `most`, that cover `total` rows."""
+    count = -(-total // most)
+    edges = [total * place // count for place in range(count + 1)] if count else [0]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

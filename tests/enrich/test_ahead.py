@@ -1,0 +1,65 @@
+"""Work that runs ahead keeps its order and its bound."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
+
+
+def test_results_come_in_the_order_of_the_items_whichever_is_ready_first() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.002 * (5 - number % 5))
+        return number
+
+    with open_pool(4) as pool:
+        found = list(run_ahead(range(20), lambda number: pool.submit(work, number), 6))
+    assert found == list(range(20))
+
+
+def test_no_more_is_started_than_allowed() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    with open_pool(2) as pool:
+        results = run_ahead(items(), lambda number: pool.submit(int, number), 5)
+        assert next(results) == 1 and taken == 5
+        assert next(results) == 2 and taken == 6
+        results.close()
+
+
+def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
+    begun = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.01)
+        if number == 0:
+            raise RuntimeError("no answer")
+
+    with pytest.raises(RuntimeError, match="no answer"), open_pool(1) as pool:
+        list(run_ahead(range(50), lambda number: pool.submit(work, number), 50))
+    assert len(begun) < 50
+
+
+def test_torch_computes_in_the_calling_thread_alone_while_others_work_too() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    found = []
+    try:
+        with each_thread_by_itself():
+            thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            found.append(torch.get_num_threads())
+        assert found == [1, 1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,121 @@
+"""The forward pass fits its batches into memory; weights that are cast once change no answer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.registry import build_classifier
+from enrich.forward import Forward
+from enrich.precision import autocast
+
+CPU = torch.device("cpu")
+ROWS = 21
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enrich.precision.choose_dtype", lambda device: torch.bfloat16)
+        yield
+
+
+@pytest.fixture
+def inputs() -> ModelInputs:
+    random = torch.Generator().manual_seed(0)
+    return ModelInputs(
+        token_ids=torch.randint(3, 300, (ROWS, 9), generator=random),
+        token_mask=torch.arange(9) < torch.randint(1, 9, (ROWS, 1), generator=random),
+        has_image=torch.arange(ROWS) % 5 > 0,
+        has_text=torch.arange(ROWS) % 5 < 4,
+        pixel_values=torch.randint(0, 256, (ROWS, 3, 64, 64), generator=random, dtype=torch.uint8),
+    )
+
+
+def _build(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(config, tokenizer.get_vocab_size()).eval()
+
+
+class Crowded:
+    """A classifier on a device with memory for so many rows."""
+
+    def __init__(self, classifier: Classifier, fits: int) -> None:
+        self.classifier, self.fits, self.asked = classifier, fits, list[int]()
+
+    def __call__(self, inputs: ModelInputs) -> ModelOutput:
+        rows = len(inputs.has_text)
+        self.asked.append(rows)
+        if rows > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.classifier(inputs)
+
+    def modules(self) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def exact() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enrich.precision.choose_dtype", lambda device: torch.float32)
+        yield
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answered(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    crowded = Crowded(classifier, fits=6)
+    forward = Forward(crowded, CPU)
+    with torch.inference_mode():
+        wanted = classifier(inputs)
+    found = forward(inputs)
+    assert crowded.asked == [21, 10, 5, 5, 5, 5, 1]
+    for attribute, logits in wanted.logits.items():
+        torch.testing.assert_close(found.logits[attribute], logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.image_weight, wanted.image_weight, rtol=1e-4, atol=1e-4)
+    crowded.asked.clear()
+    forward(inputs)
+    assert max(crowded.asked) == 5, "it tries what does not fit again"
+
+
+def test_one_row_that_does_not_fit_is_an_error(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    forward = Forward(Crowded(_build(small_config, tokenizer), fits=0), CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        forward(inputs)
+
+
+@pytest.mark.parametrize("towers", ["small", "clip"])
+def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
+    bfloat16: None,
+    small_config: ClassifierConfig,
+    clip_json: dict[str, Any],
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+    towers: str,
+) -> None:
+    config = small_config
+    if towers == "clip":
+        config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+    classifier = _build(config, tokenizer)
+    with torch.inference_mode(), autocast(CPU):
+        wanted = classifier(inputs)
+    found = Forward(classifier, CPU)(inputs)
+    linear = next(m for m in classifier.modules() if isinstance(m, torch.nn.Linear))
+    assert linear.weight.dtype is torch.bfloat16
+    for attribute, logits in wanted.logits.items():
+        torch.testing.assert_close(found.logits[attribute], logits, rtol=0, atol=0)
+
+
+def test_a_frozen_norm_keeps_its_precision(
+    bfloat16: None, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    Forward(classifier, CPU)
+    assert classifier.get_submodule("image_tower.norm").weight.dtype is torch.float32
