@@ -22,6 +22,7 @@ from rich.table import Table
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.spark.session import open_session
+from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
 from expectations.counting import count_staged, select_counted
 from expectations.summary import GroupSummary
@@ -139,4 +140,4 @@ def _shares(group: GroupSummary, attribute: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_storage_failure)

@@ -29,13 +29,17 @@ from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.image_sample import read_image_sample
 from enrich.images import ImageStore
+from enrich.logs import LogFormat, is_json, report_error, start_logging
+from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
+from enrich.spark.plan import Plan, plan_refresh
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.report import ReportSources, write_report
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
+from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
 from enrich.spec import build_spec
@@ -101,19 +105,33 @@ def main(
     reason: Annotated[
         str | None, typer.Option(help="Why: kept in the ledger. A blocked run needs one.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
+    ] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
+    ] = None,
 ) -> None:
     """Enriches a product table with color, pattern and style."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO)
+    start_logging(log_format or LogFormat.TEXT)
     overrides = {
         "catalog": catalog,
         "image_root": image_root,
         "database": database,
         "checkpoint": checkpoint,
+        "log_format": log_format,
     }
     settings = load_yaml(config, Settings, overrides)
+    start_logging(settings.log_format)
+    metrics_dir = None if settings.metrics_dir is None else config.parent / settings.metrics_dir
     if publish_run or drop_run:
-        settle_run(settings, config.parent, publish=publish_run, drop=drop_run, reason=reason)
+        if dry_run:
+            raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
+        settled = settle_run(
+            settings, config.parent, publish=publish_run, drop=drop_run, reason=reason
+        )
+        with recorded(metrics_dir, settings.database) as recording:
+            recording.summary = settled
         return
     request = RunRequest(
         run_date=(run_date or datetime.now(UTC)).date(),
@@ -122,11 +140,30 @@ def main(
         limit=limit,
         publish=not no_publish,
     )
-    refresh_catalog(settings, request, config.parent)
+    if dry_run:
+        plan_catalog(settings, request)
+        return
+    with recorded(metrics_dir, settings.database) as recording:
+        exit_code = refresh_catalog(settings, request, config.parent, recording)
+    raise typer.Exit(exit_code)
 
 
-def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path) -> None:
-    """Runs one refresh and prints what it did; everything that can be wrong is checked first."""
+def plan_catalog(settings: Settings, request: RunRequest) -> None:
+    """Prints what a refresh would do."""
+    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    spark = open_session("enrich_catalog")
+    snapshot, store = open_shop(spark, settings)
+    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
+    show_plan(plan_refresh(Refresh(spark, settings, request, spec, store, snapshot)))
+
+
+def refresh_catalog(
+    settings: Settings, request: RunRequest, config_folder: Path, recording: Recording
+) -> int:
+    """Runs one refresh, prints what it did and returns the exit code.
+
+    Everything that can be wrong is checked first.
+    """
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     spark = open_session("enrich_catalog")
@@ -136,17 +173,19 @@ def refresh_catalog(settings: Settings, request: RunRequest, config_folder: Path
     gate = Gate(settings.validation, spec.attributes, baseline, store, docs_dir)
 
     refresh = Refresh(spark, settings, request, spec, store, snapshot)
+    recording.summary = refresh.summary
     exit_code = 0
     try:
         refresh.run(gate.check_staged, gate.check_input)
     except NothingPublished as error:
         # spark-submit sends standard error to standard output, where the JSON line must be last.
-        typer.echo(f"error: {error}", err=True)
+        report_error(error)
         exit_code = error.exit_code
+    log_end(refresh.summary)
     page = Page(settings, config_folder, manifest, baseline)
     page.write(refresh.tables, refresh.summary, lambda: (snapshot, store))
     show(refresh.tables, refresh.summary)
-    raise typer.Exit(exit_code)
+    return exit_code
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -264,7 +303,7 @@ def settle_run(
     publish: str | None,
     drop: str | None,
     reason: str | None,
-) -> None:
+) -> RunSummary:
     """Publishes or drops what an earlier run staged, and prints what became of it."""
     if publish and drop:
         raise ConfigError("--publish-run and --drop-run exclude each other")
@@ -279,9 +318,11 @@ def settle_run(
         summary = publish_staged_run(tables, labels, publish, reason)
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
+    log_end(summary)
     page = Page(settings, config_folder, manifest, baseline)
     page.write(tables, summary, lambda: open_shop(spark, settings))
     show(tables, summary)
+    return summary
 
 
 def load_catalog_baseline(
@@ -318,8 +359,26 @@ def choose_image_root(settings: Settings, folder: str | None) -> str:
     return image_root
 
 
+def log_end(summary: RunSummary) -> None:
+    """Logs how the run ended."""
+    seconds = round(sum(summary.seconds.values()), 2)
+    fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
+    log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
+
+
 def show(tables: OutputTables, summary: RunSummary) -> None:
     """Prints some of the run's rows, where the tables are, and the JSON line."""
+    summary.table_versions = {
+        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
+    }
+    # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
+    if not is_json():
+        show_rows(tables, summary)
+    typer.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+def show_rows(tables: OutputTables, summary: RunSummary) -> None:
+    """Prints some of the run's rows, its counts, and where the tables are."""
     console = Console(width=120)
     name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
     rows = tables.read(name)
@@ -332,11 +391,23 @@ def show(tables: OutputTables, summary: RunSummary) -> None:
     console.print(shown)
     console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
     console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
-    summary.table_versions = {
-        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
-    }
-    typer.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+def show_plan(plan: Plan) -> None:
+    """Prints what a run would do, and the JSON line."""
+    if not is_json():
+        console = Console(width=120)
+        counts = Table("rows", "", "why", title=f"run {plan.run_id} would find")
+        for name, rows in plan.counts.items():
+            why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
+            counts.add_row(f"{rows:,}", name, why)
+        console.print(counts)
+        expected = plan.expected_seconds
+        known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
+        source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
+        console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
+    typer.echo(json.dumps(dataclasses.asdict(plan)))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_storage_failure)

@@ -19,6 +19,7 @@ from enrich.errors import ConfigError
 from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, with_group_id
 from enrich.spark.session import open_session
+from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
 
 
@@ -48,4 +49,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_storage_failure)

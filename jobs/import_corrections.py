@@ -16,6 +16,7 @@ from enrich.command_line import run_command
 from enrich.correction_file import read_correction_file
 from enrich.spark.corrections import record_corrections
 from enrich.spark.session import open_session
+from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
 
 
@@ -42,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_storage_failure)

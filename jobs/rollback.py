@@ -15,6 +15,7 @@ from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.spark.rollback import roll_back
 from enrich.spark.session import open_session
+from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables, published_attributes
 
 
@@ -40,4 +41,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_storage_failure)

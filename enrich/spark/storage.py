@@ -30,9 +30,14 @@ class _Sign(NamedTuple):
 
 _SIGNS = (
     _Sign(re.compile(r"No space left|quota ?exceeded|File too large", re.I), "Make room"),
-    _Sign(re.compile(r"read-only|SafeModeException", re.I), "Make it writable"),
     _Sign(
-        re.compile(r"Permission ?denied|Access ?Denied|not permitted|Mkdirs failed", re.I),
+        re.compile(r"Read-only file system|read-only (user|database)|SafeModeException", re.I),
+        "Make it writable",
+    ),
+    _Sign(
+        re.compile(
+            r"Permission ?denied|Access ?Denied|Operation not permitted|Mkdirs failed", re.I
+        ),
         "Let the job's user write there",
     ),
 )
