@@ -120,19 +120,22 @@ def _open_store(place: Place, reading: ImageReading) -> tuple[fs.FileSystem, str
 def _file_system(scheme: str, authority: str, reading: ImageReading) -> tuple[fs.FileSystem, str]:
     """Returns pyarrow's file system and its name for the authority: a bucket, or nothing."""
     if scheme == "s3":
-        return _open_s3(authority, reading), authority
+        endpoint = s3_endpoint()
+        # AWS refuses what is asked in another region than the bucket's.
+        region = None if endpoint else fs.resolve_s3_region(authority)
+        return _open_s3(endpoint, region, reading), authority
     # Google's client retries by itself, for a quarter of an hour if it is not told otherwise.
     options = f"?retry_limit_seconds={reading.timeout_s:g}" if scheme == "gs" else ""
     file_system, prefix = fs.FileSystem.from_uri(f"{scheme}://{authority}/{options}")
     return file_system, prefix
 
 
-def _open_s3(bucket: str, reading: ImageReading) -> fs.S3FileSystem:
-    endpoint = s3_endpoint()
+# One for all buckets of a region: while a read hangs, the client of S3 lets no other be made.
+@lru_cache(maxsize=32)
+def _open_s3(endpoint: str | None, region: str | None, reading: ImageReading) -> fs.S3FileSystem:
     return fs.S3FileSystem(
         endpoint_override=endpoint,
-        # AWS refuses what is asked in another region than the bucket's.
-        region=None if endpoint else fs.resolve_s3_region(bucket),
+        region=region,
         # Silence, not slowness: the time limit of a whole read is kept by whoever calls.
         request_timeout=max(1.0, reading.timeout_s / reading.attempts),
         connect_timeout=min(_CONNECT_TIMEOUT_S, reading.timeout_s),

@@ -1,0 +1,303 @@
+"""An object store that is slow, fails or says nothing costs a row its image, never the run."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from deltalake import DeltaTable
+from fault_drill import is_long
+from faulty_store import KEYS, FaultyStore, faulty_store
+from PIL import Image
+
+from enrich import images, patience
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.images import ImageProblem, ImageReading, ImageStore
+from enrich.records import Modalities, Product, Status
+from enrich.spec import build_spec
+
+DATA = os.urandom(3_000)
+ROOT = "s3://shop/images"
+JOB = Path(__file__).parents[2] / "jobs" / "enrich_catalog.py"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[FaultyStore]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in KEYS.items():
+            environment.setenv(name, value)
+        with faulty_store() as store:
+            environment.setenv("AWS_ENDPOINT_URL", store.endpoint)
+            store.put("images/a b.jpg", DATA)
+            yield store
+
+
+@pytest.fixture
+def store(served: FaultyStore) -> Iterator[FaultyStore]:
+    """The server without a fault; this process has learnt nothing about it yet."""
+    images._patience.cache_clear()
+    served.asked.clear()
+    yield served
+    served.heal()
+    for thread in list(patience._hanging):
+        thread.join(30)
+
+
+def read(image_path: str = "a b.jpg", **reading: object) -> bytes:
+    return ImageStore(ROOT, reading=ImageReading(**reading)).read(image_path)
+
+
+def problem(image_path: str = "a b.jpg", **reading: object) -> ImageProblem:
+    with pytest.raises(ImageProblem) as found:
+        read(image_path, **reading)
+    return found.value
+
+
+@pytest.mark.parametrize(
+    "image_path",
+    ["a b.jpg", "s3://shop/images/a b.jpg", "s3a://shop/images/a%20b.jpg", "./a b.jpg"],
+)
+def test_objects_are_read_from_the_endpoint_of_the_environment(
+    store: FaultyStore, image_path: str
+) -> None:
+    assert read(image_path) == DATA
+
+
+def test_identity_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) -> None:
+    shop = ImageStore(ROOT)
+    before = shop.identity("a b.jpg")
+    assert before.startswith("3000:")
+    assert shop.identity("a b.jpg") == before
+    with pytest.raises(ImageProblem, match="no such file"):
+        shop.identity("nowhere.jpg")
+
+
+def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store: FaultyStore) -> None:
+    found = problem("nowhere.jpg")
+    assert found.status is Status.IMAGE_MISSING
+    assert store.asked["images/nowhere.jpg"] == 1
+
+
+@pytest.mark.parametrize("code", ["403", "400", "401"])
+def test_a_denied_object_is_unreadable_and_asked_for_once(store: FaultyStore, code: str) -> None:
+    store.fault = lambda method, key, before: code
+    assert problem().status is Status.IMAGE_UNREADABLE
+    assert store.asked["images/a b.jpg"] == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "cut", "slow 0.5"])
+def test_an_error_that_passes_costs_nothing_but_time(store: FaultyStore, fault: str) -> None:
+    # The first two requests at least, and for what hits the body alone the first two of these.
+    failed: list[str] = []
+
+    def twice(method: str, key: str, before: int) -> str | None:
+        if len(failed) == 2 or (fault == "cut" and method == "HEAD"):
+            return None
+        failed.append(method)
+        return fault
+
+    store.fault = twice
+    assert read(timeout_s=20) == DATA
+    assert len(failed) == 2
+
+
+@pytest.mark.parametrize("status", [Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING])
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "cut"])
+def test_an_error_that_stays_is_the_status_that_is_configured(
+    store: FaultyStore, fault: str, status: Status
+) -> None:
+    store.fault = lambda method, key, before: fault
+    found = problem(attempts=2, timeout_s=10, failed_status=status)
+    assert found.status is status
+    assert str(found)
+    # Half a file is two requests; curl asks by itself once more where a used connection is reset.
+    assert 2 <= store.asked["images/a b.jpg"] <= 4
+
+
+@pytest.mark.parametrize("fault", ["silent", "drip"])
+def test_a_read_has_a_total_limit_whatever_the_server_does(store: FaultyStore, fault: str) -> None:
+    store.fault = lambda method, key, before: fault
+    begin = time.monotonic()
+    found = problem(attempts=2, timeout_s=2)
+    assert time.monotonic() - begin < 4
+    assert found.status is Status.IMAGE_UNREADABLE
+
+
+def test_a_server_that_takes_its_time_is_waited_for(store: FaultyStore) -> None:
+    # pyarrow itself calls three seconds of silence the end.
+    store.fault = lambda method, key, before: "slow 4" if before == 0 else None
+    assert read(attempts=2, timeout_s=16) == DATA
+
+
+def test_a_store_that_is_down_is_given_up_and_taken_up_again(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ASK_AGAIN_S", 0.5)
+    store.fault = lambda method, key, before: "503"
+    for _ in range(patience.GIVE_UP_AFTER):
+        problem(attempts=1)
+    asked = store.asked.total()
+    begin = time.monotonic()
+    for _ in range(100):
+        assert "not asked" in str(problem(attempts=1))
+    assert time.monotonic() - begin < 0.4
+    assert store.asked.total() == asked
+
+    store.fault = lambda method, key, before: None
+    time.sleep(0.6)
+    assert [read(attempts=1) for _ in range(20)] == [DATA] * 20
+
+
+def test_an_answer_that_is_no_image_does_not_make_a_store_count_as_down(
+    store: FaultyStore,
+) -> None:
+    for number in range(3 * patience.GIVE_UP_AFTER):
+        assert problem(f"{number}.jpg").status is Status.IMAGE_MISSING
+    assert read() == DATA
+
+
+def test_reads_that_hang_are_limited_and_others_go_on(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "GIVE_UP_AFTER", 1_000)
+    monkeypatch.setattr(patience, "MOST_HANGING", 5)
+    for number in range(8):
+        store.put(f"images/{number}.jpg", DATA)
+    store.fault = lambda method, key, before: None if "a b" in key else "drip"
+    reading = {"attempts": 1, "timeout_s": 0.5}
+    reasons = [str(problem(f"{number}.jpg", **reading)) for number in range(4)]
+    assert read(**reading) == DATA
+    reasons += [str(problem(f"{number}.jpg", **reading)) for number in range(4, 8)]
+    assert [reason[-10:] for reason in reasons] == ["within 0.5 s"[-10:]] * 5 + ["still hang"] * 3
+
+
+def test_a_process_exits_with_its_code_while_a_read_hangs(store: FaultyStore) -> None:
+    store.fault = lambda method, key, before: "drip"
+    program = textwrap.dedent("""
+        import sys, typer
+        from enrich.command_line import run_command
+        from enrich.images import ImageReading, ImageProblem, ImageStore
+
+        def main():
+            reading = ImageReading(attempts=1, timeout_s=1)
+            try:
+                ImageStore("s3://shop/images", reading=reading).read("a b.jpg")
+            except ImageProblem as problem:
+                print(problem.status)
+            raise typer.Exit(3)
+
+        run_command(main)
+    """)
+    begin = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (3, "image_unreadable\n"), ended.stderr
+    assert time.monotonic() - begin < 20
+
+
+def test_endpoint_with_credentials_or_of_the_machines_metadata_is_refused(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for endpoint in ("http://me:hush@127.0.0.1:1", "http://169.254.169.254", "http://2852039166/"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(ConfigError) as error:
+            ImageStore(ROOT)
+        assert "hush" not in str(error.value)
+
+
+def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_order(
+    store: FaultyStore,
+) -> None:
+    faults = {1: "503", 2: "reset", 3: "403", 4: "cut"}
+    for number in range(60):
+        store.put(f"images/{number}.jpg", _jpeg(number))
+
+    def fault(method: str, key: str, before: int) -> str | None:
+        return faults.get(int(Path(key).stem) % 6) if key[7:8].isdigit() else None
+
+    store.fault = fault
+    # Two in six are answered, so that the store never counts as down.
+    config = JobConfig(image_reading=ImageReading(attempts=2, timeout_s=10), read_threads=2)
+    engine = build_spec(config, read_manifest(BUNDLED), ROOT).build(torch.device("cpu"))
+    products = [
+        Product(f"p{number}", f"shirt {number}", None, f"{number}.jpg") for number in range(60)
+    ]
+    answers = list(engine.enrich(products))
+    assert [answer.product_id for answer in answers] == [one.product_id for one in products]
+    for number, answer in enumerate(answers):
+        lost = number % 6 in faults
+        assert answer.status is (Status.IMAGE_UNREADABLE if lost else Status.OK), answer
+        assert answer.modalities is (Modalities.TEXT if lost else Modalities.IMAGE_AND_TEXT)
+        assert len(answer.predictions) == 3
+
+
+@pytest.mark.spark
+@pytest.mark.skipif(not is_long(), reason="two runs of spark-submit: make test-faults")
+def test_a_run_against_a_store_that_is_down_publishes_nothing_and_the_next_one_everything(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    for number in range(220):
+        store.put(f"images/{number}.jpg", _jpeg(number % 60))
+    pd.DataFrame(
+        {
+            "product_id": [f"p{number}" for number in range(220)],
+            "title": [f"shirt number {number}" for number in range(220)],
+            "description": "of cotton",
+            "image_path": [f"{number}.jpg" for number in range(220)],
+        }
+    ).to_parquet(tmp_path / "products.parquet")
+
+    store.fault = lambda method, key, before: "503"
+    begin = time.monotonic()
+    code, output = _submit(tmp_path)
+    assert code == 3, output
+    assert time.monotonic() - begin < 150
+    summary = json.loads(output.splitlines()[-1])
+    assert (summary["outcome"], summary["counts"]["published"]) == ("blocked", 0)
+    assert "image" in summary["error"]
+
+    store.heal()
+    code, output = _submit(tmp_path)
+    assert code == 0, output
+    summary = json.loads(output.splitlines()[-1])
+    assert (summary["outcome"], summary["counts"]["published"]) == ("published", 220)
+    table = DeltaTable(str(tmp_path / "warehouse" / "lost.db" / "product_attributes"))
+    assert set(table.to_pandas()["status"]) == {"ok"}
+
+
+def _submit(folder: Path) -> tuple[int, str]:
+    """Runs the main job with tables of its own; returns its exit code and what it printed."""
+    settings = {
+        "spark.sql.warehouse.dir": folder / "warehouse",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": (
+            f"jdbc:derby:;databaseName={folder}/metastore;create=true"
+        ),
+        "spark.ui.showConsoleProgress": "false",
+    }
+    conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+    flags = ["--catalog", str(folder / "products.parquet"), "--image-root", ROOT]
+    ended = subprocess.run(
+        ["spark-submit", *conf, str(JOB), *flags, "--database", "lost"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    return ended.returncode, ended.stdout
+
+
+def _jpeg(seed: int) -> bytes:
+    encoded = io.BytesIO()
+    Image.new("RGB", (64, 64), (4 * seed, 30, 200 - 3 * seed)).save(encoded, "JPEG")
+    return encoded.getvalue()
