@@ -12,6 +12,7 @@ from enrich.records import Status
 from enrich.redaction import redact
 
 _LONGEST_REASON = 300
+_LONGEST_LOOKED_AT = 4_000
 
 
 class ImageLimits(BaseModel):
@@ -52,5 +53,5 @@ def describe(error: BaseException) -> str:
     a terminal would obey: a file's name is part of most messages, and shops write anything there.
     """
     lines = str(error).splitlines() or [type(error).__name__]
-    line = redact(lines[0])[:_LONGEST_REASON]
+    line = redact(lines[0][:_LONGEST_LOOKED_AT])[:_LONGEST_REASON]
     return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)

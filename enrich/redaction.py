@@ -10,14 +10,15 @@ from enrich.errors import ConfigError
 HIDDEN = "***"
 # A name alone is no secret (abfss://container@account, hdfs://user@host), but for the web it may be
 # a token. A secret key may itself hold slashes; a colon before a number begins a port.
+# Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
 _LOGIN = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:'\"<>]*:(?!\d+[/\s])[^\s@'\"<>]*@"
+    r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)[^\s/@:'\"<>]*:(?!\d+[/\s])[^\s@'\"<>]*@"
     r"|(?P<web>\bhttps?://)[^\s/@'\"<>]+@",
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"(?P<name>[\w.-]*(?:secret|password|passwd|pwd|token|signature|sig|credential|api[._-]?key"
-    r"|(?:secret|access|account)[._-]?key(?:[._-]?id)?)=)[^\s&;,'\"<>]+",
+    r"(?P<name>(?<![\w.-])[\w.-]*(?:secret|password|passwd|pwd|token|signature|sig|credential"
+    r"|api[._-]?key|(?:secret|access|account)[._-]?key(?:[._-]?id)?)=)[^\s&;,'\"<>]+",
     re.IGNORECASE,
 )
 
