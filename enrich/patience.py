@@ -32,6 +32,8 @@ ASK_AGAIN_S = 30.0
 # S3 keeps (25), or the hanging ones would use them up.
 MOST_HANGING = 16
 
+_LONGEST_PAUSE_S = 5.0
+
 _hanging: set[threading.Thread] = set()
 
 
@@ -56,7 +58,7 @@ class Patience:
         self._is_failure = is_failure
         self._retrying = Retrying(
             retry=retry_if_exception(is_failure),
-            wait=wait_random_exponential(multiplier=0.25, max=5),
+            wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
             stop=stop_after_attempt(attempts) | stop_before_delay(timeout_s),
             reraise=True,
         )
@@ -146,6 +148,8 @@ def _exit_now(code: object) -> None:
 
     atexit.unregister(fs.ensure_s3_finalized)
     atexit._run_exitfuncs()
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))

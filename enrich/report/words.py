@@ -92,13 +92,16 @@ def format_share(share: float | None) -> str:
 STATUSES: Mapping[str, str] = {
     "ok": "image and text were read",
     "image_missing": "no image at that path",
+    "image_unreadable": "the store failed to deliver the image, or denied it",
     "image_corrupt": "the image is damaged",
     "image_too_large": "the image is over the limits",
     "image_forbidden": "the image lies outside the allowed roots",
     "text_empty": "no title and no description",
+    "worker_crashed": "the product took its Python process with it",
 }
 REASONS: Mapping[str, str] = {
     "null_id": "no product_id",
     "duplicate_id": "the same product_id again: another row was kept",
     "no_modality": "neither image nor text could be read",
+    "poison": "the product took its Python process with it",
 }

@@ -1,5 +1,7 @@
 """Whatever a shop writes becomes one clean text of bounded length."""
 
+import time
+
 import pytest
 
 from enrich.text import MAX_CHARACTERS, build_text, normalise
@@ -9,6 +11,18 @@ def test_control_characters_and_lone_surrogates_go_and_the_rest_can_be_encoded()
     text = normalise("red\x00 shirt\x1b[1m \ud800with\udfff\x07 collar\u200b")
     assert text == "red shirt [1m with collar"
     assert text.encode()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 7, True, b"shirt", ["shirt"], {}])
+def test_what_is_no_text_counts_as_none(value: object) -> None:
+    assert normalise(value) == ""  # type: ignore[arg-type]
+    assert build_text("shirt", value) == "shirt"  # type: ignore[arg-type]
+
+
+def test_accents_by_the_million_are_sorted_in_no_time() -> None:
+    begin = time.monotonic()
+    assert build_text("a" + "\u0301\u0323" * 2_000_000, "\u0f73\u0f75\u0f81" * 1_000_000)
+    assert time.monotonic() - begin < 10
 
 
 def test_a_control_character_between_words_does_not_join_them() -> None:

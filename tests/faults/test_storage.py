@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from deltalake import DeltaTable
@@ -21,6 +21,7 @@ from PIL import Image
 from enrich import images, patience
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
+from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.images import ImageProblem, ImageReading, ImageStore
 from enrich.records import Modalities, Product, Status
@@ -247,16 +248,11 @@ def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_or
 def test_a_run_against_a_store_that_is_down_publishes_nothing_and_the_next_one_everything(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    for number in range(220):
-        store.put(f"images/{number}.jpg", _jpeg(number % 60))
-    pd.DataFrame(
-        {
-            "product_id": [f"p{number}" for number in range(220)],
-            "title": [f"shirt number {number}" for number in range(220)],
-            "description": "of cotton",
-            "image_path": [f"{number}.jpg" for number in range(220)],
-        }
-    ).to_parquet(tmp_path / "products.parquet")
+    drawn = tmp_path / "drawn"
+    write_demo_catalog(drawn, products=220, flaws=False)
+    shutil.copy(drawn / "products.parquet", tmp_path)
+    for picture in (drawn / "images").iterdir():
+        store.put(f"images/images/{picture.name}", picture.read_bytes())
 
     store.fault = lambda method, key, before: "503"
     begin = time.monotonic()

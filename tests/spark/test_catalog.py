@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.image_places import LONGEST_PATH
 from enrich.spark.catalog import open_catalog
+from enrich.text import LONGEST_READ
 
 pytestmark = pytest.mark.spark
 
@@ -121,3 +125,25 @@ def test_file_that_is_no_table_is_a_configuration_error(
     (tmp_path / "products.parquet").write_text("not parquet")
     with pytest.raises(ConfigError, match="no product table can be read"):
         open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_bytes_that_are_no_utf8_and_texts_of_megabytes_reach_python_as_short_texts(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    values = [b"7\xff", b"caf\xe9 " + b"x" * 3_000_000, None, b"a/" * 20_000]
+    raw = [pa.array([value], pa.binary()) for value in values]
+    columns = [
+        pa.Array.from_buffers(pa.string(), 1, one.buffers(), null_count=one.null_count)
+        for one in raw
+    ]
+    names = ["product_id", "title", "description", "image_path"]
+    pq.write_table(pa.table(dict(zip(names, columns, strict=True))), tmp_path / "products.parquet")
+
+    (row,) = (
+        open_catalog(spark, str(tmp_path), ColumnNames()).products.toPandas().to_dict("records")
+    )
+    assert row["product_id"] == "7\ufffd"
+    assert row["title"].startswith("caf\ufffd xx") and len(row["title"]) == LONGEST_READ
+    assert row["description"] is None
+    # Still too long, and known as such.
+    assert len(row["image_path"]) == LONGEST_PATH + 1

@@ -1,0 +1,138 @@
+"""A file that is made to cost hours or gigabytes is refused for next to nothing."""
+
+import io
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from costly_images import HARMLESS, REFUSED, gray_tiff, jpeg_of_scans, long, short, tiff
+from memory import peak_mb, reset_peak
+from PIL import Image
+
+from enrich import decoding
+from enrich.decoding import decode
+from enrich.image_costs import MOST_TAG_VALUES
+from enrich.images import ImageLimits, ImageProblem
+from enrich.preprocess import ImageShape, to_pixels
+from enrich.records import Status
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def decoded(data: bytes, target_px: int = 128, **limits: int) -> Image.Image:
+    return decode(data, limits=ImageLimits(**limits), target_px=target_px)
+
+
+def problem(data: bytes, **limits: int) -> ImageProblem:
+    with pytest.raises(ImageProblem) as found:
+        decoded(data, **limits)
+    return found.value
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name: str) -> None:
+    data = REFUSED[name]()
+    reset_peak()
+    before, begin = peak_mb(), time.monotonic()
+    # Pillow itself refuses texts and profiles that unpack to more than a megabyte.
+    unpacks = name.endswith("of a gigabyte")
+    wanted = Status.IMAGE_CORRUPT if unpacks else Status.IMAGE_TOO_LARGE
+    assert problem(data).status is wanted
+    assert time.monotonic() - begin < 10
+    assert peak_mb() - before < 200
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_only_looks_costly_is_decoded(name: str) -> None:
+    data = HARMLESS[name]()
+    reset_peak()
+    before, begin = peak_mb(), time.monotonic()
+    assert max(decoded(data).size) <= 64
+    assert time.monotonic() - begin < 5
+    assert peak_mb() - before < 200
+
+
+def test_a_video_behind_a_jpeg_does_not_count_as_scans() -> None:
+    video = os.urandom(20_000_000)
+    assert video.count(b"\xff\xda") > 256
+    picture = jpeg_of_scans(1)
+    assert decoded(picture + video).size == (64, 64)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order: str) -> None:
+    many = MOST_TAG_VALUES + 1
+    strips = (273, 4, many, (8).to_bytes(4, "little" if order == "<" else "big"))
+    assert "200,001 values" in str(problem(tiff([strips], bytes(4 * many), order)))
+
+    data = bytes(4 * many)
+    head = b"II+\0" if order == "<" else b"MM\0+"
+    numbers = "little" if order == "<" else "big"
+    entry = b"".join(
+        n.to_bytes(size, numbers) for n, size in ((273, 2), (4, 2), (many, 8), (16, 8))
+    )
+    folder = (1).to_bytes(8, numbers) + entry + bytes(8)
+    first = (8).to_bytes(2, numbers) + bytes(2) + (16 + len(data)).to_bytes(8, numbers)
+    assert "200,001 values" in str(problem(head + first + data + folder))
+
+
+def test_a_damaged_count_of_a_tiff_is_damage_and_not_size() -> None:
+    place = [(273, 4, 2**31, long(8)), (279, 4, 1, long(100)), (259, 3, 1, short(1))]
+    assert problem(gray_tiff(10, 10, place, bytes(100))).status is Status.IMAGE_CORRUPT
+
+
+@pytest.mark.parametrize("data", [b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0+" + b"\xff" * 12])
+def test_a_tiff_of_a_head_alone_is_corrupt(data: bytes) -> None:
+    assert problem(data).status is Status.IMAGE_CORRUPT
+
+
+def test_what_is_no_image_is_called_so() -> None:
+    assert str(problem(b"<html>")) == "no image of a known format (6 bytes)"
+    assert str(problem(b"")) == "an empty file"
+
+
+def test_a_picture_of_several_jpegs_is_read_as_its_first() -> None:
+    encoded = io.BytesIO()
+    first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (32, 32), "blue")
+    first.save(encoded, "MPO", save_all=True, append_images=[second])
+    assert decoded(encoded.getvalue()).size == (64, 48)
+
+
+def _png(side: int, mode: str = "RGBA") -> bytes:
+    encoded = io.BytesIO()
+    Image.new(mode, (side, side), (200, 30, 30, 255)).save(encoded, "PNG", compress_level=1)
+    return encoded.getvalue()
+
+
+def test_large_pictures_are_decoded_one_at_a_time() -> None:
+    data = _png(4_000)
+    decoded(data)
+    reset_peak()
+    before = peak_mb()
+    decoded(data)
+    one = peak_mb() - before
+    reset_peak()
+    before = peak_mb()
+    with ThreadPoolExecutor(4) as pool:
+        sizes = [picture.size for picture in pool.map(decoded, [data] * 8)]
+    assert len(set(sizes)) == 1
+    # Four at a time would be four times as much.
+    assert peak_mb() - before < 2 * one + 50
+
+
+def test_large_pictures_come_out_small_and_with_the_pixels_they_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waves = np.sin(np.linspace(0, 20, 3_600))[None, :, None] * np.array([90, 60, -90]) + 128
+    encoded = io.BytesIO()
+    picture = Image.fromarray(np.repeat(waves, 2_400, axis=0).astype(np.uint8))
+    picture.save(encoded, "PNG", compress_level=1)
+    small = decoded(encoded.getvalue())
+    assert small.size == (600, 400)
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 10**9)
+    whole = decoded(encoded.getvalue())
+    assert whole.size == (3_600, 2_400)
+    shape = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+    assert np.abs(to_pixels(small, shape).astype(int) - to_pixels(whole, shape)).mean() < 0.5

@@ -1,0 +1,162 @@
+"""A store is asked again within limits, and given up when it does not answer at all."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from enrich import patience
+from enrich.patience import GIVE_UP_AFTER, Patience, StoreFailed
+
+
+class Passing(Exception):
+    """What a store says that fails for a while."""
+
+
+class Denied(Exception):
+    """An answer, though not the wanted one."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What hanging questions of a test wait for."""
+    event = threading.Event()
+    yield event
+    event.set()
+    for thread in list(patience._hanging):
+        thread.join(5)
+
+
+def patient(attempts: int = 3, timeout_s: float = 5) -> Patience:
+    return Patience(
+        attempts=attempts, timeout_s=timeout_s, is_failure=lambda error: isinstance(error, Passing)
+    )
+
+
+class Store:
+    """Fails so many times with an error, then answers."""
+
+    def __init__(self, failures: int, error: type[Exception] = Passing) -> None:
+        self.asked = 0
+        self.failures = failures
+        self.error = error
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise self.error
+        return "answer"
+
+
+ways = pytest.mark.parametrize("way", [Patience.ask, Patience.ask_in_place])
+
+
+@ways
+def test_an_error_that_passes_is_asked_about_again(way: Callable) -> None:
+    store = Store(2)
+    assert way(patient(attempts=3), store) == "answer"
+    assert store.asked == 3
+
+
+@ways
+def test_attempts_are_limited_and_the_last_error_is_raised(way: Callable) -> None:
+    store = Store(100)
+    with pytest.raises(Passing):
+        way(patient(attempts=3), store)
+    assert store.asked == 3
+
+
+@ways
+def test_an_answer_is_not_asked_for_again(way: Callable) -> None:
+    store = Store(1, Denied)
+    with pytest.raises(Denied):
+        way(patient(), store)
+    assert store.asked == 1
+
+
+def test_pauses_count_towards_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 5)
+    begin = time.monotonic()
+    with pytest.raises((Passing, StoreFailed)):
+        patient(attempts=20, timeout_s=0.5).ask(Store(100))
+    assert time.monotonic() - begin < 1
+
+
+def test_a_question_that_hangs_is_left_behind(released: threading.Event) -> None:
+    begin = time.monotonic()
+    with pytest.raises(StoreFailed, match=r"within 0.2 s"):
+        patient(timeout_s=0.2).ask(released.wait)
+    assert time.monotonic() - begin < 1
+
+
+def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "ASK_AGAIN_S", 0.3)
+    asking, store = patient(attempts=1), Store(GIVE_UP_AFTER + 1)
+    for _ in range(GIVE_UP_AFTER):
+        with pytest.raises(Passing):
+            asking.ask_in_place(store)
+    for _ in range(50):
+        with pytest.raises(StoreFailed, match="not asked"):
+            asking.ask_in_place(store)
+    assert store.asked == GIVE_UP_AFTER
+
+    time.sleep(0.35)
+    with pytest.raises(Passing):
+        asking.ask_in_place(store)
+    with pytest.raises(StoreFailed, match="not asked"):
+        asking.ask_in_place(store)
+
+    time.sleep(0.35)
+    assert [asking.ask_in_place(store) for _ in range(3)] == ["answer"] * 3
+
+
+def test_answers_in_between_keep_a_store_from_counting_as_down() -> None:
+    asking = patient(attempts=1)
+    for answer in (Store(0), Store(1, Denied)):
+        for _ in range(GIVE_UP_AFTER - 1):
+            with pytest.raises(Passing):
+                asking.ask_in_place(Store(1))
+        try:
+            assert asking.ask_in_place(answer) == "answer"
+        except Denied:
+            assert answer.error is Denied
+    assert asking.ask_in_place(Store(0)) == "answer"
+
+
+def test_a_process_that_nothing_hangs_in_ends_as_ever() -> None:
+    with pytest.raises(SystemExit) as end, patience.leaving_hanging_reads():
+        sys.exit(3)
+    assert end.value.code == 3
+
+
+@pytest.mark.parametrize(("said", "code"), [("3", 3), ("None", 0), ("'a message'", 1)])
+def test_a_process_with_a_hanging_read_ends_with_its_code_and_says_what_it_had_to_say(
+    said: str, code: int
+) -> None:
+    program = f"""if True:
+        import atexit, sys, threading
+        from enrich import patience
+        atexit.register(print, "at exit")
+        with patience.leaving_hanging_reads():
+            try:
+                patience.Patience(
+                    attempts=1, timeout_s=0.1, is_failure=lambda error: False
+                ).ask(threading.Event().wait)
+            except patience.StoreFailed:
+                print("left behind")
+            sys.exit({said})
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (code, "left behind\nat exit\n"), ended.stderr

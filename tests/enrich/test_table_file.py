@@ -1,0 +1,24 @@
+"""Columns of a file come as text, whatever wrote the file."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from enrich.table_file import read_table, select_text
+
+
+def _unchecked(values: list[bytes | None]) -> pa.Array:
+    raw = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers(), null_count=raw.null_count)
+
+
+def test_bytes_that_are_no_utf8_become_replacement_characters_and_nothing_else_changes(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "products.parquet"
+    titles = _unchecked([b"red shirt", b"caf\xe9", None, b"\xed\xa0\x80", "h\u00fcte".encode()])
+    pq.write_table(pa.table({"title": titles, "product_id": [1, 2, 3, 4, 5]}), file)
+    read = select_text(read_table(file), ["title", "product_id"], file).to_pydict()
+    assert read["title"] == ["red shirt", "caf\ufffd", None, "\ufffd" * 3, "h\u00fcte"]
+    assert read["product_id"] == ["1", "2", "3", "4", "5"]
