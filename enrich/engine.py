@@ -95,7 +95,10 @@ class Engine:
             yield from run_ahead(
                 windows,
                 lambda window: start_window(
-                    window, self.spec.batch_size, lambda batch: lanes.submit(self._run, batch)
+                    window,
+                    self.spec.batch_size,
+                    self._lanes,
+                    lambda batch: lanes.submit(self._run, batch),
                 ),
                 _WINDOWS_AHEAD,
             )

@@ -16,4 +16,4 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     resized = F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True)
     # torch gives planes back; a pixel's channels lie side by side again.
-    return resized.squeeze(0).permute(1, 2, 0).numpy()
+    return resized.squeeze(0).permute(1, 2, 0).contiguous().numpy()

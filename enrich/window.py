@@ -5,6 +5,7 @@ product is read or of what a batch is computed on.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -56,10 +57,12 @@ class Window:
 def start_window(
     products: list[Prepared],
     batch_size: int,
+    lanes: int,
     submit: Callable[[list[Prepared]], Future[ModelOutput]],
 ) -> Window:
     """Cuts batches of about equal text length, in which equal products are one, and submits them.
 
+    Their number is a multiple of `lanes`, so that no lane works while the others have nothing left.
     Two products are equal where their pixels are one and the same array and their texts are equal.
     """
     unlike: dict[tuple[int, str], Prepared] = {}
@@ -73,13 +76,16 @@ def start_window(
     row_of = {key: row for row, key in enumerate(by_length)}
     batches = [
         submit([unlike[key] for key in by_length[some]])
-        for some in even_slices(len(by_length), batch_size)
+        for some in even_slices(len(by_length), batch_size, lanes)
     ]
     return Window(products, [row_of[key] for key in keys], batches)
 
 
-def even_slices(total: int, most: int) -> list[slice]:
-    """Returns slices of about equal size, none of more than `most`, that cover `total` rows."""
-    count = -(-total // most)
-    edges = [total * place // count for place in range(count + 1)] if count else [0]
+def even_slices(total: int, most: int, multiple: int) -> list[slice]:
+    """Returns slices of about equal size that cover `total` rows, none of more than `most`.
+
+    Their number is a multiple of `multiple`, as far as there are rows for it.
+    """
+    count = min(total, multiple * math.ceil(total / (most * multiple)))
+    edges = [total * place // max(1, count) for place in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
