@@ -1,9 +1,7 @@
 """An object store that is slow, fails or says nothing costs a row its image, never the run."""
 
 import io
-import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,15 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from deltalake import DeltaTable
-from fault_drill import is_long
 from faulty_store import KEYS, FaultyStore, faulty_store
 from PIL import Image
 
 from enrich import images, patience
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.images import ImageProblem, ImageReading, ImageStore
 from enrich.records import Modalities, Product, Status
@@ -29,7 +24,6 @@ from enrich.spec import build_spec
 
 DATA = os.urandom(3_000)
 ROOT = "s3://shop/images"
-JOB = Path(__file__).parents[2] / "jobs" / "enrich_catalog.py"
 
 
 @pytest.fixture(scope="module")
@@ -241,56 +235,6 @@ def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_or
         assert answer.status is (Status.IMAGE_UNREADABLE if lost else Status.OK), answer
         assert answer.modalities is (Modalities.TEXT if lost else Modalities.IMAGE_AND_TEXT)
         assert len(answer.predictions) == 3
-
-
-@pytest.mark.spark
-@pytest.mark.skipif(not is_long(), reason="two runs of spark-submit: make test-faults")
-def test_a_run_against_a_store_that_is_down_publishes_nothing_and_the_next_one_everything(
-    store: FaultyStore, tmp_path: Path
-) -> None:
-    drawn = tmp_path / "drawn"
-    write_demo_catalog(drawn, products=220, flaws=False)
-    shutil.copy(drawn / "products.parquet", tmp_path)
-    for picture in (drawn / "images").iterdir():
-        store.put(f"images/images/{picture.name}", picture.read_bytes())
-
-    store.fault = lambda method, key, before: "503"
-    begin = time.monotonic()
-    code, output = _submit(tmp_path)
-    assert code == 3, output
-    assert time.monotonic() - begin < 150
-    summary = json.loads(output.splitlines()[-1])
-    assert (summary["outcome"], summary["counts"]["published"]) == ("blocked", 0)
-    assert "image" in summary["error"]
-
-    store.heal()
-    code, output = _submit(tmp_path)
-    assert code == 0, output
-    summary = json.loads(output.splitlines()[-1])
-    assert (summary["outcome"], summary["counts"]["published"]) == ("published", 220)
-    table = DeltaTable(str(tmp_path / "warehouse" / "lost.db" / "product_attributes"))
-    assert set(table.to_pandas()["status"]) == {"ok"}
-
-
-def _submit(folder: Path) -> tuple[int, str]:
-    """Runs the main job with tables of its own; returns its exit code and what it printed."""
-    settings = {
-        "spark.sql.warehouse.dir": folder / "warehouse",
-        "spark.hadoop.javax.jdo.option.ConnectionURL": (
-            f"jdbc:derby:;databaseName={folder}/metastore;create=true"
-        ),
-        "spark.ui.showConsoleProgress": "false",
-    }
-    conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
-    flags = ["--catalog", str(folder / "products.parquet"), "--image-root", ROOT]
-    ended = subprocess.run(
-        ["spark-submit", *conf, str(JOB), *flags, "--database", "lost"],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )
-    return ended.returncode, ended.stdout
 
 
 def _jpeg(seed: int) -> bytes:
