@@ -6,7 +6,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench-refresh test test-faults test-gate test-report test-sql test-airflow check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-airflow check clean train compare \
 	environment test-environment airflow-environment train-environment
 
 help: ## List the targets.
@@ -37,6 +37,9 @@ test-sql: test-environment ## Run every view and every SQL example of the README
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
 		--confcutdir tests/airflow_dags tests/airflow_dags
+
+bench: environment ## Time inference by stages: both floors, the engine, the Spark job. Long.
+	@$(IN_VENV) python jobs/bench_inference.py
 
 bench-refresh: environment ## Time a refresh of 1,000,000 products, 1 % changed, beside the first pass.
 	@$(IN_VENV) python jobs/bench_refresh.py

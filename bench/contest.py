@@ -1,0 +1,94 @@
+"""Stages that take turns, so that whatever else the machine does slows all of them alike."""
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.setup import Setup
+from enrich.errors import EnrichError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Medians over the repetitions; `worker_mb` is the largest peak of one Python process."""
+
+    products_per_second: float
+    cpu_ms_per_product: float
+    worker_mb: int
+
+
+class Contender:
+    """A process that runs the stages of one module of this package when it is told to."""
+
+    def __init__(self, module: str, setup: Setup) -> None:
+        command = [sys.executable, "-m", "bench.contender", module, setup.model_dump_json()]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, cwd=CHECKOUT, text=True, **pipes)  # type: ignore[call-overload]
+        self.stages: list[str] = self._hear()["stages"]
+
+    def time(self, stage: str) -> dict[str, Any]:
+        """Returns what one run of a stage took."""
+        self._process.stdin.write(f"{stage}\n")
+        self._process.stdin.flush()
+        return self._hear()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _hear(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise EnrichError(f"{' '.join(self._process.args[2:4])} ended: see above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def measure(modules: Sequence[str], setup: Setup, repetitions: int) -> dict[str, Figures]:
+    """Returns the figures of every stage of these modules, by its name."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    with contextlib.ExitStack() as stack:
+        contenders = [stack.enter_context(_open(module, setup)) for module in modules]
+        for _ in range(repetitions):
+            for contender in contenders:
+                for stage in contender.stages:
+                    found.setdefault(stage, []).append(contender.time(stage))
+    return {stage: _summarise(runs) for stage, runs in found.items()}
+
+
+def floor_of(figures: dict[str, Figures], *, is_gpu: bool) -> float:
+    """Returns the products a second that forward and decoding allow, each measured alone.
+
+    On a CPU they share the cores; on a GPU the slower of the two is the limit.
+    """
+    forward, decode = (figures[name].products_per_second for name in ("forward", "decode"))
+    return min(forward, decode) if is_gpu else 1 / (1 / forward + 1 / decode)
+
+
+@contextlib.contextmanager
+def _open(module: str, setup: Setup) -> Iterator[Contender]:
+    contender = Contender(module, setup)
+    try:
+        yield contender
+    finally:
+        contender.close()
+
+
+def _summarise(runs: list[dict[str, Any]]) -> Figures:
+    def median(name: str) -> float:
+        return statistics.median(run[name] / run["products"] for run in runs)
+
+    return Figures(
+        products_per_second=1 / median("seconds"),
+        cpu_ms_per_product=1_000 * median("cpu_seconds"),
+        worker_mb=max(run["worker_mb"] for run in runs),
+    )

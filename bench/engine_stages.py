@@ -1,0 +1,71 @@
+"""The two floors, and the engine that is held against them; all three with the same engine.
+
+On a CPU both floors share the cores, so that together they are 1 / (1 / forward + 1 / decode). On a
+GPU they do not, and the slower one is the floor.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from bench.setup import Setup
+from bench.stage import Stage
+from enrich.ahead import each_thread_by_itself, open_pool
+from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.manifest import read_manifest
+from enrich.decoding import decode as decode_picture
+from enrich.engine import Engine
+from enrich.images import ImageStore
+from enrich.preprocess import to_pixels
+from enrich.records import Product
+from enrich.window import even_slices
+
+# Prepared batches wait in memory: more of them would measure nothing new.
+_MOST_READY = 1_024
+
+
+@contextmanager
+def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
+    """Yields forward, decode and engine."""
+    torch.set_num_threads(setup.cores)
+    products = setup.read_products()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    engine = setup.spec().build(device)
+    # A GPU is kept busy by two threads, as the engine does.
+    lanes = setup.cores if device.type == "cpu" else 2
+    ready = prepare_batches(engine, products[:_MOST_READY], lanes)
+
+    spec, shape = engine.spec, read_manifest(setup.checkpoint).config.image
+    store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
+
+    def read_pixels(product: Product) -> np.ndarray:
+        # Without the engine's memory of recent pictures: the next repetition decodes them again.
+        data = store.read(product.image_path)
+        return to_pixels(decode_picture(data, limits=spec.limits, target_px=shape.size_px), shape)
+
+    def forward(batches: list[ModelInputs]) -> int:
+        with each_thread_by_itself(), open_pool(lanes) as pool:
+            return sum(len(one.image_embeds) for one in pool.map(engine.forward, batches))
+
+    def decode() -> int:
+        with each_thread_by_itself(), open_pool(setup.cores) as pool:
+            return sum(1 for _ in pool.map(read_pixels, products))
+
+    def enrich() -> int:
+        return sum(1 for _ in engine.enrich(products))
+
+    yield {
+        "forward": Stage(lambda: forward(ready), lambda: forward(ready[:lanes])),
+        "decode": Stage(decode),
+        "engine": Stage(enrich),
+    }
+
+
+def prepare_batches(engine: Engine, products: list[Product], lanes: int) -> list[ModelInputs]:
+    """Returns the batches that the engine would make of the products, as ready tensors."""
+    prepared = [engine.prepare(product) for product in products]
+    prepared.sort(key=lambda one: len(one.text))
+    slices = even_slices(len(prepared), engine.spec.batch_size, lanes)
+    return [engine.build_inputs(prepared[some]) for some in slices]

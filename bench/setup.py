@@ -1,0 +1,37 @@
+"""What a contender is told: which products, which checkpoint, how many cores."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from enrich.classifiers.manifest import read_manifest
+from enrich.config import JobConfig
+from enrich.records import Product
+from enrich.spec import EngineSpec, build_spec
+
+
+class Setup(BaseModel):
+    """One combination that is measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    products_file: Path
+    checkpoint: Path
+    cores: int
+    products: int
+
+    def config(self) -> JobConfig:
+        """Returns the job's settings, all of them defaults but for the checkpoint."""
+        return JobConfig(checkpoint=str(self.checkpoint))
+
+    def spec(self) -> EngineSpec:
+        """Returns the recipe of the engine."""
+        manifest = read_manifest(self.checkpoint)
+        return build_spec(self.config(), manifest, str(self.products_file.parent))
+
+    def read_products(self) -> list[Product]:
+        """Returns the products that are measured."""
+        columns = ["product_id", "title", "description", "image_path"]
+        table = pq.read_table(self.products_file, columns=columns).slice(0, self.products)
+        return [Product(**row) for row in table.to_pylist()]
