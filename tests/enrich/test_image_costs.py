@@ -106,20 +106,26 @@ def _png(side: int, mode: str = "RGBA") -> bytes:
     return encoded.getvalue()
 
 
-def test_large_pictures_are_decoded_one_at_a_time() -> None:
-    data = _png(4_000)
-    decoded(data)
-    reset_peak()
-    before = peak_mb()
-    decoded(data)
-    one = peak_mb() - before
-    reset_peak()
-    before = peak_mb()
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, to_rgb = _png(4_000), decoding._to_rgb
+    at_once: list[int] = []
+    inside = 0
+
+    def watched(image: Image.Image) -> Image.Image:
+        nonlocal inside
+        inside += 1
+        at_once.append(inside)
+        time.sleep(0.02)
+        try:
+            return to_rgb(image)
+        finally:
+            inside -= 1
+
+    monkeypatch.setattr(decoding, "_to_rgb", watched)
     with ThreadPoolExecutor(4) as pool:
-        sizes = [picture.size for picture in pool.map(decoded, [data] * 8)]
-    assert len(set(sizes)) == 1
-    # Four at a time would be four times as much.
-    assert peak_mb() - before < 2 * one + 50
+        list(pool.map(decoded, [data] * 8))
+
+    assert at_once == [1] * 8
 
 
 def test_large_pictures_come_out_small_and_with_the_pixels_they_had(
