@@ -6,7 +6,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-airflow check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-airflow audit check clean train compare \
 	environment test-environment airflow-environment train-environment
 
 help: ## List the targets.
@@ -23,7 +23,7 @@ test: test-environment ## Set up with what the tests need, then run them.
 
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
-	@FAULTS=long $(IN_VENV) pytest tests/faults; code=$$?; cat build/faults.json; exit $$code
+	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster; code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
@@ -40,6 +40,15 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 
 bench: environment ## Time inference by stages: both floors, the engine, the Spark job. Long.
 	@$(IN_VENV) python jobs/bench_inference.py
+
+# In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
+# cannot be looked up is no package without a vulnerability.
+audit: test-environment ## Look all installed packages up among known vulnerabilities.
+	@test -x .venv-audit/bin/pip-audit || \
+		{ $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet 'pip-audit>=2.9'; }
+	@code=0; for packages in $(wildcard .venv/lib/python3.*/site-packages .venv-airflow/lib/python3.*/site-packages); do \
+		echo "$$packages"; .venv-audit/bin/pip-audit --strict --skip-editable --path $$packages || code=1; \
+	done; exit $$code
 
 bench-refresh: environment ## Time a refresh of 1,000,000 products, 1 % changed, beside the first pass.
 	@$(IN_VENV) python jobs/bench_refresh.py

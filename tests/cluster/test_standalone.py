@@ -18,8 +18,12 @@ from pathlib import Path
 import pandas as pd
 import pyspark
 import pytest
+from fault_drill import is_long
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="two whole clusters: make test-faults"),
+]
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 DRIVER = Path(__file__).parent / "refresh_on_gpus.py"

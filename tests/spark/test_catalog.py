@@ -97,6 +97,7 @@ def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> N
         "description",
         "image_path",
         "product_category",
+        "priority",
     ]
     assert {row["product_category"] for row in products.collect()} == {"7", "8"}
 
