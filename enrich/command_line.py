@@ -1,20 +1,35 @@
 """What all entry points share: how a command ends, and how its configuration file is read."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error
 from enrich.patience import leaving_hanging_reads
 from enrich.redaction import redact
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def _check_database(name: str) -> str:
+    if not re.fullmatch(DATABASE_PATTERN, name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a database; wanted letters, digits and underscores"
+        )
+    return name
+
+
+DatabaseOption = Annotated[
+    str, typer.Option(help="Where the output tables live.", callback=_check_database)
+]
 
 
 def run_command(

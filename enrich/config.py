@@ -15,6 +15,8 @@ from enrich.redaction import refuse_secrets
 
 DEMO_CATALOG = "demo"
 
+DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -84,7 +86,7 @@ class JobConfig(BaseModel):
 
     catalog: str = DEMO_CATALOG
     image_root: str | None = None
-    database: str = Field(default="enriched", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
+    database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
     checkpoint: str | None = None
     columns: ColumnNames = ColumnNames()
     allowed_image_roots: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from enrich.command_line import run_command
+from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
@@ -34,7 +34,7 @@ SHOWN_CHANGE = 0.005
 def main(
     output: Annotated[Path, typer.Option(help="JSON file to write.")],
     catalog: Annotated[str, typer.Option(help="The catalog's name in the report.")] = "demo",
-    database: Annotated[str, typer.Option(help="Where the job's tables live.")] = "enriched",
+    database: DatabaseOption = "enriched",
     version: Annotated[
         int | None, typer.Option(min=0, help="Version of the published table; the newest.")
     ] = None,

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
-from enrich.command_line import run_command
+from enrich.command_line import DatabaseOption, run_command
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError
 from enrich.spark.catalog import open_catalog
@@ -28,7 +28,7 @@ def main(
     catalog: Annotated[
         str | None, typer.Option(help="Product table with the four columns, for group_id.")
     ] = None,
-    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    database: DatabaseOption = "enriched",
     checkpoint: Annotated[str, typer.Option(help="The classifier whose labels are written.")] = str(
         BUNDLED
     ),

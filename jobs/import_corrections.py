@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
-from enrich.command_line import run_command
+from enrich.command_line import DatabaseOption, run_command
 from enrich.correction_file import read_correction_file
 from enrich.spark.corrections import record_corrections
 from enrich.spark.session import open_session
@@ -24,7 +24,7 @@ def main(
     file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON of labels.")],
     by: Annotated[str, typer.Option(help="Who gave the labels.")],
     note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
-    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    database: DatabaseOption = "enriched",
     checkpoint: Annotated[
         str, typer.Option(help="The classifier whose labels may be named.")
     ] = str(BUNDLED),

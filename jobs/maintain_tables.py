@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import run_command
+from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.session import open_session
@@ -20,7 +20,7 @@ from enrich.spark.tables import OutputTables, published_attributes
 
 
 def main(
-    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    database: DatabaseOption = "enriched",
     retention_hours: Annotated[
         int, typer.Option(min=168, help="Time travel reaches at least so far back.")
     ] = 720,

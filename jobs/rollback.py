@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import run_command
+from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.spark.rollback import roll_back
 from enrich.spark.session import open_session
@@ -22,7 +22,7 @@ from enrich.spark.tables import OutputTables, published_attributes
 def main(
     run_id: Annotated[str, typer.Option(help="The first run that is taken back.")],
     reason: Annotated[str, typer.Option(help="Why: kept in the ledger.")],
-    database: Annotated[str, typer.Option(help="Where the output tables live.")] = "enriched",
+    database: DatabaseOption = "enriched",
 ) -> None:
     """Takes back what a run published, and what others published after it."""
     spark = open_session("rollback")

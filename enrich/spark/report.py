@@ -3,7 +3,6 @@
 Changes no table: a page says what the tables say, so it can be written again.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
 from enrich.spark.ledger import read_run
 from enrich.spark.run_rows import select_run_rows
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, run_of_commit
 
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 1_000
@@ -141,19 +140,12 @@ def _find_version_before(
     table = quote(tables.name("product_attributes"))
     history = tables.spark.sql(f"DESCRIBE HISTORY {table} LIMIT {_COMMITS_SEARCHED}")
     commits = history.select("version", "timestamp", "userMetadata").collect()
-    mine = [row["version"] for row in commits if _is_of(row["userMetadata"], ledger["run_id"])]
+    mine = [
+        row["version"] for row in commits if run_of_commit(row["userMetadata"]) == ledger["run_id"]
+    ]
     version = min(mine) - 1 if mine else ledger["published_version"]
     written_at = {row["version"]: row["timestamp"].astimezone(UTC) for row in commits}
     return version, written_at.get(version)
-
-
-def _is_of(user_metadata: str | None, run_id: str) -> bool:
-    """Returns whether a commit says that a run made it."""
-    try:
-        said = json.loads(user_metadata or "{}")
-    except ValueError:
-        return False  # somebody else's words
-    return isinstance(said, dict) and said.get("run_id") == run_id
 
 
 def _read_published(tables: OutputTables, version: int) -> DataFrame:

@@ -1,13 +1,12 @@
 """Takes back what runs published: the table as it was before a run, in one commit."""
 
-import json
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from enrich.errors import ConfigError
 from enrich.spark.catalog import quote
 from enrich.spark.ledger import read_run, write_rows
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, run_of_commit
 
 ROLLED_BACK = "rolled_back"
 
@@ -61,7 +60,7 @@ def _read_commits(tables: OutputTables) -> list[_Commit]:
     return [
         _Commit(
             row["version"],
-            json.loads(row["userMetadata"] or "{}").get("run_id"),
+            run_of_commit(row["userMetadata"]),
             row["operationParameters"]["version"] if row["operation"] == "RESTORE" else None,
         )
         for row in history.select(*columns).orderBy("version").collect()

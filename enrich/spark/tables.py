@@ -4,6 +4,7 @@ Every write is idempotent: a run that is repeated replaces its own rows and noth
 its run_id in the commit's userMetadata.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,11 +193,21 @@ class OutputTables:
     @contextmanager
     def commit_of(self, run_id: str) -> Iterator[None]:
         """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""
-        self.spark.conf.set(_USER_METADATA, f'{{"run_id": "{run_id}"}}')
+        self.spark.conf.set(_USER_METADATA, json.dumps({"run_id": run_id}))
         try:
             yield
         finally:
             self.spark.conf.unset(_USER_METADATA)
+
+
+def run_of_commit(user_metadata: str | None) -> str | None:
+    """Returns the run that made a commit, None where somebody else did, in words of their own."""
+    try:
+        said = json.loads(user_metadata or "{}")
+    except ValueError:
+        return None
+    run_id = said.get("run_id") if isinstance(said, dict) else None
+    return run_id if isinstance(run_id, str) else None
 
 
 def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:

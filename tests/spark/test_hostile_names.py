@@ -1,0 +1,46 @@
+"""Names from outside that would end up in SQL or in a path are refused before a session exists."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from fake_shop import DAY
+
+from enrich.command_line import run_command
+from enrich.errors import ConfigError
+from enrich.spark.records import RunRequest
+
+JOBS = Path(__file__).parents[2] / "jobs"
+DROP = "x'; DROP TABLE shop.product_attributes; --"
+FLAGS = {
+    "rollback": ["--run-id", "x", "--reason", "y"],
+    "maintain_tables": [],
+    "import_corrections": ["--file", "x.csv", "--by", "me"],
+    "export_corrections": ["--output", "x.csv"],
+    "build_label_baseline": ["--output", "x.json"],
+}
+
+
+@pytest.mark.parametrize("job", FLAGS)
+@pytest.mark.parametrize("name", [DROP, "a.b", "a`b", "", "../up", "a b", "ä"])
+def test_every_job_refuses_a_database_that_is_no_plain_name(
+    job: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location(job, JOBS / f"{job}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [job, *FLAGS[job], "--database", name])
+
+    with pytest.raises(SystemExit) as end:
+        run_command(module.main)
+
+    assert end.value.code == 2
+    assert "cannot be the name of a database" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run_id", ["../../up", "a/b", DROP, "a b", "x\n", "ä", "", "a" * 101])
+def test_a_run_id_that_does_not_belong_into_sql_or_a_path_is_refused(run_id: str) -> None:
+    with pytest.raises(ConfigError, match="is not usable"):
+        RunRequest(DAY, run_id=run_id)
