@@ -1,6 +1,7 @@
 """Output tables: what they refuse, and how those of an older version are brought up to date."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -186,8 +187,10 @@ def test_columns_that_somebody_named_strangely_break_no_view(shop: Shop) -> None
 
 
 def leave_temporary_file(folder: Path) -> None:
-    (folder / "_delta_log").mkdir(parents=True)
-    (folder / "_delta_log" / ".00000000000000000000.json.1234.tmp").write_text("{")
+    (folder / "_delta_log" / "_staged_commits").mkdir(parents=True)
+    file = folder / "_delta_log" / ".00000000000000000000.json.1234.tmp"
+    file.write_text("{")
+    os.utime(file, (0, 0))
 
 
 def leave_empty_log(folder: Path) -> None:
