@@ -23,7 +23,8 @@ test: test-environment ## Set up with what the tests need, then run them.
 
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
-	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster; code=$$?; cat build/faults.json; exit $$code
+	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster \
+		tests/spark/test_creation.py tests/spark/test_plan.py; code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
@@ -32,7 +33,7 @@ test-report: test-environment ## Test the page of a run, in headless Chromium to
 	@SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
 
 test-sql: test-environment ## Run every view and every SQL example of the README.
-	@$(IN_VENV) pytest tests/spark/test_views.py
+	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \

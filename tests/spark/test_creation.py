@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import DAY, Shop, passes, products
+from fault_drill import is_long
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -19,7 +20,10 @@ from enrich.spark.catalog import open_catalog, quote_part
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="a dozen databases: make test-faults"),
+]
 
 TABLES = ("product_attributes", "staged_attributes", "enrichment_runs", "label_quality")
 # As the first version created them.

@@ -8,10 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop, products
+from fault_drill import is_long
 
 from enrich.spark.plan import plan_refresh
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="many small runs: make test-faults"),
+]
 
 TOMORROW = date(2026, 11, 25)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop, products
+from fault_drill import is_long
 from pyspark.sql import SparkSession
 
 from enrich.spark.corrections import record_corrections
@@ -15,7 +16,10 @@ from enrich.spark.maintenance import maintain_tables
 from enrich.spark.tables import CHANGES_SINCE
 from schemas import tables as ddl
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-sql"),
+]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 TABLES = README[README.index("## The tables") : README.index("## Validation")]
