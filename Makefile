@@ -24,13 +24,14 @@ test: test-environment ## Set up with what the tests need, then run them.
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
 	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster \
-		tests/spark/test_creation.py tests/spark/test_plan.py; code=$$?; cat build/faults.json; exit $$code
+		tests/spark/test_creation.py tests/spark/test_plan.py \
+		tests/spark/test_publishing.py tests/spark/test_rollback.py; code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
 
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
-	@SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
+	@FAULTS=long SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
 
 test-sql: test-environment ## Run every view and every SQL example of the README.
 	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py

@@ -4,12 +4,16 @@ from datetime import date
 
 import pytest
 from fake_shop import DAY, Shop, fails, products
+from fault_drill import is_long
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+]
 
 LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
 

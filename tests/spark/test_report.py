@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_shop import Shop, fails, products
+from fault_drill import is_long
 from PIL import Image
 
 from enrich.config import ColumnNames
@@ -21,7 +22,10 @@ from enrich.spark.gallery import CARDS_A_SHELF
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report import ReportSources, collect_report, write_report
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-report"),
+]
 
 ATTRIBUTES = FakeEngineSpec().attributes
 

@@ -4,11 +4,15 @@ from datetime import date
 
 import pytest
 from fake_shop import Shop, products
+from fault_drill import is_long
 
 from enrich.errors import ConfigError
 from enrich.spark.rollback import roll_back
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+]
 
 
 def test_table_is_as_before_the_run_in_one_commit_and_nothing_else_is_enriched_again(
