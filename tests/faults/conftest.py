@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_shop import Shop, products
 from fault_drill import Drill
-from pyspark.sql import SparkSession
 
 COUNTS_FILE = Path(__file__).parents[2] / "build" / "faults.json"
 
@@ -19,13 +17,3 @@ def drill() -> Iterator[Drill]:
     yield drill
     COUNTS_FILE.parent.mkdir(exist_ok=True)
     COUNTS_FILE.write_text(json.dumps(drill.counts) + "\n")
-
-
-@pytest.fixture
-def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
-    """A shop with tables of its own."""
-    database = f"faults_{abs(hash(request.node.name))}"
-    shop = Shop(spark, tmp_path, database)
-    shop.write(products())
-    yield shop
-    spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
