@@ -33,9 +33,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     products = setup.read_products()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     engine = setup.spec().build(device)
-    # A GPU is kept busy by two threads, as the engine does.
-    lanes = setup.cores if device.type == "cpu" else 2
-    ready = prepare_batches(engine, products[:_MOST_READY], lanes)
+    ready = prepare_batches(engine, products[:_MOST_READY])
 
     spec, shape = engine.spec, read_manifest(setup.checkpoint).config.image
     store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
@@ -46,7 +44,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         return to_pixels(decode_picture(data, limits=spec.limits, target_px=shape.size_px), shape)
 
     def forward(batches: list[ModelInputs]) -> int:
-        with each_thread_by_itself(), open_pool(lanes) as pool:
+        with each_thread_by_itself(), open_pool(engine.lanes) as pool:
             return sum(len(one.image_embeds) for one in pool.map(engine.forward, batches))
 
     def decode() -> int:
@@ -57,15 +55,15 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         return sum(1 for _ in engine.enrich(products))
 
     yield {
-        "forward": Stage(lambda: forward(ready), lambda: forward(ready[:lanes])),
+        "forward": Stage(lambda: forward(ready), lambda: forward(ready[: engine.lanes])),
         "decode": Stage(decode),
         "engine": Stage(enrich),
     }
 
 
-def prepare_batches(engine: Engine, products: list[Product], lanes: int) -> list[ModelInputs]:
+def prepare_batches(engine: Engine, products: list[Product]) -> list[ModelInputs]:
     """Returns the batches that the engine would make of the products, as ready tensors."""
     prepared = [engine.prepare(product) for product in products]
     prepared.sort(key=lambda one: len(one.text))
-    slices = even_slices(len(prepared), engine.spec.batch_size, lanes)
+    slices = even_slices(len(prepared), engine.spec.batch_size, engine.lanes)
     return [engine.build_inputs(prepared[some]) for some in slices]

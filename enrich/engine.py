@@ -42,7 +42,8 @@ class Engine:
     """A loaded classifier with everything around it; built once per process.
 
     Takes as many cores as torch has threads when it is built. On a CPU that many batches compute
-    at a time, each in one thread of `forward`; `spec.read_threads` read and decode beside them.
+    at a time, `lanes`, each in one thread of `forward`; `spec.read_threads` read and decode beside
+    them.
     """
 
     def __init__(self, spec: EngineSpec, manifest: Manifest, device: torch.device) -> None:
@@ -57,7 +58,7 @@ class Engine:
         self._store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
         self._recent = RecentPictures()
         cores = torch.get_num_threads()
-        self._lanes = cores if device.type == "cpu" else _GPU_LANES
+        self.lanes = cores if device.type == "cpu" else _GPU_LANES
         self._read_threads = max(spec.read_threads, cores)
 
     @functools.cached_property
@@ -83,12 +84,12 @@ class Engine:
         The output has a row for each of them that has modalities, in order; it is None where none
         has. It is on the CPU.
         """
-        size = _WINDOW_BATCHES * self._lanes * self.spec.batch_size
+        size = _WINDOW_BATCHES * self.lanes * self.spec.batch_size
         self._recent = RecentPictures()
         with (
             each_thread_by_itself(),
             open_pool(self._read_threads) as readers,
-            open_pool(self._lanes) as lanes,
+            open_pool(self.lanes) as lanes,
         ):
             prepared = run_ahead(products, lambda one: readers.submit(self.prepare, one), size)
             windows = iter(lambda: list(itertools.islice(prepared, size)), [])
@@ -97,7 +98,7 @@ class Engine:
                 lambda window: start_window(
                     window,
                     self.spec.batch_size,
-                    self._lanes,
+                    self.lanes,
                     lambda batch: lanes.submit(self._run, batch),
                 ),
                 _WINDOWS_AHEAD,
