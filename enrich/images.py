@@ -17,9 +17,7 @@ from enrich.image_places import LONGEST_PATH, Place, locate, s3_endpoint
 from enrich.patience import Patience, StoreFailed
 from enrich.records import NO_IMAGE_PATH, Status
 
-__all__ = ["NO_PATH", "ImageLimits", "ImageProblem", "ImageReading", "ImageStore"]
-
-NO_PATH = "no image path"
+__all__ = ["ImageLimits", "ImageProblem", "ImageReading", "ImageStore"]
 
 Answer = TypeVar("Answer")
 

@@ -36,9 +36,9 @@ def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) ->
     chunked = ranked.withColumn("chunk", _number(parts)).drop("rank")
     chunked.repartition("chunk").write.partitionBy("chunk").parquet(scratch)
     written = products.sparkSession.read.parquet(scratch)
-    for chunk in range(sum(parts.values())):
-        rows = written.where(F.col("chunk") == chunk).drop("chunk")
-        yield Chunk(rows, rows.count())
+    sizes = {row["chunk"]: row["count"] for row in written.groupBy("chunk").count().collect()}
+    for chunk in sorted(sizes):
+        yield Chunk(written.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
 
 
 def _rank(products: DataFrame, ranks: int) -> Column:

@@ -17,6 +17,7 @@ from schemas import tables as ddl
 
 from enrich.records import Modalities, Status
 from enrich.spark.catalog import quote, quote_literal, quote_part
+from enrich.spark.hadoop import open_folder
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +49,12 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
         update_table(spark, database, table, attributes)
         return
     properties = _PROPERTIES | {
-        f"{_CONSTRAINT}{name}": check for name, check in _checks(table, attributes).items()
+        f"{_CONSTRAINT}{check}": condition
+        for check, condition in _checks(table, attributes).items()
     }
     listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
     spark.sql(
-        f"CREATE TABLE IF NOT EXISTS {quote(f'{database}.{table}')} "
+        f"CREATE TABLE IF NOT EXISTS {name} "
         f"({table_definitions(attributes)[table]}) USING DELTA "
         f"{_PARTITIONED.get(table, '')} TBLPROPERTIES ({listed})"
     )
@@ -149,11 +151,9 @@ def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | 
     because Delta refuses it. But another process may be creating the table: young files stay, and a
     folder goes only when it is empty.
     """
-    jvm: Any = spark.sparkContext._jvm
-    path: Any = jvm.org.apache.hadoop.fs.Path
-    folder = path(f"{spark.catalog.getDatabase(database).locationUri}/{table}")
-    log_folder = path(folder, "_delta_log")
-    store = folder.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    address = f"{spark.catalog.getDatabase(database).locationUri}/{table}"
+    store, folder = open_folder(spark, address)
+    _, log_folder = open_folder(spark, f"{address}/_delta_log")
     if not store.exists(log_folder):
         return None
     left = [one.getPath() for one in store.listStatus(log_folder)]

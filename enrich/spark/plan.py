@@ -13,12 +13,22 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from enrich.config import MissingProducts
 from enrich.records import Status
+from enrich.spark.counting import count_surveyed
 from enrich.spark.run import Refresh
-from enrich.spark.survey import BROKEN, State, count_states
+from enrich.spark.survey import State, Survey, count_states
 
 _RUNS_READ = 50
+# The counts of a run that do not wait for the classifier.
+_KNOWN_BEFORE = (
+    "read",
+    "pending",
+    "carried",
+    "unchanged",
+    "quarantined",
+    "vanished",
+    "deleted",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +62,16 @@ def plan_refresh(refresh: Refresh) -> Plan:
     # Looked at twice; all images would be read twice.
     rows = rows.select("product_id", "content_hash", "revision", "state", "why").persist()
     try:
-        states, fingerprint = count_states(rows)
-        reasons = _count_reasons(rows, states)
+        survey = Survey(rows, *count_states(rows))
+        reasons = _count_reasons(survey)
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
-    run_id = refresh.name_run(fingerprint)
+    run_id = refresh.name_run(survey.fingerprint)
     staged = read("staged_attributes").where(F.col("run_id") == run_id).count()
-    deletes = refresh.config.missing_products is MissingProducts.DELETE and refresh.request.publish
-    counts = _count(states, deletes=deletes)
-    asked = max(0, states[State.PENDING] - staged)
+    surveyed = count_surveyed(survey) | {"deleted": refresh.count_deleted(survey)}
+    counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
+    asked = max(0, survey.counts[State.PENDING] - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, refresh.spec.model_version)
     has_work = counts["pending"] + counts["deleted"] > 0
     return Plan(
@@ -87,28 +97,16 @@ def _why() -> Column:
     )
 
 
-def _count_reasons(rows: DataFrame, states: Mapping[State, int]) -> dict[str, dict[str, int]]:
+def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     """Runs on the driver; one action."""
-    pending = rows.where(F.col("state") == State.PENDING).groupBy("why").count().collect()
+    pending = survey.pending.groupBy("why").count().collect()
     # An earlier run could not read these, and they are as they were.
-    found = {"unreadable_before": states[State.QUARANTINED]} | {
-        str(state): states[state] for state in (State.NULL_ID, State.DUPLICATE_ID)
+    found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
+        str(state): survey.counts[state] for state in (State.NULL_ID, State.DUPLICATE_ID)
     }
     return {
         "pending": {row["why"]: row["count"] for row in pending},
         "quarantined": {reason: count for reason, count in found.items() if count},
-    }
-
-
-def _count(states: Mapping[State, int], *, deletes: bool) -> dict[str, int]:
-    return {
-        "read": sum(states.values()) - states[State.VANISHED],
-        "pending": states[State.PENDING] + states[State.REVISED],
-        "carried": states[State.REVISED],
-        "unchanged": states[State.UNCHANGED],
-        "quarantined": sum(states[state] for state in BROKEN),
-        "vanished": states[State.VANISHED],
-        "deleted": states[State.VANISHED] if deletes else 0,
     }
 
 

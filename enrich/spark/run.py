@@ -88,7 +88,7 @@ class Refresh:
                 self.summary.run_id = self.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 is_staged = self._is_staged(survey)
-            is_settled = not survey.counts[State.REVISED] and not self._count_deleted(survey)
+            is_settled = not survey.counts[State.REVISED] and not self.count_deleted(survey)
             if is_staged and is_settled and self._is_done():
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
@@ -108,7 +108,7 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_many_deletions(self._count_deleted(survey), survey, self.config)
+            refuse_many_deletions(self.count_deleted(survey), survey, self.config)
             if not is_staged:
                 if validate_input is not None and survey.counts[State.PENDING]:
                     with self._timed("input"):
@@ -224,7 +224,7 @@ class Refresh:
         if not new.isEmpty():
             self.tables.replace_run("quarantine", new, self.summary.run_id)
 
-    def _count_deleted(self, survey: Survey) -> int:
+    def count_deleted(self, survey: Survey) -> int:
         """Returns how many published rows the run is to delete."""
         wanted = self.config.missing_products is MissingProducts.DELETE and self.request.publish
         return survey.counts[State.VANISHED] if wanted else 0
@@ -267,7 +267,7 @@ class Refresh:
                     f"not have: {self.tables.name('attribute_corrections')}"
                 )
         counts["published"], counts["withheld"] = counts["enriched"], 0
-        if gone := self._count_deleted(survey):
+        if gone := self.count_deleted(survey):
             self.tables.delete_published(survey.vanished, self.summary.run_id)
             counts["deleted"] = gone
         is_changed = counts["pending"] or gone

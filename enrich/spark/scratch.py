@@ -4,10 +4,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from pyspark.sql import SparkSession
-
+from enrich.spark.hadoop import open_folder
 from enrich.spark.tables import OutputTables
 
 _PARENT = "_scratch"
@@ -23,7 +21,7 @@ def scratch_folder(tables: OutputTables) -> Iterator[str]:
     try:
         yield folder
     finally:
-        store, path = _open(tables.spark, folder)
+        store, path = open_folder(tables.spark, folder)
         store.delete(path, True)
 
 
@@ -32,16 +30,9 @@ def remove_old_scratch(tables: OutputTables, days: int) -> int:
 
     Runs on the driver.
     """
-    store, parent = _open(tables.spark, f"{tables.location()}/{_PARENT}")
+    store, parent = open_folder(tables.spark, f"{tables.location()}/{_PARENT}")
     if not store.exists(parent):
         return 0
     cutoff_ms = (time.time() - days * 86_400) * 1000
     old = [one for one in store.listStatus(parent) if one.getModificationTime() <= cutoff_ms]
     return sum(store.delete(one.getPath(), True) for one in old)
-
-
-def _open(spark: SparkSession, folder: str) -> tuple[Any, Any]:
-    """Returns Hadoop's file system of a folder, and its path there."""
-    jvm: Any = spark.sparkContext._jvm
-    path = jvm.org.apache.hadoop.fs.Path(folder)
-    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), path
