@@ -15,9 +15,9 @@ from bench.stage import Stage
 from enrich.ahead import each_thread_by_itself, open_pool
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
-from enrich.decoding import decode as decode_picture
 from enrich.engine import Engine
-from enrich.images import ImageStore
+from enrich.images.decoding import decode as decode_picture
+from enrich.images.store import ImageStore
 from enrich.preprocess import to_pixels
 from enrich.records import Product
 from enrich.window import even_slices

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
+from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
-from enrich.patience import leaving_hanging_reads
 from enrich.redaction import redact
 
 Settings = TypeVar("Settings", bound=BaseModel)

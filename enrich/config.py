@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from enrich.image_limits import ImageLimits, ImageReading
+from enrich.images.limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 

@@ -18,9 +18,10 @@ from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest
-from enrich.decoding import decode
 from enrich.forward import Forward
-from enrich.images import ImageProblem, ImageStore
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
 from enrich.memory import keep_freed_memory
 from enrich.predictions import Reader
 from enrich.preprocess import to_pixels

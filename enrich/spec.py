@@ -11,7 +11,7 @@ from enrich.calibration import TARGET_PRECISIONS
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError
-from enrich.image_limits import ImageLimits, ImageReading
+from enrich.images.limits import ImageLimits, ImageReading
 from enrich.records import EnrichedProduct, Product
 
 if TYPE_CHECKING:

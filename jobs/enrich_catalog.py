@@ -9,34 +9,31 @@ The last line on standard output is one JSON object. Exit codes: 0 published or 
 """
 
 import dataclasses
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from rich.console import Console
-from rich.table import Table
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.command_line import load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
-from enrich.image_sample import read_image_sample
-from enrich.images import ImageStore
-from enrich.logs import LogFormat, is_json, report_error, start_logging
+from enrich.images.sample import read_image_sample
+from enrich.images.store import ImageStore
+from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
-from enrich.spark.plan import Plan, plan_refresh
+from enrich.spark.console import show_plan, show_run
+from enrich.spark.page import Page
+from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
-from enrich.spark.report import ReportSources, write_report
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
@@ -57,7 +54,6 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
 DEMO_FOLDER = CHECKOUT / "demo_catalog"
-SHOWN_ROWS = 8
 IMAGES_TRIED = 100
 
 log = logging.getLogger("enrich")
@@ -182,9 +178,9 @@ def refresh_catalog(
         report_error(error)
         exit_code = error.exit_code
     log_end(refresh.summary)
-    page = Page(settings, config_folder, manifest, baseline)
+    page = Page(settings, config_folder, manifest, expected_labels(baseline))
     page.write(refresh.tables, refresh.summary, lambda: (snapshot, store))
-    show(refresh.tables, refresh.summary)
+    show_run(refresh.tables, refresh.summary)
     return exit_code
 
 
@@ -243,44 +239,10 @@ def to_verdict(report: "ValidationReport") -> Verdict:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """The page of a run, and what its rows are shown beside."""
-
-    settings: Settings
-    config_folder: Path
-    manifest: Manifest
-    baseline: LabelBaseline | None
-
-    def write(
-        self,
-        tables: OutputTables,
-        summary: RunSummary,
-        open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
-    ) -> None:
-        """Writes the page where the configuration wants one; a run never fails by its page."""
-        settings, baseline = self.settings, self.baseline
-        if settings.report_dir is None or summary.outcome == "nothing_to_do":
-            return
-        try:
-            catalog, store = open_shop()
-            sources = ReportSources(
-                tables=tables,
-                attribute_labels=self.manifest.config.attributes,
-                catalog=catalog,
-                store=store,
-                calibration=self.manifest.calibration,
-                target_precision=settings.target_precision,
-                baseline=None if baseline is None else expected_labels(baseline),
-            )
-            folder = self.config_folder / settings.report_dir
-            summary.report = str(write_report(sources, summary.run_id, folder).resolve())
-        except Exception:
-            log.exception("the page of run %s could not be written", summary.run_id)
-
-
-def expected_labels(baseline: LabelBaseline) -> Baseline:
+def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
     """Returns a label baseline as the page shows it."""
+    if baseline is None:
+        return None
     attributes = baseline.products.attributes
     return Baseline(baseline.catalog, {name: one.labels for name, one in attributes.items()})
 
@@ -319,9 +281,9 @@ def settle_run(
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
     log_end(summary)
-    page = Page(settings, config_folder, manifest, baseline)
+    page = Page(settings, config_folder, manifest, expected_labels(baseline))
     page.write(tables, summary, lambda: open_shop(spark, settings))
-    show(tables, summary)
+    show_run(tables, summary)
     return summary
 
 
@@ -364,49 +326,6 @@ def log_end(summary: RunSummary) -> None:
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-
-
-def show(tables: OutputTables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, where the tables are, and the JSON line."""
-    summary.table_versions = {
-        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
-    }
-    # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
-    if not is_json():
-        show_rows(tables, summary)
-    typer.echo(json.dumps(dataclasses.asdict(summary)))
-
-
-def show_rows(tables: OutputTables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, its counts, and where the tables are."""
-    console = Console(width=120)
-    name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
-    rows = tables.read(name)
-    if summary.counts["enriched"]:
-        rows = rows.where(F.col("run_id") == summary.run_id)
-    columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
-    shown = Table(*columns, title=f"the first of {tables.name(name)}")
-    for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
-        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
-    console.print(shown)
-    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
-    console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
-
-
-def show_plan(plan: Plan) -> None:
-    """Prints what a run would do, and the JSON line."""
-    if not is_json():
-        console = Console(width=120)
-        counts = Table("rows", "", "why", title=f"run {plan.run_id} would find")
-        for name, rows in plan.counts.items():
-            why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
-            counts.add_row(f"{rows:,}", name, why)
-        console.print(counts)
-        expected = plan.expected_seconds
-        known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
-        source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
-        console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
-    typer.echo(json.dumps(dataclasses.asdict(plan)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from enrich.decoding import decode
-from enrich.images import ImageProblem, ImageStore
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
 
 SIDE_PX = 220
 _QUALITY = 70

@@ -15,7 +15,7 @@ from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.image_places import LONGEST_PATH
+from enrich.images.places import LONGEST_PATH
 from enrich.text import LONGEST_READ
 
 # In a catalog folder of several tables, the one that is read.

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from enrich.calibration import Calibration
 from enrich.errors import ConfigError
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.records import Modalities
 from enrich.report.content import (
     AttributeFacts,

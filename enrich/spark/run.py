@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.logs import bind_run
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections

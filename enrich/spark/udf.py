@@ -19,7 +19,8 @@ from pyspark.sql.types import StringType
 from schemas.tables import answer_columns
 
 from enrich.config import ImageIdentity
-from enrich.images import ImageProblem, ImageStore
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
 from enrich.records import Product
 from enrich.rows import to_row
 from enrich.spec import BuildsEngine, RunsProducts

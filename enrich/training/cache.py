@@ -16,8 +16,9 @@ import torch
 from rich.progress import track
 
 from enrich.classifiers.interface import Classifier
-from enrich.decoding import decode
-from enrich.images import ImageProblem, ImageStore
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
 from enrich.precision import autocast
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.training.augmentation import vary

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spark.catalog import open_catalog
 from enrich.spark.records import RunRequest, StagedRows, Verdict

@@ -13,11 +13,11 @@ import torch
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.decoding import decode
 from enrich.engine import Engine, Prepared
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images import ImageLimits
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 

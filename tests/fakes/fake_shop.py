@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh

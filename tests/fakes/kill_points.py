@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product
 from enrich.spark.tables import OutputTables
 

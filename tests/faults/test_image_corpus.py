@@ -22,7 +22,7 @@ from enrich.engine import Engine, Prepared
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import build_spec
 
-# pytest undoes what `enrich.decoding` says of Pillow's warnings.
+# pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 PREPARED = 10_000 if is_long() else 500

@@ -14,11 +14,12 @@ import torch
 from faulty_store import KEYS, FaultyStore, faulty_store
 from PIL import Image
 
-from enrich import images, patience
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
-from enrich.images import ImageProblem, ImageReading, ImageStore
+from enrich.images import patience
+from enrich.images.limits import ImageProblem, ImageReading
+from enrich.images.store import ImageStore, _patience
 from enrich.records import Modalities, Product, Status
 from enrich.spec import build_spec
 
@@ -40,7 +41,7 @@ def served() -> Iterator[FaultyStore]:
 @pytest.fixture
 def store(served: FaultyStore) -> Iterator[FaultyStore]:
     """The server without a fault; this process has learnt nothing about it yet."""
-    images._patience.cache_clear()
+    _patience.cache_clear()
     served.asked.clear()
     yield served
     served.heal()
@@ -181,7 +182,8 @@ def test_a_process_exits_with_its_code_while_a_read_hangs(store: FaultyStore) ->
     program = textwrap.dedent("""
         import sys, typer
         from enrich.command_line import run_command
-        from enrich.images import ImageReading, ImageProblem, ImageStore
+        from enrich.images.limits import ImageProblem, ImageReading
+        from enrich.images.store import ImageStore
 
         def main():
             reading = ImageReading(attempts=1, timeout_s=1)

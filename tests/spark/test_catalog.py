@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.image_places import LONGEST_PATH
+from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog import open_catalog
 from enrich.text import LONGEST_READ
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from enrich.config import ImageIdentity
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.spark.udf import hash_content
 
 

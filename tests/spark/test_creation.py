@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.catalog import open_catalog, quote_part
 from enrich.spark.records import RunRequest

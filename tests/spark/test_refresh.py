@@ -10,7 +10,7 @@ from fake_shop import DAY, Shop, fails, passes, products
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh

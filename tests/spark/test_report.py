@@ -15,7 +15,7 @@ from PIL import Image
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images import ImageStore
+from enrich.images.store import ImageStore
 from enrich.report.content import ABSTAINED, Baseline, Change
 from enrich.spark.catalog import open_catalog
 from enrich.spark.gallery import CARDS_A_SHELF

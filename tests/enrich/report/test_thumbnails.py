@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from enrich.images import ImageLimits, ImageStore
+from enrich.images.limits import ImageLimits
+from enrich.images.store import ImageStore
 from enrich.report.thumbnails import SIDE_PX, make_thumbnail, make_thumbnails
 
 WriteJpeg = Callable[..., Path]

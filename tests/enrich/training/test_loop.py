@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
-from enrich.images import ImageLimits
+from enrich.images.limits import ImageLimits
 from enrich.records import Product, Status
 from enrich.spec import EngineSpec, name_model_version
 from enrich.training.config import Phase, TrainingConfig

@@ -12,7 +12,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.errors import ConfigError
-from enrich.images import ImageLimits
+from enrich.images.limits import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product
 from enrich.spec import EngineSpec, name_model_version
 from enrich.training.config import Phase, TrainingConfig

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from enrich.images import ImageProblem, ImageStore
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
 
 READ_THREADS = 8
 

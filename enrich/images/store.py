@@ -11,13 +11,11 @@ from typing import TypeVar
 from pyarrow import ArrowException
 
 from enrich.errors import ConfigError
-from enrich.image_files import is_failure, is_gone, read_bytes, read_identity
-from enrich.image_limits import ImageLimits, ImageProblem, ImageReading, describe
-from enrich.image_places import LONGEST_PATH, Place, locate, s3_endpoint
-from enrich.patience import Patience, StoreFailed
+from enrich.images.files import is_failure, is_gone, read_bytes, read_identity
+from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, describe
+from enrich.images.patience import Patience, StoreFailed
+from enrich.images.places import LONGEST_PATH, Place, locate, s3_endpoint
 from enrich.records import NO_IMAGE_PATH, Status
-
-__all__ = ["ImageLimits", "ImageProblem", "ImageReading", "ImageStore"]
 
 Answer = TypeVar("Answer")
 

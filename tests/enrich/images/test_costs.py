@@ -11,10 +11,10 @@ from costly_images import HARMLESS, REFUSED, gray_tiff, jpeg_of_scans, long, sho
 from memory import peak_mb, reset_peak
 from PIL import Image
 
-from enrich import decoding
-from enrich.decoding import decode
-from enrich.image_costs import MOST_TAG_VALUES
-from enrich.images import ImageLimits, ImageProblem
+from enrich.images import decoding
+from enrich.images.costs import MOST_TAG_VALUES
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 

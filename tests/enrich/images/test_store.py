@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from enrich.decoding import decode
 from enrich.errors import ConfigError
-from enrich.images import ImageLimits, ImageProblem, ImageReading, ImageStore
+from enrich.images.decoding import decode
+from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
+from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 

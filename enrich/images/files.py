@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from enrich.image_limits import ImageProblem, ImageReading
-from enrich.image_places import Place, s3_endpoint
+from enrich.images.limits import ImageProblem, ImageReading
+from enrich.images.places import Place, s3_endpoint
 from enrich.records import Status
 
 _CONNECT_TIMEOUT_S = 5.0

@@ -10,13 +10,13 @@ from contextlib import nullcontext
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from enrich.image_costs import (
+from enrich.images.costs import (
     LONGEST_EXIF,
     CountedReads,
     refuse_costly_structure,
     refuse_long_sides,
 )
-from enrich.image_limits import ImageLimits, ImageProblem, describe
+from enrich.images.limits import ImageLimits, ImageProblem, describe
 from enrich.records import Status
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

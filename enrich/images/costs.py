@@ -9,7 +9,7 @@ import io
 import struct
 from collections.abc import Iterator
 
-from enrich.image_limits import ImageProblem
+from enrich.images.limits import ImageProblem
 from enrich.records import Status
 
 LONGEST_SIDE_PX = 65_535

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from enrich.image_sample import ImageSample, read_image_sample
-from enrich.images import ImageStore
+from enrich.images.sample import ImageSample, read_image_sample
+from enrich.images.store import ImageStore
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from enrich import patience
-from enrich.patience import GIVE_UP_AFTER, Patience, StoreFailed
+from enrich.images import patience
+from enrich.images.patience import GIVE_UP_AFTER, Patience, StoreFailed
 
 
 class Passing(Exception):
@@ -145,7 +145,7 @@ def test_a_process_with_a_hanging_read_ends_with_its_code_and_says_what_it_had_t
 ) -> None:
     program = f"""if True:
         import atexit, sys, threading
-        from enrich import patience
+        from enrich.images import patience
         atexit.register(print, "at exit")
         with patience.leaving_hanging_reads():
             try:

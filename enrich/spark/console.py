@@ -1,0 +1,59 @@
+"""Prints for people what a run did or would do; the last line is one JSON object for programs."""
+
+import dataclasses
+import json
+
+import typer
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+from enrich.logs import is_json
+from enrich.spark.plan import Plan
+from enrich.spark.records import RunSummary
+from enrich.spark.tables import OutputTables
+
+SHOWN_ROWS = 8
+
+
+def show_run(tables: OutputTables, summary: RunSummary) -> None:
+    """Prints some of the run's rows, where the tables are, and the JSON line."""
+    summary.table_versions = {
+        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
+    }
+    # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
+    if not is_json():
+        show_rows(tables, summary)
+    typer.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+def show_rows(tables: OutputTables, summary: RunSummary) -> None:
+    """Prints some of the run's rows, its counts, and where the tables are."""
+    console = Console(width=120)
+    name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
+    rows = tables.read(name)
+    if summary.counts["enriched"]:
+        rows = rows.where(F.col("run_id") == summary.run_id)
+    columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
+    shown = Table(*columns, title=f"the first of {tables.name(name)}")
+    for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
+        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
+    console.print(shown)
+    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
+    console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
+
+
+def show_plan(plan: Plan) -> None:
+    """Prints what a run would do, and the JSON line."""
+    if not is_json():
+        console = Console(width=120)
+        counts = Table("rows", "", "why", title=f"run {plan.run_id} would find")
+        for name, rows in plan.counts.items():
+            why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
+            counts.add_row(f"{rows:,}", name, why)
+        console.print(counts)
+        expected = plan.expected_seconds
+        known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
+        source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
+        console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
+    typer.echo(json.dumps(dataclasses.asdict(plan)))

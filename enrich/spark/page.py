@@ -1,0 +1,53 @@
+"""When a run's page is written, and from what: a run never fails by its page."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from enrich.classifiers.manifest import Manifest
+from enrich.config import JobConfig
+from enrich.images.store import ImageStore
+from enrich.report.content import Baseline
+from enrich.spark.catalog import CatalogSnapshot
+from enrich.spark.records import RunSummary
+from enrich.spark.report import ReportSources, write_report
+from enrich.spark.tables import OutputTables
+
+log = logging.getLogger("enrich")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """The page of a run, and what its rows are shown beside."""
+
+    settings: JobConfig
+    config_folder: Path
+    manifest: Manifest
+    expected: Baseline | None
+
+    def write(
+        self,
+        tables: OutputTables,
+        summary: RunSummary,
+        open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
+    ) -> None:
+        """Writes the page where the configuration wants one; a run never fails by its page."""
+        settings = self.settings
+        if settings.report_dir is None or summary.outcome == "nothing_to_do":
+            return
+        try:
+            catalog, store = open_shop()
+            sources = ReportSources(
+                tables=tables,
+                attribute_labels=self.manifest.config.attributes,
+                catalog=catalog,
+                store=store,
+                calibration=self.manifest.calibration,
+                target_precision=settings.target_precision,
+                baseline=self.expected,
+            )
+            folder = self.config_folder / settings.report_dir
+            summary.report = str(write_report(sources, summary.run_id, folder).resolve())
+        except Exception:
+            log.exception("the page of run %s could not be written", summary.run_id)
