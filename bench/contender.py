@@ -5,17 +5,22 @@ then, for each stage's name on standard input, what that took. Whatever librarie
 standard error.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import psutil
 
 from bench.setup import Setup
+from bench.stage import Stage
+
+Figure = TypeVar("Figure")
 
 
 def main() -> None:
@@ -31,29 +36,44 @@ def main() -> None:
     with module.open_stages(setup) as stages:
         _answer(answers, stages=list(stages))
         for line in sys.stdin:
-            stage = stages[line.strip()]
-            stage.warm()
-            spent, begin = sum_cpu_seconds(), time.perf_counter()
-            products = stage.run()
-            seconds, spent = time.perf_counter() - begin, sum_cpu_seconds() - spent
-            figures = {"seconds": seconds, "cpu_seconds": spent, "worker_mb": find_peak_mb()}
-            _answer(answers, products=products, **figures)
+            _answer(answers, **measure(stages[line.strip()]))
+
+
+def measure(stage: Stage) -> dict[str, float | None]:
+    """Returns what one run of a stage took, without what it takes to start."""
+    stage.warm()
+    start_up, run = _time(stage.start_up), _time(stage.run)
+    took: dict[str, float | None] = {name: run[name] - start_up[name] for name in run}
+    if start_up["products"]:
+        # What a worker has computed that is ending just then is counted now or with the next run.
+        took["cpu_seconds"] = None
+    return took | {"worker_mb": find_peak_mb()}
+
+
+def _time(work: Callable[[], int]) -> dict[str, float]:
+    spent, begin = sum_cpu_seconds(), time.perf_counter()
+    products = work()
+    seconds = time.perf_counter() - begin
+    return {"products": products, "seconds": seconds, "cpu_seconds": sum_cpu_seconds() - spent}
 
 
 def sum_cpu_seconds() -> float:
     """Returns what this process and all below it have computed so far, with those that ended."""
-    return sum(sum(one.cpu_times()[:4]) for one in _family())
+    return sum(_of_family(lambda one: sum(one.cpu_times()[:4])))
 
 
 def find_peak_mb() -> int:
     """Returns the most memory that one Python process, this one or one below it, ever had."""
-    pythons = [one for one in _family() if "java" not in one.name()]
-    return max(_read_peak_mb(one.pid) for one in pythons)
+    return max(_of_family(lambda one: 0 if "java" in one.name() else _read_peak_mb(one.pid)))
 
 
-def _family() -> list[psutil.Process]:
-    this = psutil.Process()
-    return [this, *this.children(recursive=True)]
+def _of_family(read: Callable[[psutil.Process], Figure]) -> list[Figure]:
+    """Returns what is read of this process and all below it that do not end meanwhile."""
+    this, found = psutil.Process(), []
+    for one in [this, *this.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            found.append(read(one))
+    return found
 
 
 def _read_peak_mb(pid: int) -> int:

@@ -5,7 +5,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,30 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Medians over the repetitions; `worker_mb` is the largest peak of one Python process."""
+    """Medians over the repetitions.
+
+    `worker_mb` is the largest peak of one Python process that was still there at the end of a run;
+    `cpu_ms_per_product` is None where workers end with a run.
+    """
 
     products_per_second: float
-    cpu_ms_per_product: float
+    cpu_ms_per_product: float | None
     worker_mb: int
 
 
 class Contender:
-    """A process that runs the stages of one module of this package when it is told to."""
+    """A process that runs the stages of one module of this package when it is told to.
+
+    Where a package that the module needs is not installed, `missing` names it and there are none.
+    """
 
     def __init__(self, module: str, setup: Setup) -> None:
         command = [sys.executable, "-m", "bench.contender", module, setup.model_dump_json()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, cwd=CHECKOUT, text=True, **pipes)  # type: ignore[call-overload]
-        self.stages: list[str] = self._hear()["stages"]
+        heard = self._hear()
+        self.stages: list[str] = heard.get("stages", [])
+        self.missing: str | None = heard.get("missing")
 
     def time(self, stage: str) -> dict[str, Any]:
         """Returns what one run of a stage took."""
@@ -53,11 +62,19 @@ class Contender:
         return answer
 
 
-def measure(modules: Sequence[str], setup: Setup, repetitions: int) -> dict[str, Figures]:
-    """Returns the figures of every stage of these modules, by its name."""
+def measure(
+    modules: Sequence[str], setup: Setup, repetitions: int, tell: Callable[[str], object]
+) -> dict[str, Figures]:
+    """Returns the figures of every stage of these modules, by its name.
+
+    A module that misses a package is said to `tell`, and has none.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     with contextlib.ExitStack() as stack:
         contenders = [stack.enter_context(_open(module, setup)) for module in modules]
+        for module, contender in zip(modules, contenders, strict=True):
+            if contender.missing:
+                tell(f"NOT MEASURED: {module}, because {contender.missing} is not installed")
         for _ in range(repetitions):
             for contender in contenders:
                 for stage in contender.stages:
@@ -87,8 +104,9 @@ def _summarise(runs: list[dict[str, Any]]) -> Figures:
     def median(name: str) -> float:
         return statistics.median(run[name] / run["products"] for run in runs)
 
+    knows_cpu = all(run["cpu_seconds"] is not None for run in runs)
     return Figures(
         products_per_second=1 / median("seconds"),
-        cpu_ms_per_product=1_000 * median("cpu_seconds"),
+        cpu_ms_per_product=1_000 * median("cpu_seconds") if knows_cpu else None,
         worker_mb=max(run["worker_mb"] for run in runs),
     )
