@@ -21,6 +21,11 @@ class Setup(BaseModel):
     cores: int
     products: int
 
+    @property
+    def batch_size(self) -> int:
+        """Products that go through the model at once, with every contender."""
+        return self.config().batch_size
+
     def config(self) -> JobConfig:
         """Returns the job's settings, all of them defaults but for the checkpoint."""
         return JobConfig(checkpoint=str(self.checkpoint))

@@ -1,0 +1,72 @@
+"""What is written first: a pandas UDF that calls Hugging Face's processor and the model a row.
+
+The model is loaded once per worker. All else is as it comes.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from pyspark.sql.functions import pandas_udf
+from transformers import CLIPImageProcessor
+
+from bench.peers.model import load_once, read_size_px
+from bench.peers.spark_columns import ANSWER, select_inputs
+from bench.peers.stages import Classify
+from bench.setup import Setup
+from bench.spark_session import open_spark
+from bench.stage import Stage
+
+# A row costs the same however many there are, and it costs much.
+_SHARE = 5
+
+
+@contextmanager
+def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
+    """Yields this peer's only stage: nobody thinks of precision who calls a model a row."""
+    with open_peer(setup) as classify:
+        some = max(setup.cores, setup.products // _SHARE)
+        run = Stage(lambda: len(classify(some, False)), lambda: classify(setup.cores, False))
+        yield {"naive_udf": run}
+
+
+@contextmanager
+def open_peer(setup: Setup) -> Iterator[Classify]:
+    """Yields what classifies the first products of the set-up."""
+
+    def answer(files: pd.Series, texts: pd.Series) -> pd.DataFrame:
+        processor = _load_processor(setup.checkpoint)
+        model = load_once(setup.checkpoint, False)
+        answers = []
+        for file, text in zip(files, texts, strict=True):
+            with Image.open(file) as image:
+                inputs = processor(images=image, return_tensors="np")
+            one = model(inputs["pixel_values"], [text])
+            answers.append({name: values[0] for name, values in one.items()})
+        return pd.DataFrame(answers)
+
+    answer_udf = pandas_udf(answer, ANSWER)
+    with open_spark(setup) as (_, products):
+        inputs = select_inputs(products, setup)
+
+        def classify(count: int, _same_arithmetic: bool) -> pd.DataFrame:
+            asked = inputs.limit(count).repartition(setup.cores)
+            answered = asked.select("product_id", answer_udf("file", "text").alias("answer"))
+            return answered.select("product_id", "answer.*").toPandas()
+
+        yield classify
+
+
+@functools.cache
+def _load_processor(checkpoint: Path) -> CLIPImageProcessor:
+    """Returns CLIP's processor for the checkpoint's size; the classifier normalises by itself."""
+    size_px = read_size_px(checkpoint)
+    return CLIPImageProcessor(
+        size={"shortest_edge": size_px},
+        crop_size={"height": size_px, "width": size_px},
+        do_rescale=False,
+        do_normalize=False,
+    )

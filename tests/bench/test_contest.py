@@ -1,0 +1,69 @@
+"""What is timed, what is taken off, and what becomes of it."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.contender import measure as measure_stage
+from bench.contest import Figures, measure
+from bench.ratios import compare, find_worst
+from bench.setup import Setup
+from bench.stage import Stage
+
+SETUP = Setup(products_file=Path("none"), checkpoint=Path("none"), cores=1, products=1)
+
+
+def test_start_up_is_taken_off_time_and_products() -> None:
+    def start(products: int, seconds: float) -> int:
+        time.sleep(seconds)
+        return products
+
+    took = measure_stage(Stage(lambda: start(10, 0.3), start_up=lambda: start(2, 0.2)))
+    assert took["products"] == 8
+    assert took["seconds"] == pytest.approx(0.1, abs=0.05)
+    assert took["cpu_seconds"] is None
+
+
+def test_warming_is_not_timed() -> None:
+    took = measure_stage(Stage(lambda: 3, warm=lambda: time.sleep(0.2)))
+    assert took["products"] == 3
+    assert took["seconds"] is not None and took["seconds"] < 0.1
+    assert took["cpu_seconds"] is not None
+
+
+def test_module_that_misses_a_package_is_named_and_left_out() -> None:
+    said: list[str] = []
+    assert measure(["no_such_peer"], SETUP, 1, said.append) == {}
+    assert said == ["NOT MEASURED: no_such_peer, because no_such_peer is not installed"]
+
+
+def speeds(**stages: float) -> dict[str, Figures]:
+    return {stage: Figures(speed, None, 1) for stage, speed in stages.items()}
+
+
+def test_ratios_are_above_one_where_ours_is_faster() -> None:
+    figures = speeds(engine=100, job=90, ray_data=45, ray_data_same_arithmetic=100)
+    ratios = compare(figures, 120)
+    assert ratios["engine_to_floor"] == 0.833
+    assert ratios["job_to_engine"] == 0.9
+    assert ratios["vs_ray_data"] == 2.0
+    assert ratios["same_arithmetic"]["vs_ray_data"] == 0.9
+
+
+def test_what_was_not_measured_is_null() -> None:
+    ratios = json.loads(json.dumps(compare(speeds(engine=100), 120)))
+    assert ratios["job_to_engine"] is None
+    assert ratios["vs_daft"] is None
+    assert set(ratios["same_arithmetic"].values()) == {None}
+
+
+def test_worst_of_all_runs_counts() -> None:
+    one = compare(speeds(engine=100, job=90, daft=45), 120)
+    other = compare(speeds(engine=100, job=80), 100)
+    worst = find_worst([one, other])
+    assert worst["engine_to_floor"] == 0.833
+    assert worst["job_to_engine"] == 0.8
+    assert worst["vs_daft"] == 2.0
+    assert worst["vs_ray_data"] is None
