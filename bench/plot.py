@@ -1,0 +1,66 @@
+"""Products a second by stage, as bars: the floors, what is ours, and the peers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from bench.peers.stages import SAME_ARITHMETIC
+from bench.ratios import PEERS
+from enrich.comparison.figure import BLUE, GREY, LIGHT, new_figure
+
+# In the order of the bars.
+_LABELS = {
+    "forward": "forward pass alone",
+    "decode": "decoding alone",
+    "engine": "engine",
+    "job": "Spark job",
+    "predict_batch_udf": "predict_batch_udf",
+    "naive_udf": "naive pandas UDF",
+    "ray_data": "Ray Data",
+    "daft": "Daft",
+}
+_ORANGE = "#E69F00"
+_BAR = 0.38
+
+
+def draw_speeds(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Writes a PNG with a panel for each checkpoint and size of picture."""
+    stages = [stage for stage in _LABELS if any(stage in run["figures"] for run in runs)]
+    height = 1.0 + len(runs) * (0.6 + 0.3 * len(stages))
+    with new_figure(file, "Products a second by stage", 7.5, height) as figure:
+        panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
+        for axes, run in zip(panels, runs, strict=True):
+            _draw_panel(axes, run, stages)
+        kinds = {
+            "a part of the work alone": LIGHT,
+            "ours": BLUE,
+            "as documented": GREY,
+            "in our precision and padding": _ORANGE,
+        }
+        figure.legend(
+            handles=[Patch(color=color, label=label) for label, color in kinds.items()],
+            loc="outside lower left",
+            ncols=4,
+        )
+
+
+def _draw_panel(axes: Axes, run: Mapping[str, Any], stages: Sequence[str]) -> None:
+    for row, stage in enumerate(stages):
+        own = LIGHT if stage in ("forward", "decode") else GREY if stage in PEERS else BLUE
+        bars = {stage: own, stage + SAME_ARITHMETIC: _ORANGE}
+        measured = [name for name in bars if name in run["figures"]]
+        for place, name in enumerate(measured):
+            speed = run["figures"][name]["products_per_second"]
+            # Two bars share a row.
+            at = row + _BAR * (place - (len(measured) - 1) / 2)
+            drawn = axes.barh(at, speed, _BAR * 0.92, color=bars[name])
+            axes.bar_label(drawn, fmt="%.1f", padding=3, fontsize=7)
+    axes.set_yticks(range(len(stages)), [_LABELS[stage] for stage in stages])
+    axes.set_ylim(len(stages) - 0.4, -0.6)
+    axes.set_title(f"{run['checkpoint']}, pictures of {run['side_px']} px")
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)

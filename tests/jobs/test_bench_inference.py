@@ -1,0 +1,71 @@
+"""jobs/bench_inference.py: who takes part, and what it prints; nothing is timed here."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+KEYS = [
+    "engine_to_floor",
+    "job_to_engine",
+    "vs_predict_batch_udf",
+    "vs_naive_udf",
+    "vs_ray_data",
+    "vs_daft",
+    "same_arithmetic",
+    "runs",
+]
+SPEEDS = {
+    "forward": 90.0,
+    "decode": 300.0,
+    "engine": 66.0,
+    "job": 64.0,
+    "predict_batch_udf": 20.0,
+    "predict_batch_udf_same_arithmetic": 50.0,
+    "naive_udf": 8.0,
+    "ray_data": 25.0,
+    "ray_data_same_arithmetic": 55.0,
+}
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def measured(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of everybody but Daft, from nowhere."""
+    figures = {stage: job.Figures(speed, None, 1) for stage, speed in SPEEDS.items()}
+    monkeypatch.setattr(job, "measure", lambda *_: figures)
+
+
+@pytest.mark.usefixtures("measured")
+def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) -> None:
+    shop = ("--products", 10, "--sizes", 32, "--checkpoint", "bundled")
+    code, out, _ = run(*shop, "--folder", tmp_path)
+    assert code == 0
+    line = json.loads(out.splitlines()[-1])
+    assert list(line) == KEYS
+    assert line["vs_naive_udf"] == 8.0
+    assert line["vs_daft"] is None
+    assert line["same_arithmetic"] == {
+        "vs_predict_batch_udf": 1.28,
+        "vs_ray_data": 1.164,
+        "vs_daft": None,
+    }
+    assert line["runs"][0]["figures"]["job"]["products_per_second"] == 64.0
+    assert (tmp_path / "products-per-second.png").stat().st_size > 10_000
+
+
+def test_peers_take_part_beside_spark_on_a_cpu(
+    job: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    everybody = job.choose_modules(with_spark=True, with_peers=True)
+    assert [one.removeprefix("bench.peers.") for one in everybody[2:]] == list(job.PEERS)
+    assert job.choose_modules(with_spark=True, with_peers=False) == everybody[:2]
+    assert job.choose_modules(with_spark=False, with_peers=True) == everybody[:1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert job.choose_modules(with_spark=True, with_peers=True) == everybody[:2]
+    assert "NOT MEASURED" in capsys.readouterr().err
