@@ -40,7 +40,8 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
 		--confcutdir tests/airflow_dags tests/airflow_dags
 
-bench: environment ## Time inference by stages: both floors, the engine, the Spark job. Long.
+bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
+	@$(PYTHON) jobs/set_up.py --extra bench
 	@$(IN_VENV) python jobs/bench_inference.py
 
 # In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
