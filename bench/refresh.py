@@ -1,7 +1,7 @@
 """One catalog of a given size, enriched whole and then again with a few products changed.
 
 Run as a process of its own, so that memory is that of one size: `python -m bench.refresh FOLDER`.
-A fake engine stands in for the model, which leaves the cost of everything around it.
+A fake engine stands in for the model: it answers at a given pace, and computes next to nothing.
 """
 
 import json
@@ -29,9 +29,17 @@ _MB = 1e6
 _SAMPLE_S = 3.0
 
 
-def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]:
-    """Returns seconds of both runs, by stage too, and the driver's peak memory in MB."""
+def measure(folder: Path, products: int, changed_share: float, pace: float) -> dict[str, Any]:
+    """Returns seconds of both runs, by stage too, and the driver's peak memory in MB.
+
+    Args:
+        folder: Where tables and product files are written.
+        products: Size of the catalog.
+        changed_share: Share of the products that differ at the second run.
+        pace: Products a second that the engines of all cores answer together.
+    """
     spark = _open_session(folder)
+    engine = FakeEngineSpec(seconds_per_product=psutil.cpu_count() / pace)
     catalog = draw_products(spark, products)
     catalog.write.parquet(str(folder / "before.parquet"))
     is_changed = F.rand(seed=0) < changed_share
@@ -41,7 +49,7 @@ def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]
     with _watched_memory(spark) as peaks:
         for name, day in (("before", 1), ("after", 2)):
             begin = time.perf_counter()
-            summary = refresh(spark, folder, folder / f"{name}.parquet", date(2026, 11, day))
+            summary = refresh(spark, engine, folder / f"{name}.parquet", date(2026, 11, day))
             found[f"{name}_s"] = round(time.perf_counter() - begin, 2)
             found[f"{name}_stages_s"] = summary.seconds
             found[f"{name}_enriched"] = summary.counts["enriched"]
@@ -61,15 +69,15 @@ def draw_products(spark: SparkSession, products: int) -> DataFrame:
     )
 
 
-def refresh(spark: SparkSession, folder: Path, catalog: Path, day: date) -> RunSummary:
+def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date) -> RunSummary:
     """Runs one refresh as the job would."""
     config = JobConfig(database="bench", image_identity=ImageIdentity.PATH)
     run = Refresh(
         spark,
         config,
         RunRequest(run_date=day),
-        FakeEngineSpec(),
-        ImageStore(str(folder)),
+        engine,
+        ImageStore(str(catalog.parent)),
         open_catalog(spark, str(catalog), config.columns),
     )
     return run.run(_passes)
@@ -119,4 +127,5 @@ def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))
+    folder, products, changed_share, pace = sys.argv[1:]
+    print(json.dumps(measure(Path(folder), int(products), float(changed_share), float(pace))))

@@ -18,6 +18,18 @@ Messages say what was found, what was wanted and what to do.
 """
 
 
+def first_line(error: BaseException | None) -> str:
+    """Returns the first line of what an error says, Java's where that is behind it.
+
+    An error without words gives the name of its class, no error an empty text.
+    """
+    if error is None:
+        return ""
+    java = getattr(error, "java_exception", None)
+    said = str(error if java is None else java.getMessage() or "").strip()
+    return said.splitlines()[0] if said else type(error).__name__
+
+
 class EnrichError(Exception):
     """Base of all errors that a user can act on."""
 

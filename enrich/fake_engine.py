@@ -4,6 +4,7 @@ Obeys the contract of `enrich.engine`: one answer a product, in order. Answers d
 alone, so that equal products get equal answers; an image is taken as read where there is a path.
 """
 
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,27 +27,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FakeEngineSpec:
-    """Recipe of a `FakeEngine`."""
+    """Recipe of a `FakeEngine`; `seconds_per_product` is how long it pretends to think."""
 
     model_version: str = "fake-1"
     attributes: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
     )
+    seconds_per_product: float = 0.0
 
     def build(self, device: "torch.device") -> "FakeEngine":
         """Returns the engine; `device` is not used."""
-        return FakeEngine(self.attributes)
+        return FakeEngine(self.attributes, self.seconds_per_product)
 
 
 class FakeEngine:
     """Answers from a checksum of the text; abstains on a fifth; cannot answer an empty text."""
 
-    def __init__(self, attributes: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, attributes: dict[str, tuple[str, ...]], seconds_per_product: float = 0.0
+    ) -> None:
         self._attributes = attributes
+        self._seconds_per_product = seconds_per_product
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order."""
         for product in products:
+            time.sleep(self._seconds_per_product)
             text = build_text(product.title, product.description)
             if not text:
                 yield EnrichedProduct(

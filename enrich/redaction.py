@@ -4,10 +4,13 @@ Knows the shapes in which addresses and settings carry them, and no secret itsel
 """
 
 import re
+import unicodedata
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, first_line
 
 HIDDEN = "***"
+_LONGEST_REASON = 300
+_LONGEST_LOOKED_AT = 4_000
 # A name alone is no secret (abfss://container@account, hdfs://user@host), but for the web it may be
 # a token. A secret key may itself hold slashes; a colon before a number begins a port.
 # Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
@@ -39,3 +42,13 @@ def refuse_secrets(address: str, setting: str) -> None:
             "and tables; give credentials where the store's own tools look for them (environment, "
             "profile, machine role, Hadoop's configuration)"
         )
+
+
+def describe_error(error: BaseException) -> str:
+    """Returns the first line of an error as it may stand in a table.
+
+    Without credentials of an address in it, and without characters that no table can hold or that
+    a terminal would obey: a file's name is part of most messages, and shops write anything there.
+    """
+    line = redact(first_line(error)[:_LONGEST_LOOKED_AT])[:_LONGEST_REASON]
+    return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)

@@ -8,7 +8,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 
 def read_table(file: Path) -> pa.Table:
@@ -25,8 +25,7 @@ def read_table(file: Path) -> pa.Table:
             return _read_csv(file)
         return pyarrow.json.read_json(file) if kind == "JSON" else pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"no {kind} file can be read at {file}: {reason}") from error
+        raise ConfigError(f"no {kind} file can be read at {file}: {first_line(error)}") from error
 
 
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:

@@ -16,8 +16,9 @@ from enrich.images.costs import (
     refuse_costly_structure,
     refuse_long_sides,
 )
-from enrich.images.limits import ImageLimits, ImageProblem, describe
+from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.records import Status
+from enrich.redaction import describe_error
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -59,14 +60,14 @@ def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
             image.load()
             return _without_waste(_to_rgb(_upright(image)), target_px)
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise ImageProblem(Status.IMAGE_TOO_LARGE, describe(error)) from error
+        raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
     except UnidentifiedImageError as error:
         raise ImageProblem(Status.IMAGE_CORRUPT, _describe_unknown(data)) from error
     except ImageProblem:
         raise
     except Exception as error:
         # Damaged files make Pillow raise whatever its parsers happen to meet.
-        raise ImageProblem(Status.IMAGE_CORRUPT, describe(error)) from error
+        raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error
 
 
 def _is_large(image: Image.Image, pixels: int) -> bool:

@@ -3,16 +3,11 @@
 Knows neither files nor stores.
 """
 
-import unicodedata
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from enrich.records import Status
-from enrich.redaction import redact
-
-_LONGEST_REASON = 300
-_LONGEST_LOOKED_AT = 4_000
 
 
 class ImageLimits(BaseModel):
@@ -44,14 +39,3 @@ class ImageProblem(Exception):
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-def describe(error: BaseException) -> str:
-    """Returns the first line of an error as it may stand in a table.
-
-    Without credentials of an address in it, and without characters that no table can hold or that
-    a terminal would obey: a file's name is part of most messages, and shops write anything there.
-    """
-    lines = str(error).splitlines() or [type(error).__name__]
-    line = redact(lines[0][:_LONGEST_LOOKED_AT])[:_LONGEST_REASON]
-    return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)

@@ -12,10 +12,11 @@ from pyarrow import ArrowException
 
 from enrich.errors import ConfigError
 from enrich.images.files import is_failure, is_gone, read_bytes, read_identity
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, describe
+from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
 from enrich.images.patience import Patience, StoreFailed
 from enrich.images.places import LONGEST_PATH, Place, locate, s3_endpoint
 from enrich.records import NO_IMAGE_PATH, Status
+from enrich.redaction import describe_error
 
 Answer = TypeVar("Answer")
 
@@ -72,10 +73,10 @@ class ImageStore:
         try:
             return ask(question)
         except ConfigError as error:
-            raise ImageProblem(Status.IMAGE_FORBIDDEN, describe(error)) from error
+            raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
         except (StoreFailed, OSError, ValueError, ArrowException) as error:
             status = Status.IMAGE_MISSING if is_gone(error) else self._reading.failed_status
-            raise ImageProblem(status, describe(error)) from error
+            raise ImageProblem(status, describe_error(error)) from error
 
     def _resolve(self, image_path: str | None) -> Place:
         # A column of a wrong type reaches an engine that runs without Spark as numbers or NaN.
@@ -86,7 +87,7 @@ class ImageStore:
         try:
             place = locate(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError, RuntimeError) as error:
-            raise ImageProblem(Status.IMAGE_FORBIDDEN, describe(error)) from error
+            raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
         if not any(place.is_under(root) for root in self._allowed):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
         return place

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.errors import ConfigError, SchemaMismatch, first_line
 from enrich.images.places import LONGEST_PATH
 from enrich.text import LONGEST_READ
 
@@ -70,8 +70,9 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             # Resolves the plan here, where a failure can be explained.
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
+        reason = first_line(error).rstrip(".")
         raise ConfigError(
-            f"no product table can be read at '{location}': {_reason(error)}. Wanted: a Delta, "
+            f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
             "Parquet, CSV or JSON path, or the name of a table"
         ) from error
     return CatalogSnapshot(location, version, _select_columns(frame, columns, location), folder)
@@ -87,11 +88,6 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
         yield
     finally:
         spark.sparkContext.setLogLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    message = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else error
-    return (str(message).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:

@@ -15,7 +15,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from enrich.errors import TableContended
+from enrich.errors import TableContended, first_line
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def retried_on_conflict(
                 raise conflict from None
             raise TableContended(
                 f"other processes wrote to the tables of {tables.database} at the same time, "
-                f"{_ATTEMPTS} times in a row ({_first_line(conflict)}). Nothing is lost: start the "
+                f"{_ATTEMPTS} times in a row ({first_line(conflict)}). Nothing is lost: start the "
                 "same run again when they have ended, and it goes on from what it has staged"
             ) from conflict
 
@@ -95,9 +95,5 @@ def _log(attempt: RetryCallState) -> None:
     log.warning(
         "another process wrote at the same time, trying again (after %s): %s",
         attempt.attempt_number,
-        _first_line(conflict),
+        first_line(conflict),
     )
-
-
-def _first_line(error: BaseException | None) -> str:
-    return (str(error).splitlines() or [""])[0]

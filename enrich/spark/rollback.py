@@ -21,8 +21,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         The runs that are taken back: this one, and those that published after it.
 
     Raises:
-        ConfigError: there is no such run, it published nothing, or the table's history no longer
-            reaches back before it.
+        ConfigError: there is no such run, it published nothing, a later run is not at its end, or
+            the table's history no longer reaches back before it.
     """
     row = read_run(tables, run_id)
     if row is None:
@@ -35,13 +35,16 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     mine = [c for c in commits if c.run_id == run_id and (not taken or c.version > taken.version)]
     if row["outcome"] == "published" and mine:
         before = mine[0].version - 1
+        _refuse_unfinished(tables, _runs_since(before, commits))
         _restore(tables, before, commits[0].version, run_id)
+        # Another run may have published since they were read first.
+        commits = _read_commits(tables)
     elif row["outcome"] == "published" and taken and taken.restored_to:
         # An earlier call was ended between the table and the ledger.
         before = int(taken.restored_to)
     else:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
-    later = dict.fromkeys(c.run_id for c in commits if c.version > before and c.run_id)
+    later = _runs_since(before, commits)
     return [one for one in later if _mark(tables, one, f"with run {run_id}: {reason}")]
 
 
@@ -65,6 +68,26 @@ def _read_commits(tables: OutputTables) -> list[_Commit]:
         )
         for row in history.select(*columns).orderBy("version").collect()
     ]
+
+
+def _runs_since(version: int, commits: list[_Commit]) -> list[str]:
+    """Returns the runs that made the commits after a version, in their order."""
+    return list(dict.fromkeys(c.run_id for c in commits if c.version > version and c.run_id))
+
+
+def _refuse_unfinished(tables: OutputTables, runs: list[str]) -> None:
+    """Raises ConfigError when the ledger does not say of each run that it published.
+
+    Such a run would say so when its rows are gone. Runs on the driver.
+    """
+    for run_id in runs:
+        row = read_run(tables, run_id)
+        if row is None or row["outcome"] not in ("published", ROLLED_BACK):
+            raise ConfigError(
+                f"run '{run_id}' published, and {tables.name('enrichment_runs')} does not say so "
+                "yet: it is still at work, or was killed. Let it end, or run it again, before "
+                "anything is taken back"
+            )
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:

@@ -17,6 +17,7 @@ from enrich.config import JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.logs import bind_run
+from enrich.redaction import describe_error
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
@@ -31,6 +32,7 @@ from enrich.spark.quarantine import select_known_unreadable, select_new_quaranti
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
 from enrich.spark.staging import Stager, lineage, read_staged, select_unstaged
+from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
 from enrich.spark.tables import OutputTables
 from enrich.spark.udf import build_content_hash_udf
@@ -125,6 +127,9 @@ class Refresh:
         except NothingPublished as error:
             self.summary.outcome = "blocked"
             self.summary.error = str(error)
+            raise
+        except Exception as error:
+            self.summary.error = describe_error(explain_storage_failure(error) or error)
             raise
         finally:
             if is_ours:
@@ -248,30 +253,30 @@ class Refresh:
             )
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
-        counts = self.summary.counts
+        summary, counts = self.summary, self.summary.counts
         if not self.request.publish:
-            self.summary.outcome = "staged" if counts["pending"] else "nothing_to_do"
+            summary.outcome = "staged" if counts["pending"] else "nothing_to_do"
             return
         if counts["enriched"]:
             publish_staged(
                 self.tables,
                 staged,
                 self.spec.attributes,
-                self.summary.run_id,
+                summary.run_id,
                 full_refresh=self.request.full_refresh,
             )
             said = self.tables.read("attribute_corrections")
             if unknown := count_unknown(said, self.spec.attributes):
-                self.summary.validation["notes"].append(
+                summary.validation["notes"].append(
                     f"{unknown} corrections name an attribute or a label that the checkpoint does "
                     f"not have: {self.tables.name('attribute_corrections')}"
                 )
         counts["published"], counts["withheld"] = counts["enriched"], 0
-        if gone := self.count_deleted(survey):
-            self.tables.delete_published(survey.vanished, self.summary.run_id)
-            counts["deleted"] = gone
-        is_changed = counts["pending"] or gone
-        self.summary.outcome = "published" if is_changed else "nothing_to_do"
+        if self.count_deleted(survey):
+            gone = survey.vanished.select("*", *self._lineage()[2:])
+            counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
+        is_changed = counts["pending"] or counts["deleted"]
+        summary.outcome = "published" if is_changed else "nothing_to_do"
 
     def _write_ledger(self) -> None:
         summary = self.summary

@@ -9,7 +9,7 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, first_line
 from enrich.redaction import refuse_secrets
 
 _ADDRESS = "javax.jdo.option.ConnectionURL"
@@ -51,7 +51,7 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
     try:
         jvm.java.sql.DriverManager.getConnection(address, user, password).close()
     except Py4JJavaError as error:
-        reason = (str(error.java_exception.getMessage()).splitlines() or [""])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         # From nothing: a trace would show what the driver was called with.
         raise ConfigError(
             f"cannot open the metastore at {address} as {user}: {reason}. Look at "

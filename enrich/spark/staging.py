@@ -144,13 +144,13 @@ def _same(one: str, other: str) -> list[Column]:
 
 
 def choose_tasks(products: int, config: JobConfig, cores: int) -> int:
-    """Returns the task count: from the work, not from the product table's file layout."""
-    enough_for_a_task = config.batch_size
-    return max(
-        1,
-        math.ceil(products / config.products_per_task),
-        min(cores, math.ceil(products / enough_for_a_task)),
-    )
+    """Returns the task count: from the work, not from the product table's file layout.
+
+    In whole rounds over all cores: of five tasks on two cores, the last would have one to itself.
+    """
+    at_once = min(cores, math.ceil(products / config.batch_size))
+    rounds = math.ceil(products / (config.products_per_task * cores))
+    return max(1, rounds * at_once)
 
 
 def lineage(*values: Column) -> list[Column]:

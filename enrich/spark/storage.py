@@ -3,6 +3,7 @@
 Knows nothing of tables: Delta commits whole versions, so none is ever half written.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -92,9 +93,12 @@ def _folders_of_spark() -> list[str]:
     spark = SparkSession.getActiveSession()
     if spark is None:
         return []
-    conf = spark.conf
-    warehouse = str(conf.get("spark.sql.warehouse.dir", "")).removeprefix("file:")
-    return [warehouse, *str(conf.get("spark.local.dir", "/tmp")).split(",")]
+    folders = str(spark.conf.get("spark.local.dir", "/tmp")).split(",")
+    # The metastore may be what has failed.
+    with contextlib.suppress(Exception):
+        databases = spark.catalog.listDatabases()
+        folders += [str(one.locationUri).removeprefix("file:") for one in databases]
+    return folders
 
 
 def _describe_places(places: Iterable[str]) -> str:

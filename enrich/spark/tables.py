@@ -28,6 +28,7 @@ from enrich.spark.creation import (
 CHANGES_SINCE = "enrich.changesSince"
 # A published row is replaced when one of these differs.
 _MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
+_IS_NEWER = "struct(new.run_date, new.enriched_at) >= struct(old.run_date, old.enriched_at)"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -143,10 +144,10 @@ class OutputTables:
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
         if self._without_published(rows, run_id).isEmpty():
             return
-        changed = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
+        changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
-            changed.append("old.run_id <> new.run_id")
-        is_newer = "struct(new.run_date, new.enriched_at) >= struct(old.run_date, old.enriched_at)"
+            changes.append("old.run_id <> new.run_id")
+        is_outdated = f"{_IS_NEWER} AND ({' OR '.join(changes)})"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
         values = {quote_part(c): f"new.{quote_part(c)}" for c in columns if c in rows.columns}
@@ -154,25 +155,32 @@ class OutputTables:
             (
                 target.alias("old")
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
-                .whenMatchedUpdate(condition=f"{is_newer} AND ({' OR '.join(changed)})", set=values)
+                .whenMatchedUpdate(condition=is_outdated, set=values)
                 .whenNotMatchedInsert(values=values)
                 .execute()
             )
 
     @retried_on_conflict
-    def delete_published(self, products: DataFrame, run_id: str) -> None:
-        """Deletes the published rows of products, known by product_id.
+    def delete_published(self, products: DataFrame, run_id: str) -> int:
+        """Deletes the published rows of products, but for rows that a newer run published.
 
         Runs on the driver; one MERGE.
+
+        Args:
+            products: product_id, and the run's run_date and enriched_at.
+
+        Returns:
+            How many rows were deleted.
         """
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         with self.commit_of(run_id):
-            (
+            done = (
                 target.alias("old")
-                .merge(products.alias("gone"), "old.product_id = gone.product_id")
-                .whenMatchedDelete()
+                .merge(products.alias("new"), "old.product_id = new.product_id")
+                .whenMatchedDelete(condition=_IS_NEWER)
                 .execute()
             )
+        return int(done.first()["num_deleted_rows"])
 
     def _without_published(self, rows: DataFrame, run_id: str) -> DataFrame:
         """Returns the rows that this run has not published yet. Runs on the driver; lazy."""

@@ -23,7 +23,7 @@ from enrich.spark.tables import OutputTables
 
 pytestmark = pytest.mark.spark
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 in_full = pytest.mark.skipif(not is_long(), reason="whole runs take a minute: make test-faults")
 
 

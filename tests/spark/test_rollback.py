@@ -76,3 +76,18 @@ def test_run_that_published_nothing_cannot_be_taken_back(shop: Shop) -> None:
         roll_back(shop.tables, "draft", "a mistake")
     with pytest.raises(ConfigError, match="has no run 'nobody'"):
         roll_back(shop.tables, "nobody", "a mistake")
+
+
+def test_nothing_is_taken_back_while_a_later_run_is_still_at_work(shop: Shop) -> None:
+    shop.refresh(run_id="monday")
+    changed = products(7)
+    shop.write(changed)
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
+    # As it is between a run's MERGE and its row in the ledger.
+    shop.sql("DELETE FROM shop.enrichment_runs WHERE run_id = 'tuesday'")
+    version = shop.version("product_attributes")
+
+    with pytest.raises(ConfigError, match=r"'tuesday' published, and .* does not say so"):
+        roll_back(shop.tables, "monday", "wrong images")
+
+    assert shop.version("product_attributes") == version

@@ -4,13 +4,35 @@ import pytest
 from fake_shop import Shop, products
 from faulty_engines import DeadlyEngineSpec
 
+from enrich.config import JobConfig
 from enrich.errors import RunInProgress, WorkersDied
 from enrich.spark.chunks import cut_into_chunks
+from enrich.spark.staging import choose_tasks
 from enrich.spark.tables import OutputTables
 
 pytestmark = pytest.mark.spark
 
 CHUNKS_OF_TEN = {"products_per_chunk": 10}
+
+
+@pytest.mark.parametrize(
+    ("products", "cores", "tasks"),
+    [
+        (0, 2, 1),
+        (1, 2, 1),
+        (65, 2, 2),
+        (500, 8, 8),
+        (4_000, 2, 2),
+        (10_000, 2, 6),
+        (100_000, 8, 56),
+    ],
+)
+def test_inference_is_cut_into_whole_rounds_over_all_cores(
+    products: int, cores: int, tasks: int
+) -> None:
+    config = JobConfig(batch_size=64, products_per_task=2_000)
+
+    assert choose_tasks(products, config, cores) == tasks
 
 
 def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
@@ -133,4 +155,6 @@ def test_workers_that_die_of_everything_stop_the_run_and_quarantine_nothing(shop
 
     assert shop.table("quarantine").empty
     assert shop.table("product_attributes").empty
-    assert shop.table("enrichment_runs")["outcome"].tolist() == ["failed"]
+    ledger = shop.table("enrichment_runs").iloc[0]
+    assert ledger["outcome"] == "failed"
+    assert "max_poison_products = 2" in ledger["error"]

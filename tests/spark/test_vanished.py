@@ -68,3 +68,17 @@ def test_a_backfill_deletes_nothing_that_a_newer_run_published(smaller: Shop) ->
 
     assert (counts["vanished"], counts["deleted"]) == (0, 0)
     assert len(smaller.table("product_attributes")) == 6
+
+
+def test_a_row_that_a_newer_run_published_meanwhile_is_not_deleted(smaller: Shop) -> None:
+    rows = smaller.tables.read("product_attributes").where("product_id IN ('p4', 'p5')")
+    older = rows.select("product_id", "run_date", "enriched_at").toPandas()
+    smaller.sql(
+        "UPDATE shop.product_attributes SET enriched_at = enriched_at + INTERVAL 1 SECOND "
+        "WHERE product_id = 'p4'"
+    )
+    stale = smaller.spark.createDataFrame(older)
+
+    assert smaller.tables.delete_published(stale, "older") == 1
+
+    assert "p4" in set(smaller.table("product_attributes")["product_id"])

@@ -1,25 +1,40 @@
-"""A disk that may not be written: one clear line, whole tables, and the next run goes on."""
+"""A disk that is full or may not be written: one clear line, whole tables, and the run goes on."""
 
+import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
+from fault_drill import is_long
 
 from enrich.spark.storage import explain_storage_failure
 
 pytestmark = pytest.mark.spark
 
 PRODUCTS = 1_000
+# From too little for a table's first commit to just too little for the ledger's row.
+LEFT_KB = (8, 60, 120, 180, 240, 300) if is_long() else (60,)
 TABLES = ("product_attributes", "staged_attributes", "quarantine", "enrichment_runs")
 
 
 class Disk:
-    """A file system of a few megabytes, to be made read-only."""
+    """A file system of a few megabytes, to be filled up or made read-only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self, left_kb: int) -> None:
+        with self._ballast.open("wb") as ballast:
+            statistics = os.statvfs(self.folder)
+            free = statistics.f_bavail * statistics.f_frsize
+            ballast.write(bytes(max(0, free - 1024 * left_kb)))
+
+    def make_room(self) -> None:
+        self._ballast.unlink()
 
     def mount(self, options: str) -> None:
         subprocess.run(["mount", "-o", options, "tmpfs", str(self.folder)], check=True)
@@ -61,6 +76,36 @@ def fail(shop: Shop) -> str:
 def count_rows(shop: Shop) -> dict[str, int]:
     there = [table for table in TABLES if shop.spark.catalog.tableExists(shop.tables.name(table))]
     return {table: len(shop.table(table)) for table in there}
+
+
+def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
+    disk: Disk, cramped: Shop
+) -> None:
+    failures = []
+    for left_kb in LEFT_KB:
+        disk.fill(left_kb)
+        if line := fail(cramped):
+            failures.append(line)
+        disk.make_room()
+        # What the creation of a table left is old then: another process takes longer to start.
+        time.sleep(2)
+        rows = count_rows(cramped)
+        assert rows.get("product_attributes", 0) in (0, PRODUCTS)
+        assert rows.get("staged_attributes", 0) in (0, PRODUCTS)
+
+    assert failures
+    for line in failures:
+        assert "No space left on device" in line
+        assert f"{disk.folder}" in line and "MB left" in line and "Make room" in line
+        assert "\n" not in line and "\tat " not in line
+    summary = cramped.refresh(run_id="monday")
+    assert summary.outcome in ("published", "nothing_to_do")
+    rows = count_rows(cramped)
+    assert rows == {"product_attributes": 1000, "staged_attributes": 1000, "quarantine": 0} | {
+        "enrichment_runs": 1
+    }
+    assert cramped.table("product_attributes")["product_id"].is_unique
+    assert cramped.table("enrichment_runs").iloc[0]["outcome"] == "published"
 
 
 def test_disk_that_may_not_be_written_is_named_and_its_tables_stay_readable(
