@@ -31,13 +31,13 @@ class Model:
 
     def __init__(self, checkpoint: Path, *, same_arithmetic: bool) -> None:
         torch.set_num_threads(1)
-        config = read_manifest(checkpoint).config
-        self._classifier, self._encode = load_classifier(read_manifest(checkpoint), CPU)
+        manifest = read_manifest(checkpoint)
+        self._classifier, self._encode = load_classifier(manifest, CPU)
         self._forward = self._compute_as_is
         if same_arithmetic:
             self._forward = Forward(self._classifier, CPU)
         else:
-            self._encode.tokenizer.enable_padding(pad_id=0, length=config.text_length)
+            self._encode.tokenizer.enable_padding(pad_id=0, length=manifest.config.text_length)
 
     def __call__(self, pixels: np.ndarray, texts: list[str]) -> dict[str, np.ndarray]:
         """Returns `labels`, the best one's number for each attribute, and `scores`.

@@ -29,11 +29,13 @@ def build_stages(name: str, classify: Classify, setup: Setup) -> dict[str, Stage
 
 def build_stages_with_start_up(name: str, classify: Classify, setup: Setup) -> dict[str, Stage]:
     """Returns the same for peers whose workers are started, and load the model, with every run."""
+    few = min(setup.cores, setup.products - 1)
 
     def build(same: bool) -> Stage:
-        return Stage(
-            run=lambda: len(classify(setup.products, same)),
-            start_up=lambda: len(classify(min(setup.cores, setup.products - 1), same)),
-        )
+        def start() -> int:
+            return len(classify(few, same))
+
+        # What starts only once, with the first run, is not to be taken off the others: hence warm.
+        return Stage(lambda: len(classify(setup.products, same)), warm=start, start_up=start)
 
     return {name: build(False), name + SAME_ARITHMETIC: build(True)}
