@@ -47,7 +47,7 @@ def measure(stage: Stage) -> dict[str, float | None]:
     if start_up["products"]:
         # What a worker has computed that is ending just then is counted now or with the next run.
         took["cpu_seconds"] = None
-    return took | {"worker_mb": find_peak_mb()}
+    return took | {"start_up_seconds": start_up["seconds"], "worker_mb": find_peak_mb()}
 
 
 def _time(work: Callable[[], int]) -> dict[str, float]:

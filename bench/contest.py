@@ -21,12 +21,14 @@ class Figures:
     """Medians over the repetitions.
 
     `worker_mb` is the largest peak of one Python process that was still there at the end of a run;
-    `cpu_ms_per_product` is None where workers end with a run.
+    `cpu_ms_per_product` is None where workers end with a run, and `start_up_seconds` is what was
+    taken off a run there.
     """
 
     products_per_second: float
     cpu_ms_per_product: float | None
     worker_mb: int
+    start_up_seconds: float = 0.0
 
 
 class Contender:
@@ -67,7 +69,8 @@ def measure(
 ) -> dict[str, Figures]:
     """Returns the figures of every stage of these modules, by its name.
 
-    A module that misses a package is said to `tell`, and has none. One contender is there at a
+    A module that misses a package is said to `tell`, and has none; so is a stage that starts for
+    longer, now and then, than it works, which nothing can be told of. One contender is there at a
     time: all of them, with their models, took more than 16 GB.
     """
     found: dict[str, list[dict[str, Any]]] = {}
@@ -80,6 +83,11 @@ def measure(
                     present.remove(module)
                 for stage in contender.stages:
                     found.setdefault(stage, []).append(contender.time(stage))
+    for stage in [stage for stage, runs in found.items() if _median(runs, "seconds") <= 0]:
+        tell(
+            f"NOT MEASURED: {stage}, because {setup.products} products are too few beside start-up"
+        )
+        del found[stage]
     return {stage: _summarise(runs) for stage, runs in found.items()}
 
 
@@ -102,12 +110,15 @@ def _open(module: str, setup: Setup) -> Iterator[Contender]:
 
 
 def _summarise(runs: list[dict[str, Any]]) -> Figures:
-    def median(name: str) -> float:
-        return statistics.median(run[name] / run["products"] for run in runs)
-
     knows_cpu = all(run["cpu_seconds"] is not None for run in runs)
     return Figures(
-        products_per_second=1 / median("seconds"),
-        cpu_ms_per_product=1_000 * median("cpu_seconds") if knows_cpu else None,
+        products_per_second=1 / _median(runs, "seconds"),
+        cpu_ms_per_product=1_000 * _median(runs, "cpu_seconds") if knows_cpu else None,
         worker_mb=max(run["worker_mb"] for run in runs),
+        start_up_seconds=statistics.median(run["start_up_seconds"] for run in runs),
     )
+
+
+def _median(runs: list[dict[str, Any]], name: str) -> float:
+    """Returns the median of a figure per product."""
+    return statistics.median(run[name] / run["products"] for run in runs)

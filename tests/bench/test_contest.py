@@ -2,10 +2,13 @@
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from bench import contest
 from bench.contender import measure as measure_stage
 from bench.contest import Figures, measure
 from bench.ratios import compare, find_worst
@@ -24,6 +27,21 @@ def test_start_up_is_taken_off_time_and_products() -> None:
     assert took["products"] == 8
     assert took["seconds"] == pytest.approx(0.1, abs=0.05)
     assert took["cpu_seconds"] is None
+    assert took["start_up_seconds"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_stage_that_start_up_hides_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = {"products": 8, "cpu_seconds": None, "start_up_seconds": 9.0, "worker_mb": 1}
+    seconds = {"hidden": -0.5, "seen": 0.5}
+    peer = SimpleNamespace(
+        missing=None, stages=list(seconds), time=lambda stage: took | {"seconds": seconds[stage]}
+    )
+    monkeypatch.setattr(contest, "_open", lambda *_: nullcontext(peer))
+    said: list[str] = []
+    figures = measure(["peer"], SETUP, 3, said.append)
+    assert list(figures) == ["seen"]
+    assert figures["seen"].products_per_second == 16
+    assert said == ["NOT MEASURED: hidden, because 1 products are too few beside start-up"]
 
 
 def test_warming_is_not_timed() -> None:
