@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--extra",
         action="append",
         default=[],
-        choices=["spark", "test", "train"],
+        choices=["bench", "spark", "test", "train"],
         help="an extra of pyproject.toml to install; spark always is",
     )
     extras = {"spark", *parser.parse_args(arguments).extra}

@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from delta import exceptions as delta
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from tenacity import (
     RetryCallState,
@@ -81,6 +82,9 @@ def _is_conflict(error: BaseException) -> bool:
 
 
 def _is_in_creation(error: BaseException) -> bool:
+    if isinstance(error, Py4JJavaError):
+        # A process that took an unfinished creation for abandoned has removed its folder.
+        return "_delta_log does not exist" in first_line(error)
     return isinstance(error, AnalysisException) and error.getCondition() in _IN_CREATION
 
 

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 _PROPERTIES = {"delta.enableChangeDataFeed": "true", "delta.enableDeletionVectors": "false"}
 # Two runs may then stage at the same time: to Delta, neither writes what the other reads.
 _PARTITIONED = {"staged_attributes": "PARTITIONED BY (run_id)"}
-# Delta renames a temporary file as soon as it is written.
-_ABANDONED_AFTER_S = 2
+# Delta writes a table's first commit as soon as it has made the folder, and renames it at once.
+_ABANDONED_AFTER_S = 5
 _CONSTRAINT = "delta.constraints."
 # A column with this comment has a constraint, and the comment is at hand without a query.
 _LISTS_VALUES = "one of "
@@ -148,8 +148,8 @@ def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | 
     """Returns the folder of a table that was committed before it was registered under its name.
 
     Runs on the driver. What a creation left that was cut off before its first commit is removed,
-    because Delta refuses it. But another process may be creating the table: young files stay, and a
-    folder goes only when it is empty.
+    because Delta refuses it. But another process may be creating the table: what is young stays,
+    and a folder goes only when it is empty.
     """
     address = f"{spark.catalog.getDatabase(database).locationUri}/{table}"
     store, folder = open_folder(spark, address)
@@ -159,22 +159,28 @@ def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | 
     left = [one.getPath() for one in store.listStatus(log_folder)]
     if any(file.getName().endswith(".json") and file.getName()[0] != "." for file in left):
         return str(folder)
-    _remove_temporary(store, log_folder)
-    if store.exists(folder) and not store.listStatus(folder):
-        store.delete(folder, False)
+    # Looked at before anything is removed, which makes a folder young.
+    if all(_is_abandoned(store.getFileStatus(one)) for one in (folder, log_folder)):
+        _remove_temporary(store, log_folder)
+        if not store.listStatus(folder):
+            store.delete(folder, False)
     return None
 
 
 def _remove_temporary(store: Any, folder: Any) -> None:
     """Removes old hidden files in a folder, then the folders that are empty. Runs on the driver."""
-    old_ms = (time.time() - _ABANDONED_AFTER_S) * 1000
     for one in store.listStatus(folder):
         if one.isDirectory():
             _remove_temporary(store, one.getPath())
-        elif one.getPath().getName().startswith(".") and one.getModificationTime() < old_ms:
+        elif one.getPath().getName().startswith(".") and _is_abandoned(one):
             store.delete(one.getPath(), False)
     if not store.listStatus(folder):
         store.delete(folder, False)
+
+
+def _is_abandoned(file: Any) -> bool:
+    age_s: float = time.time() - file.getModificationTime() / 1000
+    return age_s > _ABANDONED_AFTER_S
 
 
 def _checks(table: str, attributes: Sequence[str]) -> dict[str, str]:

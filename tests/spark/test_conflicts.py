@@ -1,9 +1,11 @@
 """Which commits are made again, how often, and what is said when that does not help."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from delta.exceptions import ConcurrentAppendException
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 
 from enrich.errors import TableContended
@@ -54,6 +56,13 @@ def test_commit_that_always_loses_stops_and_says_what_to_do(waits: list[float]) 
 
 def test_table_that_another_process_is_creating_is_waited_for() -> None:
     assert Tables(half_created(), half_created()).commit("done") == "done"
+
+
+def test_creation_whose_folder_another_process_removed_is_begun_again() -> None:
+    said = "File file:/warehouse/shop.db/quarantine/_delta_log does not exist"
+    java = SimpleNamespace(_target_id="o1", getMessage=lambda: said)
+
+    assert Tables(Py4JJavaError("an error", java)).commit("done") == "done"
 
 
 def test_files_of_others_in_the_place_of_a_table_are_called_what_they_are() -> None:

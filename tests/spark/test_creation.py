@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_shop import DAY, Shop, passes, products
 from fault_drill import is_long
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames, JobConfig
@@ -17,6 +17,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.catalog import open_catalog, quote_part
+from enrich.spark.creation import create_table
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
@@ -206,9 +207,23 @@ def test_a_creation_that_was_cut_off_is_begun_again(
     shop: Shop, leave: Callable[[Path], None]
 ) -> None:
     shop.sql(f"CREATE DATABASE {shop.database}")
-    leave(folder_of(shop, "quarantine"))
+    folder = folder_of(shop, "quarantine")
+    leave(folder)
+    for one in (folder / "_delta_log", folder):
+        os.utime(one, (0, 0))
 
     assert shop.refresh().outcome == "published"
+
+
+def test_a_creation_that_another_process_has_just_begun_is_left_alone(shop: Shop) -> None:
+    shop.sql(f"CREATE DATABASE {shop.database}")
+    log_folder = folder_of(shop, "quarantine") / "_delta_log"
+    log_folder.mkdir(parents=True)
+
+    with pytest.raises(AnalysisException, match="NON_EMPTY_LOCATION"):
+        create_table(shop.spark, shop.database, "quarantine", shop.tables.attributes)
+
+    assert log_folder.exists()
 
 
 def test_a_table_that_was_committed_and_not_registered_is_found_again(shop: Shop) -> None:
