@@ -6,7 +6,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-airflow audit check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
 	environment test-environment airflow-environment train-environment
 
 help: ## List the targets.
@@ -35,6 +35,10 @@ test-report: test-environment ## Test the page of a run, in headless Chromium to
 
 test-sql: test-environment ## Run every view and every SQL example of the README.
 	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py
+
+test-bench: ## Hold the answers of the benchmark's peers against ours.
+	@$(PYTHON) jobs/set_up.py --extra bench --extra test
+	@FAULTS=long $(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fault_drill import is_long
 
 from bench.contest import CHECKOUT
 from bench.peers.stages import SAME_ARITHMETIC, build_stages, build_stages_with_start_up
@@ -75,6 +76,7 @@ def read_answers(line: str) -> Answers:
     return np.array(labels), np.array(scores)
 
 
+@pytest.mark.skipif(not is_long(), reason="a Spark or a Ray each: make test-bench")
 @pytest.mark.parametrize(
     "peer",
     [
