@@ -23,7 +23,10 @@ def peak_mb() -> float:
 
 @contextmanager
 def watch_children(every_s: float = 0.2) -> Iterator[Counter[str]]:
-    """Yields the largest resident set of a child process so far, in megabytes, by its program."""
+    """Yields the largest resident set of a child so far, in megabytes: of Java, of Spark's Python.
+
+    A child that has just been forked is none yet: it still has the memory of this process.
+    """
     largest: Counter[str] = Counter()
     ended = threading.Event()
 
@@ -31,7 +34,8 @@ def watch_children(every_s: float = 0.2) -> Iterator[Counter[str]]:
         while not ended.wait(every_s):
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
-                    name = "java" if "java" in child.name() else "python"
+                    is_worker = "pyspark.daemon" in child.cmdline()
+                    name = "python" if is_worker else child.name()
                     largest[name] = max(largest[name], child.memory_info().rss >> 20)
 
     thread = threading.Thread(target=look, daemon=True)
