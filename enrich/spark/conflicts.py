@@ -23,16 +23,17 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 8
 _ATTEMPTS_AT_CREATION = 5
 _LONGEST_WAIT_S = 30
+# Another process changed columns or properties.
+CHANGED_TABLE = (delta.MetadataChangedException, delta.ProtocolChangedException)
 # What Delta raises has no class in common.
 CONFLICTS = (
+    *CHANGED_TABLE,
     delta.ConcurrentAppendException,
     delta.ConcurrentDeleteDeleteException,
     delta.ConcurrentDeleteReadException,
     delta.ConcurrentTransactionException,
     delta.ConcurrentWriteException,
     delta.DeltaConcurrentModificationException,
-    delta.MetadataChangedException,
-    delta.ProtocolChangedException,
 )
 # What a table looks like that another process is creating at this moment. If nobody is, somebody
 # else's files are in its place, and trying for long would only hide that.

@@ -32,6 +32,7 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
+from enrich.spark.history import reaching_back
 from enrich.spark.ledger import read_run
 from enrich.spark.run_rows import select_run_rows
 from enrich.spark.tables import OutputTables, run_of_commit
@@ -151,7 +152,8 @@ def _find_version_before(
 def _read_published(tables: OutputTables, version: int) -> DataFrame:
     """Runs on the driver; lazy."""
     reader = tables.spark.read.option("versionAsOf", version)
-    return reader.table(tables.name("product_attributes"))
+    with reaching_back(tables.spark):
+        return reader.table(tables.name("product_attributes"))
 
 
 def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:

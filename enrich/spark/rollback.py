@@ -1,10 +1,16 @@
 """Takes back what runs published: the table as it was before a run, in one commit."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from enrich.errors import ConfigError
+from pyspark.sql import Row
+from pyspark.sql import functions as F
+
+from enrich.errors import ConfigError, TableContended
 from enrich.spark.catalog import quote
+from enrich.spark.conflicts import CONFLICTS
+from enrich.spark.history import reaching_back
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.tables import OutputTables, run_of_commit
 
@@ -27,67 +33,92 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     row = read_run(tables, run_id)
     if row is None:
         raise ConfigError(f"{tables.name('enrichment_runs')} has no run '{run_id}'")
-    if row["outcome"] == ROLLED_BACK:
-        return []
     commits = _read_commits(tables)
-    taken = next((c for c in reversed(commits) if c.run_id == run_id and c.restored_to), None)
-    # What a run published before it was taken back is not there to be taken back again.
-    mine = [c for c in commits if c.run_id == run_id and (not taken or c.version > taken.version)]
-    if row["outcome"] == "published" and mine:
+    mine = [c for c in _standing(commits) if c.run_id == run_id]
+    if mine:
         before = mine[0].version - 1
-        _refuse_unfinished(tables, _runs_since(before, commits))
+        _refuse_unfinished(tables, [c for c in commits if c.run_id and c.version > before])
         _restore(tables, before, commits[0].version, run_id)
         # Another run may have published since they were read first.
         commits = _read_commits(tables)
-    elif row["outcome"] == "published" and taken and taken.restored_to:
-        # An earlier call was ended between the table and the ledger.
-        before = int(taken.restored_to)
-    else:
+    standing = {c.run_id for c in _standing(commits)}
+    gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
+    if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
-    later = _runs_since(before, commits)
-    return [one for one in later if _mark(tables, one, f"with run {run_id}: {reason}")]
+    # An earlier call may have been ended between the table and the ledger.
+    stale = _select_published(tables, gone) | ({run_id} if mine else set())
+    # The run that was named comes last: until then the same call goes on from here.
+    for one in sorted(stale, key=lambda other: other == run_id):
+        _mark(tables, one, f"with run {run_id}: {reason}")
+    return [one for one in gone if one in stale]
 
 
 class _Commit(NamedTuple):
     """A version of the published table, the run that made it, and the version it went back to."""
 
     version: int
+    made_at: datetime
     run_id: str | None
-    restored_to: str | None
+    restored_to: int | None
 
 
 def _read_commits(tables: OutputTables) -> list[_Commit]:
     """Returns the versions of the published table, oldest first. Runs on the driver."""
     history = tables.spark.sql(f"DESCRIBE HISTORY {quote(tables.name('product_attributes'))}")
-    columns = ("version", "userMetadata", "operation", "operationParameters")
+    columns = ("version", "timestamp", "userMetadata", "operation", "operationParameters")
     return [
         _Commit(
             row["version"],
+            row["timestamp"],
             run_of_commit(row["userMetadata"]),
-            row["operationParameters"]["version"] if row["operation"] == "RESTORE" else None,
+            _find_restored(row),
         )
         for row in history.select(*columns).orderBy("version").collect()
     ]
 
 
-def _runs_since(version: int, commits: list[_Commit]) -> list[str]:
-    """Returns the runs that made the commits after a version, in their order."""
-    return list(dict.fromkeys(c.run_id for c in commits if c.version > version and c.run_id))
+def _find_restored(row: Row) -> int | None:
+    """Returns the version that a commit went back to, None if it is no RESTORE."""
+    # A RESTORE to a time, which only a person's SQL makes, names no version.
+    named = row["operationParameters"].get("version") if row["operation"] == "RESTORE" else None
+    return None if named is None else int(named)
 
 
-def _refuse_unfinished(tables: OutputTables, runs: list[str]) -> None:
-    """Raises ConfigError when the ledger does not say of each run that it published.
+def _standing(commits: Sequence[_Commit]) -> list[_Commit]:
+    """Returns the commits by which a run published and that no later RESTORE has undone.
 
-    Such a run would say so when its rows are gone. Runs on the driver.
+    A RESTORE that was undone itself undoes nothing.
     """
-    for run_id in runs:
-        row = read_run(tables, run_id)
-        if row is None or row["outcome"] not in ("published", ROLLED_BACK):
+    undone: set[int] = set()
+    for commit in reversed(commits):
+        if commit.restored_to is not None and commit.version not in undone:
+            undone.update(range(commit.restored_to + 1, commit.version))
+    return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
+
+
+def _refuse_unfinished(tables: OutputTables, commits: Sequence[_Commit]) -> None:
+    """Raises ConfigError when the ledger does not know yet what one of these commits did.
+
+    Such a run would say that it published when its rows are gone. Runs on the driver.
+    """
+    for commit in {c.run_id: c for c in commits}.values():
+        row = read_run(tables, str(commit.run_id))
+        is_known = row is not None and (
+            row["outcome"] in ("published", ROLLED_BACK) or row["finished_at"] >= commit.made_at
+        )
+        if not is_known:
             raise ConfigError(
-                f"run '{run_id}' published, and {tables.name('enrichment_runs')} does not say so "
-                "yet: it is still at work, or was killed. Let it end, or run it again, before "
-                "anything is taken back"
+                f"run '{commit.run_id}' published, and {tables.name('enrichment_runs')} does not "
+                "say so yet: it is still at work, or was killed. Let it end, or run it again, "
+                "before anything is taken back"
             )
+
+
+def _select_published(tables: OutputTables, run_ids: Sequence[str]) -> set[str]:
+    """Returns those that the ledger takes for published. Runs on the driver; one action."""
+    ledger = tables.read("enrichment_runs").where(F.col("outcome") == "published")
+    found = ledger.where(F.col("run_id").isin(list(run_ids))).select("run_id").collect()
+    return {row["run_id"] for row in found}
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
@@ -95,15 +126,20 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
     name = tables.name("product_attributes")
     if version < oldest:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
-    with tables.commit_of(run_id):
-        tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {version}")
+    try:
+        with tables.commit_of(run_id), reaching_back(tables.spark):
+            tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {version}")
+    except CONFLICTS as error:
+        raise TableContended(
+            f"another run wrote to {name} at the same moment: nothing was taken back. Say it again"
+        ) from error
 
 
-def _mark(tables: OutputTables, run_id: str, reason: str) -> bool:
-    """Returns whether the ledger knows the run; its row then says that it was taken back."""
+def _mark(tables: OutputTables, run_id: str, reason: str) -> None:
+    """Says in the ledger that a run was taken back. Runs on the driver."""
     row = read_run(tables, run_id)
     if row is None:
-        return False
+        return
     row |= {
         "outcome": ROLLED_BACK,
         "withheld": row["withheld"] + row["published"],
@@ -113,4 +149,3 @@ def _mark(tables: OutputTables, run_id: str, reason: str) -> bool:
         "published_version": tables.version("product_attributes"),
     }
     write_rows(tables, "enrichment_runs", [row], run_id)
-    return True

@@ -1,6 +1,9 @@
 """Runs taken back: the table as it was, the ledger's word, and what the next run does."""
 
+import os
+import time
 from datetime import date
+from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
@@ -91,3 +94,67 @@ def test_nothing_is_taken_back_while_a_later_run_is_still_at_work(shop: Shop) ->
         roll_back(shop.tables, "monday", "wrong images")
 
     assert shop.version("product_attributes") == version
+
+
+def test_a_run_is_taken_back_from_a_table_that_had_not_changed_for_weeks(shop: Shop) -> None:
+    shop.refresh(run_id="long-ago")
+    location = shop.sql("DESCRIBE DETAIL shop.product_attributes").loc[0, "location"]
+    weeks_ago = time.time() - 40 * 86_400
+    for commit in Path(location.removeprefix("file:")).glob("_delta_log/*.json"):
+        os.utime(commit, (weeks_ago, weeks_ago))
+    shop.spark.sql(f"REFRESH TABLE {shop.database}.product_attributes")
+    shop.write(products(7))
+    shop.refresh(run_id="today")
+
+    assert roll_back(shop.tables, "today", "wrong images") == ["today"]
+    assert len(shop.table("product_attributes")) == 6
+
+
+@pytest.fixture
+def taken_back(shop: Shop) -> Shop:
+    """A shop with one good run; of two later ones the first was taken back, and so both."""
+    shop.refresh(run_id="good")
+    bad = products()
+    bad["title"] = "the titles of another shop"
+    shop.write(bad)
+    shop.refresh(run_id="bad", run_date=date(2026, 11, 25))
+    right = products(7)
+    shop.write(right)
+    shop.refresh(run_id="right", run_date=date(2026, 11, 26))
+    roll_back(shop.tables, "bad", "titles of another shop")
+    return shop
+
+
+def test_taking_a_run_back_never_brings_back_one_that_was_taken_back_before(
+    taken_back: Shop,
+) -> None:
+    taken_back.refresh(run_id="right", run_date=date(2026, 11, 26))
+    assert roll_back(taken_back.tables, "right", "after all") == ["right"]
+
+    assert set(taken_back.table("product_attributes")["run_id"]) == {"good"}
+
+
+def test_a_rollback_that_was_killed_within_the_ledger_is_finished_by_the_same_call(
+    taken_back: Shop,
+) -> None:
+    version = taken_back.version("product_attributes")
+    taken_back.sql("UPDATE shop.enrichment_runs SET outcome = 'published' WHERE run_id = 'bad'")
+
+    assert roll_back(taken_back.tables, "bad", "titles of another shop") == ["bad"]
+
+    ledger = taken_back.table("enrichment_runs").set_index("run_id")["outcome"]
+    assert ledger["bad"] == ledger["right"] == "rolled_back"
+    assert taken_back.version("product_attributes") == version
+
+
+def test_a_run_that_published_and_was_staged_again_can_be_taken_back(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="nightly")
+    shop.write(products(8))
+    shop.refresh(run_id="nightly", publish=False)
+
+    assert roll_back(shop.tables, "nightly", "wrong images") == ["nightly"]
+    assert len(shop.table("product_attributes")) == 6
+    assert roll_back(shop.tables, "first", "wrong images") == ["first"]
+    assert shop.table("product_attributes").empty
