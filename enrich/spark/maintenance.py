@@ -9,7 +9,8 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from enrich.spark.catalog import quote, quote_literal
-from enrich.spark.creation import table_definitions
+from enrich.spark.conflicts import retried_on_conflict
+from enrich.spark.creation import retention, table_definitions
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.tables import CHANGES_SINCE, OutputTables
 
@@ -40,17 +41,28 @@ def maintain_tables(
         "scratch_removed": remove_old_scratch(tables, _SCRATCH_DAYS),
     }
     _move_changes_since(tables, retention_hours)
+    # Before anything goes: a view that reads what is gone answers nothing at all.
+    tables.create_views()
     before, after = {}, {}
     for table in table_definitions(tables.attributes):
-        name = quote(tables.name(table))
-        before[table] = _count_files(tables, name)
-        tables.spark.sql(f"OPTIMIZE {name}")
-        tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
-        after[table] = _count_files(tables, name)
-    tables.create_views()
+        before[table] = _count_files(tables, table)
+        _compact(tables, table, retention_hours)
+        after[table] = _count_files(tables, table)
     return removed | {"files_before": before, "files_after": after}
 
 
+@retried_on_conflict
+def _compact(tables: OutputTables, table: str, retention_hours: int) -> None:
+    """Joins small files, and deletes those of versions that are too old. Runs on the driver."""
+    name = quote(tables.name(table))
+    properties = ", ".join(f"'{key}' = '{v}'" for key, v in retention(int(retention_hours)).items())
+    tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({properties})")
+    tables.spark.sql(f"OPTIMIZE {name}")
+    # Delta 4.4 ignores RETAIN, unless it is 0 HOURS; it is said for versions that do not.
+    tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
+
+
+@retried_on_conflict
 def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     """Returns how many runs' staged rows were deleted. Runs on the driver."""
     cutoff = datetime.now(UTC) - timedelta(days=keep_days)
@@ -60,8 +72,10 @@ def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     old = [row["run_id"] for row in there.join(settled, "run_id").collect()]
     if old:
         named = ", ".join(map(quote_literal, old))
+        # A run of long ago may be running again.
+        young = f"enriched_at >= TIMESTAMP '{cutoff:%Y-%m-%d %H:%M:%S}+00:00'"
         staged = quote(tables.name("staged_attributes"))
-        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named})")
+        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named}) AND NOT ({young})")
     return len(old)
 
 
@@ -76,5 +90,6 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{CHANGES_SINCE}' = '{int(since)}')")
 
 
-def _count_files(tables: OutputTables, name: str) -> int:
-    return int(tables.spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["numFiles"])
+def _count_files(tables: OutputTables, table: str) -> int:
+    detail = tables.spark.sql(f"DESCRIBE DETAIL {quote(tables.name(table))}")
+    return int(detail.collect()[0]["numFiles"])

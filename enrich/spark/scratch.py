@@ -1,14 +1,16 @@
 """Folders beside the tables for what only one run needs; a run that was killed leaves its own."""
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from enrich.spark.hadoop import open_folder
 from enrich.spark.tables import OutputTables
 
 _PARENT = "_scratch"
+_TIME = "%Y%m%dT%H%M%S"
 
 
 @contextmanager
@@ -17,7 +19,8 @@ def scratch_folder(tables: OutputTables) -> Iterator[str]:
 
     Runs on the driver.
     """
-    folder = f"{tables.location()}/{_PARENT}/{uuid.uuid4().hex}"
+    # An object store knows no time of a folder, so its name says it.
+    folder = f"{tables.location()}/{_PARENT}/{datetime.now(UTC):{_TIME}}-{uuid.uuid4().hex}"
     try:
         yield folder
     finally:
@@ -33,6 +36,15 @@ def remove_old_scratch(tables: OutputTables, days: int) -> int:
     store, parent = open_folder(tables.spark, f"{tables.location()}/{_PARENT}")
     if not store.exists(parent):
         return 0
-    cutoff_ms = (time.time() - days * 86_400) * 1000
-    old = [one for one in store.listStatus(parent) if one.getModificationTime() <= cutoff_ms]
+    cutoff = datetime.now(UTC) - timedelta(days=days)
+    old = [one for one in store.listStatus(parent) if _made_at(one) <= cutoff]
     return sum(store.delete(one.getPath(), True) for one in old)
+
+
+def _made_at(folder: Any) -> datetime:
+    """Returns when a folder was made; those of version 0.1 have no time in their name."""
+    try:
+        made = datetime.strptime(folder.getPath().getName().split("-")[0], _TIME)
+    except ValueError:
+        return datetime.fromtimestamp(folder.getModificationTime() / 1000, UTC)
+    return made.replace(tzinfo=UTC)

@@ -33,3 +33,17 @@ def test_scratch_is_removed_also_when_a_run_fails(shop: Shop, leftover: Path) ->
 
     assert not folder.exists()
     assert leftover.exists()
+
+
+def test_the_age_of_scratch_is_in_its_name_where_a_store_knows_no_time_of_folders(
+    shop: Shop, leftover: Path
+) -> None:
+    with scratch_folder(shop.tables) as name:
+        old = leftover.with_name("20200131T120000-of-a-killed-run")
+        old.mkdir()
+        Path(name.removeprefix("file:")).mkdir()
+
+        assert remove_old_scratch(shop.tables, days=7) == 1
+        assert not old.exists()
+        assert leftover.exists()
+        assert Path(name.removeprefix("file:")).exists()

@@ -1,6 +1,8 @@
 """The views and every SQL example of the README, on a shop with two days of history."""
 
+import os
 import re
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -154,6 +156,21 @@ def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table
+
+
+def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) -> None:
+    location = history.sql("DESCRIBE DETAIL shop.product_attributes").loc[0, "location"]
+    changes = [*Path(location.removeprefix("file:")).glob("_change_data/*.parquet")]
+    assert changes
+    before = len(history.table("attribute_changes"))
+    nine_days_ago = time.time() - 9 * 86_400
+    for file in changes:
+        os.utime(file, (nine_days_ago, nine_days_ago))
+
+    maintain_tables(history.tables, retention_hours=720, keep_staged_days=30)
+
+    assert all(file.exists() for file in changes)
+    assert len(history.table("attribute_changes")) == before
 
 
 def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
