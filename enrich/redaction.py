@@ -12,10 +12,10 @@ HIDDEN = "***"
 _LONGEST_REASON = 300
 _LONGEST_LOOKED_AT = 4_000
 # A name alone is no secret (abfss://container@account, hdfs://user@host), but for the web it may be
-# a token. A secret key may itself hold slashes; a colon before a number begins a port.
+# a token. A secret key may itself hold slashes and an @; a colon before a number begins a port.
 # Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
 _LOGIN = re.compile(
-    r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)[^\s/@:'\"<>]*:(?!\d+[/\s])[^\s@'\"<>]*@"
+    r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)[^\s/@:'\"<>]*:(?!\d+[/\s])[^\s'\"<>]*@"
     r"|(?P<web>\bhttps?://)[^\s/@'\"<>]+@",
     re.IGNORECASE,
 )

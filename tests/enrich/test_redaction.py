@@ -16,6 +16,7 @@ SECRET = "hunter2/x+y"
     "text",
     [
         f"s3://AKIA:{SECRET}@bucket/images",
+        f"s3://AKIA:p@{SECRET}@bucket/images",
         f"cannot read 's3a://AKIA:{SECRET}@bucket': no such key",
         f"https://{SECRET.replace('/', '')}@host/x",
         f"jdbc:postgresql://host:5432/metastore?user=me&password={SECRET}",
