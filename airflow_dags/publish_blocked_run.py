@@ -22,8 +22,17 @@ with DAG(
         "reason": Param(
             type="string", minLength=1, description="Why its labels are right after all."
         ),
+        "checkpoint": Param(
+            "",
+            type="string",
+            description="Checkpoint that the run was told; empty: the job's configuration's.",
+        ),
     },
     doc_md=__doc__,
     tags=["catalog"],
 ):
-    add_publish("{{ params.run_id }}", reason="{{ params.reason }}")
+    add_publish(
+        "{{ params.run_id }}",
+        reason="{{ params.reason }}",
+        checkpoint="{{ params.checkpoint }}",
+    )

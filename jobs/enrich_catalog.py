@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.command_line import load_yaml, run_command
-from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.config import DEMO_CATALOG, JobConfig, MissingProducts
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.sample import read_image_sample
@@ -32,13 +32,14 @@ from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.page import Page
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import drop_staged_run, publish_staged_run
+from enrich.spark.publishing import FindVanished, drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
+from enrich.spark.vanished import select_vanished
 from enrich.spec import build_spec
 from expectations.baseline import (
     BaselineError,
@@ -247,10 +248,15 @@ def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
     return Baseline(baseline.catalog, {name: one.labels for name, one in attributes.items()})
 
 
+def open_products(spark: SparkSession, settings: Settings) -> CatalogSnapshot:
+    """Opens the product table."""
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
+    return open_catalog(spark, location, settings.columns)
+
+
 def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot, ImageStore]:
     """Opens the product table, and the store of its pictures."""
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    snapshot = open_catalog(spark, location, settings.columns)
+    snapshot = open_products(spark, settings)
     root = choose_image_root(settings, snapshot.folder)
     store = ImageStore(
         root, settings.allowed_image_roots, settings.image_limits, settings.image_reading
@@ -277,7 +283,8 @@ def settle_run(
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
     if publish:
-        summary = publish_staged_run(tables, labels, publish, reason)
+        find_vanished = choose_deletion(spark, settings, tables)
+        summary = publish_staged_run(tables, labels, publish, reason, find_vanished)
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
     log_end(summary)
@@ -285,6 +292,15 @@ def settle_run(
     page.write(tables, summary, lambda: open_shop(spark, settings))
     show_run(tables, summary)
     return summary
+
+
+def choose_deletion(
+    spark: SparkSession, settings: Settings, tables: OutputTables
+) -> FindVanished | None:
+    """Returns what finds the published rows to delete, None where the settings keep them."""
+    if settings.missing_products is MissingProducts.KEEP:
+        return None
+    return lambda row: select_vanished(tables, settings, row, open_products(spark, settings))
 
 
 def load_catalog_baseline(

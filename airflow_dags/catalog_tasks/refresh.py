@@ -63,8 +63,8 @@ def gate(summary: dict[str, Any]) -> None:
             f"{summary['report']}); then trigger publish_blocked_run with this run id and a "
             "reason, or put right what was wrong and clear stage"
         )
-    if not counts["enriched"]:
-        raise AirflowSkipException(f"no new answer among {counts['read']:,} products")
+    if summary["outcome"] != "staged" or not (counts["enriched"] or counts["vanished"]):
+        raise AirflowSkipException(f"nothing to publish among {counts['read']:,} products")
     log.info("run %s may be published: %s", summary["run_id"], counts)
 
 
@@ -75,6 +75,7 @@ def add_publish(run_id: str, *, reason: str = "", checkpoint: str = "") -> Spark
         job=JOB,
         flags={
             **TABLES,
+            "--catalog": PRODUCTS,
             "--checkpoint": checkpoint,
             "--publish-run": run_id,
             "--reason": reason,

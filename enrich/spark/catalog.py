@@ -16,6 +16,7 @@ from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 from enrich.images.places import LONGEST_PATH
+from enrich.spark.hadoop import open_folder
 from enrich.text import LONGEST_READ
 
 # In a catalog folder of several tables, the one that is read.
@@ -151,8 +152,16 @@ def _delta_version(spark: SparkSession, table: str) -> int:
 
 
 def _files_digest(frame: DataFrame) -> str:
-    """Returns a digest of the file names; the plan reads these files and no later ones."""
-    digest = hashlib.sha256("\n".join(sorted(frame.inputFiles())).encode())
+    """Returns a digest of the files' names, sizes and times; the plan reads no later ones."""
+    files = frame.inputFiles()
+    described = []
+    # A folder is listed once: on an object store a question a file would take minutes.
+    for folder in {file.rsplit("/", 1)[0] for file in files}:
+        store, path = open_folder(frame.sparkSession, folder)
+        for one in store.listStatus(path):
+            facts = (one.getPath().toString(), one.getLen(), one.getModificationTime())
+            described.append(repr(facts))
+    digest = hashlib.sha256("\n".join(sorted(described)).encode())
     return f"files-{digest.hexdigest()[:12]}"
 
 

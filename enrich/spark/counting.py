@@ -28,7 +28,7 @@ COUNTS = (
 def count_surveyed(survey: Survey) -> dict[str, Any]:
     """Returns the counts before any answer: all that is pending is withheld."""
     revised = survey.counts[State.REVISED]
-    pending = survey.counts[State.PENDING] + revised
+    pending = survey.asked + revised
     return {
         "read": survey.read,
         "pending": pending,
@@ -92,7 +92,7 @@ def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:
     """
     counts = count_surveyed(survey)
     unreadable = 0
-    if survey.counts[State.PENDING]:
+    if survey.asked:
         tried = staged.where(F.col("modalities").isNull())
         unreadable = survey.pending.join(tried, "product_id", "left_semi").count()
     quarantined = counts["quarantined"] + unreadable

@@ -4,40 +4,60 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
 from enrich.spark.counting import count_failed_images
-from enrich.spark.survey import Survey
+from enrich.spark.survey import State, Survey
 from enrich.spark.tables import OutputTables
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
 
 
-def refuse_many_deletions(gone: int, survey: Survey, config: JobConfig) -> None:
+def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
     """Raises TooManyFailures when so much is to be deleted that the product table may be cut off.
 
-    Runs on the driver.
+    `gone` are published products that are not among the `read` rows. Runs on the driver.
     """
     allowed = config.max_deleted_share
-    if gone and (share := gone / (gone + survey.read)) > allowed:
+    if gone and (share := gone / (gone + read)) > allowed:
         raise TooManyFailures(
             f"{gone:,} published products are no longer in the product table, which has "
-            f"{survey.read:,} rows: {share:.1%} would be deleted, allowed are {allowed:.1%} "
+            f"{read:,} rows: {share:.1%} would be deleted, allowed are {allowed:.1%} "
             "(max_deleted_share). Nothing was published or deleted: check that the product table "
             "is whole"
         )
 
 
-def refuse_many_unreadable(
-    counts: Mapping[str, Any], config: JobConfig, tables: OutputTables
+def refuse_many_failures(
+    survey: Survey,
+    staged: DataFrame,
+    counts: Mapping[str, Any],
+    config: JobConfig,
+    tables: OutputTables,
 ) -> None:
-    """Raises TooManyFailures when of too many products neither image nor text could be read.
+    """Raises TooManyFailures when too many products, or their images, could not be read.
 
-    Runs on the driver.
+    Runs on the driver; one action, none for a small run. What was asked about again does not count:
+    a few files that stay denied would stop every night on which little else is new.
     """
     pending, answered = counts["pending"], counts["enriched"]
+    if pending < MIN_ROWS_TO_ENFORCE:
+        return
+    if survey.counts[State.AGAIN]:
+        again = survey.rows.where(F.col("state") == State.AGAIN)
+        staged = staged.join(again, ["product_id", "content_hash"], "left_anti")
+        pending, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
+    _refuse_many_unreadable(pending, answered, config, tables)
+    _refuse_many_failed_images(staged, pending, counts["carried"], config, tables)
+
+
+def _refuse_many_unreadable(
+    pending: int, answered: int, config: JobConfig, tables: OutputTables
+) -> None:
+    """Raises TooManyFailures when of too many products neither image nor text could be read."""
     allowed = config.max_quarantined_share
     if pending >= MIN_ROWS_TO_ENFORCE and (share := 1 - answered / pending) > allowed:
         raise TooManyFailures(
@@ -47,16 +67,16 @@ def refuse_many_unreadable(
         )
 
 
-def refuse_many_failed_images(
-    staged: DataFrame, counts: Mapping[str, Any], config: JobConfig, tables: OutputTables
+def _refuse_many_failed_images(
+    staged: DataFrame, pending: int, carried: int, config: JobConfig, tables: OutputTables
 ) -> None:
     """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
 
-    Runs on the driver; one action, none for a small run.
+    Runs on the driver; one action.
     """
-    if counts["pending"] < MIN_ROWS_TO_ENFORCE:
+    if pending < MIN_ROWS_TO_ENFORCE:
         return
-    failed, asked = count_failed_images(staged, counts["carried"])
+    failed, asked = count_failed_images(staged, carried)
     allowed = config.max_failed_images_share
     if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:
         raise TooManyFailures(

@@ -71,7 +71,7 @@ def plan_refresh(refresh: Refresh) -> Plan:
     staged = read("staged_attributes").where(F.col("run_id") == run_id).count()
     surveyed = count_surveyed(survey) | {"deleted": refresh.count_deleted(survey)}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
-    asked = max(0, survey.counts[State.PENDING] - staged)
+    asked = max(0, survey.asked - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, refresh.spec.model_version)
     has_work = counts["pending"] + counts["deleted"] > 0
     return Plan(

@@ -4,6 +4,7 @@ Knows nothing of catalogs, images or classifiers.
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,10 @@ from enrich.spark.corrections import AttributeLabels, select_corrections, with_c
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.records import RunSummary
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, Published
+
+# From a run's row of the ledger to the published rows that it is to delete, None for none.
+FindVanished = Callable[[dict[str, Any]], DataFrame | None]
 
 
 def publish_staged(
@@ -25,14 +29,24 @@ def publish_staged(
     run_id: str,
     *,
     full_refresh: bool,
-) -> None:
+) -> Published:
     """Publishes a run's answered rows with people's corrections laid over them.
 
     Runs on the driver; one MERGE.
     """
+    rows = select_publishable(tables, staged, attribute_labels)
+    return tables.publish(rows, run_id, full_refresh=full_refresh)
+
+
+def select_publishable(
+    tables: OutputTables, staged: DataFrame, attribute_labels: AttributeLabels
+) -> DataFrame:
+    """Returns the staged rows that hold an answer, as they are published.
+
+    Runs on the driver; lazy.
+    """
     said = select_corrections(tables.read("attribute_corrections"), attribute_labels)
-    answered = with_corrections(select_answered(staged), said, tuple(attribute_labels))
-    tables.publish(answered, run_id, full_refresh=full_refresh)
+    return with_corrections(select_answered(staged), said, tuple(attribute_labels))
 
 
 def select_answered(staged: DataFrame) -> DataFrame:
@@ -41,11 +55,22 @@ def select_answered(staged: DataFrame) -> DataFrame:
 
 
 def publish_staged_run(
-    tables: OutputTables, attribute_labels: AttributeLabels, run_id: str, reason: str | None
+    tables: OutputTables,
+    attribute_labels: AttributeLabels,
+    run_id: str,
+    reason: str | None,
+    find_vanished: FindVanished | None = None,
 ) -> RunSummary:
     """Publishes what a run staged and did not publish; again, it changes nothing.
 
     Runs on the driver. What newer runs published since stays, and counts as withheld.
+
+    Args:
+        tables: The output tables.
+        attribute_labels: The checkpoint's.
+        run_id: The run.
+        reason: A person's, for the ledger.
+        find_vanished: Asked before anything is published; None deletes nothing.
 
     Raises:
         ConfigError: there is no such run, its rows are gone, or it was blocked and no reason is
@@ -63,17 +88,22 @@ def publish_staged_run(
             f"run '{run_id}' is {row['outcome']} ({row['error'] or 'it did not end'}); to publish "
             'it all the same, say why: --reason "..."'
         )
-    if row["pending"] and not row["enriched"]:
+    if row["outcome"] != "staged" and row["pending"] and not row["enriched"]:
         raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
     staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
     begin = time.perf_counter()
+    if row["enriched"] and select_answered(staged).isEmpty():
+        raise ConfigError(f"what run '{run_id}' staged is gone: run it again")
+    gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        publish_staged(tables, staged, attribute_labels, run_id, full_refresh=True)
+        found = publish_staged(tables, staged, attribute_labels, run_id, full_refresh=True)
+        row["published"] = found.published
+        row["withheld"] = row["enriched"] - found.published
+    if gone is not None:
+        row["deleted"] = tables.delete_published(gone, run_id)
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
-    mine = tables.read("product_attributes").where(F.col("run_id") == run_id)
-    row["published"] = mine.count() if row["enriched"] else 0
-    row["withheld"] = row["read"] - row["unchanged"] - row["quarantined"] - row["published"]
-    row["outcome"] = "published" if row["enriched"] else "nothing_to_do"
+    is_changed = row["enriched"] or row["deleted"]
+    row["outcome"] = "published" if is_changed else "nothing_to_do"
     return _close(tables, row, reason)
 
 

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
-from enrich.spark.survey import INPUT_FIELDS, State, Survey
+from enrich.spark.survey import ASKED, INPUT_FIELDS, State, Survey
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
@@ -12,12 +12,14 @@ _SAME_FINDING = ("product_id", "content_hash", "reason")
 
 
 def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
-    """Returns the rows of products that it would not help to try again while they are as they are.
+    """Returns product_id and content_hash of what could not be read, and `store_failed`.
 
-    Runs on the driver; lazy. A store that did not answer then may answer now.
+    Runs on the driver; lazy. It would not help to try those again while they are as they are, but
+    where their store did not answer then: it may answer now.
     """
     store_failed = F.coalesce(F.col("error").startswith(Status.IMAGE_UNREADABLE), F.lit(False))
-    return quarantine.where(F.col("reason").isin(NO_MODALITY, POISON) & ~store_failed)
+    unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
+    return unreadable.select("product_id", "content_hash", store_failed.alias("store_failed"))
 
 
 def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) -> DataFrame:
@@ -36,13 +38,23 @@ def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) 
     return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
 
 
+def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
+    """Returns what an earlier attempt at this run put away and this one did not try again.
+
+    Runs on the driver; lazy.
+    """
+    there = survey.rows.where(F.col("state") == State.QUARANTINED)
+    kept = own.join(there, ["product_id", "content_hash"], "left_semi").select(*new.columns)
+    return kept.join(new, list(_SAME_FINDING), "left_anti")
+
+
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
     error = F.concat_ws(": ", "status", "error").alias("error")
     reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
     unread = staged.where(F.col("modalities").isNull())
     answers = unread.select("product_id", "content_hash", error, reason.alias("reason"))
     # A duplicate may have the very content of the row that was kept.
-    kept = survey.rows.where(F.col("state").isin(State.PENDING, State.QUARANTINED))
+    kept = survey.rows.where(F.col("state").isin(*ASKED, State.QUARANTINED))
     raw = kept.select("product_id", "content_hash", *INPUT_FIELDS)
     return answers.join(raw, ["product_id", "content_hash"])
 

@@ -17,21 +17,31 @@ from enrich.config import JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.logs import bind_run
+from enrich.records import Status
 from enrich.redaction import describe_error
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
 from enrich.spark.guards import (
     refuse_many_deletions,
-    refuse_many_failed_images,
-    refuse_many_unreadable,
+    refuse_many_failures,
 )
 from enrich.spark.ledger import read_run, write_rows
-from enrich.spark.publishing import publish_staged, select_answered
-from enrich.spark.quarantine import select_known_unreadable, select_new_quarantine
+from enrich.spark.publishing import publish_staged, select_answered, select_publishable
+from enrich.spark.quarantine import (
+    select_known_unreadable,
+    select_new_quarantine,
+    select_still_quarantined,
+)
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
-from enrich.spark.staging import Stager, lineage, read_staged, select_unstaged
+from enrich.spark.staging import (
+    Stager,
+    lineage,
+    read_staged,
+    select_lasting,
+    select_unstaged,
+)
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
 from enrich.spark.tables import OutputTables
@@ -91,7 +101,7 @@ class Refresh:
                 bind_run(self.summary.run_id)
                 is_staged = self._is_staged(survey)
             is_settled = not survey.counts[State.REVISED] and not self.count_deleted(survey)
-            if is_staged and is_settled and self._is_done():
+            if is_staged and is_settled and self._is_done(survey):
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
@@ -110,7 +120,7 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_many_deletions(self.count_deleted(survey), survey, self.config)
+            refuse_many_deletions(self.count_deleted(survey), survey.read, self.config)
             if not is_staged:
                 if validate_input is not None and survey.counts[State.PENDING]:
                     with self._timed("input"):
@@ -144,13 +154,16 @@ class Refresh:
                 survey, staged, tuple(self.spec.attributes), resumed=resumed
             )
             self._quarantine(survey, staged)
-        refuse_many_unreadable(self.summary.counts, self.config, self.tables)
-        refuse_many_failed_images(staged, self.summary.counts, self.config, self.tables)
+        refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
         if count := self.summary.counts["enriched"]:
             with self._timed("validation"):
                 answered = select_answered(staged)
-                run_id, published = self.summary.run_id, self.tables.read("product_attributes")
-                rows = StagedRows(run_id, self.request.run_date, answered, count, published)
+                # An answer without the image that was out of reach is none to agree with.
+                published = self.tables.read("product_attributes").where(
+                    F.col("status") != Status.IMAGE_UNREADABLE
+                )
+                run_id, day = self.summary.run_id, self.request.run_date
+                rows = StagedRows(run_id, day, answered, count, published)
                 self._judge(validate(rows))
         with self._timed("publish"):
             self._publish(staged, survey)
@@ -193,14 +206,26 @@ class Refresh:
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
-        if survey.counts[State.PENDING] + survey.counts[State.REVISED] == 0:
+        if survey.asked + survey.counts[State.REVISED] == 0:
             return True
-        staged = self._read_staged().where(F.col("model_version") == self.spec.model_version)
+        staged = select_lasting(self._read_staged(), self.spec.model_version)
         return select_unstaged(survey.pending.unionByName(survey.revised), staged).isEmpty()
 
-    def _is_done(self) -> bool:
+    def _is_done(self, survey: Survey) -> bool:
+        """Returns whether the run has come to its end before, and its answers still stand."""
         row = read_run(self.tables, self.summary.run_id)
-        return row is not None and row["outcome"] in ("published", "nothing_to_do")
+        if row is None or row["outcome"] not in ("published", "nothing_to_do"):
+            return False
+        if not survey.asked:
+            return True
+        # Inputs that are as they were this morning make the same run, and what was published
+        # meanwhile was computed from others.
+        pending = survey.pending.select("product_id", "content_hash")
+        staged = self._read_staged().join(pending, ["product_id", "content_hash"], "left_semi")
+        rows = select_publishable(self.tables, staged, self.spec.attributes)
+        full_refresh = self.request.full_refresh
+        found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
+        return found.withheld == 0
 
     def _stage(self, survey: Survey, scratch: str) -> int:
         """Stages what is not staged yet; returns how many the classifier was asked about."""
@@ -224,14 +249,16 @@ class Refresh:
         return read_staged(self.tables, self.summary.run_id)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
-        before = self.tables.read("quarantine").where(F.col("run_id") != self.summary.run_id)
+        quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
+        before, own = quarantine.where(~is_own), quarantine.where(is_own)
         new = select_new_quarantine(survey, staged, before).select("*", *self._lineage()[:3])
         if not new.isEmpty():
-            self.tables.replace_run("quarantine", new, self.summary.run_id)
+            kept = select_still_quarantined(survey, own, new)
+            self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
 
     def count_deleted(self, survey: Survey) -> int:
-        """Returns how many published rows the run is to delete."""
-        wanted = self.config.missing_products is MissingProducts.DELETE and self.request.publish
+        """Returns how many published rows are to be deleted, by the run or by who publishes it."""
+        wanted = self.config.missing_products is MissingProducts.DELETE
         return survey.counts[State.VANISHED] if wanted else 0
 
     def _judge(self, verdict: Verdict) -> None:
@@ -246,21 +273,25 @@ class Refresh:
             "failures": list(verdict.failures),
         }
         if not verdict.passed:
+            staged = self.tables.name("staged_attributes")
+            kept = f", what was staged in {staged}" if summary.counts["enriched"] else ""
             raise ValidationFailed(
-                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. What "
-                f"was staged is in {self.tables.name('staged_attributes')} under run_id "
-                f"'{summary.run_id}', the checks in {self.tables.name('label_quality')}"
+                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
+                f"checks are in {self.tables.name('label_quality')}{kept}, under run_id "
+                f"'{summary.run_id}'"
             )
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
+        to_delete = self.count_deleted(survey)
         if not self.request.publish:
-            summary.outcome = "staged" if counts["pending"] else "nothing_to_do"
+            summary.outcome = "staged" if counts["pending"] or to_delete else "nothing_to_do"
             return
         if counts["enriched"]:
-            publish_staged(
+            found = publish_staged(
                 self.tables,
-                staged,
+                # Today's inputs count from now, also where an earlier attempt answered them.
+                staged.withColumn("enriched_at", F.lit(self.started_at)),
                 self.spec.attributes,
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
@@ -271,8 +302,9 @@ class Refresh:
                     f"{unknown} corrections name an attribute or a label that the checkpoint does "
                     f"not have: {self.tables.name('attribute_corrections')}"
                 )
-        counts["published"], counts["withheld"] = counts["enriched"], 0
-        if self.count_deleted(survey):
+            counts["published"], counts["withheld"] = found.published, found.withheld
+            counts["unchanged"] += found.unchanged
+        if to_delete:
             gone = survey.vanished.select("*", *self._lineage()[2:])
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         is_changed = counts["pending"] or counts["deleted"]

@@ -68,7 +68,7 @@ class Stager:
         staged = read_staged(self._tables, self._run_id)
         rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
         pending, revised = survey.pending, survey.revised
-        count = survey.counts[State.PENDING]
+        count = survey.asked
         if rows:
             self._chunk = 0 if last is None else last + 1
             self._drop_stale(staged, rows, pending.unionByName(revised))
@@ -120,10 +120,9 @@ class Stager:
         self._chunk += 1
 
     def _drop_stale(self, staged: DataFrame, rows: int, wanted: DataFrame) -> None:
-        """Drops what this run staged for products that have changed since, or by another model."""
-        same_model = staged.where(F.col("model_version") == self._spec.model_version)
-        is_wanted = _same("staged", "wanted")
-        valid = same_model.alias("staged").join(wanted.alias("wanted"), is_wanted, "left_semi")
+        """Drops what this run staged for products that have changed since, or does not last."""
+        lasting = select_lasting(staged, self._spec.model_version).alias("staged")
+        valid = lasting.join(wanted.alias("wanted"), _same("staged", "wanted"), "left_semi")
         if valid.count() < rows:
             self._tables.replace_run("staged_attributes", valid, self._run_id)
 
@@ -131,6 +130,15 @@ class Stager:
 def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
     """Returns what a run has staged. Runs on the driver; lazy."""
     return tables.read("staged_attributes").where(F.col("run_id") == run_id)
+
+
+def select_lasting(staged: DataFrame, model_version: str) -> DataFrame:
+    """Returns the staged answers of this model that need not be asked for again.
+
+    Runs on the driver; lazy. An image whose store had failed may be there now.
+    """
+    is_read = ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
+    return staged.where((F.col("model_version") == model_version) & is_read)
 
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:

@@ -105,7 +105,9 @@ def _describe_places(places: Iterable[str]) -> str:
     """Returns what is the matter with each file system that is in trouble."""
     found: dict[int, str] = {}
     for place in places:
-        folder = next((p for p in (Path(place), *Path(place).parents) if p.is_dir()), None)
+        # os.path.isdir says no where Path.is_dir raises: below a folder that is closed to the user.
+        around = (p for p in (Path(place), *Path(place).parents) if os.path.isdir(p))  # noqa: PTH112
+        folder = next(around, None)
         if folder is not None and (state := _describe_folder(folder)):
             found.setdefault(folder.stat().st_dev, state)
     return "".join(f"; {state}" for state in found.values())

@@ -20,6 +20,7 @@ class State(StrEnum):
     """Where a row of the product table stands at the start of a run."""
 
     PENDING = "pending"
+    AGAIN = "again"  # asked about before, in vain: the store of its image had failed
     REVISED = "revised"  # the published answer holds, but not its category or corrections
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
@@ -28,6 +29,8 @@ class State(StrEnum):
     VANISHED = "vanished"  # published, and no longer in the product table
 
 
+# What the classifier is asked about.
+ASKED = (State.PENDING, State.AGAIN)
 # What ends in quarantine without being tried.
 BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 
@@ -49,9 +52,14 @@ class Survey:
         return sum(self.counts.values()) - self.counts[State.VANISHED]
 
     @property
+    def asked(self) -> int:
+        """About how many products the classifier is asked."""
+        return sum(self.counts[state] for state in ASKED)
+
+    @property
     def pending(self) -> DataFrame:
         """The products that the classifier is asked about."""
-        return self.rows.where(F.col("state") == State.PENDING)
+        return self.rows.where(F.col("state").isin(*ASKED))
 
     @property
     def revised(self) -> DataFrame:
@@ -85,7 +93,8 @@ def with_states(
         hashed: The products with `content_hash`.
         published: The published rows with `is_of_this_model` and `is_newer` (than this run).
         corrections: Rows (product_id, corrections) of what people set.
-        quarantined: Rows (product_id, content_hash) that this model_version could not read.
+        quarantined: Rows (product_id, content_hash) that this model_version could not read, and
+            `store_failed`, where an image's store may answer by now.
         is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
     same_product = ["product_id", "content_hash"]
@@ -96,7 +105,7 @@ def with_states(
         .where(F.col("is_read") | ~F.col("is_newer"))
         .join(corrections, "product_id", "left")
         .join(
-            quarantined.select(*same_product, F.lit(True).alias("is_quarantined")).distinct(),
+            quarantined.groupBy(*same_product).agg(F.every("store_failed").alias("store_failed")),
             same_product,
             "left",
         )
@@ -151,17 +160,17 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
 
 def _place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
-    order = [F.col(field).asc_nulls_last() for field in INPUT_FIELDS]
+    fields = (*INPUT_FIELDS, "product_category", "priority")
+    order = [F.col(field).asc_nulls_last() for field in fields]
     return F.row_number().over(Window.partitionBy("product_id").orderBy(*order))
 
 
 def _state() -> Column:
-    answer_holds = (
-        F.col("is_of_this_model")
-        & (F.col("content_hash") == F.col("published_content_hash"))
-        # The store did not answer then; its image may be there now.
-        & (F.col("published_status") != Status.IMAGE_UNREADABLE)
+    is_answered = F.col("is_of_this_model") & (
+        F.col("content_hash") == F.col("published_content_hash")
     )
+    # The store did not answer then; its image may be there now.
+    answer_holds = is_answered & (F.col("published_status") != Status.IMAGE_UNREADABLE)
     is_as_published = [
         F.col(name).eqNullSafe(F.col(f"published_{name}"))
         for name in ("product_category", "corrections")
@@ -173,6 +182,7 @@ def _state() -> Column:
         .when(F.col("is_newer"), State.UNCHANGED)
         .when(answer_holds & is_as_published[0] & is_as_published[1], State.UNCHANGED)
         .when(answer_holds, State.REVISED)
-        .when(F.col("is_quarantined"), State.QUARANTINED)
+        .when(~F.col("store_failed"), State.QUARANTINED)
+        .when(is_answered | F.col("store_failed"), State.AGAIN)
         .otherwise(State.PENDING)
     )

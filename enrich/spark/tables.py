@@ -8,6 +8,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+from typing import NamedTuple
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -16,7 +19,7 @@ from schemas.views import views
 
 from enrich.errors import RunInProgress, TableContended
 from enrich.spark.catalog import quote, quote_part
-from enrich.spark.conflicts import CONFLICTS, retried_on_conflict
+from enrich.spark.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.creation import (
     create_table,
     read_as_updated,
@@ -28,8 +31,24 @@ from enrich.spark.creation import (
 CHANGES_SINCE = "enrich.changesSince"
 # A published row is replaced when one of these differs.
 _MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
-_IS_NEWER = "struct(new.run_date, new.enriched_at) >= struct(old.run_date, old.enriched_at)"
+# No comparison of structs: Spark casts neither to the other where only one may hold NULL.
+_IS_NEWER = (
+    "(new.run_date > old.run_date"
+    " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at)"
+)
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+
+
+class Published(NamedTuple):
+    """How a run's answered rows stand in `product_attributes`.
+
+    `published` are there as the run's own, of `unchanged` another run published the very same
+    answer, and in place of `withheld` stands another one.
+    """
+
+    published: int
+    unchanged: int
+    withheld: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +124,8 @@ class OutputTables:
 
         Raises:
             RunInProgress: another process staged a chunk of that number at the same time.
-            TableContended: another run staged at the same time, to a table of an older version.
+            TableContended: another run gave the table a column at the same time, or staged at the
+                same time to a table of an older version.
         """
         mine = (F.col("run_id") == run_id) & (F.col("chunk") == chunk)
         try:
@@ -121,6 +141,11 @@ class OutputTables:
         except CONFLICTS as error:
             if not self.read("staged_attributes").where(mine).isEmpty():
                 raise RunInProgress(run_id) from error
+            if isinstance(error, CHANGED_TABLE):
+                raise TableContended(
+                    f"another run gave {self.name('staged_attributes')} a column at the same time. "
+                    "Start this run again: it goes on from what it has staged"
+                ) from error
             # Version 0.1 made the table without partitions.
             raise TableContended(
                 f"another run staged at the same time, and {self.name('staged_attributes')} is not "
@@ -133,7 +158,7 @@ class OutputTables:
         rows.write.format("delta").mode("append").saveAsTable(self.name(table))
 
     @retried_on_conflict
-    def publish(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> None:
+    def publish(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> Published:
         """Merges answered staged rows into `product_attributes` by product_id.
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
@@ -141,9 +166,10 @@ class OutputTables:
         replaces what another run computed. A newer row is never replaced by an older one: newer
         is a later run_date, or the same and a later start.
         """
+        before = self.count_published(rows, run_id, full_refresh=full_refresh)
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
-        if self._without_published(rows, run_id).isEmpty():
-            return
+        if not before.withheld:
+            return before
         changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
             changes.append("old.run_id <> new.run_id")
@@ -152,13 +178,33 @@ class OutputTables:
         columns = self.read("product_attributes").columns
         values = {quote_part(c): f"new.{quote_part(c)}" for c in columns if c in rows.columns}
         with self.commit_of(run_id):
-            (
+            done = (
                 target.alias("old")
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
                 .whenMatchedUpdate(condition=is_outdated, set=values)
                 .whenNotMatchedInsert(values=values)
                 .execute()
             )
+        merged = int(done.first()["num_affected_rows"])
+        return Published(before.published + merged, before.unchanged, before.withheld - merged)
+
+    def count_published(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> Published:
+        """Returns how many of a run's answered rows stand in `product_attributes` by now.
+
+        Runs on the driver; one action.
+        """
+        old = self.read("product_attributes").select("product_id", "run_id", *_MAKES_A_ROW)
+        same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _MAKES_A_ROW]
+        is_same = reduce(and_, [F.col("new.product_id") == F.col("old.product_id"), *same])
+        is_mine = F.col("old.run_id") == run_id
+        found = (
+            rows.alias("new")
+            .join(old.alias("old"), is_same, "left")
+            .agg(F.count("*"), F.count_if(is_mine), F.count_if(~is_mine))
+            .collect()[0]
+        )
+        mine, others = found[1], 0 if full_refresh else found[2]
+        return Published(mine, others, found[0] - mine - others)
 
     @retried_on_conflict
     def delete_published(self, products: DataFrame, run_id: str) -> int:
@@ -181,13 +227,6 @@ class OutputTables:
                 .execute()
             )
         return int(done.first()["num_deleted_rows"])
-
-    def _without_published(self, rows: DataFrame, run_id: str) -> DataFrame:
-        """Returns the rows that this run has not published yet. Runs on the driver; lazy."""
-        mine = self.read("product_attributes").where(F.col("run_id") == run_id).alias("mine")
-        same = [F.col(f"new.{c}").eqNullSafe(F.col(f"mine.{c}")) for c in _MAKES_A_ROW]
-        is_mine = [F.col("new.product_id") == F.col("mine.product_id"), *same]
-        return rows.alias("new").join(mine, is_mine, "left_anti")
 
     def version(self, table: str) -> int:
         """Returns the table's newest Delta version. Runs on the driver."""

@@ -17,7 +17,7 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 STAGED = {
     "run_id": "r1",
     "outcome": "staged",
-    "counts": {"read": 60, "enriched": 57},
+    "counts": {"read": 60, "enriched": 57, "vanished": 0},
     "report": "report.html",
     "error": None,
 }
@@ -143,7 +143,7 @@ def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
     airflow: Any, refresh: Any
 ) -> None:
     before = len(airflow.events("product_attributes"))
-    unreadable = {**STAGED, "counts": {"read": 60, "pending": 2, "enriched": 0}}
+    unreadable = {**STAGED, "counts": {"read": 60, "pending": 2, "enriched": 0, "vanished": 0}}
     tasks, _, state = refresh(f"echo '{json.dumps(unreadable)}'")
     assert state == "success"
     assert tasks["publish"]["state"] == "skipped"

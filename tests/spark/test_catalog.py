@@ -148,3 +148,15 @@ def test_bytes_that_are_no_utf8_and_texts_of_megabytes_reach_python_as_short_tex
     assert row["description"] is None
     # Still too long, and known as such.
     assert len(row["image_path"]) == LONGEST_PATH + 1
+
+
+def test_a_file_that_is_written_over_is_another_version(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    location = write(tmp_path, "csv", spark)
+    before = open_catalog(spark, location, ColumnNames()).version
+    assert open_catalog(spark, location, ColumnNames()).version == before
+
+    pd.concat([TABLE, TABLE]).to_csv(location, index=False)
+
+    assert open_catalog(spark, location, ColumnNames()).version != before

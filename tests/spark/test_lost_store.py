@@ -1,10 +1,11 @@
 """An image store that does not answer: nothing of it lasts."""
 
 import pytest
-from fake_shop import Shop, products
+from fake_shop import Shop, passes, products
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
+from enrich.spark.records import InputRows, StagedRows, Verdict
 
 pytestmark = pytest.mark.spark
 
@@ -45,3 +46,42 @@ def test_a_product_whose_store_was_down_is_tried_again_by_the_next_run(pictured:
 
     assert counts["published"] == 300
     assert set(pictured.table("product_attributes")["status"]) == {"ok"}
+
+
+def test_a_run_that_the_lost_store_had_stopped_asks_again_when_it_is_repeated(
+    pictured: Shop,
+) -> None:
+    spec = LostStoreSpec("lost-3", down=pictured.folder / "down")
+    with pytest.raises(TooManyFailures):
+        pictured.refresh(spec=spec)
+    (pictured.folder / "down").unlink()
+
+    again = pictured.refresh(spec=spec)
+
+    assert (again.outcome, again.counts["published"]) == ("published", 300)
+    assert set(pictured.table("product_attributes")["status"]) == {"ok"}
+
+
+def test_images_that_stay_out_of_reach_do_not_stop_what_is_new(pictured: Shop) -> None:
+    spec = LostStoreSpec("lost-4", down=pictured.folder / "down")
+    pictured.refresh(spec=spec, config={"max_failed_images_share": 1.0})
+    grown = products(550)
+    grown.loc[:299, "image_path"] = "shirt.jpg"
+    pictured.write(grown)
+    sampled, judged = [], []
+
+    def validate_input(rows: InputRows) -> Verdict:
+        sampled.append(rows.pending)
+        return Verdict(True, (), (), "none", (), None)
+
+    def validate(staged: StagedRows) -> Verdict:
+        judged.append((staged.count, staged.published.count()))
+        return passes(staged)
+
+    counts = pictured.refresh(
+        validate, spec=spec, validate_input=validate_input, run_id="the-next"
+    ).counts
+
+    # The answers that rest on texts alone, for want of an image, are nothing to agree with.
+    assert (sampled, judged) == ([250], [(550, 0)])
+    assert (counts["pending"], counts["published"], counts["unchanged"]) == (550, 250, 300)

@@ -123,3 +123,26 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
     with pytest.raises(ConfigError, match="staged no answer"):
         publish_staged_run(shop.tables, LABELS, "blind", reason="why not")
     assert ledger["run_date"] == DAY
+
+
+def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails, run_id="monday")
+    changed = products()
+    changed["title"] = "a red shirt"
+    shop.write(changed)
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
+
+    monday = publish_staged_run(shop.tables, LABELS, "monday", reason="it was right")
+
+    assert (monday.counts["published"], monday.counts["withheld"]) == (0, 6)
+    assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}
+
+
+def test_a_run_whose_staged_rows_are_gone_is_not_said_to_be_published(shop: Shop) -> None:
+    shop.refresh(publish=False, run_id="draft")
+    shop.sql("DELETE FROM shop.staged_attributes")
+
+    with pytest.raises(ConfigError, match="what run 'draft' staged is gone"):
+        publish_staged_run(shop.tables, LABELS, "draft", reason=None)
+    assert shop.table("enrichment_runs").iloc[0]["outcome"] == "staged"

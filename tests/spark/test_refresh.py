@@ -197,6 +197,49 @@ def test_the_same_one_of_duplicates_is_kept_whatever_their_order(shop: Shop) -> 
     assert shop.table("product_attributes")["content_hash"].tolist() == first
 
 
+def test_a_product_of_two_categories_keeps_one_of_them_whatever_the_order(shop: Shop) -> None:
+    config = {"columns": {"category": "department"}}
+    table = pd.concat([products(1).assign(department=d) for d in ("shirts", "sale")])
+    shop.write(table)
+    shop.refresh(config=config)
+    shop.write(table.iloc[::-1])
+
+    assert shop.refresh(config=config, run_id="later").outcome == "nothing_to_do"
+    assert shop.table("product_attributes")["product_category"].tolist() == ["sale"]
+
+
+def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(shop: Shop) -> None:
+    morning = shop.refresh()
+    wrong = products()
+    wrong["title"] = "the titles of another shop"
+    shop.write(wrong)
+    shop.refresh()
+    shop.write(products())
+
+    again = shop.refresh()
+
+    assert (again.run_id, again.outcome) == (morning.run_id, "published")
+    assert (again.counts["published"], again.counts["withheld"]) == (6, 0)
+    assert "inference" not in again.seconds
+    assert set(shop.table("product_attributes")["run_id"]) == {morning.run_id}
+    assert shop.refresh().outcome == "nothing_to_do"
+
+
+def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Shop) -> None:
+    empty = products(7)
+    empty.loc[6, "title"] = None
+    shop.write(empty)
+    shop.refresh(run_id="nightly")
+    grown = products(9)
+    grown.loc[6:7, "title"] = None
+    shop.write(grown)
+
+    counts = shop.refresh(run_id="nightly").counts
+
+    assert sorted(shop.table("quarantine")["product_id"]) == ["p6", "p7"]
+    assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 1, 6)
+
+
 def test_staged_write_has_one_python_node(shop: Shop) -> None:
     shop.refresh()
 

@@ -5,11 +5,30 @@ from datetime import date
 import pytest
 from fake_shop import Shop, products
 
-from enrich.errors import TooManyFailures
+from enrich.config import JobConfig
+from enrich.errors import ConfigError, TooManyFailures
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.catalog import open_catalog
+from enrich.spark.publishing import publish_staged_run
+from enrich.spark.records import RunSummary
+from enrich.spark.vanished import select_vanished
 
 pytestmark = pytest.mark.spark
 
 DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
+
+
+def publish(shop: Shop, run_id: str, **settings: float) -> RunSummary:
+    """Publishes a staged run as the main job does where vanished products are deleted."""
+    config = JobConfig(database=shop.database, **DELETE | settings)
+    catalog = open_catalog(shop.spark, str(shop.file), config.columns)
+    return publish_staged_run(
+        shop.tables,
+        FakeEngineSpec().attributes,
+        run_id,
+        None,
+        lambda row: select_vanished(shop.tables, config, row, catalog),
+    )
 
 
 @pytest.fixture
@@ -48,10 +67,32 @@ def test_a_trial_run_deletes_nothing(smaller: Shop) -> None:
     assert len(smaller.table("product_attributes")) == 6
 
 
-def test_a_run_that_only_stages_deletes_nothing(smaller: Shop) -> None:
-    counts = smaller.refresh(config=DELETE, publish=False).counts
+def test_a_run_that_only_stages_leaves_deleting_to_who_publishes_it(smaller: Shop) -> None:
+    staged = smaller.refresh(config=DELETE, publish=False)
 
-    assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert (staged.outcome, staged.counts["vanished"], staged.counts["deleted"]) == ("staged", 2, 0)
+    assert len(smaller.table("product_attributes")) == 6
+
+    published = publish(smaller, staged.run_id)
+    assert (published.outcome, published.counts["deleted"]) == ("published", 2)
+    left = smaller.table("product_attributes")["product_id"]
+    assert sorted(left) == ["p0", "p1", "p2", "p3"]
+    assert publish(smaller, staged.run_id).counts == published.counts
+
+
+def test_a_staged_run_deletes_nothing_once_the_product_table_is_another(smaller: Shop) -> None:
+    staged = smaller.refresh(config=DELETE, publish=False)
+    smaller.write(products(1))
+
+    assert publish(smaller, staged.run_id).counts["deleted"] == 0
+    assert len(smaller.table("product_attributes")) == 6
+
+
+def test_a_staged_run_is_not_published_if_too_much_is_gone_by_then(smaller: Shop) -> None:
+    staged = smaller.refresh(config=DELETE, publish=False)
+
+    with pytest.raises(ConfigError, match=r"2 published products .* 4 rows: 33\.3%"):
+        publish(smaller, staged.run_id, max_deleted_share=0.3)
     assert len(smaller.table("product_attributes")) == 6
 
 
