@@ -21,9 +21,12 @@ from enrich.spark.hadoop import open_folder
 
 log = logging.getLogger(__name__)
 
-# How far back old versions are kept, until maintenance is told otherwise. VACUUM goes by a table's
-# property alone, whatever RETAIN says; left to itself that is a week.
-KEEP_VERSIONS_HOURS = 720
+# Old versions and their changes may be read as long as their files are there: until maintenance
+# deletes them. Left to itself, Delta refuses to read what is older than a week.
+READABLE = {
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.logRetentionDuration": "interval 3650 days",
+}
 # Deletion vectors off: every reader of Delta tables can then read these.
 _PROPERTIES = {"delta.enableChangeDataFeed": "true", "delta.enableDeletionVectors": "false"}
 # Two runs may then stage at the same time: to Delta, neither writes what the other reads.
@@ -33,13 +36,6 @@ _ABANDONED_AFTER_S = 5
 _CONSTRAINT = "delta.constraints."
 # A column with this comment has a constraint, and the comment is at hand without a query.
 _LISTS_VALUES = "one of "
-
-
-def retention(hours: int) -> dict[str, str]:
-    """Returns the properties by which a table keeps its old versions for so many hours."""
-    # Delta refuses to forget versions whose files it keeps.
-    kept = {"deletedFileRetentionDuration": hours, "logRetentionDuration": max(hours, 720)}
-    return {f"delta.{name}": f"interval {value} hours" for name, value in kept.items()}
 
 
 def table_definitions(attributes: Sequence[str]) -> dict[str, str]:
@@ -58,14 +54,11 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
         log.warning("%s.%s was there but had no name, and has it again", database, table)
         update_table(spark, database, table, attributes)
         return
-    properties = (
-        _PROPERTIES
-        | retention(KEEP_VERSIONS_HOURS)
-        | {
-            f"{_CONSTRAINT}{check}": condition
-            for check, condition in _checks(table, attributes).items()
-        }
-    )
+    checks = {
+        f"{_CONSTRAINT}{check}": condition
+        for check, condition in _checks(table, attributes).items()
+    }
+    properties = _PROPERTIES | READABLE | checks
     listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {name} "

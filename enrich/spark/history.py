@@ -1,6 +1,6 @@
 """Old versions of a table, as far as their files are there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
@@ -12,15 +12,24 @@ _IS_ENFORCED = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFile
 def reaching_back(spark: SparkSession) -> Iterator[None]:
     """Lets reads and RESTORE inside go to every version whose files are there.
 
-    Runs on the driver. Delta refuses older ones than a table promises to keep, which a table that
-    has not changed for a while has only one of: the one before the last run.
+    Runs on the driver. Delta refuses versions that are older than a table promises to keep, and the
+    tables of version 0.1 promise a week.
     """
-    before = spark.conf.get(_IS_ENFORCED, None)
-    spark.conf.set(_IS_ENFORCED, "false")
+    with session_settings(spark, {_IS_ENFORCED: "false"}):
+        yield
+
+
+@contextmanager
+def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Sets Spark's settings for what is inside. Runs on the driver."""
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        if before is None:
-            spark.conf.unset(_IS_ENFORCED)
-        else:
-            spark.conf.set(_IS_ENFORCED, before)
+        for name, value in before.items():
+            if value is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, value)

@@ -10,12 +10,18 @@ from pyspark.sql import functions as F
 
 from enrich.spark.catalog import quote, quote_literal
 from enrich.spark.conflicts import retried_on_conflict
-from enrich.spark.creation import retention, table_definitions
+from enrich.spark.creation import READABLE, table_definitions
+from enrich.spark.history import session_settings
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.tables import CHANGES_SINCE, OutputTables
 
 # No run takes longer.
 _SCRATCH_DAYS = 7
+# Delta 4.4 ignores RETAIN otherwise, but for 0 HOURS, and goes by a property of the table.
+_RETAIN_IS_HEEDED = {
+    "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
+    "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+}
 # Nobody will publish or look at these any more.
 _SETTLED = ("published", "nothing_to_do", "dropped")
 
@@ -28,8 +34,8 @@ def maintain_tables(
     Runs on the driver.
 
     Args:
-        retention_hours: time travel and change data reach at least so far back. Delta refuses less
-            than a week.
+        retention_hours: time travel and change data reach at least so far back. Below a week, a
+            job that is running may lose files that it reads.
         keep_staged_days: staged rows of published and dropped runs are kept so long.
 
     Returns:
@@ -55,11 +61,13 @@ def maintain_tables(
 def _compact(tables: OutputTables, table: str, retention_hours: int) -> None:
     """Joins small files, and deletes those of versions that are too old. Runs on the driver."""
     name = quote(tables.name(table))
-    properties = ", ".join(f"'{key}' = '{v}'" for key, v in retention(int(retention_hours)).items())
-    tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({properties})")
+    known = tables.spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["properties"]
+    if not READABLE.items() <= known.items():
+        wanted = ", ".join(f"'{key}' = '{value}'" for key, value in READABLE.items())
+        tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({wanted})")
     tables.spark.sql(f"OPTIMIZE {name}")
-    # Delta 4.4 ignores RETAIN, unless it is 0 HOURS; it is said for versions that do not.
-    tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
+    with session_settings(tables.spark, _RETAIN_IS_HEEDED):
+        tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
 
 
 @retried_on_conflict

@@ -2,12 +2,16 @@
 
 import pytest
 from fake_shop import Shop, passes, products
+from fault_drill import is_long
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
 from enrich.spark.records import InputRows, StagedRows, Verdict
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 from fake_shop import Shop, products
+from fault_drill import is_long
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures
@@ -13,7 +14,10 @@ from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary
 from enrich.spark.vanished import select_vanished
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+]
 
 DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 

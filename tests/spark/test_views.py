@@ -175,12 +175,7 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) ->
 
 def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
-    check = "spark.databricks.delta.retentionDurationCheck.enabled"
-    history.spark.conf.set(check, "false")
-    try:
-        done = maintain_tables(history.tables, retention_hours=0, keep_staged_days=0)
-    finally:
-        history.spark.conf.unset(check)
+    done = maintain_tables(history.tables, retention_hours=0, keep_staged_days=0)
 
     assert done["staged_runs_removed"] == 2
     assert history.table("staged_attributes").empty
