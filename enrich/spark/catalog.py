@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -153,14 +154,17 @@ def _delta_version(spark: SparkSession, table: str) -> int:
 
 def _files_digest(frame: DataFrame) -> str:
     """Returns a digest of the files' names, sizes and times; the plan reads no later ones."""
-    files = frame.inputFiles()
+    names: dict[str, set[str]] = {}
+    for file in frame.inputFiles():
+        folder, _, name = unquote(file).rpartition("/")
+        names.setdefault(folder, set()).add(name)
     described = []
     # A folder is listed once: on an object store a question a file would take minutes.
-    for folder in {file.rsplit("/", 1)[0] for file in files}:
+    for folder, wanted in names.items():
         store, path = open_folder(frame.sparkSession, folder)
         for one in store.listStatus(path):
-            facts = (one.getPath().toString(), one.getLen(), one.getModificationTime())
-            described.append(repr(facts))
+            if (name := one.getPath().getName()) in wanted:
+                described.append(repr((folder, name, one.getLen(), one.getModificationTime())))
     digest = hashlib.sha256("\n".join(sorted(described)).encode())
     return f"files-{digest.hexdigest()[:12]}"
 

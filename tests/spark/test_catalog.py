@@ -153,8 +153,11 @@ def test_bytes_that_are_no_utf8_and_texts_of_megabytes_reach_python_as_short_tex
 def test_a_file_that_is_written_over_is_another_version(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    location = write(tmp_path, "csv", spark)
+    folder = tmp_path / "a shop, 100 % cotton"
+    folder.mkdir()
+    location = write(folder, "csv", spark)
     before = open_catalog(spark, location, ColumnNames()).version
+    (folder / "notes.txt").write_text("no part of the table")
     assert open_catalog(spark, location, ColumnNames()).version == before
 
     pd.concat([TABLE, TABLE]).to_csv(location, index=False)
