@@ -44,14 +44,14 @@ def refuse_many_failures(
     a few files that stay denied would stop every night on which little else is new.
     """
     pending, answered = counts["pending"], counts["enriched"]
-    if pending < MIN_ROWS_TO_ENFORCE:
-        return
-    if survey.counts[State.AGAIN]:
+    if pending >= MIN_ROWS_TO_ENFORCE and survey.counts[State.AGAIN]:
         again = survey.rows.where(F.col("state") == State.AGAIN)
         staged = staged.join(again, ["product_id", "content_hash"], "left_anti")
         pending, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
+    if pending < MIN_ROWS_TO_ENFORCE:
+        return
     _refuse_many_unreadable(pending, answered, config, tables)
-    _refuse_many_failed_images(staged, pending, counts["carried"], config, tables)
+    _refuse_many_failed_images(staged, counts["carried"], config, tables)
 
 
 def _refuse_many_unreadable(
@@ -59,7 +59,7 @@ def _refuse_many_unreadable(
 ) -> None:
     """Raises TooManyFailures when of too many products neither image nor text could be read."""
     allowed = config.max_quarantined_share
-    if pending >= MIN_ROWS_TO_ENFORCE and (share := 1 - answered / pending) > allowed:
+    if (share := 1 - answered / pending) > allowed:
         raise TooManyFailures(
             f"{share:.1%} of {pending:,} pending products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
@@ -68,14 +68,12 @@ def _refuse_many_unreadable(
 
 
 def _refuse_many_failed_images(
-    staged: DataFrame, pending: int, carried: int, config: JobConfig, tables: OutputTables
+    staged: DataFrame, carried: int, config: JobConfig, tables: OutputTables
 ) -> None:
     """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
 
     Runs on the driver; one action.
     """
-    if pending < MIN_ROWS_TO_ENFORCE:
-        return
     failed, asked = count_failed_images(staged, carried)
     allowed = config.max_failed_images_share
     if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:

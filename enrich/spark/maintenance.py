@@ -3,16 +3,18 @@
 Knows nothing of runs in progress: Delta keeps files that younger readers may still need.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from enrich.spark.catalog import quote, quote_literal
 from enrich.spark.conflicts import retried_on_conflict
 from enrich.spark.creation import READABLE, table_definitions
-from enrich.spark.history import session_settings
 from enrich.spark.scratch import remove_old_scratch
+from enrich.spark.settings import session_settings
 from enrich.spark.tables import CHANGES_SINCE, OutputTables
 
 # No run takes longer.
@@ -51,18 +53,19 @@ def maintain_tables(
     tables.create_views()
     before, after = {}, {}
     for table in table_definitions(tables.attributes):
-        before[table] = _count_files(tables, table)
-        _compact(tables, table, retention_hours)
-        after[table] = _count_files(tables, table)
+        found = _describe(tables, table)
+        _compact(tables, table, found["properties"], retention_hours)
+        before[table], after[table] = found["numFiles"], _describe(tables, table)["numFiles"]
     return removed | {"files_before": before, "files_after": after}
 
 
 @retried_on_conflict
-def _compact(tables: OutputTables, table: str, retention_hours: int) -> None:
+def _compact(
+    tables: OutputTables, table: str, properties: Mapping[str, str], retention_hours: int
+) -> None:
     """Joins small files, and deletes those of versions that are too old. Runs on the driver."""
     name = quote(tables.name(table))
-    known = tables.spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["properties"]
-    if not READABLE.items() <= known.items():
+    if not READABLE.items() <= properties.items():
         wanted = ", ".join(f"'{key}' = '{value}'" for key, value in READABLE.items())
         tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({wanted})")
     tables.spark.sql(f"OPTIMIZE {name}")
@@ -81,9 +84,9 @@ def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     if old:
         named = ", ".join(map(quote_literal, old))
         # A run of long ago may be running again.
-        young = f"enriched_at >= TIMESTAMP '{cutoff:%Y-%m-%d %H:%M:%S}+00:00'"
+        is_old = f"enriched_at < TIMESTAMP '{cutoff:%Y-%m-%d %H:%M:%S}+00:00'"
         staged = quote(tables.name("staged_attributes"))
-        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named}) AND NOT ({young})")
+        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named}) AND {is_old}")
     return len(old)
 
 
@@ -98,6 +101,6 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{CHANGES_SINCE}' = '{int(since)}')")
 
 
-def _count_files(tables: OutputTables, table: str) -> int:
-    detail = tables.spark.sql(f"DESCRIBE DETAIL {quote(tables.name(table))}")
-    return int(detail.collect()[0]["numFiles"])
+def _describe(tables: OutputTables, table: str) -> Row:
+    """Returns the table's numFiles and properties, among others. Runs on the driver."""
+    return tables.spark.sql(f"DESCRIBE DETAIL {quote(tables.name(table))}").collect()[0]

@@ -32,9 +32,9 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
-from enrich.spark.history import reaching_back
 from enrich.spark.ledger import read_run
 from enrich.spark.run_rows import select_run_rows
+from enrich.spark.settings import reaching_back
 from enrich.spark.tables import OutputTables, run_of_commit
 
 _CHANGES_SHOWN = 12

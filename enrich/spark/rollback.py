@@ -1,8 +1,8 @@
 """Takes back what runs published: the table as it was before a run, in one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.catalog import quote
 from enrich.spark.conflicts import CONFLICTS
-from enrich.spark.history import reaching_back
 from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.settings import reaching_back
 from enrich.spark.tables import OutputTables, run_of_commit
 
 ROLLED_BACK = "rolled_back"
@@ -46,10 +46,10 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
     # An earlier call may have been ended between the table and the ledger.
-    stale = _select_published(tables, gone) | ({run_id} if mine else set())
+    stale = _read_published(tables, gone) | ({run_id: row} if mine else {})
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):
-        _mark(tables, one, f"with run {run_id}: {reason}")
+        _mark(tables, stale[one], f"with run {run_id}: {reason}")
     return [one for one in gone if one in stale]
 
 
@@ -114,11 +114,14 @@ def _refuse_unfinished(tables: OutputTables, commits: Sequence[_Commit]) -> None
             )
 
 
-def _select_published(tables: OutputTables, run_ids: Sequence[str]) -> set[str]:
-    """Returns those that the ledger takes for published. Runs on the driver; one action."""
+def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns the ledger's rows of those that it takes for published, by run.
+
+    Runs on the driver; one action.
+    """
     ledger = tables.read("enrichment_runs").where(F.col("outcome") == "published")
-    found = ledger.where(F.col("run_id").isin(list(run_ids))).select("run_id").collect()
-    return {row["run_id"] for row in found}
+    found = ledger.where(F.col("run_id").isin(list(run_ids))).collect()
+    return {row["run_id"]: row.asDict(recursive=True) for row in found}
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
@@ -135,12 +138,10 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
         ) from error
 
 
-def _mark(tables: OutputTables, run_id: str, reason: str) -> None:
-    """Says in the ledger that a run was taken back. Runs on the driver."""
-    row = read_run(tables, run_id)
-    if row is None:
-        return
-    row |= {
+def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
+    """Says in the ledger that the run of this row was taken back. Runs on the driver."""
+    marked = {
+        **row,
         "outcome": ROLLED_BACK,
         "withheld": row["withheld"] + row["published"],
         "published": 0,
@@ -148,4 +149,4 @@ def _mark(tables: OutputTables, run_id: str, reason: str) -> None:
         "reason": reason,
         "published_version": tables.version("product_attributes"),
     }
-    write_rows(tables, "enrichment_runs", [row], run_id)
+    write_rows(tables, "enrichment_runs", [marked], row["run_id"])

@@ -22,10 +22,7 @@ from enrich.redaction import describe_error
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
-from enrich.spark.guards import (
-    refuse_many_deletions,
-    refuse_many_failures,
-)
+from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
 from enrich.spark.quarantine import (
@@ -35,13 +32,7 @@ from enrich.spark.quarantine import (
 )
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
-from enrich.spark.staging import (
-    Stager,
-    lineage,
-    read_staged,
-    select_lasting,
-    select_unstaged,
-)
+from enrich.spark.staging import Stager, lineage, read_staged, select_lasting, select_unstaged
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
 from enrich.spark.tables import OutputTables

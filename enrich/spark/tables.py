@@ -5,11 +5,8 @@ its run_id in the commit's userMetadata.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import reduce
-from operator import and_
 from typing import NamedTuple
 
 from delta.tables import DeltaTable
@@ -26,6 +23,7 @@ from enrich.spark.creation import (
     table_definitions,
     update_table,
 )
+from enrich.spark.settings import session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 CHANGES_SINCE = "enrich.changesSince"
@@ -195,7 +193,7 @@ class OutputTables:
         """
         old = self.read("product_attributes").select("product_id", "run_id", *_MAKES_A_ROW)
         same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _MAKES_A_ROW]
-        is_same = reduce(and_, [F.col("new.product_id") == F.col("old.product_id"), *same])
+        is_same = [F.col("new.product_id") == F.col("old.product_id"), *same]
         is_mine = F.col("old.run_id") == run_id
         found = (
             rows.alias("new")
@@ -237,14 +235,9 @@ class OutputTables:
         """Returns the folder or URI of the database. Runs on the driver."""
         return str(self.spark.catalog.getDatabase(self.database).locationUri)
 
-    @contextmanager
-    def commit_of(self, run_id: str) -> Iterator[None]:
+    def commit_of(self, run_id: str) -> AbstractContextManager[None]:
         """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""
-        self.spark.conf.set(_USER_METADATA, json.dumps({"run_id": run_id}))
-        try:
-            yield
-        finally:
-            self.spark.conf.unset(_USER_METADATA)
+        return session_settings(self.spark, {_USER_METADATA: json.dumps({"run_id": run_id})})
 
 
 def run_of_commit(user_metadata: str | None) -> str | None:

@@ -1,22 +1,11 @@
-"""Old versions of a table, as far as their files are there."""
+"""Spark's settings for a while."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from pyspark.sql import SparkSession
 
 _IS_ENFORCED = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
-
-
-@contextmanager
-def reaching_back(spark: SparkSession) -> Iterator[None]:
-    """Lets reads and RESTORE inside go to every version whose files are there.
-
-    Runs on the driver. Delta refuses versions that are older than a table promises to keep, and the
-    tables of version 0.1 promise a week.
-    """
-    with session_settings(spark, {_IS_ENFORCED: "false"}):
-        yield
 
 
 @contextmanager
@@ -33,3 +22,12 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
                 spark.conf.unset(name)
             else:
                 spark.conf.set(name, earlier)
+
+
+def reaching_back(spark: SparkSession) -> AbstractContextManager[None]:
+    """Lets reads and RESTORE inside go to every version whose files are there.
+
+    Runs on the driver. Delta refuses versions that are older than a table promises to keep, and the
+    tables of version 0.1 promise a week.
+    """
+    return session_settings(spark, {_IS_ENFORCED: "false"})
