@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop
+from fault_drill import in_full
 
 from enrich.correction_file import read_correction_file
 from enrich.fake_engine import FakeEngineSpec
@@ -24,6 +25,7 @@ def colors(shop: Shop) -> dict[str, str | None]:
     return shop.table("product_attributes").set_index("product_id")["color"].to_dict()
 
 
+@in_full
 def test_correction_wins_survives_a_new_model_and_leaves_no_trace_when_withdrawn(
     shop: Shop,
 ) -> None:
@@ -71,6 +73,7 @@ def test_last_correction_counts_and_the_same_one_is_not_recorded_twice(shop: Sho
     assert len(shop.table("attribute_corrections")) == 3
 
 
+@in_full
 def test_correction_to_no_label_publishes_null_and_unknown_labels_are_told(shop: Shop) -> None:
     shop.tables.create_missing()
     shop.sql(

@@ -6,6 +6,7 @@ from datetime import date
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, passes, products
+from fault_drill import in_full
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
@@ -58,6 +59,7 @@ def test_rerun_of_the_same_run_changes_nothing(shop: Shop) -> None:
     assert {name: shop.version(name) for name in names} == before
 
 
+@in_full
 def test_full_refresh_run_twice_changes_nothing_the_second_time(shop: Shop) -> None:
     shop.refresh()
     first = shop.refresh(full_refresh=True)
@@ -84,6 +86,7 @@ def test_only_what_changed_is_enriched_again(shop: Shop) -> None:
     assert rows.groupby("run_id").size().tolist().count(1) == 1
 
 
+@in_full
 def test_an_image_that_appears_makes_its_product_pending(shop: Shop) -> None:
     table = products()
     table.loc[0, "image_path"] = "late.jpg"
@@ -94,6 +97,7 @@ def test_an_image_that_appears_makes_its_product_pending(shop: Shop) -> None:
     assert shop.refresh().counts["enriched"] == 1
 
 
+@in_full
 def test_a_new_model_version_enriches_everything_again(shop: Shop) -> None:
     shop.refresh()
     counts = shop.refresh(model_version="fake-2").counts
@@ -102,6 +106,7 @@ def test_a_new_model_version_enriches_everything_again(shop: Shop) -> None:
     assert set(shop.table("product_attributes")["model_version"]) == {"fake-2"}
 
 
+@in_full
 def test_quarantined_product_is_not_tried_again_until_it_changes(shop: Shop) -> None:
     table = products()
     table.loc[0, "title"] = None
@@ -171,6 +176,7 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
     assert shop.table("product_attributes").empty
 
 
+@in_full
 def test_one_unreadable_product_of_a_few_blocks_nothing(shop: Shop) -> None:
     table = products(2)
     table.loc[0, "title"] = None
@@ -179,6 +185,7 @@ def test_one_unreadable_product_of_a_few_blocks_nothing(shop: Shop) -> None:
     assert shop.refresh().outcome == "published"
 
 
+@in_full
 def test_limit_takes_the_first_products_by_id(shop: Shop) -> None:
     summary = shop.refresh(limit=2)
 
@@ -186,6 +193,7 @@ def test_limit_takes_the_first_products_by_id(shop: Shop) -> None:
     assert sorted(shop.table("product_attributes")["product_id"]) == ["p0", "p1"]
 
 
+@in_full
 def test_the_same_one_of_duplicates_is_kept_whatever_their_order(shop: Shop) -> None:
     twins = products(1)._append({"product_id": "p0", "title": "a twin"}, ignore_index=True)
     shop.write(twins)
@@ -197,6 +205,7 @@ def test_the_same_one_of_duplicates_is_kept_whatever_their_order(shop: Shop) -> 
     assert shop.table("product_attributes")["content_hash"].tolist() == first
 
 
+@in_full
 def test_a_product_of_two_categories_keeps_one_of_them_whatever_the_order(shop: Shop) -> None:
     config = {"columns": {"category": "department"}}
     table = pd.concat([products(1).assign(department=d) for d in ("shirts", "sale")])
@@ -208,6 +217,7 @@ def test_a_product_of_two_categories_keeps_one_of_them_whatever_the_order(shop: 
     assert shop.table("product_attributes")["product_category"].tolist() == ["sale"]
 
 
+@in_full
 def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(shop: Shop) -> None:
     morning = shop.refresh()
     wrong = products()
@@ -225,6 +235,7 @@ def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(sho
     assert shop.refresh().outcome == "nothing_to_do"
 
 
+@in_full
 def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Shop) -> None:
     empty = products(7)
     empty.loc[6, "title"] = None
@@ -264,6 +275,7 @@ def test_engine_is_loaded_once_per_python_worker(shop: Shop) -> None:
     assert set(summary.engine_loads.values()) == {1}
 
 
+@in_full
 def test_commit_says_which_run_made_it(shop: Shop) -> None:
     summary = shop.refresh()
     history = shop.spark.sql(f"DESCRIBE HISTORY {shop.database}.product_attributes LIMIT 1")
@@ -271,6 +283,7 @@ def test_commit_says_which_run_made_it(shop: Shop) -> None:
     assert summary.run_id in history.collect()[0]["userMetadata"]
 
 
+@in_full
 def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
     shop.refresh()
     wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})

@@ -2,6 +2,7 @@
 
 import pytest
 from fake_shop import Shop, products
+from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec
 
 from enrich.config import JobConfig
@@ -90,6 +91,7 @@ def test_products_of_higher_priority_are_staged_first(shop: Shop) -> None:
     assert without == staged["chunk"].max()
 
 
+@in_full
 def test_equal_priorities_do_not_make_one_giant_chunk(shop: Shop) -> None:
     rows = shop.spark.range(1000).selectExpr("CAST(id AS STRING) AS product_id", "1D AS priority")
 
@@ -99,6 +101,7 @@ def test_equal_priorities_do_not_make_one_giant_chunk(shop: Shop) -> None:
     assert max(chunk.products for chunk in chunks) < 150
 
 
+@in_full
 def test_a_changed_product_of_the_same_run_id_is_staged_anew(shop: Shop) -> None:
     shop.refresh(run_id="mine", publish=False)
     changed = products()
@@ -146,6 +149,7 @@ def test_a_product_that_kills_its_worker_is_quarantined_and_all_others_published
     assert again.outcome == "nothing_to_do"
 
 
+@in_full
 def test_workers_that_die_of_everything_stop_the_run_and_quarantine_nothing(shop: Shop) -> None:
     with pytest.raises(WorkersDied, match="max_poison_products = 2"):
         shop.refresh(
