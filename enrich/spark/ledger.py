@@ -26,3 +26,15 @@ def write_rows(
     ordered = [tuple(row.get(name) for name in schema.names) for row in rows]
     frame = tables.spark.createDataFrame(ordered, schema).coalesce(1)
     tables.replace_run(table, frame, run_id)
+
+
+def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_id: str) -> None:
+    """Writes the checks of a run; those of a suite that is not among them stay as they were.
+
+    A run that goes on with what it has staged does not judge its input again. Runs on the driver;
+    a small query and one Delta commit.
+    """
+    judged = [check["suite"] for check in checks]
+    before = tables.read("label_quality").where(F.col("run_id") == run_id).collect()
+    kept = [row.asDict() for row in before if row["suite"] not in judged]
+    write_rows(tables, "label_quality", [*kept, *checks], run_id)

@@ -23,7 +23,7 @@ from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
 from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
-from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.ledger import read_run, write_checks, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
 from enrich.spark.quarantine import (
     select_known_unreadable,
@@ -323,7 +323,7 @@ class Refresh:
             for verdict in self._verdicts
             for check in verdict.quality
         ]:
-            write_rows(self.tables, "label_quality", quality, summary.run_id)
+            write_checks(self.tables, quality, summary.run_id)
         write_rows(self.tables, "enrichment_runs", [row], summary.run_id)
 
     @contextmanager

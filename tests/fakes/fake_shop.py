@@ -21,6 +21,7 @@ DAY = date(2026, 11, 24)
 
 def passes(staged: StagedRows) -> Verdict:
     check = {
+        "suite": "staged",
         "attribute": None,
         "expectation": "expect_all_rows_staged",
         "observed": float(staged.count),

@@ -125,6 +125,19 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
     assert ledger["run_date"] == DAY
 
 
+def test_run_that_goes_on_keeps_what_was_found_about_its_input(shop: Shop) -> None:
+    def finds(rows: InputRows) -> Verdict:
+        check = {"expectation": "expect_images", "outcome": "pass", "suite": "input"}
+        return Verdict(True, (), (), "none", (check,), None)
+
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails, validate_input=finds)
+
+    shop.refresh(validate_input=finds)
+
+    assert sorted(shop.table("label_quality")["suite"]) == ["input", "staged"]
+
+
 def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, run_id="monday")
