@@ -27,6 +27,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.hadoop.javax.jdo.option.ConnectionURL",
             "jdbc:derby:memory:tests;create=true",
         )
+        # A job has a Java of its own; here one lives through hundreds of runs.
+        .config("spark.driver.memory", "2g")
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.databricks.delta.snapshotPartitions", "1")
         # Every query here is over a few rows: compiling it takes longer than running it.
