@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fake_shop import Shop
-from fault_drill import Drill, is_long
+from fault_drill import Drill, in_full, is_long
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
 from pyspark.sql import SparkSession
@@ -150,7 +150,7 @@ WRITERS: dict[str, Callable[[list[MutatedRow], Path], None]] = {
 
 
 @pytest.mark.spark
-@pytest.mark.skipif(not is_long(), reason="whole refreshes: make test-faults")
+@in_full
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_a_refresh_of_mutated_rows_accounts_for_every_one_and_changes_nothing_when_repeated(
     spark: SparkSession,

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from delta.tables import DeltaTable
 from fake_shop import DAY, Shop, products
-from fault_drill import is_long
+from fault_drill import in_full
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -24,7 +24,6 @@ from enrich.spark.tables import OutputTables
 pytestmark = pytest.mark.spark
 
 PATIENCE_S = 300
-in_full = pytest.mark.skipif(not is_long(), reason="whole runs take a minute: make test-faults")
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import pytest
 from fake_shop import Shop, passes, products
-from fault_drill import is_long
+from fault_drill import in_full
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
@@ -10,7 +10,7 @@ from enrich.spark.records import InputRows, StagedRows, Verdict
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+    in_full,
 ]
 
 

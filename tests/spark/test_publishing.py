@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from fake_shop import DAY, Shop, fails, products
-from fault_drill import is_long
+from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
@@ -12,7 +12,7 @@ from enrich.spark.records import InputRows, Verdict
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+    in_full,
 ]
 
 LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}

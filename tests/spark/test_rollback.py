@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import is_long
+from fault_drill import in_full
 
 from enrich.errors import ConfigError
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+    in_full,
 ]
 
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import is_long
+from fault_drill import in_full
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures
@@ -16,7 +16,7 @@ from enrich.spark.vanished import select_vanished
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-faults"),
+    in_full,
 ]
 
 DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
