@@ -26,7 +26,8 @@ MOST_EXIF_PARTS = 32
 MOST_READS = 2_000_000
 LONGEST_EXIF = 1_000_000
 
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# With the number in either byte order, as Pillow takes it.
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 _BYTE_TYPES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED: kept as they are
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
@@ -84,7 +85,8 @@ def _refuse_costly_tiff(data: bytes, max_pixels: int) -> None:
         if MOST_TAG_VALUES < count <= len(data) and kind not in _BYTE_TYPES:
             raise _too_costly(f"a TIFF with a tag of {count:,} values")
         if tag in tile:
-            tile[tag] = value
+            # Of a tag that comes twice decoders differ in which one counts.
+            tile[tag] = max(tile[tag], value)
     width, length = tile.values()
     # A tile is decoded whole, also where the picture is a corner of it.
     if width * length > max_pixels:
@@ -93,9 +95,18 @@ def _refuse_costly_tiff(data: bytes, max_pixels: int) -> None:
 
 def _tags(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yields (tag, type, count, value or place) of a TIFF's first folder, as far as it reaches."""
+    if b"+" in data[2:4]:
+        yield from _read_folder(data, 8, "Q", "HHQQ", "Q")
+    # Pillow takes `MM\0+` for a classic TIFF, where libtiff sees a BigTIFF.
+    if data[2:3] != b"+":
+        yield from _read_folder(data, 4, "H", "HHII", "I")
+
+
+def _read_folder(
+    data: bytes, head: int, length: str, entry: str, at: str
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yields the entries of the folder whose place, in format `at`, stands at byte `head`."""
     order = "<" if data[:2] == b"II" else ">"
-    is_big = data[2:4] in (b"+\0", b"\0+")
-    head, length, entry, at = (8, "Q", "HHQQ", "Q") if is_big else (4, "H", "HHII", "I")
     try:
         (place,) = struct.unpack_from(order + at, data, head)
         (entries,) = struct.unpack_from(order + length, data, place)
@@ -104,7 +115,7 @@ def _tags(data: bytes) -> Iterator[tuple[int, int, int, int]]:
             tag, kind, count, value = struct.unpack_from(order + entry, data, place)
             if kind == 3 and order == ">":
                 # A short stands at the front of its field.
-                value >>= 48 if is_big else 16
+                value >>= 8 * struct.calcsize(at) - 16
             elif kind == 3:
                 value &= 0xFFFF
             yield tag, kind, count, value

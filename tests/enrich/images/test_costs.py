@@ -7,7 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from costly_images import HARMLESS, REFUSED, gray_tiff, jpeg_of_scans, long, short, tiff
+from costly_images import (
+    HARMLESS,
+    LONG,
+    REFUSED,
+    SHORT,
+    gray_tiff,
+    jpeg_of_scans,
+    long,
+    short,
+    tiff,
+)
 from memory import peak_mb, reset_peak
 from PIL import Image
 
@@ -76,6 +86,21 @@ def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order: str) -> None
     folder = (1).to_bytes(8, numbers) + entry + bytes(8)
     first = (8).to_bytes(2, numbers) + bytes(2) + (16 + len(data)).to_bytes(8, numbers)
     assert "200,001 values" in str(problem(head + first + data + folder))
+
+
+@pytest.mark.parametrize("head", [b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"MM\0+"])
+def test_a_tiff_is_looked_into_under_every_head_that_pillow_takes(head: bytes) -> None:
+    order, many = "<" if head[:2] == b"II" else ">", MOST_TAG_VALUES + 1
+    place = (8).to_bytes(4, "little" if order == "<" else "big")
+    data = head + tiff([(273, 4, many, place)], bytes(4 * many), order)[4:]
+    assert "200,001 values" in str(problem(data))
+
+
+def test_a_small_tile_behind_a_large_one_hides_nothing() -> None:
+    # Entries are written in the order of tag, type and value.
+    large = [(tag, SHORT, 1, short(10_000)) for tag in (322, 323)]
+    small = [(tag, LONG, 1, long(16)) for tag in (322, 323)]
+    assert "tiles of 10000 x 10000 px" in str(problem(tiff([*large, *small])))
 
 
 def test_a_damaged_count_of_a_tiff_is_damage_and_not_size() -> None:
