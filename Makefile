@@ -1,4 +1,5 @@
-# Everything runs in .venv, which jobs/set_up.py makes; once it is made, no target needs the network.
+# Everything runs in .venv, which jobs/set_up.py makes. A target that needs more packages downloads them
+# the first time; after that only audit needs the network.
 PYTHON ?= python3
 
 # An activated environment. Spark's scripts look for python3 on PATH, unless a variable that was
@@ -34,7 +35,7 @@ test-gate: test-environment ## Drill the quality gate: false alarms on sound run
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
 	@FAULTS=long SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
 
-test-sql: test-environment ## Run every view and every SQL example of the README.
+test-sql: test-environment ## Run every view and every example of docs/tables.md.
 	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py
 
 test-bench: ## Hold the answers of the benchmark's peers against ours.
@@ -66,7 +67,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) ruff format --check
 	@$(IN_VENV) mypy
 
-clean: ## Remove the demo's tables and what the tools cached; .venv stays.
+clean: ## Remove ALL local tables and pages, the demo catalog and Airflow's home; .venv stays.
 	rm -rf lakehouse demo_catalog airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: set_up.py knows by itself whether there is anything to do.
@@ -92,7 +93,7 @@ COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embra
 	coca single_stream image_only text_only
 ABLATIONS = without-modality-wise without-both
 
-train: $(TOWER) ## Train the bundled checkpoint anew: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+train: $(TOWER) ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
 		--output trained/cma-clip-small
 

@@ -1,4 +1,4 @@
-"""Runs the engine alone over a Parquet file, without Spark.
+"""Runs the engine alone over a Parquet, CSV or JSON file, without Spark.
 
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
@@ -29,7 +29,7 @@ from enrich.spec import EngineSpec, RunsProducts, build_spec
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Parquet file with the product table.")],
+    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     image_root: Annotated[
         str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
@@ -39,7 +39,7 @@ def main(
     ),
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
-    """Classifies a Parquet file's products without Spark."""
+    """Classifies a file's products without Spark."""
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     products = read_products(catalog, limit)

@@ -30,7 +30,8 @@ def main(
     title: Annotated[str | None, typer.Option(help="The product's title.")] = None,
     description: Annotated[str | None, typer.Option(help="The product's description.")] = None,
     catalog: Annotated[
-        Path | None, typer.Option(help="Parquet file to take the product from instead.")
+        Path | None,
+        typer.Option(help="Parquet, CSV or JSON file to take the product from instead."),
     ] = None,
     product_id: Annotated[str | None, typer.Option(help="Which product of the catalog.")] = None,
     image_root: Annotated[

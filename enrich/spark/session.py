@@ -60,7 +60,7 @@ def refuse_busy_metastore(connection_url: str) -> None:
         raise MetastoreBusy(
             f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
             "admits one process at a time: wait for that one to end, or set up a shared metastore "
-            "(README, 'Several sessions at once')"
+            "(docs/metastore.md)"
         )
     _clear_unborn_metastore(folder)
 

@@ -56,7 +56,7 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
         raise ConfigError(
             f"cannot open the metastore at {address} as {user}: {reason}. Look at "
             "METASTORE_ADDRESS, METASTORE_USER and METASTORE_PASSWORD, whether the server runs, "
-            "and where the driver's jar is (README, 'Several sessions at once')"
+            "and where the driver's jar is (docs/metastore.md)"
         ) from None
 
 

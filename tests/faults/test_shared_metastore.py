@@ -46,7 +46,7 @@ class Metastore:
     password: str
 
     def command(self, program: str, *flags: object) -> list[str]:
-        """Returns spark-submit or spark-sql with the settings that the README tells users of."""
+        """Returns spark-submit or spark-sql with the settings of docs/metastore.md."""
         settings = ["--load-spark-defaults", "--properties-file", str(SETTINGS)]
         for name, value in {
             "spark.sql.warehouse.dir": self.home / "warehouse",
