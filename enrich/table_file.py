@@ -14,7 +14,8 @@ from enrich.errors import ConfigError, SchemaMismatch, first_line
 def read_table(file: Path) -> pa.Table:
     """Returns the file's table; `.csv` and `.json` (an object a line) are read as such.
 
-    Every column of a CSV is text, because 007 is an id and no number; an empty field is NULL.
+    Every column of a CSV is text, because 007 is an id and no number; an empty field is NULL. Text
+    may hold bytes that are no UTF-8, which `select_text` mends.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -47,7 +48,7 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
 
 
 def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the column as it is, or mended: Parquet's writers check nothing."""
+    """Returns the column as it is, or mended: who writes a file checks nothing."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
@@ -63,6 +64,9 @@ def _read_csv(file: Path) -> pa.Table:
     with pyarrow.csv.open_csv(file, parse_options=lines) as reader:
         names = reader.schema.names
     text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        check_utf8=False,
     )
     return pyarrow.csv.read_csv(file, parse_options=lines, convert_options=text)

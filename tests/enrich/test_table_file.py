@@ -22,3 +22,10 @@ def test_bytes_that_are_no_utf8_become_replacement_characters_and_nothing_else_c
     read = select_text(read_table(file), ["title", "product_id"], file).to_pydict()
     assert read["title"] == ["red shirt", "caf\ufffd", None, "\ufffd" * 3, "h\u00fcte"]
     assert read["product_id"] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_csv_of_another_encoding_is_read_but_for_its_own_letters(tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    file.write_bytes("product_id,title\n007,red shirt\n008,caf\u00e9\n".encode("latin-1"))
+    read = select_text(read_table(file), ["product_id", "title"], file).to_pydict()
+    assert read == {"product_id": ["007", "008"], "title": ["red shirt", "caf\ufffd"]}
