@@ -35,6 +35,7 @@ MOST_HANGING = 16
 _LONGEST_PAUSE_S = 5.0
 
 _hanging: set[threading.Thread] = set()
+_hanging_lock = threading.Lock()
 
 
 class StoreFailed(Exception):
@@ -94,7 +95,7 @@ class Patience:
         return answer
 
     def _in_time(self, question: Callable[[], Answer]) -> Answer:
-        with self._lock:
+        with _hanging_lock:
             _hanging.difference_update([thread for thread in _hanging if not thread.is_alive()])
             if len(_hanging) >= MOST_HANGING:
                 raise StoreFailed(f"{MOST_HANGING} earlier reads still hang")
@@ -102,7 +103,7 @@ class Patience:
         thread = threading.Thread(target=self._answer, args=(question, answer), daemon=True)
         thread.start()
         if not wait([answer], self._timeout_s).done:
-            with self._lock:
+            with _hanging_lock:
                 _hanging.add(thread)
             raise StoreFailed(f"no whole answer within {self._timeout_s:g} s")
         return answer.result()
@@ -138,7 +139,9 @@ def leaving_hanging_reads() -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        if any(thread.is_alive() for thread in _hanging):
+        with _hanging_lock:
+            is_hanging = any(thread.is_alive() for thread in _hanging)
+        if is_hanging:
             _exit_now(end.code)
         raise
 

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -95,6 +96,26 @@ def test_a_question_that_hangs_is_left_behind(released: threading.Event) -> None
     with pytest.raises(StoreFailed, match=r"within 0.2 s"):
         patient(timeout_s=0.2).ask(released.wait)
     assert time.monotonic() - begin < 1
+
+
+def test_several_stores_that_hang_at_a_time_are_counted_together(
+    released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(set[threading.Thread]):
+        def __iter__(self) -> Iterator[threading.Thread]:
+            for thread in super().__iter__():
+                time.sleep(0.02)
+                yield thread
+
+    def hang() -> None:
+        with pytest.raises(StoreFailed, match="within"):
+            patient(timeout_s=0.05).ask(released.wait)
+
+    monkeypatch.setattr(patience, "_hanging", Slow())
+    with ThreadPoolExecutor(4) as pool:
+        for hung in [pool.submit(hang) for _ in range(12)]:
+            hung.result()
+    assert len(patience._hanging) == 12
 
 
 def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
