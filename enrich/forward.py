@@ -53,7 +53,8 @@ class Forward:
             if len(inputs.has_text) == 1:
                 raise
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
-        self._most_rows = len(inputs.has_text) // 2
+        half = len(inputs.has_text) // 2
+        self._most_rows = min(half, self._most_rows or half)
         log.warning(
             "out of memory on %s with %s products at once: from now on %s",
             *(self._device, len(inputs.has_text), self._most_rows),

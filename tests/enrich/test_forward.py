@@ -83,6 +83,26 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answ
     assert max(crowded.asked) == 5, "it tries what does not fit again"
 
 
+def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_learnt(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    class Overtaken(Crowded):
+        is_first = True
+
+        def __call__(self, inputs: ModelInputs) -> ModelOutput:
+            if self.is_first:
+                self.is_first = False
+                forward(inputs)  # another lane, from its start to its end
+                self.asked.clear()
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(inputs)
+
+    crowded = Overtaken(_build(small_config, tokenizer), fits=6)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert max(crowded.asked) == 5
+
+
 def test_one_row_that_does_not_fit_is_an_error(
     exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
 ) -> None:
