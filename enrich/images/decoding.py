@@ -92,8 +92,9 @@ def _without_waste(image: Image.Image, target_px: int) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16-bit gray: Pillow's own conversion to RGB clips at 255 instead of scaling.
-        image = image.point(lambda value: value / 257).convert("L")
+        # 16-bit gray: Pillow's own conversion to RGB clips at 255 instead of scaling. Its point()
+        # takes 16 bits in one byte order only.
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")

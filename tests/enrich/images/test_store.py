@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import socket
+import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from costly_images import tiff
 from PIL import Image
 
 from enrich.errors import ConfigError
@@ -397,6 +399,17 @@ def test_gray_of_16_bits_keeps_its_brightness(value: int, wanted: int) -> None:
     image = Image.fromarray(np.full((20, 20), value, dtype=np.uint16))
     for kind in ("PNG", "TIFF"):
         assert _center(_decode(_encode(image, kind))) == pytest.approx((wanted,) * 3, abs=1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_gray_of_16_bits_is_the_same_in_either_byte_order(order: str) -> None:
+    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    side, bits, one = (struct.pack(f"{order}HH", number, 0) for number in (256, 16, 1))
+    place, length = (struct.pack(f"{order}I", number) for number in (8, values.nbytes))
+    tags = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 1, bits), (259, 3, 1, one)]
+    tags += [(262, 3, 1, one), (273, 4, 1, place), (279, 4, 1, length)]
+    picture = _decode(tiff(tags, values.astype(f"{order}u2").tobytes(), order))
+    assert (np.array(picture) == (values // 257)[:, :, None]).all()
 
 
 def test_a_picture_taken_sideways_stands_upright() -> None:
