@@ -19,12 +19,11 @@ from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest
 from enrich.forward import Forward
-from enrich.images.decoding import decode
+from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.memory import keep_freed_memory
 from enrich.predictions import Reader
-from enrich.preprocess import to_pixels
 from enrich.recent import RecentPictures
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spec import EngineSpec
@@ -125,8 +124,7 @@ class Engine:
         if pixels is not None:
             return pixels
         shape = self._manifest.config.image
-        picture = decode(data, limits=self.spec.limits, target_px=shape.size_px)
-        return self._recent.keep(data, to_pixels(picture, shape))
+        return self._recent.keep(data, decode_pixels(data, limits=self.spec.limits, shape=shape))
 
     def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
         """Returns the products as the classifier takes them, on the CPU."""

@@ -1,4 +1,4 @@
-"""From a file's bytes to an upright picture in RGB, within limits.
+"""From a file's bytes to an upright picture in RGB, or to a tower's pixels, within limits.
 
 A bad image raises `ImageProblem` with the status that its row will carry. Knows nothing of files
 or of what the pixels mean.
@@ -6,8 +6,11 @@ or of what the pixels mean.
 
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import TypeVar
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from enrich.images.costs import (
@@ -17,8 +20,11 @@ from enrich.images.costs import (
     refuse_long_sides,
 )
 from enrich.images.limits import ImageLimits, ImageProblem
+from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 from enrich.redaction import describe_error
+
+Made = TypeVar("Made")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -47,6 +53,25 @@ def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
         ImageProblem: the bytes are no whole image of a known format, too many pixels, or a
             structure that costs far more than its pixels.
     """
+    return _decode(data, limits, target_px, lambda picture: picture)
+
+
+def decode_pixels(data: bytes, *, limits: ImageLimits, shape: ImageShape) -> np.ndarray:
+    """Returns the pixels that a tower sees: uint8 (3, size_px, size_px).
+
+    A large picture is gone before the next large one is decoded. A long and narrow one cannot be
+    scaled down in between: its shorter side may have no pixels to spare.
+
+    Raises:
+        ImageProblem: as `decode`.
+    """
+    return _decode(data, limits, shape.size_px, lambda picture: to_pixels(picture, shape))
+
+
+def _decode(
+    data: bytes, limits: ImageLimits, target_px: int, make: Callable[[Image.Image], Made]
+) -> Made:
+    """Returns what is made of the picture, which of a large one only one thread does at a time."""
     try:
         refuse_costly_structure(data, max_pixels=limits.max_pixels)
         image = Image.open(CountedReads(data), formats=FORMATS)
@@ -58,7 +83,7 @@ def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
         image.draft("RGB", (2 * target_px, 2 * target_px))
         with _one_large if _is_large(image, width * height) else nullcontext():
             image.load()
-            return _without_waste(_to_rgb(_upright(image)), target_px)
+            return make(_without_waste(_to_rgb(_upright(image)), target_px))
     except (Image.DecompressionBombError, MemoryError) as error:
         raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
     except UnidentifiedImageError as error:

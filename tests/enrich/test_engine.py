@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import Engine, Prepared
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images.decoding import decode
+from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
@@ -308,9 +308,9 @@ def test_equal_pictures_with_equal_texts_are_computed_once(
 
     def note(data: bytes, **limits: Any) -> Any:
         decoded.append(data)
-        return decode(data, **limits)
+        return decode_pixels(data, **limits)
 
-    monkeypatch.setattr("enrich.engine.decode", note)
+    monkeypatch.setattr("enrich.engine.decode_pixels", note)
     monkeypatch.setattr(engine, "_read_threads", 1)
     products = [
         Product("a", "red shirt", None, "red.jpg"),

@@ -4,6 +4,7 @@ import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +24,14 @@ from PIL import Image
 
 from enrich.images import decoding
 from enrich.images.costs import MOST_TAG_VALUES
-from enrich.images.decoding import decode
+from enrich.images.decoding import decode, decode_pixels
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+SHAPE = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def decoded(data: bytes, target_px: int = 128, **limits: int) -> Image.Image:
@@ -125,32 +128,50 @@ def test_a_picture_of_several_jpegs_is_read_as_its_first() -> None:
     assert decoded(encoded.getvalue()).size == (64, 48)
 
 
-def _png(side: int, mode: str = "RGBA") -> bytes:
+def _png(width: int, height: int) -> bytes:
     encoded = io.BytesIO()
-    Image.new(mode, (side, side), (200, 30, 30, 255)).save(encoded, "PNG", compress_level=1)
+    Image.new("RGBA", (width, height), (200, 30, 30, 255)).save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()
 
 
-def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, to_rgb = _png(4_000), decoding._to_rgb
+@pytest.mark.parametrize("step", ["_to_rgb", "to_pixels"])
+def test_large_pictures_become_pixels_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    data, do_step = _png(20_000, 500), getattr(decoding, step)
     at_once: list[int] = []
     inside = 0
 
-    def watched(image: Image.Image) -> Image.Image:
+    def watched(*given: Any) -> Any:
         nonlocal inside
         inside += 1
         at_once.append(inside)
-        time.sleep(0.02)
+        time.sleep(0.3)
         try:
-            return to_rgb(image)
+            return do_step(*given)
         finally:
             inside -= 1
 
-    monkeypatch.setattr(decoding, "_to_rgb", watched)
+    monkeypatch.setattr(decoding, step, watched)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(decoded, [data] * 8))
+        list(
+            pool.map(lambda one: decode_pixels(one, limits=ImageLimits(), shape=SHAPE), [data] * 4)
+        )
 
-    assert at_once == [1] * 8
+    assert at_once == [1] * 4
+
+
+@pytest.mark.parametrize("step", ["_to_rgb", "to_pixels"])
+def test_a_picture_that_memory_does_not_suffice_for_is_too_large(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, step, fail)
+    with pytest.raises(ImageProblem) as found:
+        decode_pixels(_png(10, 10), limits=ImageLimits(), shape=SHAPE)
+    assert found.value.status is Status.IMAGE_TOO_LARGE
 
 
 def test_large_pictures_come_out_small_and_with_the_pixels_they_had(
@@ -165,5 +186,4 @@ def test_large_pictures_come_out_small_and_with_the_pixels_they_had(
     monkeypatch.setattr(decoding, "LARGE_PIXELS", 10**9)
     whole = decoded(encoded.getvalue())
     assert whole.size == (3_600, 2_400)
-    shape = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
-    assert np.abs(to_pixels(small, shape).astype(int) - to_pixels(whole, shape)).mean() < 0.5
+    assert np.abs(to_pixels(small, SHAPE).astype(int) - to_pixels(whole, SHAPE)).mean() < 0.5
