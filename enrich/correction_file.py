@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.spreadsheet import unguard
 from enrich.table_file import read_table, select_text
 
 KEY = "product_id"
@@ -19,6 +20,7 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
     """Returns product_id and the attributes' columns that are there, as the checkpoint writes them.
 
     NULL or an empty text says nothing; rows that say nothing are left out, other columns ignored.
+    An apostrophe that keeps an id from being a spreadsheet's formula is no part of the id.
 
     Args:
         file: Parquet, CSV or JSON.
@@ -37,6 +39,7 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
             f"{KEY} and at least one of {', '.join(attribute_labels)}"
         )
     rows = select_text(table, [KEY, *corrected], file).to_pandas()
+    rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
     for attribute in corrected:
         rows[attribute] = _as_labels(rows[attribute], attribute_labels[attribute], file)
     rows = rows.dropna(subset=corrected, how="all").dropna(subset=KEY)

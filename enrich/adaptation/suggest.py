@@ -19,9 +19,9 @@ from rich.progress import track
 
 from enrich.engine import Engine
 from enrich.records import Product
+from enrich.spreadsheet import guard
 
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@")
+_SHOWN = ("product_id", "title", "image_path")
 _BLIND_FOR_ONE_HARD = 3
 
 
@@ -59,13 +59,9 @@ def write_suggestions(
     lines = []
     for row in choose(guesses.moves, count, known):
         product = by_id[guesses.product_ids[row]]
-        title = product.title or ""
+        shown = {field: guard(getattr(product, field) or "") for field in _SHOWN}
         lines.append(
-            {
-                "product_id": product.product_id,
-                "title": f"'{title}" if title.startswith(_FORMULA) else title,
-                "image_path": product.image_path,
-            }
+            shown
             | {f"guessed_{attribute}": found[row] for attribute, found in guesses.labels.items()}
             | dict.fromkeys(guesses.labels, "")
         )
@@ -97,7 +93,9 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
 
 
 def choose(moves: np.ndarray, count: int, known: Iterable[int] = ()) -> list[int]:
-    """Returns `count` rows to label, or all that are left, each once, in the order of their worth.
+    """Returns `count` rows to label, or all that are left, each once, as they were drawn.
+
+    The first and every fourth one after it is a hard one, the three in between are blind draws.
 
     Args:
         moves: (N, D), see `Guesses`.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.adaptation.suggest import choose, write_suggestions
+from enrich.correction_file import read_correction_file
 from enrich.engine import Engine
 from enrich.product_file import read_unique_products
 from enrich.records import Product
@@ -50,6 +51,20 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     assert set(table["guessed_style"]) <= set(engine.spec.attributes["style"])
 
 
-def test_a_title_is_no_formula(engine: Engine, tmp_path: Path) -> None:
-    write_suggestions(engine, [Product("a", "=cmd()")], 1, set(), tmp_path / "a.csv")
-    assert pd.read_csv(tmp_path / "a.csv")["title"].tolist() == ["'=cmd()"]
+def test_nothing_of_a_product_is_a_formula(engine: Engine, tmp_path: Path) -> None:
+    product = Product("@a", "=cmd()", None, "+1.jpg")
+    write_suggestions(engine, [product], 1, set(), tmp_path / "a.csv")
+    row = pd.read_csv(tmp_path / "a.csv", dtype=str).iloc[0]
+    assert (row["product_id"], row["title"], row["image_path"]) == ("'@a", "'=cmd()", "'+1.jpg")
+
+
+def test_ids_that_were_kept_from_being_formulas_are_found_again(
+    engine: Engine, tmp_path: Path
+) -> None:
+    ids = ["-1", "=2", "'=3", "'4", "5"]
+    products = [Product(one, "red shirt") for one in ids]
+    write_suggestions(engine, products, 5, set(), tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.csv", dtype=str)
+    table.assign(color="red").to_csv(tmp_path / "a.csv", index=False)
+    read = read_correction_file(tmp_path / "a.csv", {"color": ("red", "blue")})
+    assert sorted(read["product_id"]) == sorted(ids)
