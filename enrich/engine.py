@@ -42,8 +42,8 @@ class Engine:
     """A loaded classifier with everything around it; built once per process.
 
     Takes as many cores as torch has threads when it is built. On a CPU that many batches compute
-    at a time, `lanes`, each in one thread of `forward`; `spec.read_threads` read and decode beside
-    them.
+    at a time, `lanes`, each in one thread of `forward`. Beside them read and decode
+    `spec.read_threads`, or as many as there are cores where those are more.
     """
 
     def __init__(self, spec: EngineSpec, manifest: Manifest, device: torch.device) -> None:

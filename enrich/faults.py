@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from enrich.classifiers.manifest import Manifest
-from enrich.engine import Engine, Prepared
+from enrich.engine import Engine
 from enrich.records import Product
 from enrich.spec import EngineSpec
+from enrich.window import Prepared
 
 
 class Fault(StrEnum):

@@ -25,7 +25,9 @@ _NOTHING = _Picture(b"", np.empty(0))
 
 
 class RecentPictures:
-    """The pixels of the last files, a few hundred or 64 MB of them; safe to use from many threads.
+    """The pixels of the last files; safe to use from many threads.
+
+    Of at most 512 files and 64 MB of their bytes, which are kept as well; the pixels come on top.
 
     A file is known by its whole content, and looked up by its length and a few bytes from its
     middle: a digest of every file would cost more than most catalogs' repetitions save.

@@ -33,7 +33,9 @@ def replicate(
     groups: Int[Tensor, " N"],
     draws: Float[Tensor, "R G"],
 ) -> Replicates:
-    """Returns each of FIGURES under each draw; nan where a draw holds no labelled row.
+    """Returns each of FIGURES under each draw.
+
+    Under a draw that holds no labelled row the macro-F1 is that of all rows, the others are nan.
 
     Args:
         probs: Calibrated probabilities of the labelled rows.

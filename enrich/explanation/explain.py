@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from enrich.engine import Engine, Prepared
+from enrich.engine import Engine
 from enrich.errors import CheckpointError, ConfigError
 from enrich.explanation.attention import joint_attention
 from enrich.explanation.words import Word, read_words, without
 from enrich.records import EnrichedProduct, Modalities, Product
+from enrich.window import Prepared
 
 PatchMap = Float[np.ndarray, "G G"]
 

@@ -36,13 +36,13 @@ class Condition(StrEnum):
 class Hiding:
     """Probabilities with which training hides a row's text, image and label words.
 
-    `own_text` is that of a text giving way to another product's.
+    `swap` is that of a text giving way to another product's.
     """
 
     text: float
     image: float
     label_words: float
-    own_text: float = 0.0
+    swap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Batches:
         A row without an image keeps its own text: nothing else would tell its labels.
         """
         texts = [self.products.texts[row] for row in rows]
-        strange = (rng.random(len(rows)) < hiding.own_text) & self.images.has_image[rows]
+        strange = (rng.random(len(rows)) < hiding.swap) & self.images.has_image[rows]
         others = rng.permutation(len(rows))
         strange &= self._has_text[rows] & self._has_text[rows[others]]
         strange &= self.products.groups[rows] != self.products.groups[rows[others]]

@@ -107,7 +107,7 @@ def build_optimiser(
             if p.requires_grad and (p in pretrained) == (name == "pretrained")
         ]
         if chosen:
-            # Norms, biases and scoring vectors are not decayed.
+            # Norms and biases, which have one dimension, are not decayed.
             for decay, members in (
                 (weight_decay, [p for p in chosen if p.ndim > 1]),
                 (0.0, [p for p in chosen if p.ndim <= 1]),

@@ -13,13 +13,14 @@ import torch
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import Engine, Prepared
+from enrich.engine import Engine
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
+from enrich.window import Prepared
 
 CPU = torch.device("cpu")
 BATCH = 4

@@ -18,9 +18,10 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.engine import Engine, Prepared
+from enrich.engine import Engine
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import build_spec
+from enrich.window import Prepared
 
 # pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
