@@ -6,6 +6,8 @@ images at one size; another list gets another folder.
 
 import hashlib
 import itertools
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,17 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from enrich.classifiers.interface import Classifier
-from enrich.images.decoding import decode
+from enrich.errors import ConfigError
+from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.precision import autocast
 from enrich.preprocess import ImageShape, to_pixels
+from enrich.records import NO_IMAGE_PATH, Status
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
+from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
+from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import read_hdf5_picture
 
 _THREADS = 4
@@ -51,23 +56,31 @@ class CachedViews:
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
-    """Decodes every image once, or opens what an earlier run decoded."""
+    """Decodes every image once, or opens what an earlier run decoded.
+
+    Where a store failed to give an image, the next run decodes all of them anew.
+
+    Raises:
+        ConfigError: images are named, and not one of them can be read.
+    """
     listing = repr((shape, products.image_roots, products.image_paths))
     folder = root / f"images-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     pixels_file, has_image_file = folder / "pixels.npy", folder / "has_image.npy"
+    store_failed = folder / "store_failed"
+    # The other processes of a run take what the first one has just decoded.
+    if store_failed.exists() and rank() == 0:
+        shutil.rmtree(folder)
     # has_image is written last: its presence says that the pixels are complete.
     if not has_image_file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         size = (len(products), 3, shape.size_px, shape.size_px)
         pixels = np.lib.format.open_memmap(pixels_file, mode="w+", dtype=np.uint8, shape=size)
-        has_image = np.zeros(len(products), dtype=bool)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            decoded = pool.map(lambda row: _decode_one(products, row, shape), range(len(products)))
-            for row, one in enumerate(track(decoded, "decoding images", len(products))):
-                if one is not None:
-                    pixels[row], has_image[row] = one, True
+        problems = _decode_all(products, shape, pixels)
+        _report(problems)
         pixels.flush()
-        np.save(has_image_file, has_image)
+        if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
+            store_failed.touch()
+        np.save(has_image_file, np.array([one is None for one in problems], dtype=bool))
     return CachedImages(np.load(pixels_file, mmap_mode="r"), np.load(has_image_file), folder)
 
 
@@ -111,7 +124,8 @@ def _compute_view(
     partial = file.with_suffix(".partial")
     computed: np.memmap | None = None
     classifier.eval()
-    for rows in track(list(_slices(len(images.pixels))), f"image features, view {view + 1}"):
+    slices = list(_slices(len(images.pixels)))
+    for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
         pixels = torch.from_numpy(np.array(images.pixels[rows]))
         if view:
             pixels = vary(pixels, random)
@@ -126,17 +140,50 @@ def _compute_view(
     partial.rename(file)
 
 
-def _decode_one(products: LabelledProducts, row: int, shape: ImageShape) -> np.ndarray | None:
+def _decode_all(
+    products: LabelledProducts, shape: ImageShape, pixels: np.ndarray
+) -> list[ImageProblem | None]:
+    """Fills `pixels` and returns what is wrong with each image."""
+    problems: list[ImageProblem | None] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        decoded = pool.map(lambda row: _decode_one(products, row, shape), range(len(products)))
+        for row, one in enumerate(watch(decoded, "decoding images", len(products))):
+            if isinstance(one, ImageProblem):
+                problems.append(one)
+            else:
+                pixels[row] = one
+                problems.append(None)
+    return problems
+
+
+def _report(problems: list[ImageProblem | None]) -> None:
+    """Says how many of the images that are named cannot be read, and why."""
+    named = [one for one in problems if one is None or str(one) != NO_IMAGE_PATH]
+    failed = [one for one in named if one is not None]
+    if not failed:
+        return
+    counts = Counter(one.status for one in failed).most_common()
+    found = ", ".join(f"{count:,} {status}" for status, count in counts)
+    if len(failed) == len(named):
+        raise ConfigError(
+            f"not one of {len(named):,} images can be read ({found}; the first: {failed[0]}); "
+            "wanted: image paths that start from the catalog's image root, or none at all"
+        )
+    say(f"{len(failed):,} of {len(named):,} images cannot be read: {found}")
+
+
+def _decode_one(
+    products: LabelledProducts, row: int, shape: ImageShape
+) -> np.ndarray | ImageProblem:
     root, path = products.image_roots[row], products.image_paths[row]
     picture = read_hdf5_picture(root, path)
     if picture is not None:
         return to_pixels(picture, shape)
     store = ImageStore(root)
     try:
-        data = store.read(path)
-        return to_pixels(decode(data, limits=store.limits, target_px=shape.size_px), shape)
-    except ImageProblem:
-        return None
+        return decode_pixels(store.read(path), limits=store.limits, shape=shape)
+    except ImageProblem as problem:
+        return problem
 
 
 def _slices(total: int) -> Iterator[slice]:

@@ -1,12 +1,23 @@
 """What a person sees of a training run: a bar on a terminal, lines at intervals in a log."""
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from enrich.training.distributed import rank
+
+Item = TypeVar("Item")
 
 _LINE_EVERY_S = 30.0
 _console = Console(stderr=True)
@@ -16,6 +27,11 @@ def say(text: str) -> None:
     """Prints a line on standard error; of several processes only the first one does."""
     if rank() == 0:
         _console.print(text, soft_wrap=True)
+
+
+def watch(items: Iterable[Item], title: str, total: int) -> Iterable[Item]:
+    """Returns the items, and shows on standard error how many of them are done."""
+    return track(items, title, total, console=_console, transient=True, disable=rank() > 0)
 
 
 class EpochProgress:

@@ -1,0 +1,85 @@
+"""What cannot be decoded is said, and nothing that may pass is kept for ever."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from enrich.errors import ConfigError
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
+from enrich.preprocess import ImageShape
+from enrich.records import Status
+from enrich.training.cache import CachedImages, cache_pixels
+from enrich.training.labelled import LabelledProducts
+
+SHAPE = ImageShape(size_px=16, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+Cache = Callable[..., CachedImages]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Cache:
+    """Returns a function that caches the pictures of those paths: two are there, one is damaged."""
+    write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
+    write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+
+    def cache(*paths: str | None) -> CachedImages:
+        count = len(paths)
+        products = LabelledProducts(
+            texts=["a"] * count,
+            image_paths=list(paths),
+            image_roots=[str(tmp_path)] * count,
+            catalog=np.zeros(count, dtype=np.int64),
+            targets=np.zeros((count, 1), dtype=np.int64),
+            groups=np.arange(count),
+            split=np.zeros(count, dtype=np.int64),
+        )
+        return cache_pixels(products, SHAPE, tmp_path / "cache")
+
+    return cache
+
+
+def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache("red.jpg", "bad.jpg", "gone.jpg", "lost.jpg", None, " ")
+    said = capsys.readouterr()
+    assert "3 of 4 images cannot be read: 2 image_missing, 1 image_corrupt" in said.err
+    assert said.out == ""
+
+
+def test_pictures_of_which_none_can_be_read_are_refused_and_none_at_all_are_not(
+    cache: Cache,
+) -> None:
+    with pytest.raises(ConfigError, match="not one of 2 images can be read"):
+        cache("gone.jpg", "bad.jpg", None)
+    assert not cache(None, "").has_image.any()
+
+
+def test_a_picture_that_a_store_failed_to_give_is_asked_for_again_by_the_next_run(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ImageStore.read
+
+    def fail(store: ImageStore, image_path: str | None) -> bytes:
+        if image_path == "blue.jpg":
+            raise ImageProblem(Status.IMAGE_UNREADABLE, "no answer")
+        return read(store, image_path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageStore, "read", fail)
+        first = cache("red.jpg", "blue.jpg")
+    features = first.folder / "image_features-1-0.npy"
+    features.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("enrich.training.cache.rank", lambda: 1)
+        other_process = cache("red.jpg", "blue.jpg")
+    again = cache("red.jpg", "blue.jpg")
+    assert first.has_image.tolist() == other_process.has_image.tolist() == [True, False]
+    assert again.has_image.all() and not features.exists()
+    assert first.pixels[0].any() and not first.pixels[1].any()
+    (first.folder / "kept").touch()
+    cache("red.jpg", "blue.jpg")
+    assert (first.folder / "kept").exists(), "what is whole is kept"
