@@ -60,9 +60,7 @@ def train_checkpoint(
     workspace = output.with_name(f"{output.name}.training")
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in splits[TRAIN]]
-    classifier, tokenizer = first_then_others(
-        lambda: start_classifier(config, texts, workspace / "tokenizer.json")
-    )
+    classifier, tokenizer = first_then_others(lambda: start_classifier(config, texts, workspace))
     config = keep_usable_phases(config, classifier)
     cache = config.cache or workspace / "cache"
 

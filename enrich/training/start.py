@@ -1,5 +1,6 @@
 """What a training run starts from: a classifier on published weights, and its tokenizer."""
 
+import hashlib
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -27,19 +28,19 @@ from enrich.training.tokenizers import train_tokenizer
 
 
 def start_classifier(
-    config: TrainingConfig, texts: list[str], tokenizer_file: Path
+    config: TrainingConfig, texts: list[str], folder: Path
 ) -> tuple[Classifier, Tokenizer]:
     """Returns the classifier on its published weights, and its tokenizer.
 
     Args:
         config: The training run's configuration.
         texts: What a tokenizer is trained on, where the towers bring none.
-        tokenizer_file: Where a trained one is kept: a resumed run must read the same token ids.
+        folder: Where a trained one is kept: a resumed run must read the same token ids.
 
     Raises:
         ConfigError: the published weights cannot be read, or are not for this classifier.
     """
-    published = _open_towers(config, texts, tokenizer_file)
+    published = _open_towers(config, texts, folder)
     classifier = build_classifier(
         ClassifierConfig(
             name=config.name,
@@ -90,18 +91,25 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
     return config.model_copy(update={"phases": phases})
 
 
-def _open_towers(config: TrainingConfig, texts: list[str], tokenizer_file: Path) -> Published:
+def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Published:
     if isinstance(config.towers, PublishedPair):
         return open_pair(config.towers)
     if config.towers.startswith(OPEN_CLIP):
         return open_coca(config.towers.removeprefix(OPEN_CLIP))
     if config.towers != "small":
         return open_hugging_face_clip(config.towers)
-    if not tokenizer_file.exists():
-        train_tokenizer(texts, config.vocabulary).save(str(tokenizer_file))
     # What the published EfficientNet-Lite weights were trained with.
     shape = ImageShape(size_px=config.image_size_px, **HALVES._asdict())
-    return Published(config.small_towers, shape, Tokenizer.from_file(str(tokenizer_file)), {})
+    return Published(config.small_towers, shape, _keep_tokenizer(config, texts, folder), {})
+
+
+def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
+    """Returns the tokenizer of these texts, trained now or by an earlier attempt at the run."""
+    digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
+    file = folder / f"tokenizer-{digest}.json"
+    if not file.exists():
+        train_tokenizer(texts, config.vocabulary).save(str(file))
+    return Tokenizer.from_file(str(file))
 
 
 def _is_aligned(config: TrainingConfig) -> bool:

@@ -14,8 +14,8 @@ import torch
 from enrich.training.config import TrainingConfig
 from enrich.training.labelled import LabelledProducts
 
-# Where a run keeps its files changes none of its weights.
-_WITHOUT_EFFECT = {"cache", "save_every_s"}
+# Where a run keeps its files changes none of its weights; the image tower counts by its own.
+_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower"}
 
 
 @dataclass(slots=True)
@@ -54,11 +54,22 @@ class Progressed:
 def name_inputs(config: TrainingConfig, products: LabelledProducts, rows: np.ndarray) -> str:
     """Returns a digest of all that a run's weights depend on: another one is another run."""
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
-    for column in (products.texts, products.image_paths):
+    if config.image_tower is not None:
+        digest.update(_digest_tower(config.image_tower))
+    for column in (products.texts, products.image_roots, products.image_paths):
         digest.update(repr(column).encode())
     for numbers in (products.targets, products.groups, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
+
+
+def _digest_tower(checkpoint: Path) -> bytes:
+    """Returns nothing where there is none: a classifier without an image tower reads none."""
+    weights = checkpoint / "model.safetensors"
+    if not weights.exists():
+        return b""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ def test_every_classifier_starts_from_a_pair_s_weights(
         joint_heads=2,
         phases=[{"loss": "multitask", "epochs": 1, "learning_rate": 1}],
     )
-    classifier, tokenizer = start_classifier(config, [], tmp_path / "tokenizer.json")
+    classifier, tokenizer = start_classifier(config, [], tmp_path)
     assert tokenizer.get_vocab_size() == len(WORDS)
     own = classifier.state_dict()
     loaded = 0

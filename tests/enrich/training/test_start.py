@@ -96,12 +96,26 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
     tmp_path: Path, cache: Path, name: str, starts: bool
 ) -> None:
     config = _config(cache, classifier=name, image_tower=BUNDLED)
-    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path / "tokenizer.json")
+    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
     kept = load_file(BUNDLED / "model.safetensors")
     own = classifier.state_dict()
     shared = [key for key in own if key.startswith("image_tower.backbone.")]
     assert bool(shared) == starts
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
+
+
+def test_a_tokenizer_is_kept_for_the_texts_and_the_vocabulary_that_it_was_trained_for(
+    tmp_path: Path, cache: Path
+) -> None:
+    def tokens(text: str, vocabulary: int) -> list[str]:
+        config = _config(cache, classifier="text_only", vocabulary=vocabulary)
+        _, tokenizer = start_classifier(config, [text] * 9, tmp_path)
+        return tokenizer.encode("shirt hemd", add_special_tokens=False).tokens
+
+    english, german = tokens("shirt", 300), tokens("hemd", 300)
+    assert english[0] == "\u0120shirt" and german[-1] == "\u0120hemd"
+    assert tokens("shirt", 260) != english == tokens("shirt", 300)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_zero_shot_answers_from_published_weights_without_any_epoch(
