@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from enrich.correction_file import name_some
 from enrich.errors import ConfigError
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED
@@ -18,6 +19,7 @@ from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Published
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+_PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
 _PUBLISHED = {Published.TRAIN: TRAIN, Published.VALIDATION: VALIDATION, Published.TEST: TEST}
 
 
@@ -96,6 +98,37 @@ def with_labels_of(
                 f"The data labels {', '.join(known)}"
             )
     return filled
+
+
+def require_labels(
+    catalogs: list[Path], products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> None:
+    """Checks that products to train on, and products to validate with, are labelled.
+
+    Raises:
+        ConfigError: one or more attributes have no label there.
+    """
+    lacks = []
+    for column, (attribute, labels) in enumerate(attributes.items()):
+        labelled = products.split[products.targets[:, column] != UNLABELLED]
+        # Where a split has no products at all, that is what is wrong.
+        lacking = [
+            purpose
+            for split, purpose in _PURPOSES.items()
+            if split in products.split and split not in labelled
+        ]
+        if lacking:
+            lacks.append(
+                f"attribute '{attribute}' has no label {' and none '.join(lacking)}: the catalogs "
+                f"hold {_name_labels(catalogs, attribute) or 'none'}; wanted: {', '.join(labels)}"
+            )
+    if lacks:
+        raise ConfigError(". ".join(lacks))
+
+
+def _name_labels(catalogs: list[Path], attribute: str) -> str:
+    read = [read_labelled(catalog).labels.get(attribute, []) for catalog in catalogs]
+    return name_some(label for labels in read for label in labels if label is not None)
 
 
 def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:

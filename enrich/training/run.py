@@ -20,6 +20,7 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     load_labelled,
+    require_labels,
     with_labels_of,
 )
 from enrich.training.loop import Trainer
@@ -50,11 +51,16 @@ def train_checkpoint(
         the first, which writes the checkpoint.
 
     Raises:
-        ConfigError: a catalog or the towers cannot be read, or there are too few products.
+        ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or
+            there are too few products or labels.
     """
+    strange_shops = strange_shops or []
+    _check_names("catalog", catalogs)
+    _check_names("strange shop", strange_shops)
     attributes = with_labels_of(catalogs, config.attributes)
     config = config.model_copy(update={"attributes": attributes})
     products = load_labelled(catalogs, config.attributes)
+    require_labels(catalogs, products, config.attributes)
     splits = [np.flatnonzero(products.split == split) for split in (TRAIN, VALIDATION, TEST)]
     torch.manual_seed(config.seed)
     workspace = output.with_name(f"{output.name}.training")
@@ -69,6 +75,12 @@ def train_checkpoint(
         return open_batches(labelled, classifier.config, encoder, cache)
 
     batches = first_then_others(lambda: batches_of(products))
+    # Before anything is trained, so that a wrong folder shows at once.
+    shops = {
+        folder.name: batches_of(load_labelled([folder], config.attributes))
+        for folder in strange_shops
+        if rank() == 0
+    }
     train_rows, validation_rows, test_rows = (batches.readable(rows) for rows in splits)
     say(
         f"{len(products):,} products: {len(train_rows):,} to train on, "
@@ -99,11 +111,10 @@ def train_checkpoint(
         metrics[f"test_groups_{folder.name}"] = evaluate(
             classifier, batches, rows, trainer.device, calibration
         )
-    for folder in strange_shops or []:
-        shop = batches_of(load_labelled([folder], config.attributes))
+    for name, shop in shops.items():
         shop.see_once(classifier, trainer.device)
         rows = np.arange(len(shop.products))
-        metrics[f"strange_shop_{folder.name}"] = evaluate(
+        metrics[f"strange_shop_{name}"] = evaluate(
             classifier, shop, rows, trainer.device, calibration
         )
     card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
@@ -116,6 +127,15 @@ def _save_config(config: TrainingConfig, file: Path) -> None:
     """Writes all settings, defaults too, so that the file outlives a change of defaults."""
     settings = config.model_dump(mode="json", exclude={"cache"})
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _check_names(what: str, folders: list[Path]) -> None:
+    names = [folder.name for folder in folders]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(
+            f"more than one {what} is called {', '.join(sorted(twice))}; rename one, the metrics "
+            "go by these names"
+        )
 
 
 def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:

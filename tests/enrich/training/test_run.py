@@ -14,7 +14,9 @@ import yaml
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
+from enrich.training.loop import Trainer
 from enrich.training.run import train_checkpoint
+from schemas.labels import ATTRIBUTE_LABELS
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 # Kills itself as a full machine would, in the middle of the second phase's only epoch.
@@ -130,6 +132,53 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
         torch.testing.assert_close(found["classifier"][name], tensor, rtol=1e-4, atol=1e-6)
     assert found["progressed"] == pytest.approx(wanted["progressed"])
     assert (output / "MODEL_CARD.md").exists()
+
+
+def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ConfigError) as error,
+    ):
+        patch.setattr(Trainer, "train", lambda trainer: pytest.fail("it trains"))
+        train_checkpoint(config, catalogs, output, **given)
+    return str(error.value)
+
+
+def test_attributes_that_no_product_has_a_label_of_are_refused_before_anything_is_decoded(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    attributes = {
+        "color": ["rot", "blau"],
+        "pattern": ATTRIBUTE_LABELS["pattern"],
+        "size": ["small", "large"],
+    }
+    config = TrainingConfig.model_validate(settings | {"attributes": attributes})
+    said = _refused([catalog], config, tmp_path / "made")
+    assert "'color' has no label to train on and none to validate with" in said
+    assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: rot, blau" in said
+    assert "the catalogs hold none; wanted: small, large" in said and "'pattern'" not in said
+    assert not (tmp_path / "made.training" / "cache").exists()
+
+
+def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_lost(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    other = tmp_path / "elsewhere" / catalog.name
+    other.parent.mkdir()
+    other.symlink_to(catalog)
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog, other], config, tmp_path / "made")
+    assert "more than one catalog is called catalog" in said
+    said = _refused([catalog], config, tmp_path / "made", strange_shops=[other, catalog])
+    assert "more than one strange shop is called catalog" in said
+
+
+def test_a_strange_shop_that_is_not_there_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    gone = tmp_path / "gone"
+    assert "gone" in _refused([catalog], config, tmp_path / "made", strange_shops=[gone])
 
 
 def test_a_batch_in_too_many_parts_is_refused(
