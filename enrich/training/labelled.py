@@ -123,7 +123,7 @@ def require_labels(
                 f"hold {_name_labels(catalogs, attribute) or 'none'}; wanted: {', '.join(labels)}"
             )
     if lacks:
-        raise ConfigError(". ".join(lacks))
+        raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
 
 
 def _name_labels(catalogs: list[Path], attribute: str) -> str:
