@@ -1,6 +1,7 @@
 """Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -51,16 +52,27 @@ def save_checkpoint(
     metrics: dict[str, object],
     model_card: str,
 ) -> None:
-    """Writes a whole checkpoint folder, weights in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes a whole checkpoint folder, weights in half precision.
+
+    It takes its place when all is written. Where one is there already, its files are replaced.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     weights = {
         name: (t.half() if t.is_floating_point() else t).contiguous()
         for name, t in classifier.state_dict().items()
     }
     # save_file would make it readable by its owner alone; the job may run as somebody else.
-    (folder / "model.safetensors").write_bytes(save(weights))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
-    (folder / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    (folder / "MODEL_CARD.md").write_text(model_card)
+    (partial / "model.safetensors").write_bytes(save(weights))
+    tokenizer.save(str(partial / "tokenizer.json"))
+    (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
+    (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+    (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (partial / "MODEL_CARD.md").write_text(model_card)
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    for file in partial.iterdir():
+        file.replace(folder / file.name)
+    partial.rmdir()

@@ -65,6 +65,25 @@ def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
     assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == {"a": 1}
 
 
+def test_a_checkpoint_is_written_whole_or_not_at_all(
+    tmp_path: Path,
+    folder: Path,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    calibration: Calibration,
+) -> None:
+    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
+    before = read_manifest(folder).digest
+    for output in (folder, tmp_path / "new"):
+        with pytest.raises(TypeError):
+            save_checkpoint(output, classifier, tokenizer, calibration, {"a": object()}, "")
+    assert read_manifest(folder).digest == before and not (tmp_path / "new").exists()
+    (folder / "note.txt").touch()
+    save_checkpoint(folder, classifier, tokenizer, calibration, {}, "")
+    assert read_manifest(folder).digest != before and (folder / "note.txt").exists()
+    assert {file.name for file in tmp_path.iterdir() if ".copy" in file.name} == set()
+
+
 def test_a_checkpoint_can_be_read_by_others_than_its_writer(tiny_checkpoint: Path) -> None:
     assert all((tiny_checkpoint / name).stat().st_mode & 0o044 == 0o044 for name in FILES)
 
