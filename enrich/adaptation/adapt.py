@@ -92,22 +92,24 @@ def _adapt(
     whole = fullest(readings)
     fold_of = _deal_folds(groups)
     folds = fold_of[whole.product]
-    layers = [_fit(whole.where(folds != fold), groups, base, strengths) for fold in range(_FOLDS)]
-    held_out = [_correct_held_out(reading, layers, fold_of) for reading in readings]
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
 
-    answered = _correct_held_out(whole, layers, fold_of)
+    layers = []
     probs = torch.empty_like(whole.logits)
     thresholds = torch.empty(len(TARGET_PRECISIONS), len(whole))
     for fold in range(_FOLDS):
-        others = [one.where(fold_of[one.product] != fold) for one in held_out]
+        # Temperatures and thresholds for the fold are fitted to others that were held out in turn.
+        without = _fit_without(fold, whole, folds, groups, base, strengths)
+        corrected = [_correct_held_out(one, without, fold_of) for one in readings]
+        others = [one.where(fold_of[one.product] != fold) for one in corrected]
         here = folds == fold
-        probs[here], thresholds[:, here] = _answer(
-            answered.where(here), _calibrate(others, base, common)
-        )
+        answered = _correct_held_out(whole.where(here), without, fold_of)
+        probs[here], thresholds[:, here] = _answer(answered, _calibrate(others, base, common))
+        layers.append(without[fold])
     before, base_thresholds = _answer(whole, base)
     gains = _surprise(before, whole) - _surprise(probs, whole)
-    layer = _fit(whole, groups, base, strengths)
+    layer = _fit(whole, base, _choose_strength(whole, groups, base, strengths))
+    held_out = [_correct_held_out(reading, layers, fold_of) for reading in readings]
     return Outcome(
         before=_measure(before, base_thresholds, whole),
         after=_measure(probs, thresholds, whole),
@@ -124,13 +126,34 @@ def _deal_folds(groups: np.ndarray) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).permutation(len(known))[numbered] % _FOLDS)
 
 
-def _fit(
+def _fit_without(
+    fold: int,
+    whole: Reading,
+    folds: Tensor,
+    groups: np.ndarray,
+    base: CalibratedSets,
+    strengths: Sequence[float],
+) -> list[Layer]:
+    """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
+    left = folds != fold
+    strength = _choose_strength(whole.where(left), groups, base, strengths)
+    return [_fit(whole.where(left & (folds != other)), base, strength) for other in range(_FOLDS)]
+
+
+def _choose_strength(
     reading: Reading, groups: np.ndarray, base: CalibratedSets, strengths: Sequence[float]
-) -> Layer:
-    labelled = Labelled(reading.logits, reading.targets, reading.log_temperature(base))
+) -> float:
     folds = _deal_folds(groups[reading.product.numpy()])
     rows = [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
-    return fit_layer(labelled, choose_strength(labelled, rows, strengths))
+    return choose_strength(_label(reading, base), rows, strengths)
+
+
+def _fit(reading: Reading, base: CalibratedSets, strength: float) -> Layer:
+    return fit_layer(_label(reading, base), strength)
+
+
+def _label(reading: Reading, base: CalibratedSets) -> Labelled:
+    return Labelled(reading.logits, reading.targets, reading.log_temperature(base))
 
 
 def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) -> Reading:

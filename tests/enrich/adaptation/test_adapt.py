@@ -1,11 +1,14 @@
 """Adaptation helps where it can, says by how much, and refuses where it cannot."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from enrich.adaptation import adapt
 from enrich.adaptation.adapt import _deal_folds, adapt_attribute
 from enrich.adaptation.readings import Reading
 from enrich.calibration import CalibratedModalities, Calibration, Correction
@@ -101,6 +104,30 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     # What is fitted to noise is not believed on the products that it was fitted to.
     assert outcome.after["accuracy"] < 0.3
     assert outcome.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
+
+
+def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calibrate, fitted_to = adapt._calibrate, []
+
+    def noted(corrected: list[Reading], *given: Any) -> Any:
+        fitted_to.append(corrected[0].logits)
+        return calibrate(corrected, *given)
+
+    def first_fold_is_fitted_to(readings: list[Reading]) -> torch.Tensor:
+        fitted_to.clear()
+        adapt_attribute(readings, np.arange(100), _calibration(), "color")
+        return fitted_to[0]
+
+    monkeypatch.setattr(adapt, "_calibrate", noted)
+    folds = _deal_folds(np.arange(100))
+    readings = _readings(swapped=True, rows=100, images=100)
+    others = [
+        replace(one, targets=(one.targets + (folds[one.product] == 0).long()) % LABELS)
+        for one in readings
+    ]
+    assert first_fold_is_fitted_to(readings).equal(first_fold_is_fitted_to(others))
 
 
 def test_products_of_one_text_are_in_one_fold() -> None:
