@@ -40,7 +40,7 @@ def write_adapted(
     """Writes the checkpoint folder that the job runs like any other.
 
     Args:
-        manifest: The checkpoint that was adapted.
+        manifest: The checkpoint that was adapted, perhaps not for the first time.
         outcomes: What was found for each corrected attribute.
         name: The new checkpoint's.
         shop: What the card calls the shop.
@@ -95,7 +95,9 @@ def _cells(figures: Figures) -> list[str]:
 
 def _add_metrics(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
     metrics = json.loads(file.read_text()) if file.exists() else {}
-    adaptation = {
+    # A second adaptation builds on the first, so its account does too.
+    earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
+    adaptation = earlier | {
         "from": f"{manifest.config.name}-{manifest.digest}",
         "shop": shop,
         "attributes": summarise(outcomes),
@@ -104,8 +106,7 @@ def _add_metrics(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], s
 
 
 def _add_to_card(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
-    # A second adaptation replaces the first, and so does what the card says of it.
-    card = file.read_text().split(_CARD_HEADING)[0] if file.exists() else ""
+    card = file.read_text() if file.exists() else ""
     file.write_text(
         f"{card.rstrip()}\n\n{_CARD_HEADING}\n\n"
         f"{escape(manifest.config.name)}, content {manifest.digest}, was adapted to labelled "
