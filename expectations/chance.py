@@ -107,4 +107,5 @@ def allowed_share(tolerance: float, rows: int, alpha: float) -> float:
 
 def required_share(wanted: float, rows: int, alpha: float) -> float:
     """Returns the share of rows fallen short of with probability `alpha` at most (binomial)."""
-    return 1 - allowed_share(1 - wanted, rows, alpha)
+    # A share of whole rows, as what it is held against: 1 minus a share may lie a rounding above.
+    return (rows - float(stats.binom.isf(alpha, rows, 1 - wanted))) / rows

@@ -69,7 +69,7 @@ def validate_staged(
         staged: product_id, content_hash, modalities, model_version and, for every attribute `a`,
             `a` and `a_confidence`; product_category, NULL where the catalog has none.
         published: the table that the rows would go to, with the same columns and, where people
-            people's labels, `corrections`; None compares to nothing published.
+            set labels, `corrections`; None compares to nothing published.
         attribute_labels: the checkpoint's labels by attribute.
         baseline: what the catalog is expected to look like; None skips the comparisons to it, and
             the report says so.

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
+from enrich.spark.catalog import quote_part
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
@@ -58,7 +59,7 @@ def main(
             f"{source} of {database} holds {found}; wanted rows of exactly one model_version: "
             "jobs/enrich_catalog.py --full-refresh --no-publish stages all products with one"
         )
-    attributes = [name for name in rows.columns if f"{name}_confidence" in rows.columns]
+    attributes = select_answered_attributes(rows)
     categories = choose_categories(rows, max_categories, min_category_rows)
     figures = count_staged(select_counted(rows, attributes, categories), attributes)
     assert figures.summary is not None
@@ -93,6 +94,14 @@ def select_answers(
     if chosen > newest:
         raise ConfigError(f"{table} has no version {chosen}; its newest is {newest}")
     return spark.sql(f"SELECT * FROM {table} VERSION AS OF {chosen}"), f"{name}, version {chosen}"
+
+
+def select_answered_attributes(rows: DataFrame) -> list[str]:
+    """Returns the attributes that the rows' classifier knows: an earlier one's columns are NULL."""
+    named = [name for name in rows.columns if f"{name}_confidence" in rows.columns]
+    counted = [F.count(quote_part(f"{name}_confidence")).alias(name) for name in named]
+    found = rows.agg(*counted).collect()[0]
+    return [name for name in named if found[name]]
 
 
 def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]:

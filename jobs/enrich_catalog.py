@@ -13,10 +13,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
 from enrich.command_line import load_yaml, run_command
@@ -40,7 +40,7 @@ from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
 from enrich.spark.vanished import select_vanished
-from enrich.spec import build_spec
+from enrich.spec import build_spec, name_model_version
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,
@@ -121,15 +121,17 @@ def main(
     settings = load_yaml(config, Settings, overrides)
     start_logging(settings.log_format)
     metrics_dir = None if settings.metrics_dir is None else config.parent / settings.metrics_dir
-    if publish_run or drop_run:
+    # An empty id, of a variable that was not set, is no wish for a refresh.
+    if publish_run is not None or drop_run is not None:
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
-        settled = settle_run(
-            settings, config.parent, publish=publish_run, drop=drop_run, reason=reason
-        )
         with recorded(metrics_dir, settings.database) as recording:
-            recording.summary = settled
+            recording.summary = settle_run(
+                settings, config.parent, publish=publish_run, drop=drop_run, reason=reason
+            )
         return
+    if reason is not None:
+        raise ConfigError("--reason goes with --publish-run or --drop-run")
     request = RunRequest(
         run_date=(run_date or datetime.now(UTC)).date(),
         run_id=run_id,
@@ -221,7 +223,7 @@ class Gate:
             self.attribute_labels,
             self.baseline,
             run_id=staged.run_id,
-            expected_rows=staged.count,
+            expected_rows=staged.expected,
             docs_dir=self.docs_dir,
             settings=self.settings,
         )
@@ -273,18 +275,19 @@ def settle_run(
     reason: str | None,
 ) -> RunSummary:
     """Publishes or drops what an earlier run staged, and prints what became of it."""
-    if publish and drop:
+    if publish is not None and drop is not None:
         raise ConfigError("--publish-run and --drop-run exclude each other")
-    if drop and not reason:
+    if drop is not None and not reason:
         raise ConfigError('why is the run dropped? Wanted: --reason "..."')
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
-    if publish:
+    if publish is not None:
+        version = name_model_version(manifest, settings.target_precision)
         find_vanished = choose_deletion(spark, settings, tables)
-        summary = publish_staged_run(tables, labels, publish, reason, find_vanished)
+        summary = publish_staged_run(tables, labels, version, publish, reason, find_vanished)
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
     log_end(summary)
@@ -300,7 +303,13 @@ def choose_deletion(
     """Returns what finds the published rows to delete, None where the settings keep them."""
     if settings.missing_products is MissingProducts.KEEP:
         return None
-    return lambda row: select_vanished(tables, settings, row, open_products(spark, settings))
+
+    def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
+        # The product table that the run read: of another day's, the settings may name another.
+        catalog = open_catalog(spark, row["catalog"], settings.columns)
+        return select_vanished(tables, settings, row, catalog)
+
+    return find_vanished
 
 
 def load_catalog_baseline(

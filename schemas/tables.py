@@ -150,7 +150,8 @@ def staged_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str
     modalities STRING COMMENT 'NULL when neither image nor text could be read',
     status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',
     error STRING COMMENT 'why, for people',
-    chunk INT COMMENT 'the part of the run that it was staged in',{_LINEAGE}"""
+    chunk INT COMMENT 'the part of the run that it was staged in',
+    is_carried BOOLEAN COMMENT 'a published answer, other corrections or category',{_LINEAGE}"""
 
 
 def answer_columns(attributes: Iterable[str]) -> str:

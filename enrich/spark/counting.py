@@ -1,6 +1,6 @@
 """The counts of a run, which add up: read = published + unchanged + quarantined + withheld."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -45,7 +45,7 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
 
 
 def count_staged(
-    survey: Survey, staged: DataFrame, attributes: Sequence[str], *, resumed: bool
+    survey: Survey, staged: DataFrame, attributes: Sequence[str], *, is_resumed: bool
 ) -> dict[str, Any]:
     """Returns the counts of staged rows: those with an answer are withheld, until published.
 
@@ -56,15 +56,19 @@ def count_staged(
         for a in attributes
     ]
     found = staged.agg(
-        F.count("*").alias("staged"), F.count("modalities").alias("answered"), *abstained
+        F.count("*").alias("staged"),
+        F.count("modalities").alias("answered"),
+        F.count_if("is_carried").alias("carried"),
+        *abstained,
     ).collect()[0]
     unchanged = survey.counts[State.UNCHANGED]
-    if resumed:
-        # An earlier attempt at this run had merged its rows before it ended.
+    if is_resumed:
+        # An earlier attempt at this run may have merged its rows.
         rows = survey.rows.where(F.col("state") == State.UNCHANGED)
         unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()
     return count_surveyed(survey) | {
         "pending": found["staged"],
+        "carried": found["carried"],
         "enriched": found["answered"],
         "unchanged": unchanged,
         "quarantined": survey.read - unchanged - found["answered"],
@@ -73,16 +77,33 @@ def count_staged(
     }
 
 
-def count_failed_images(staged: DataFrame, carried: int) -> tuple[int, int]:
+def count_expected(survey: Survey, counts: Mapping[str, Any], *, is_resumed: bool) -> int:
+    """Returns how many answered rows should be staged, by what the survey wanted.
+
+    A run that goes on knows what it wanted at first by what is staged only.
+
+    Args:
+        survey: What the run wanted.
+        counts: Those of `count_staged`.
+        is_resumed: Whether an earlier attempt at the run had staged some.
+    """
+    if is_resumed:
+        return int(counts["enriched"])
+    unreadable = counts["pending"] - counts["enriched"]
+    return survey.asked + survey.counts[State.REVISED] - int(unreadable)
+
+
+def count_failed_images(staged: DataFrame) -> tuple[int, int]:
     """Returns how many images could not be read, and of how many products that name one.
 
     Runs on the driver; one action. The images of the answers that were carried over were not asked
-    for in this run, and their error is NULL.
+    for in this run.
     """
     is_named = F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
-    is_failed = F.col("status").startswith("image_") & F.col("error").isNotNull()
-    failed, named = staged.where(is_named).agg(F.count_if(is_failed), F.count("*")).collect()[0]
-    return failed, named - carried
+    is_failed = F.col("status").startswith("image_")
+    asked = staged.where(is_named & F.col("is_carried").isNull())
+    failed, named = asked.agg(F.count_if(is_failed), F.count("*")).collect()[0]
+    return failed, named
 
 
 def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:

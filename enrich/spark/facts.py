@@ -69,7 +69,7 @@ def count_facts(
     Runs on the driver; one action.
 
     Args:
-        rows: What `select_rows` of `enrich.spark.run_rows` returns.
+        rows: What `select_run_rows` of `enrich.spark.run_rows` returns.
         before: The published table before the run.
         quarantine: What the run put into quarantine.
         attributes: The checkpoint's.

@@ -51,7 +51,7 @@ def refuse_many_failures(
     if pending < MIN_ROWS_TO_ENFORCE:
         return
     _refuse_many_unreadable(pending, answered, config, tables)
-    _refuse_many_failed_images(staged, counts["carried"], config, tables)
+    _refuse_many_failed_images(staged, config, tables)
 
 
 def _refuse_many_unreadable(
@@ -67,14 +67,12 @@ def _refuse_many_unreadable(
         )
 
 
-def _refuse_many_failed_images(
-    staged: DataFrame, carried: int, config: JobConfig, tables: OutputTables
-) -> None:
+def _refuse_many_failed_images(staged: DataFrame, config: JobConfig, tables: OutputTables) -> None:
     """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
 
     Runs on the driver; one action.
     """
-    failed, asked = count_failed_images(staged, carried)
+    failed, asked = count_failed_images(staged)
     allowed = config.max_failed_images_share
     if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:
         raise TooManyFailures(

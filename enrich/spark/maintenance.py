@@ -15,7 +15,7 @@ from enrich.spark.conflicts import retried_on_conflict
 from enrich.spark.creation import READABLE, table_definitions
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.settings import session_settings
-from enrich.spark.tables import CHANGES_SINCE, OutputTables
+from enrich.spark.tables import OutputTables
 
 # No run takes longer.
 _SCRATCH_DAYS = 7
@@ -98,7 +98,7 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
     # The commit of this very property is the next version, and young enough.
     since = tables.version("product_attributes") + 1 if kept is None else kept
-    tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{CHANGES_SINCE}' = '{int(since)}')")
+    tables.keep_changes_since(since)
 
 
 def _describe(tables: OutputTables, table: str) -> Row:

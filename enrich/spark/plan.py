@@ -69,7 +69,7 @@ def plan_refresh(refresh: Refresh) -> Plan:
     survey_s = round(time.perf_counter() - begin, 2)
     run_id = refresh.name_run(survey.fingerprint)
     staged = read("staged_attributes").where(F.col("run_id") == run_id).count()
-    surveyed = count_surveyed(survey) | {"deleted": refresh.count_deleted(survey)}
+    surveyed = count_surveyed(survey) | {"deleted": refresh.count_to_delete(survey)}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
     asked = max(0, survey.asked - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, refresh.spec.model_version)

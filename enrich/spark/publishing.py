@@ -14,8 +14,10 @@ from pyspark.sql import functions as F
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
+from enrich.spark.history import count_deleted
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.records import RunSummary
+from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables, Published
 
 # From a run's row of the ledger to the published rows that it is to delete, None for none.
@@ -57,6 +59,7 @@ def select_answered(staged: DataFrame) -> DataFrame:
 def publish_staged_run(
     tables: OutputTables,
     attribute_labels: AttributeLabels,
+    model_version: str,
     run_id: str,
     reason: str | None,
     find_vanished: FindVanished | None = None,
@@ -68,17 +71,23 @@ def publish_staged_run(
     Args:
         tables: The output tables.
         attribute_labels: The checkpoint's.
+        model_version: The checkpoint's, at the target precision; the run's must be the same.
         run_id: The run.
         reason: A person's, for the ledger.
         find_vanished: Asked before anything is published; None deletes nothing.
 
     Raises:
-        ConfigError: there is no such run, its rows are gone, or it was blocked and no reason is
-            given.
+        ConfigError: there is no such run, its rows are gone, another checkpoint staged them, or it
+            was blocked and no reason is given.
     """
     row = _find_run(tables, run_id)
     if row["outcome"] in ("published", "nothing_to_do"):
         return _summary(row)
+    if row["model_version"] != model_version:
+        raise ConfigError(
+            f"run '{run_id}' was staged by {row['model_version']}, and this is {model_version}: "
+            "give the checkpoint and target_precision that it ran with"
+        )
     if row["outcome"] == "dropped":
         raise ConfigError(
             f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
@@ -90,7 +99,8 @@ def publish_staged_run(
         )
     if row["outcome"] != "staged" and row["pending"] and not row["enriched"]:
         raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
-    staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
+    # Its inputs count from its last attempt, also where an earlier one answered them.
+    staged = read_staged(tables, run_id).withColumn("enriched_at", F.lit(row["started_at"]))
     begin = time.perf_counter()
     if row["enriched"] and select_answered(staged).isEmpty():
         raise ConfigError(f"what run '{run_id}' staged is gone: run it again")
@@ -100,7 +110,9 @@ def publish_staged_run(
         row["published"] = found.published
         row["withheld"] = row["enriched"] - found.published
     if gone is not None:
-        row["deleted"] = tables.delete_published(gone, run_id)
+        tables.delete_published(gone, run_id)
+        # Also by an attempt that was killed before the ledger said so.
+        row["deleted"] = count_deleted(tables, run_id)
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
     row["outcome"] = "published" if is_changed else "nothing_to_do"
@@ -113,11 +125,17 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     Runs on the driver.
 
     Raises:
-        ConfigError: there is no such run, or it is published.
+        ConfigError: there is no such run, or rows of it are published.
     """
     row = _find_run(tables, run_id)
     if row["outcome"] in ("published", "nothing_to_do"):
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
+    # A run may have been killed between its MERGE and the ledger.
+    if not tables.read("product_attributes").where(F.col("run_id") == run_id).isEmpty():
+        raise ConfigError(
+            f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "
+            "take them back with jobs/rollback.py"
+        )
     empty = tables.read("staged_attributes").limit(0)
     tables.replace_run("staged_attributes", empty, run_id)
     row["outcome"] = "dropped"

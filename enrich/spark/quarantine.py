@@ -22,7 +22,9 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     return unreadable.select("product_id", "content_hash", store_failed.alias("store_failed"))
 
 
-def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) -> DataFrame:
+def select_new_quarantine(
+    survey: Survey, staged: DataFrame, before: DataFrame, model_version: str
+) -> DataFrame:
     """Returns the rows without a usable key or a readable modality that no run put away yet.
 
     Runs on the driver; lazy. A broken key is found anew in every run, and what an earlier run put
@@ -32,8 +34,11 @@ def select_new_quarantine(survey: Survey, staged: DataFrame, before: DataFrame) 
         survey: All rows of the product table with their state.
         staged: This run's staged rows.
         before: The quarantine of other runs.
+        model_version: The run's. What another could not read is found anew by this one.
     """
     found = _unreadable(survey, staged).unionByName(_broken(survey))
+    is_broken = F.col("reason").isin(State.NULL_ID, State.DUPLICATE_ID)
+    before = before.where(is_broken | (F.col("model_version") == model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
 

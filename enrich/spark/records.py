@@ -51,12 +51,14 @@ class InputRows:
 
 @dataclass(frozen=True, slots=True)
 class StagedRows:
-    """What validation gets to see of a run: answered rows, and the table they would go to."""
+    """What validation gets to see of a run: answered rows, and the table they would go to.
+
+    `expected` is how many rows there should be.
+    """
 
     run_id: str
-    run_date: date
     rows: DataFrame
-    count: int
+    expected: int
     published: DataFrame
 
 

@@ -35,6 +35,7 @@ from enrich.spark.gallery import choose_gallery, with_texts
 from enrich.spark.ledger import read_run
 from enrich.spark.run_rows import select_run_rows
 from enrich.spark.settings import reaching_back
+from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables, run_of_commit
 
 _CHANGES_SHOWN = 12
@@ -159,7 +160,7 @@ def _read_published(tables: OutputTables, version: int) -> DataFrame:
 def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
     """Runs on the driver; lazy."""
     tables = sources.tables
-    staged = tables.read("staged_attributes").where(F.col("run_id") == run_id)
+    staged = read_staged(tables, run_id)
     said = select_corrections(tables.read("attribute_corrections"), sources.attribute_labels)
     return select_run_rows(staged, said, before, tables.attributes)
 

@@ -21,8 +21,14 @@ from enrich.records import Status
 from enrich.redaction import describe_error
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import count_unknown, select_corrections
-from enrich.spark.counting import count_nothing_new, count_staged, count_surveyed
+from enrich.spark.counting import (
+    count_expected,
+    count_nothing_new,
+    count_staged,
+    count_surveyed,
+)
 from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
+from enrich.spark.history import count_deleted
 from enrich.spark.ledger import read_run, write_checks, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
 from enrich.spark.quarantine import (
@@ -91,7 +97,7 @@ class Refresh:
                 self.summary.run_id = self.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 is_staged = self._is_staged(survey)
-            is_settled = not survey.counts[State.REVISED] and not self.count_deleted(survey)
+            is_settled = not survey.counts[State.REVISED] and not self.count_to_delete(survey)
             if is_staged and is_settled and self._is_done(survey):
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
@@ -111,16 +117,17 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_many_deletions(self.count_deleted(survey), survey.read, self.config)
+            refuse_many_deletions(self.count_to_delete(survey), survey.read, self.config)
+            is_resumed = is_staged
             if not is_staged:
                 if validate_input is not None and survey.counts[State.PENDING]:
                     with self._timed("input"):
                         self._judge(validate_input(self._input_rows(survey)))
                 with self._timed("inference"):
-                    asked = self._stage(survey, f"{scratch}/chunks")
+                    asked, is_resumed = self._stage(survey, f"{scratch}/chunks")
                 seconds = self.summary.seconds["inference"]
                 self.summary.products_per_second = round(asked / seconds, 1) if asked else None
-            self._finish(survey, validate, resumed=is_staged)
+            self._finish(survey, validate, is_resumed=is_resumed)
         except RunInProgress:
             # The ledger's row is the other process's.
             is_ours = False
@@ -137,27 +144,28 @@ class Refresh:
                 with self._timed("ledger"):
                     self._write_ledger()
 
-    def _finish(self, survey: Survey, validate: ValidateStaged, *, resumed: bool) -> None:
+    def _finish(self, survey: Survey, validate: ValidateStaged, *, is_resumed: bool) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
         with self._timed("quarantine"):
             self.summary.counts = count_staged(
-                survey, staged, tuple(self.spec.attributes), resumed=resumed
+                survey, staged, tuple(self.spec.attributes), is_resumed=is_resumed
             )
             self._quarantine(survey, staged)
         refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
-        if count := self.summary.counts["enriched"]:
+        if self.summary.counts["enriched"]:
             with self._timed("validation"):
-                answered = select_answered(staged)
+                expected = count_expected(survey, self.summary.counts, is_resumed=is_resumed)
                 # An answer without the image that was out of reach is none to agree with.
                 published = self.tables.read("product_attributes").where(
                     F.col("status") != Status.IMAGE_UNREADABLE
                 )
-                run_id, day = self.summary.run_id, self.request.run_date
-                rows = StagedRows(run_id, day, answered, count, published)
-                self._judge(validate(rows))
+                answered = select_answered(staged)
+                self._judge(
+                    validate(StagedRows(self.summary.run_id, answered, expected, published))
+                )
         with self._timed("publish"):
-            self._publish(staged, survey)
+            self._publish(staged, survey, is_resumed=is_resumed)
 
     def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
         """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
@@ -218,12 +226,18 @@ class Refresh:
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
         return found.withheld == 0
 
-    def _stage(self, survey: Survey, scratch: str) -> int:
-        """Stages what is not staged yet; returns how many the classifier was asked about."""
+    def _stage(self, survey: Survey, scratch: str) -> tuple[int, bool]:
+        """Stages what is not staged yet.
+
+        Returns:
+            How many products the classifier was asked about, and whether an earlier attempt at the
+            run had staged some.
+        """
         run_id, lineage = self.summary.run_id, self._lineage()
         stager = Stager(self.tables, self.spec, self.config, run_id, lineage)
         try:
-            return stager.stage(survey, scratch)
+            asked = stager.stage(survey, scratch)
+            return asked, stager.is_resumed
         finally:
             self.summary.engine_loads = stager.engine_loads
 
@@ -242,12 +256,13 @@ class Refresh:
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
         quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
         before, own = quarantine.where(~is_own), quarantine.where(is_own)
-        new = select_new_quarantine(survey, staged, before).select("*", *self._lineage()[:3])
+        found = select_new_quarantine(survey, staged, before, self.spec.model_version)
+        new = found.select("*", *self._lineage()[:3])
         if not new.isEmpty():
             kept = select_still_quarantined(survey, own, new)
             self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
 
-    def count_deleted(self, survey: Survey) -> int:
+    def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
         wanted = self.config.missing_products is MissingProducts.DELETE
         return survey.counts[State.VANISHED] if wanted else 0
@@ -272,11 +287,11 @@ class Refresh:
                 f"'{summary.run_id}'"
             )
 
-    def _publish(self, staged: DataFrame, survey: Survey) -> None:
+    def _publish(self, staged: DataFrame, survey: Survey, *, is_resumed: bool) -> None:
         summary, counts = self.summary, self.summary.counts
-        to_delete = self.count_deleted(survey)
+        to_delete = self.count_to_delete(survey)
         if not self.request.publish:
-            summary.outcome = "staged" if counts["pending"] or to_delete else "nothing_to_do"
+            summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
             return
         if counts["enriched"]:
             found = publish_staged(
@@ -298,7 +313,10 @@ class Refresh:
         if to_delete:
             gone = survey.vanished.select("*", *self._lineage()[2:])
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
-        is_changed = counts["pending"] or counts["deleted"]
+        elif is_resumed and self.config.missing_products is MissingProducts.DELETE:
+            # An earlier attempt may have been killed after it deleted, before the ledger said so.
+            counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
+        is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = "published" if is_changed else "nothing_to_do"
 
     def _write_ledger(self) -> None:

@@ -29,7 +29,7 @@ _LINEAGE = ("model_version", "run_id", "run_date", "enriched_at")
 
 
 class Stager:
-    """Stages one run; `engine_loads` counts the engines that the workers loaded."""
+    """Stages one run; `is_resumed` once an earlier attempt is found to have staged rows of it."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Stager:
         self._lineage = lineage
         self._loads = tables.spark.sparkContext.accumulator({}, Loads())
         self._chunk = 0
+        self.is_resumed = False
 
     @property
     def engine_loads(self) -> dict[str, int]:
@@ -70,8 +71,9 @@ class Stager:
         pending, revised = survey.pending, survey.revised
         count = survey.asked
         if rows:
+            self.is_resumed = True
             self._chunk = 0 if last is None else last + 1
-            self._drop_stale(staged, rows, pending.unionByName(revised))
+            self._drop_stale(staged, rows, survey.answerable)
             staged = read_staged(self._tables, self._run_id)
             pending, revised = select_unstaged(pending, staged), select_unstaged(revised, staged)
             count = pending.count()
@@ -108,7 +110,8 @@ class Stager:
         published = with_own_labels(self._tables.read("product_attributes"), attributes)
         labels = [quote_part(c) for a in attributes for c in (a, f"{a}_confidence")]
         answers = published.select("product_id", *labels, "predictions", "modalities", "status")
-        return revised.select(*KEY).join(answers, "product_id")
+        is_carried = F.lit(True).alias("is_carried")
+        return revised.select(*KEY, is_carried).join(answers, "product_id")
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")
@@ -120,7 +123,10 @@ class Stager:
         self._chunk += 1
 
     def _drop_stale(self, staged: DataFrame, rows: int, wanted: DataFrame) -> None:
-        """Drops what this run staged for products that have changed since, or does not last."""
+        """Drops what this run staged for products that have changed since, or does not last.
+
+        What it has published already stays staged: after a rollback it is published from there.
+        """
         lasting = select_lasting(staged, self._spec.model_version).alias("staged")
         valid = lasting.join(wanted.alias("wanted"), _same("staged", "wanted"), "left_semi")
         if valid.count() < rows:

@@ -67,6 +67,12 @@ class Survey:
         return self.rows.where(F.col("state") == State.REVISED)
 
     @property
+    def answerable(self) -> DataFrame:
+        """The products that have an answer already, or are asked about."""
+        states = (*ASKED, State.REVISED, State.UNCHANGED)
+        return self.rows.where(F.col("state").isin(*states))
+
+    @property
     def vanished(self) -> DataFrame:
         """The ids of published rows whose product is no longer in the product table."""
         return self.rows.where(F.col("state") == State.VANISHED).select("product_id")

@@ -26,7 +26,7 @@ from enrich.spark.creation import (
 from enrich.spark.settings import session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
-CHANGES_SINCE = "enrich.changesSince"
+_CHANGES_SINCE = "enrich.changesSince"
 # A published row is replaced when one of these differs.
 _MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
 # No comparison of structs: Spark casts neither to the other where only one may hold NULL.
@@ -99,11 +99,27 @@ class OutputTables:
         Runs on the driver.
         """
         attributes = published_attributes(self.spark, self.database)
+        for view, query in views(self.database, attributes, self.changes_since()).items():
+            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
+
+    def changes_since(self) -> int:
+        """Returns the oldest version of `product_attributes` whose change data is there.
+
+        Runs on the driver.
+        """
         table = quote(self.name("product_attributes"))
         detail = self.spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]
-        since = int(detail["properties"].get(CHANGES_SINCE, 0))
-        for view, query in views(self.database, attributes, since).items():
-            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
+        return int(detail["properties"].get(_CHANGES_SINCE, 0))
+
+    def keep_changes_since(self, version: int) -> None:
+        """Writes down the oldest version whose change data is there, unless the table says so.
+
+        Runs on the driver; one Delta commit.
+        """
+        if version != self.changes_since():
+            table = quote(self.name("product_attributes"))
+            value = f"'{_CHANGES_SINCE}' = '{int(version)}'"
+            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({value})")
 
     @retried_on_conflict
     def replace_run(self, table: str, rows: DataFrame, run_id: str) -> None:

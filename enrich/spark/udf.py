@@ -72,6 +72,8 @@ def build_answers(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Ans
         # The engine cuts its own batches across Arrow's.
         while some := list(islice(rows, _OUTPUT_ROWS)):
             yield pd.DataFrame(some)
+        if keys:
+            raise RuntimeError(f"the engine gave no answer to {len(keys)} of its products")
 
     return answer
 

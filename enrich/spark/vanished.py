@@ -8,7 +8,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.tables import OutputTables
@@ -30,7 +29,7 @@ def select_vanished(
         catalog: The product table. If it is not as the run saw it, nothing is to be deleted: None.
 
     Raises:
-        ConfigError: so much is gone that the product table may be cut off.
+        TooManyFailures: so much is gone that the product table may be cut off.
     """
     seen, found = (row["catalog"], row["catalog_version"]), (catalog.name, catalog.version)
     if seen != found:
@@ -45,8 +44,5 @@ def select_vanished(
     gone = published.join(catalog.products, "product_id", "left_anti").select(
         "product_id", *(F.lit(value).alias(name) for name, value in lineage.items())
     )
-    try:
-        refuse_many_deletions(gone.count(), row["read"], config)
-    except TooManyFailures as error:
-        raise ConfigError(str(error)) from error
+    refuse_many_deletions(gone.count(), row["read"], config)
     return gone

@@ -24,8 +24,8 @@ def passes(staged: StagedRows) -> Verdict:
         "suite": "staged",
         "attribute": None,
         "expectation": "expect_all_rows_staged",
-        "observed": float(staged.count),
-        "threshold": float(staged.count),
+        "observed": float(staged.expected),
+        "threshold": float(staged.expected),
         "outcome": "pass",
         "detail": "",
     }

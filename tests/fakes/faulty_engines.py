@@ -1,4 +1,4 @@
-"""Fake engines that meet what real ones meet: products that kill, and stores that are down."""
+"""Fake engines that meet what real ones meet: products that kill, stores that are down."""
 
 import dataclasses
 import os
@@ -67,3 +67,15 @@ class LostStoreEngine(FakeEngine):
                 )
             else:
                 yield answer
+
+
+class ForgetfulSpec(FakeEngineSpec):
+    """Recipe of an engine that does not answer to the last product."""
+
+    def build(self, device: object) -> "ForgetfulEngine":
+        return ForgetfulEngine(self.attributes)
+
+
+class ForgetfulEngine(FakeEngine):
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        yield from list(super().enrich(products))[:-1]

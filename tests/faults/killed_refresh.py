@@ -96,8 +96,8 @@ class Steps:
     def publish(self, database: str) -> dict[str, Any]:
         """Publishes what Tuesday's run staged."""
         tables = self.tables(database)
-        labels = WatchedSpec(self.home).attributes
-        return asdict(publish_staged_run(tables, labels, self._run_id(database), None))
+        spec, run_id = WatchedSpec(self.home), self._run_id(database)
+        return asdict(publish_staged_run(tables, spec.attributes, spec.model_version, run_id, None))
 
     def roll_back(self, database: str) -> list[str]:
         """Takes back what Tuesday's run published."""

@@ -14,17 +14,21 @@ pytestmark = pytest.mark.spark
 Run = Callable[..., tuple[int, str, str]]
 COLUMNS = (
     "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
-    "content_hash STRING, model_version STRING, run_id STRING, product_category STRING"
+    "content_hash STRING, model_version STRING, run_id STRING, product_category STRING, "
+    "fit STRING, fit_confidence DOUBLE"
 )
 
 
 @pytest.fixture(scope="module")
 def shop(spark: SparkSession) -> Iterator[SparkSession]:
-    """Two versions of a published table, and a run that is staged only."""
+    """Two versions of a published table, and a run that is staged only.
+
+    Both have columns of an attribute that only an earlier classifier knew.
+    """
 
     def rows(color: str | None, count: int, model: str = "m1", category: str = "shoes") -> list:
         return [
-            (f"{color}{n}", color, 0.5, "image", "h", model, "run-1", category)
+            (f"{color}{n}", color, 0.5, "image", "h", model, "run-1", category, None, None)
             for n in range(count)
         ]
 
@@ -35,7 +39,7 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.sql("CREATE DATABASE counted")
     write("product_attributes", rows("red", 6) + rows(None, 2))
     write("product_attributes", rows("blue", 12, category="hats"))
-    unanswered = [("gone", None, None, None, "h", "m2", "run-1", None)]
+    unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None)]
     write("staged_attributes", [*rows("red", 3, "m2"), *unanswered])
     yield spark
     spark.sql("DROP DATABASE counted CASCADE")
@@ -52,6 +56,7 @@ def test_newest_version_is_counted_and_an_older_one_on_demand(
     code, out, err = run(*flags(file))
     assert code == 0, err
     baseline = load_baseline(file)
+    assert baseline.products.attributes.keys() == {"color"}
     assert baseline.products.attributes["color"].labels == {"blue": 12, "red": 6, ABSTAINED: 2}
     assert (baseline.source, baseline.model_version) == ("product_attributes, version 1", "m1")
     assert baseline.categories == {}

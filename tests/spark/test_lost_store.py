@@ -79,7 +79,7 @@ def test_images_that_stay_out_of_reach_do_not_stop_what_is_new(pictured: Shop) -
         return Verdict(True, (), (), "none", (), None)
 
     def validate(staged: StagedRows) -> Verdict:
-        judged.append((staged.count, staged.published.count()))
+        judged.append((staged.expected, staged.published.count()))
         return passes(staged)
 
     counts = pictured.refresh(
@@ -89,3 +89,20 @@ def test_images_that_stay_out_of_reach_do_not_stop_what_is_new(pictured: Shop) -
     # The answers that rest on texts alone, for want of an image, are nothing to agree with.
     assert (sampled, judged) == ([250], [(550, 0)])
     assert (counts["pending"], counts["published"], counts["unchanged"]) == (550, 250, 300)
+
+
+def test_a_run_that_asks_again_keeps_what_it_had_published_for_a_rollback(shop: Shop) -> None:
+    table = products()
+    table.loc[0, "image_path"] = "shirt.jpg"
+    shop.write(table)
+    (shop.folder / "shirt.jpg").write_bytes(b"a shirt")
+    (shop.folder / "down").touch()
+    spec = LostStoreSpec("lost-5", down=shop.folder / "down")
+    shop.refresh(spec=spec, run_id="nightly")
+    (shop.folder / "down").unlink()
+
+    again = shop.refresh(spec=spec, run_id="nightly")
+
+    assert (again.counts["published"], again.counts["unchanged"]) == (6, 0)
+    assert len(shop.table("staged_attributes")) == 6
+    assert set(shop.table("product_attributes")["run_id"]) == {"nightly"}

@@ -20,9 +20,9 @@ LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
 
 def test_staged_run_is_published_as_if_it_had_been_published_at_once(shop: Shop) -> None:
     shop.refresh(publish=False, run_id="monday")
-    summary = publish_staged_run(shop.tables, LABELS, "monday", reason=None)
+    summary = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason=None)
     version = shop.version("product_attributes")
-    again = publish_staged_run(shop.tables, LABELS, "monday", reason=None)
+    again = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason=None)
 
     assert (summary.outcome, summary.counts["published"], summary.counts["withheld"]) == (
         "published",
@@ -40,10 +40,10 @@ def test_blocked_run_is_published_with_a_reason_that_the_ledger_keeps(shop: Shop
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, run_id="odd")
     with pytest.raises(ConfigError, match=r"too blue.*say why"):
-        publish_staged_run(shop.tables, LABELS, "odd", reason=None)
+        publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None)
     assert shop.table("product_attributes").empty
 
-    publish_staged_run(shop.tables, LABELS, "odd", reason="it is the blue season")
+    publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason="it is the blue season")
 
     assert len(shop.table("product_attributes")) == 6
     ledger = shop.table("enrichment_runs").iloc[0]
@@ -57,9 +57,9 @@ def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
     assert shop.table("staged_attributes").empty
     assert shop.table("enrichment_runs").iloc[0]["outcome"] == "dropped"
     with pytest.raises(ConfigError, match=r"dropped \(a mistake\)"):
-        publish_staged_run(shop.tables, LABELS, "draft", reason="after all")
+        publish_staged_run(shop.tables, LABELS, "fake-1", "draft", reason="after all")
     with pytest.raises(ConfigError, match="has no run 'nobody'"):
-        publish_staged_run(shop.tables, LABELS, "nobody", reason=None)
+        publish_staged_run(shop.tables, LABELS, "fake-1", "nobody", reason=None)
     assert shop.refresh(run_id="draft").counts["published"] == 6
 
 
@@ -78,7 +78,7 @@ def test_older_run_never_overwrites_what_a_newer_one_published(shop: Shop) -> No
     shop.write(products(5))
     shop.refresh(run_id="newer")
 
-    published = publish_staged_run(shop.tables, LABELS, "late", reason=None)
+    published = publish_staged_run(shop.tables, LABELS, "fake-1", "late", reason=None)
     shop.write(late)
     backfill = shop.refresh(run_id="backfill", run_date=date(2026, 11, 22))
 
@@ -102,6 +102,9 @@ def test_new_category_is_published_without_asking_the_classifier(shop: Shop) -> 
     assert set(after["product_category"]) == {"shirts"}
     assert after["color"].tolist() == before["color"].tolist()
     assert shop.refresh(config=with_category).outcome == "nothing_to_do"
+    # As if it had been killed after its MERGE.
+    shop.sql(f"DELETE FROM shop.enrichment_runs WHERE run_id = '{summary.run_id}'")
+    assert shop.refresh(config=with_category).counts == summary.counts
 
 
 def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop) -> None:
@@ -121,7 +124,7 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
     assert (ledger["outcome"], ledger["withheld"], ledger["enriched"]) == ("blocked", 6, 0)
     assert shop.table("label_quality")["suite"].tolist() == ["input"]
     with pytest.raises(ConfigError, match="staged no answer"):
-        publish_staged_run(shop.tables, LABELS, "blind", reason="why not")
+        publish_staged_run(shop.tables, LABELS, "fake-1", "blind", reason="why not")
     assert ledger["run_date"] == DAY
 
 
@@ -146,7 +149,7 @@ def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
     shop.write(changed)
     shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
 
-    monday = publish_staged_run(shop.tables, LABELS, "monday", reason="it was right")
+    monday = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason="it was right")
 
     assert (monday.counts["published"], monday.counts["withheld"]) == (0, 6)
     assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}
@@ -157,5 +160,37 @@ def test_a_run_whose_staged_rows_are_gone_is_not_said_to_be_published(shop: Shop
     shop.sql("DELETE FROM shop.staged_attributes")
 
     with pytest.raises(ConfigError, match="what run 'draft' staged is gone"):
-        publish_staged_run(shop.tables, LABELS, "draft", reason=None)
+        publish_staged_run(shop.tables, LABELS, "fake-1", "draft", reason=None)
     assert shop.table("enrichment_runs").iloc[0]["outcome"] == "staged"
+
+
+def test_inputs_that_are_again_as_staged_this_morning_are_published_again(shop: Shop) -> None:
+    shop.refresh(run_id="morning", publish=False)
+    publish_staged_run(shop.tables, LABELS, "fake-1", "morning", reason=None)
+    wrong = products()
+    wrong["title"] = "the titles of another shop"
+    shop.write(wrong)
+    shop.refresh(run_id="noon")
+    shop.write(products())
+    shop.refresh(run_id="morning", publish=False)
+
+    again = publish_staged_run(shop.tables, LABELS, "fake-1", "morning", reason=None)
+
+    assert (again.counts["published"], again.counts["withheld"]) == (6, 0)
+    assert set(shop.table("product_attributes")["run_id"]) == {"morning"}
+
+
+def test_run_of_another_checkpoint_is_not_published_with_this_one(shop: Shop) -> None:
+    shop.refresh(run_id="draft", publish=False)
+
+    with pytest.raises(ConfigError, match="was staged by fake-1, and this is fake-2"):
+        publish_staged_run(shop.tables, LABELS, "fake-2", "draft", reason=None)
+
+
+def test_run_that_was_killed_after_its_merge_cannot_be_dropped(shop: Shop) -> None:
+    shop.refresh(run_id="nightly")
+    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'failed'")
+
+    with pytest.raises(ConfigError, match="rows of run 'nightly' are published: run it again"):
+        drop_staged_run(shop.tables, "nightly", "a mistake")
+    assert len(shop.table("staged_attributes")) == 6

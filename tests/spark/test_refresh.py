@@ -121,6 +121,31 @@ def test_quarantined_product_is_not_tried_again_until_it_changes(shop: Shop) -> 
     assert (repaired.counts["published"], repaired.counts["quarantined"]) == (1, 0)
 
 
+@in_full
+def test_what_another_model_cannot_read_either_is_tried_by_it_once(shop: Shop) -> None:
+    table = products()
+    table.loc[0, "title"] = None
+    shop.write(table)
+    shop.refresh()
+    other = shop.refresh(model_version="fake-2")
+    again = shop.refresh(model_version="fake-2", run_date=date(2026, 11, 25))
+
+    assert (other.counts["pending"], again.counts["pending"]) == (6, 0)
+    assert sorted(shop.table("quarantine")["model_version"]) == ["fake-1", "fake-2"]
+
+
+@in_full
+def test_run_whose_few_products_cannot_be_read_leaves_nothing_to_publish(shop: Shop) -> None:
+    shop.refresh()
+    grown = products(7)
+    grown.loc[6, "title"] = None
+    shop.write(grown)
+
+    staged = shop.refresh(publish=False)
+
+    assert (staged.outcome, staged.counts["pending"]) == ("nothing_to_do", 1)
+
+
 def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Shop) -> None:
     with pytest.raises(ValidationFailed, match="too blue"):
         shop.refresh(validate=fails)
@@ -248,7 +273,8 @@ def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Sh
     counts = shop.refresh(run_id="nightly").counts
 
     assert sorted(shop.table("quarantine")["product_id"]) == ["p6", "p7"]
-    assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 1, 6)
+    assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 7, 0)
+    assert len(shop.table("staged_attributes")) == 9 - 1
 
 
 def test_staged_write_has_one_python_node(shop: Shop) -> None:

@@ -180,7 +180,7 @@ def test_page_of_a_blocked_run_is_written_again_when_a_person_publishes_it(
     blocked = collect_report(sources, "second")
     page = write_report(sources, "second", tmp_path)
     first_words = page.read_text()
-    publish_staged_run(shop.tables, ATTRIBUTES, "second", "a new <season>")
+    publish_staged_run(shop.tables, ATTRIBUTES, "fake-2", "second", "a new <season>")
     published = collect_report(sources, "second")
     assert write_report(sources, "second", tmp_path) == page
 

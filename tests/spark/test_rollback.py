@@ -10,6 +10,7 @@ from fake_shop import Shop, products
 from fault_drill import in_full
 
 from enrich.errors import ConfigError
+from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
@@ -158,3 +159,17 @@ def test_a_run_that_published_and_was_staged_again_can_be_taken_back(shop: Shop)
     assert len(shop.table("product_attributes")) == 6
     assert roll_back(shop.tables, "first", "wrong images") == ["first"]
     assert shop.table("product_attributes").empty
+
+
+def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -> None:
+    shop.refresh(run_id="before")
+    shop.tables.keep_changes_since(1)
+    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
+    shop.refresh(spec=wider, run_id="wider")
+    shop.tables.keep_changes_since(2)
+
+    roll_back(shop.tables, "wider", "too wide")
+
+    assert "fit" not in shop.table("product_attributes").columns
+    assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+    assert shop.tables.changes_since() == 2

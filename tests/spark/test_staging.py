@@ -1,13 +1,15 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
 import pytest
-from fake_shop import Shop, products
+from fake_shop import Shop, passes, products
 from fault_drill import in_full
-from faulty_engines import DeadlyEngineSpec
+from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
+from pyspark.sql import DataFrame
 
 from enrich.config import JobConfig
 from enrich.errors import RunInProgress, WorkersDied
 from enrich.spark.chunks import cut_into_chunks
+from enrich.spark.records import StagedRows, Verdict
 from enrich.spark.staging import choose_tasks
 from enrich.spark.tables import OutputTables
 
@@ -162,3 +164,31 @@ def test_workers_that_die_of_everything_stop_the_run_and_quarantine_nothing(shop
     ledger = shop.table("enrichment_runs").iloc[0]
     assert ledger["outcome"] == "failed"
     assert "max_poison_products = 2" in ledger["error"]
+
+
+@in_full
+def test_an_engine_that_leaves_a_product_out_stops_the_run(shop: Shop) -> None:
+    with pytest.raises(Exception, match="the engine gave no answer to 1 of its products"):
+        shop.refresh(spec=ForgetfulSpec("forgetful-1"))
+
+    assert shop.table("product_attributes").empty
+    assert shop.table("enrichment_runs").iloc[0]["outcome"] == "failed"
+
+
+@in_full
+def test_validation_is_told_how_many_answers_were_wanted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_chunk, expected = OutputTables.append_chunk, []
+
+    def loses_one(self: OutputTables, rows: DataFrame, run_id: str, chunk: int) -> None:
+        append_chunk(self, rows.where("product_id <> 'p3'"), run_id, chunk)
+
+    def validate(staged: StagedRows) -> Verdict:
+        expected.append((staged.expected, staged.rows.count()))
+        return passes(staged)
+
+    monkeypatch.setattr(OutputTables, "append_chunk", loses_one)
+    shop.refresh(validate)
+
+    assert expected == [(6, 5)]

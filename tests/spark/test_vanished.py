@@ -7,7 +7,7 @@ from fake_shop import Shop, products
 from fault_drill import in_full
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, TooManyFailures
+from enrich.errors import TooManyFailures
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
@@ -29,6 +29,7 @@ def publish(shop: Shop, run_id: str, **settings: float) -> RunSummary:
     return publish_staged_run(
         shop.tables,
         FakeEngineSpec().attributes,
+        "fake-1",
         run_id,
         None,
         lambda row: select_vanished(shop.tables, config, row, catalog),
@@ -95,7 +96,7 @@ def test_a_staged_run_deletes_nothing_once_the_product_table_is_another(smaller:
 def test_a_staged_run_is_not_published_if_too_much_is_gone_by_then(smaller: Shop) -> None:
     staged = smaller.refresh(config=DELETE, publish=False)
 
-    with pytest.raises(ConfigError, match=r"2 published products .* 4 rows: 33\.3%"):
+    with pytest.raises(TooManyFailures, match=r"2 published products .* 4 rows: 33\.3%"):
         publish(smaller, staged.run_id, max_deleted_share=0.3)
     assert len(smaller.table("product_attributes")) == 6
 
@@ -127,3 +128,28 @@ def test_a_row_that_a_newer_run_published_meanwhile_is_not_deleted(smaller: Shop
     assert smaller.tables.delete_published(stale, "older") == 1
 
     assert "p4" in set(smaller.table("product_attributes")["product_id"])
+
+
+def test_a_run_that_was_killed_after_it_deleted_says_so_when_it_is_run_again(
+    smaller: Shop,
+) -> None:
+    first = smaller.refresh(config=DELETE)
+    smaller.sql(f"DELETE FROM shop.enrichment_runs WHERE run_id = '{first.run_id}'")
+
+    again = smaller.refresh(config=DELETE)
+
+    assert (again.run_id, again.outcome) == (first.run_id, "published")
+    assert again.counts == first.counts
+
+
+def test_a_publishing_that_was_killed_after_it_deleted_says_so_when_it_is_repeated(
+    smaller: Shop,
+) -> None:
+    staged = smaller.refresh(config=DELETE, publish=False)
+    publish(smaller, staged.run_id)
+    smaller.sql(
+        f"UPDATE shop.enrichment_runs SET outcome = 'staged', deleted = 0 "
+        f"WHERE run_id = '{staged.run_id}'"
+    )
+
+    assert publish(smaller, staged.run_id).counts["deleted"] == 2

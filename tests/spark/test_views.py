@@ -1,4 +1,4 @@
-"""The views and every SQL example of the README, on a shop with two days of history."""
+"""The views and every example of docs/tables.md, on a shop with two days of history."""
 
 import os
 import re
@@ -15,7 +15,6 @@ from pyspark.sql import SparkSession
 
 from enrich.spark.corrections import record_corrections
 from enrich.spark.maintenance import maintain_tables
-from enrich.spark.tables import CHANGES_SINCE
 from schemas import tables as ddl
 
 pytestmark = [
@@ -23,8 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not is_long(), reason="make test-sql"),
 ]
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-TABLES = README[README.index("## The tables") : README.index("## Validation")]
+TABLES = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
 CATEGORIES = {"columns": {"category": "department"}}
 
 
@@ -109,7 +107,7 @@ def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
     }
 
 
-def test_every_sql_example_of_the_readme_runs(history: Shop) -> None:
+def test_every_sql_example_of_the_page_runs(history: Shop) -> None:
     blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
     text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
     statements = [one.strip() for one in text.split(";") if one.strip()]
@@ -120,7 +118,7 @@ def test_every_sql_example_of_the_readme_runs(history: Shop) -> None:
         history.sql(spoken)
 
 
-def test_the_readme_s_duckdb_example_reads_the_published_table(
+def test_the_page_s_duckdb_example_reads_the_published_table(
     history: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", TABLES, re.DOTALL)
@@ -129,7 +127,7 @@ def test_the_readme_s_duckdb_example_reads_the_published_table(
     written = "lakehouse/warehouse/enriched.db/product_attributes"
     assert written in example
 
-    exec(compile(example.replace(written, location), "README", "exec"), {})
+    exec(compile(example.replace(written, location), "docs/tables.md", "exec"), {})
 
     wide = history.table("product_attributes")
     printed = capsys.readouterr().out
@@ -179,8 +177,7 @@ def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Sh
 
     assert done["staged_runs_removed"] == 2
     assert history.table("staged_attributes").empty
-    detail = history.sql("DESCRIBE DETAIL shop.product_attributes")
-    assert int(detail.loc[0, "properties"][CHANGES_SINCE]) > 1
+    assert history.tables.changes_since() > 1
     assert history.table("attribute_changes").empty
     after = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     pd.testing.assert_frame_equal(after, rows)

@@ -1,0 +1,70 @@
+"""What the history of the published table says of runs: their commits, and what was taken back."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from pyspark.sql import Row
+
+from enrich.spark.catalog import quote
+from enrich.spark.tables import OutputTables, run_of_commit
+
+
+class Commit(NamedTuple):
+    """A version of the published table, the run that made it, and the version it went back to.
+
+    `deleted` counts the rows that a MERGE deleted.
+    """
+
+    version: int
+    made_at: datetime
+    run_id: str | None
+    restored_to: int | None
+    deleted: int
+
+
+def read_commits(tables: OutputTables) -> list[Commit]:
+    """Returns the versions of the published table, oldest first. Runs on the driver."""
+    history = tables.spark.sql(f"DESCRIBE HISTORY {quote(tables.name('product_attributes'))}")
+    columns = (
+        *("version", "timestamp", "userMetadata"),
+        *("operation", "operationParameters", "operationMetrics"),
+    )
+    return [
+        Commit(
+            row["version"],
+            row["timestamp"],
+            run_of_commit(row["userMetadata"]),
+            _find_restored(row),
+            int((row["operationMetrics"] or {}).get("numTargetRowsDeleted", 0)),
+        )
+        for row in history.select(*columns).orderBy("version").collect()
+    ]
+
+
+def select_standing(commits: Sequence[Commit]) -> list[Commit]:
+    """Returns the commits by which a run published and that no later RESTORE has undone.
+
+    A RESTORE that was undone itself undoes nothing.
+    """
+    undone: set[int] = set()
+    for commit in reversed(commits):
+        if commit.restored_to is not None and commit.version not in undone:
+            undone.update(range(commit.restored_to + 1, commit.version))
+    return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
+
+
+def count_deleted(tables: OutputTables, run_id: str) -> int:
+    """Returns how many published rows a run deleted, of vanished products, and that are gone still.
+
+    Runs on the driver.
+    """
+    standing = select_standing(read_commits(tables))
+    return sum(commit.deleted for commit in standing if commit.run_id == run_id)
+
+
+def _find_restored(row: Row) -> int | None:
+    """Returns the version that a commit went back to, None if it is no RESTORE."""
+    # A RESTORE to a time, which only a person's SQL makes, names no version.
+    named = row["operationParameters"].get("version") if row["operation"] == "RESTORE" else None
+    return None if named is None else int(named)
