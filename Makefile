@@ -19,12 +19,13 @@ demo: environment ## Set up, then run the main job on the built-in demo catalog.
 airflow: environment airflow-environment ## Set up, then run a local Airflow with the DAGs until Ctrl-C.
 	@$(PYTHON) -m jobs.serve_airflow
 
+# Two at a time: what most tests wait for is one thread of Java's.
 test: test-environment ## Set up with what the tests need, then run them.
-	@$(IN_VENV) pytest
+	@$(IN_VENV) pytest -n 2 --dist loadfile
 
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
-	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster \
+	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster tests/jobs/test_enrich_catalog.py \
 		tests/spark/test_corrections.py tests/spark/test_creation.py tests/spark/test_lost_store.py \
 		tests/spark/test_plan.py tests/spark/test_publishing.py tests/spark/test_refresh.py \
 		tests/spark/test_rollback.py tests/spark/test_staging.py tests/spark/test_vanished.py; code=$$?; cat build/faults.json; exit $$code

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import is_long
+from fault_drill import in_full, is_long
 
 from enrich.spark.storage import explain_storage_failure
 
@@ -108,6 +108,7 @@ def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
     assert cramped.table("enrichment_runs").iloc[0]["outcome"] == "published"
 
 
+@in_full
 def test_disk_that_may_not_be_written_is_named_and_its_tables_stay_readable(
     disk: Disk, cramped: Shop
 ) -> None:

@@ -1,19 +1,26 @@
 """The main job as users start it: spark-submit, real pictures, real tables, exit codes."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
 from deltalake import DeltaTable
+from fake_shop import Shop, products
+from fault_drill import in_full
+from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.publishing import publish_staged_run
 from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
@@ -50,13 +57,13 @@ class Lakehouse:
             "spark.ui.showConsoleProgress": "false",
         }
         conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-        return run(["spark-submit", *conf, str(job), *flags])
+        return execute(["spark-submit", *conf, str(job), *flags])
 
     def table(self, database: str, name: str) -> DeltaTable:
         return DeltaTable(str(self.folder / "warehouse" / f"{database}.db" / name))
 
 
-def run(command: Sequence[str]) -> Ended:
+def execute(command: Sequence[str]) -> Ended:
     bin_folder = str(Path(sys.executable).parent)
     env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
@@ -132,11 +139,6 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     quarantine = lakehouse.table("real", "quarantine").to_pandas()
     assert quarantine["product_id"].tolist() == [products.loc[gone, "product_id"]]
 
-    version = lakehouse.table("real", "product_attributes").version()
-    third = lakehouse.submit(*flags)
-    assert (third.code, third.summary["counts"]["enriched"]) == (0, 0)
-    assert lakehouse.table("real", "product_attributes").version() == version
-
 
 def all_of(attribute: str, **labels: int) -> GroupSummary:
     """What a baseline counts of products with one attribute."""
@@ -145,6 +147,7 @@ def all_of(attribute: str, **labels: int) -> GroupSummary:
     return GroupSummary(rows=rows, modalities={"image+text": rows}, attributes={attribute: summary})
 
 
+@in_full
 def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=230, flaws=False)
@@ -181,6 +184,8 @@ WRONG = {
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
     "drop without a reason": ({}, {"--drop-run": "monday"}, "why is the run dropped?"),
+    "reason for a refresh": ({}, {"--reason": "x"}, "--reason goes with --publish-run"),
+    "publish a run without a name": ({}, {"--publish-run": ""}, "there is no table untouched"),
     "publish what was never staged": (
         {},
         {"--publish-run": "monday"},
@@ -196,8 +201,14 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_input_exits_2_with_one_message(
-    lakehouse: Lakehouse, tmp_path: Path, wrong: str
+    run: Callable[..., tuple[int, str, str]],
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str,
 ) -> None:
+    # The job sets up logging for a process of its own.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     settings, flags, message = WRONG[wrong]
     (tmp_path / "broken.parquet").write_text("this is no table")
     pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet(tmp_path / "narrow.parquet")
@@ -216,17 +227,40 @@ def test_wrong_input_exits_2_with_one_message(
         (tmp_path / "job.yaml").write_text(json.dumps(settings))
         given["--config"] = str(tmp_path / "job.yaml")
 
-    ended = (
-        lakehouse.submit(
-            "--database", "untouched", *(word for pair in given.items() for word in pair)
-        )
-        if "database" not in (settings or {})
-        else lakehouse.submit("--config", given["--config"])
-    )
+    if "database" not in (settings or {}):
+        given["--database"] = "untouched"
 
-    assert ended.code == 2, ended.output
-    errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+    code, _, err = run(*(word for pair in given.items() for word in pair))
+
+    assert code == 2, err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert message in errors[0]
+    assert "Traceback" not in err
+    assert not spark.catalog.databaseExists("untouched")
+
+
+def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:
+    ended = lakehouse.submit("--database", "untouched", "--catalog", "nowhere/x.parquet")
+
+    assert ended.code == 2, ended.output
+    assert "no such file or folder" in ended.output.splitlines()[-1]
     assert "Traceback" not in ended.output
-    assert not (lakehouse.folder / "warehouse" / "untouched.db").exists()
+
+
+@in_full
+def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
+    job: ModuleType, shop: Shop
+) -> None:
+    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
+    shop.refresh()
+    shop.write(products(4))
+    staged = shop.refresh(config=delete, publish=False)
+    tomorrow = job.Settings(catalog="of-tomorrow.parquet", database=shop.database, **delete)
+
+    find_vanished = job.choose_deletion(shop.spark, tomorrow, shop.tables)
+    publish_staged_run(
+        shop.tables, FakeEngineSpec().attributes, "fake-1", staged.run_id, None, find_vanished
+    )
+
+    assert len(shop.table("product_attributes")) == 4

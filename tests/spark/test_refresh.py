@@ -146,6 +146,7 @@ def test_run_whose_few_products_cannot_be_read_leaves_nothing_to_publish(shop: S
     assert (staged.outcome, staged.counts["pending"]) == ("nothing_to_do", 1)
 
 
+@in_full
 def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Shop) -> None:
     with pytest.raises(ValidationFailed, match="too blue"):
         shop.refresh(validate=fails)
@@ -182,6 +183,7 @@ def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_mer
     assert len(shop.table("enrichment_runs")) == 1
 
 
+@in_full
 def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
     summary = shop.refresh(publish=False)
 
@@ -190,6 +192,7 @@ def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
     assert len(shop.table("label_quality")) == 1
 
 
+@in_full
 def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
     table = products(300)
     table.loc[:99, "title"] = None
@@ -327,6 +330,7 @@ def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
     assert rows["fit_confidence"].notna().all()
 
 
+@in_full
 def test_published_table_reads_the_same_from_delta_rs_and_duckdb(shop: Shop) -> None:
     import duckdb
     from deltalake import DeltaTable

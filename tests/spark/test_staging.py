@@ -38,6 +38,7 @@ def test_inference_is_cut_into_whole_rounds_over_all_cores(
     assert choose_tasks(products, config, cores) == tasks
 
 
+@in_full
 def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
     shop.write(products(40))
 
@@ -77,6 +78,7 @@ def test_run_that_died_after_two_chunks_asks_only_about_the_rest(
     assert len(kept) == len(before)
 
 
+@in_full
 def test_products_of_higher_priority_are_staged_first(shop: Shop) -> None:
     table = products(60)
     table["sales"] = [None, *range(59)]
@@ -118,6 +120,7 @@ def test_a_changed_product_of_the_same_run_id_is_staged_anew(shop: Shop) -> None
     assert hashes.to_dict() == staged.to_dict()
 
 
+@in_full
 def test_a_chunk_that_another_process_staged_stops_the_run(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
