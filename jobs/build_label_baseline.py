@@ -21,7 +21,7 @@ from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
-from enrich.spark.catalog import quote_part
+from enrich.spark.quoting import quote_part
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline

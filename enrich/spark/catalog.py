@@ -18,6 +18,7 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.hadoop import open_folder
+from enrich.spark.quoting import quote, quote_part
 from enrich.text import LONGEST_READ
 
 # In a catalog folder of several tables, the one that is read.
@@ -204,19 +205,3 @@ def _read_column(role: str, column: Column) -> Column:
     # One byte that is no UTF-8 stops Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
-
-
-def quote(name: str) -> str:
-    """Returns a dotted name with every part in back-ticks."""
-    return ".".join(map(quote_part, name.split(".")))
-
-
-def quote_literal(text: str) -> str:
-    """Returns a text as a literal of Spark's SQL."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def quote_part(name: str) -> str:
-    """Returns one name in back-ticks, dots and all."""
-    return f"`{name.replace('`', '``')}`"

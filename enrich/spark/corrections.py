@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from schemas.tables import CORRECTIONS
 
 from enrich.errors import ConfigError
-from enrich.spark.catalog import quote_part
+from enrich.spark.quoting import quote_part
 from enrich.spark.tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]

@@ -16,8 +16,8 @@ from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
 
 from enrich.records import Modalities, Status
-from enrich.spark.catalog import quote, quote_literal, quote_part
 from enrich.spark.hadoop import open_folder
+from enrich.spark.quoting import quote, quote_literal, quote_part
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from enrich.records import Modalities
 from enrich.report.content import ABSTAINED, BINS
-from enrich.spark.catalog import quote_part
+from enrich.spark.quoting import quote_part
 
 
 class Fact(NamedTuple):

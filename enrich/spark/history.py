@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pyspark.sql import Row
 
-from enrich.spark.catalog import quote
+from enrich.spark.quoting import quote
 from enrich.spark.tables import OutputTables, run_of_commit
 
 

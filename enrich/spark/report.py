@@ -27,12 +27,13 @@ from enrich.report.content import (
 )
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
-from enrich.spark.catalog import CatalogSnapshot, quote
+from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
 from enrich.spark.ledger import read_run
+from enrich.spark.quoting import quote
 from enrich.spark.run_rows import select_run_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.staging import read_staged

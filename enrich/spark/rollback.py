@@ -7,10 +7,10 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.catalog import quote
 from enrich.spark.conflicts import CONFLICTS
 from enrich.spark.history import Commit, read_commits, select_standing
 from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.quoting import quote
 from enrich.spark.settings import reaching_back
 from enrich.spark.tables import OutputTables
 

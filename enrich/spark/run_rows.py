@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.report.content import ABSTAINED
-from enrich.spark.catalog import quote_part
+from enrich.spark.quoting import quote_part
 
 
 def select_run_rows(

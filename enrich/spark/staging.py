@@ -13,10 +13,10 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.records import Status
-from enrich.spark.catalog import quote_part
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.poison import PoisonFinder
+from enrich.spark.quoting import quote_part
 from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, State, Survey
 from enrich.spark.tables import OutputTables

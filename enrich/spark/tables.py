@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from schemas.views import views
 
 from enrich.errors import RunInProgress, TableContended
-from enrich.spark.catalog import quote, quote_part
 from enrich.spark.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.creation import (
     create_table,
@@ -23,6 +22,7 @@ from enrich.spark.creation import (
     table_definitions,
     update_table,
 )
+from enrich.spark.quoting import quote, quote_part
 from enrich.spark.settings import session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.

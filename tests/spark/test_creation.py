@@ -16,8 +16,9 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.spark.catalog import open_catalog, quote_part
+from enrich.spark.catalog import open_catalog
 from enrich.spark.creation import create_table
+from enrich.spark.quoting import quote_part
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
