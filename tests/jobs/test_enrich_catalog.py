@@ -75,6 +75,8 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
     return Lakehouse(tmp_path_factory.mktemp("lakehouse"))
 
 
+# `make demo` is the same for who only looks that it runs.
+@in_full
 def test_demo_is_published_and_its_labels_make_sense(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=300)

@@ -136,6 +136,7 @@ def test_a_chunk_that_another_process_staged_stops_the_run(
         shop.refresh()
 
 
+@in_full
 def test_a_product_that_kills_its_worker_is_quarantined_and_all_others_published(
     shop: Shop,
 ) -> None:
