@@ -88,7 +88,7 @@ def main(
         bool, typer.Option("--full-refresh", help="Ignore what is already enriched.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="First N products by id: a trial run.")
+        int | None, typer.Option(min=1, help="Only the first N products by id.")
     ] = None,
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Stage and validate only.")
