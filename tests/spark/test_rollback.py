@@ -162,13 +162,14 @@ def test_a_run_that_published_and_was_staged_again_can_be_taken_back(shop: Shop)
 
 
 def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -> None:
-    shop.refresh(run_id="before")
-    shop.tables.keep_changes_since(1)
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
     wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
     shop.refresh(spec=wider, run_id="wider")
     shop.tables.keep_changes_since(2)
 
-    roll_back(shop.tables, "wider", "too wide")
+    roll_back(shop.tables, "second", "wrong images")
 
     assert "fit" not in shop.table("product_attributes").columns
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
