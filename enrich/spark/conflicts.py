@@ -35,9 +35,14 @@ CONFLICTS = (
     delta.ConcurrentWriteException,
     delta.DeltaConcurrentModificationException,
 )
-# What a table looks like that another process is creating at this moment. If nobody is, somebody
-# else's files are in its place, and trying for long would only hide that.
-_IN_CREATION = ("DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION", "TABLE_OR_VIEW_ALREADY_EXISTS")
+# What a table or view looks like that another process is creating at this moment: Spark replaces a
+# view by dropping it first. If nobody is, somebody else's files are in its place or it is gone, and
+# trying for long would only hide that.
+_IN_CREATION = (
+    "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
+    "TABLE_OR_VIEW_ALREADY_EXISTS",
+    "TABLE_OR_VIEW_NOT_FOUND",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -58,6 +58,10 @@ def test_table_that_another_process_is_creating_is_waited_for() -> None:
     assert Tables(half_created(), half_created()).commit("done") == "done"
 
 
+def test_view_that_another_process_is_replacing_is_waited_for() -> None:
+    assert Tables(half_created("TABLE_OR_VIEW_NOT_FOUND")).commit("done") == "done"
+
+
 def test_creation_whose_folder_another_process_removed_is_begun_again() -> None:
     said = "File file:/warehouse/shop.db/quarantine/_delta_log does not exist"
     java = SimpleNamespace(_target_id="o1", getMessage=lambda: said)
@@ -85,8 +89,7 @@ def conflict() -> Exception:
     return ConcurrentAppendException("a concurrent write added data")
 
 
-def half_created() -> Exception:
-    condition = "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION"
+def half_created(condition: str = "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION") -> Exception:
     error = AnalysisException(f"[{condition}] not empty and also not a Delta table")
     error.getCondition = lambda: condition  # type: ignore[method-assign]
     return error
