@@ -9,6 +9,15 @@ from pyspark.sql import Row
 from enrich.spark.quoting import quote
 from enrich.spark.tables import OutputTables, run_of_commit
 
+_COLUMNS = (
+    "version",
+    "timestamp",
+    "userMetadata",
+    "operation",
+    "operationParameters",
+    "operationMetrics",
+)
+
 
 class Commit(NamedTuple):
     """A version of the published table, the run that made it, and the version it went back to.
@@ -26,10 +35,6 @@ class Commit(NamedTuple):
 def read_commits(tables: OutputTables) -> list[Commit]:
     """Returns the versions of the published table, oldest first. Runs on the driver."""
     history = tables.spark.sql(f"DESCRIBE HISTORY {quote(tables.name('product_attributes'))}")
-    columns = (
-        *("version", "timestamp", "userMetadata"),
-        *("operation", "operationParameters", "operationMetrics"),
-    )
     return [
         Commit(
             row["version"],
@@ -38,7 +43,7 @@ def read_commits(tables: OutputTables) -> list[Commit]:
             _find_restored(row),
             int((row["operationMetrics"] or {}).get("numTargetRowsDeleted", 0)),
         )
-        for row in history.select(*columns).orderBy("version").collect()
+        for row in history.select(*_COLUMNS).orderBy("version").collect()
     ]
 
 

@@ -41,12 +41,12 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         _restore(tables, before, commits[0].version, run_id)
         # Another run may have published since they were read first.
         commits = read_commits(tables)
-    # The table may have other columns now; a killed call may have left the views as they were.
-    tables.create_views()
     standing = {c.run_id for c in select_standing(commits)}
     gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
+    # The table may have other columns now; a killed call may have left the views as they were.
+    tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
     stale = _read_published(tables, gone) | ({run_id: row} if mine else {})
     # The run that was named comes last: until then the same call goes on from here.
@@ -84,20 +84,20 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
-    """Runs on the driver; one Delta commit."""
+    """Runs on the driver; one Delta commit, two where a property has gone back."""
     name, since = tables.name("product_attributes"), tables.changes_since()
     if version < oldest:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
     try:
         with tables.commit_of(run_id), reaching_back(tables.spark):
             tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {version}")
-        # A table's properties go back too; what maintenance deleted does not come back.
-        tables.keep_changes_since(since)
     except CONFLICTS as error:
         raise TableContended(
             f"another run wrote to {name} at the same moment: nothing was taken back. Repeat the "
             "command"
         ) from error
+    # A table's properties go back too; what maintenance deleted does not come back.
+    tables.keep_changes_since(since)
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:

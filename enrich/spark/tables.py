@@ -111,6 +111,7 @@ class OutputTables:
         detail = self.spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]
         return int(detail["properties"].get(_CHANGES_SINCE, 0))
 
+    @retried_on_conflict
     def keep_changes_since(self, version: int) -> None:
         """Writes down the oldest version whose change data is there, unless the table says so.
 
