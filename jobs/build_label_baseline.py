@@ -27,6 +27,7 @@ from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
 from expectations.counting import count_staged, select_counted
 from expectations.summary import GroupSummary
+from schemas.tables import select_attributes
 
 # Smaller changes of a share are not worth a line.
 SHOWN_CHANGE = 0.005
@@ -98,7 +99,7 @@ def select_answers(
 
 def select_answered_attributes(rows: DataFrame) -> list[str]:
     """Returns the attributes that the rows' classifier knows: an earlier one's columns are NULL."""
-    named = [name for name in rows.columns if f"{name}_confidence" in rows.columns]
+    named = select_attributes(rows.columns)
     counted = [F.count(quote_part(f"{name}_confidence")).alias(name) for name in named]
     found = rows.agg(*counted).collect()[0]
     return [name for name in named if found[name]]

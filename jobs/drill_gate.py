@@ -42,6 +42,7 @@ from expectations.drill import Answers, Coded, build_baseline, check_answers
 from expectations.label_faults import give_to_others, rename_labels, stick_to_commonest
 from expectations.settings import ValidationSettings
 from expectations.summary import ABSTAINED, OTHER
+from schemas.tables import select_attributes
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OLD_ANSWERS = CHECKOUT / "expectations" / "drill_data" / "old_checkpoint.parquet"
@@ -148,7 +149,7 @@ def read_categories(folder: Path, products: list[Product], column: str | None) -
 
 def read_answers(model_version: str, table: pa.Table, categories: Coded | None) -> Answers:
     """Returns a table's answers."""
-    attributes = [name for name in table.column_names if f"{name}_confidence" in table.column_names]
+    attributes = select_attributes(table.column_names)
     return Answers(
         model_version,
         {a: Coded.encode(table[a].to_pylist(), ABSTAINED) for a in attributes},

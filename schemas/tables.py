@@ -128,6 +128,11 @@ def is_usable_attribute(name: str) -> bool:
     return name not in taken and not name.endswith("_confidence")
 
 
+def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:
+    """Returns the attributes that a table with these columns answers."""
+    return tuple(name for name in columns if f"{name}_confidence" in columns)
+
+
 def product_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str:
     """Returns the columns of `product_attributes` for a checkpoint's attributes."""
     return f"""

@@ -12,10 +12,10 @@ import torch
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_checkpoint, read_manifest
-from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.labelled import LabelledProducts
+from enrich.training.names import refuse_same_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,7 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
         ConfigError: two have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(
-            f"more than one checkpoint folder is called {', '.join(sorted(twice))}; "
-            "rename one, the report goes by these names"
-        )
+    refuse_same_names("checkpoint folder", names, "the report goes")
     manifests = [read_manifest(fetch_checkpoint(location)) for location in locations]
     return [
         Contender(name, manifest, *load_classifier(manifest, device))

@@ -9,6 +9,7 @@ import numpy as np
 from enrich.errors import ConfigError
 from enrich.training.labelled import TEST, LabelledProducts, load_labelled
 from enrich.training.losses import UNLABELLED
+from enrich.training.names import refuse_same_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,5 @@ def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) 
     titles = [shop.title for shop in shops]
     if not titles:
         raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")
-    if twice := {title for title in titles if titles.count(title) > 1}:
-        raise ConfigError(
-            f"more than one catalog is called {', '.join(sorted(twice))}; rename a folder, "
-            "the report goes by these names"
-        )
+    refuse_same_names("catalog", titles, "the report goes")
     return shops

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from schemas.tables import select_attributes
 from schemas.views import views
 
 from enrich.errors import RunInProgress, TableContended
@@ -269,5 +270,4 @@ def run_of_commit(user_metadata: str | None) -> str | None:
 
 def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
     """Returns all attributes that `product_attributes` has columns of. Runs on the driver."""
-    columns = spark.read.table(f"{database}.product_attributes").columns
-    return tuple(c for c in columns if f"{c}_confidence" in columns)
+    return select_attributes(spark.read.table(f"{database}.product_attributes").columns)

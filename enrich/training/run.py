@@ -25,6 +25,7 @@ from enrich.training.labelled import (
 )
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
+from enrich.training.names import refuse_same_names
 from enrich.training.progress import say
 from enrich.training.start import keep_usable_phases, start_classifier
 from enrich.training.trust import fit_trust
@@ -55,8 +56,8 @@ def train_checkpoint(
             there are too few products or labels.
     """
     strange_shops = strange_shops or []
-    _check_names("catalog", catalogs)
-    _check_names("strange shop", strange_shops)
+    for what, folders in (("catalog", catalogs), ("strange shop", strange_shops)):
+        refuse_same_names(what, [folder.name for folder in folders], "the metrics go")
     attributes = with_labels_of(catalogs, config.attributes)
     config = config.model_copy(update={"attributes": attributes})
     products = load_labelled(catalogs, config.attributes)
@@ -127,15 +128,6 @@ def _save_config(config: TrainingConfig, file: Path) -> None:
     """Writes all settings, defaults too, so that the file outlives a change of defaults."""
     settings = config.model_dump(mode="json", exclude={"cache"})
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
-
-
-def _check_names(what: str, folders: list[Path]) -> None:
-    names = [folder.name for folder in folders]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(
-            f"more than one {what} is called {', '.join(sorted(twice))}; rename one, the metrics "
-            "go by these names"
-        )
 
 
 def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:

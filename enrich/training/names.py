@@ -1,0 +1,23 @@
+"""Folders are known by their names, in metrics and reports: each name may stand for one only."""
+
+from collections.abc import Sequence
+
+from enrich.errors import ConfigError
+
+
+def refuse_same_names(what: str, names: Sequence[str], known_by: str) -> None:
+    """Checks that no name comes twice.
+
+    Args:
+        what: What has these names, in the singular.
+        names: One for each.
+        known_by: What goes by the names, with its verb.
+
+    Raises:
+        ConfigError: a name comes more than once.
+    """
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(
+            f"more than one {what} is called {', '.join(sorted(twice))}; rename one, {known_by} "
+            "by these names"
+        )
