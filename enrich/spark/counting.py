@@ -49,7 +49,7 @@ def count_staged(
 ) -> dict[str, Any]:
     """Returns the counts of staged rows: those with an answer are withheld, until published.
 
-    Runs on the driver; one action, two for a run that is resumed.
+    Runs on the driver; one action, two for a run that is resumed and has staged rows.
     """
     abstained = [
         F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(a)
@@ -62,7 +62,7 @@ def count_staged(
         *abstained,
     ).collect()[0]
     unchanged = survey.counts[State.UNCHANGED]
-    if is_resumed:
+    if is_resumed and found["staged"]:
         # An earlier attempt at this run may have merged its rows.
         rows = survey.rows.where(F.col("state") == State.UNCHANGED)
         unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()

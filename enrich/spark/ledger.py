@@ -1,9 +1,12 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from enrich.spark.tables import OutputTables
 
@@ -21,10 +24,11 @@ def write_rows(
 
     Runs on the driver; one Delta commit. A column that a row does not name is NULL.
     """
-    # Nullable as far as Spark knows; Delta checks NOT NULL on writing.
     schema = tables.read(table).schema
-    ordered = [tuple(row.get(name) for name in schema.names) for row in rows]
-    frame = tables.spark.createDataFrame(ordered, schema).coalesce(1)
+    found = [{name: _in_utc(row.get(name)) for name in schema.names} for row in rows]
+    # Without Arrow, Spark would start a Python worker to hand the rows through.
+    arrow = pa.Table.from_pylist(found, schema=to_arrow_schema(schema))
+    frame = tables.spark.createDataFrame(arrow, schema).coalesce(1)
     tables.replace_run(table, frame, run_id)
 
 
@@ -38,3 +42,8 @@ def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_
     before = tables.read("label_quality").where(F.col("run_id") == run_id).collect()
     kept = [row.asDict() for row in before if row["suite"] not in judged]
     write_rows(tables, "label_quality", [*kept, *checks], run_id)
+
+
+def _in_utc(value: Any) -> Any:
+    # Spark hands out times in this machine's zone, without saying so; Arrow takes such for UTC.
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

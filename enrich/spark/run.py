@@ -90,6 +90,7 @@ class Refresh:
         """
         with self._timed("tables"):
             self.tables.create_missing()
+            self.tables.read_ahead()
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
                 rows = self.select_states(self.tables.read)

@@ -5,7 +5,9 @@ import logging
 import re
 import shutil
 import struct
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import psutil
 from pyspark.sql import SparkSession
@@ -34,7 +36,7 @@ def open_session(app_name: str) -> SparkSession:
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
-    # The catalog is opened at its first use: a session is there before its metastore is touched.
+    # Its metastore is not touched yet.
     spark = builder.getOrCreate()
     if is_json():
         log_java_as_json(spark)
@@ -43,6 +45,8 @@ def open_session(app_name: str) -> SparkSession:
         refuse_busy_metastore(address)
     elif address:
         refuse_closed_metastore(spark, address)
+    # That takes seconds, in which a job opens its catalog.
+    Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
 
@@ -63,6 +67,12 @@ def refuse_busy_metastore(connection_url: str) -> None:
             "(docs/metastore.md)"
         )
     _clear_unborn_metastore(folder)
+
+
+def _open_metastore(spark: SparkSession) -> None:
+    """Runs on the driver. What is wrong is said where a table is first asked for."""
+    with suppress(Exception):
+        spark.catalog.databaseExists("default")
 
 
 def _clear_unborn_metastore(folder: Path) -> None:

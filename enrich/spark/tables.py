@@ -5,8 +5,9 @@ its run_id in the commit's userMetadata.
 """
 
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import NamedTuple
 
 from delta.tables import DeltaTable
@@ -28,6 +29,13 @@ from enrich.spark.settings import session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 _CHANGES_SINCE = "enrich.changesSince"
+_READ_BY_EVERY_RUN = (
+    "product_attributes",
+    "attribute_corrections",
+    "quarantine",
+    "enrichment_runs",
+    "staged_attributes",
+)
 # A published row is replaced when one of these differs.
 _MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
 # No comparison of structs: Spark casts neither to the other where only one may hold NULL.
@@ -65,6 +73,14 @@ class OutputTables:
     def read(self, table: str) -> DataFrame:
         """Returns the table as it is now. Runs on the driver."""
         return self.spark.read.table(self.name(table))
+
+    def read_ahead(self) -> None:
+        """Starts to read the logs of the tables that every run reads, side by side.
+
+        Runs on the driver. Delta would read each when a query first names it, and keeps them.
+        """
+        for table in _READ_BY_EVERY_RUN:
+            Thread(target=_read_log, args=(self.read(table),), daemon=True).start()
 
     def read_as_updated(self, table: str) -> DataFrame:
         """Returns the table as `create_missing` would leave it, changing nothing.
@@ -256,6 +272,12 @@ class OutputTables:
     def commit_of(self, run_id: str) -> AbstractContextManager[None]:
         """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""
         return session_settings(self.spark, {_USER_METADATA: json.dumps({"run_id": run_id})})
+
+
+def _read_log(table: DataFrame) -> None:
+    # What is wrong is said by the query that needs it.
+    with suppress(Exception):
+        table.isEmpty()
 
 
 def run_of_commit(user_metadata: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """jobs/set_up.py: what it says of a machine, when it believes an old set-up, what it writes."""
 
 import importlib.util
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -9,7 +10,12 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUTS = ("pyproject.toml", "jobs/set_up.py", "jobs/conf/spark/spark-defaults.conf")
+INPUTS = (
+    "pyproject.toml",
+    "jobs/set_up.py",
+    "jobs/load_classes.py",
+    "jobs/conf/spark/spark-defaults.conf",
+)
 
 
 def load_set_up() -> ModuleType:
@@ -178,13 +184,32 @@ def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp
 
 
 def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_path: Path):
+    set_up.write_spark_conf(tmp_path)
     conf = tmp_path / "conf"
-    set_up.write_spark_conf(conf, tmp_path / "lakehouse")
     names = {"spark-defaults.conf", "spark-env.sh", "log4j2.properties"}
     assert {file.name for file in conf.iterdir()} == names
     defaults = (conf / "spark-defaults.conf").read_text()
-    assert "{lakehouse}" not in defaults
-    assert f"databaseName={tmp_path}/lakehouse/metastore;" in defaults
+    assert not re.search(r"\{\w+\}", defaults)
+    assert f"databaseName={ROOT}/lakehouse/metastore;" in defaults
+    assert f"{tmp_path}/jars/*" in defaults
+
+
+@pytest.mark.parametrize(("exit_code", "made"), [(0, True), (1, False)])
+def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
+    exit_code: int, made: bool, monkeypatch, tmp_path: Path, capsys
+):
+    submit = tmp_path / "bin" / "spark-submit"
+    submit.parent.mkdir()
+    # Writes where it is told to, as Java does when it ends.
+    written = '"$(sed \'s/.*AtExit="\\([^"]*\\)".*/\\1/\' <<< "$*")"'
+    submit.write_text(f"#!/bin/bash\necho classes > {written}\nexit {exit_code}\n")
+    submit.chmod(0o755)
+    monkeypatch.setattr(set_up, "VENV", tmp_path)
+    monkeypatch.setattr(set_up, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    (tmp_path / "classes.jsa").write_text("of an older set-up")
+    set_up.archive_classes(tmp_path)
+    assert (tmp_path / "classes.jsa").exists() == made
+    assert ("starts slower" in capsys.readouterr().out) != made
 
 
 def test_delta_jar_and_delta_python_package_are_of_one_version():

@@ -1,0 +1,52 @@
+"""The ledger's rows, as they are written and read."""
+
+import time
+from datetime import UTC, date, datetime
+
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.tables import OutputTables
+
+STARTED = datetime(2026, 11, 26, 1, 30, tzinfo=UTC)
+ROW = {
+    "run_id": "monday",
+    "run_date": date(2026, 11, 26),
+    "outcome": "published",
+    "started_at": STARTED,
+    "finished_at": STARTED,
+    "catalog": "products",
+    "catalog_version": "3",
+    "model_version": "fake-1",
+    **dict.fromkeys(("read", "pending", "enriched", "published"), 5),
+    **dict.fromkeys(("unchanged", "quarantined", "withheld"), 0),
+    "abstained": {"color": 2},
+    "seconds": {"survey": 1.5},
+}
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch):
+    """A machine whose clock is not on UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSession, elsewhere):
+    tables = OutputTables(spark, "ledger_of_elsewhere", ("color",))
+    tables.create_missing()
+    try:
+        write_rows(tables, "enrichment_runs", [ROW], "monday")
+        read = read_run(tables, "monday")
+        assert read is not None
+        assert read["started_at"].astimezone(UTC) == STARTED
+        write_rows(tables, "enrichment_runs", [read | {"outcome": "rolled_back"}], "monday")
+        again = read_run(tables, "monday")
+        assert again == read | {"outcome": "rolled_back"}
+        assert (again["abstained"], again["seconds"]) == ({"color": 2}, {"survey": 1.5})
+    finally:
+        spark.sql("DROP DATABASE ledger_of_elsewhere CASCADE")
