@@ -351,6 +351,7 @@ def archive_classes(spark_home: Path) -> None:
     partial.unlink(missing_ok=True)
     java_options = {
         "-XX:ArchiveClassesAtExit": partial,
+        "-Dderby.system.home": VENV,
         "-Dlog4j2.configurationFile": (conf / "log4j2.properties").as_uri(),
     }
     command = ["spark-submit", "--properties-file", str(conf / "spark-defaults.conf"), "--conf"]
