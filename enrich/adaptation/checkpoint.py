@@ -13,6 +13,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.manifest import Manifest
 from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
+from enrich.whole_folder import whole_folder
 
 _CARD_HEADING = "## Adapted to a shop"
 _SHOWN = (
@@ -46,16 +47,14 @@ def write_adapted(
         shop: What the card calls the shop.
         output: The folder to write.
     """
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(manifest.folder, partial)
     config = manifest.config.model_copy(update={"name": name})
-    (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
     calibration = with_outcomes(manifest.calibration, outcomes)
-    (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-    _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
-    _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)
-    partial.rename(output)
+    with whole_folder(output) as partial:
+        shutil.copytree(manifest.folder, partial, dirs_exist_ok=True)
+        (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+        (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+        _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
+        _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)
 
 
 def to_table(outcomes: dict[str, Outcome]) -> Table:

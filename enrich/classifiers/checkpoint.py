@@ -1,7 +1,6 @@
 """Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError
 from enrich.tokenizer import TextEncoder
+from enrich.whole_folder import whole_folder
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
@@ -56,23 +56,15 @@ def save_checkpoint(
 
     It takes its place when all is written. Where one is there already, its files are replaced.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     weights = {
         name: (t.half() if t.is_floating_point() else t).contiguous()
         for name, t in classifier.state_dict().items()
     }
-    # save_file would make it readable by its owner alone; the job may run as somebody else.
-    (partial / "model.safetensors").write_bytes(save(weights))
-    tokenizer.save(str(partial / "tokenizer.json"))
-    (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
-    (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-    (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    (partial / "MODEL_CARD.md").write_text(model_card)
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    for file in partial.iterdir():
-        file.replace(folder / file.name)
-    partial.rmdir()
+    with whole_folder(folder) as partial:
+        # save_file would make it readable by its owner alone; the job may run as somebody else.
+        (partial / "model.safetensors").write_bytes(save(weights))
+        tokenizer.save(str(partial / "tokenizer.json"))
+        (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
+        (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (partial / "MODEL_CARD.md").write_text(model_card)

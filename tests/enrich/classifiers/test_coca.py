@@ -33,6 +33,13 @@ def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str
     return lambda towers: build("coca", **changes[towers])
 
 
+def record_decoded(classifier: Coca) -> list[torch.Tensor]:
+    """Returns a list that fills with what the decoder gives for every place."""
+    decoded: list[torch.Tensor] = []
+    classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
+    return decoded
+
+
 @BOTH_TOWERS
 def test_the_unimodal_half_never_sees_the_image_nor_the_image_s_tower_the_text(
     make: Callable[[str], Coca], products: ModelInputs, towers: str
@@ -70,8 +77,7 @@ def test_the_answer_is_read_at_the_text_s_end(
     make: Callable[[str], Coca], products: ModelInputs, towers: str
 ) -> None:
     classifier = make(towers)
-    decoded: list[torch.Tensor] = []
-    classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
+    decoded = record_decoded(classifier)
     with torch.inference_mode():
         logits = classifier(products).logits
         read = take(decoded[0], end_of_text(products.token_mask))
@@ -84,8 +90,7 @@ def test_without_a_text_every_place_knows_the_image_alone(
     make: Callable[[str], Coca], products: ModelInputs, towers: str
 ) -> None:
     classifier = make(towers)
-    decoded: list[torch.Tensor] = []
-    classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
+    decoded = record_decoded(classifier)
     with torch.inference_mode():
         classifier(replace(products, has_text=torch.tensor([True, False, True])))
     torch.testing.assert_close(decoded[0][1], decoded[0][1, :1].expand_as(decoded[0][1]))
