@@ -53,6 +53,8 @@ def measure(folder: Path, products: int, changed_share: float, pace: float) -> d
             found[f"{name}_s"] = round(time.perf_counter() - begin, 2)
             found[f"{name}_stages_s"] = summary.seconds
             found[f"{name}_enriched"] = summary.counts["enriched"]
+    # Executors whose driver just goes fill the screen.
+    spark.stop()
     return found | {"driver_memory_mb": round(max(peaks))}
 
 
@@ -107,15 +109,16 @@ def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
     peaks: list[float] = []
     is_over = threading.Event()
     jvm: Any = spark.sparkContext._jvm
-    runtime = jvm.java.lang.Runtime.getRuntime()
+    pools = jvm.java.lang.management.ManagementFactory.getMemoryPoolMXBeans()
 
     def watch() -> None:
         python = psutil.Process()
         while not is_over.wait(_SAMPLE_S):
-            # Without it the figure would be how much garbage the heap has room for.
+            # Without it the figure would be how much garbage the heap has room for. And what was
+            # left by it, not what is used now: new garbage comes at hundreds of MB a second.
             jvm.java.lang.System.gc()
-            used = runtime.totalMemory() - runtime.freeMemory()
-            peaks.append((used + python.memory_info().rss) / _MB)
+            left = [usage.getUsed() for pool in pools if (usage := pool.getCollectionUsage())]
+            peaks.append((sum(left) + python.memory_info().rss) / _MB)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -31,13 +31,16 @@ def publish_staged(
     run_id: str,
     *,
     full_refresh: bool,
+    is_first_attempt: bool = False,
 ) -> Published:
     """Publishes a run's answered rows with people's corrections laid over them.
 
     Runs on the driver; one MERGE.
     """
     rows = select_publishable(tables, staged, attribute_labels)
-    return tables.publish(rows, run_id, full_refresh=full_refresh)
+    return tables.publish(
+        rows, run_id, full_refresh=full_refresh, is_first_attempt=is_first_attempt
+    )
 
 
 def select_publishable(

@@ -40,13 +40,11 @@ class InputRows:
 
     `products` is the product table with product_id, title, description, image_path,
     product_category, and is_pending: whether the classifier will be asked about the row. Where
-    nothing is to be answered, texts and paths are NULL. `pending` counts what will be asked.
+    nothing is to be answered, texts and paths are NULL.
     """
 
     run_id: str
     products: DataFrame
-    read: int
-    pending: int
 
 
 @dataclass(frozen=True, slots=True)

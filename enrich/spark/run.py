@@ -192,8 +192,7 @@ class Refresh:
 
     def _input_rows(self, survey: Survey) -> InputRows:
         products = survey.rows.withColumn("is_pending", F.col("state") == State.PENDING)
-        pending = survey.counts[State.PENDING]
-        return InputRows(self.summary.run_id, products, survey.read, pending)
+        return InputRows(self.summary.run_id, products)
 
     def name_run(self, fingerprint: str) -> str:
         """Returns the run's id: the same for the same date, inputs and model, so a rerun is one."""
@@ -302,6 +301,7 @@ class Refresh:
                 self.spec.attributes,
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
+                is_first_attempt=not is_resumed,
             )
             said = self.tables.read("attribute_corrections")
             if unknown := count_unknown(said, self.spec.attributes):
