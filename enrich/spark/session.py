@@ -45,7 +45,7 @@ def open_session(app_name: str) -> SparkSession:
         refuse_busy_metastore(address)
     elif address:
         refuse_closed_metastore(spark, address)
-    # That takes seconds, in which a job opens its catalog.
+    # Opening it takes seconds, in which a job opens its catalog.
     Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
