@@ -206,11 +206,13 @@ class OutputTables:
             full_refresh: Whether the run was one.
             is_first_attempt: Whether none of its rows can be there yet, so that nobody has to look.
         """
-        # Delta 4.4 commits a new version even for a MERGE that changes nothing.
-        if not is_first_attempt:
+        if is_first_attempt:
+            before = Published(0, 0, rows.count())
+        else:
             before = self.count_published(rows, run_id, full_refresh=full_refresh)
-            if not before.withheld:
-                return before
+        # Delta 4.4 commits a new version even for a MERGE that changes nothing.
+        if not before.withheld:
+            return before
         changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
             changes.append("old.run_id <> new.run_id")
@@ -227,9 +229,9 @@ class OutputTables:
                 .execute()
             )
         merged = int(done.first()["num_affected_rows"])
-        if merged == rows.count():
-            return Published(merged, 0, 0)
-        return self.count_published(rows, run_id, full_refresh=full_refresh)
+        if is_first_attempt and merged < before.withheld:
+            return self.count_published(rows, run_id, full_refresh=full_refresh)
+        return Published(before.published + merged, before.unchanged, before.withheld - merged)
 
     def count_published(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> Published:
         """Returns how many of a run's answered rows stand in `product_attributes` by now.
