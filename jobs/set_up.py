@@ -170,7 +170,8 @@ def set_up(extras: set[str]) -> None:
     if not (spark_home / "jars" / DELTA_MAIN_JAR).exists():
         fetch_delta_jars(spark_home / "jars")
     say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
-    archive_classes(spark_home)
+    if not is_archive_current(spark_home / "jars"):
+        archive_classes(spark_home)
     write_stamp(stamp, fingerprint, extras)
     say("Ready. To use it in this shell: source .venv/bin/activate")
     warn_of_other_spark()
@@ -337,6 +338,19 @@ def write_spark_conf(spark_home: Path) -> None:
         for name, path in paths.items():
             text = text.replace(f"{{{name}}}", str(path))
         (conf / template.name).write_text(text)
+
+
+def is_archive_current(spark_jars: Path) -> bool:
+    """Tells whether the archive of classes is younger than all that decides what is in it."""
+    java, _ = find_java()
+    scripts = (ROOT / "jobs" / "load_classes.py", SPARK_TEMPLATES / "spark-defaults.conf")
+    sources = (spark_jars, *scripts, Path(str(java)).resolve())
+    # When a file came here, and not when it was built, as packages say.
+    try:
+        made = CLASS_ARCHIVE.stat().st_ctime
+        return all(source.stat().st_ctime < made for source in sources)
+    except FileNotFoundError:
+        return False
 
 
 def archive_classes(spark_home: Path) -> None:

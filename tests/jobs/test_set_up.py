@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+import time
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -210,6 +211,20 @@ def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
     set_up.archive_classes(tmp_path)
     assert (tmp_path / "classes.jsa").exists() == made
     assert ("starts slower" in capsys.readouterr().out) != made
+
+
+def test_an_archive_of_classes_serves_until_the_jars_change(monkeypatch, tmp_path: Path, fake_java):
+    fake_java('openjdk version "17.0.15" 2025-04-15')
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    monkeypatch.setattr(set_up, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    assert not set_up.is_archive_current(jars)
+    time.sleep(0.02)
+    (tmp_path / "classes.jsa").touch()
+    assert set_up.is_archive_current(jars)
+    time.sleep(0.02)
+    (jars / "delta-spark_4.1_2.13-4.5.0.jar").touch()
+    assert not set_up.is_archive_current(jars)
 
 
 def test_delta_jar_and_delta_python_package_are_of_one_version():
