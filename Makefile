@@ -1,4 +1,4 @@
-# Everything runs in .venv, which jobs/set_up.py makes. A target that needs more packages downloads them
+# Everything runs in .venv, which jobs/set_up makes. A target that needs more packages downloads them
 # the first time; after that only audit needs the network.
 PYTHON ?= python3
 
@@ -40,7 +40,7 @@ test-sql: test-environment ## Run every view and every example of docs/tables.md
 	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py
 
 test-bench: ## Hold the answers of the benchmark's peers against ours.
-	@$(PYTHON) jobs/set_up.py --extra bench --extra test
+	@$(PYTHON) -m jobs.set_up --extra bench --extra test
 	@FAULTS=long $(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
@@ -48,7 +48,7 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 		--confcutdir tests/airflow_dags tests/airflow_dags
 
 bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
-	@$(PYTHON) jobs/set_up.py --extra bench
+	@$(PYTHON) -m jobs.set_up --extra bench
 	@$(IN_VENV) python jobs/bench_inference.py
 
 # In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
@@ -71,16 +71,16 @@ check: test-environment ## Lint, check the format and check the types.
 clean: ## Remove ALL local tables and pages, the demo catalog and Airflow's home; .venv stays.
 	rm -rf lakehouse demo_catalog airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
 
-# Always asked: set_up.py knows by itself whether there is anything to do.
+# Always asked: jobs.set_up knows by itself whether there is anything to do.
 environment:
-	@$(PYTHON) jobs/set_up.py
+	@$(PYTHON) -m jobs.set_up
 
 test-environment:
-	@$(PYTHON) jobs/set_up.py --extra test
+	@$(PYTHON) -m jobs.set_up --extra test
 
 # Airflow's packages and the job's do not go together.
 airflow-environment:
-	@$(PYTHON) -m jobs.set_up_airflow
+	@$(PYTHON) -m jobs.set_up.airflow
 
 # Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=
@@ -119,4 +119,4 @@ trained/compared/%: | $(TOWER)
 	$(COMPARE) --classifier $* --name $*
 
 train-environment:
-	@$(PYTHON) jobs/set_up.py --extra train
+	@$(PYTHON) -m jobs.set_up --extra train

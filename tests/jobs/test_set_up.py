@@ -1,4 +1,4 @@
-"""jobs/set_up.py: what it says of a machine, when it believes an old set-up, what it writes."""
+"""jobs/set_up: what it says of a machine, when it believes an old set-up, what it writes."""
 
 import importlib.util
 import re
@@ -6,29 +6,20 @@ import sys
 import time
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from jobs.set_up import __main__ as set_up
+from jobs.set_up import machine, spark
+from jobs.set_up.console import SetUpError
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = (
     "pyproject.toml",
-    "jobs/set_up.py",
-    "jobs/load_classes.py",
+    "jobs/set_up/spark.py",
+    "jobs/set_up/load_classes.py",
     "jobs/conf/spark/spark-defaults.conf",
 )
-
-
-def load_set_up() -> ModuleType:
-    """Imports the script by its path, as it is in no package."""
-    spec = importlib.util.spec_from_file_location("set_up", ROOT / "jobs" / "set_up.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-set_up = load_set_up()
 
 
 @pytest.fixture
@@ -67,29 +58,29 @@ def checkout(tmp_path: Path) -> Path:
     ],
 )
 def test_java_version_is_read_in_every_form_java_prints_it(answer: str, version: int | None):
-    assert set_up.parse_java_version(answer) == version
+    assert machine.parse_java_version(answer) == version
 
 
 @pytest.mark.parametrize("version", [17, 21])
 def test_java_that_spark_supports_is_accepted(version: int, fake_java):
     fake_java(f'openjdk version "{version}.0.1"')
-    assert set_up.find_java_problem() is None
+    assert machine.find_java_problem() is None
 
 
 @pytest.mark.parametrize("version", ["1.8.0_392", "11.0.2", "25.0.1"])
 def test_java_that_spark_does_not_support_is_refused(version: str, fake_java):
     fake_java(f'openjdk version "{version}"')
-    assert "Java 17 or 21 is needed" in set_up.find_java_problem()
+    assert "Java 17 or 21 is needed" in machine.find_java_problem()
 
 
 def test_java_that_only_fails_is_refused(fake_java):
     fake_java("Unable to locate a Java Runtime.", exit_code=1)
-    assert "does not run" in set_up.find_java_problem()
+    assert "does not run" in machine.find_java_problem()
 
 
 def test_java_home_goes_before_path_as_it_does_for_spark(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert set_up.find_java() == (None, f"JAVA_HOME is {tmp_path}")
+    assert machine.find_java() == (None, f"JAVA_HOME is {tmp_path}")
 
 
 def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, tmp_path, capsys):
@@ -104,20 +95,20 @@ def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, t
 
 
 def test_old_python_is_told_how_to_name_a_newer_one():
-    assert "make PYTHON=python3.11 demo" in set_up.find_python_problem((3, 10, 13))
-    assert set_up.find_python_problem((3, 11, 0)) is None
+    assert "make PYTHON=python3.11 demo" in machine.find_python_problem((3, 10, 13))
+    assert machine.find_python_problem((3, 11, 0)) is None
 
 
 def test_python_without_ensurepip_is_told_which_package_brings_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     major, minor = sys.version_info[:2]
-    assert f"apt install python{major}.{minor}-venv" in set_up.find_venv_problem()
+    assert f"apt install python{major}.{minor}-venv" in machine.find_venv_problem()
 
 
 def test_everything_that_is_missing_is_named_at_once(monkeypatch):
     monkeypatch.setattr(set_up, "find_python_problem", lambda: "no Python")
     monkeypatch.setattr(set_up, "find_java_problem", lambda: "no Java")
-    with pytest.raises(set_up.SetUpError, match="no Python\nno Java"):
+    with pytest.raises(SetUpError, match="no Python\nno Java"):
         set_up.check_machine()
 
 
@@ -166,7 +157,7 @@ def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_pa
         "io.unitycatalog_unitycatalog-client-0.6.0.jar",
     ):
         (resolved_jars / resolved).touch()
-    set_up.add_delta_jars(sorted(resolved_jars.iterdir()), spark_jars)
+    spark.add_delta_jars(sorted(resolved_jars.iterdir()), spark_jars)
     assert sorted(jar.name for jar in spark_jars.iterdir()) == [
         "delta-spark_4.1_2.13-4.4.0.jar",
         "delta-storage-4.4.0.jar",
@@ -179,13 +170,13 @@ def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_pa
 def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("SPARK_HOME", "/opt/another/spark")
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dhttps.proxyHost=proxy")
-    environment = set_up.resolver_environment(tmp_path)
+    environment = spark.resolver_environment(tmp_path)
     assert "SPARK_HOME" not in environment
     assert environment["SPARK_SUBMIT_OPTS"] == f'-Dhttps.proxyHost=proxy -Duser.home="{tmp_path}"'
 
 
 def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_path: Path):
-    set_up.write_spark_conf(tmp_path)
+    spark.write_spark_conf(tmp_path)
     conf = tmp_path / "conf"
     names = {"spark-defaults.conf", "spark-env.sh", "log4j2.properties"}
     assert {file.name for file in conf.iterdir()} == names
@@ -205,10 +196,10 @@ def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
     written = '"$(sed \'s/.*AtExit="\\([^"]*\\)".*/\\1/\' <<< "$*")"'
     submit.write_text(f"#!/bin/bash\necho classes > {written}\nexit {exit_code}\n")
     submit.chmod(0o755)
-    monkeypatch.setattr(set_up, "VENV", tmp_path)
-    monkeypatch.setattr(set_up, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    monkeypatch.setattr(spark, "VENV", tmp_path)
+    monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
     (tmp_path / "classes.jsa").write_text("of an older set-up")
-    set_up.archive_classes(tmp_path)
+    spark.archive_classes(tmp_path)
     assert (tmp_path / "classes.jsa").exists() == made
     assert ("starts slower" in capsys.readouterr().out) != made
 
@@ -217,16 +208,16 @@ def test_an_archive_of_classes_serves_until_the_jars_change(monkeypatch, tmp_pat
     fake_java('openjdk version "17.0.15" 2025-04-15')
     jars = tmp_path / "jars"
     jars.mkdir()
-    monkeypatch.setattr(set_up, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
-    assert not set_up.is_archive_current(jars)
+    monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    assert not spark.is_archive_current(jars)
     time.sleep(0.02)
     (tmp_path / "classes.jsa").touch()
-    assert set_up.is_archive_current(jars)
+    assert spark.is_archive_current(jars)
     time.sleep(0.02)
     (jars / "delta-spark_4.1_2.13-4.5.0.jar").touch()
-    assert not set_up.is_archive_current(jars)
+    assert not spark.is_archive_current(jars)
 
 
 def test_delta_jar_and_delta_python_package_are_of_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"delta-spark=={set_up.DELTA_VERSION}" in project["optional-dependencies"]["spark"]
+    assert f"delta-spark=={spark.DELTA_VERSION}" in project["optional-dependencies"]["spark"]

@@ -1,0 +1,119 @@
+"""Makes the environment that every other command runs in: `python3 -m jobs.set_up [--extra test]`.
+
+Creates `.venv`, installs this project into it with pip and sets up its Spark.
+
+Runs with the system's Python before anything is installed: the standard library only, and no
+syntax newer than Python 3.7, so that an old Python gets as far as saying that it is too old.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from jobs.set_up.console import SetUpError, end_with_code, say
+from jobs.set_up.environment import ROOT, create_venv, install
+from jobs.set_up.machine import find_java_problem, find_python_problem, find_venv_problem
+from jobs.set_up.spark import (
+    DELTA_MAIN_JAR,
+    VENV,
+    archive_classes,
+    fetch_delta_jars,
+    is_archive_current,
+    write_spark_conf,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Sets up what is not set up yet; returns the exit code as `end_with_code` does."""
+    parser = argparse.ArgumentParser(description="Make the virtual environment .venv.")
+    parser.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        choices=["bench", "spark", "test", "train"],
+        help="an extra of pyproject.toml to install; spark always is",
+    )
+    extras = {"spark", *parser.parse_args(arguments).extra}
+
+    def check_and_set_up() -> None:
+        check_machine()
+        set_up(extras)
+
+    return end_with_code(check_and_set_up)
+
+
+def check_machine() -> None:
+    """Raises a `SetUpError` that names everything that the machine lacks, all at once."""
+    problems = [
+        problem
+        for problem in (find_python_problem(), find_venv_problem(), find_java_problem())
+        if problem
+    ]
+    if problems:
+        raise SetUpError("\n".join(problems))
+
+
+def set_up(extras: set[str]) -> None:
+    """Brings `.venv` up to date with this checkout; touches no network if it already is."""
+    stamp = VENV / "set_up.json"
+    fingerprint = read_fingerprint(ROOT)
+    if is_set_up(stamp, fingerprint, extras):
+        return
+    # A set-up that is killed from here on is begun again, not believed.
+    stamp.unlink(missing_ok=True)
+    say("[1/5] Making the virtual environment .venv ...")
+    create_venv(VENV)
+    say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
+    install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
+    spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
+    say("[3/5] Writing Spark's defaults ...")
+    write_spark_conf(spark_home)
+    say("[4/5] Fetching Delta's jars for Spark ...")
+    if not (spark_home / "jars" / DELTA_MAIN_JAR).exists():
+        fetch_delta_jars(spark_home / "jars")
+    say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
+    if not is_archive_current(spark_home / "jars"):
+        archive_classes(spark_home)
+    write_stamp(stamp, fingerprint, extras)
+    say("Ready. To use it in this shell: source .venv/bin/activate")
+    warn_of_other_spark()
+
+
+def read_fingerprint(root: Path) -> str:
+    """Digests all that decides what a set-up does: the checkout's place and some of its files."""
+    digest = hashlib.sha256(str(root).encode())  # a virtual environment does not survive a move
+    jobs = root / "jobs"
+    files = [root / "pyproject.toml", *jobs.glob("set_up/*.py"), *jobs.glob("conf/spark/*")]
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def is_set_up(stamp: Path, fingerprint: str, extras: set[str]) -> bool:
+    """Tells whether a finished set-up from the same files left at least these extras."""
+    try:
+        finished = json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return False
+    return finished["fingerprint"] == fingerprint and extras <= set(finished["extras"])
+
+
+def write_stamp(stamp: Path, fingerprint: str, extras: set[str]) -> None:
+    """Records that a set-up with these extras is finished."""
+    stamp.write_text(json.dumps({"fingerprint": fingerprint, "extras": sorted(extras)}))
+
+
+def warn_of_other_spark() -> None:
+    """Says which variables would make a plain spark-submit ignore this environment's Spark."""
+    others = [name for name in ("SPARK_HOME", "SPARK_CONF_DIR") if os.environ.get(name)]
+    if others:
+        say(f"Note: unset {' and '.join(others)}, or spark-submit follows them instead of .venv.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A virtual environment, and what pip installs into it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from jobs.set_up.console import SetUpError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL_PACKAGE = "delta-spark"  # one of those that are wanted anyway
+
+GET_PACKAGES = (
+    "The first set-up needs the network. Behind a mirror or proxy, configure pip as usual "
+    "(PIP_INDEX_URL, HTTPS_PROXY); what is already there is kept: run the same command again."
+)
+
+
+def create_venv(venv: Path) -> None:
+    """Creates a virtual environment, unless a usable one is there; an unusable one is replaced.
+
+    Unusable: left half-made, moved with its checkout, or its Python is gone after an upgrade.
+    """
+    pip = venv / "bin" / "pip"
+    try:
+        answer = subprocess.run([pip, "--version"], capture_output=True, text=True).stdout
+    except OSError:
+        answer = ""
+    if str(venv) in answer:  # a copied environment answers with the original's path
+        return
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv])
+    if made.returncode != 0:
+        raise SetUpError(f"{sys.executable} -m venv failed, see above.")
+
+
+def install(venv: Path, *what: str) -> None:
+    """Installs with an environment's pip; `what` are its arguments, paths start from here."""
+    check_package_index(venv)
+    installed = subprocess.run(pip_command(venv, "install", *what), cwd=ROOT)
+    if installed.returncode != 0:
+        raise SetUpError(f"pip could not install the packages, see above.\n{GET_PACKAGES}")
+
+
+def check_package_index(venv: Path) -> None:
+    """Raises a `SetUpError` soon if pip reaches no package index: its own retries take minutes."""
+    with tempfile.TemporaryDirectory() as folder:
+        download = pip_command(venv, "download", "--no-cache-dir", "--no-deps", "--dest", folder)
+        impatience = ["--retries", "1", "--timeout", "30"]
+        reached = subprocess.run([*download, *impatience, SMALL_PACKAGE], capture_output=True)
+    if reached.returncode != 0:
+        raise SetUpError(f"pip cannot reach a package index.\n{GET_PACKAGES}")
+
+
+def pip_command(venv: Path, *arguments: str) -> list[str]:
+    """Returns the command line that runs an environment's pip."""
+    python = str(venv / "bin" / "python")
+    return [python, "-m", "pip", "--disable-pip-version-check", *arguments]

@@ -1,0 +1,78 @@
+"""What the machine must have before anything is installed: Python and a Java for Spark."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 11)
+SPARK_JAVAS = (17, 21)  # what Spark 4.1 is built and tested for
+
+GET_JAVA = (
+    "Install one (Debian, Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install "
+    "openjdk@17) and set JAVA_HOME to its folder."
+)
+
+
+def find_python_problem(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> str | None:
+    """Says why this Python will not do, or returns None."""
+    if version >= OLDEST_PYTHON:
+        return None
+    found, wanted = (".".join(map(str, numbers)) for numbers in (version, OLDEST_PYTHON))
+    return (
+        f"Python {wanted} or newer is needed, this is {found} ({sys.executable}).\n"
+        f"Install one (Debian, Ubuntu: apt install python{wanted} python{wanted}-venv; macOS: brew "
+        f"install python@{wanted}) and name it: make PYTHON=python{wanted} demo."
+    )
+
+
+def find_venv_problem() -> str | None:
+    """Says which module for virtual environments is missing, or returns None."""
+    # Debian packages Python without them.
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    return (
+        f"{sys.executable} cannot make virtual environments: no module {' and '.join(missing)}.\n"
+        f"Install it (Debian, Ubuntu: apt install {package})."
+    )
+
+
+def find_java_problem() -> str | None:
+    """Says why Spark cannot run with the Java that it would choose, or returns None."""
+    java, chosen_by = find_java()
+    wanted = " or ".join(map(str, SPARK_JAVAS))
+    if java is None:
+        return f"Java {wanted} is needed, none was found ({chosen_by}).\n{GET_JAVA}"
+    # A macOS without Java has a /usr/bin/java that only fails.
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True)
+    version = parse_java_version(answer.stderr)
+    if version is None:
+        return f"Java {wanted} is needed, {java} ({chosen_by}) does not run.\n{GET_JAVA}"
+    if version not in SPARK_JAVAS:
+        return f"Java {wanted} is needed, {java} ({chosen_by}) is Java {version}.\n{GET_JAVA}"
+    return None
+
+
+def find_java() -> tuple[str | None, str]:
+    """Finds Java where Spark's scripts look for it: in JAVA_HOME if that is set, else on PATH.
+
+    Returns:
+        The program, or None if there is none, and the words that say what chose it.
+    """
+    home = os.environ.get("JAVA_HOME")
+    if home:
+        return shutil.which(str(Path(home, "bin", "java"))), f"JAVA_HOME is {home}"
+    return shutil.which("java"), "JAVA_HOME is not set, PATH decides"
+
+
+def parse_java_version(answer: str) -> int | None:
+    """Reads the feature release, such as 17, out of what `java -version` prints."""
+    match = re.search(r'version "(?:1\.)?(\d+)', answer)  # Java 8 still called itself 1.8
+    return int(match.group(1)) if match else None
