@@ -38,6 +38,7 @@ from enrich.spark.quarantine import (
 )
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
+from enrich.spark.settings import suit_table_size
 from enrich.spark.staging import Stager, lineage, read_staged, select_lasting, select_unstaged
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
@@ -89,8 +90,12 @@ class Refresh:
                 rows, checks and the ledger's row are written by then.
         """
         with self._timed("tables"):
+            products = self.catalog.products
+            suit_table_size(self.spark, products)
             self.tables.create_missing()
             self.tables.read_ahead()
+            # Second, as this reads its log: quicker as little products have it.
+            suit_table_size(self.spark, products, self.tables.read("product_attributes"))
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
                 rows = self.select_states(self.tables.read)

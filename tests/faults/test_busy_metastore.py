@@ -1,14 +1,13 @@
 """The embedded metastore and real second processes: they stop, and a job says at once why."""
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_drill import is_long
+from own_lakehouse import Lakehouse, in_venv
 
 pytestmark = [
     pytest.mark.spark,
@@ -21,21 +20,14 @@ JOB = (ROOT / "jobs" / "rollback.py", "--run-id", "any", "--reason", "none")
 
 def start(home: Path, program: str, *flags: object) -> subprocess.Popen[str]:
     """Starts spark-sql or spark-submit with the metastore of `home`."""
-    settings = {
-        "spark.sql.warehouse.dir": home / "warehouse",
-        "spark.hadoop.javax.jdo.option.ConnectionURL": (
-            f"jdbc:derby:;databaseName={home}/metastore;create=true"
-        ),
-    }
-    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
     return subprocess.Popen(
-        [program, *conf, *map(str, flags)],
+        Lakehouse(home).command(program, *flags),
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=home,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=in_venv({}),
     )
 
 

@@ -2,20 +2,16 @@
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
-from deltalake import DeltaTable
 from fake_shop import Shop, products
 from fault_drill import in_full
+from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
@@ -25,49 +21,6 @@ from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
 pytestmark = pytest.mark.spark
-
-ROOT = Path(__file__).resolve().parents[2]
-JOB = ROOT / "jobs" / "enrich_catalog.py"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended; spark-submit sends both of Python's streams to standard output."""
-
-    code: int
-    output: str
-
-    @property
-    def summary(self) -> dict:
-        return json.loads(self.output.splitlines()[-1])
-
-
-class Lakehouse:
-    """Tables of their own in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def submit(self, *flags: str, job: Path = JOB) -> Ended:
-        settings = {
-            "spark.sql.warehouse.dir": self.folder / "warehouse",
-            "spark.hadoop.javax.jdo.option.ConnectionURL": (
-                f"jdbc:derby:;databaseName={self.folder}/metastore;create=true"
-            ),
-            "spark.ui.showConsoleProgress": "false",
-        }
-        conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-        return execute(["spark-submit", *conf, str(job), *flags])
-
-    def table(self, database: str, name: str) -> DeltaTable:
-        return DeltaTable(str(self.folder / "warehouse" / f"{database}.db" / name))
-
-
-def execute(command: Sequence[str]) -> Ended:
-    bin_folder = str(Path(sys.executable).parent)
-    env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-    ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
-    return Ended(ended.returncode, ended.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +33,7 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
 def test_demo_is_published_and_its_labels_make_sense(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=300)
-    ended = lakehouse.submit("--catalog", str(shop), "--database", "drawn")
+    ended = lakehouse.submit(JOB, "--catalog", str(shop), "--database", "drawn")
 
     assert ended.code == 0, ended.output
     counts = ended.summary["counts"]
@@ -104,7 +57,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     (shop / "images").chmod(0o755)
     flags = ("--catalog", str(shop), "--database", "real")
 
-    first = lakehouse.submit(*flags)
+    first = lakehouse.submit(JOB, *flags)
     assert first.code == 0, first.output
     counts = first.summary["counts"]
     assert counts["published"] + counts["unchanged"] + counts["quarantined"] == 500
@@ -130,7 +83,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     (shop / "products.parquet").unlink()
     products.to_parquet(shop / "products.parquet")
 
-    second = lakehouse.submit(*flags)
+    second = lakehouse.submit(JOB, *flags)
     assert second.code == 0, second.output
     counts = second.summary["counts"]
     assert (counts["pending"], counts["enriched"], counts["unchanged"]) == (10, 9, 490)
@@ -163,9 +116,8 @@ def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Pat
     config = tmp_path / "job.yaml"
     config.write_text(f"baselines: {{'{shop}': baseline.json}}\n")
 
-    ended = lakehouse.submit(
-        "--config", str(config), "--catalog", str(shop), "--database", "doctored"
-    )
+    flags = ("--config", config, "--catalog", shop, "--database", "doctored")
+    ended = lakehouse.submit(JOB, *flags)
 
     assert ended.code == 3, ended.output
     assert ended.summary["outcome"] == "blocked"
@@ -243,7 +195,7 @@ def test_wrong_input_exits_2_with_one_message(
 
 
 def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:
-    ended = lakehouse.submit("--database", "untouched", "--catalog", "nowhere/x.parquet")
+    ended = lakehouse.submit(JOB, "--database", "untouched", "--catalog", "nowhere/x.parquet")
 
     assert ended.code == 2, ended.output
     assert "no such file or folder" in ended.output.splitlines()[-1]

@@ -1,0 +1,66 @@
+"""Commands as users start them, with a metastore and tables of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "enrich_catalog.py"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; spark-submit sends both of Python's streams to standard output."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads(self.output.splitlines()[-1])
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """Tables of their own in a folder of their own."""
+
+    folder: Path
+
+    def command(self, program: str, *flags: object) -> list[str]:
+        """Returns spark-submit or spark-sql over these tables."""
+        settings = {
+            "spark.sql.warehouse.dir": self.folder / "warehouse",
+            "spark.hadoop.javax.jdo.option.ConnectionURL": (
+                f"jdbc:derby:;databaseName={self.folder}/metastore;create=true"
+            ),
+            "spark.ui.showConsoleProgress": "false",
+        }
+        conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+        return [program, *conf, *map(str, flags)]
+
+    def submit(self, *flags: object, environment: Mapping[str, str] | None = None) -> Ended:
+        """Runs spark-submit: `flags` are a job and the job's, after any of Spark's own."""
+        ended = subprocess.run(
+            self.command("spark-submit", *flags),
+            capture_output=True,
+            text=True,
+            env=in_venv(environment or {}),
+            timeout=600,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def table(self, database: str, name: str) -> DeltaTable:
+        return DeltaTable(str(self.folder / "warehouse" / f"{database}.db" / name))
+
+
+def in_venv(more: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment in which Spark's commands are those of these tests' Python."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, **more}
