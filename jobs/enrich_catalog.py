@@ -12,7 +12,9 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -199,10 +201,12 @@ class Gate:
 
     def check_input(self, rows: InputRows) -> Verdict:
         """Judges the products before the classifier is asked about any."""
-        # Great Expectations takes seconds to import, which a run without work does not spend.
+        # Great Expectations takes seconds to import: a run without work does not spend them, and
+        # Spark chooses the images meanwhile.
+        Thread(target=import_module, args=("expectations.validation",)).start()
+        images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
         from expectations.validation import validate_input
 
-        images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
         report = validate_input(
             rows.products,
             run_id=rows.run_id,
