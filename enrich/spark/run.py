@@ -94,7 +94,7 @@ class Refresh:
             suit_table_size(self.spark, products)
             self.tables.create_missing()
             self.tables.read_ahead()
-            # Second, as this reads its log: quicker as little products have it.
+            # Not at once: to size this table Spark reads its log, which those settings quicken.
             suit_table_size(self.spark, products, self.tables.read("product_attributes"))
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):

@@ -51,7 +51,7 @@ class Lakehouse:
             self.command("spark-submit", *flags),
             capture_output=True,
             text=True,
-            env=in_venv(environment or {}),
+            env=in_venv(**environment or {}),
             timeout=600,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -60,7 +60,7 @@ class Lakehouse:
         return DeltaTable(str(self.folder / "warehouse" / f"{database}.db" / name))
 
 
-def in_venv(more: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment in which Spark's commands are those of these tests' Python."""
+def in_venv(**more: str) -> dict[str, str]:
+    """Returns an environment in which Spark's commands are of these tests' Python, and `more`."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, **more}

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_drill import is_long
+from fault_drill import in_full
 from own_lakehouse import Lakehouse, in_venv
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="four Spark starts: make test-faults"),
-]
+pytestmark = [pytest.mark.spark, in_full]
 
 ROOT = Path(__file__).parents[2]
 JOB = (ROOT / "jobs" / "rollback.py", "--run-id", "any", "--reason", "none")
@@ -27,7 +24,7 @@ def start(home: Path, program: str, *flags: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=home,
-        env=in_venv({}),
+        env=in_venv(),
     )
 
 

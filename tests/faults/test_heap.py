@@ -5,15 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fault_drill import is_long
+from fault_drill import in_full
 from own_lakehouse import JOB, Lakehouse
 
 from enrich.demo.catalog import write_demo_catalog
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="two whole jobs: make test-faults"),
-]
+pytestmark = [pytest.mark.spark, in_full]
 
 PRODUCTS = 12
 TEXT_BYTES = 120_000_000

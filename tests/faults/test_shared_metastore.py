@@ -8,7 +8,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from typing import IO
 import psutil
 import pytest
 from deltalake import DeltaTable
-from fault_drill import is_long
+from fault_drill import in_full
+from own_lakehouse import JOB, in_venv
 
 from enrich.demo.catalog import write_demo_catalog
 
@@ -60,13 +60,11 @@ class Metastore:
         self, *command: str, password: str | None = None, stdout: int | IO[str] = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         """Starts a command with the metastore's address and password in its environment."""
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "METASTORE_ADDRESS": self.address,
-            "METASTORE_USER": "enrich",
-            "METASTORE_PASSWORD": password or self.password,
-        }
+        environment = in_venv(
+            METASTORE_ADDRESS=self.address,
+            METASTORE_USER="enrich",
+            METASTORE_PASSWORD=password or self.password,
+        )
         return subprocess.Popen(
             command,
             text=True,
@@ -172,7 +170,7 @@ def session(metastore: Metastore) -> Iterator[SqlSession]:
     session.process.kill()
 
 
-@pytest.mark.skipif(not is_long(), reason="two whole jobs at once: make test-faults")
+@in_full
 def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
     metastore: Metastore, session: SqlSession, tmp_path: Path
 ) -> None:
@@ -180,7 +178,7 @@ def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
     session.ask("CREATE DATABASE shop")
     (tmp_path / "settings.yaml").write_text(f"catalog: {tmp_path / 'shop'}\ndatabase: shop\n")
     flags = ["--config", tmp_path / "settings.yaml"]
-    job = metastore.command("spark-submit", ROOT / "jobs" / "enrich_catalog.py", *flags)
+    job = metastore.command("spark-submit", JOB, *flags)
 
     logs = [tmp_path / "monday.log", tmp_path / "tuesday.log"]
     days = ("2026-11-23", "2026-11-24")

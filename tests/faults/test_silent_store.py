@@ -6,16 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fault_drill import is_long
+from fault_drill import in_full
 from faulty_store import KEYS, faulty_store
 from own_lakehouse import JOB, Lakehouse
 
 from enrich.demo.catalog import write_demo_catalog
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="two whole jobs: make test-faults"),
-]
+pytestmark = [pytest.mark.spark, in_full]
 
 PRODUCTS = 150
 ENDS_WITHIN_S = 240
