@@ -29,7 +29,7 @@ class RunsProducts(Protocol):
 
 
 class BuildsEngine(Protocol):
-    """A small picklable recipe of an engine; `model_version` is its key in a worker's cache."""
+    """A small picklable recipe of an engine; equal ones share an engine in a worker."""
 
     @property
     def model_version(self) -> str: ...

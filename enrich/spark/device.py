@@ -1,4 +1,6 @@
-"""Chooses the device that a task's engine runs on."""
+"""Chooses the device that a task's engine runs on, and takes the cores that Spark gave the task."""
+
+import os
 
 import torch
 from pyspark import TaskContext
@@ -26,3 +28,17 @@ def choose_device() -> torch.device:
             "spark.executor.resource.gpu.discoveryScript, CUDA_VISIBLE_DEVICES and the driver"
         )
     return torch.device("cuda", address)
+
+
+def take_cores() -> None:
+    """Gives torch and the tokenizer as many threads as the task has cores.
+
+    Runs on the executor, before an engine is built. Spark tells Python workers `spark.task.cpus`
+    alone, which a stage's resource profile may overrule.
+    """
+    context = TaskContext.get()
+    if context is None:
+        return
+    torch.set_num_threads(context.cpus())
+    # Read when the first texts are cut into tokens.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(context.cpus()))

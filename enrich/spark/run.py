@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import JobConfig, MissingProducts
+from enrich.config import ImageIdentity, JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.logs import bind_run
@@ -41,7 +41,14 @@ from enrich.spark.scratch import scratch_folder
 from enrich.spark.settings import suit_table_size
 from enrich.spark.staging import Stager, lineage, read_staged, select_lasting, select_unstaged
 from enrich.spark.storage import explain_storage_failure
-from enrich.spark.survey import INPUT_FIELDS, State, Survey, survey_products, with_states
+from enrich.spark.survey import (
+    INPUT_FIELDS,
+    State,
+    Survey,
+    spread,
+    survey_products,
+    with_states,
+)
 from enrich.spark.tables import OutputTables
 from enrich.spark.udf import build_content_hash_udf
 from enrich.spec import BuildsEngine
@@ -179,9 +186,10 @@ class Refresh:
         if self.request.limit is not None:
             with_id = products.where(F.col("product_id").isNotNull())
             products = with_id.orderBy("product_id").limit(self.request.limit)
-        content_hash = build_content_hash_udf(
-            self.store, self.config.image_identity, self.config.read_threads
-        )
+        identity = self.config.image_identity
+        content_hash = build_content_hash_udf(self.store, identity, self.config.read_threads)
+        if identity is not ImageIdentity.PATH:
+            products = spread(products)
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
         same_model = F.col("model_version") == self.spec.model_version
         known = F.lit(False) if self.request.full_refresh else same_model

@@ -47,7 +47,7 @@ def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     the Java that it writes and compiles for every query, and on the tasks of a shuffle. A table
     whose size Spark does not know is taken for a large one.
     """
-    is_little = all(_bytes_of(table) <= _LITTLE_BYTES for table in tables)
+    is_little = all(bytes_of(table) <= _LITTLE_BYTES for table in tables)
     set_up = spark.sparkContext.getConf()
     for name, value in _FOR_LITTLE.items():
         if is_little:
@@ -58,6 +58,7 @@ def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
             spark.conf.unset(name)
 
 
-def _bytes_of(table: DataFrame) -> int:
+def bytes_of(table: DataFrame) -> int:
+    """Returns how large Spark takes a table for, without reading it. Runs on the driver."""
     plan = table._jdf.queryExecution().optimizedPlan()
     return int(str(plan.stats().sizeInBytes()))

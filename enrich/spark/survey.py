@@ -5,6 +5,7 @@ it asks for it several times. It also keeps the Python nodes apart: the staged w
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,8 +13,11 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from enrich.records import Status
+from enrich.spark.settings import bytes_of
 
 INPUT_FIELDS = ("title", "description", "image_path")
+# Of a product table: some thousand products, whose images take seconds to read.
+_BYTES_PER_TASK = 1 << 20
 
 
 class State(StrEnum):
@@ -118,6 +122,19 @@ def with_states(
         .withColumn("state", _state())
         .withColumn("revision", F.xxhash64("product_category", "corrections"))
     )
+
+
+def spread(products: DataFrame) -> DataFrame:
+    """Returns the products in tasks for all cores, where their files would give fewer.
+
+    Runs on the driver; lazy. Every image is read for its digest, and Spark reads a CSV file, or a
+    Parquet file of one row group, in one task.
+    """
+    cores = products.sparkSession.sparkContext.defaultParallelism
+    wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    if wanted <= 1 or products.rdd.getNumPartitions() >= min(wanted, cores):
+        return products
+    return products.repartition(min(wanted, 4 * cores))
 
 
 def survey_products(rows: DataFrame, scratch: str) -> Survey:

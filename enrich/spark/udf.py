@@ -27,9 +27,9 @@ from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
 
 _OUTPUT_ROWS = 1_000
-# One engine a Python worker and device. Workers are reused between tasks and stages, so this
-# outlives both.
-_ENGINES: dict[tuple[str, str], RunsProducts] = {}
+# The engine of this Python worker, after its recipe and device. Workers are reused between tasks
+# and stages, so this outlives both; a second engine would take the memory of a second.
+_LOADED: list[tuple[tuple[BuildsEngine, str], RunsProducts]] = []
 # What tells a staged row apart; handed through to stand beside its answer.
 KEY = ("product_id", "product_category", "content_hash")
 
@@ -135,17 +135,17 @@ def hash_content(
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
     # Loads torch, which the driver, where this module is imported too, does without.
-    from enrich.spark.device import choose_device
+    from enrich.spark.device import choose_device, take_cores
 
     device = choose_device()
-    key = spec.model_version, str(device)
-    if key not in _ENGINES:
-        # A worker serves one version; an old one would hold GPU memory.
-        for old in [one for one in _ENGINES if one[0] != spec.model_version]:
-            del _ENGINES[old]
-        _ENGINES[key] = spec.build(device)
+    # The whole recipe: where image paths start is in it, and another shop's may be next.
+    key = spec, str(device)
+    if not _LOADED or _LOADED[0][0] != key:
+        _LOADED.clear()
+        take_cores()
+        _LOADED.append((key, spec.build(device)))
         loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
-    return _ENGINES[key]
+    return _LOADED[0][1]
 
 
 def _products(frame: pd.DataFrame) -> Iterator[Product]:

@@ -1,5 +1,6 @@
 """Which device a task's engine runs on."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,11 @@ from enrich.errors import ConfigError
 from enrich.spark import device
 
 
-def assign(monkeypatch: pytest.MonkeyPatch, addresses: list[str] | None, gpus: int) -> None:
+def assign(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str] | None, gpus: int, cpus: int = 1
+) -> None:
     resources = {} if addresses is None else {"gpu": SimpleNamespace(addresses=addresses)}
-    context = SimpleNamespace(resources=lambda: resources)
+    context = SimpleNamespace(resources=lambda: resources, cpus=lambda: cpus)
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -38,3 +41,17 @@ def test_an_assigned_gpu_that_is_not_there_names_the_setting(
     assign(monkeypatch, ["3"], gpus=1)
     with pytest.raises(ConfigError, match=r"spark\.executor\.resource\.gpu\.discoveryScript"):
         device.choose_device()
+
+
+def test_threads_are_as_many_as_the_stage_gives_the_task_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assign(monkeypatch, ["0"], gpus=1, cpus=3)
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        device.take_cores()
+        assert torch.get_num_threads() == 3
+        assert os.environ["RAYON_NUM_THREADS"] == "3"
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,46 @@
+"""The survey reads every image, so its tasks follow the work and not the product table's files."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.spark import survey
+from enrich.spark.survey import spread
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    file = tmp_path / "products.csv"
+    rows = (f'"{number}","a title of product {number}"\n' for number in range(5_000))
+    file.write_text("product_id,title\n" + "".join(rows))
+    return file
+
+
+def test_a_file_that_spark_reads_in_one_task_is_surveyed_on_all_cores(
+    spark: SparkSession, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_BYTES_PER_TASK", 10_000)
+    products = spark.read.csv(str(catalog), header=True, multiLine=True)
+    assert products.rdd.getNumPartitions() == 1
+    tasks = spread(products)
+    assert tasks.rdd.getNumPartitions() >= spark.sparkContext.defaultParallelism
+    assert sorted(tasks.collect()) == sorted(products.collect())
+    sizes = tasks.rdd.glom().map(len).collect()
+    assert max(sizes) < 2 * min(sizes)
+
+
+def test_few_products_are_not_sent_around(spark: SparkSession, catalog: Path) -> None:
+    products = spark.read.csv(str(catalog), header=True, multiLine=True)
+    assert spread(products) is products
+
+
+def test_tasks_enough_for_all_cores_stay_as_they_are(
+    spark: SparkSession, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_BYTES_PER_TASK", 10_000)
+    cores = spark.sparkContext.defaultParallelism
+    products = spark.read.csv(str(catalog), header=True).repartition(cores)
+    assert spread(products) is products
