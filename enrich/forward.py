@@ -14,6 +14,10 @@ from enrich.precision import autocast, cast_weights
 
 log = logging.getLogger(__name__)
 
+# Passes of halved batches after which larger ones are tried again: what took the memory may have
+# been a neighbour that was loading.
+_PASSES_BEFORE_MORE = 200
+
 
 class Forward:
     """The forward pass; safe to call from several threads, whose batches then overlap."""
@@ -24,6 +28,7 @@ class Forward:
         self._classifier = classifier
         self._device = device
         self._most_rows: int | None = None
+        self._passes = 0
         self._of_thread = threading.local()
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before another stream needs them
@@ -31,7 +36,7 @@ class Forward:
     def __call__(self, inputs: ModelInputs) -> ModelOutput:
         """Returns the classifier's output on the CPU.
 
-        A batch that does not fit the device's memory is halved, and so is every later one.
+        A batch that does not fit the device's memory is halved, and so are the later ones.
 
         Raises:
             torch.OutOfMemoryError: not even one row fits.
@@ -44,19 +49,22 @@ class Forward:
             if output is not None:
                 outputs.append(output)
                 done += len(part.has_text)
+                self._passes += 1
+                if self._most_rows and self._passes % _PASSES_BEFORE_MORE == 0:
+                    self._most_rows *= 2
         return ModelOutput.join(outputs)
 
     def _run_if_it_fits(self, inputs: ModelInputs) -> ModelOutput | None:
         try:
             return self._run(inputs)
-        except torch.OutOfMemoryError:
-            if len(inputs.has_text) == 1:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error) or len(inputs.has_text) == 1:
                 raise
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
         half = len(inputs.has_text) // 2
-        self._most_rows = min(half, self._most_rows or half)
+        self._most_rows, self._passes = min(half, self._most_rows or half), 0
         log.warning(
-            "out of memory on %s with %s products at once: from now on %s",
+            "out of memory on %s with %s products at once: for now %s",
             *(self._device, len(inputs.has_text), self._most_rows),
         )
         if self._device.type == "cuda":
@@ -74,3 +82,8 @@ class Forward:
         if not hasattr(self._of_thread, "stream"):
             self._of_thread.stream = torch.cuda.Stream(self._device)
         return torch.cuda.stream(self._of_thread.stream)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # cuBLAS and cuDNN take memory past torch's allocator; their failures have no class in torch.
+    return isinstance(error, torch.OutOfMemoryError) or "_STATUS_ALLOC_FAILED" in str(error)

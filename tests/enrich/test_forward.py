@@ -44,14 +44,20 @@ def _build(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
 class Crowded:
     """A classifier on a device with memory for so many rows."""
 
-    def __init__(self, classifier: Classifier, fits: int) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        fits: int,
+        error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory"),
+    ) -> None:
         self.classifier, self.fits, self.asked = classifier, fits, list[int]()
+        self.error = error
 
     def __call__(self, inputs: ModelInputs) -> ModelOutput:
         rows = len(inputs.has_text)
         self.asked.append(rows)
         if rows > self.fits:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return self.classifier(inputs)
 
     def modules(self) -> list[Any]:
@@ -101,6 +107,42 @@ def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_lear
     forward = Forward(crowded, CPU)
     forward(inputs)
     assert max(crowded.asked) == 5
+
+
+def test_memory_that_a_neighbour_gives_back_is_used_again(
+    exact: None,
+    monkeypatch: pytest.MonkeyPatch,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+) -> None:
+    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 7)
+    crowded = Crowded(_build(small_config, tokenizer), fits=11)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert crowded.asked == [21, 10, 10, 1]
+    crowded.fits = ROWS
+    for _ in range(3):
+        forward(inputs)
+    assert crowded.asked[-2:] == [20, 1]
+
+
+def test_libraries_of_the_gpu_that_find_no_memory_halve_the_batch_too(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+    crowded = Crowded(_build(small_config, tokenizer), fits=11, error=error)
+    Forward(crowded, CPU)(inputs)
+    assert crowded.asked == [21, 10, 10, 1]
+
+
+def test_another_error_is_no_lack_of_memory(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    crowded = Crowded(_build(small_config, tokenizer), fits=11, error=RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        Forward(crowded, CPU)(inputs)
+    assert crowded.asked == [21]
 
 
 def test_one_row_that_does_not_fit_is_an_error(
