@@ -16,9 +16,7 @@ def choose_dtype(device: torch.device) -> torch.dtype:
         with torch.cuda.device(device):
             is_native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_native else torch.float16
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bf16() else torch.float32
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -43,3 +41,9 @@ def cast_weights(module: nn.Module, device: torch.device) -> None:
         if isinstance(part, cast):
             for parameter in part.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
+
+
+def _cpu_has_bf16() -> bool:
+    # oneDNN also says yes where AVX-512 has no instructions for it, and emulates them.
+    is_emulated = torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and not is_emulated

@@ -28,3 +28,25 @@ def test_a_gpu_computes_in_what_it_has_itself_and_does_not_emulate(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
     assert choose_dtype(torch.device("cuda", 0)) is torch.bfloat16
     assert choose_dtype(torch.device("cuda", 1)) is torch.float16
+
+
+@pytest.mark.parametrize(
+    "onednn, avx512, avx512_bf16, wanted",
+    [
+        (True, True, True, torch.bfloat16),
+        (True, True, False, torch.float32),  # Skylake to Ice Lake
+        (True, False, False, torch.bfloat16),  # ARM
+        (False, False, False, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+    onednn: bool,
+    avx512: bool,
+    avx512_bf16: bool,
+    wanted: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    assert choose_dtype(torch.device("cpu")) is wanted
