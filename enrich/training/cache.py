@@ -1,7 +1,8 @@
 """Decoded pixels and frozen features on disk, so that an epoch does not wait for JPEGs.
 
 Both are memory-mapped arrays in the order of the labelled products. A cache belongs to one list of
-images at one size; another list gets another folder.
+images at one size; another list gets another folder. Where trainings share it, one fills it and the
+others wait.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
@@ -65,23 +67,15 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     """
     listing = repr((shape, products.image_roots, products.image_paths))
     folder = root / f"images-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
-    pixels_file, has_image_file = folder / "pixels.npy", folder / "has_image.npy"
-    store_failed = folder / "store_failed"
-    # The other processes of a run take what the first one has just decoded.
-    if store_failed.exists() and rank() == 0:
-        shutil.rmtree(folder)
-    # has_image is written last: its presence says that the pixels are complete.
-    if not has_image_file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        size = (len(products), 3, shape.size_px, shape.size_px)
-        pixels = np.lib.format.open_memmap(pixels_file, mode="w+", dtype=np.uint8, shape=size)
-        problems = _decode_all(products, shape, pixels)
-        _report(problems)
-        pixels.flush()
-        if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
-            store_failed.touch()
-        np.save(has_image_file, np.array([one is None for one in problems], dtype=bool))
-    return CachedImages(np.load(pixels_file, mmap_mode="r"), np.load(has_image_file), folder)
+    with _alone(folder):
+        # The other processes of a run take what the first one has just decoded.
+        if (folder / "store_failed").exists() and rank() == 0:
+            shutil.rmtree(folder)
+        # Written last: its presence says that the pixels are complete.
+        if not (folder / "has_image.npy").exists():
+            _decode_into(folder, products, shape)
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        return CachedImages(pixels, np.load(folder / "has_image.npy"), folder)
 
 
 def cache_images(
@@ -104,10 +98,17 @@ def cache_images(
     files += [
         images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
     ]
-    for view, file in enumerate(files):
-        if not file.exists():
-            _compute_view(classifier, images, kind, view, file, device)
+    with _alone(images.folder):
+        for view, file in enumerate(files):
+            if not file.exists():
+                _compute_view(classifier, images, kind, view, file, device)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _alone(folder: Path) -> FileLock:
+    """Returns the lock under which one process at a time fills a folder of the cache."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{folder}.lock")
 
 
 def _compute_view(
@@ -138,6 +139,18 @@ def _compute_view(
     if computed is not None:
         computed.flush()
     partial.rename(file)
+
+
+def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    size = (len(products), 3, shape.size_px, shape.size_px)
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=size)
+    problems = _decode_all(products, shape, pixels)
+    _report(problems)
+    pixels.flush()
+    if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
+        (folder / "store_failed").touch()
+    np.save(folder / "has_image.npy", np.array([one is None for one in problems], dtype=bool))
 
 
 def _decode_all(

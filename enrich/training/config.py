@@ -103,6 +103,15 @@ class TrainingConfig(Architecture):
     save_every_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
+    def _upper_stages_are_told_apart(self) -> "TrainingConfig":
+        if self.towers != "small" and any(phase.upper_stages_only for phase in self.phases):
+            raise ValueError(
+                f"upper_stages_only is for towers: small; those of {self.towers} are trained as a "
+                "whole or not at all: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _contrast_has_something_to_train(self) -> "TrainingConfig":
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
         is_clip = isinstance(self.towers, str) and self.towers != "small"

@@ -1,7 +1,10 @@
 """What cannot be decoded is said, and nothing that may pass is kept for ever."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
 from enrich.records import Status
+from enrich.training import cache as cache_module
 from enrich.training.cache import CachedImages, cache_pixels
 from enrich.training.labelled import LabelledProducts
 
@@ -83,3 +87,20 @@ def test_a_picture_that_a_store_failed_to_give_is_asked_for_again_by_the_next_ru
     (first.folder / "kept").touch()
     cache("red.jpg", "blue.jpg")
     assert (first.folder / "kept").exists(), "what is whole is kept"
+
+
+def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode_all, decoded = cache_module._decode_all, []
+
+    def decode_slowly(*args: Any) -> list[ImageProblem | None]:
+        decoded.append(args)
+        time.sleep(0.3)
+        return decode_all(*args)
+
+    monkeypatch.setattr(cache_module, "_decode_all", decode_slowly)
+    with ThreadPoolExecutor(2) as trainings:
+        found = list(trainings.map(lambda _: cache("red.jpg", "blue.jpg"), range(2)))
+    assert len(decoded) == 1, "the second one wrote over what the first was writing"
+    assert all(one.pixels.any(axis=(1, 2, 3)).all() for one in found)

@@ -165,3 +165,11 @@ def test_towers_that_never_compared_images_with_texts_do_not_answer_zero_shot(
         config = _config(cache, classifier="clip_zero_shot", phases=phases)
         with pytest.raises(ConfigError, match="give it a contrastive phase, or a CLIP"):
             _kept(config, small_config)
+
+
+def test_upper_stages_of_towers_that_have_none_are_refused_before_a_picture_is_decoded(
+    cache: Path,
+) -> None:
+    phase = LABELS.model_copy(update={"tower_learning_rate": 1e-5, "upper_stages_only": True})
+    with pytest.raises(ValueError, match="upper_stages_only is for towers: small"):
+        _config(cache, towers="openai/clip-vit-base-patch32", phases=(phase,))
