@@ -44,7 +44,7 @@ def draw_checkpoint(
     """
     as_is = answered[Condition.AS_IS]
     draw_reliability(as_is, title, folder / "reliability.png")
-    draw_precision(answered, title, folder / "precision.png")
+    draw_precision_recall(answered, title, folder / "precision-recall.png")
     for attribute, answers in as_is.items():
         file = folder / f"confusion-{file_name(attribute)}.png"
         subject = f"What each {attribute} is answered as, in % of its products\n{title}"
@@ -94,35 +94,37 @@ def _draw_bins(
     return expected_calibration_error(confidence, correct)
 
 
-def draw_precision(answered: Answered, title: str, file: Path) -> None:
-    """Draws the precision of the surest answers over their share, thresholds marked."""
+def draw_precision_recall(answered: Answered, title: str, file: Path) -> None:
+    """Draws precision over recall, the share of products answered correctly; thresholds marked."""
     attributes = list(answered[Condition.AS_IS])
-    title = f"Precision of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n{title}"
+    title = (
+        f"Precision and recall of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n{title}"
+    )
     with new_figure(file, title, _PANEL_IN * len(attributes), 3.8) as figure:
         panels = figure.subplots(1, len(attributes), squeeze=False, sharey=True)[0]
         for axes, attribute in zip(panels, attributes, strict=True):
             for wanted in answered[Condition.AS_IS][attribute].thresholds:
                 axes.axhline(wanted, color=LIGHT, lw=1, zorder=0)
             for condition, by_attribute in answered.items():
-                _draw_precision(axes, by_attribute[attribute], COLORS[condition])
-            axes.set(title=attribute, xlabel="share of products answered", xlim=(0, 1.02))
+                _draw_precision_recall(axes, by_attribute[attribute], COLORS[condition])
+            axes.set(title=attribute, xlabel="recall: correct, of all products", xlim=(0, 1.02))
         panels[0].set_ylabel("precision")
         panels[0].set_ylim(top=1.01)
         add_condition_legend(figure, markers=False)
 
 
-def _draw_precision(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
+def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
     confidence, best = answers.probs.max(1)
     correct = best == answers.targets
-    counts = torch.arange(1, len(correct) + 1)
-    precision = correct[confidence.argsort(descending=True)].cumsum(0) / counts
+    hits = correct[confidence.argsort(descending=True)].cumsum(0)
+    precision = hits / torch.arange(1, len(correct) + 1)
     start = min(_FIRST_ANSWERS, len(correct)) - 1
-    axes.plot((counts / len(correct))[start:], precision[start:], color=color, lw=1.3)
+    axes.plot((hits / len(correct))[start:], precision[start:], color=color, lw=1.3)
     for marker, threshold in zip("os", answers.thresholds.values(), strict=True):
         above = confidence >= threshold
         if above.any():
             axes.plot(
-                above.float().mean(),
+                (above & correct).float().mean(),
                 correct[above].float().mean(),
                 marker,
                 markersize=6,

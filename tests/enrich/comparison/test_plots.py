@@ -27,7 +27,7 @@ def test_a_checkpoint_gets_its_plots(
     draw_checkpoint(answered, labels, r"a $\x$ b on c_d", tmp_path / "made")
     names = {file.name for file in (tmp_path / "made").iterdir()}
     confusions = {"confusion-color.png", "confusion-pattern.png"}
-    assert names == {"reliability.png", "precision.png", "modality-weights.png"} | confusions
+    assert names == {"reliability.png", "precision-recall.png", "modality-weights.png"} | confusions
     for name in names:
         _check(tmp_path / "made" / name)
 
@@ -41,7 +41,7 @@ def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
     }
     draw_checkpoint(weightless, labels, "a on b", tmp_path)
     assert not (tmp_path / "modality-weights.png").exists()
-    assert (tmp_path / "precision.png").exists()
+    assert (tmp_path / "precision-recall.png").exists()
 
 
 def test_confusions_are_shares_of_each_label(
