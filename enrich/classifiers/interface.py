@@ -244,7 +244,7 @@ class Classifier(nn.Module):
         "EfficientNet-Lite0",
         "Hugging Face CLIP",
         "Hugging Face vision and text models",
-        "open_clip CoCa",
+        "open_clip CLIP or CoCa",
     )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     image_tower: ImageTower

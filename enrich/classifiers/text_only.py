@@ -20,7 +20,7 @@ class TextOnly(Classifier):
     starts_from = (
         "Hugging Face CLIP",
         "Hugging Face vision and text models",
-        "open_clip CoCa",
+        "open_clip CLIP or CoCa",
     )
     trained_by = frozenset({"multitask"})
 

@@ -60,10 +60,10 @@ class TrainingConfig(Architecture):
     """Everything a training run depends on beside its data.
 
     `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
-    the name (coca_ViT-B-32), hub name or local folder of an open_clip CoCa, or a pair of a vision
-    model and a text encoder. `image_tower` is a checkpoint whose small image tower replaces the
-    published one. `attributes` gives each attribute its labels, or `from_data`. Shares are in
-    [0, 1].
+    the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
+    or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
+    small image tower replaces the published one. `attributes` gives each attribute its labels, or
+    `from_data`. Shares are in [0, 1].
 
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.

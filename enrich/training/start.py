@@ -12,8 +12,8 @@ from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
-from enrich.training.coca_weights import open_coca
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
+from enrich.training.open_clip_weights import open_open_clip
 from enrich.training.preprocessors import HALVES
 from enrich.training.pretrained import (
     Published,
@@ -95,7 +95,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
     if isinstance(config.towers, PublishedPair):
         return open_pair(config.towers)
     if config.towers.startswith(OPEN_CLIP):
-        return open_coca(config.towers.removeprefix(OPEN_CLIP))
+        return open_open_clip(config.towers.removeprefix(OPEN_CLIP))
     if config.towers != "small":
         return open_hugging_face_clip(config.towers)
     # What the published EfficientNet-Lite weights were trained with.

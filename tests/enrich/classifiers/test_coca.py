@@ -19,7 +19,7 @@ from enrich.classifiers.config import CocaTowers
 from enrich.classifiers.interface import ModelInputs, end_of_text, take
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import CheckpointError, ConfigError
-from enrich.training.coca_weights import coca_parts
+from enrich.training.open_clip_weights import coca_parts
 from enrich.training.pretrained import load_parts
 
 BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip_coca"])

@@ -1,4 +1,4 @@
-"""A published CoCa is opened as open_clip saved it, and travels in a checkpoint from then on."""
+"""Published CoCas and CLIPs are opened as open_clip saved them, and travel in a checkpoint then."""
 
 import json
 import shutil
@@ -10,18 +10,22 @@ import pandas as pd
 import pytest
 import torch
 from open_clip.push_to_hf_hub import save_for_hf
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
-from enrich.training import coca_weights
-from enrich.training.coca_weights import WEIGHTS, open_coca
+from enrich.tokenizer import TextEncoder
+from enrich.training import open_clip_files
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.open_clip_files import CONFIG, WEIGHTS
+from enrich.training.open_clip_weights import open_open_clip
 from enrich.training.run import train_checkpoint
 from enrich.training.start import start_classifier
 from enrich.training.tokenizers import train_tokenizer
 
+MSCOCO = "laion/mscoco_finetuned_CoCa-ViT-B-32-laion2B-s13B-b90k"
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 LABELLED = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
@@ -108,7 +112,7 @@ def test_a_folder_without_configuration_or_safetensors_is_refused(
     # open_clip itself would go on to this one.
     torch.save({}, folder / "open_clip_pytorch_model.bin")
     with pytest.raises(ConfigError, match=f"holds no {missing}"):
-        open_coca(str(folder))
+        open_open_clip(str(folder))
 
 
 @pytest.mark.parametrize("how", ["cut", "other sizes", "no CoCa", "no JSON"])
@@ -122,22 +126,22 @@ def test_what_open_clip_cannot_read_is_a_config_error(folder: Path, how: str) ->
     elif how == "no CoCa":
         del settings["model_cfg"]["text_cfg"]["embed_cls"]
     config.write_text("{" if how == "no JSON" else json.dumps(settings))
-    with pytest.raises(ConfigError, match=f"no open_clip CoCa can be read at '{folder}'"):
-        open_coca(str(folder))
+    with pytest.raises(ConfigError, match=f"no open_clip model can be read at '{folder}'"):
+        open_open_clip(str(folder))
 
 
 def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path) -> None:
     # open_clip's own stands in, which is of another vocabulary than this small model.
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="49408 tokens and the model 300"):
-        open_coca(str(folder))
+        open_open_clip(str(folder))
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read"):
-        open_coca(str(folder))
+        open_open_clip(str(folder))
 
 
 def test_open_clip_s_own_tokenizer_is_converted_token_for_token() -> None:
-    tokenizer, theirs = coca_weights._convert_open_clip_s(), open_clip.SimpleTokenizer()
+    tokenizer, theirs = open_clip_files._convert_open_clip_s(), open_clip.SimpleTokenizer()
     texts = [
         "",
         "A red Cotton T-shirt, 100% & café's 12 pcs!!",
@@ -154,6 +158,7 @@ def test_open_clip_s_own_tokenizer_is_converted_token_for_token() -> None:
     ("name", "asked"),
     [
         ("coca_ViT-B-32", "laion/CoCa-ViT-B-32-laion2B-s13B-b90k"),
+        ("coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k", MSCOCO),
         ("somebody/their-coca", "somebody/their-coca"),
     ],
 )
@@ -166,18 +171,95 @@ def test_a_name_is_fetched_from_the_hub_without_its_pickles(
         calls.append((hub_name, allow_patterns))
         return str(coca_folder)
 
-    monkeypatch.setattr(coca_weights, "snapshot_download", fetch)
-    assert open_coca(name).towers.coca["embed_dim"] == 32
+    monkeypatch.setattr(open_clip_files, "snapshot_download", fetch)
+    assert open_open_clip(name).towers.coca["embed_dim"] == 32
     ((hub_name, files),) = calls
     assert hub_name == asked and all(file.endswith((".json", ".safetensors")) for file in files)
 
 
 @pytest.mark.parametrize("name", ["somebody/their-coca", "/no/such/folder"])
 def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"no open_clip CoCa at '{name}'"):
-        open_coca(name)
+    with pytest.raises(ConfigError, match=f"no open_clip model at '{name}'"):
+        open_open_clip(name)
 
 
 def test_a_contrastive_phase_over_frozen_towers_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to train"):
         _config("coca_ViT-B-32", phases=(LABELLED.model_copy(update={"loss": "contrastive"}),))
+
+
+CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 48, "patch_size": 32, "head_width": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 300, "width": 40, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(params=["plain", "quick_gelu", "custom_text"])
+def clip(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
+    """A CLIP with random weights, and its `model_cfg`."""
+    torch.manual_seed(3)
+    settings = CLIP if request.param == "plain" else CLIP | {request.param: True}
+    build = open_clip.CustomTextCLIP if request.param == "custom_text" else open_clip.CLIP
+    return build(**{k: v for k, v in settings.items() if k != "custom_text"}).eval(), settings
+
+
+def _save(clip: Any, settings: dict[str, Any], coca_folder: Path, folder: Path) -> Path:
+    clip.visual.image_mean, clip.visual.image_std = MEAN, STD
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(coca_folder / "tokenizer.json"))
+    save_for_hf(clip, tokenizer, settings, str(folder), safe_serialization=True)
+    shutil.copy(coca_folder / "tokenizer.json", folder)
+    return folder
+
+
+def test_a_clip_of_open_clip_s_reads_pictures_and_texts_as_before(
+    clip: tuple[Any, dict[str, Any]], coca_folder: Path, tmp_path: Path
+) -> None:
+    published, settings = clip
+    folder = _save(published, settings, coca_folder, tmp_path / "clip")
+    config = _config(folder, classifier="clip_zero_shot")
+    classifier, tokenizer = start_classifier(config, [], tmp_path / "unused")
+    classifier.eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    ids, mask = TextEncoder(tokenizer, 16)(["red shirt", "blue"])
+    tower = classifier.image_tower
+    # open_clip looks for a text's end by the highest id, and pads to the full length.
+    ids = ids.index_put((torch.arange(2), mask.sum(1) - 1), torch.tensor(299))
+    padded = F.pad(ids.masked_fill(~mask, 0), (0, 16 - ids.shape[1]))
+    with torch.inference_mode():
+        seen = tower.embed(tower.features(pixels)).pooled
+        read = classifier.text_tower(ids, mask).pooled
+        torch.testing.assert_close(seen, published.encode_image(pixels), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(read, published.encode_text(padded), rtol=1e-4, atol=1e-5)
+    image = classifier.config.image
+    assert (image.size_px, image.fit, image.mean, image.std) == (64, "crop", MEAN, STD)
+
+
+def test_a_checkpoint_on_a_clip_of_open_clip_s_is_run_without_open_clip(
+    coca_folder: Path, catalog: Path, tmp_path: Path
+) -> None:
+    folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
+    config = _config(folder, classifier="cma_clip", joint_layers=1, joint_heads=2)
+    train_checkpoint(config, [catalog], tmp_path / "made")
+    loaded, _ = load_classifier(read_manifest(tmp_path / "made"), torch.device("cpu"))
+    assert loaded.config.towers.kind == "hugging_face_clip"
+
+
+@pytest.mark.parametrize(
+    ("half", "setting"),
+    [
+        ("vision_cfg", {"timm_model_name": "vit_base_patch16_siglip_224"}),
+        ("vision_cfg", {"no_ln_pre": True}),
+        ("text_cfg", {"hf_model_name": "roberta-base"}),
+        ("text_cfg", {"no_causal_mask": True}),
+    ],
+)
+def test_a_clip_of_another_network_is_refused_by_what_is_other(
+    coca_folder: Path, tmp_path: Path, half: str, setting: dict[str, Any]
+) -> None:
+    folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
+    settings = json.loads((folder / CONFIG).read_text())
+    settings["model_cfg"][half] |= setting
+    (folder / CONFIG).write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=f"{half} has {next(iter(setting))}"):
+        open_open_clip(str(folder))

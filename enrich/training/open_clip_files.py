@@ -1,0 +1,130 @@
+"""A model's files as open_clip publishes them: where they are, and what lies beside the weights.
+
+Safetensors only: open_clip would also read a pickle that lies beside the configuration.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from tokenizers import Tokenizer
+from transformers import CLIPTokenizer
+
+from enrich.classifiers.coca_towers import import_open_clip
+from enrich.errors import ConfigError
+from enrich.preprocess import ImageShape
+from enrich.training.preprocessors import OPENAI
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+def find_folder(name: str) -> Path:
+    """Returns the folder with a model's files.
+
+    Args:
+        name: A local folder, a hub name, or open_clip's name of a model (ViT-B-32), which stands
+            for the first of its published weights; `ViT-B-32/TAG` for those of a tag.
+
+    Raises:
+        ConfigError: there is none, or it lacks a file.
+        CheckpointError: open_clip is not installed.
+    """
+    folder = Path(name) if Path(name).is_dir() else _fetch(name)
+    if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
+        raise ConfigError(
+            f"'{name}' holds no {' and no '.join(lacking)}; wanted an open_clip model in "
+            "safetensors"
+        )
+    return folder
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Returns the content of the configuration file.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    return settings
+
+
+def read_image_shape(settings: dict[str, Any]) -> ImageShape:
+    """Returns how the model wants its pictures.
+
+    Raises:
+        KeyError, ValueError: the configuration does not say, or wants what this project cannot.
+    """
+    wanted = settings.get("preprocess_cfg", {})
+    return ImageShape(
+        size_px=settings["model_cfg"]["vision_cfg"]["image_size"],
+        fit="crop" if wanted.get("resize_mode", "shortest") == "shortest" else "pad",
+        mean=wanted.get("mean", OPENAI.mean),
+        std=wanted.get("std", OPENAI.std),
+    )
+
+
+def open_tokenizer(folder: Path, words: int) -> Tokenizer:
+    """Returns the folder's tokenizer, or the one that open_clip itself has for its models.
+
+    Args:
+        folder: The model's.
+        words: How many tokens the model knows.
+
+    Raises:
+        ConfigError: it cannot be read, or is not the model's.
+        CheckpointError: the folder has none, and open_clip is not installed.
+    """
+    file = folder / TOKENIZER
+    tokenizer = _read_tokenizer(file) if file.is_file() else _convert_open_clip_s()
+    size = tokenizer.get_vocab_size()
+    if size > words or not tokenizer.encode("").ids:
+        raise ConfigError(
+            f"the tokenizer for '{folder}' has {size} tokens and the model {words}, or it does "
+            f"not mark where a text ends; put the model's own {TOKENIZER} beside its weights"
+        )
+    return tokenizer
+
+
+def _fetch(name: str) -> Path:
+    """Returns the folder with a hub's copy."""
+    open_clip = import_open_clip()
+    model, _, tag = name.partition("/")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    hub_name = name
+    if tags and (not tag or tag in tags):
+        published = open_clip.get_pretrained_cfg(model, tag or tags[0])
+        hub_name = published.get("hf_hub", "").strip("/")
+        if not hub_name:
+            raise ConfigError(
+                f"open_clip publishes '{name}' as a pickle alone, which is not read; other tags of "
+                f"{model}: {', '.join(tags)}"
+            )
+    try:
+        return Path(snapshot_download(hub_name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no open_clip model at '{name}': {error}") from error
+
+
+def _read_tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:
+        # tokenizers raises nothing more special.
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _convert_open_clip_s() -> Tokenizer:
+    published = import_open_clip().SimpleTokenizer()
+    start, end = (published.decoder[token] for token in published.all_special_ids)
+    converted = CLIPTokenizer(
+        vocab=dict(published.encoder),
+        merges=sorted(published.bpe_ranks, key=published.bpe_ranks.__getitem__),
+        bos_token=start,
+        eos_token=end,
+        unk_token=end,
+        pad_token=end,
+    )
+    tokenizer: Tokenizer = converted.backend_tokenizer
+    return tokenizer
