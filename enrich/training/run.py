@@ -1,5 +1,6 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -120,14 +121,19 @@ def train_checkpoint(
         )
     card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
-    _save_config(config, output / "training.yaml")
+    _save_config(config, output)
     return metrics
 
 
-def _save_config(config: TrainingConfig, file: Path) -> None:
-    """Writes all settings, defaults too, so that the file outlives a change of defaults."""
+def _save_config(config: TrainingConfig, output: Path) -> None:
+    """Writes all settings, defaults too, so that they outlive a change of defaults.
+
+    Those of an image tower that was trained before lie beside them.
+    """
     settings = config.model_dump(mode="json", exclude={"cache"})
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    (output / "training.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    if config.image_tower is not None and (config.image_tower / "training.yaml").exists():
+        shutil.copy(config.image_tower / "training.yaml", output / "image_tower_training.yaml")
 
 
 def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:

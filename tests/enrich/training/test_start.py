@@ -104,6 +104,16 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
 
 
+def test_a_checkpoint_tells_how_the_image_tower_was_trained_that_it_started_from(
+    tmp_path: Path, catalog: Path, cache: Path
+) -> None:
+    config = _config(cache, classifier="image_only", phases=[LABELS], image_tower=BUNDLED)
+    train_checkpoint(config, [catalog], tmp_path / "made")
+    kept = (tmp_path / "made" / "image_tower_training.yaml").read_text()
+    assert kept == (BUNDLED / "training.yaml").read_text()
+    assert "`image_tower_training.yaml`" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
+
+
 def test_a_tokenizer_is_kept_for_the_texts_and_the_vocabulary_that_it_was_trained_for(
     tmp_path: Path, cache: Path
 ) -> None:
