@@ -2,8 +2,8 @@
 
     python jobs/bench_refresh.py --products 1000000
 
-A fake engine stands in for the model, at a pace that is given: four times that of the bundled
-classifier on two cores. The last line on standard output is one JSON object.
+A fake engine stands in for the model, at a pace that is given, by default 2.5 times that of the
+bundled classifier on two cores. The last line on standard output is one JSON object.
 """
 
 import json

@@ -1,7 +1,8 @@
 """What the bundled checkpoint answers to a fixed set of products, whatever makes it faster.
 
-The answers are kept in `golden_set.json`, in both precisions, as the engine gave them before it was
-made faster. With a new bundled checkpoint, delete that file: the next run of this test writes it.
+The answers are kept in `golden_set.json`, in each precision by itself, as the engine gave them when
+the bundled checkpoint was new. With another one, delete that file: the next run of this test writes
+it.
 """
 
 import json

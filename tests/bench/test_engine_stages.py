@@ -1,0 +1,29 @@
+"""The floors and the engine are measured on the same products, all of them."""
+
+from pathlib import Path
+
+import torch
+from bench.engine_stages import open_stages
+from bench.setup import Setup
+
+from enrich.classifiers.manifest import BUNDLED
+from enrich.demo.catalog import write_demo_catalog
+
+PRODUCTS = 9
+
+
+def test_each_stage_runs_over_all_products(tmp_path: Path) -> None:
+    write_demo_catalog(tmp_path / "shop", products=PRODUCTS, seed=3, flaws=False)
+    setup = Setup(
+        products_file=tmp_path / "shop" / "products.parquet",
+        checkpoint=BUNDLED,
+        cores=1,
+        products=PRODUCTS,
+    )
+    threads = torch.get_num_threads()
+    try:
+        with open_stages(setup) as stages:
+            done = {name: stage.run() for name, stage in stages.items()}
+    finally:
+        torch.set_num_threads(threads)
+    assert done == {"forward": PRODUCTS, "decode": PRODUCTS, "engine": PRODUCTS}
