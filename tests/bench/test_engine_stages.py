@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
+
 from bench.engine_stages import open_stages
 from bench.setup import Setup
-
 from enrich.classifiers.manifest import BUNDLED
 from enrich.demo.catalog import write_demo_catalog
 

@@ -25,6 +25,18 @@ def test_temperature_of_overconfident_logits_is_recovered(temperature: float) ->
     assert fit_temperature(honest * temperature, targets) == pytest.approx(temperature, rel=0.05)
 
 
+def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
+    torch.manual_seed(0)
+    honest = 2 * torch.randn(20_000, 5)
+    targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
+    image_weight = (torch.arange(20_000) % 2).float()
+    # What is read from a picture is surer of itself than it should be, what is read, less.
+    scale = torch.where(image_weight > 0, 3.0, 0.5).unsqueeze(1)
+    from_text, from_picture = fit_temperatures([Scored(honest * scale, targets, image_weight)])
+    assert from_text == pytest.approx(0.5, rel=0.05)
+    assert from_picture == pytest.approx(3.0, rel=0.05)
+
+
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
     nothing = fit([Scored(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
     assert nothing.temperature == 1.0 and nothing.rows == 0

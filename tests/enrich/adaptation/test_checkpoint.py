@@ -1,7 +1,10 @@
 """An adapted checkpoint says all that was done to it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from enrich.adaptation.adapt import Outcome
 from enrich.adaptation.checkpoint import write_adapted
@@ -16,6 +19,17 @@ OUTCOME = Outcome(
     correction=Correction(weight=((1.0,),), bias=(0.0,)),
     calibrated={},
 )
+
+
+@pytest.mark.parametrize(
+    ("gain", "accuracy", "wanted"),
+    [(0.2, 0.5, True), (0.2, 0.49, False), (0.05, 0.6, False), (-0.2, 0.6, False)],
+)
+def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_answer(
+    gain: float, accuracy: float, wanted: bool
+) -> None:
+    after = {"rows": 60, "accuracy": accuracy}
+    assert replace(OUTCOME, gain=gain, after=after).is_better == wanted
 
 
 def test_a_second_adaptation_leaves_the_account_of_the_first(

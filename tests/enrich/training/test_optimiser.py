@@ -116,3 +116,16 @@ def test_learning_rates_rise_and_then_fall_to_nothing() -> None:
     assert schedule(0.6, 0.2) == pytest.approx(0.5)
     assert schedule(1.0, 0.2) == pytest.approx(0)
     assert schedule(0.0, 0.0) == 1
+
+
+def test_new_and_pretrained_modules_are_trained_at_their_own_rates(make: Make) -> None:
+    phase = HEADS.model_copy(update={"tower_learning_rate": 1e-5})
+    classifier = make("a", phase).classifier
+    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
+    rate_of = {
+        parameter: group["peak_lr"]
+        for group in build_optimiser(classifier, phase, weight_decay=0.1).param_groups
+        for parameter in group["params"]
+    }
+    assert rate_of == {p: 1e-5 if p in pretrained else 3e-3 for p in classifier.parameters()}
+    assert 0 < len(pretrained) < len(rate_of)
