@@ -33,8 +33,10 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     products = setup.read_products()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     engine = setup.spec().build(device)
-    # On the device already: the floor is the network alone, the copies are the engine's affair.
+    # On the device already: the floor is the network alone, but for the way back of its answers.
     ready = [batch.to(device) for batch in prepare_batches(engine, products[:_MOST_READY])]
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
     spec, shape = engine.spec, read_manifest(setup.checkpoint).config.image
     store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)

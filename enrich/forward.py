@@ -15,8 +15,10 @@ from enrich.precision import autocast, cast_weights
 log = logging.getLogger(__name__)
 
 # Passes of halved batches after which larger ones are tried again: what took the memory may have
-# been a neighbour that was loading.
+# been a neighbour that was loading. Each time in vain doubles it.
 _PASSES_BEFORE_MORE = 200
+# Not all that the GPU's libraries allocate goes through torch, which has no class for their errors.
+_OUT_OF_MEMORY = ("_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED", "CUDA error: out of memory")
 
 
 class Forward:
@@ -28,7 +30,7 @@ class Forward:
         self._classifier = classifier
         self._device = device
         self._most_rows: int | None = None
-        self._passes = 0
+        self._passes, self._passes_before_more = 0, _PASSES_BEFORE_MORE
         self._of_thread = threading.local()
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before another stream needs them
@@ -39,7 +41,7 @@ class Forward:
         A batch that does not fit the device's memory is halved, and so are the later ones.
 
         Raises:
-            torch.OutOfMemoryError: not even one row fits.
+            torch.OutOfMemoryError, RuntimeError: not even one row fits.
         """
         outputs: list[ModelOutput] = []
         done, rows = 0, len(inputs.has_text)
@@ -49,9 +51,7 @@ class Forward:
             if output is not None:
                 outputs.append(output)
                 done += len(part.has_text)
-                self._passes += 1
-                if self._most_rows and self._passes % _PASSES_BEFORE_MORE == 0:
-                    self._most_rows *= 2
+                self._try_more()
         return ModelOutput.join(outputs)
 
     def _run_if_it_fits(self, inputs: ModelInputs) -> ModelOutput | None:
@@ -62,7 +62,8 @@ class Forward:
                 raise
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
         half = len(inputs.has_text) // 2
-        self._most_rows, self._passes = min(half, self._most_rows or half), 0
+        self._most_rows = min(half, self._most_rows or half)
+        self._passes, self._passes_before_more = 0, 2 * self._passes_before_more
         log.warning(
             "out of memory on %s with %s products at once: for now %s",
             *(self._device, len(inputs.has_text), self._most_rows),
@@ -70,6 +71,11 @@ class Forward:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _try_more(self) -> None:
+        self._passes += 1
+        if self._most_rows and self._passes >= self._passes_before_more:
+            self._most_rows, self._passes = 2 * self._most_rows, 0
 
     def _run(self, inputs: ModelInputs) -> ModelOutput:
         with torch.inference_mode(), autocast(self._device), self._stream():
@@ -85,5 +91,6 @@ class Forward:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    # cuBLAS and cuDNN take memory past torch's allocator; their failures have no class in torch.
-    return isinstance(error, torch.OutOfMemoryError) or "_STATUS_ALLOC_FAILED" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        said in str(error) for said in _OUT_OF_MEMORY
+    )

@@ -125,9 +125,9 @@ def with_states(
 
 
 def spread(products: DataFrame) -> DataFrame:
-    """Returns the products in tasks for all cores, where their files would give fewer.
+    """Returns the products in a task for every megabyte, where their files would leave cores idle.
 
-    Runs on the driver; lazy. Every image is read for its digest, and Spark reads a CSV file, or a
+    Runs on the driver; lazy. Each image is looked for or read, and Spark reads a CSV file, or a
     Parquet file of one row group, in one task.
     """
     cores = products.sparkSession.sparkContext.defaultParallelism

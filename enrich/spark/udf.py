@@ -27,9 +27,9 @@ from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
 
 _OUTPUT_ROWS = 1_000
-# The engine of this Python worker, after its recipe and device. Workers are reused between tasks
-# and stages, so this outlives both; a second engine would take the memory of a second.
-_LOADED: list[tuple[tuple[BuildsEngine, str], RunsProducts]] = []
+# This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
+# stages, so this outlives both.
+_LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
 # What tells a staged row apart; handed through to stand beside its answer.
 KEY = ("product_id", "product_category", "content_hash")
 
@@ -138,14 +138,15 @@ def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]
     from enrich.spark.device import choose_device, take_cores
 
     device = choose_device()
-    # The whole recipe: where image paths start is in it, and another shop's may be next.
-    key = spec, str(device)
-    if not _LOADED or _LOADED[0][0] != key:
-        _LOADED.clear()
+    # The whole recipe: where image paths start is in it, and another shop's may be next. An engine
+    # of another one would only hold memory.
+    for other in [name for name, (recipe, _) in _LOADED.items() if recipe != spec]:
+        del _LOADED[other]
+    if str(device) not in _LOADED:
         take_cores()
-        _LOADED.append((key, spec.build(device)))
+        _LOADED[str(device)] = spec, spec.build(device)
         loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
-    return _LOADED[0][1]
+    return _LOADED[str(device)][1]
 
 
 def _products(frame: pd.DataFrame) -> Iterator[Product]:

@@ -11,12 +11,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
@@ -67,15 +68,13 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     """
     listing = repr((shape, products.image_roots, products.image_paths))
     folder = root / f"images-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    if _is_decoded(folder):
+        return _open_pixels(folder)
     with _alone(folder):
-        # The other processes of a run take what the first one has just decoded.
-        if (folder / "store_failed").exists() and rank() == 0:
-            shutil.rmtree(folder)
-        # Written last: its presence says that the pixels are complete.
-        if not (folder / "has_image.npy").exists():
+        if not _is_decoded(folder):
+            shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        return CachedImages(pixels, np.load(folder / "has_image.npy"), folder)
+        return _open_pixels(folder)
 
 
 def cache_images(
@@ -91,24 +90,47 @@ def cache_images(
         views: The pictures as they are, and `views` - 1 random variations of all of them.
         device: Where it is computed.
     """
-    # Named after the frozen weights, so that a tower that was trained on gets new files, and after
-    # how pictures are varied, so that another way of it does.
-    name = f"{kind}-{_frozen_digest(classifier, kind)}"
+    # Named after the frozen weights, so that a tower that was trained on gets new files, after the
+    # pictures that are there, and after how they are varied, so that another way of it does.
+    name = f"{kind}-{_frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
     files = [images.folder / f"{name}-0.npy"]
     files += [
         images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
     ]
-    with _alone(images.folder):
-        for view, file in enumerate(files):
-            if not file.exists():
-                _compute_view(classifier, images, kind, view, file, device)
+    for view, file in enumerate(files):
+        if not file.exists():
+            with _alone(images.folder):
+                if not file.exists():
+                    _compute_view(classifier, images, kind, view, file, device)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
 
 
-def _alone(folder: Path) -> FileLock:
-    """Returns the lock under which one process at a time fills a folder of the cache."""
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time fill a folder of the cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{folder}.lock")
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"waiting for another training, which fills {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_decoded(folder: Path) -> bool:
+    # The other processes of a run take what the first one has just decoded.
+    is_final = rank() > 0 or not (folder / "store_failed").exists()
+    # Written last: its presence says that the pixels are complete.
+    return is_final and (folder / "has_image.npy").exists()
+
+
+def _open_pixels(folder: Path) -> CachedImages:
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+    return CachedImages(pixels, np.load(folder / "has_image.npy"), folder)
 
 
 def _compute_view(
@@ -201,6 +223,11 @@ def _decode_one(
 
 def _slices(total: int) -> Iterator[slice]:
     return (slice(start, min(start + _BATCH, total)) for start in range(0, total, _BATCH))
+
+
+def _which_pictures(has_image: np.ndarray) -> str:
+    """Returns which ones, in short, where some are missing: another run may find them."""
+    return "" if has_image.all() else f"-{hashlib.sha256(has_image.tobytes()).hexdigest()[:8]}"
 
 
 def _variation_digest() -> str:

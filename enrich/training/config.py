@@ -70,6 +70,8 @@ class TrainingConfig(Architecture):
     The multitask loss is that of the whole batch; contrast has its negatives in its own part.
     `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
     labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
+    `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
+    from it alone.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -99,6 +101,7 @@ class TrainingConfig(Architecture):
     drop_image: float = Field(default=0.15, ge=0, lt=1)
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
+    image_alone: float = Field(default=0.0, ge=0)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 
@@ -106,8 +109,8 @@ class TrainingConfig(Architecture):
     def _upper_stages_are_told_apart(self) -> "TrainingConfig":
         if self.towers != "small" and any(phase.upper_stages_only for phase in self.phases):
             raise ValueError(
-                f"upper_stages_only is for towers: small; those of {self.towers} are trained as a "
-                "whole or not at all: leave it out"
+                "upper_stages_only is for towers: small; others are trained as a whole or not at "
+                "all: leave it out"
             )
         return self
 

@@ -54,8 +54,10 @@ def write_model_card(
     training: TrainingConfig,
     metrics: dict[str, Any],
     catalogs: list[str],
+    *,
+    tells_of_tower: bool = False,
 ) -> str:
-    """Returns the card as Markdown."""
+    """Returns the card as Markdown; `tells_of_tower` if the tower's settings lie beside it."""
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
     )
@@ -75,8 +77,7 @@ def write_model_card(
         if title != "products":
             card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
     if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
-        tower = "" if training.image_tower is None else _TRAINED_TOWER
-        card += _IMAGE_WEIGHTS.format(tower=tower)
+        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if tells_of_tower else "")
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 

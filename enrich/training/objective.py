@@ -6,7 +6,8 @@ A new loss is a term here: it needs its weight, and what it is computed from in 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from enrich.classifiers.interface import Classifier
+from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
+from enrich.classifiers.interface import Classifier, ModelOutput
 from enrich.precision import autocast
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import contrastive_loss, matching_loss, multitask_loss
@@ -33,6 +34,12 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
+        # Where there is no text to leave out, the second answer would be the first once more.
+        reads_both = not (
+            isinstance(classifier.image_tower, NoImageTower)
+            or isinstance(classifier.text_tower, NoTextTower)
+        )
+        self.image_alone = config.image_alone if reads_both else 0.0
         # Logit adjustment: an answer must win by what its label's frequency gives away.
         self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
 
@@ -46,10 +53,18 @@ class Objective(nn.Module):
                 output.image_embeds[both], output.text_embeds[both], part.groups[both]
             )
             return part.share * contrast
-        shifted = {a: logits + self.shifts[a] for a, logits in output.logits.items()}
-        loss = multitask_loss(shifted, part.targets, self.label_smoothing, part.labelled)
+        loss = self._multitask(output, part, part.targets)
+        if self.image_alone and part.inputs.has_image.any():
+            with autocast(part.targets.device):
+                alone = self.classifier(part.inputs.images_alone())
+            targets = part.targets[part.inputs.has_image]
+            loss = loss + self.image_alone * self._multitask(alone, part, targets)
         if output.matching is not None:
             both = part.inputs.has_image & part.inputs.has_text
             matching = matching_loss(output.matching[both], part.own_text[both])
             loss = loss + _MATCHING_WEIGHT * part.share * matching
         return loss
+
+    def _multitask(self, output: ModelOutput, part: Part, targets: Tensor) -> Float[Tensor, ""]:
+        shifted = {a: logits + self.shifts[a] for a, logits in output.logits.items()}
+        return multitask_loss(shifted, targets, self.label_smoothing, part.labelled)

@@ -51,12 +51,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def read_image_shape(settings: dict[str, Any]) -> ImageShape:
-    """Returns how the model wants its pictures.
+    """Returns size, mean and standard deviation that the model was made for.
+
+    A model that saw the centre square gets it; any other saw the whole picture, and gets that
+    padded to a square.
 
     Raises:
-        KeyError, ValueError: the configuration does not say, or wants what this project cannot.
+        KeyError, ValueError: the configuration does not say, or says what makes no picture.
     """
-    wanted = settings.get("preprocess_cfg", {})
+    wanted = settings.get("preprocess_cfg") or {}
     return ImageShape(
         size_px=settings["model_cfg"]["vision_cfg"]["image_size"],
         fit="crop" if wanted.get("resize_mode", "shortest") == "shortest" else "pad",
@@ -65,18 +68,24 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
     )
 
 
-def open_tokenizer(folder: Path, words: int) -> Tokenizer:
+def open_tokenizer(folder: Path, words: int, another: str | None = None) -> Tokenizer:
     """Returns the folder's tokenizer, or the one that open_clip itself has for its models.
 
     Args:
         folder: The model's.
         words: How many tokens the model knows.
+        another: The name of the one that it was trained with, where that is not open_clip's.
 
     Raises:
         ConfigError: it cannot be read, or is not the model's.
         CheckpointError: the folder has none, and open_clip is not installed.
     """
     file = folder / TOKENIZER
+    if another is not None and not file.is_file():
+        raise ConfigError(
+            f"'{folder}' was trained with the tokenizer of '{another}': put its {TOKENIZER} beside "
+            "the weights"
+        )
     tokenizer = _read_tokenizer(file) if file.is_file() else _convert_open_clip_s()
     size = tokenizer.get_vocab_size()
     if size > words or not tokenizer.encode("").ids:
@@ -93,13 +102,12 @@ def _fetch(name: str) -> Path:
     model, _, tag = name.partition("/")
     tags = open_clip.list_pretrained_tags_by_model(model)
     hub_name = name
-    if tags and (not tag or tag in tags):
-        published = open_clip.get_pretrained_cfg(model, tag or tags[0])
+    if tags:
+        published = open_clip.get_pretrained_cfg(model, tag or tags[0]) or {}
         hub_name = published.get("hf_hub", "").strip("/")
         if not hub_name:
             raise ConfigError(
-                f"open_clip publishes '{name}' as a pickle alone, which is not read; other tags of "
-                f"{model}: {', '.join(tags)}"
+                f"open_clip has no safetensors for '{name}'; tags of {model}: {', '.join(tags)}"
             )
     try:
         return Path(snapshot_download(hub_name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))

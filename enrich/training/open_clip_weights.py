@@ -76,10 +76,11 @@ def open_open_clip(name: str) -> Published:
         is_coca = "multimodal_cfg" in settings["model_cfg"]
         towers, parts = (_read_coca if is_coca else _read_clip)(folder, settings["model_cfg"])
         image = read_image_shape(settings)
-        words = settings["model_cfg"]["text_cfg"]["vocab_size"]
+        text = settings["model_cfg"]["text_cfg"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no open_clip model can be read at '{name}': {error}") from error
-    return Published(towers, image, open_tokenizer(folder, words), parts)
+    tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
+    return Published(towers, image, tokenizer, parts)
 
 
 def coca_parts(coca: OpenClipModule) -> dict[str, nn.Module]:
@@ -130,6 +131,8 @@ def _convert_config(model: dict[str, Any]) -> CLIPConfig:
     halves = import_open_clip()
     vision = _complete(model["vision_cfg"], halves.CLIPVisionCfg(), _SIZES, "vision_cfg")
     text = _complete(model["text_cfg"], halves.CLIPTextCfg(), _SIZES | _WORDS, "text_cfg")
+    if not isinstance(vision["layers"], int):
+        raise ValueError(f"vision_cfg has layers: {vision['layers']}, a ResNet's; wanted a ViT")
     if unknown := model.keys() - _MODEL - {"init_logit_scale"}:
         raise ValueError(f"{', '.join(sorted(unknown))} of its configuration is not supported")
     both = {

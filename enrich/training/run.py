@@ -7,7 +7,9 @@ import numpy as np
 import torch
 import yaml
 
+from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.records import Modalities
 from enrich.tokenizer import TextEncoder
@@ -119,21 +121,32 @@ def train_checkpoint(
         metrics[f"strange_shop_{name}"] = evaluate(
             classifier, shop, rows, trainer.device, calibration
         )
-    card = write_model_card(classifier.config, config, metrics, [c.name for c in catalogs])
+    tower_settings = _find_tower_settings(config, classifier)
+    names = [c.name for c in catalogs]
+    card = write_model_card(
+        classifier.config, config, metrics, names, tells_of_tower=tower_settings is not None
+    )
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
-    _save_config(config, output)
+    _save_config(config, output / "training.yaml")
+    kept = output / "image_tower_training.yaml"
+    kept.unlink(missing_ok=True)
+    if tower_settings is not None:
+        shutil.copy(tower_settings, kept)
     return metrics
 
 
-def _save_config(config: TrainingConfig, output: Path) -> None:
-    """Writes all settings, defaults too, so that they outlive a change of defaults.
-
-    Those of an image tower that was trained before lie beside them.
-    """
+def _save_config(config: TrainingConfig, file: Path) -> None:
+    """Writes all settings, defaults too, so that the file outlives a change of defaults."""
     settings = config.model_dump(mode="json", exclude={"cache"})
-    (output / "training.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    if config.image_tower is not None and (config.image_tower / "training.yaml").exists():
-        shutil.copy(config.image_tower / "training.yaml", output / "image_tower_training.yaml")
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _find_tower_settings(config: TrainingConfig, classifier: Classifier) -> Path | None:
+    """Returns what the checkpoint says of its training that the image tower was taken from."""
+    if config.image_tower is None or isinstance(classifier.image_tower, NoImageTower):
+        return None
+    file = config.image_tower / "training.yaml"
+    return file if file.exists() else None
 
 
 def _check_sizes(config: TrainingConfig, train: int, validation: int, test: int) -> None:

@@ -1,4 +1,4 @@
-"""The floors and the engine are measured on the same products, all of them."""
+"""The floors and the engine are measured on the same products."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """The forward pass fits its batches into memory; weights that are cast once change no answer."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_memory_that_a_neighbour_gives_back_is_used_again(
     tokenizer: Tokenizer,
     inputs: ModelInputs,
 ) -> None:
-    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 7)
+    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 3)
     crowded = Crowded(_build(small_config, tokenizer), fits=11)
     forward = Forward(crowded, CPU)
     forward(inputs)
@@ -127,10 +128,39 @@ def test_memory_that_a_neighbour_gives_back_is_used_again(
     assert crowded.asked[-2:] == [20, 1]
 
 
-def test_libraries_of_the_gpu_that_find_no_memory_halve_the_batch_too(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
+    exact: None,
+    monkeypatch: pytest.MonkeyPatch,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
 ) -> None:
-    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 1)
+    crowded = Crowded(_build(small_config, tokenizer), fits=11)
+    forward = Forward(crowded, CPU)
+    for _ in range(30):
+        forward(inputs)
+    in_vain = [at for at, rows in enumerate(crowded.asked) if rows > crowded.fits]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(in_vain)]
+    assert len(gaps) > 3 and gaps == sorted(gaps) and gaps[-1] > 4 * gaps[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_libraries_of_the_gpu_that_find_no_memory_halve_the_batch_too(
+    exact: None,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+    said: str,
+) -> None:
+    error = RuntimeError(said)
     crowded = Crowded(_build(small_config, tokenizer), fits=11, error=error)
     Forward(crowded, CPU)(inputs)
     assert crowded.asked == [21, 10, 10, 1]

@@ -47,7 +47,8 @@ def test_threads_are_as_many_as_the_stage_gives_the_task_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assign(monkeypatch, ["0"], gpus=1, cpus=3)
-    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    monkeypatch.setenv("RAYON_NUM_THREADS", "")  # so that it is put back
+    monkeypatch.delenv("RAYON_NUM_THREADS")
     before = torch.get_num_threads()
     try:
         device.take_cores()

@@ -1,4 +1,4 @@
-"""The engine that a Python worker keeps: one, and that of its task's recipe."""
+"""The engine that a Python worker keeps is that of its task's recipe, device and cores."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,14 +18,14 @@ class Recipe:
     model_version: str = "one"
 
     def build(self, device: torch.device) -> object:
-        return SimpleNamespace(root=self.image_root, device=device)
+        return SimpleNamespace(root=self.image_root, device=device, threads=torch.get_num_threads())
 
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Notes each load, in a worker that has not loaded anything yet."""
     counted: list[dict[str, int]] = []
-    monkeypatch.setattr(udf, "_LOADED", [])
+    monkeypatch.setattr(udf, "_LOADED", {})
     return SimpleNamespace(add=counted.append, counted=counted)
 
 
@@ -41,13 +41,27 @@ def test_another_shop_with_the_same_checkpoint_is_not_read_under_the_first_ones_
 ) -> None:
     udf._engine_of_this_worker(Recipe("shop"), loads)
     assert udf._engine_of_this_worker(Recipe("other"), loads).root == "other"
+    assert len(udf._LOADED) == 1, "the first one holds its memory"
 
 
-def test_a_worker_that_is_given_another_gpu_lets_go_of_the_first(
+def test_a_worker_that_is_given_another_gpu_computes_there(
     loads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for address in (0, 1):
+    for address in (0, 1, 0):
         monkeypatch.setattr(device, "choose_device", lambda a=address: torch.device("cuda", a))
         engine = udf._engine_of_this_worker(Recipe("shop"), loads)
         assert engine.device == torch.device("cuda", address)
-    assert len(udf._LOADED) == 1
+    assert len(loads.counted) == 2
+
+
+def test_an_engine_finds_the_threads_that_its_task_has_cores(
+    loads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = SimpleNamespace(resources=dict, cpus=lambda: 3)
+    monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    try:
+        assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3
+    finally:
+        torch.set_num_threads(before)

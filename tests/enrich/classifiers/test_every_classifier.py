@@ -150,6 +150,19 @@ def test_what_stands_where_something_is_missing_does_not_matter(
 
 
 @pytest.mark.parametrize("name", READS_IMAGE)
+def test_pictures_alone_are_answered_as_the_same_rows_without_their_texts(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    nobody = torch.zeros(ROWS, dtype=torch.bool)
+    wanted = _answer(build(name), replace(inputs, has_image=~nobody, has_text=nobody))
+    found = _answer(build(name), inputs.images_alone())
+    for attribute, logits in found.logits.items():
+        torch.testing.assert_close(
+            logits, wanted.logits[attribute][HAS_IMAGE], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", READS_IMAGE)
 def test_another_picture_changes_the_answer_of_those_that_have_one(
     build: Build, inputs: ModelInputs, name: str
 ) -> None:

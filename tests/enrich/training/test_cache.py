@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from tokenizers import Tokenizer
 
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
 from enrich.records import Status
 from enrich.training import cache as cache_module
-from enrich.training.cache import CachedImages, cache_pixels
+from enrich.training.cache import CachedImages, cache_images, cache_pixels
 from enrich.training.labelled import LabelledProducts
 
-SHAPE = ImageShape(size_px=16, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 Cache = Callable[..., CachedImages]
 
 
@@ -104,3 +108,29 @@ def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
         found = list(trainings.map(lambda _: cache("red.jpg", "blue.jpg"), range(2)))
     assert len(decoded) == 1, "the second one wrote over what the first was writing"
     assert all(one.pixels.any(axis=(1, 2, 3)).all() for one in found)
+
+
+def test_a_complete_cache_that_cannot_be_written_is_read(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache("red.jpg", "blue.jpg")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(cache_module, "FileLock", refuse)
+    assert cache("red.jpg", "blue.jpg").has_image.all()
+
+
+def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_came(
+    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
+    images = cache("red.jpg", "blue.jpg")
+    blank = np.zeros_like(images.pixels)
+    missing = CachedImages(blank, np.array([False, False]), images.folder)
+    found = [
+        cache_images(classifier, one, "image_features", 1, torch.device("cpu")).views[0]
+        for one in (missing, images)
+    ]
+    assert not np.array_equal(*found)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
+from enrich.classifiers.interface import Classifier, ImageTower, ModelInputs, ModelOutput, TextTower
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.objective import Objective
 from enrich.training.parts import Part
@@ -14,13 +15,18 @@ YES = torch.ones(2, dtype=torch.bool)
 
 
 class Indifferent(Classifier):
-    """Answers every label alike."""
+    """Answers every label alike, and notes what it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_tower: ImageTower, text_tower: TextTower | None = None) -> None:
         nn.Module.__init__(self)
+        self.image_tower, self.text_tower = image_tower, text_tower or TextTower()
+        self.asked: list[ModelInputs] = []
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
-        return ModelOutput({"style": torch.zeros(2, 2)}, torch.zeros(2, 4), torch.zeros(2, 4))
+        self.asked.append(inputs)
+        rows = len(inputs.has_image)
+        embeds = torch.zeros(rows, 4)
+        return ModelOutput({"style": torch.zeros(rows, 2)}, embeds, embeds)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
@@ -29,9 +35,44 @@ def test_an_indifferent_answer_loses_by_what_the_labels_frequency_gives_away(
 ) -> None:
     shares = torch.tensor([0.9, 0.1])
     config = TrainingConfig(name="a", phases=(HEADS,), balance=balance)
-    objective = Objective(Indifferent(), HEADS, config, {"style": shares.log()})
-    rare = Part(
-        inputs=ModelInputs(torch.zeros(2, 1, dtype=torch.long), YES.view(2, 1), YES, YES),
+    objective = Objective(Indifferent(ImageTower()), HEADS, config, {"style": shares.log()})
+    wanted = -(shares**balance / (shares**balance).sum())[1].log()
+    torch.testing.assert_close(objective(two_rows(has_image=YES)), wanted)
+
+
+def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
+    classifier = Indifferent(ImageTower())
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
+    objective = Objective(classifier, HEADS, config, {"style": torch.zeros(2)})
+    loss = objective(two_rows(has_image=torch.tensor([True, False])))
+    both, alone = classifier.asked
+    assert both.has_text.all() and not alone.has_text.any()
+    assert alone.has_image.tolist() == [True]
+    # Two answers, and half of one more, of two labelled rows.
+    torch.testing.assert_close(loss, torch.tensor(2.0).log() * (2 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("image_tower", "text_tower", "has_image"),
+    [
+        (NoImageTower(4), TextTower(), YES),
+        (ImageTower(), NoTextTower(4), YES),
+        (ImageTower(), TextTower(), ~YES),
+    ],
+    ids=["no image tower", "no text tower", "no images"],
+)
+def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
+    image_tower: ImageTower, text_tower: TextTower, has_image: torch.Tensor
+) -> None:
+    classifier = Indifferent(image_tower, text_tower)
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
+    Objective(classifier, HEADS, config, {"style": torch.zeros(2)})(two_rows(has_image=has_image))
+    assert len(classifier.asked) == 1
+
+
+def two_rows(has_image: torch.Tensor) -> Part:
+    return Part(
+        inputs=ModelInputs(torch.zeros(2, 1, dtype=torch.long), YES.view(2, 1), has_image, YES),
         targets=torch.tensor([[1], [1]]),
         groups=torch.arange(2),
         labelled=torch.tensor([2]),
@@ -39,5 +80,3 @@ def test_an_indifferent_answer_loses_by_what_the_labels_frequency_gives_away(
         share=1.0,
         seed=0,
     )
-    wanted = -(shares**balance / (shares**balance).sum())[1].log()
-    torch.testing.assert_close(objective(rare), wanted)

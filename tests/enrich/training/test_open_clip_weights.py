@@ -245,9 +245,28 @@ def test_a_checkpoint_on_a_clip_of_open_clip_s_is_run_without_open_clip(
     assert loaded.config.towers.kind == "hugging_face_clip"
 
 
+def test_a_mistyped_tag_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"tags of ViT-B-32: openai, .*laion2b_s34b_b79k"):
+        open_open_clip("ViT-B-32/laion2b_s34b_b79")
+
+
+def test_another_tokenizer_than_open_clip_s_must_lie_beside_the_weights(
+    coca_folder: Path, tmp_path: Path
+) -> None:
+    folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
+    settings = json.loads((folder / CONFIG).read_text())
+    settings["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "bert-base-uncased"}
+    (folder / CONFIG).write_text(json.dumps(settings))
+    open_open_clip(str(folder))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match="tokenizer of 'bert-base-uncased'"):
+        open_open_clip(str(folder))
+
+
 @pytest.mark.parametrize(
     ("half", "setting"),
     [
+        ("vision_cfg", {"layers": [3, 4, 6, 3]}),
         ("vision_cfg", {"timm_model_name": "vit_base_patch16_siglip_224"}),
         ("vision_cfg", {"no_ln_pre": True}),
         ("text_cfg", {"hf_model_name": "roberta-base"}),
