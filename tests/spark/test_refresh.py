@@ -1,7 +1,7 @@
 """A whole refresh on real Delta tables, with a fake engine in place of the model."""
 
 import re
-from datetime import date
+from datetime import date, timedelta
 
 import pandas as pd
 import pytest
@@ -57,6 +57,18 @@ def test_rerun_of_the_same_run_changes_nothing(shop: Shop) -> None:
     assert again.outcome == "nothing_to_do"
     assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 6)
     assert {name: shop.version(name) for name in names} == before
+
+
+def test_a_night_without_work_asks_spark_for_little(shop: Shop) -> None:
+    shop.refresh()
+    tracker = shop.spark.sparkContext.statusTracker()
+    before = set(tracker.getJobIdsForGroup(None))
+
+    night = shop.refresh(run_date=DAY + timedelta(days=1))
+
+    assert night.outcome == "nothing_to_do"
+    # Each costs a new Java a tenth of a second or more.
+    assert len(set(tracker.getJobIdsForGroup(None)) - before) <= 45
 
 
 @in_full
