@@ -18,6 +18,9 @@ from enrich.classifiers.calibrated import log_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
+# What precision may lack where a threshold is not guarded. Without it, whether such rows have a
+# threshold at all is chance, and with it the share of answers everywhere.
+_SLACK = 0.03
 _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # How far a row read from its picture may be from one read from its text, as the standard deviation
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
@@ -30,7 +33,7 @@ class Scored:
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
     `share` is what a row counts beside a row of another condition, when temperatures are fitted.
-    A threshold must hold where `guarded`, and elsewhere only if one can.
+    A threshold must hold where `guarded`; elsewhere only if one can, and with `_SLACK`.
     """
 
     logits: Float[Tensor, "N C"]
@@ -59,7 +62,7 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     thresholds = {}
     for name in calibrated.thresholds:
         picked = [
-            (pick_threshold(confidence, correct, float(name)), guarded)
+            (pick_threshold(confidence, correct, float(name) - (not guarded) * _SLACK), guarded)
             for confidence, correct, guarded in answered
         ]
         thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])

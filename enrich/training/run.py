@@ -11,12 +11,11 @@ from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
-from enrich.records import Modalities
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, process_group, processes, rank
-from enrich.training.evaluation import CALIBRATED_UNDER, calibrate, evaluate
+from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -97,8 +96,7 @@ def train_checkpoint(
         return None
 
     batches.see_once(classifier, trainer.device)
-    shares = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT]
-    fit_trust(classifier, batches, validation_rows, trainer.device, shares)
+    fit_trust(classifier, batches, validation_rows, trainer.device, TRUSTED_UNDER)
     calibration = calibrate(
         classifier, batches, validation_rows, trainer.device, trainer.log_priors()
     )
