@@ -24,6 +24,8 @@ from enrich.training.calibration import Scored, fit, strictest
 from enrich.training.metrics import Figures, measure, measure_thresholds
 
 FEWEST_LABELS = 50
+# In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
+LEAST_GAIN = 0.002
 _FOLDS = 5
 
 CalibratedSets = dict[Modalities, CalibratedModalities]
@@ -47,10 +49,9 @@ class Outcome:
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain is more than chance, and no answer was paid for it."""
-        return self.gain > self.gain_error and (self.after["accuracy"] or 0) >= (
-            self.before["accuracy"] or 0
-        )
+        """Whether the gain is more than chance and worth it, and no answer was paid for it."""
+        keeps_answers = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
+        return self.gain > max(self.gain_error, LEAST_GAIN) and keeps_answers
 
 
 def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:

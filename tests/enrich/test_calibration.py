@@ -146,7 +146,7 @@ def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> N
     logits = 4 * torch.randn(5_000, 3)
     targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
     noisy = targets.clone()
-    noisy[:200] = torch.randint(0, 3, (200,))
+    noisy[:600] = torch.randint(0, 3, (600,))
     alone = fit([Scored(logits, targets)]).thresholds["0.90"]
     beside = fit([Scored(logits, targets), Scored(logits, noisy, guarded=False)]).thresholds["0.90"]
     assert alone is not None and beside is not None and beside > alone

@@ -22,14 +22,20 @@ OUTCOME = Outcome(
 
 
 @pytest.mark.parametrize(
-    ("gain", "accuracy", "wanted"),
-    [(0.2, 0.5, True), (0.2, 0.49, False), (0.05, 0.6, False), (-0.2, 0.6, False)],
+    ("gain", "error", "accuracy", "wanted"),
+    [
+        (0.2, 0.1, 0.5, True),
+        (0.2, 0.1, 0.49, False),
+        (0.05, 0.1, 0.6, False),
+        (-0.2, 0.1, 0.6, False),
+        (0.001, 0.0, 0.6, False),
+    ],
 )
 def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_answer(
-    gain: float, accuracy: float, wanted: bool
+    gain: float, error: float, accuracy: float, wanted: bool
 ) -> None:
     after = {"rows": 60, "accuracy": accuracy}
-    assert replace(OUTCOME, gain=gain, after=after).is_better == wanted
+    assert replace(OUTCOME, gain=gain, gain_error=error, after=after).is_better == wanted
 
 
 def test_a_second_adaptation_leaves_the_account_of_the_first(
