@@ -15,7 +15,7 @@ from enrich.precision import autocast, cast_weights
 log = logging.getLogger(__name__)
 
 # Passes of halved batches after which larger ones are tried again: what took the memory may have
-# been a neighbour that was loading. Each time in vain doubles it.
+# been a neighbour that was loading. Doubled by every halving.
 _PASSES_BEFORE_MORE = 200
 # Not all that the GPU's libraries allocate goes through torch, which has no class for their errors.
 _OUT_OF_MEMORY = ("_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED", "CUDA error: out of memory")

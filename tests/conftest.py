@@ -58,3 +58,13 @@ def sample() -> Path:
     if not (SAMPLE / "products.parquet").exists():
         pytest.skip(f"REAL PRODUCTS ABSENT: {SAMPLE} is not there, so this claim is NOT tested")
     return SAMPLE
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """Puts torch's number of threads back as it was."""
+    import torch  # takes seconds, which the tests without it are spared
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -10,6 +10,8 @@ from enrich.classifiers.interface import Encoded, ImageTower, TextTower
 class NoImageTower(ImageTower):
     """Stands where a classifier does not look at the image: one empty token, no weights."""
 
+    absent = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
@@ -35,6 +37,8 @@ class NoImageTower(ImageTower):
 
 class NoTextTower(TextTower):
     """Stands where a classifier does not read the text: one empty token, no weights."""
+
+    absent = True
 
     def __init__(self, width: int) -> None:
         super().__init__()

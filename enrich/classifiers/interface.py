@@ -152,9 +152,11 @@ class ImageTower(nn.Module):
     """Pixels to patch embeddings, in two steps so that frozen features can be cached.
 
     A tower whose embeddings are CLS, then `grid` x `grid` patches row by row, then whatever else,
-    says so by `grid`; a picture of the attention is drawn of such towers only.
+    says so by `grid`; a picture of the attention is drawn of such towers only. One that is not
+    looked at is `absent`.
     """
 
+    absent: ClassVar[bool] = False
     width: int
     grid: int = 0
 
@@ -187,9 +189,11 @@ class TextTower(nn.Module):
     """Tokens to token embeddings of the image tower's width.
 
     `words` and `attend` are its two halves, for classifiers that put pieces of an image between the
-    words. A tower whose layers read words only has nothing to attend with: its words are read.
+    words. A tower whose layers read words only has nothing to attend with: its words are read. One
+    that is not read is `absent`.
     """
 
+    absent: ClassVar[bool] = False
     width: int
 
     @property

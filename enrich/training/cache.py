@@ -36,6 +36,9 @@ from enrich.training.readers.hdf5_images import read_hdf5_picture
 
 _THREADS = 4
 _BATCH = 64
+_PIXELS, _STORE_FAILED = "pixels.npy", "store_failed"
+# Written last: its presence says that the pixels are complete.
+_HAS_IMAGE = "has_image.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +126,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _is_decoded(folder: Path) -> bool:
     # The other processes of a run take what the first one has just decoded.
-    is_final = rank() > 0 or not (folder / "store_failed").exists()
-    # Written last: its presence says that the pixels are complete.
-    return is_final and (folder / "has_image.npy").exists()
+    is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
+    return is_final and (folder / _HAS_IMAGE).exists()
 
 
 def _open_pixels(folder: Path) -> CachedImages:
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-    return CachedImages(pixels, np.load(folder / "has_image.npy"), folder)
+    pixels = np.load(folder / _PIXELS, mmap_mode="r")
+    return CachedImages(pixels, np.load(folder / _HAS_IMAGE), folder)
 
 
 def _compute_view(
@@ -166,13 +168,13 @@ def _compute_view(
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
-    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=size)
+    pixels = np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.uint8, shape=size)
     problems = _decode_all(products, shape, pixels)
     _report(problems)
     pixels.flush()
     if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
-        (folder / "store_failed").touch()
-    np.save(folder / "has_image.npy", np.array([one is None for one in problems], dtype=bool))
+        (folder / _STORE_FAILED).touch()
+    np.save(folder / _HAS_IMAGE, np.array([one is None for one in problems], dtype=bool))
 
 
 def _decode_all(

@@ -61,9 +61,10 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
             answered.append((confidence, best == scored.targets, scored.guarded))
     thresholds = {}
     for name in calibrated.thresholds:
+        wanted = float(name)
         picked = [
-            (pick_threshold(confidence, correct, float(name) - (not guarded) * _SLACK), guarded)
-            for confidence, correct, guarded in answered
+            (pick_threshold(conf, correct, wanted if guarded else wanted - _SLACK), guarded)
+            for conf, correct, guarded in answered
         ]
         thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])
     return calibrated.model_copy(update={"thresholds": thresholds})

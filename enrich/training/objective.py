@@ -6,8 +6,7 @@ A new loss is a term here: it needs its weight, and what it is computed from in 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
-from enrich.classifiers.interface import Classifier, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.precision import autocast
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import contrastive_loss, matching_loss, multitask_loss
@@ -35,18 +34,14 @@ class Objective(nn.Module):
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
         # Where there is no text to leave out, the second answer would be the first once more.
-        reads_both = not (
-            isinstance(classifier.image_tower, NoImageTower)
-            or isinstance(classifier.text_tower, NoTextTower)
-        )
+        reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
         # Logit adjustment: an answer must win by what its label's frequency gives away.
         self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Returns the part's addition to the loss of its batch."""
-        with autocast(part.targets.device):
-            output = self.classifier(part.inputs)
+        output = self._answer(part.inputs)
         if self.loss == "contrastive":
             both = part.inputs.has_image & part.inputs.has_text
             contrast = contrastive_loss(
@@ -55,8 +50,7 @@ class Objective(nn.Module):
             return part.share * contrast
         loss = self._multitask(output, part, part.targets)
         if self.image_alone and part.inputs.has_image.any():
-            with autocast(part.targets.device):
-                alone = self.classifier(part.inputs.images_alone())
+            alone = self._answer(part.inputs.images_alone())
             targets = part.targets[part.inputs.has_image]
             loss = loss + self.image_alone * self._multitask(alone, part, targets)
         if output.matching is not None:
@@ -64,6 +58,11 @@ class Objective(nn.Module):
             matching = matching_loss(output.matching[both], part.own_text[both])
             loss = loss + _MATCHING_WEIGHT * part.share * matching
         return loss
+
+    def _answer(self, inputs: ModelInputs) -> ModelOutput:
+        with autocast(inputs.has_text.device):
+            output: ModelOutput = self.classifier(inputs)
+        return output
 
     def _multitask(self, output: ModelOutput, part: Part, targets: Tensor) -> Float[Tensor, ""]:
         shifted = {a: logits + self.shifts[a] for a, logits in output.logits.items()}

@@ -31,7 +31,7 @@ from enrich.training.open_clip_files import (
 from enrich.training.pretrained import Published, clip_parts
 
 # What Hugging Face's CLIP has, of the settings of open_clip's.
-_MODEL = {"embed_dim", "quick_gelu", "custom_text", "vision_cfg", "text_cfg"}
+_MODEL = {"embed_dim", "quick_gelu", "custom_text", "init_logit_scale", "vision_cfg", "text_cfg"}
 _SIZES = {"width", "layers", "heads", "mlp_ratio", "head_width", "patch_size", "image_size"}
 _WORDS = {"context_length", "vocab_size", "hf_tokenizer_name"}
 
@@ -60,11 +60,7 @@ _PROJECTIONS = {
 
 
 def open_open_clip(name: str) -> Published:
-    """Opens a CoCa or a CLIP as open_clip publishes it.
-
-    Args:
-        name: A local folder, a hub name, or open_clip's name of a model (ViT-B-32), which stands
-            for the first of its published weights; `ViT-B-32/TAG` for those of a tag.
+    """Opens a CoCa or a CLIP as open_clip publishes it, by a name as `find_folder` takes it.
 
     Raises:
         ConfigError: there is none, or what is there is of another kind.
@@ -73,10 +69,10 @@ def open_open_clip(name: str) -> Published:
     folder = find_folder(name)
     try:
         settings = read_settings(folder)
-        is_coca = "multimodal_cfg" in settings["model_cfg"]
-        towers, parts = (_read_coca if is_coca else _read_clip)(folder, settings["model_cfg"])
+        model, text = settings["model_cfg"], settings["model_cfg"]["text_cfg"]
+        read = _read_coca if "multimodal_cfg" in model else _read_clip
+        towers, parts = read(folder, model)
         image = read_image_shape(settings)
-        text = settings["model_cfg"]["text_cfg"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no open_clip model can be read at '{name}': {error}") from error
     tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
@@ -133,7 +129,7 @@ def _convert_config(model: dict[str, Any]) -> CLIPConfig:
     text = _complete(model["text_cfg"], halves.CLIPTextCfg(), _SIZES | _WORDS, "text_cfg")
     if not isinstance(vision["layers"], int):
         raise ValueError(f"vision_cfg has layers: {vision['layers']}, a ResNet's; wanted a ViT")
-    if unknown := model.keys() - _MODEL - {"init_logit_scale"}:
+    if unknown := model.keys() - _MODEL:
         raise ValueError(f"{', '.join(sorted(unknown))} of its configuration is not supported")
     both = {
         "projection_dim": model["embed_dim"],

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import yaml
 
-from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
@@ -125,23 +124,26 @@ def train_checkpoint(
         classifier.config, config, metrics, names, tells_of_tower=tower_settings is not None
     )
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
-    _save_config(config, output / "training.yaml")
+    _save_settings(config, tower_settings, output)
+    return metrics
+
+
+def _save_settings(config: TrainingConfig, tower_settings: Path | None, output: Path) -> None:
+    """Writes all settings, defaults too, so that they outlive a change of defaults.
+
+    Beside them those of the image tower, where it was trained before.
+    """
+    settings = config.model_dump(mode="json", exclude={"cache"})
+    (output / "training.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     kept = output / "image_tower_training.yaml"
     kept.unlink(missing_ok=True)
     if tower_settings is not None:
         shutil.copy(tower_settings, kept)
-    return metrics
-
-
-def _save_config(config: TrainingConfig, file: Path) -> None:
-    """Writes all settings, defaults too, so that the file outlives a change of defaults."""
-    settings = config.model_dump(mode="json", exclude={"cache"})
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _find_tower_settings(config: TrainingConfig, classifier: Classifier) -> Path | None:
     """Returns what the checkpoint says of its training that the image tower was taken from."""
-    if config.image_tower is None or isinstance(classifier.image_tower, NoImageTower):
+    if config.image_tower is None or classifier.image_tower.absent:
         return None
     file = config.image_tower / "training.yaml"
     return file if file.exists() else None

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
@@ -54,7 +53,7 @@ def start_classifier(
     )
     if published.parts:
         load_parts(classifier, published.parts)
-    elif not isinstance(classifier.image_tower, NoImageTower):
+    elif not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
         if config.image_tower is None:
             load_efficientnet_weights(backbone)

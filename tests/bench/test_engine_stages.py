@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import torch
+import pytest
 
 from bench.engine_stages import open_stages
 from bench.setup import Setup
@@ -12,6 +12,7 @@ from enrich.demo.catalog import write_demo_catalog
 PRODUCTS = 9
 
 
+@pytest.mark.usefixtures("own_threads")
 def test_each_stage_runs_over_all_products(tmp_path: Path) -> None:
     write_demo_catalog(tmp_path / "shop", products=PRODUCTS, seed=3, flaws=False)
     setup = Setup(
@@ -20,10 +21,6 @@ def test_each_stage_runs_over_all_products(tmp_path: Path) -> None:
         cores=1,
         products=PRODUCTS,
     )
-    threads = torch.get_num_threads()
-    try:
-        with open_stages(setup) as stages:
-            done = {name: stage.run() for name, stage in stages.items()}
-    finally:
-        torch.set_num_threads(threads)
+    with open_stages(setup) as stages:
+        done = {name: stage.run() for name, stage in stages.items()}
     assert done == {"forward": PRODUCTS, "decode": PRODUCTS, "engine": PRODUCTS}

@@ -50,16 +50,13 @@ def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
     assert len(begun) < 50
 
 
+@pytest.mark.usefixtures("own_threads")
 def test_torch_computes_in_the_calling_thread_alone_while_others_work_too() -> None:
-    before = torch.get_num_threads()
     torch.set_num_threads(3)
     found = []
-    try:
-        with each_thread_by_itself():
-            thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-            thread.start()
-            thread.join()
-            found.append(torch.get_num_threads())
-        assert found == [1, 1] and torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    with each_thread_by_itself():
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        found.append(torch.get_num_threads())
+    assert found == [1, 1] and torch.get_num_threads() == 3

@@ -1,7 +1,7 @@
 """The forward pass fits its batches into memory; weights that are cast once change no answer."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -65,6 +65,9 @@ class Crowded:
         return []
 
 
+Crowd = Callable[..., Crowded]
+
+
 @pytest.fixture
 def exact() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -72,14 +75,23 @@ def exact() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def crowd(exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer) -> Crowd:
+    """Returns a function that builds a crowded classifier, always with the same weights."""
+
+    def crowd(fits: int, kind: type[Crowded] = Crowded, **settings: RuntimeError) -> Crowded:
+        return kind(_build(small_config, tokenizer), fits, **settings)
+
+    return crowd
+
+
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answered(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+    crowd: Crowd, inputs: ModelInputs
 ) -> None:
-    classifier = _build(small_config, tokenizer)
-    crowded = Crowded(classifier, fits=6)
+    crowded = crowd(fits=6)
     forward = Forward(crowded, CPU)
     with torch.inference_mode():
-        wanted = classifier(inputs)
+        wanted = crowded.classifier(inputs)
     found = forward(inputs)
     assert crowded.asked == [21, 10, 5, 5, 5, 5, 1]
     for attribute, logits in wanted.logits.items():
@@ -91,7 +103,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answ
 
 
 def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_learnt(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+    crowd: Crowd, inputs: ModelInputs
 ) -> None:
     class Overtaken(Crowded):
         is_first = True
@@ -104,21 +116,17 @@ def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_lear
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().__call__(inputs)
 
-    crowded = Overtaken(_build(small_config, tokenizer), fits=6)
+    crowded = crowd(fits=6, kind=Overtaken)
     forward = Forward(crowded, CPU)
     forward(inputs)
     assert max(crowded.asked) == 5
 
 
 def test_memory_that_a_neighbour_gives_back_is_used_again(
-    exact: None,
-    monkeypatch: pytest.MonkeyPatch,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 3)
-    crowded = Crowded(_build(small_config, tokenizer), fits=11)
+    crowded = crowd(fits=11)
     forward = Forward(crowded, CPU)
     forward(inputs)
     assert crowded.asked == [21, 10, 10, 1]
@@ -129,14 +137,10 @@ def test_memory_that_a_neighbour_gives_back_is_used_again(
 
 
 def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
-    exact: None,
-    monkeypatch: pytest.MonkeyPatch,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 1)
-    crowded = Crowded(_build(small_config, tokenizer), fits=11)
+    crowded = crowd(fits=11)
     forward = Forward(crowded, CPU)
     for _ in range(30):
         forward(inputs)
@@ -154,31 +158,22 @@ def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
     ],
 )
 def test_libraries_of_the_gpu_that_find_no_memory_halve_the_batch_too(
-    exact: None,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
-    said: str,
+    crowd: Crowd, inputs: ModelInputs, said: str
 ) -> None:
-    error = RuntimeError(said)
-    crowded = Crowded(_build(small_config, tokenizer), fits=11, error=error)
+    crowded = crowd(fits=11, error=RuntimeError(said))
     Forward(crowded, CPU)(inputs)
     assert crowded.asked == [21, 10, 10, 1]
 
 
-def test_another_error_is_no_lack_of_memory(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
-    crowded = Crowded(_build(small_config, tokenizer), fits=11, error=RuntimeError("a bug"))
+def test_another_error_is_no_lack_of_memory(crowd: Crowd, inputs: ModelInputs) -> None:
+    crowded = crowd(fits=11, error=RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         Forward(crowded, CPU)(inputs)
     assert crowded.asked == [21]
 
 
-def test_one_row_that_does_not_fit_is_an_error(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
-    forward = Forward(Crowded(_build(small_config, tokenizer), fits=0), CPU)
+def test_one_row_that_does_not_fit_is_an_error(crowd: Crowd, inputs: ModelInputs) -> None:
+    forward = Forward(crowd(fits=0), CPU)
     with pytest.raises(torch.OutOfMemoryError):
         forward(inputs)
 

@@ -43,16 +43,13 @@ def test_an_assigned_gpu_that_is_not_there_names_the_setting(
         device.choose_device()
 
 
+@pytest.mark.usefixtures("own_threads")
 def test_threads_are_as_many_as_the_stage_gives_the_task_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assign(monkeypatch, ["0"], gpus=1, cpus=3)
     monkeypatch.setenv("RAYON_NUM_THREADS", "")  # so that it is put back
     monkeypatch.delenv("RAYON_NUM_THREADS")
-    before = torch.get_num_threads()
-    try:
-        device.take_cores()
-        assert torch.get_num_threads() == 3
-        assert os.environ["RAYON_NUM_THREADS"] == "3"
-    finally:
-        torch.set_num_threads(before)
+    device.take_cores()
+    assert torch.get_num_threads() == 3
+    assert os.environ["RAYON_NUM_THREADS"] == "3"

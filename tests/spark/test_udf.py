@@ -54,14 +54,11 @@ def test_a_worker_that_is_given_another_gpu_computes_there(
     assert len(loads.counted) == 2
 
 
+@pytest.mark.usefixtures("own_threads")
 def test_an_engine_finds_the_threads_that_its_task_has_cores(
     loads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = SimpleNamespace(resources=dict, cpus=lambda: 3)
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    try:
-        assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3
-    finally:
-        torch.set_num_threads(before)
+    assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3

@@ -1,7 +1,6 @@
 """Training is the same twice, goes on where it was killed, and keeps its best epoch."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.classifiers.manifest import read_manifest
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
@@ -28,8 +27,6 @@ from enrich.training.run import train_checkpoint
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 WARM_UP = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
 WHOLE = Phase(loss="multitask", epochs=2, learning_rate=1e-3, tower_learning_rate=1e-3)
-JOBS = Path(__file__).parents[3] / "jobs"
-README = JOBS.parent / "README.md"
 
 
 Make = Callable[..., Trainer]
@@ -328,34 +325,3 @@ def test_products_too_few_to_validate_are_refused(tmp_path: Path, clip_folder: P
     config = _clip_config(clip_folder, HEADS, batch_size=2)
     with pytest.raises(ConfigError, match="give more products"):
         train_checkpoint(config, [tmp_path / "few"], tmp_path / "made")
-
-
-def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint() -> None:
-    shipped = load_yaml(JOBS / "conf" / "training_small.yaml", TrainingConfig)
-    bundled = load_yaml(BUNDLED / "training.yaml", TrainingConfig)
-    # Without a tower of one's own, training starts from the published one.
-    assert shipped == bundled.model_copy(update={"image_tower": None})
-    assert bundled.attributes == read_manifest(BUNDLED).config.attributes
-
-
-def test_the_readme_says_of_the_bundled_checkpoint_what_was_measured() -> None:
-    metrics = json.loads((BUNDLED / "metrics.json").read_text())
-    said = re.findall(r"^\| the [^|]*\|( 0\..*)\|$", README.read_text(), re.MULTILINE)
-    measured = [
-        metrics[shop][condition]
-        for shop, condition in (
-            ("test_groups_myntra", "as is"),
-            ("test_groups_myntra", "text removed"),
-            ("test_groups_myntra", "label words masked"),
-            ("test_groups_abo", "as is"),
-        )
-    ]
-    assert len(said) == len(measured)
-    for row, by_attribute in zip(said, measured, strict=True):
-        cells = [cell.strip() for cell in row.split("|")]
-        for cell, attribute in zip(cells, ("color", "pattern", "style"), strict=True):
-            figures = by_attribute.get(attribute, {"rows": 0})
-            wanted = f"{figures['accuracy']:.2f}" if figures["rows"] else "\N{EN DASH}"
-            assert cell.split(" (")[0] == wanted
-            if "(" in cell:
-                assert cell.endswith(f"({figures['rows']:,})")
