@@ -32,26 +32,46 @@ CalibratedSets = dict[Modalities, CalibratedModalities]
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much less a label surprises afterwards: mean over products, and its standard error.
+
+    Both in nats.
+    """
+
+    mean: float
+    error: float
+
+    @property
+    def least(self) -> float:
+        """Returns what is more than chance and more than next to nothing."""
+        return max(self.error, LEAST_GAIN)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What adaptation does to one attribute.
 
-    `before` and `after` are figures on the same labelled products, each read from all that it has.
-    `gain` is by how much less a label surprises afterwards, in nats and as the mean over products,
-    `gain_error` its standard error.
+    `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
+    `gains` are of those that have a set of modalities, read from no more than that.
     """
 
     before: Figures
     after: Figures
-    gain: float
-    gain_error: float
+    gain: Gain
+    gains: dict[Modalities, Gain]
     correction: Correction
     calibrated: CalibratedSets
 
     @property
+    def worse_from(self) -> list[Modalities]:
+        """From which modalities alone products are answered worse, by more than chance."""
+        return [modalities for modalities, gain in self.gains.items() if gain.mean < -gain.least]
+
+    @property
     def is_better(self) -> bool:
-        """Whether the gain is more than chance and worth it, and no answer was paid for it."""
+        """Whether the gain is more than chance and worth it, and nothing was paid for it."""
         keeps_answers = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
-        return self.gain > max(self.gain_error, LEAST_GAIN) and keeps_answers
+        return self.gain.mean > self.gain.least and keeps_answers and not self.worse_from
 
 
 def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
@@ -96,29 +116,55 @@ def _adapt(
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
 
     layers = []
-    probs = torch.empty_like(whole.logits)
-    thresholds = torch.empty(len(TARGET_PRECISIONS), len(whole))
+    answered = [_Answered.none(reading) for reading in (whole, *readings)]
     for fold in range(_FOLDS):
         # Temperatures and thresholds for the fold are fitted to others that were held out in turn.
         without = _fit_without(fold, whole, folds, groups, base, strengths)
         corrected = [_correct_held_out(one, without, fold_of) for one in readings]
         others = [one.where(fold_of[one.product] != fold) for one in corrected]
-        here = folds == fold
-        answered = _correct_held_out(whole.where(here), without, fold_of)
-        probs[here], thresholds[:, here] = _answer(answered, _calibrate(others, base, common))
+        calibrated = _calibrate(others, base, common)
+        for one in answered:
+            here = fold_of[one.reading.product] == fold
+            held_out = _correct_held_out(one.reading.where(here), without, fold_of)
+            one.probs[here], one.thresholds[:, here] = _answer(held_out, calibrated)
         layers.append(without[fold])
     before, base_thresholds = _answer(whole, base)
-    gains = _surprise(before, whole) - _surprise(probs, whole)
     layer = _fit(whole, base, _choose_strength(whole, groups, base, strengths))
-    held_out = [_correct_held_out(reading, layers, fold_of) for reading in readings]
+    corrected = [_correct_held_out(reading, layers, fold_of) for reading in readings]
+    fully, *partly = answered
     return Outcome(
         before=_measure(before, base_thresholds, whole),
-        after=_measure(probs, thresholds, whole),
-        gain=gains.mean().item(),
-        gain_error=(gains.std() / len(gains) ** 0.5).item(),
+        after=_measure(fully.probs, fully.thresholds, whole),
+        gain=fully.gain(base),
+        gains={
+            modalities: one.gain(base)
+            for modalities, one, is_common in zip(Modalities, partly, common, strict=True)
+            if is_common
+        },
         correction=_compose(layer, calibration.corrections.get(attribute)),
-        calibrated=_calibrate(held_out, base, common),
+        calibrated=_calibrate(corrected, base, common),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A reading, and what its products are answered by what was fitted to the others."""
+
+    reading: Reading
+    probs: Float[Tensor, "M C"]
+    thresholds: Float[Tensor, "P M"]
+
+    @classmethod
+    def none(cls, reading: Reading) -> "_Answered":
+        """Returns room for the answers of every fold."""
+        thresholds = torch.empty(len(TARGET_PRECISIONS), len(reading))
+        return cls(reading, torch.empty_like(reading.logits), thresholds)
+
+    def gain(self, base: CalibratedSets) -> Gain:
+        """Returns the gain over the calibration before."""
+        before, _ = _answer(self.reading, base)
+        gains = _surprise(before, self.reading) - _surprise(self.probs, self.reading)
+        return Gain(gains.mean().item(), (gains.std() / len(gains) ** 0.5).item())
 
 
 def _deal_folds(groups: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 from enrich.adaptation.adapt import Outcome
 from enrich.calibration import Calibration
 from enrich.classifiers.manifest import Manifest
+from enrich.records import Modalities
 from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
 from enrich.whole_folder import whole_folder
@@ -24,6 +25,12 @@ _SHOWN = (
     "answered_at_90_threshold",
     "ece",
 )
+
+_READ_FROM = {
+    Modalities.IMAGE_AND_TEXT: "both",
+    Modalities.IMAGE: "the picture alone",
+    Modalities.TEXT: "the text alone",
+}
 
 
 def with_outcomes(calibration: Calibration, outcomes: dict[str, Outcome]) -> Calibration:
@@ -61,12 +68,11 @@ def to_table(outcomes: dict[str, Outcome]) -> Table:
     """Returns each attribute's figures before and after, and whether it was adapted."""
     blocks = []
     for attribute, outcome in outcomes.items():
-        verdict = "adapted" if outcome.is_better else "left as it was"
-        gain = f"{outcome.gain:+.3f} ± {outcome.gain_error:.3f}"
+        gain = f"{outcome.gain.mean:+.3f} ± {outcome.gain.error:.3f}"
         blocks.append(
             [
                 [attribute, f"{outcome.before['rows']:,}", "before", *_cells(outcome.before), ""],
-                [verdict, "", "after", *_cells(outcome.after), gain],
+                [_verdict(outcome), "", "after", *_cells(outcome.after), gain],
             ]
         )
     columns = ("attribute", "products", "", *(HEADINGS[figure] for figure in _SHOWN), "gain, nats")
@@ -78,13 +84,21 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
     return {
         attribute: {
             "adapted": outcome.is_better,
-            "gain_nats": round(outcome.gain, 4),
-            "gain_error_nats": round(outcome.gain_error, 4),
+            "gain_nats": round(outcome.gain.mean, 4),
+            "gain_error_nats": round(outcome.gain.error, 4),
+            "worse_from": [str(modalities) for modalities in outcome.worse_from],
             "before": outcome.before,
             "after": outcome.after,
         }
         for attribute, outcome in outcomes.items()
     }
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.is_better:
+        return "adapted"
+    worse = " and ".join(_READ_FROM[modalities] for modalities in outcome.worse_from)
+    return f"left as it was: worse from {worse}" if worse else "left as it was"
 
 
 def _cells(figures: Figures) -> list[str]:

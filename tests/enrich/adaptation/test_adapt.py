@@ -56,7 +56,7 @@ def _readings(
 def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     readings = _readings(swapped=True)
     outcome = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
-    assert outcome.is_better and outcome.gain > 5 * outcome.gain_error
+    assert outcome.is_better and outcome.gain.mean > 5 * outcome.gain.error
     assert outcome.after["accuracy"] > outcome.before["accuracy"] + 0.1
     answers = correct(readings[0].logits, outcome.correction).argmax(1)
     assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
@@ -85,6 +85,20 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     assert outcome.is_better and outcome.after["accuracy"] == outcome.before["accuracy"]
     before, after = readings[0].logits, correct(readings[0].logits, outcome.correction)
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
+
+
+def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
+    """Where the shop means 1, the classifier says 0; but read from its picture, anything but 0."""
+    both, image, text = _readings(swapped=True)
+    random = torch.Generator().manual_seed(1)
+    logits = 3 * torch.nn.functional.one_hot(image.targets, LABELS)
+    logits = logits + torch.randn(ROWS, LABELS, generator=random)
+    logits[:, 0] += torch.where(image.targets == 1, -2, 2)
+    readings = [both, replace(image, logits=logits), text]
+    outcome = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    answers = correct(both.logits, outcome.correction).argmax(1)
+    assert answers.equal(both.logits.argmax(1)), "new temperatures alone are the next best"
+    assert outcome.is_better and outcome.gains[Modalities.IMAGE].mean > 0
 
 
 def test_products_of_a_single_text_are_no_reason_to_stop() -> None:

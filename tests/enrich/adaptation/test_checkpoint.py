@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from enrich.adaptation.adapt import Outcome
-from enrich.adaptation.checkpoint import write_adapted
+from enrich.adaptation.adapt import Gain, Outcome
+from enrich.adaptation.checkpoint import summarise, to_table, write_adapted
 from enrich.calibration import Correction
 from enrich.classifiers.manifest import read_manifest
+from enrich.records import Modalities
 
 OUTCOME = Outcome(
     before={"rows": 60, "accuracy": 0.5},
     after={"rows": 60, "accuracy": 0.4},
-    gain=0.0,
-    gain_error=0.1,
+    gain=Gain(0.0, 0.1),
+    gains={},
     correction=Correction(weight=((1.0,),), bias=(0.0,)),
     calibrated={},
 )
@@ -35,7 +36,16 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
     gain: float, error: float, accuracy: float, wanted: bool
 ) -> None:
     after = {"rows": 60, "accuracy": accuracy}
-    assert replace(OUTCOME, gain=gain, gain_error=error, after=after).is_better == wanted
+    assert replace(OUTCOME, gain=Gain(gain, error), after=after).is_better == wanted
+
+
+def test_what_an_attribute_would_be_worse_from_is_said() -> None:
+    gains = {Modalities.IMAGE: Gain(-0.2, 0.1), Modalities.TEXT: Gain(-0.05, 0.1)}
+    outcome = replace(OUTCOME, gain=Gain(0.2, 0.1), gains=gains, after=OUTCOME.before)
+    assert not outcome.is_better and replace(outcome, gains={}).is_better
+    shown = to_table({"color": outcome}).blocks[0][1][0]
+    assert shown == "left as it was: worse from the picture alone"
+    assert summarise({"color": outcome})["color"]["worse_from"] == ["image"]
 
 
 def test_a_second_adaptation_leaves_the_account_of_the_first(
