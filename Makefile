@@ -8,7 +8,7 @@ IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIV
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
-	environment test-environment airflow-environment train-environment
+	environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,11 +85,18 @@ airflow-environment:
 # Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=
 STRANGE_SHOPS ?=
-TRAIN = $(IN_VENV) python jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) \
-	--set cache=$(CACHE)
+# Graphics cards of this machine to train on together.
+GPUS ?= 1
+TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --nproc-per-node $(GPUS),python) \
+	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
 TOWER = trained/image-tower
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
+# The recipe of a comparison; `trained/comparison` is that of training_comparison.yaml.
+CONFIG ?= jobs/conf/training_comparison.yaml
+COMPARISON = trained/$(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
+# A recipe with other towers than the small ones brings its own.
+SHARED_TOWER = $(if $(shell grep -s '^towers: small' $(CONFIG)),$(TOWER))
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
 ABLATIONS = without-modality-wise without-both
@@ -98,25 +105,28 @@ train: $(TOWER) ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRA
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
 		--output trained/cma-clip-small
 
-compare: $(COMPARED:%=trained/compared/%) $(ABLATIONS:%=trained/compared/%) ## Train every classifier alike on CATALOGS and compare them.
-	$(IN_VENV) python jobs/evaluate_classifiers.py --output trained/comparison --cache $(CACHE) \
+compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train every classifier alike on CATALOGS, by the recipe CONFIG, and compare them.
+	$(IN_VENV) python jobs/evaluate_classifiers.py --output $(COMPARISON)/report --cache $(CACHE) \
 		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
 
 # A folder that is there is done: a killed training goes on when make is called again.
-COMPARE = $(TRAIN) --config jobs/conf/training_comparison.yaml --set image_tower=$(TOWER) --output $@
+COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) --output $@
 
 $(TOWER): | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output $@
 
-trained/compared/without-modality-wise: | $(TOWER)
+$(COMPARISON)/without-modality-wise: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set modality_wise=false --name $(@F)
 
-trained/compared/without-both: | $(TOWER)
+$(COMPARISON)/without-both: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set modality_wise=false --set sequence_wise=false --name $(@F)
 
-trained/compared/%: | $(TOWER)
+$(COMPARISON)/%: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --classifier $* --name $*
+
+comparison-environment:
+	@$(PYTHON) -m jobs.set_up --extra train --extra coca
 
 train-environment:
 	@$(PYTHON) -m jobs.set_up --extra train

@@ -1,0 +1,45 @@
+"""What make would run."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _comparison(*variables: str) -> tuple[list[str], str]:
+    """Returns the commands that train something to compare, and the one that compares."""
+    made = subprocess.run(
+        ["make", "-n", "-B", "compare", "CATALOGS=shop", *variables],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    commands = made.stdout.replace("\\\n", "").splitlines()
+    (evaluation,) = (line for line in commands if "evaluate_classifiers.py" in line)
+    tower = "jobs/conf/training_image_tower.yaml"
+    trainings = [line for line in commands if "train_classifier.py" in line and tower not in line]
+    return trainings, evaluation
+
+
+@pytest.mark.parametrize("recipe", ["clip", "food101", "fashion_gen"])
+def test_a_recipe_with_a_clip_trains_all_classifiers_and_both_ablations_on_it(recipe: str) -> None:
+    config = f"jobs/conf/training_{recipe}.yaml"
+    trainings, evaluation = _comparison(f"CONFIG={config}")
+    assert len(trainings) == 14
+    assert all(f"--config {config}" in line for line in trainings)
+    assert not any("image_tower" in line for line in trainings)
+    outputs = {line.split("--output ")[1].split()[0] for line in trainings}
+    assert {part.split()[0] for part in evaluation.split("--checkpoint ")[1:]} == outputs
+    assert f"--output trained/{recipe}/report" in evaluation
+
+
+def test_small_classifiers_are_compared_on_one_image_tower() -> None:
+    trainings, _ = _comparison()
+    assert len(trainings) == 14
+    assert all("--set image_tower=trained/image-tower " in line for line in trainings)
+
+
+def test_several_graphics_cards_train_together() -> None:
+    trainings, evaluation = _comparison("GPUS=4")
+    assert all("torchrun --nproc-per-node 4 jobs/train_classifier.py" in t for t in trainings)
+    assert "torchrun" not in evaluation
