@@ -9,8 +9,8 @@ import threading
 
 import torch
 
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.precision import autocast, cast_weights
+from enrich.classifiers.interface import Classifier, ImageTower, ModelInputs, ModelOutput
+from enrich.precision import autocast, cast_weights, is_full_precision
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,9 @@ class Forward:
     """The forward pass; safe to call from several threads, whose batches then overlap."""
 
     def __init__(self, classifier: Classifier, device: torch.device) -> None:
-        """Takes a classifier that is on `device` already, and casts its weights in place."""
+        """Takes a classifier that is on `device` already, and makes it quick in place."""
+        if is_full_precision(device):
+            _quicken_float32(classifier)
         cast_weights(classifier, device)
         self._classifier = classifier
         self._device = device
@@ -88,6 +90,19 @@ class Forward:
         if not hasattr(self._of_thread, "stream"):
             self._of_thread.stream = torch.cuda.Stream(self._device)
         return torch.cuda.stream(self._of_thread.stream)
+
+
+def _quicken_float32(classifier: Classifier) -> None:
+    """Folds the towers' norms, and switches torch's fused transformer layers off in this process.
+
+    Those take their softmax number by number on a CPU. Measured on two cores with AVX2 and the
+    bundled checkpoint: 174 instead of 148 products/s, by folding alone 165. Not in bfloat16: folded
+    weights that are rounded to it move confidences by up to 0.1.
+    """
+    for part in classifier.modules():
+        if isinstance(part, ImageTower):
+            part.fold_norms()
+    torch.backends.mha.set_fastpath_enabled(False)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -21,10 +21,14 @@ def choose_dtype(device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Returns the context in which a forward pass runs in the device's best format."""
-    dtype = choose_dtype(device)
-    if dtype is torch.float32:
+    if is_full_precision(device):
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
+    return torch.autocast(device.type, dtype=choose_dtype(device))
+
+
+def is_full_precision(device: torch.device) -> bool:
+    """Tells whether the device's best format is float32."""
+    return choose_dtype(device) is torch.float32
 
 
 def cast_weights(module: nn.Module, device: torch.device) -> None:
@@ -33,9 +37,9 @@ def cast_weights(module: nn.Module, device: torch.device) -> None:
     Measured on one core with CLIP ViT-B/32, batches of 32: 2 to 4 % of the time, and half of the
     memory; the same answers.
     """
-    dtype = choose_dtype(device)
-    if dtype is torch.float32:
+    if is_full_precision(device):
         return
+    dtype = choose_dtype(device)
     cast = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.MultiheadAttention)
     for part in module.modules():
         if isinstance(part, cast):

@@ -58,6 +58,22 @@ def upper_parameters(backbone: nn.Module) -> list[nn.Parameter]:
     ]
 
 
+@torch.no_grad()
+def fold_norms(backbone: nn.Module) -> None:
+    """Merges each norm into the convolution before it, in place; nothing above fits it any more."""
+    for part in list(backbone.modules()):
+        convolution = None
+        for name, child in list(part.named_children()):
+            if isinstance(child, nn.Conv2d):
+                convolution = child
+            elif convolution is not None and isinstance(child, nn.BatchNorm2d):
+                scale, shift = _fold(child)
+                convolution.weight *= scale.view(-1, 1, 1, 1)
+                convolution.bias = nn.Parameter(shift)
+                # timm's norms end with the activation.
+                setattr(part, name, child.get_submodule("act"))
+
+
 def _stages(backbone: nn.Module) -> Any:
     return backbone.get_submodule("blocks")
 

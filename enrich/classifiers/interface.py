@@ -184,6 +184,12 @@ class ImageTower(nn.Module):
         """Returns the part that starts from published weights (its own learning rate)."""
         raise NotImplementedError
 
+    def fold_norms(self) -> None:
+        """Merges norms whose statistics are frozen into the weights before them, if it has any.
+
+        In place, for inference alone: afterwards only `features` and `embed` are right.
+        """
+
 
 class TextTower(nn.Module):
     """Tokens to token embeddings of the image tower's width.

@@ -16,6 +16,7 @@ from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet_stages import (
     LOWER_CHANNELS,
     LOWER_STRIDE,
+    fold_norms,
     lower_maps,
     upper_maps,
     upper_parameters,
@@ -71,6 +72,9 @@ class EfficientNetTower(ImageTower):
 
     def pretrained(self) -> nn.Module:
         return self.backbone
+
+    def fold_norms(self) -> None:
+        fold_norms(self.backbone)
 
 
 class SmallTextTower(TextTower):

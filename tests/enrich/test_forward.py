@@ -200,6 +200,23 @@ def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
         torch.testing.assert_close(found.logits[attribute], logits, rtol=0, atol=0)
 
 
+def test_in_float32_norms_are_folded_and_the_answers_stay(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    backbone = classifier.image_tower.pretrained()
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0, 0.1)
+    with torch.inference_mode():
+        wanted = classifier(inputs)
+    found = Forward(classifier, CPU)(inputs)
+    assert norms and not [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for attribute, logits in wanted.logits.items():
+        torch.testing.assert_close(found.logits[attribute], logits, rtol=1e-4, atol=1e-4)
+
+
 def test_a_frozen_norm_keeps_its_precision(
     bfloat16: None, small_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
