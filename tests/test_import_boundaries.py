@@ -50,3 +50,16 @@ def test_driver_starts_without_torch_and_great_expectations() -> None:
     command = [sys.executable, "-c", f"import sys, {driver}; print(*sys.modules)"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not {"torch", "great_expectations"} & set(done.stdout.split())
+
+
+def test_a_worker_with_small_towers_does_not_wait_for_transformers() -> None:
+    build = (
+        "import sys, torch; from enrich.classifiers.manifest import BUNDLED, read_manifest;"
+        "from enrich.config import JobConfig; from enrich.spec import build_spec;"
+        "build_spec(JobConfig(), read_manifest(BUNDLED), '.').build(torch.device('cpu'));"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "enrich.engine" in loaded
+    assert "transformers" not in loaded

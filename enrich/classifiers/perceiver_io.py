@@ -6,8 +6,6 @@ arXiv 2107.14795, with the blocks that transformers ships.
 
 import torch
 from torch import nn
-from transformers import PerceiverConfig, PerceiverModel
-from transformers.models.perceiver.modeling_perceiver import PerceiverBasicDecoder
 
 from enrich.classifiers.attention import require_divisor
 from enrich.classifiers.config import ClassifierConfig
@@ -65,8 +63,12 @@ class PerceiverIo(Classifier):
         return ModelOutput(logits, image.pooled, text.pooled)
 
 
-def _build_perceiver(width: int, queries: int, config: ClassifierConfig) -> PerceiverModel:
+def _build_perceiver(width: int, queries: int, config: ClassifierConfig) -> nn.Module:
     """Returns a Perceiver whose `logits` are one embedding a query, (B, queries, width)."""
+    # Takes seconds to load, which workers with another classifier do without.
+    from transformers import PerceiverConfig, PerceiverModel
+    from transformers.models.perceiver.modeling_perceiver import PerceiverBasicDecoder
+
     require_divisor(width, config.joint_heads)
     sizes = PerceiverConfig(
         num_latents=LATENTS,
