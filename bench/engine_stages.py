@@ -18,6 +18,7 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.engine import Engine
 from enrich.images.decoding import decode as decode_picture
 from enrich.images.store import ImageStore
+from enrich.memory import keep_freed_memory
 from enrich.preprocess import to_pixels
 from enrich.records import Product
 from enrich.window import even_slices
@@ -29,6 +30,8 @@ _MOST_READY = 1_024
 @contextmanager
 def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     """Yields forward, decode and engine."""
+    # Before pyarrow's threads are there, which no worker has when it builds its engine.
+    keep_freed_memory()
     torch.set_num_threads(setup.cores)
     products = setup.read_products()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
