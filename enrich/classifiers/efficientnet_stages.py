@@ -60,7 +60,10 @@ def upper_parameters(backbone: nn.Module) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def fold_norms(backbone: nn.Module) -> None:
-    """Merges each norm into the convolution before it, in place; nothing above fits it any more."""
+    """Merges each norm into the convolution before it, in place, for running the whole alone.
+
+    `upper_maps` reads the norms and no longer runs.
+    """
     for part in list(backbone.modules()):
         convolution = None
         for name, child in list(part.named_children()):
