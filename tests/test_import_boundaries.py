@@ -16,7 +16,12 @@ print("\\n".join(sorted(set(sys.modules) - before)))
 
 def _imported_by(package: str) -> set[str]:
     """Returns every module that a fresh interpreter loads for all of a package."""
-    command = [sys.executable, "-c", _IMPORT_ALL.format(package=package)]
+    return _printed_by(_IMPORT_ALL.format(package=package))
+
+
+def _printed_by(code: str) -> set[str]:
+    """Returns the words that a fresh interpreter prints when it runs the code."""
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -47,9 +52,8 @@ def test_expectations_do_not_import_the_engine() -> None:
 
 def test_driver_starts_without_torch_and_great_expectations() -> None:
     driver = "enrich.spark.run, enrich.spark.session, enrich.demo.catalog, expectations.settings"
-    command = [sys.executable, "-c", f"import sys, {driver}; print(*sys.modules)"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert not {"torch", "great_expectations"} & set(done.stdout.split())
+    loaded = _printed_by(f"import sys, {driver}; print(*sys.modules)")
+    assert not {"torch", "great_expectations"} & loaded
 
 
 def test_a_worker_with_small_towers_does_not_wait_for_transformers() -> None:
@@ -59,7 +63,6 @@ def test_a_worker_with_small_towers_does_not_wait_for_transformers() -> None:
         "build_spec(JobConfig(), read_manifest(BUNDLED), '.').build(torch.device('cpu'));"
         "print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    loaded = _printed_by(build)
     assert "enrich.engine" in loaded
     assert "transformers" not in loaded

@@ -123,10 +123,9 @@ def _adapt(
         corrected = [_correct_held_out(one, without, fold_of) for one in readings]
         others = [one.where(fold_of[one.product] != fold) for one in corrected]
         calibrated = _calibrate(others, base, common)
-        for one in answered:
-            here = fold_of[one.reading.product] == fold
-            held_out = _correct_held_out(one.reading.where(here), without, fold_of)
-            one.probs[here], one.thresholds[:, here] = _answer(held_out, calibrated)
+        for one, held_out in zip(answered, (fullest(corrected), *corrected), strict=True):
+            here = fold_of[held_out.product] == fold
+            one.probs[here], one.thresholds[:, here] = _answer(held_out.where(here), calibrated)
         layers.append(without[fold])
     before, base_thresholds = _answer(whole, base)
     layer = _fit(whole, base, _choose_strength(whole, groups, base, strengths))
