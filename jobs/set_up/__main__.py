@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--extra",
         action="append",
         default=[],
-        choices=["bench", "spark", "test", "train"],
+        choices=["bench", "coca", "spark", "test", "train"],
         help="an extra of pyproject.toml to install; spark always is",
     )
     extras = {"spark", *parser.parse_args(arguments).extra}
