@@ -32,13 +32,13 @@ from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.console import show_plan, show_run
+from enrich.spark.failures import explain_failure
 from enrich.spark.page import Page
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import FindVanished, drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
 from enrich.spark.vanished import select_vanished
@@ -358,4 +358,4 @@ def log_end(summary: RunSummary) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, explain_storage_failure)
+    run_command(main, explain_failure)

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from pyarrow import ArrowException, fs
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
@@ -46,7 +47,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the checkpoint's JSON files and takes its digest.
+    """Reads the checkpoint's JSON files, looks at its weights and takes its digest.
 
     Raises:
         CheckpointError: a file is missing or does not hold what it should.
@@ -56,6 +57,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
             "Wanted: a folder written by jobs/train_classifier.py"
         )
+    weights = folder / "model.safetensors"
+    try:
+        # Its table of contents, which tells a file that is cut off from a whole one.
+        with safe_open(weights, framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{weights} is damaged: {error}; copy it again") from error
     config = _read_json(folder / "config.json", ClassifierConfig)
     calibration = _read_json(folder / "calibration.json", Calibration)
     if set(calibration.attributes) != set(config.attributes):

@@ -27,6 +27,7 @@ from enrich.spark.counting import (
     count_staged,
     count_surveyed,
 )
+from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import read_run, write_checks, write_rows
@@ -40,7 +41,6 @@ from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, 
 from enrich.spark.scratch import scratch_folder
 from enrich.spark.settings import suit_table_size
 from enrich.spark.staging import Stager, lineage, read_staged, select_lasting, select_unstaged
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.survey import (
     INPUT_FIELDS,
     State,
@@ -150,7 +150,7 @@ class Refresh:
             self.summary.error = str(error)
             raise
         except Exception as error:
-            self.summary.error = describe_error(explain_storage_failure(error) or error)
+            self.summary.error = describe_error(explain_failure(error) or error)
             raise
         finally:
             if is_ours:

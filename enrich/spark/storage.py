@@ -50,7 +50,7 @@ def explain_storage_failure(error: Exception) -> StorageFailed | None:
 
     Runs on the driver.
     """
-    said = [line.strip() for text in _messages_of(error) for line in text.splitlines()]
+    said = [line.strip() for text in messages_of(error) for line in text.splitlines()]
     said = [line for line in said if line and not line.startswith(_OF_A_TRACE)]
     for message in reversed(said):
         for sign in _SIGNS:
@@ -65,7 +65,7 @@ def explain_storage_failure(error: Exception) -> StorageFailed | None:
     return None
 
 
-def _messages_of(error: BaseException | None) -> Iterator[str]:
+def messages_of(error: BaseException | None) -> Iterator[str]:
     """Yields what an error and its causes say, Java's too; an error comes before its cause."""
     for _ in range(_MAX_CAUSES):
         if error is None:

@@ -117,6 +117,13 @@ def test_a_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
     assert f"{folder}/{name}" in str(error.value)
 
 
+def test_cut_weights_are_seen_before_anything_is_loaded(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=f"{weights} is damaged: .*copy it again"):
+        read_manifest(folder)
+
+
 def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
     _change(folder / "calibration.json", lambda c: c["attributes"].pop("style"))
     with pytest.raises(CheckpointError, match="of different checkpoints") as error:
