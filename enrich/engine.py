@@ -17,7 +17,7 @@ from torch import Tensor
 from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.manifest import Manifest, fetched_checkpoint, read_manifest
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
@@ -64,7 +64,8 @@ class Engine:
     @functools.cached_property
     def classifier(self) -> Classifier:
         """The classifier in full precision, for looking into it; loaded when it is asked for."""
-        return load_classifier(self._manifest, self._device)[0]
+        with fetched_checkpoint(self.spec.checkpoint) as folder:
+            return load_classifier(read_manifest(folder), self._device)[0]
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""

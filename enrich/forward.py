@@ -5,7 +5,7 @@ Knows nothing of products, or of who waits for the answers.
 
 import contextlib
 import logging
-import threading
+from collections.abc import Iterator
 
 import torch
 
@@ -29,11 +29,15 @@ class Forward:
         if is_full_precision(device):
             _quicken_float32(classifier)
         cast_weights(classifier, device)
+        # autocast keeps its casts of weights that want gradients, for all threads: one stream would
+        # read what another has not written yet.
+        classifier.requires_grad_(False)
         self._classifier = classifier
         self._device = device
         self._most_rows: int | None = None
         self._passes, self._passes_before_more = 0, _PASSES_BEFORE_MORE
-        self._of_thread = threading.local()
+        # Memory that was freed on a stream is kept for it: few streams, however many threads come.
+        self._idle_streams: list[torch.cuda.Stream] = []
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before another stream needs them
 
@@ -80,16 +84,24 @@ class Forward:
             self._most_rows, self._passes = 2 * self._most_rows, 0
 
     def _run(self, inputs: ModelInputs) -> ModelOutput:
-        with torch.inference_mode(), autocast(self._device), self._stream():
+        with self._stream(), torch.inference_mode(), autocast(self._device):
             return self._classifier(inputs.to(self._device)).to(torch.device("cpu"))
 
-    def _stream(self) -> contextlib.AbstractContextManager[object]:
-        """Returns this thread's own stream: one thread's copies overlap another's layers."""
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[None]:
+        """Lends the thread a stream of its own: its copies overlap another's layers."""
         if self._device.type != "cuda":
-            return contextlib.nullcontext()
-        if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = torch.cuda.Stream(self._device)
-        return torch.cuda.stream(self._of_thread.stream)
+            yield
+            return
+        # Else a thread would open a context, of some hundred megabytes, on the first GPU too.
+        with torch.cuda.device(self._device):
+            idle = self._idle_streams
+            stream = idle.pop() if idle else torch.cuda.Stream(self._device)
+            try:
+                with torch.cuda.stream(stream):
+                    yield
+            finally:
+                idle.append(stream)
 
 
 def _quicken_float32(classifier: Classifier) -> None:

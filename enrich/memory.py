@@ -26,5 +26,7 @@ def keep_freed_memory() -> None:
         return
     # A thread's own arena can hold no block of more than 64 MB, so all share one.
     set_option(_ARENA_MAX, 1)
-    set_option(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+    if not set_option(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES):
+        # glibc 2.33 and older take no more, and the next line would keep the default of 128 KB.
+        set_option(_MMAP_THRESHOLD, 32 << 20)
     set_option(_TRIM_THRESHOLD, _MOST_KEPT_BYTES)

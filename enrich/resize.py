@@ -12,7 +12,8 @@ import torch.nn.functional as F
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """Returns uint8 (height, width, 3) from uint8 (H, W, 3): bicubic, antialiased as in Pillow."""
     if pixels.shape[:2] == (height, width):
-        return pixels
+        # Of a part cut out of a picture, the whole would stay in memory with it.
+        return pixels if pixels.base is None else pixels.copy()
     picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     resized = F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True)
     # torch gives planes back; a pixel's channels lie side by side again.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS
-from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError
 from enrich.images.limits import ImageLimits, ImageReading
@@ -69,14 +69,15 @@ class EngineSpec:
         # The driver makes specs and never builds one: torch is loaded where it is used.
         from enrich.engine import Engine
 
-        manifest = read_manifest(fetch_checkpoint(self.checkpoint))
-        found = name_model_version(manifest, self.target_precision)
-        if found != self.model_version:
-            raise CheckpointError(
-                f"the checkpoint in {self.checkpoint} is {found} here and {self.model_version} on "
-                "the driver: give every machine the same one, or use a shared location"
-            )
-        return Engine(self, manifest, device)
+        with fetched_checkpoint(self.checkpoint) as folder:
+            manifest = read_manifest(folder)
+            found = name_model_version(manifest, self.target_precision)
+            if found != self.model_version:
+                raise CheckpointError(
+                    f"the checkpoint in {self.checkpoint} is {found} here and {self.model_version} "
+                    "on the driver: give every machine the same one, or use a shared location"
+                )
+            return Engine(self, manifest, device)
 
 
 def name_model_version(manifest: Manifest, target_precision: float) -> str:

@@ -7,6 +7,7 @@ they make sense here. The last line on standard output is one JSON object.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
+from enrich.errors import ConfigError
 from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
@@ -45,6 +47,7 @@ def main(
     products = read_products(catalog, limit)
     spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
     engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    prepare_target(output)
 
     begin = time.perf_counter()
     rows = list(classify(engine, spec, products))
@@ -77,10 +80,25 @@ def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterato
         }
 
 
+def prepare_target(output: Path) -> None:
+    """Makes the folder of the file to write, before anything is computed.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; give --output the name of a file")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"nothing can be written in {output.parent}: {error.strerror}") from error
+
+
 def write_parquet(rows: list[dict[str, Any]], spec: EngineSpec, output: Path) -> None:
     """Writes the rows, under another name first: a reader never sees half a file."""
     schema = arrow_schema(spec.attributes)
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
     partial.replace(output)

@@ -35,7 +35,12 @@ from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.page import Page
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import FindVanished, drop_staged_run, publish_staged_run
+from enrich.spark.publishing import (
+    FindVanished,
+    drop_staged_run,
+    publish_staged_run,
+    read_summary,
+)
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
@@ -128,10 +133,9 @@ def main(
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
         with recorded(metrics_dir, settings.database) as recording:
-            recording.summary = settle_run(
-                settings, config.parent, publish=publish_run, drop=drop_run, reason=reason
-            )
-        return
+            settled = {"publish": publish_run, "drop": drop_run, "reason": reason}
+            exit_code = settle_run(settings, config.parent, recording, **settled)
+        raise typer.Exit(exit_code)
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
     request = RunRequest(
@@ -273,12 +277,13 @@ def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot,
 def settle_run(
     settings: Settings,
     config_folder: Path,
+    recording: Recording,
     *,
     publish: str | None,
     drop: str | None,
     reason: str | None,
-) -> RunSummary:
-    """Publishes or drops what an earlier run staged, and prints what became of it."""
+) -> int:
+    """Publishes or drops what an earlier run staged, prints it and returns the exit code."""
     if publish is not None and drop is not None:
         raise ConfigError("--publish-run and --drop-run exclude each other")
     if drop is not None and not reason:
@@ -288,17 +293,24 @@ def settle_run(
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
+    exit_code = 0
     if publish is not None:
         version = name_model_version(manifest, settings.target_precision)
         find_vanished = choose_deletion(spark, settings, tables)
-        summary = publish_staged_run(tables, labels, version, publish, reason, find_vanished)
+        try:
+            summary = publish_staged_run(tables, labels, version, publish, reason, find_vanished)
+        except NothingPublished as error:
+            report_error(error)
+            exit_code = error.exit_code
+            summary = dataclasses.replace(read_summary(tables, publish), error=str(error))
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
+    recording.summary = summary
     log_end(summary)
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
     page.write(tables, summary, lambda: open_shop(spark, settings))
     show_run(tables, summary)
-    return summary
+    return exit_code
 
 
 def choose_deletion(

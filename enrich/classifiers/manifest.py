@@ -16,6 +16,8 @@ import atexit
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -84,20 +86,42 @@ def read_manifest(folder: Path) -> Manifest:
 def fetch_checkpoint(location: str) -> Path:
     """Returns the local folder of a checkpoint; one in an object store is copied here first.
 
+    Every process makes its own copy, so that none serves a stale one.
+
     Raises:
         CheckpointError: nothing can be read at `location`.
     """
     if "://" not in location:
         return Path(location)
-    # Every process makes its own copy, so that none serves a stale one.
     local = Path(tempfile.mkdtemp(prefix="checkpoint-"))
     atexit.register(shutil.rmtree, local, ignore_errors=True)
+    _copy(location, local)
+    return local
+
+
+@contextmanager
+def fetched_checkpoint(location: str) -> Iterator[Path]:
+    """Yields the local folder of a checkpoint, and removes what was copied for it.
+
+    For Spark's Python workers, which end without running what is registered for their exit.
+
+    Raises:
+        CheckpointError: nothing can be read at `location`.
+    """
+    if "://" not in location:
+        yield Path(location)
+        return
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as local:
+        _copy(location, Path(local))
+        yield Path(local)
+
+
+def _copy(location: str, local: Path) -> None:
     try:
         store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
         fs.copy_files(path, str(local), source_filesystem=store)
     except (OSError, ArrowException) as error:
         raise CheckpointError(f"no checkpoint can be read at {location}: {error}") from error
-    return local
 
 
 def _read_json(file: Path, model: type[Content]) -> Content:

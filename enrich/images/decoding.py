@@ -120,6 +120,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # 16-bit gray: Pillow's own conversion to RGB clips at 255 instead of scaling. Its point()
         # takes 16 bits in one byte order only.
         image = image.convert("I").point(lambda value: value / 257).convert("L")
+        if isinstance(clear := image.info.get("transparency"), int):
+            image.info["transparency"] = clear // 257
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")

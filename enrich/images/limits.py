@@ -16,7 +16,8 @@ class ImageLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_bytes: int = Field(default=50_000_000, gt=0)
-    max_pixels: int = Field(default=50_000_000, gt=0)
+    # Pillow opens none that are larger, nor should it.
+    max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
 
 
 class ImageReading(BaseModel):

@@ -65,7 +65,8 @@ def _describe_waiting(run: RunFacts, verdict: Verdict) -> Verdict:
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == 'blocked' else ''}"
     return verdict._replace(
         sentence=f"{answered:,} answered products {verdict.sentence}. "
-        "To publish or to drop them, after a look:",
+        "To publish or to drop them, after a look, with the run's own --config, --catalog and "
+        "--checkpoint besides:",
         commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
     )
 

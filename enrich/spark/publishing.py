@@ -82,6 +82,8 @@ def publish_staged_run(
     Raises:
         ConfigError: there is no such run, its rows are gone, another checkpoint staged them, or it
             was blocked and no reason is given.
+        TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
+            changed.
     """
     row = _find_run(tables, run_id)
     if row["outcome"] in ("published", "nothing_to_do"):
@@ -123,7 +125,7 @@ def publish_staged_run(
 
 
 def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
-    """Deletes what a run staged and did not publish.
+    """Deletes what a run staged and did not publish; again, it changes nothing.
 
     Runs on the driver.
 
@@ -131,6 +133,8 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
         ConfigError: there is no such run, or rows of it are published.
     """
     row = _find_run(tables, run_id)
+    if row["outcome"] == "dropped":
+        return _summary(row)
     if row["outcome"] in ("published", "nothing_to_do"):
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
@@ -145,7 +149,17 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     return _close(tables, row, reason)
 
 
+def read_summary(tables: OutputTables, run_id: str) -> RunSummary:
+    """Returns how a run ended, by the ledger. Runs on the driver.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    return _summary(_find_run(tables, run_id))
+
+
 def _find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
+    """Returns a run's row of the ledger. Runs on the driver."""
     ledger = tables.name("enrichment_runs")
     if not tables.spark.catalog.tableExists(ledger):
         raise ConfigError(f"there is no table {ledger}: name the database that the run was for")

@@ -1,5 +1,6 @@
 """The forward pass fits its batches into memory; weights that are cast once change no answer."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -63,6 +64,9 @@ class Crowded:
 
     def modules(self) -> list[Any]:
         return []
+
+    def requires_grad_(self, wanted: bool) -> None:
+        self.classifier.requires_grad_(wanted)
 
 
 Crowd = Callable[..., Crowded]
@@ -223,3 +227,30 @@ def test_a_frozen_norm_keeps_its_precision(
     classifier = _build(small_config, tokenizer)
     Forward(classifier, CPU)
     assert classifier.get_submodule("image_tower.norm").weight.dtype is torch.float32
+
+
+def test_no_thread_is_handed_weights_that_another_has_cast(
+    small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    Forward(classifier, CPU)
+    # autocast keeps casts of what wants gradients, and of nothing else.
+    assert not any(weights.requires_grad for weights in classifier.parameters())
+
+
+def test_threads_that_follow_each_other_share_streams(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    cuda = "enrich.forward.torch.cuda."
+    monkeypatch.setattr(cuda + "synchronize", lambda device: None)
+    monkeypatch.setattr(cuda + "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(cuda + "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(cuda + "Stream", lambda device: made.append(object()) or made[-1])
+    forward = Forward(crowd(fits=99), torch.device("cuda"))
+
+    for _ in range(20):
+        with forward._stream(), forward._stream():
+            pass
+
+    assert len(made) == 2

@@ -76,3 +76,11 @@ def test_a_pixels_channels_lie_side_by_side_in_memory() -> None:
         for side in (32, 90):
             pixels = to_pixels(_noise(side, side), _shape(fit))
             assert pixels.transpose(1, 2, 0).flags.c_contiguous
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 900), (900, 32)])
+def test_pixels_hold_no_more_memory_than_they_need(size: tuple[int, int]) -> None:
+    pixels = to_pixels(Image.new("RGB", size), _shape("crop"))
+    while pixels.base is not None:
+        pixels = pixels.base
+    assert memoryview(pixels).nbytes == 3 * 32 * 32

@@ -108,6 +108,8 @@ def _write_text(shop: Path) -> dict[str, object]:
         (lambda shop: {"catalog": shop / "gone.parquet"}, "gone.parquet"),
         (lambda shop: {"checkpoint": shop / "gone"}, "no checkpoint in"),
         (lambda shop: {"image-root": "http://example.org/"}, "not allowed for images"),
+        (lambda shop: {"output": shop}, "is a folder; give --output the name of a file"),
+        (lambda shop: {"output": shop / "red.jpg" / "a.parquet"}, "nothing can be written in"),
     ],
 )
 def test_a_wrong_set_up_is_one_message_and_exit_code_2(

@@ -1,5 +1,6 @@
 """The main job as users start it: spark-submit, real pictures, real tables, exit codes."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -14,8 +15,10 @@ from fault_drill import in_full
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.demo.catalog import write_demo_catalog
 from enrich.fake_engine import FakeEngineSpec
+from enrich.metrics import Recording
 from enrich.spark.publishing import publish_staged_run
 from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
@@ -218,3 +221,37 @@ def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
     )
 
     assert len(shop.table("product_attributes")) == 4
+
+
+@in_full
+def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
+    job: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
+    shop.refresh()
+    shop.write(products(4))
+    staged = shop.refresh(config=delete, publish=False)
+    strict = {**delete, "max_deleted_share": 0.1, "report_dir": None}
+    settings = job.Settings(catalog=str(shop.file), database=shop.database, **strict)
+    manifest = read_manifest(BUNDLED)
+    config = manifest.config.model_copy(update={"attributes": FakeEngineSpec().attributes})
+    fake = dataclasses.replace(manifest, config=config)
+    monkeypatch.setattr(job, "read_manifest", lambda _: fake)
+    monkeypatch.setattr(job, "name_model_version", lambda *_: "fake-1")
+    monkeypatch.setattr(job, "open_session", lambda _: shop.spark)
+    recording = Recording()
+
+    code = job.settle_run(
+        settings, tmp_path, recording, publish=staged.run_id, drop=None, reason=None
+    )
+
+    assert code == 3
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["run_id"], said["outcome"]) == (staged.run_id, "staged")
+    assert "max_deleted_share" in said["error"]
+    assert recording.summary.error == said["error"]
+    assert len(shop.table("product_attributes")) == 6

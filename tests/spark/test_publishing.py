@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
@@ -55,7 +56,10 @@ def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
     drop_staged_run(shop.tables, "draft", "a mistake")
 
     assert shop.table("staged_attributes").empty
-    assert shop.table("enrichment_runs").iloc[0]["outcome"] == "dropped"
+    ledger = shop.table("enrichment_runs")
+    assert ledger.iloc[0]["outcome"] == "dropped"
+    assert drop_staged_run(shop.tables, "draft", "another reason").reason == "a mistake"
+    pd.testing.assert_frame_equal(shop.table("enrichment_runs"), ledger)
     with pytest.raises(ConfigError, match=r"dropped \(a mistake\)"):
         publish_staged_run(shop.tables, LABELS, "fake-1", "draft", reason="after all")
     with pytest.raises(ConfigError, match="has no run 'nobody'"):

@@ -1,8 +1,10 @@
 """A checkpoint folder is whole, says what it is, and runs no code of its own."""
 
+import dataclasses
 import json
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,6 +239,20 @@ def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None
     assert local != tiny_checkpoint
     assert read_manifest(local).digest == read_manifest(tiny_checkpoint).digest
     assert fetch_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
+
+
+def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    manifest = read_manifest(tiny_checkpoint)
+    remote = JobConfig(checkpoint=f"file://{tiny_checkpoint}")
+    engine = build_spec(remote, manifest, str(tmp_path)).build(CPU)
+    assert engine.classifier is not None
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(CheckpointError, match="give every machine the same one"):
+        dataclasses.replace(engine.spec, model_version="another").build(CPU)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])

@@ -363,6 +363,18 @@ def _center(image: Image.Image) -> tuple[int, ...]:
     return image.getpixel((image.width // 2, image.height // 2))
 
 
+def test_the_transparent_gray_of_16_bits_is_white_and_no_other_is() -> None:
+    gray = np.array([[0, 0x8000], [0x4000, 0xFFFF]], dtype=np.uint16).repeat(8, 0).repeat(8, 1)
+    decoded = _decode(_encode(Image.fromarray(gray), "PNG", transparency=0x8000))
+    assert [decoded.getpixel(at)[0] for at in ((0, 0), (15, 0), (0, 15))] == [0, 255, 63]
+
+
+@pytest.mark.parametrize("pixels", [0, 178_956_971])
+def test_a_limit_that_could_not_be_kept_is_refused(pixels: int) -> None:
+    with pytest.raises(ValueError, match="max_pixels"):
+        ImageLimits(max_pixels=pixels)
+
+
 def test_transparency_lands_on_white() -> None:
     side = (20, 20)
     clear = Image.new("RGBA", side, (255, 0, 0, 0))
