@@ -134,9 +134,9 @@ def _adapt(
     return Outcome(
         before=_measure(before, base_thresholds, whole),
         after=_measure(fully.probs, fully.thresholds, whole),
-        gain=fully.gain(base),
+        gain=fully.gain(base, groups),
         gains={
-            modalities: one.gain(base)
+            modalities: one.gain(base, groups)
             for modalities, one, is_common in zip(Modalities, partly, common, strict=True)
             if is_common
         },
@@ -159,11 +159,22 @@ class _Answered:
         thresholds = torch.empty(len(TARGET_PRECISIONS), len(reading))
         return cls(reading, torch.empty_like(reading.logits), thresholds)
 
-    def gain(self, base: CalibratedSets) -> Gain:
-        """Returns the gain over the calibration before."""
+    def gain(self, base: CalibratedSets, groups: np.ndarray) -> Gain:
+        """Returns the gain over the calibration before.
+
+        Products of one text are answered alike: the standard error is that of a mean over clusters.
+        """
         before, _ = _answer(self.reading, base)
         gains = _surprise(before, self.reading) - _surprise(self.probs, self.reading)
-        return Gain(gains.mean().item(), (gains.std() / len(gains) ** 0.5).item())
+        own = groups[self.reading.product.numpy()]
+        known, numbered = np.unique(own, return_inverse=True)
+        sums = torch.zeros(len(known)).index_add_(
+            0, torch.from_numpy(numbered), gains - gains.mean()
+        )
+        if len(known) < 2:
+            return Gain(gains.mean().item(), math.inf)
+        spread = sums.square().sum() * len(known) / (len(known) - 1)
+        return Gain(gains.mean().item(), spread.sqrt().item() / len(gains))
 
 
 def _deal_folds(groups: np.ndarray) -> Tensor:
@@ -226,7 +237,9 @@ def _calibrate(
     for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
         own = base[modalities]
         if is_common:
-            calibrated[modalities] = fit([_scored(reading)])
+            calibrated[modalities] = _keep_unrefuted(
+                fit([_scored(reading)]), own, reading, modalities
+            )
         else:
             stricter = {
                 name: strictest([threshold, whole.thresholds[name]])
@@ -234,6 +247,28 @@ def _calibrate(
             }
             calibrated[modalities] = own.model_copy(update={"thresholds": stricter})
     return calibrated
+
+
+def _keep_unrefuted(
+    fitted: CalibratedModalities,
+    own: CalibratedModalities,
+    reading: Reading,
+    modalities: Modalities,
+) -> CalibratedModalities:
+    """Returns what was fitted with thresholds of before where the labels are too few for new ones.
+
+    So many right answers as a bound on the precision wants cannot be had of some dozens of labels.
+    Such a threshold stays what thousands of others made it if it holds its precision here.
+    """
+    confidence, best = reading.probabilities({modalities: fitted}).max(1)
+    is_right = (best == reading.targets).double()
+    thresholds = dict(fitted.thresholds)
+    for name, before in own.thresholds.items():
+        if thresholds[name] is None and before is not None:
+            answered = is_right[confidence >= before]
+            if len(answered) and answered.mean() >= float(name):
+                thresholds[name] = before
+    return fitted.model_copy(update={"thresholds": thresholds})
 
 
 def _scored(reading: Reading) -> Scored:
@@ -246,13 +281,13 @@ def _answer(
     reading: Reading, calibrated: CalibratedSets
 ) -> tuple[Float[Tensor, "M C"], Float[Tensor, "P M"]]:
     """Returns calibrated probabilities, and each row's threshold for every target precision."""
-    probs = (reading.logits / reading.log_temperature(calibrated).exp().unsqueeze(1)).softmax(1)
     found = [
         [calibrated[m].thresholds[f"{precision:.2f}"] for m in reading.modalities]
         for precision in TARGET_PRECISIONS
     ]
     never = float("inf")
-    return probs, torch.tensor([[never if t is None else t for t in row] for row in found])
+    thresholds = torch.tensor([[never if t is None else t for t in row] for row in found])
+    return reading.probabilities(calibrated), thresholds
 
 
 def _measure(

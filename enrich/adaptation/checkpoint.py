@@ -4,6 +4,7 @@ Knows nothing of how the calibration was fitted.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
         attribute: {
             "adapted": outcome.is_better,
             "gain_nats": round(outcome.gain.mean, 4),
-            "gain_error_nats": round(outcome.gain.error, 4),
+            # Labels of a single text tell nothing of the error.
+            "gain_error_nats": (
+                round(outcome.gain.error, 4) if math.isfinite(outcome.gain.error) else None
+            ),
             "worse_from": [str(modalities) for modalities in outcome.worse_from],
             "before": outcome.before,
             "after": outcome.after,

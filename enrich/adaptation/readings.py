@@ -54,6 +54,12 @@ class Reading:
         """Returns the logarithm of each row's temperature."""
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
+    def probabilities(
+        self, calibrated: dict[Modalities, CalibratedModalities]
+    ) -> Float[Tensor, "M C"]:
+        """Returns calibrated probabilities, which sum to 1 in each row."""
+        return (self.logits / self.log_temperature(calibrated).exp().unsqueeze(1)).softmax(1)
+
 
 def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:
     """Returns for each corrected attribute a reading of each set of modalities.

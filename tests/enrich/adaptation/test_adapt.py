@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from enrich.adaptation import adapt
-from enrich.adaptation.adapt import _deal_folds, adapt_attribute
+from enrich.adaptation.adapt import _Answered, _deal_folds, _keep_unrefuted, adapt_attribute
 from enrich.adaptation.readings import Reading
 from enrich.calibration import CalibratedModalities, Calibration, Correction
 from enrich.classifiers.calibrated import correct
@@ -181,3 +181,36 @@ def test_a_second_adaptation_builds_on_the_first() -> None:
     again = correct(raw, second.correction).argmax(1)
     assert (again == correct(raw, first.correction).argmax(1)).float().mean() > 0.9
     assert isinstance(second.correction, Correction) and not second.is_better
+
+
+def test_ten_products_of_one_text_are_no_ten_products() -> None:
+    few = _readings(swapped=False, rows=30, images=30)[0]
+    tenfold = torch.arange(30).repeat_interleave(10)
+    many = Reading(
+        torch.arange(300),
+        few.modalities * 10,
+        few.logits[tenfold],
+        few.targets[tenfold],
+        few.image_weight[tenfold],
+    )
+    base = {Modalities.IMAGE_AND_TEXT: _calibration().attributes["color"][Modalities.TEXT]}
+    errors = [
+        _Answered(one, one.probabilities(base) ** 0.5, torch.empty(0)).gain(base, groups).error
+        for one, groups in ((few, np.arange(30)), (many, np.arange(300) // 10))
+    ]
+    assert errors[1] == pytest.approx(errors[0])
+    alone = _Answered(few, few.probabilities(base), torch.empty(0)).gain(base, np.zeros(30))
+    assert alone.error == float("inf")
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(0, 0.9), (1, 0.9), (3, None), (20, None)])
+def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_against_it(
+    wrong: int, kept: float | None
+) -> None:
+    logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(20, 1)
+    targets = (torch.arange(20) < wrong).long()
+    reading = Reading(torch.arange(20), [Modalities.IMAGE] * 20, logits, targets, torch.ones(20))
+    own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
+    fitted = own.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
+    found = _keep_unrefuted(fitted, own, reading, Modalities.IMAGE).thresholds
+    assert found == {"0.90": kept, "0.95": None}
