@@ -18,7 +18,6 @@ from enrich.command_line import run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
-from enrich.explanation.figure import MOST_WORDS, draw
 from enrich.product_file import find_product
 from enrich.records import Product
 from enrich.spec import build_spec
@@ -42,6 +41,9 @@ def main(
     ),
 ) -> None:
     """Draws what the classifier looked at in one product."""
+    # Here, where a missing package becomes a message.
+    from enrich.explanation.figure import MOST_WORDS, draw
+
     given = Product(product_id or "", title, description, None if image is None else image.name)
     product, folder = choose_product(given, image, catalog)
     settings = JobConfig(checkpoint=checkpoint)

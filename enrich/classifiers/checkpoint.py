@@ -1,6 +1,7 @@
 """Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -51,10 +52,12 @@ def save_checkpoint(
     calibration: Calibration,
     metrics: dict[str, object],
     model_card: str,
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
+    `settings` are the files that say how it was trained, by their names.
     """
     weights = {
         name: (t.half() if t.is_floating_point() else t).contiguous()
@@ -67,4 +70,5 @@ def save_checkpoint(
         (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        (partial / "MODEL_CARD.md").write_text(model_card)
+        for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
+            (partial / name).write_text(text)

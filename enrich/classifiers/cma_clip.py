@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import (
+    ByAttribute,
     Classifier,
     Encoded,
     ModelInputs,
@@ -56,7 +57,7 @@ class CmaClip(Classifier):
             )
         if config.modality_wise:
             shared = config.scoring == "shared"
-            self.modality_wise = nn.ModuleDict(
+            self.modality_wise = ByAttribute(
                 {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
             )
         self.heads = build_heads(width, config)

@@ -48,6 +48,16 @@ class ModelInputs:
             has_text=torch.zeros_like(shown.has_text),
         )
 
+    def blend_images(self, other: Int[Tensor, " B"], share: float) -> "ModelInputs":
+        """Returns the batch with `share` of each row's own image, and else of row `other`'s."""
+
+        def blend(images: Tensor) -> Tensor:
+            return (share * images + (1 - share) * images[other]).to(images.dtype)
+
+        seen = ("pixel_values", "image_features", "image_lower")
+        given = {name: getattr(self, name) for name in seen}
+        return replace(self, **{n: blend(t) for n, t in given.items() if t is not None})
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})
@@ -237,9 +247,16 @@ def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
     return token_mask.sum(dim=1).sub(1).clamp(min=0)
 
 
-def build_heads(width: int, config: ClassifierConfig) -> nn.ModuleDict:
+class ByAttribute(nn.ModuleDict):
+    """A module for each attribute, which may be called `type`, as a method of modules is."""
+
+    def __setitem__(self, attribute: str, module: nn.Module) -> None:
+        self._modules[attribute] = module
+
+
+def build_heads(width: int, config: ClassifierConfig) -> ByAttribute:
     """Returns for each attribute the MLP from an embedding to logits, alike in all classifiers."""
-    return nn.ModuleDict(
+    return ByAttribute(
         {
             attribute: nn.Sequential(
                 nn.Linear(width, width),

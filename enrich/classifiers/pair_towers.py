@@ -112,8 +112,10 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
 
 
 def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Takes the pooler off: towers are read by their tokens, and it would never be trained."""
-    if getattr(model, "pooler", None) is not None:
+    """Takes a pooler with weights off: towers are read by their tokens, it would stay untrained."""
+    pooler = getattr(model, "pooler", None)
+    # A ResNet's has none, and its forward pass calls it.
+    if pooler is not None and any(True for _ in pooler.parameters()):
         model.pooler = None
     return model
 

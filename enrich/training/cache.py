@@ -1,8 +1,8 @@
 """Decoded pixels and frozen features on disk, so that an epoch does not wait for JPEGs.
 
 Both are memory-mapped arrays in the order of the labelled products. A cache belongs to one list of
-images at one size; another list gets another folder. Where trainings share it, one fills it and the
-others wait.
+image files at one size; another list, or a file that has changed, gets another folder. Where
+trainings share it, one fills it and the others wait.
 """
 
 import hashlib
@@ -62,14 +62,15 @@ class CachedViews:
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
-    """Decodes every image once, or opens what an earlier run decoded.
+    """Decodes every image once, or opens what an earlier run decoded of the same files.
 
     Where a store failed to give an image, the next run decodes all of them anew.
 
     Raises:
         ConfigError: images are named, and not one of them can be read.
     """
-    listing = repr((shape, products.image_roots, products.image_paths))
+    pictures = list(zip(products.image_roots, products.image_paths, strict=True))
+    listing = repr((shape, pictures, [_stamp(*picture) for picture in pictures]))
     folder = root / f"images-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
     if _is_decoded(folder):
         return _open_pixels(folder)
@@ -122,6 +123,17 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
+    """Returns what changes when a local file does; None where there is none."""
+    # What follows names a picture inside the file.
+    file, is_inside, _ = (path or "").partition(".h5#")
+    try:
+        found = (Path(root) / (f"{file}.h5" if is_inside else file)).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _is_decoded(folder: Path) -> bool:

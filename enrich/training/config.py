@@ -62,8 +62,9 @@ class TrainingConfig(Architecture):
     `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
     the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
     or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
-    small image tower replaces the published one. `attributes` gives each attribute its labels, or
-    `from_data`. Shares are in [0, 1].
+    small image tower replaces the published one; with `image_reader` what reads that tower's
+    features (projection, attention, heads) starts from the checkpoint as well. `attributes` gives
+    each attribute its labels, or `from_data`. Shares are in [0, 1].
 
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
@@ -71,7 +72,9 @@ class TrainingConfig(Architecture):
     `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
     labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
     `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
-    from it alone.
+    from it alone. `blend_images` is the alpha of manifold mixup (Verma et al. 2019, arXiv
+    1806.05236): where nothing but pictures is read, what the frozen layers made of each is blended
+    with another's in shares drawn from Beta(alpha, alpha), and so are their labels; 0 = never.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -83,10 +86,11 @@ class TrainingConfig(Architecture):
     towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
     image_tower: Path | None = None
-    image_size_px: int = 128
-    text_length: int = 48
+    image_reader: bool = False
+    image_size_px: int = Field(default=128, ge=32)
+    text_length: int = Field(default=48, gt=2)
     vocabulary: int = 8192
-    attributes: dict[AttributeName, LabelSet] = ATTRIBUTE_LABELS
+    attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)
     phases: tuple[Phase, ...]
@@ -102,6 +106,7 @@ class TrainingConfig(Architecture):
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
     image_alone: float = Field(default=0.0, ge=0)
+    blend_images: float = Field(default=0.0, ge=0)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 
@@ -112,6 +117,27 @@ class TrainingConfig(Architecture):
                 "upper_stages_only is for towers: small; others are trained as a whole or not at "
                 "all: leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _upper_stages_have_whole_cells(self) -> "TrainingConfig":
+        whole = self.image_size_px % 32 == 0
+        if not whole and any(phase.upper_stages_only for phase in self.phases):
+            raise ValueError(
+                "upper_stages_only wants an image_size_px that 32 divides, not "
+                f"{self.image_size_px}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_image_tower_has_a_place(self) -> "TrainingConfig":
+        if self.image_tower is not None and self.towers != "small":
+            raise ValueError(
+                "image_tower takes the place of the small one's weights, and these towers bring "
+                "their own: leave it out"
+            )
+        if self.image_reader and self.image_tower is None:
+            raise ValueError("image_reader says what else to take from image_tower: give that too")
         return self
 
     @model_validator(mode="after")

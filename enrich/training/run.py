@@ -1,6 +1,5 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,8 @@ from enrich.training.names import refuse_same_names
 from enrich.training.progress import say
 from enrich.training.start import keep_usable_phases, start_classifier
 from enrich.training.trust import fit_trust
+
+_TOWER_SETTINGS = "image_tower_training.yaml"
 
 
 @process_group()
@@ -123,22 +124,23 @@ def train_checkpoint(
     card = write_model_card(
         classifier.config, config, metrics, names, tells_of_tower=tower_settings is not None
     )
-    save_checkpoint(output, classifier, tokenizer, calibration, metrics, card)
-    _save_settings(config, tower_settings, output)
+    settings = _settings_files(config, tower_settings)
+    save_checkpoint(output, classifier, tokenizer, calibration, metrics, card, settings)
+    if _TOWER_SETTINGS not in settings:
+        (output / _TOWER_SETTINGS).unlink(missing_ok=True)
     return metrics
 
 
-def _save_settings(config: TrainingConfig, tower_settings: Path | None, output: Path) -> None:
-    """Writes all settings, defaults too, so that they outlive a change of defaults.
+def _settings_files(config: TrainingConfig, tower_settings: Path | None) -> dict[str, str]:
+    """Returns all settings, defaults too, so that they outlive a change of defaults.
 
     Beside them those of the image tower, where it was trained before.
     """
     settings = config.model_dump(mode="json", exclude={"cache"})
-    (output / "training.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    kept = output / "image_tower_training.yaml"
-    kept.unlink(missing_ok=True)
+    files = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if tower_settings is not None:
-        shutil.copy(tower_settings, kept)
+        files[_TOWER_SETTINGS] = tower_settings.read_text()
+    return files
 
 
 def _find_tower_settings(config: TrainingConfig, classifier: Classifier) -> Path | None:

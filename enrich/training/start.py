@@ -17,6 +17,7 @@ from enrich.training.preprocessors import HALVES
 from enrich.training.pretrained import (
     Published,
     load_efficientnet_weights,
+    load_image_reader,
     load_image_tower,
     load_parts,
     open_hugging_face_clip,
@@ -40,23 +41,15 @@ def start_classifier(
         ConfigError: the published weights cannot be read, or are not for this classifier.
     """
     published = _open_towers(config, texts, folder)
-    classifier = build_classifier(
-        ClassifierConfig(
-            name=config.name,
-            towers=published.towers,
-            image=published.image,
-            text_length=config.text_length,
-            attributes=config.attributes,
-            **{field: getattr(config, field) for field in Architecture.model_fields},
-        ),
-        published.tokenizer.get_vocab_size(),
-    )
+    classifier = _build(config, published)
     if published.parts:
         load_parts(classifier, published.parts)
     elif not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
         if config.image_tower is None:
             load_efficientnet_weights(backbone)
+        elif config.image_reader:
+            load_image_reader(classifier, config.image_tower)
         else:
             load_image_tower(backbone, config.image_tower)
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
@@ -90,6 +83,23 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
     return config.model_copy(update={"phases": phases})
 
 
+def _build(config: TrainingConfig, published: Published) -> Classifier:
+    try:
+        return build_classifier(
+            ClassifierConfig(
+                name=config.name,
+                towers=published.towers,
+                image=published.image,
+                text_length=config.text_length,
+                attributes=config.attributes,
+                **{field: getattr(config, field) for field in Architecture.model_fields},
+            ),
+            published.tokenizer.get_vocab_size(),
+        )
+    except ValueError as error:
+        raise ConfigError(f"these settings make no classifier: {error}") from error
+
+
 def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Published:
     if isinstance(config.towers, PublishedPair):
         return open_pair(config.towers)
@@ -107,7 +117,9 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
-        train_tokenizer(texts, config.vocabulary).save(str(file))
+        partial = file.with_suffix(".partial")
+        train_tokenizer(texts, config.vocabulary).save(str(partial))
+        partial.rename(file)
     return Tokenizer.from_file(str(file))
 
 

@@ -1,5 +1,6 @@
 """jobs/explain_product.py: one product, one picture."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +70,13 @@ def test_a_wrong_set_up_is_one_message_and_exit_code_2(
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and message in err and len(err.splitlines()) == 1
     assert not (shop / "a.png").exists()
+
+
+def test_an_installation_without_the_extra_is_told_so(
+    shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.startswith("enrich.explanation.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = run("--image", shop / "red.jpg", "--output", shop / "a.png")
+    assert code == 2 and "[train]" in err

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from enrich.errors import ConfigError
+from enrich.table_file import read_table, select_text
 from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {
@@ -22,9 +23,11 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     """Reads the labelled products of a catalog folder.
 
     Raises:
-        ConfigError: a file or a column is missing, or a product is labelled twice.
+        ConfigError: a file or a column is missing or cannot be read, or a product is labelled
+            twice.
     """
     products, labels = (_read_table(folder / name, wanted) for name, wanted in _REQUIRED.items())
+    products = products.drop(columns="group_id", errors="ignore")
     if labels["product_id"].duplicated().any():
         twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
         raise ConfigError(
@@ -53,8 +56,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
 def _read_table(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.is_file():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
-    table = pd.read_parquet(file)
-    if lacking := set(wanted) - set(table.columns):
-        raise ConfigError(f"{file} has no column {', '.join(sorted(lacking))}")
-    keys = [key for key in ("product_id", "group_id") if key in wanted]
-    return table.astype(dict.fromkeys(keys, "string"))
+    table = read_table(file)
+    rest = table.drop_columns([name for name in wanted if name in table.column_names])
+    texts = select_text(table, wanted, file)
+    return pd.concat([texts.to_pandas(), rest.to_pandas().reset_index(drop=True)], axis=1)

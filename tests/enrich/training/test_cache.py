@@ -1,5 +1,6 @@
 """What cannot be decoded is said, and nothing that may pass is kept for ever."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,17 @@ def test_a_picture_that_a_store_failed_to_give_is_asked_for_again_by_the_next_ru
     (first.folder / "kept").touch()
     cache("red.jpg", "blue.jpg")
     assert (first.folder / "kept").exists(), "what is whole is kept"
+
+
+def test_pictures_that_came_or_changed_since_are_read(cache: Cache, tmp_path: Path) -> None:
+    first = cache("red.jpg", "late.jpg")
+    assert first.has_image.tolist() == [True, False]
+    shutil.copy(tmp_path / "blue.jpg", tmp_path / "late.jpg")
+    second = cache("red.jpg", "late.jpg")
+    assert second.has_image.all()
+    (tmp_path / "red.jpg").write_bytes((tmp_path / "blue.jpg").read_bytes())
+    third = cache("red.jpg", "late.jpg")
+    assert (third.pixels[0] == third.pixels[1]).all() and (first.pixels[0] != third.pixels[0]).any()
 
 
 def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(

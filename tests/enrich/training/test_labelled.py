@@ -117,3 +117,25 @@ def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     pd.concat([labels, labels]).to_parquet(twice / "labels.parquet")
     with pytest.raises(ConfigError, match=r"labels\.parquet has more than one"):
         load_labelled([twice], ATTRIBUTES)
+
+
+def test_a_group_of_the_products_is_no_label(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 3, group_id=["g", "g", "h"])
+    products = pd.read_parquet(folder / "products.parquet").assign(group_id=["x", "y", "z"])
+    products.to_parquet(folder / "products.parquet")
+    assert _splits_by_group(load_labelled([folder], ATTRIBUTES)).keys() == {0, 1}
+
+
+def test_a_row_without_an_id_changes_no_other_id(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 3, product_id=[1, 2, 3])
+    products = pd.read_parquet(folder / "products.parquet")
+    products["product_id"] = pd.array([1, 2, None], dtype="Int64")
+    products.to_parquet(folder / "products.parquet")
+    assert load_labelled([folder], ATTRIBUTES).texts == ["shirt 0", "shirt 1"]
+
+
+def test_a_file_that_is_no_table_is_a_config_error(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 3)
+    (folder / "products.parquet").write_text("product_id,title\n1,shirt\n")
+    with pytest.raises(ConfigError, match=f"no Parquet file can be read at {folder}"):
+        load_labelled([folder], ATTRIBUTES)

@@ -212,6 +212,7 @@ def save(tmp_path: Path) -> Save:
     [
         ("dinov2", {"patch_size": 32}),
         ("swin", {"embed_dim": 16, "depths": [1], "num_heads": [2], "window_size": 2}),
+        ("resnet", {"hidden_sizes": [16, 32], "depths": [1, 1], "embedding_size": 8}),
         ("convnext", {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}),
     ],
 )
@@ -308,6 +309,13 @@ def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
     with pytest.raises(ConfigError, match=r"lack .* of the vision model's tensors"):
         open_pair(PublishedPair(vision=vision, text=str(text_folder)))
+
+
+def test_texts_longer_than_a_clip_reads_are_a_message(clip_folder: Path, tmp_path: Path) -> None:
+    phases = [{"loss": "multitask", "epochs": 1, "learning_rate": 1}]
+    config = TrainingConfig(name="a", towers=str(clip_folder), text_length=999, phases=phases)
+    with pytest.raises(ConfigError, match="texts of up to"):
+        start_classifier(config, [], tmp_path)
 
 
 def test_texts_longer_than_the_encoder_reads_are_refused(

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from enrich.classifiers.config import ClassifierConfig
@@ -183,3 +184,57 @@ def test_upper_stages_of_towers_that_have_none_are_refused_before_a_picture_is_d
     phase = LABELS.model_copy(update={"tower_learning_rate": 1e-5, "upper_stages_only": True})
     with pytest.raises(ValueError, match="upper_stages_only is for towers: small"):
         _config(cache, towers="openai/clip-vit-base-patch32", phases=(phase,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attributes": {}}, "attributes"),
+        ({"text_length": 2}, "text_length"),
+        ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower takes the place"),
+        (
+            {"image_size_px": 144, "phases": [{**LABELS.model_dump(), "upper_stages_only": True}]},
+            "that 32 divides, not 144",
+        ),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused_before_anything_is_read(
+    cache: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        _config(cache, **settings)
+
+
+def test_sizes_that_make_no_classifier_are_a_message(tmp_path: Path, cache: Path) -> None:
+    config = _config(cache, small_towers={"width": 32, "heads": 2}, joint_heads=5)
+    with pytest.raises(ConfigError, match="joint_heads"):
+        start_classifier(config, ["a red shirt"] * 9, tmp_path)
+
+
+def test_an_attribute_may_be_called_as_a_method_of_modules_is(tmp_path: Path, cache: Path) -> None:
+    config = _config(cache, attributes={"type": ["shirt", "shoe"], "half": ["a", "b"]})
+    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
+    assert {"heads.type.0.weight", "modality_wise.half.score"} <= classifier.state_dict().keys()
+    assert isinstance(classifier.type(torch.float32), type(classifier))
+
+
+def test_what_reads_the_pictures_starts_from_the_checkpoint_label_by_label(
+    tmp_path: Path, cache: Path
+) -> None:
+    labels = {"color": ["zebra", "red"], "fit": ["slim", "wide"]}
+    shape = {"small_towers": {}, "image_size_px": 128, "joint_layers": 2, "joint_heads": 6}
+    settings = {"image_tower": BUNDLED, "image_reader": True, "attributes": labels}
+    config = _config(cache, **settings, **shape)
+    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
+    kept, own = load_file(BUNDLED / "model.safetensors"), classifier.state_dict()
+    read = [key for key in own if key.startswith(("image_tower.", "sequence_wise."))]
+    assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in read)
+    red = read_manifest(BUNDLED).config.attributes["color"].index("red")
+    weights = "heads.color.3.weight"
+    assert own[weights][1].equal(kept[weights][red].float())
+    assert not own["text_tower.tokens.weight"].equal(kept["text_tower.tokens.weight"].float()[:300])
+
+    with pytest.raises(ConfigError, match="wanted: two cma_clip of one shape"):
+        start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
+    with pytest.raises(ValidationError, match="image_reader says what else"):
+        _config(cache, image_reader=True)
