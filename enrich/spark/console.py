@@ -17,7 +17,10 @@ SHOWN_ROWS = 8
 
 
 def show_run(tables: OutputTables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, where the tables are, and the JSON line."""
+    """Prints some of the run's rows, where the tables are, and the JSON line.
+
+    Runs on the driver.
+    """
     summary.table_versions = {
         name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
     }
@@ -28,7 +31,10 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
 
 
 def show_rows(tables: OutputTables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, its counts, and where the tables are."""
+    """Prints some of the run's rows, its counts, and where the tables are.
+
+    Runs on the driver.
+    """
     console = Console(width=120)
     name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
     rows = tables.read(name)
@@ -44,7 +50,7 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
 
 
 def show_plan(plan: Plan) -> None:
-    """Prints what a run would do, and the JSON line."""
+    """Prints what a run would do, and the JSON line. Runs on the driver."""
     if not is_json():
         console = Console(width=120)
         counts = Table("rows", "", "why", title=f"run {plan.run_id} would find")

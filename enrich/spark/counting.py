@@ -26,7 +26,10 @@ COUNTS = (
 
 
 def count_surveyed(survey: Survey) -> dict[str, Any]:
-    """Returns the counts before any answer: all that is pending is withheld."""
+    """Returns the counts before any answer: all that is pending is withheld.
+
+    Runs on the driver.
+    """
     revised = survey.counts[State.REVISED]
     pending = survey.asked + revised
     return {

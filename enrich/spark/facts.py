@@ -31,7 +31,7 @@ _NAMES = Fact._fields[:-1]
 
 
 class FactCounts:
-    """Counted facts, looked up by kind and attribute."""
+    """Counted facts, looked up by kind and attribute. Runs on the driver."""
 
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._facts: dict[tuple[str, str | None], list[Fact]] = defaultdict(list)

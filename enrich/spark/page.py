@@ -19,7 +19,7 @@ log = logging.getLogger("enrich")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """The page of a run, and what its rows are shown beside."""
+    """The page of a run, and what its rows are shown beside. Runs on the driver."""
 
     settings: JobConfig
     config_folder: Path

@@ -22,7 +22,10 @@ _SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
 
 
 class PoisonFinder:
-    """Stages rows around the products that kill; `found` are those, one frame of one row each."""
+    """Stages rows around the products that kill; `found` are those, one frame of one row each.
+
+    Runs on the driver.
+    """
 
     def __init__(self, stage: Callable[[DataFrame, int], None], max_poison: int) -> None:
         """`stage` writes rows, a so many; `max_poison` products are put up with, more are not."""
@@ -71,5 +74,8 @@ class PoisonFinder:
 
 
 def is_worker_death(error: Exception) -> bool:
-    """Returns whether a write failed because the process of a worker ended."""
+    """Returns whether a write failed because the process of a worker ended.
+
+    Runs on the driver.
+    """
     return any(sign in str(error) for sign in _SIGNS_OF_DEATH)

@@ -29,7 +29,10 @@ _LINEAGE = ("model_version", "run_id", "run_date", "enriched_at")
 
 
 class Stager:
-    """Stages one run; `is_resumed` once an earlier attempt is found to have staged rows of it."""
+    """Stages one run; `is_resumed` once an earlier attempt is found to have staged rows of it.
+
+    Runs on the driver.
+    """
 
     def __init__(
         self,
@@ -161,6 +164,7 @@ def choose_tasks(products: int, config: JobConfig, cores: int) -> int:
     """Returns the task count: from the work, not from the product table's file layout.
 
     In whole rounds over all cores: of five tasks on two cores, the last would have one to itself.
+    Runs on the driver.
     """
     at_once = min(cores, math.ceil(products / config.batch_size))
     rounds = math.ceil(products / (config.products_per_task * cores))
@@ -168,5 +172,8 @@ def choose_tasks(products: int, config: JobConfig, cores: int) -> int:
 
 
 def lineage(*values: Column) -> list[Column]:
-    """Returns model_version, run_id, run_date and enriched_at under their names."""
+    """Returns model_version, run_id, run_date and enriched_at under their names.
+
+    Runs on the driver.
+    """
     return [value.alias(name) for value, name in zip(values, _LINEAGE, strict=True)]

@@ -43,7 +43,7 @@ BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
 class Survey:
     """All rows with their content_hash and state, and the published rows that are gone.
 
-    `fingerprint` is of all rows that were read, in any order.
+    `fingerprint` is of all rows that were read, in any order. Runs on the driver.
     """
 
     rows: DataFrame

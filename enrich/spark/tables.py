@@ -291,7 +291,10 @@ def _read_log(table: DataFrame) -> None:
 
 
 def run_of_commit(user_metadata: str | None) -> str | None:
-    """Returns the run that made a commit, None where somebody else did, in words of their own."""
+    """Returns the run that made a commit, None where somebody else did, in words of their own.
+
+    Runs on the driver.
+    """
     try:
         said = json.loads(user_metadata or "{}")
     except ValueError:

@@ -115,7 +115,8 @@ def hash_content(
 ) -> str:
     """Returns 32 hex digits of the normalised text and the image's identity.
 
-    An image that cannot be read counts with its status: once it can be, the digest differs.
+    An image that cannot be read counts with its status: once it can be, the digest differs. Runs on
+    the executor.
     """
     try:
         if identity is ImageIdentity.CONTENT:
@@ -150,6 +151,7 @@ def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]
 
 
 def _products(frame: pd.DataFrame) -> Iterator[Product]:
+    """Runs on the executor."""
     fields = (frame[name] for name in ("product_id", "title", "description", "image_path"))
     for product_id, title, description, image_path in zip(*fields, strict=True):
         yield Product(product_id, _text(title), _text(description), _text(image_path))
