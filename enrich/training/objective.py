@@ -17,7 +17,9 @@ _MATCHING_WEIGHT = 0.5
 
 
 class Objective(nn.Module):
-    """The loss of a part of a batch; over all of the parts it adds up to the batch's.
+    """The loss of a part of a batch; over all of the parts the labels' adds up to the batch's.
+
+    Contrast and matching are means over the rows of a part that show both, and parts count by size.
 
     One module, because DistributedDataParallel knows of no loss that its forward does not return.
     `log_priors` are of the training rows, per attribute.
