@@ -8,6 +8,7 @@ calls it.
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.manifest import Manifest, fetched_checkpoint, read_manifest
+from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
@@ -65,7 +66,7 @@ class Engine:
     def classifier(self) -> Classifier:
         """The classifier in full precision, for looking into it; loaded when it is asked for."""
         with fetched_checkpoint(self.spec.checkpoint) as folder:
-            return load_classifier(read_manifest(folder), self._device)[0]
+            return load_classifier(replace(self._manifest, folder=folder), self._device)[0]
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""

@@ -55,13 +55,14 @@ def test_folded_norms_leave_the_maps_as_they_were(backbone: torch.nn.Module) -> 
 def test_gradients_of_the_trained_weights_are_those_of_the_whole(
     backbone: torch.nn.Module,
 ) -> None:
-    pixels = torch.randn(2, 3, 64, 64)
+    # In float32 a value beside a kink of relu6 may fall on either side of it, by the CPU.
+    backbone, pixels = deepcopy(backbone).double(), torch.randn(2, 3, 64, 64).double()
     trained = upper_parameters(backbone)
     wanted = torch.autograd.grad(sum(m.square().mean() for m in backbone(pixels)[3:]), trained)
     halves = _in_halves(backbone, pixels)[3:]
     found = torch.autograd.grad(sum(level.square().mean() for level in halves), trained)
     for one, other in zip(wanted, found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
 
 
 def test_depthwise_kernels_are_not_trained(backbone: torch.nn.Module) -> None:
