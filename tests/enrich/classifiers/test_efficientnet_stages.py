@@ -62,7 +62,7 @@ def test_gradients_of_the_trained_weights_are_those_of_the_whole(
     halves = _in_halves(backbone, pixels)[3:]
     found = torch.autograd.grad(sum(level.square().mean() for level in halves), trained)
     for one, other in zip(wanted, found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-7)
 
 
 def test_depthwise_kernels_are_not_trained(backbone: torch.nn.Module) -> None:
