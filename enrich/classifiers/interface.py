@@ -48,16 +48,6 @@ class ModelInputs:
             has_text=torch.zeros_like(shown.has_text),
         )
 
-    def blend_images(self, other: Int[Tensor, " B"], share: float) -> "ModelInputs":
-        """Returns the batch with `share` of each row's own image, and else of row `other`'s."""
-
-        def blend(images: Tensor) -> Tensor:
-            return (share * images + (1 - share) * images[other]).to(images.dtype)
-
-        seen = ("pixel_values", "image_features", "image_lower")
-        given = {name: getattr(self, name) for name in seen}
-        return replace(self, **{n: blend(t) for n, t in given.items() if t is not None})
-
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})

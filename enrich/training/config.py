@@ -72,9 +72,7 @@ class TrainingConfig(Architecture):
     `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
     labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
     `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
-    from it alone. `blend_images` is the alpha of manifold mixup (Verma et al. 2019, arXiv
-    1806.05236): where nothing but pictures is read, what the frozen layers made of each is blended
-    with another's in shares drawn from Beta(alpha, alpha), and so are their labels; 0 = never.
+    from it alone.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -106,7 +104,6 @@ class TrainingConfig(Architecture):
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
     image_alone: float = Field(default=0.0, ge=0)
-    blend_images: float = Field(default=0.0, ge=0)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 

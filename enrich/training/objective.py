@@ -3,8 +3,7 @@
 A new loss is a term here: it needs its weight, and what it is computed from in `Part`.
 """
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
@@ -39,15 +38,11 @@ class Objective(nn.Module):
         # Where there is no text to leave out, the second answer would be the first once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
-        self.blend_images = config.blend_images
         # Logit adjustment: an answer must win by what its label's frequency gives away.
         self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Returns the part's addition to the loss of its batch."""
-        is_blended = self.blend_images and self.loss == "multitask"
-        if is_blended and not part.inputs.has_text.any():
-            return self._images_loss(part.inputs, part, part.targets)
         output = self._answer(part.inputs)
         if self.loss == "contrastive":
             both = part.inputs.has_image & part.inputs.has_text
@@ -57,30 +52,14 @@ class Objective(nn.Module):
             return part.share * contrast
         loss = self._multitask(output, part, part.targets)
         if self.image_alone and part.inputs.has_image.any():
+            alone = self._answer(part.inputs.images_alone())
             targets = part.targets[part.inputs.has_image]
-            alone = self._images_loss(part.inputs.images_alone(), part, targets)
-            loss = loss + self.image_alone * alone
+            loss = loss + self.image_alone * self._multitask(alone, part, targets)
         if output.matching is not None:
             both = part.inputs.has_image & part.inputs.has_text
             matching = matching_loss(output.matching[both], part.own_text[both])
             loss = loss + _MATCHING_WEIGHT * part.share * matching
         return loss
-
-    def _images_loss(
-        self, inputs: ModelInputs, part: Part, targets: Int[Tensor, "B K"]
-    ) -> Float[Tensor, ""]:
-        """Returns the loss of answers from pictures alone, blended with others where wanted.
-
-        A text cannot be blended: it says what one product is.
-        """
-        if not self.blend_images:
-            return self._multitask(self._answer(inputs), part, targets)
-        alpha = torch.tensor(self.blend_images)
-        share = torch.distributions.Beta(alpha, alpha).sample().item()
-        other = torch.randperm(len(targets)).to(targets.device)
-        output = self._answer(inputs.blend_images(other, share))
-        own, others = (self._multitask(output, part, each) for each in (targets, targets[other]))
-        return share * own + (1 - share) * others
 
     def _answer(self, inputs: ModelInputs) -> ModelOutput:
         with autocast(inputs.has_text.device):

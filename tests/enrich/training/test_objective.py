@@ -1,7 +1,5 @@
 """What training makes small: rare labels count more where the configuration says so."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -70,38 +68,6 @@ def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
     Objective(classifier, HEADS, config, {"style": torch.zeros(2)})(two_rows(has_image=has_image))
     assert len(classifier.asked) == 1
-
-
-def test_pictures_are_blended_with_others_and_so_are_their_labels() -> None:
-    class Linear(Indifferent):
-        def forward(self, inputs: ModelInputs) -> ModelOutput:
-            self.asked.append(inputs)
-            logits, embeds = {"style": inputs.image_features[:, 0]}, torch.zeros(2, 4)
-            return ModelOutput(logits, embeds, embeds)
-
-    classifier = Linear(ImageTower())
-    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=1.0, blend_images=0.4)
-    objective = Objective(classifier, HEADS, config, {"style": torch.zeros(2)})
-    features = torch.tensor([[[4.0, 0.0]], [[0.0, 2.0]]])
-    part = two_rows(has_image=YES)
-    part = replace(
-        part,
-        inputs=replace(part.inputs, image_features=features),
-        targets=torch.tensor([[0], [1]]),
-    )
-    for seed in range(8):
-        torch.manual_seed(seed)
-        loss = objective(part)
-        as_is, blended = (inputs.image_features[:, 0] for inputs in classifier.asked[-2:])
-        assert as_is.equal(features[:, 0]), "what is read with its text is blended"
-        if not blended.equal(as_is):
-            break
-    share = blended[0, 0] / 4
-    torch.testing.assert_close(blended, share * as_is + (1 - share) * as_is.flip(0))
-    log_probs = blended.log_softmax(1)
-    own, others = -log_probs[[0, 1], [0, 1]].mean(), -log_probs[[0, 1], [1, 0]].mean()
-    first = -as_is.log_softmax(1)[[0, 1], [0, 1]].mean()
-    torch.testing.assert_close(loss, first + share * own + (1 - share) * others)
 
 
 def two_rows(has_image: torch.Tensor) -> Part:
