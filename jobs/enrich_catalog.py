@@ -10,7 +10,7 @@ The last line on standard output is one JSON object. Exit codes: 0 published or 
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -133,8 +133,14 @@ def main(
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
         with recorded(metrics_dir, settings.database) as recording:
-            settled = {"publish": publish_run, "drop": drop_run, "reason": reason}
-            exit_code = settle_run(settings, config.parent, recording, **settled)
+            exit_code = settle_run(
+                settings,
+                config.parent,
+                recording,
+                publish=publish_run,
+                drop=drop_run,
+                reason=reason,
+            )
         raise typer.Exit(exit_code)
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
@@ -186,10 +192,8 @@ def refresh_catalog(
         # spark-submit sends standard error to standard output, where the JSON line must be last.
         report_error(error)
         exit_code = error.exit_code
-    log_end(refresh.summary)
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
-    page.write(refresh.tables, refresh.summary, lambda: (snapshot, store))
-    show_run(refresh.tables, refresh.summary)
+    tell_end(refresh.tables, refresh.summary, page, lambda: (snapshot, store))
     return exit_code
 
 
@@ -306,10 +310,8 @@ def settle_run(
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
     recording.summary = summary
-    log_end(summary)
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
-    page.write(tables, summary, lambda: open_shop(spark, settings))
-    show_run(tables, summary)
+    tell_end(tables, summary, page, lambda: open_shop(spark, settings))
     return exit_code
 
 
@@ -362,11 +364,18 @@ def choose_image_root(settings: Settings, folder: str | None) -> str:
     return image_root
 
 
-def log_end(summary: RunSummary) -> None:
-    """Logs how the run ended."""
+def tell_end(
+    tables: OutputTables,
+    summary: RunSummary,
+    page: Page,
+    open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
+) -> None:
+    """Logs how the run ended, writes its page, and prints some of its rows and the JSON line."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
+    page.write(tables, summary, open_shop)
+    show_run(tables, summary)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from enrich.adaptation.corrections import Corrections
 from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
+from enrich.classifiers.calibrated import at_temperatures
 from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.calibration import Scored, fit, strictest
@@ -237,9 +238,7 @@ def _calibrate(
     for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
         own = base[modalities]
         if is_common:
-            calibrated[modalities] = _keep_unrefuted(
-                fit([_scored(reading)]), own, reading, modalities
-            )
+            calibrated[modalities] = _keep_unrefuted(fit([_scored(reading)]), own, reading)
         else:
             stricter = {
                 name: strictest([threshold, whole.thresholds[name]])
@@ -250,17 +249,15 @@ def _calibrate(
 
 
 def _keep_unrefuted(
-    fitted: CalibratedModalities,
-    own: CalibratedModalities,
-    reading: Reading,
-    modalities: Modalities,
+    fitted: CalibratedModalities, own: CalibratedModalities, reading: Reading
 ) -> CalibratedModalities:
     """Returns what was fitted with thresholds of before where the labels are too few for new ones.
 
     So many right answers as a bound on the precision wants cannot be had of some dozens of labels.
     Such a threshold stays what thousands of others made it if it holds its precision here.
     """
-    confidence, best = reading.probabilities({modalities: fitted}).max(1)
+    every_row = [fitted] * len(reading)
+    confidence, best = at_temperatures(reading.logits, every_row, reading.image_weight).max(1)
     is_right = (best == reading.targets).double()
     thresholds = dict(fitted.thresholds)
     for name, before in own.thresholds.items():

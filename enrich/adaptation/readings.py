@@ -13,7 +13,7 @@ from torch import Tensor
 
 from enrich.adaptation.corrections import Corrections
 from enrich.calibration import CalibratedModalities
-from enrich.classifiers.calibrated import correct, log_temperatures
+from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
 from enrich.engine import Engine
 from enrich.records import Modalities, Product
 from enrich.training.losses import UNLABELLED
@@ -58,7 +58,8 @@ class Reading:
         self, calibrated: dict[Modalities, CalibratedModalities]
     ) -> Float[Tensor, "M C"]:
         """Returns calibrated probabilities, which sum to 1 in each row."""
-        return (self.logits / self.log_temperature(calibrated).exp().unsqueeze(1)).softmax(1)
+        rows = [calibrated[m] for m in self.modalities]
+        return at_temperatures(self.logits, rows, self.image_weight)
 
 
 def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:

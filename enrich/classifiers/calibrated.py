@@ -24,8 +24,17 @@ def calibrated_probs(
     """
     corrected = correct(logits.float().cpu(), calibration.corrections.get(attribute))
     calibrated = calibration.attributes[attribute]
-    scales = log_temperatures([calibrated[m] for m in modalities], image_weight).exp()
-    return (corrected / scales.unsqueeze(1)).softmax(1)
+    return at_temperatures(corrected, [calibrated[m] for m in modalities], image_weight)
+
+
+def at_temperatures(
+    logits: Float[Tensor, "B C"],
+    calibrated: Sequence[CalibratedModalities],
+    image_weight: Float[Tensor, " B"] | None,
+) -> Float[Tensor, "B C"]:
+    """Returns the probabilities of corrected logits, rows calibrated as given."""
+    scales = log_temperatures(calibrated, image_weight).exp()
+    return (logits / scales.unsqueeze(1)).softmax(1)
 
 
 def correct(logits: Float[Tensor, "B C"], correction: Correction | None) -> Float[Tensor, "B C"]:

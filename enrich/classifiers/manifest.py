@@ -14,10 +14,9 @@ Free of torch, so that a Spark driver checks a checkpoint and names its version 
 
 import atexit
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -91,12 +90,9 @@ def fetch_checkpoint(location: str) -> Path:
     Raises:
         CheckpointError: nothing can be read at `location`.
     """
-    if "://" not in location:
-        return Path(location)
-    local = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-    atexit.register(shutil.rmtree, local, ignore_errors=True)
-    _copy(location, local)
-    return local
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    return until_exit.enter_context(fetched_checkpoint(location))
 
 
 @contextmanager
@@ -111,17 +107,13 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
     if "://" not in location:
         yield Path(location)
         return
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as local:
-        _copy(location, Path(local))
+    with tempfile.TemporaryDirectory(prefix="checkpoint-", ignore_cleanup_errors=True) as local:
+        try:
+            store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
+            fs.copy_files(path, local, source_filesystem=store)
+        except (OSError, ArrowException) as error:
+            raise CheckpointError(f"no checkpoint can be read at {location}: {error}") from error
         yield Path(local)
-
-
-def _copy(location: str, local: Path) -> None:
-    try:
-        store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
-        fs.copy_files(path, str(local), source_filesystem=store)
-    except (OSError, ArrowException) as error:
-        raise CheckpointError(f"no checkpoint can be read at {location}: {error}") from error
 
 
 def _read_json(file: Path, model: type[Content]) -> Content:

@@ -32,7 +32,7 @@ from enrich.training.config import CacheKind
 from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
-from enrich.training.readers.hdf5_images import read_hdf5_picture
+from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
 
 _THREADS = 4
 _BATCH = 64
@@ -127,10 +127,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
     """Returns what changes when a local file does; None where there is none."""
-    # What follows names a picture inside the file.
-    file, is_inside, _ = (path or "").partition(".h5#")
     try:
-        found = (Path(root) / (f"{file}.h5" if is_inside else file)).stat()
+        found = (Path(root) / name_file(path or "")).stat()
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns

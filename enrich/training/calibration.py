@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
-from enrich.classifiers.calibrated import log_temperatures
+from enrich.classifiers.calibrated import at_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
@@ -56,8 +56,8 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     for scored in conditions:
         if len(scored.targets):
             every_row = [calibrated] * len(scored.targets)
-            scale = log_temperatures(every_row, scored.image_weight).exp()
-            confidence, best = (scored.logits / scale.unsqueeze(1)).softmax(1).max(1)
+            probs = at_temperatures(scored.logits, every_row, scored.image_weight)
+            confidence, best = probs.max(1)
             answered.append((confidence, best == scored.targets, scored.guarded))
     thresholds = {}
     for name in calibrated.thresholds:

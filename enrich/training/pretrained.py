@@ -98,12 +98,9 @@ def load_image_reader(classifier: Classifier, checkpoint: Path) -> None:
             classifier.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
         for attribute, labels in manifest.config.attributes.items():
             if attribute in classifier.config.attributes:
-                own, known = (
-                    cast(ByAttribute, each.get_submodule("heads"))[attribute]
-                    for each in (classifier, theirs)
-                )
-                own.get_submodule("0").load_state_dict(known.get_submodule("0").state_dict())
-                _copy_labels(own, classifier.config.attributes[attribute], known, labels)
+                own, known = (_head_of(each, attribute) for each in (classifier, theirs))
+                own[0].load_state_dict(known[0].state_dict())
+                _copy_labels(own[-1], classifier.config.attributes[attribute], known[-1], labels)
     except (AttributeError, RuntimeError) as error:
         raise ConfigError(
             f"image_reader cannot fill {classifier.config.classifier} from {checkpoint}, a "
@@ -111,13 +108,17 @@ def load_image_reader(classifier: Classifier, checkpoint: Path) -> None:
         ) from error
 
 
+def _head_of(classifier: Classifier, attribute: str) -> nn.Sequential:
+    return cast(nn.Sequential, cast(ByAttribute, classifier.get_submodule("heads"))[attribute])
+
+
 def _copy_labels(
     own: nn.Module, labels: tuple[str, ...], known: nn.Module, known_labels: tuple[str, ...]
 ) -> None:
-    """Copies the last layer's row of every label that both heads have."""
+    """Copies the row of every label that the last layers of both heads have."""
     shared = [label for label in labels if label in known_labels]
     to, source = ([names.index(one) for one in shared] for names in (labels, known_labels))
-    for name in ("3.weight", "3.bias"):
+    for name in ("weight", "bias"):
         own.get_parameter(name)[to] = known.get_parameter(name)[source]
 
 

@@ -57,6 +57,6 @@ def _read_table(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.is_file():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)
-    rest = table.drop_columns([name for name in wanted if name in table.column_names])
     texts = select_text(table, wanted, file)
+    rest = table.drop_columns(list(wanted))
     return pd.concat([texts.to_pandas(), rest.to_pandas().reset_index(drop=True)], axis=1)

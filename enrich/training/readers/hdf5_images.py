@@ -21,6 +21,12 @@ def name_picture(file: Path, dataset: str, row: int) -> str:
     return f"{file.name}#{dataset}/{row}"
 
 
+def name_file(image_path: str) -> str:
+    """Returns the path of the file that holds a picture: its own, or the HDF5 file around it."""
+    named = _NAME.fullmatch(image_path)
+    return image_path if named is None else named["file"]
+
+
 def read_hdf5_picture(root: str, image_path: str | None) -> Image.Image | None:
     """Returns the picture in RGB; None if the path is not one inside an HDF5 file."""
     named = _NAME.fullmatch(image_path or "")

@@ -212,5 +212,5 @@ def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_agains
     reading = Reading(torch.arange(20), [Modalities.IMAGE] * 20, logits, targets, torch.ones(20))
     own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
     fitted = own.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
-    found = _keep_unrefuted(fitted, own, reading, Modalities.IMAGE).thresholds
+    found = _keep_unrefuted(fitted, own, reading).thresholds
     assert found == {"0.90": kept, "0.95": None}
