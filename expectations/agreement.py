@@ -11,7 +11,7 @@ from expectations import chance
 from expectations.checks import ChanceCheck, Check
 from expectations.figures import Agreement
 from expectations.settings import ValidationSettings
-from expectations.summary import OTHER
+from expectations.summary import OTHER, UNKNOWN
 
 
 def check_agreements(
@@ -21,7 +21,8 @@ def check_agreements(
     for agreement in agreements:
         is_whole = agreement.category is None
         is_large = agreement.compared >= settings.min_category_rows
-        if agreement.compared and (is_whole or (is_large and agreement.category != OTHER)):
+        is_one = agreement.category not in (OTHER, UNKNOWN)
+        if agreement.compared and (is_whole or (is_large and is_one)):
             yield partial(_check_agreement, agreement, settings)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from expectations.summary import ABSTAINED, CatalogSummary, GroupSummary
+from expectations.summary import ABSTAINED, CatalogSummary, GroupSummary, OtherCategories
 
 _NUMBERS_ON_LINES = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
 
@@ -26,11 +26,14 @@ class LabelBaseline(CatalogSummary):
     Attributes:
         model_version: whose answers were counted; None fits every model.
         source: the table, and its version or its run.
+        other_categories: those that were counted together. Products of further ones are expected to
+            look like the whole catalog; None, as in older baselines, takes them for one of these.
     """
 
     catalog: str
     model_version: str | None
     source: str
+    other_categories: OtherCategories = None
 
 
 def load_baseline(path: str | Path) -> LabelBaseline:

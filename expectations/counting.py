@@ -6,30 +6,43 @@ Runs on the driver. Knows nothing of what is expected of the counts.
 from collections.abc import Collection, Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
-from expectations.summary import CONFIDENCE_EDGES, OTHER
+from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
 
 def select_counted(
-    rows: DataFrame, attributes: Sequence[str], categories: Collection[str]
+    rows: DataFrame,
+    attributes: Sequence[str],
+    categories: Collection[str],
+    others: OtherCategories = None,
 ) -> DataFrame:
     """Returns the columns that are counted: worth caching where they are read more than once.
+
+    Of the products that show the same picture and text, such as the sizes of one dress, one
+    `is_first`: they have one answer, and to count it once for each would be to see a stuck
+    classifier wherever one article comes in ten sizes.
 
     Args:
         rows: product_id, content_hash, modalities, model_version and, for every attribute `a`,
             `a` and `a_confidence`; product_category, NULL where the catalog has none.
         attributes: the names of the attributes.
         categories: what the rows are grouped by; the others become `OTHER`. Empty: no groups.
+        others: where it is known, the categories that become `OTHER`; further ones are `UNKNOWN`.
     """
     group: Column = F.lit(None).cast("string")
     if categories:
         category = F.col("product_category")
-        group = F.when(category.isin(*categories), category).otherwise(OTHER)
-    return rows.select(
+        group = F.when(category.isin(*categories), category)
+        if others is None:
+            group = group.otherwise(OTHER)
+        else:
+            is_other = category.isin(*others) | (category.isNull() & F.lit(None in others))
+            group = group.when(is_other, OTHER).otherwise(UNKNOWN)
+    selected = rows.select(
         "product_id",
         "content_hash",
         MODALITIES,
@@ -37,13 +50,16 @@ def select_counted(
         group.alias("group"),
         *(column(name) for a in attributes for name in (a, f"{a}_confidence")),
     )
+    same_content = Window.partitionBy("group", "content_hash").orderBy("product_id")
+    return selected.withColumn("is_first", F.row_number().over(same_content) == 1)
 
 
 def count_staged(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
     """Counts what `select_counted` selected; agreements are left out."""
-    counted = [CountedValue(**row.asDict()) for row in _count_values(rows, attributes).collect()]
-    distinct = rows.agg(F.count_distinct("product_id")).collect()[0][0]
-    return build_figures(counted, attributes, distinct)
+    values = _count_values(rows.where("is_first"), attributes)
+    counted = [CountedValue(**row.asDict()) for row in values.collect()]
+    size = rows.agg(F.count("*"), F.count_distinct("product_id")).collect()[0]
+    return build_figures(counted, attributes, rows=size[0], distinct_products=size[1])
 
 
 def count_agreements(
@@ -51,7 +67,8 @@ def count_agreements(
 ) -> tuple[Agreement, ...]:
     """Counts the unchanged products whose label stayed: of those answered before and now.
 
-    A label that a person gave is left out: no classifier has to agree with it.
+    A label that a person gave is left out: no classifier has to agree with it. Products with the
+    same picture and text agree as one.
 
     Args:
         rows: what `select_counted` selected.
@@ -77,9 +94,11 @@ def count_agreements(
         rows.join(before, ["product_id", "content_hash"])
         .select(
             "group",
+            "content_hash",
             (F.col(MODEL) == F.col("model_before")).alias("same_model"),
             F.explode(F.array(*answers)).alias("answer"),
         )
+        .distinct()
         .groupBy("group", "same_model", "answer.attribute")
         .agg(F.count("answer.agrees"), F.count_if("answer.agrees"))
         .collect()

@@ -60,7 +60,7 @@ def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]
             yield partial(_check_confidences, scope, attribute, tolerance)
         if scope.category is None:
             yield partial(_check_moved_labels, scope, attribute, settings.max_label_shift)
-            if summary.answered and scope.expected.answered(attribute):
+            if summary.answered_mean is not None and scope.expected.answered(attribute):
                 tolerance = settings.max_mean_confidence_shift
                 yield partial(_check_answered_confidence, scope, attribute, tolerance)
 

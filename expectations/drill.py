@@ -174,17 +174,23 @@ def _summarize_attribute(labels: Coded, confidences: NDArray[np.float64]) -> Att
 
 
 def _agreements(answers: Answers, before: Answers) -> list[Agreement]:
+    everywhere = np.ones(len(answers), dtype=bool)
+    scopes: dict[str | None, NDArray[np.bool_]] = {None: everywhere}
+    if answers.categories is not None:
+        category = answers.categories.values()
+        scopes |= {name: category == name for name in answers.categories.names}
     agreements = []
     for attribute, column in answers.labels.items():
         now, then = column.values(), before.labels[attribute].values()
         comparable = (now != ABSTAINED) & (then != ABSTAINED)
-        agreements.append(
+        agreements += [
             Agreement(
                 attribute,
-                None,
+                name,
                 answers.model_version == before.model_version,
-                int(comparable.sum()),
-                int((comparable & (now == then)).sum()),
+                int((comparable & inside).sum()),
+                int((comparable & inside & (now == then)).sum()),
             )
-        )
+            for name, inside in scopes.items()
+        ]
     return agreements

@@ -36,7 +36,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class StagedFigures:
-    """One run's staged rows; `summary` is None where there are none."""
+    """One run's staged rows; `summary` is None where there are none.
+
+    `rows` and `distinct_products` are of all rows; all else counts products that show the same
+    picture and text once.
+    """
 
     rows: int
     distinct_products: int

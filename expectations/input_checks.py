@@ -17,13 +17,21 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
     rows, tried = figures.rows, figures.images_tried
     ids, texts = settings.max_unusable_id_share, settings.max_empty_text_share
     shares = [
-        ("expect_product_ids_present", figures.without_id, rows, ids, "rows have no product_id"),
+        (
+            "expect_product_ids_present",
+            figures.without_id,
+            rows,
+            ids,
+            "rows have no product_id",
+            "max_unusable_id_share",
+        ),
         (
             "expect_product_ids_unique",
             figures.repeated_id,
             rows,
             ids,
             "rows repeat a product_id of another row",
+            "max_unusable_id_share",
         ),
         (
             "expect_text_present",
@@ -31,6 +39,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
             figures.pending,
             texts,
             "products have neither title nor description",
+            "max_empty_text_share",
         ),
         (
             "expect_images_reachable",
@@ -38,6 +47,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
             tried,
             settings.max_unread_image_share,
             "images of a sample could not be read",
+            "max_unread_image_share",
         ),
     ]
     measured = [partial(_check_share, *share) for share in shares if share[2]]
@@ -45,7 +55,13 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
 
 
 def _check_share(
-    expectation: str, found: int, rows: int, tolerance: float, what: str, alpha: float
+    expectation: str,
+    found: int,
+    rows: int,
+    tolerance: float,
+    what: str,
+    setting: str,
+    alpha: float,
 ) -> Check:
     allowed = chance.allowed_share(tolerance, rows, alpha)
     return Check(
@@ -53,5 +69,6 @@ def _check_share(
         observed=found / rows,
         at_most=allowed,
         rule=f"Few {what}: a share of {tolerance:.0%}, and what chance adds to that.",
-        finding=f"{found} of {rows} {what} ({found / rows:.1%}), allowed {allowed:.1%}",
+        finding=f"{found} of {rows} {what} ({found / rows:.1%}), allowed {allowed:.1%} "
+        f"(validation.{setting})",
     )

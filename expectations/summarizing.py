@@ -44,7 +44,11 @@ class CountedValue:
 
 
 def build_figures(
-    counted: Sequence[CountedValue], attributes: Sequence[str], distinct_products: int
+    counted: Sequence[CountedValue],
+    attributes: Sequence[str],
+    *,
+    rows: int,
+    distinct_products: int,
 ) -> StagedFigures:
     """Returns a run's figures, agreements left out."""
     models: Counter[str] = Counter()
@@ -52,7 +56,7 @@ def build_figures(
         if value.kind == MODEL:
             models[str(value.value)] += value.rows
     return StagedFigures(
-        rows=models.total(),
+        rows=rows,
         distinct_products=distinct_products,
         model_versions=dict(models),
         summary=_summarize(counted, attributes) if counted else None,

@@ -12,8 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 # gone.
 ABSTAINED = "(abstained)"
 
-# Products of categories that a baseline does not tell apart, and those without a category.
+# Products of categories that a baseline counts together, and of none.
 OTHER = "(other)"
+
+# Products of categories that a baseline has not counted any of.
+UNKNOWN = "(unknown)"
+
+# The categories behind `OTHER`, None for no category; None where they are not known.
+OtherCategories = tuple[str | None, ...] | None
 
 # A confidence falls into the first bin whose edge is above it; answers crowd near 1.
 CONFIDENCE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.000001)

@@ -20,7 +20,7 @@ from expectations.input_checks import check_input
 from expectations.report import Suite, ValidationReport, read_results
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
-from expectations.summary import OTHER
+from expectations.summary import OTHER, UNKNOWN
 
 
 def validate_input(
@@ -108,7 +108,8 @@ def _count(
     Runs on the driver.
     """
     categories = [name for name in baseline.categories if name != OTHER] if baseline else []
-    rows = select_counted(staged, attributes, categories).persist()
+    others = baseline.other_categories if baseline else None
+    rows = select_counted(staged, attributes, categories, others).persist()
     try:
         figures = count_staged(rows, attributes)
         if published is None:
@@ -153,5 +154,10 @@ def _unchecked(
         notes.append(
             f"{others.rows} of {run.products.rows} rows are of categories that the baseline "
             f"{baseline.catalog!r} does not tell apart"
+        )
+    if run is not None and (unknown := run.categories.get(UNKNOWN)):
+        notes.append(
+            f"{unknown.rows} of {run.products.rows} rows are of categories that the baseline "
+            f"{baseline.catalog!r} has not seen: they are expected to look like the whole of it"
         )
     return tuple(notes)

@@ -21,16 +21,19 @@ from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
+from enrich.spark.corrections import with_own_labels
 from enrich.spark.quoting import quote_part
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
 from expectations.counting import count_staged, select_counted
-from expectations.summary import GroupSummary
+from expectations.summary import GroupSummary, OtherCategories
 from schemas.tables import select_attributes
 
 # Smaller changes of a share are not worth a line.
 SHOWN_CHANGE = 0.005
+# More names than a file that people review should hold.
+MAX_CATEGORIES = 10_000
 
 
 def main(
@@ -61,8 +64,12 @@ def main(
             "jobs/enrich_catalog.py --full-refresh --no-publish stages all products with one"
         )
     attributes = select_answered_attributes(rows)
+    if run_id is None:
+        # The gate sees what the classifier says, before people's corrections.
+        rows = with_own_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
-    figures = count_staged(select_counted(rows, attributes, categories), attributes)
+    others = list_others(rows, categories)
+    figures = count_staged(select_counted(rows, attributes, categories, others), attributes)
     assert figures.summary is not None
     baseline = LabelBaseline(
         catalog=catalog,
@@ -70,6 +77,7 @@ def main(
         source=source,
         products=figures.summary.products,
         categories=figures.summary.categories,
+        other_categories=others,
     )
     show_difference(output, baseline)
     save_baseline(baseline, output)
@@ -110,6 +118,17 @@ def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]
     by_size = rows.where(F.col("product_category").isNotNull()).groupBy("product_category").count()
     enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "product_category")
     return [row["product_category"] for row in enough.limit(largest).collect()]
+
+
+def list_others(rows: DataFrame, categories: list[str]) -> OtherCategories:
+    """Returns the categories that are counted together; None where they are too many to list."""
+    if not categories:
+        return None
+    found = rows.select("product_category").distinct().limit(MAX_CATEGORIES + 1).collect()
+    if len(found) > MAX_CATEGORIES:
+        return None
+    others = {row["product_category"] for row in found} - set(categories)
+    return tuple(sorted(others, key=lambda name: (name is not None, name)))
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:

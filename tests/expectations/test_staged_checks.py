@@ -214,3 +214,24 @@ def test_attribute_that_the_baseline_lacks_is_compared_to_nothing(
     )
     assert blocking(checks) == set()
     assert {one.attribute for one in checks if "baseline" in one.expectation} == {None, "style"}
+
+
+def test_answers_without_a_usable_confidence_block_beside_a_baseline_too(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    figures = count_answers(make_answers(50))
+    assert figures.summary is not None
+    color = figures.summary.products.attributes["color"]
+    unsaid = color.model_copy(
+        update={
+            "confidences": (0,) * len(color.confidences),
+            "answered_mean": None,
+            "answered_sd": None,
+        }
+    )
+    attributes = {**figures.summary.products.attributes, "color": unsaid}
+    products = figures.summary.products.model_copy(update={"attributes": attributes})
+    summary = figures.summary.model_copy(update={"products": products})
+    confidences = {**figures.confidences, "color": ConfidenceFigures(50, 0, None, None)}
+    broken = dataclasses.replace(figures, summary=summary, confidences=confidences)
+    assert ("color", "expect_confidence_present") in blocking(check(broken, baseline))

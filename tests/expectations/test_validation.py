@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,7 +16,7 @@ from expectations.drill_spark import as_rows
 from expectations.figures import Agreement, ConfidenceFigures
 from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
-from expectations.summary import OTHER
+from expectations.summary import OTHER, UNKNOWN, OtherCategories
 from expectations.validation import validate_input, validate_staged
 
 pytestmark = pytest.mark.spark
@@ -85,18 +86,22 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
     spark: SparkSession,
 ) -> None:
     now = spark.createDataFrame(
-        [(str(n), "h", "red", "image", "m", None) for n in range(6)],
+        [(str(n), f"h{n}", "red", "image", "m", None) for n in range(6)]
+        # Two more sizes of the second product.
+        + [(f"1{size}", "h1", "red", "image", "m", None) for size in "ab"],
         "product_id STRING, content_hash STRING, color STRING, modalities STRING, "
         "model_version STRING, group STRING",
     )
     before = spark.createDataFrame(
         [
-            ("0", "h", "red", "m", None),
-            ("1", "h", "blue", "m", [("style", "casual")]),
-            ("2", "h", "blue", "m", [("color", "blue")]),
+            ("0", "h0", "red", "m", None),
+            ("1", "h1", "blue", "m", [("style", "casual")]),
+            ("1a", "h1", "blue", "m", None),
+            ("1b", "h1", "blue", "m", None),
+            ("2", "h2", "blue", "m", [("color", "blue")]),
             ("3", "changed", "blue", "m", None),
-            ("4", "h", None, "m", None),
-            ("5", "h", "red", "another", None),
+            ("4", "h4", None, "m", None),
+            ("5", "h5", "red", "another", None),
         ],
         "product_id STRING, content_hash STRING, color STRING, model_version STRING, "
         "corrections ARRAY<STRUCT<attribute: STRING, label: STRING>>",
@@ -105,6 +110,57 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
         Agreement("color", None, True, compared=2, agreeing=1),
         Agreement("color", None, False, compared=1, agreeing=1),
     }
+
+
+def test_spark_counts_the_agreements_that_the_drill_counts(
+    spark: SparkSession, make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    def catalog(seed: int) -> Answers:
+        shoes, hats = (make_answers(60, seed=seed, category=one) for one in ("shoes", "hats"))
+        return join(shoes, hats)
+
+    now, before = catalog(0), catalog(1)
+    rows = select_counted(as_rows(spark, now), list(LABELS), ["shoes", "hats"])
+    found = count_agreements(rows, as_rows(spark, before), list(LABELS))
+    assert set(found) == set(count_answers(now, before).agreements)
+    assert {one.category for one in found} == {None, "shoes", "hats"}
+
+
+def test_ten_sizes_of_one_dress_are_no_stuck_classifier(
+    spark: SparkSession, make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    one = make_answers(1)
+    sizes = as_rows(spark, one.take(np.zeros(30, dtype=int)))
+    other_products = validate(sizes, None, baseline, expected_rows=30)
+    assert "color: confidences range" in " ".join(other_products.failures)
+
+    sizes = sizes.withColumn("content_hash", F.lit("one dress"))
+    assert validate(sizes, sizes, baseline, expected_rows=30).failures == ()
+    figures = count_staged(select_counted(sizes, list(LABELS), []), list(LABELS))
+    assert (figures.rows, figures.distinct_products) == (30, 30)
+    assert figures.summary is not None and figures.summary.products.rows == 1
+
+
+@pytest.mark.parametrize(
+    ("others", "groups"),
+    [
+        (None, {"shoes": 1, OTHER: 3}),
+        (("belts",), {"shoes": 1, OTHER: 1, UNKNOWN: 2}),
+        ((None, "belts"), {"shoes": 1, OTHER: 2, UNKNOWN: 1}),
+    ],
+)
+def test_category_that_is_new_to_a_baseline_is_none_of_its_small_ones(
+    spark: SparkSession,
+    make_answers: MakeAnswers,
+    others: OtherCategories,
+    groups: dict[str, int],
+) -> None:
+    place = F.substring("product_id", 9, 1).cast("int") + 1
+    category = F.element_at(F.array(*map(F.lit, ("shoes", "belts", None, "swimwear"))), place)
+    rows = as_rows(spark, make_answers(4)).withColumn("product_category", category)
+    counted = count_staged(select_counted(rows, list(LABELS), ["shoes"], others), list(LABELS))
+    assert counted.summary is not None
+    assert {name: group.rows for name, group in counted.summary.categories.items()} == groups
 
 
 def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
@@ -130,7 +186,8 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
         settings=ValidationSettings(),
     )
     assert report.failures == (
-        "100 of 100 images of a sample could not be read (100.0%), allowed 34.0%",
+        "100 of 100 images of a sample could not be read (100.0%), allowed 34.0% "
+        "(validation.max_unread_image_share)",
     )
     assert {check.suite for check in report.checks} == {"input"}
 
@@ -184,6 +241,12 @@ def test_what_was_not_compared_is_noted(
     shoes = build_baseline(make_answers(500, category="shoes"))
     assert validate(rows, None, shoes, expected_rows=20).notes == (
         "20 of 20 rows are of categories that the baseline 'drill' does not tell apart",
+    )
+    assert validate(
+        rows, None, shoes.model_copy(update={"other_categories": ()}), expected_rows=20
+    ).notes == (
+        "20 of 20 rows are of categories that the baseline 'drill' has not seen: they are expected "
+        "to look like the whole of it",
     )
     only_style = {"style": baseline.products.attributes["style"]}
     products = baseline.products.model_copy(update={"attributes": only_style})

@@ -15,7 +15,8 @@ Run = Callable[..., tuple[int, str, str]]
 COLUMNS = (
     "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
     "content_hash STRING, model_version STRING, run_id STRING, product_category STRING, "
-    "fit STRING, fit_confidence DOUBLE"
+    "fit STRING, fit_confidence DOUBLE, "
+    "predictions ARRAY<STRUCT<attribute: STRING, label: STRING, abstained: BOOLEAN>>"
 )
 
 
@@ -27,9 +28,10 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     """
 
     def rows(color: str | None, count: int, model: str = "m1", category: str = "shoes") -> list:
+        said = [("color", color or "red", color is None)]
         return [
-            (f"{color}{n}", color, 0.5, "image", "h", model, "run-1", category, None, None)
-            for n in range(count)
+            (name, color, 0.5, "image", name, model, "run-1", category, None, None, said)
+            for name in (f"{color}{n}" for n in range(count))
         ]
 
     def write(table: str, content: list, mode: str = "append") -> None:
@@ -39,7 +41,9 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.sql("CREATE DATABASE counted")
     write("product_attributes", rows("red", 6) + rows(None, 2))
     write("product_attributes", rows("blue", 12, category="hats"))
-    unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None)]
+    # What a person says of a product is no answer of the classifier's.
+    spark.sql("UPDATE counted.product_attributes SET color = 'mauve' WHERE product_id = 'blue3'")
+    unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None, None)]
     write("staged_attributes", [*rows("red", 3, "m2"), *unanswered])
     yield spark
     spark.sql("DROP DATABASE counted CASCADE")
@@ -58,7 +62,7 @@ def test_newest_version_is_counted_and_an_older_one_on_demand(
     baseline = load_baseline(file)
     assert baseline.products.attributes.keys() == {"color"}
     assert baseline.products.attributes["color"].labels == {"blue": 12, "red": 6, ABSTAINED: 2}
-    assert (baseline.source, baseline.model_version) == ("product_attributes, version 1", "m1")
+    assert (baseline.source, baseline.model_version) == ("product_attributes, version 2", "m1")
     assert baseline.categories == {}
     assert "changes in" not in out
 
@@ -76,8 +80,10 @@ def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path:
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file, "--min-category-rows", 10))
     assert code == 0, err
-    categories = load_baseline(file).categories
-    assert {name: group.rows for name, group in categories.items()} == {"hats": 12, OTHER: 8}
+    baseline = load_baseline(file)
+    rows = {name: group.rows for name, group in baseline.categories.items()}
+    assert rows == {"hats": 12, OTHER: 8}
+    assert baseline.other_categories == ("shoes",)
 
 
 def test_staged_run_is_counted_without_its_unanswered_rows(
@@ -95,7 +101,7 @@ def test_staged_run_is_counted_without_its_unanswered_rows(
     ("more", "message"),
     [
         (["--run-id", "unknown"], "holds no rows; wanted rows of exactly one model_version"),
-        (["--version", 9], "has no version 9; its newest is 1"),
+        (["--version", 9], "has no version 9; its newest is 2"),
         (["--version", 0, "--run-id", "run-1"], "give one"),
         (["--database", "nowhere"], "no table nowhere.product_attributes"),
     ],
