@@ -95,7 +95,8 @@ class Reader:
                     attribute=attribute,
                     label=first.label,
                     confidence=first.confidence,
-                    abstained=first.confidence < thresholds[modalities[row]],
+                    # No number is not below the threshold, and yet no answer.
+                    abstained=not first.confidence >= thresholds[modalities[row]],
                     image_weight=image_weights[row],
                     alternatives=tuple(candidates[1:]),
                 )

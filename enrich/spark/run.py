@@ -28,7 +28,11 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
+from enrich.spark.guards import (
+    refuse_many_deletions,
+    refuse_many_failures,
+    refuse_unusable_ids,
+)
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import read_run, write_checks, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
@@ -131,6 +135,8 @@ class Refresh:
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_many_deletions(self.count_to_delete(survey), survey.read, self.config)
+            if not survey.counts[State.PENDING]:
+                refuse_unusable_ids(survey, self.config)
             is_resumed = is_staged
             if not is_staged:
                 if validate_input is not None and survey.counts[State.PENDING]:
@@ -204,7 +210,8 @@ class Refresh:
         )
 
     def _input_rows(self, survey: Survey) -> InputRows:
-        products = survey.rows.withColumn("is_pending", F.col("state") == State.PENDING)
+        read = survey.rows.where(F.col("state") != State.VANISHED)
+        products = read.withColumn("is_pending", F.col("state") == State.PENDING)
         return InputRows(self.summary.run_id, products)
 
     def name_run(self, fingerprint: str) -> str:

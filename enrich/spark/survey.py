@@ -156,7 +156,7 @@ def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
 
     Runs on the driver; one action.
     """
-    asked = products.where(F.col("is_pending") & F.col("image_path").isNotNull())
+    asked = products.where(F.col("is_pending") & (F.trim("image_path") != ""))
     chosen = asked.orderBy(F.xxhash64("product_id")).limit(limit).select("image_path")
     return [row["image_path"] for row in chosen.collect()]
 

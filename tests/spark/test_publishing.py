@@ -7,7 +7,8 @@ import pytest
 from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 
-from enrich.errors import ConfigError, ValidationFailed
+from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
+from enrich.spark.console import show_run
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
 
@@ -199,3 +200,34 @@ def test_run_that_was_killed_after_its_merge_cannot_be_dropped(shop: Shop) -> No
     with pytest.raises(ConfigError, match="rows of run 'nightly' are published: run it again"):
         drop_staged_run(shop.tables, "nightly", "a mistake")
     assert len(shop.table("staged_attributes")) == 6
+
+
+def test_what_has_vanished_is_no_row_of_the_input(shop: Shop) -> None:
+    shop.refresh()
+    shop.write(products(9).iloc[4:])
+    seen: list[int] = []
+
+    def counts(rows: InputRows) -> Verdict:
+        seen.append(rows.products.count())
+        return Verdict(True, (), (), "none", (), None)
+
+    shop.refresh(validate_input=counts, run_id="fewer")
+    assert seen == [5]
+
+
+def test_a_table_that_has_lost_its_ids_is_no_quiet_night(shop: Shop) -> None:
+    shop.refresh()
+    shop.write(products().assign(product_id=None))
+    with pytest.raises(TooManyFailures, match=r"100.0% of the 6 rows .* have no product_id"):
+        shop.refresh(run_id="lost")
+    assert shop.table("enrichment_runs").set_index("run_id").loc["lost", "outcome"] == "blocked"
+    assert len(shop.table("product_attributes")) == 6
+
+
+def test_ids_that_rich_takes_for_markup_are_shown_as_they_are(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.write(products(2).assign(product_id=["[/b]", "a[bold]"]))
+    show_run(shop.tables, shop.refresh())
+    said = capsys.readouterr().out
+    assert "[/b]" in said and "a[bold]" in said

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from enrich.spark import survey
-from enrich.spark.survey import spread
+from enrich.spark.survey import sample_image_paths, spread
 
 pytestmark = pytest.mark.spark
 
@@ -44,3 +44,10 @@ def test_tasks_enough_for_all_cores_stay_as_they_are(
     cores = spark.sparkContext.defaultParallelism
     products = spark.read.csv(str(catalog), header=True).repartition(cores)
     assert spread(products) is products
+
+
+def test_a_sample_of_images_leaves_out_paths_that_name_none(spark: SparkSession) -> None:
+    rows = [("1", "a.jpg", True), ("2", "", True), ("3", " ", True), ("4", None, True)]
+    rows.append(("5", "b.jpg", False))
+    schema = "product_id STRING, image_path STRING, is_pending BOOLEAN"
+    assert sample_image_paths(spark.createDataFrame(rows, schema), 10) == ["a.jpg"]
