@@ -177,7 +177,7 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
     if missing := [name for name in wanted.values() if name not in types]:
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has {', '.join(types)}. "
-            "Map other names under 'columns' in the configuration"
+            "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
         )
     for role, name in wanted.items():
         allowed = _ALLOWED.get(role, (StringType,))
