@@ -35,6 +35,8 @@ class Recording:
 def recorded(folder: Path | None, database: str) -> Iterator[Recording]:
     """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
 
+    What ends well and says nothing of a run has nothing to tell: the file stays as it is.
+
     Args:
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
     """
@@ -43,7 +45,7 @@ def recorded(folder: Path | None, database: str) -> Iterator[Recording]:
         yield recording
         has_failed = False
     finally:
-        if folder is not None:
+        if folder is not None and (has_failed or recording.summary is not None):
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": "failed"} if has_failed else {})
             write_metrics(folder, database, summary, started_at, datetime.now(UTC))

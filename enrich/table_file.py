@@ -33,12 +33,14 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
     """Returns those columns of a file's table as strings; bytes that are no UTF-8 become U+FFFD.
 
     Raises:
-        SchemaMismatch: a column is missing or cannot be read as text.
+        SchemaMismatch: a column is missing, is there twice or cannot be read as text.
     """
     if missing := [name for name in columns if name not in table.column_names]:
         raise SchemaMismatch(
             f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
         )
+    if twice := [name for name in columns if table.column_names.count(name) > 1]:
+        raise SchemaMismatch(f"{file} has more than one column {', '.join(twice)}; wanted: one")
     strings = pa.schema([(name, pa.string()) for name in columns])
     try:
         selected = table.select(columns).cast(strings)

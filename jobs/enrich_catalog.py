@@ -38,8 +38,9 @@ from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import (
     FindVanished,
     drop_staged_run,
+    find_run,
     publish_staged_run,
-    read_summary,
+    summarize,
 )
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
@@ -297,6 +298,8 @@ def settle_run(
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
+    row = find_run(tables, str(publish if publish is not None else drop))
+    before = summarize(row)
     exit_code = 0
     if publish is not None:
         version = name_model_version(manifest, settings.target_precision)
@@ -306,12 +309,15 @@ def settle_run(
         except NothingPublished as error:
             report_error(error)
             exit_code = error.exit_code
-            summary = dataclasses.replace(read_summary(tables, publish), error=str(error))
+            summary = dataclasses.replace(before, error=str(error))
     else:
         summary = drop_staged_run(tables, str(drop), str(reason))
-    recording.summary = summary
+    # That it had been settled before is no success of today's.
+    recording.summary = summary if summary != before else None
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
-    tell_end(tables, summary, page, lambda: open_shop(spark, settings))
+    # The product table that the run read: of another day's, the settings may name another.
+    shop = settings.model_copy(update={"catalog": row["catalog"]})
+    tell_end(tables, summary, page, lambda: open_shop(spark, shop))
     return exit_code
 
 

@@ -36,6 +36,7 @@ def main(
     """Writes the labels that people gave products to a file."""
     if output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
+    output.parent.mkdir(parents=True, exist_ok=True)
     attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))

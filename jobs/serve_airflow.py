@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -27,6 +28,7 @@ DAGS = ROOT / "airflow_dags"
 BIN = ROOT / ".venv-airflow" / "bin"
 
 POOL = ("gpu_cluster", "1", "Spark applications at a time")
+POOL_IS_MADE = "pool_is_made"
 COMPONENTS = {
     "api-server": [],
     # Logs are read from the disk: a server for them would listen on all addresses.
@@ -80,14 +82,15 @@ def serve(home: Path, port: int) -> None:
 def prepare_home(home: Path, port: int) -> str:
     """Writes the configuration and brings the database up to date; returns admin's password."""
     home.mkdir(parents=True, exist_ok=True)
-    is_new = not (home / "airflow.db").exists()
     write_configuration(home, port)
     password = keep_password(home / "passwords.json")
     print("Preparing Airflow's database ...", flush=True)
     run_airflow(home, "db", "migrate")
-    if is_new:
-        # Not again: its slots are then the user's to change.
+    # Not again: its slots are then the user's to change. A file says so, because the database is
+    # there as soon as its making begins.
+    if not (home / POOL_IS_MADE).exists():
         run_airflow(home, "pools", "set", *POOL)
+        (home / POOL_IS_MADE).touch()
     return password
 
 
@@ -192,9 +195,9 @@ def is_healthy(port: int) -> bool:
     try:
         with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10) as answer:
             health = json.load(answer)
-    except (OSError, ValueError):
-        return False
-    return all(health[name]["status"] == "healthy" for name in ("scheduler", "dag_processor"))
+        return all(health[name]["status"] == "healthy" for name in ("scheduler", "dag_processor"))
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return False  # not up yet, or something else listens there
 
 
 def check_running(home: Path, components: dict[str, subprocess.Popen]) -> None:

@@ -5,6 +5,7 @@ Knows no service: whatever takes a POST of JSON can be told (a chat's incoming w
 
 import json
 import logging
+from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -48,5 +49,5 @@ def post(webhook: str, message: dict[str, Any]) -> None:
     )
     try:
         urlopen(request, timeout=WEBHOOK_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         log.error("nobody was told: the webhook answers with %s", type(error).__name__)

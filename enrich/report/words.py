@@ -57,16 +57,18 @@ def describe_outcome(run: RunFacts) -> Verdict:
 
 def _describe_waiting(run: RunFacts, verdict: Verdict) -> Verdict:
     """Returns the verdict on rows that a person has to publish or to drop."""
-    answered = run.counts["enriched"]
-    if not answered:
+    answered, vanished = run.counts["enriched"], run.counts.get("vanished") or 0
+    if not answered and run.outcome != "staged":
         return verdict._replace(sentence="No product was answered, so none waits to be published.")
+    waiting = f"{answered:,} answered products {verdict.sentence}"
+    if not answered:
+        waiting = f"{vanished:,} products that are gone from the product table wait to be deleted"
     job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
     reason = ' --reason "..."'
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == 'blocked' else ''}"
     return verdict._replace(
-        sentence=f"{answered:,} answered products {verdict.sentence}. "
-        "To publish or to drop them, after a look, with the run's own --config, --catalog and "
-        "--checkpoint besides:",
+        sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
+        "--config, --catalog and --checkpoint besides:",
         commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
     )
 

@@ -44,9 +44,12 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
         shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
-    console.print(shown)
+    # A product's id may hold what Rich takes for markup.
+    console.print(shown, markup=False)
     console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
-    console.print(f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True)
+    console.print(
+        f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True, markup=False
+    )
 
 
 def show_plan(plan: Plan) -> None:

@@ -3,6 +3,7 @@
 Titles and image paths are in the product table only; they are looked up for the chosen products.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
@@ -134,8 +135,13 @@ def _answer(said: Row) -> Answer:
     return Answer(
         attribute=said["attribute"],
         label=said["label"],
-        guesses=tuple(Guess(guess["label"], guess["confidence"]) for guess in said["guesses"]),
+        guesses=tuple(_guess(guess) for guess in said["guesses"]),
         image_weight=said["image_weight"],
         is_corrected=said["is_corrected"],
         old=said["old"],
     )
+
+
+def _guess(guess: Row) -> Guess:
+    confidence = guess["confidence"]
+    return Guess(guess["label"], math.nan if confidence is None else confidence)

@@ -85,9 +85,9 @@ def publish_staged_run(
         TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
             changed.
     """
-    row = _find_run(tables, run_id)
+    row = find_run(tables, run_id)
     if row["outcome"] in ("published", "nothing_to_do"):
-        return _summary(row)
+        return summarize(row)
     if row["model_version"] != model_version:
         raise ConfigError(
             f"run '{run_id}' was staged by {row['model_version']}, and this is {model_version}: "
@@ -132,9 +132,9 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     Raises:
         ConfigError: there is no such run, or rows of it are published.
     """
-    row = _find_run(tables, run_id)
+    row = find_run(tables, run_id)
     if row["outcome"] == "dropped":
-        return _summary(row)
+        return summarize(row)
     if row["outcome"] in ("published", "nothing_to_do"):
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
@@ -149,17 +149,12 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     return _close(tables, row, reason)
 
 
-def read_summary(tables: OutputTables, run_id: str) -> RunSummary:
-    """Returns how a run ended, by the ledger. Runs on the driver.
+def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
+    """Returns a run's row of the ledger. Runs on the driver.
 
     Raises:
         ConfigError: there is no such run.
     """
-    return _summary(_find_run(tables, run_id))
-
-
-def _find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
-    """Returns a run's row of the ledger. Runs on the driver."""
     ledger = tables.name("enrichment_runs")
     if not tables.spark.catalog.tableExists(ledger):
         raise ConfigError(f"there is no table {ledger}: name the database that the run was for")
@@ -177,10 +172,11 @@ def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> Run
         "published_version": tables.version("product_attributes"),
     }
     write_rows(tables, "enrichment_runs", [row], row["run_id"])
-    return _summary(row)
+    return summarize(row)
 
 
-def _summary(row: dict[str, Any]) -> RunSummary:
+def summarize(row: dict[str, Any]) -> RunSummary:
+    """Returns what a row of the ledger says of its run."""
     return RunSummary(
         run_id=row["run_id"],
         outcome=row["outcome"],

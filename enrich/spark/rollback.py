@@ -12,9 +12,12 @@ from enrich.spark.history import Commit, read_commits, select_standing
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.quoting import quote
 from enrich.spark.settings import reaching_back
+from enrich.spark.storage import messages_of
 from enrich.spark.tables import OutputTables
 
 ROLLED_BACK = "rolled_back"
+# Delta's words; the exception itself is Java's most general one.
+_FILES_ARE_GONE = "Not all files from version"
 
 
 def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
@@ -28,7 +31,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
 
     Raises:
         ConfigError: there is no such run, it published nothing, a later run is not at its end, or
-            the table's history no longer reaches back before it.
+            the table's history, or what maintenance left of it, does not reach back before it.
     """
     row = read_run(tables, run_id)
     if row is None:
@@ -95,6 +98,14 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
         raise TableContended(
             f"another run wrote to {name} at the same moment: nothing was taken back. Repeat the "
             "command"
+        ) from error
+    except Exception as error:
+        if not any(_FILES_ARE_GONE in said for said in messages_of(error)):
+            raise
+        raise ConfigError(
+            f"{name} as it was before run '{run_id}' (version {version}) is gone: maintenance has "
+            "deleted files of it. Take back a later run, or put right what is wrong and run with "
+            "--full-refresh"
         ) from error
     # A table's properties go back too; what maintenance deleted does not come back.
     tables.keep_changes_since(since)

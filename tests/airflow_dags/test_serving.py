@@ -3,7 +3,9 @@
 import configparser
 import importlib.util
 import stat
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 
 import psutil
@@ -88,3 +90,30 @@ def test_a_component_that_dies_is_named_and_ends_the_others(
     }
     assert set(serving.COMPONENTS) <= set(started)
     assert not any(psutil.pid_exists(started[name]) for name in serving.COMPONENTS)
+
+
+def test_a_set_up_that_was_interrupted_is_finished_by_the_next_start(
+    serving: ModuleType, commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(home: Path, *arguments: str) -> None:
+        (home / "airflow.db").touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(serving, "run_airflow", interrupted)
+        serving.prepare_home(tmp_path, 8080)
+    serving.prepare_home(tmp_path, 8080)
+    assert "pools set gpu_cluster" in commands.read_text()
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b'"ok"', b"<html>"])
+def test_another_program_on_the_port_is_no_airflow(serving: ModuleType, answer: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        assert not serving.is_healthy(server.server_port)

@@ -118,6 +118,14 @@ def test_a_run_is_recorded_as_it_is_at_its_end(tmp_path: Path) -> None:
     assert read(tmp_path)["last_run_outcome"][("staged",)] == 1
 
 
+def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path: Path) -> None:
+    write(tmp_path, PUBLISHED)
+    before = read(tmp_path)
+    with recorded(tmp_path, "shop"):
+        pass
+    assert read(tmp_path) == before
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with recorded(None, "shop") as recording:

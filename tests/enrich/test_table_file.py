@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from enrich.errors import SchemaMismatch
 from enrich.table_file import read_table, select_text
 
 
@@ -29,3 +31,10 @@ def test_a_csv_of_another_encoding_is_read_but_for_its_own_letters(tmp_path: Pat
     file.write_bytes("product_id,title\n007,red shirt\n008,caf\u00e9\n".encode("latin-1"))
     read = select_text(read_table(file), ["product_id", "title"], file).to_pydict()
     assert read == {"product_id": ["007", "008"], "title": ["red shirt", "caf\ufffd"]}
+
+
+def test_a_column_that_comes_twice_is_refused_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "corrected.csv"
+    file.write_text("product_id,color,color\n1,red,blue\n")
+    with pytest.raises(SchemaMismatch, match="more than one column color"):
+        select_text(read_table(file), ["product_id", "color"], file)

@@ -223,26 +223,56 @@ def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
     assert len(shop.table("product_attributes")) == 4
 
 
-@in_full
-def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
-    job: ModuleType,
-    shop: Shop,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
-    shop.refresh()
-    shop.write(products(4))
-    staged = shop.refresh(config=delete, publish=False)
-    strict = {**delete, "max_deleted_share": 0.1, "report_dir": None}
-    settings = job.Settings(catalog=str(shop.file), database=shop.database, **strict)
+@pytest.fixture
+def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The job, with the fake engine's classifier for the bundled one."""
     manifest = read_manifest(BUNDLED)
     config = manifest.config.model_copy(update={"attributes": FakeEngineSpec().attributes})
     fake = dataclasses.replace(manifest, config=config)
     monkeypatch.setattr(job, "read_manifest", lambda _: fake)
     monkeypatch.setattr(job, "name_model_version", lambda *_: "fake-1")
     monkeypatch.setattr(job, "open_session", lambda _: shop.spark)
+    return job
+
+
+@in_full
+def test_a_run_that_was_published_before_is_no_success_of_today(
+    job_of_the_fake: ModuleType, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = shop.refresh(publish=False)
+    settings = job_of_the_fake.Settings(
+        catalog="of-tomorrow.parquet", database=shop.database, report_dir=Path("pages")
+    )
+    opened = []
+    monkeypatch.setattr(job_of_the_fake, "open_shop", lambda _, shop: opened.append(shop.catalog))
+    first, again = Recording(), Recording()
+
+    for recording in (first, again):
+        code = job_of_the_fake.settle_run(
+            settings, tmp_path, recording, publish=staged.run_id, drop=None, reason=None
+        )
+        assert code == 0
+
+    assert first.summary.outcome == "published"
+    assert again.summary is None
+    # The page shows the products that the run read.
+    assert opened == [str(shop.file)] * 2
+
+
+@in_full
+def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = job_of_the_fake
+    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
+    shop.refresh()
+    shop.write(products(4))
+    staged = shop.refresh(config=delete, publish=False)
+    strict = {**delete, "max_deleted_share": 0.1, "report_dir": None}
+    settings = job.Settings(catalog=str(shop.file), database=shop.database, **strict)
     recording = Recording()
 
     code = job.settle_run(

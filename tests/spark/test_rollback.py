@@ -174,3 +174,19 @@ def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -
     assert "fit" not in shop.table("product_attributes").columns
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
     assert shop.tables.changes_since() == 2
+
+
+def test_what_maintenance_has_deleted_is_not_brought_back_and_said_in_one_line(shop: Shop) -> None:
+    shop.refresh(run_id="monday")
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25), full_refresh=True)
+    version = shop.version("product_attributes")
+    name = f"{shop.database}.product_attributes"
+    unchecked = "spark.databricks.delta.retentionDurationCheck.enabled"
+    shop.spark.conf.set(unchecked, "false")
+    shop.sql(f"VACUUM {name} RETAIN 0 HOURS")
+    shop.spark.conf.unset(unchecked)
+
+    with pytest.raises(ConfigError, match=r"before run 'tuesday' .* is gone: maintenance"):
+        roll_back(shop.tables, "tuesday", "wrong images")
+    assert shop.version("product_attributes") >= version
+    assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}

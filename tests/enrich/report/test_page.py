@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from enrich.report.content import RunReport
+from enrich.report.content import ABSTAINED, Guess, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
 
 from .conftest import MakeReport
@@ -200,3 +201,36 @@ def test_page_says_how_many_products_have_vanished(make_report: MakeReport) -> N
 
     assert "12 published products, 3 of them deleted" in page
     assert "No longer in the catalog" not in render_page(report, {}).decode()
+
+
+def test_staged_run_that_only_waits_to_delete_can_be_published(make_report: MakeReport) -> None:
+    report = make_report(outcome="staged")
+    counts = {**report.run.counts, "enriched": 0, "vanished": 40}
+    text = Page(render_page(replace(report, run=replace(report.run, counts=counts)), {})).text
+
+    assert "40 products that are gone from the product table wait to be deleted" in text
+    assert "--publish-run 20261124-0a1b2c3d4e" in text
+
+
+def test_abstentions_are_shown_beside_the_most_frequent_of_many_labels(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    (color,) = report.attributes
+    labels = {f"shade {n}": 100 - n for n in range(35)} | {ABSTAINED: 5_000}
+    many = replace(color, labels=labels, before={}, baseline={}, changes=())
+    text = Page(render_page(replace(report, attributes=(many,)), {})).text
+
+    assert "shade 29" in text and "shade 30" not in text
+    assert "And 5 rarer labels" in text
+    assert "5,000" in text
+
+
+def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) -> None:
+    report = make_report()
+    (card, *_) = report.gallery.unsure
+    (said,) = card.answers
+    broken = replace(card, answers=(replace(said, guesses=(Guess("red", math.nan),)),))
+    page = render_page(replace(report, gallery=replace(report.gallery, unsure=(broken,))), {})
+
+    assert "nan" in Page(page).text
