@@ -55,6 +55,7 @@ def main(
     ] = CHECKOUT / "build" / "bench",
 ) -> None:
     """Times inference by stages."""
+    folder = folder.resolve()  # contenders are started from the checkout
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)
     runs = []
     for name in checkpoint or ["bundled", "vit-b-32"]:
@@ -99,7 +100,7 @@ def find_checkpoint(name: str, folder: Path) -> Path:
     """Returns a checkpoint's folder; one of CLIP's size is made where it is not there yet."""
     if name in CLIPS:
         return write_clip_checkpoint(folder / name, name)
-    return BUNDLED if name == "bundled" else Path(name)
+    return BUNDLED if name == "bundled" else Path(name).resolve()
 
 
 def summarise(figures: dict[str, Figures]) -> dict[str, Any]:

@@ -18,6 +18,10 @@ SAMPLE = ROOT.parent / "shared" / "catalog" / "sample"
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 
+# With one GPU, two processes of torchrun would find too few, and CUDA's sums are of no fixed order.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A small local session with Delta and a metastore of its own, never the user's."""

@@ -58,7 +58,9 @@ def write_adapted(
     config = manifest.config.model_copy(update={"name": name})
     calibration = with_outcomes(manifest.calibration, outcomes)
     with whole_folder(output) as partial:
-        shutil.copytree(manifest.folder, partial, dirs_exist_ok=True)
+        for file in manifest.folder.iterdir():
+            # Not its mode: the new files are written to.
+            shutil.copyfile(file, partial / file.name)
         (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         _add_metrics(partial / "metrics.json", manifest, outcomes, shop)

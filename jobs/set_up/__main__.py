@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, create_venv, install
+from jobs.set_up.environment import ROOT, check_package_index, create_venv, install
 from jobs.set_up.machine import find_java_problem, find_python_problem, find_venv_problem
 from jobs.set_up.spark import (
     DELTA_MAIN_JAR,
@@ -26,6 +26,9 @@ from jobs.set_up.spark import (
     is_archive_current,
     write_spark_conf,
 )
+
+# What pyproject.toml has one extra bring of the others.
+IMPLIED = {"test": {"train", "coca"}}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="an extra of pyproject.toml to install; spark always is",
     )
     extras = {"spark", *parser.parse_args(arguments).extra}
+    extras.update(*(IMPLIED.get(extra, ()) for extra in list(extras)))
 
     def check_and_set_up() -> None:
         check_machine()
@@ -62,12 +66,17 @@ def set_up(extras: set[str]) -> None:
     """Brings `.venv` up to date with this checkout; touches no network if it already is."""
     stamp = VENV / "set_up.json"
     fingerprint = read_fingerprint(ROOT)
-    if is_set_up(stamp, fingerprint, extras):
+    finished = read_stamp(stamp, fingerprint)
+    if extras <= finished and (VENV / "bin" / "python").exists():
         return
-    # A set-up that is killed from here on is begun again, not believed.
-    stamp.unlink(missing_ok=True)
+    # What an earlier set-up brought stays wanted: else two that ask for different extras would take
+    # turns for ever.
+    extras = extras | finished
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
+    check_package_index(VENV)
+    # A set-up that is killed from here on is begun again, not believed.
+    stamp.unlink(missing_ok=True)
     say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
     install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
@@ -94,13 +103,13 @@ def read_fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
-def is_set_up(stamp: Path, fingerprint: str, extras: set[str]) -> bool:
-    """Tells whether a finished set-up from the same files left at least these extras."""
+def read_stamp(stamp: Path, fingerprint: str) -> set[str]:
+    """Returns the extras of a finished set-up from the same files; none if there was none."""
     try:
         finished = json.loads(stamp.read_text())
     except (OSError, ValueError):
-        return False
-    return finished["fingerprint"] == fingerprint and extras <= set(finished["extras"])
+        return set()
+    return set(finished["extras"]) if finished["fingerprint"] == fingerprint else set()
 
 
 def write_stamp(stamp: Path, fingerprint: str, extras: set[str]) -> None:

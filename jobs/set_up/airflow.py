@@ -9,7 +9,7 @@ import hashlib
 import sys
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, create_venv, install
+from jobs.set_up.environment import ROOT, check_package_index, create_venv, install
 from jobs.set_up.machine import find_python_problem, find_venv_problem
 
 VENV = ROOT / ".venv-airflow"
@@ -25,9 +25,10 @@ def set_up() -> None:
     fingerprint = read_fingerprint()
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
-    stamp.unlink(missing_ok=True)
     say("[1/2] Making the virtual environment .venv-airflow ...")
     create_venv(VENV)
+    check_package_index(VENV)
+    stamp.unlink(missing_ok=True)
     say("[2/2] Installing Airflow (about 300 MB, a minute) ...")
     requirements, constraints = PACKAGES
     install(VENV, "--quiet", "--requirement", requirements, "--constraint", constraints)

@@ -37,7 +37,6 @@ def create_venv(venv: Path) -> None:
 
 def install(venv: Path, *what: str) -> None:
     """Installs with an environment's pip; `what` are its arguments, paths start from here."""
-    check_package_index(venv)
     installed = subprocess.run(pip_command(venv, "install", *what), cwd=ROOT)
     if installed.returncode != 0:
         raise SetUpError(f"pip could not install the packages, see above.\n{GET_PACKAGES}")

@@ -34,7 +34,14 @@ class Lakehouse:
     folder: Path
 
     def command(self, program: str, *flags: object) -> list[str]:
-        """Returns spark-submit or spark-sql over these tables."""
+        """Returns spark-submit or spark-sql over these tables.
+
+        Without settings of its own, the main job's pages and metrics would go to the checkout.
+        """
+        if JOB in flags and "--config" not in flags:
+            own = self.folder / "settings.yaml"
+            own.write_text("report_dir: pages\nmetrics_dir: metrics\n")
+            flags = (*flags, "--config", own)
         settings = {
             "spark.sql.warehouse.dir": self.folder / "warehouse",
             "spark.hadoop.javax.jdo.option.ConnectionURL": (

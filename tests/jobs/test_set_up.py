@@ -125,20 +125,59 @@ def test_fingerprint_changes_when_the_checkout_moves(checkout: Path):
     assert set_up.read_fingerprint(checkout.rename(checkout.with_name("moved"))) != before
 
 
-def test_stamp_is_believed_only_for_the_same_files_and_no_more_extras(tmp_path: Path):
+def test_stamp_is_believed_only_for_the_same_files(tmp_path: Path):
     stamp = tmp_path / "set_up.json"
-    assert not set_up.is_set_up(stamp, "files", {"spark"})
+    assert set_up.read_stamp(stamp, "files") == set()
     set_up.write_stamp(stamp, "files", {"spark", "test"})
-    assert set_up.is_set_up(stamp, "files", {"spark", "test"})
-    assert set_up.is_set_up(stamp, "files", {"spark"})
-    assert not set_up.is_set_up(stamp, "files", {"spark", "train"})
-    assert not set_up.is_set_up(stamp, "other files", {"spark"})
+    assert set_up.read_stamp(stamp, "files") == {"spark", "test"}
+    assert set_up.read_stamp(stamp, "other files") == set()
+
+
+@pytest.fixture
+def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What set-ups of an environment that is there already ask pip for."""
+    asked: list[str] = []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    (tmp_path / "lib/python3.11/site-packages/pyspark/jars").mkdir(parents=True)
+    (tmp_path / "lib/python3.11/site-packages/pyspark/jars" / set_up.DELTA_MAIN_JAR).touch()
+    monkeypatch.setattr(set_up, "VENV", tmp_path)
+    monkeypatch.setattr(set_up, "install", lambda venv, *what: asked.append(what[-1]))
+    monkeypatch.setattr(set_up, "is_archive_current", lambda jars: True)
+    for name in ("check_machine", "create_venv", "check_package_index", "write_spark_conf"):
+        monkeypatch.setattr(set_up, name, lambda *_: None)
+    return asked
+
+
+def test_what_an_earlier_set_up_installed_is_not_asked_for_again(installs: list[str]):
+    for extra in ("bench", "test", "bench", "train", "coca"):
+        assert set_up.main(["--extra", extra]) == 0
+    assert installs == [".[bench,spark]", ".[bench,coca,spark,test,train]"]
+
+
+def test_a_set_up_without_a_network_leaves_what_is_there_usable(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    def offline(venv: Path) -> None:
+        raise SetUpError("no network")
+
+    assert set_up.main([]) == 0
+    monkeypatch.setattr(set_up, "check_package_index", offline)
+    assert set_up.main(["--extra", "test"]) == 1
+    assert set_up.main([]) == 0
+
+
+def test_an_environment_whose_python_is_gone_is_set_up_again(installs: list[str], tmp_path: Path):
+    assert set_up.main([]) == 0
+    (tmp_path / "bin" / "python").unlink()
+    assert set_up.main([]) == 0
+    assert installs == [".[spark]"] * 2
 
 
 def test_half_written_stamp_is_not_believed(tmp_path: Path):
     stamp = tmp_path / "set_up.json"
     stamp.write_text('{"fingerprint": "fi')
-    assert not set_up.is_set_up(stamp, "files", {"spark"})
+    assert set_up.read_stamp(stamp, "files") == set()
 
 
 def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_path: Path):

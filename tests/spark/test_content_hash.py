@@ -43,8 +43,13 @@ def test_missing_and_forbidden_images_differ_from_each_other(store: ImageStore) 
     assert len(kinds) == 3
 
 
-def test_by_path_no_file_is_touched(store: ImageStore) -> None:
-    hash_content("t", None, "s3://nowhere/x.jpg", store, ImageIdentity.PATH)
+def test_by_path_no_file_is_touched(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for touch in ("read", "identity"):
+        monkeypatch.setattr(ImageStore, touch, lambda *_: pytest.fail("touched a file"))
+    first, other = (
+        hash_content("t", None, path, store, ImageIdentity.PATH) for path in ("a.jpg", "b.jpg")
+    )
+    assert first != other
 
 
 def test_by_stat_a_rewritten_file_is_new(store: ImageStore, tmp_path: Path) -> None:

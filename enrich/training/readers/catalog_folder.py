@@ -2,12 +2,14 @@
 
 It holds `products.parquet`, `labels.parquet` (product_id, group_id and one column an attribute;
 NULL = unlabelled) and the images. Further columns of `products.parquet`, such as categories, can
-be trained on as attributes too; they are never shown to a classifier.
+be trained on as attributes too, unless they hold bytes or lists; they are never shown to a
+classifier. Rows without a product_id are left out.
 """
 
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from enrich.errors import ConfigError
 from enrich.table_file import read_table, select_text
@@ -57,6 +59,16 @@ def _read_table(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.is_file():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)
-    texts = select_text(table, wanted, file)
-    rest = table.drop_columns(list(wanted))
-    return pd.concat([texts.to_pandas(), rest.to_pandas().reset_index(drop=True)], axis=1)
+    further = [one.name for one in table.schema if one.name not in wanted and _is_plain(one.type)]
+    # By Arrow, to which a 7 beside a NULL is no 7.0.
+    return select_text(table, [*wanted, *further], file).to_pandas().dropna(subset="product_id")
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Tells whether a column may be a category or a label: no thumbnail, no embedding."""
+    is_bytes = (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+    return not (is_bytes or pa.types.is_nested(kind))

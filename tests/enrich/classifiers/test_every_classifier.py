@@ -94,7 +94,9 @@ def _assert_same(left: ModelOutput, right: ModelOutput, atol: float = 1e-5) -> N
 
 def _changed_rows(left: ModelOutput, right: ModelOutput) -> list[bool]:
     changes = [(t - right.logits[a]).abs().amax(1) > 1e-5 for a, t in left.logits.items()]
-    return torch.stack(changes).all(0).tolist()
+    changed = torch.stack(changes)
+    assert torch.equal(changed.any(0), changed.all(0)), "all attributes of a row, or none"
+    return changed.any(0).tolist()
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -1,0 +1,46 @@
+"""This project's own layout, with columns as other programs write them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from enrich.training.readers.catalog_folder import read_catalog_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    products = {
+        "product_id": ["a", "b", None, "c"],
+        "title": ["A shirt", "A shoe", "No one's", "A hat"],
+        "description": None,
+        "image_path": ["a.jpg", "b.jpg", "n.jpg", "c.jpg"],
+        "season": [1, 2, 3, 4],
+        "thumbnail": [b"\xff\xd8", b"\x00", b"", None],
+        "embedding": [[0.5, 1.0]] * 4,
+    }
+    labels = {
+        "product_id": ["a", "b", None, "c"],
+        "group_id": None,
+        "size": pd.array([40, 41, 42, None], dtype="Int64"),
+        "is_new": [True, False, True, None],
+    }
+    pd.DataFrame(products).to_parquet(tmp_path / "products.parquet")
+    pd.DataFrame(labels).to_parquet(tmp_path / "labels.parquet")
+    return tmp_path
+
+
+def test_numbers_beside_a_missing_one_stay_whole(folder: Path) -> None:
+    assert read_catalog_folder(folder).labels["size"] == ["40", "41", None]
+
+
+def test_yes_and_no_are_written_as_the_other_readers_write_them(folder: Path) -> None:
+    assert read_catalog_folder(folder).labels["is_new"] == ["true", "false", None]
+
+
+def test_columns_of_bytes_and_lists_are_no_labels(folder: Path) -> None:
+    assert set(read_catalog_folder(folder).labels) == {"season", "size", "is_new"}
+
+
+def test_rows_without_an_id_are_nobodys(folder: Path) -> None:
+    assert read_catalog_folder(folder).titles == ["A shirt", "A shoe", "A hat"]
