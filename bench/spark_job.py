@@ -25,7 +25,11 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         def enrich(count: int) -> int:
             tasks = choose_tasks(count, config, setup.cores)
             asked = rows.limit(count).repartition(tasks)
-            run_all(asked.mapInPandas(build_answers(spec, loads), answers_schema(spec)))
+            run_all(
+                asked.mapInPandas(
+                    build_answers(spec, loads, config.image_identity), answers_schema(spec)
+                )
+            )
             return count
 
         few = setup.cores * config.batch_size

@@ -4,13 +4,14 @@ Training and inference call the same function, so that they see the same pixels.
 files; mean and std are applied on the device by the classifier.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-Triple = tuple[float, float, float]
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class ImageShape(BaseModel):
@@ -25,7 +26,7 @@ class ImageShape(BaseModel):
     size_px: int = Field(gt=0)
     fit: Literal["pad", "crop"]
     mean: Triple
-    std: Triple
+    std: tuple[Positive, Positive, Positive]
 
 
 def to_pixels(image: Image.Image, shape: ImageShape) -> np.ndarray:

@@ -3,6 +3,7 @@
 A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -94,18 +95,24 @@ def name_model_version(manifest: Manifest, target_precision: float) -> str:
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
     """Returns the recipe for a job's settings and a checkpoint.
 
+    Local paths start from this process's working directory, which need not be a worker's.
+
     Raises:
         CheckpointError: the checkpoint has no thresholds for the configured target precision.
     """
     return EngineSpec(
-        checkpoint=config.checkpoint or str(BUNDLED),
+        checkpoint=_absolute(config.checkpoint or str(BUNDLED)),
         model_version=name_model_version(manifest, config.target_precision),
         attributes=manifest.config.attributes,
-        image_root=image_root,
-        allowed_roots=config.allowed_image_roots,
+        image_root=_absolute(image_root),
+        allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,
         target_precision=config.target_precision,
         batch_size=config.batch_size,
         read_threads=config.read_threads,
         reading=config.image_reading,
     )
+
+
+def _absolute(location: str) -> str:
+    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100

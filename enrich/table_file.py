@@ -1,21 +1,25 @@
 """Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from enrich.errors import ConfigError, SchemaMismatch, first_line
+
+_LARGEST_BLOCK = 64 << 20
 
 
 def read_table(file: Path) -> pa.Table:
     """Returns the file's table; `.csv` and `.json` (an object a line) are read as such.
 
-    Every column of a CSV is text, because 007 is an id and no number; an empty field is NULL. Text
-    may hold bytes that are no UTF-8, which `select_text` mends.
+    Every column of CSV and JSON is text, because 007 is an id and no number, and 2020-01-01 may be
+    one; an empty field of a CSV is NULL. Text of other files may hold bytes that are no UTF-8,
+    which `select_text` mends.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -24,8 +28,8 @@ def read_table(file: Path) -> pa.Table:
     try:
         if kind == "CSV":
             return _read_csv(file)
-        return pyarrow.json.read_json(file) if kind == "JSON" else pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        return _read_json(file) if kind == "JSON" else pq.read_table(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"no {kind} file can be read at {file}: {first_line(error)}") from error
 
 
@@ -63,7 +67,9 @@ def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _read_csv(file: Path) -> pa.Table:
     # Descriptions hold line breaks. The first pass is over the header alone, for the names.
     lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(file, parse_options=lines) as reader:
+    # A row must fit into a block.
+    blocks = pyarrow.csv.ReadOptions(block_size=min(max(file.stat().st_size, 1), _LARGEST_BLOCK))
+    with pyarrow.csv.open_csv(file, read_options=blocks, parse_options=lines) as reader:
         names = reader.schema.names
     text = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
@@ -71,4 +77,27 @@ def _read_csv(file: Path) -> pa.Table:
         strings_can_be_null=True,
         check_utf8=False,
     )
-    return pyarrow.csv.read_csv(file, parse_options=lines, convert_options=text)
+    return pyarrow.csv.read_csv(
+        file, read_options=blocks, parse_options=lines, convert_options=text
+    )
+
+
+def _read_json(file: Path) -> pa.Table:
+    with file.open("rb") as lines:
+        rows = [json.loads(line.decode(errors="replace")) for line in lines if line.strip()]
+    if odd := [row for row in rows if not isinstance(row, dict)]:
+        raise ValueError(f"a line holds {str(odd[0])[:40]!r}; wanted: an object a line")
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {_mend(name): [_as_text(row.get(name)) for row in rows] for name in names}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else _mend(value)
+    return json.dumps(value)
+
+
+def _mend(text: str) -> str:
+    # JSON can spell half of a character.
+    return text.encode(errors="replace").decode()

@@ -14,10 +14,15 @@ MAX_CHARACTERS = 2_000
 LONGEST_READ = 4 * MAX_CHARACTERS
 
 _SPACE = re.compile(r"\s+")
+# Soft hyphen, joiners and byte order mark stand inside words, and show nothing themselves.
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 
 
 def normalise(text: str | None) -> str:
-    """Returns text in NFKC with white space folded and without control or surrogate characters.
+    """Returns text in NFKC with white space folded and without characters that show nothing.
+
+    Those that stand inside words, such as soft hyphens, are left out; control characters,
+    surrogates and the like become a space.
 
     What is no text is none: a missing one may arrive as NaN, and a column of a wrong type as
     numbers.
@@ -30,6 +35,7 @@ def normalise(text: str | None) -> str:
     # Most texts have none of these characters, and looking at each would cost a refresh most of
     # its time.
     if not text.isprintable():
+        text = text.translate(_INVISIBLE)
         text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
     return _SPACE.sub(" ", text).strip()
 

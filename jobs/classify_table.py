@@ -7,9 +7,10 @@ they make sense here. The last line on standard output is one JSON object.
 """
 
 import json
-import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +24,14 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed
+from enrich.output_file import prepare_target
 from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec, RunsProducts, build_spec
+
+ROWS_IN_MEMORY = 1_000
 
 
 def main(
@@ -42,6 +46,8 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
+    if output.resolve() == catalog.resolve():
+        raise ConfigError(f"--output would replace the product table {catalog}: name another file")
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     products = read_products(catalog, limit)
@@ -50,16 +56,14 @@ def main(
     prepare_target(output)
 
     begin = time.perf_counter()
-    rows = list(classify(engine, spec, products))
+    rows = write_parquet(classify(engine, spec, products), spec, output)
     seconds = time.perf_counter() - begin
-    write_parquet(rows, spec, output)
-    answered = sum(row["modalities"] is not None for row in rows)
     summary = {
-        "read": len(rows),
-        "answered": answered,
-        "unreadable": len(rows) - answered,
+        "read": rows.total(),
+        "answered": rows[True],
+        "unreadable": rows[False],
         "seconds": round(seconds, 2),
-        "products_per_second": round(len(rows) / seconds, 1) if rows else None,
+        "products_per_second": round(rows.total() / seconds, 1) if rows else None,
         "model_version": spec.model_version,
         "output": str(output),
     }
@@ -68,7 +72,8 @@ def main(
 
 def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yields one row a product, in order, with a progress bar on standard error."""
-    products = (Product(*row.values()) for row in table.to_pylist())
+    batches = table.to_batches(ROWS_IN_MEMORY)
+    products = (Product(*row.values()) for batch in batches for row in batch.to_pylist())
     answers = track(
         engine.enrich(products), "classifying", table.num_rows, console=Console(stderr=True)
     )
@@ -80,28 +85,27 @@ def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterato
         }
 
 
-def prepare_target(output: Path) -> None:
-    """Makes the folder of the file to write, before anything is computed.
+def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path) -> Counter[bool]:
+    """Writes the rows as they come, under another name first: a reader never sees half a file.
 
-    Raises:
-        ConfigError: nothing can be written there.
+    Returns:
+        How many rows were answered (True), and how many were not.
     """
-    if output.is_dir():
-        raise ConfigError(f"{output} is a folder; give --output the name of a file")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(f"nothing can be written in {output.parent}: {error.strerror}") from error
-
-
-def write_parquet(rows: list[dict[str, Any]], spec: EngineSpec, output: Path) -> None:
-    """Writes the rows, under another name first: a reader never sees half a file."""
     schema = arrow_schema(spec.attributes)
     partial = output.with_name(f".{output.name}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
-    partial.replace(output)
+    answered: Counter[bool] = Counter()
+    try:
+        with pq.ParquetWriter(partial, schema) as writer:
+            waiting = iter(rows)
+            while some := list(islice(waiting, ROWS_IN_MEMORY)):
+                writer.write_table(pa.Table.from_pylist(some, schema=schema))
+                answered.update(row["modalities"] is not None for row in some)
+        partial.replace(output)
+    except OSError as error:
+        raise StorageFailed(f"{output} cannot be written: {error.strerror}; make room") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return answered
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from enrich.command_line import run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
+from enrich.output_file import prepare_target
 from enrich.product_file import find_product
 from enrich.records import Product
 from enrich.spec import build_spec
@@ -45,6 +46,9 @@ def main(
     from enrich.explanation.figure import MOST_WORDS, draw
 
     given = Product(product_id or "", title, description, None if image is None else image.name)
+    if image is not None and image_root is not None:
+        raise ConfigError("--image is a file's path by itself: --image-root goes with --catalog")
+    prepare_target(output)
     product, folder = choose_product(given, image, catalog)
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
@@ -32,15 +31,15 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         classifier.load_state_dict(
             {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
         )
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{folder}/model.safetensors is damaged or of another configuration: {error}"
-        ) from error
     except Exception as error:
-        # tokenizers raises a bare Exception for a tokenizer.json that it cannot read.
-        if type(error) is not Exception:
-            raise
-        raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
+        # tokenizers raises a bare Exception for a tokenizer.json that it cannot read; what a
+        # configuration that fits nothing makes of a library's own classes is anything.
+        if type(error) is Exception:
+            raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{folder}/model.safetensors is damaged or of another configuration: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     return classifier, TextEncoder(tokenizer, config.text_length)
 

@@ -75,9 +75,9 @@ class SmallTowers(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["small"] = "small"
-    width: int = 192
-    heads: int = 6
-    text_layers: int = 2
+    width: int = Field(default=192, gt=0)
+    heads: int = Field(default=6, gt=0)
+    text_layers: int = Field(default=2, ge=0)
 
 
 class ClipTowers(BaseModel):
@@ -125,8 +125,8 @@ class Architecture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classifier: ClassifierName = "cma_clip"
-    joint_layers: int = 2
-    joint_heads: int = 6
+    joint_layers: int = Field(default=2, ge=0)
+    joint_heads: int = Field(default=6, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     sequence_wise: bool = True
     modality_wise: bool = True

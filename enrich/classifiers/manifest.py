@@ -121,6 +121,8 @@ def _read_json(file: Path, model: type[Content]) -> Content:
         return model.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise CheckpointError(f"{file} does not fit: {describe(error, model)}") from error
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _digest(folder: Path) -> str:

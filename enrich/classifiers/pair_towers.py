@@ -107,8 +107,20 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
     """
     if "model_type" not in config:
         raise ValueError("the towers' config.json names no model_type")
+    _refuse_foreign_parts(config)
     model = AutoModel.from_config(AutoConfig.for_model(**config), trust_remote_code=False)
     return without_pooler(model)
+
+
+def _refuse_foreign_parts(config: dict[str, Any]) -> None:
+    """Raises ValueError where a part's architecture would be asked of a hub or another folder."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _refuse_foreign_parts(value)
+        elif isinstance(value, str) and (
+            key == "backbone" or (key == "architecture" and ":" in value)
+        ):
+            raise ValueError(f"the towers' config.json takes its {key} from elsewhere: {value!r}")
 
 
 def without_pooler(model: PreTrainedModel) -> PreTrainedModel:

@@ -104,7 +104,12 @@ def _is_large(image: Image.Image, pixels: int) -> bool:
 def _upright(image: Image.Image) -> Image.Image:
     if len(image.info.get("exif", b"")) > LONGEST_EXIF:
         return image
-    return ImageOps.exif_transpose(image)
+    try:
+        return ImageOps.exif_transpose(image)
+    except ImageProblem:
+        raise
+    except Exception:
+        return image  # the pixels are whole where what is said about them is damaged
 
 
 def _without_waste(image: Image.Image, target_px: int) -> Image.Image:

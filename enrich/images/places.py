@@ -48,6 +48,8 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
             nothing of the location but its scheme.
         ValueError, OSError, RuntimeError: no file system can spell such a path.
     """
+    # Hadoop's way to write a local path.
+    location = re.sub(r"^file:/(?!/)", "file:///", location, flags=re.IGNORECASE)
     if "://" in location:
         scheme, authority, path = _split_uri(location)
     elif location.startswith("/") or relative_to is None:

@@ -107,7 +107,8 @@ def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]
     folder = path.rsplit("/", 1)[0] if _suffix(path) else path
     if "://" not in location:
         path = str(_find_table(Path(location)).resolve())
-        folder = str(Path(location).resolve() if Path(location).is_dir() else Path(path).parent)
+        is_folder = Path(location).is_dir() and not _suffix(path=location.rstrip("/"))
+        folder = str(Path(location).resolve() if is_folder else Path(path).parent)
     suffix = _suffix(path) or _suffix_inside(path)
     if not suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")

@@ -100,7 +100,7 @@ class Stager:
         cores = self._tables.spark.sparkContext.defaultParallelism
         asked = products.select(*KEY, *INPUT_FIELDS)
         answers = asked.repartition(choose_tasks(count, self._config, cores)).mapInPandas(
-            build_answers(self._spec, self._loads),
+            build_answers(self._spec, self._loads, self._config.image_identity),
             answers_schema(self._spec),
             profile=build_gpu_profile(self._config.gpu_executors),
         )

@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from schemas.tables import answer_columns
 from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.records import Product
+from enrich.records import EnrichedProduct, Product, Status
 from enrich.rows import to_row
 from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
@@ -49,8 +50,13 @@ class Loads(AccumulatorParam[dict[str, int]]):
         return left
 
 
-def build_answers(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Answer:
+def build_answers(
+    spec: BuildsEngine, loads: Accumulator[dict[str, int]], identity: ImageIdentity
+) -> Answer:
     """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
+
+    An image that is gone, but was there when its content_hash was taken, is `image_unreadable`:
+    under that hash a missing one would never be asked about again.
 
     Runs on the driver; what it returns runs on the executors. Frames in have KEY and the input
     fields, frames out the columns of `answers_schema`, a row for a row, in order.
@@ -58,22 +64,28 @@ def build_answers(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Ans
 
     def answer(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         engine = _engine_of_this_worker(spec, loads)
-        keys: deque[tuple[Any, ...]] = deque()
+        asked: deque[tuple[dict[str, str | None], Product]] = deque()
 
         def read() -> Iterator[Product]:
             for frame in frames:
-                keys.extend(zip(*(frame[name] for name in KEY), strict=True))
-                yield from _products(frame)
+                keys = zip(*(frame[name] for name in KEY), strict=True)
+                for key, product in zip(keys, _products(frame), strict=True):
+                    asked.append((dict(zip(KEY, map(_text, key), strict=True)), product))
+                    yield product
 
-        rows = (
-            dict(zip(KEY, map(_text, keys.popleft()), strict=True)) | to_row(one, spec.attributes)
-            for one in engine.enrich(read())
-        )
+        def rows() -> Iterator[dict[str, Any]]:
+            for one in engine.enrich(read()):
+                key, product = asked.popleft()
+                if _has_vanished(one, product, key["content_hash"], identity):
+                    one = replace(one, status=Status.IMAGE_UNREADABLE)
+                yield key | to_row(one, spec.attributes)
+
+        answers = rows()
         # The engine cuts its own batches across Arrow's.
-        while some := list(islice(rows, _OUTPUT_ROWS)):
+        while some := list(islice(answers, _OUTPUT_ROWS)):
             yield pd.DataFrame(some)
-        if keys:
-            raise RuntimeError(f"the engine gave no answer to {len(keys)} of its products")
+        if asked:
+            raise RuntimeError(f"the engine gave no answer to {len(asked)} of its products")
 
     return answer
 
@@ -127,10 +139,23 @@ def hash_content(
             image = str(image_path)
     except ImageProblem as problem:
         image = str(problem.status)
+    return _digest(image, title, description)
+
+
+def _digest(image: str, title: str | None, description: str | None) -> str:
     text = build_text(_text(title), _text(description))
     digest = hashlib.sha256(image.encode(errors="replace"))
     digest.update(b"\0" + text.encode(errors="replace"))
     return digest.hexdigest()[:32]
+
+
+def _has_vanished(
+    answer: EnrichedProduct, product: Product, content_hash: str | None, identity: ImageIdentity
+) -> bool:
+    """Tells whether an image was there for its hash and is missing now. Runs on the executor."""
+    if answer.status is not Status.IMAGE_MISSING or identity is ImageIdentity.PATH:
+        return False
+    return content_hash != _digest(str(Status.IMAGE_MISSING), product.title, product.description)
 
 
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
@@ -158,5 +183,5 @@ def _products(frame: pd.DataFrame) -> Iterator[Product]:
 
 
 def _text(value: Any) -> str | None:
-    # A column that is NULL in a whole batch arrives as float NaN.
+    # pandas has had NULL as None, NaN and NA.
     return value if isinstance(value, str) else None

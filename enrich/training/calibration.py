@@ -21,6 +21,8 @@ _WILSON_Z = 1.2816
 # What precision may lack where a threshold is not guarded. Without it, whether such rows have a
 # threshold at all is chance, and with it the share of answers everywhere.
 _SLACK = 0.03
+# An answer that is more likely wrong than right is none, however good those above it are.
+_LEAST_CONFIDENCE = 0.5
 _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # How far a row read from its picture may be from one read from its text, as the standard deviation
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
@@ -132,7 +134,7 @@ def fit_temperature(
 def pick_threshold(
     confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"], precision: float
 ) -> float | None:
-    """Returns the lowest confidence at and above which precision is at least `precision`.
+    """Returns the lowest confidence, 0.5 at least, from which on precision is `precision` or more.
 
     Precision is taken by its lower Wilson bound, so that a lucky handful of rows sets nothing.
     """
@@ -145,7 +147,7 @@ def pick_threshold(
     last_of_ties = torch.ones_like(good)
     last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
     found = (good & last_of_ties).nonzero()
-    return float(sorted_confidence[found[-1]]) if len(found) else None
+    return max(float(sorted_confidence[found[-1]]), _LEAST_CONFIDENCE) if len(found) else None
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:

@@ -37,6 +37,12 @@ def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
     assert from_picture == pytest.approx(3.0, rel=0.05)
 
 
+def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
+    confidence = torch.cat([torch.full((1_000,), 0.9), torch.full((20,), 0.3)])
+    correct = torch.cat([torch.ones(1_000), torch.zeros(20)]).bool()
+    assert pick_threshold(confidence, correct, 0.9) == 0.5
+
+
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
     nothing = fit([Scored(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
     assert nothing.temperature == 1.0 and nothing.rows == 0
@@ -67,11 +73,11 @@ def test_threshold_holds_its_precision_on_rows_it_has_not_seen() -> None:
 
 
 def test_threshold_is_the_lowest_that_holds() -> None:
-    confidence = torch.linspace(1, 0, 1_001)
+    confidence = torch.linspace(1, 0.5, 1_001)
     correct = torch.arange(1_001) < 900
     threshold = pick_threshold(confidence, correct, 0.90)
     # All rows would be right in 900 of 1001; the lower bound admits fewer than 1000, more than 900.
-    assert threshold is not None and 0.0 < threshold < 0.1
+    assert threshold is not None and 0.5 < threshold < 0.55
 
 
 def test_threshold_is_none_where_no_confidence_is_good_enough() -> None:

@@ -24,6 +24,8 @@ SECRET = "hunter2/x+y"
         f"https://account.blob.core.windows.net/c?sv=2024&sig={SECRET}",
         f"DefaultEndpointsProtocol=https;AccountName=me;AccountKey={SECRET};EndpointSuffix=x",
         f"fs.s3a.secret.key={SECRET}, fs.s3a.endpoint=host",
+        f"fs.azure.account.key.me.dfs.core.windows.net={SECRET}==",
+        f"s3://AKIA:12/{SECRET}@bucket/images",
         f"abfss://container:{SECRET}@account.dfs.core.windows.net/x",
     ],
 )

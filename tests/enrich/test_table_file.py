@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from enrich.errors import SchemaMismatch
+from enrich.errors import ConfigError, SchemaMismatch
 from enrich.table_file import read_table, select_text
 
 
@@ -38,3 +38,39 @@ def test_a_column_that_comes_twice_is_refused_by_its_name(tmp_path: Path) -> Non
     file.write_text("product_id,color,color\n1,red,blue\n")
     with pytest.raises(SchemaMismatch, match="more than one column color"):
         select_text(read_table(file), ["product_id", "color"], file)
+
+
+@pytest.mark.parametrize("name", ["products.csv", "products.json"])
+def test_a_row_of_megabytes_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    long = "x" * 3_000_000
+    as_json = f'{{"product_id": "1", "title": "{long}"}}\n'
+    file.write_text(as_json if name.endswith("json") else f"product_id,title\n1,{long}\n")
+    assert read_table(file).to_pydict() == {"product_id": ["1"], "title": [long]}
+
+
+def test_every_value_of_json_is_text_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_text(
+        '{"product_id": "2020-01-01", "title": "a\\ud800"}\n\n'
+        '{"product_id": 2, "title": null}\n{"product_id": true, "size": [1]}\n'
+    )
+    assert read_table(file).to_pydict() == {
+        "product_id": ["2020-01-01", "2", "true"],
+        "title": ["a?", None, None],
+        "size": [None, None, "[1]"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "Gr\u00f6\u00dfe,title\n1,2\n".encode("latin-1")),
+        ("a.json", b"[1, 2]\n"),
+        ("a.json", b'{"product_id": \n'),
+    ],
+)
+def test_what_is_no_table_is_a_message(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="file can be read at"):
+        read_table(tmp_path / name)

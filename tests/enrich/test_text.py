@@ -64,3 +64,7 @@ def test_right_to_left_other_scripts_and_emoji_survive(text: str) -> None:
 def test_compatible_writings_of_a_word_become_one() -> None:
     assert normalise("\uff32\uff45\uff44  \ufb01t") == normalise("Red fit") == "Red fit"
     assert normalise("cafe\u0301") == normalise("caf\u00e9")
+
+
+def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word() -> None:
+    assert normalise("Tur\u00adquoise dunkel\u200dblau \ufeffred") == "Turquoise dunkelblau red"

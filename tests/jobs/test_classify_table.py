@@ -1,8 +1,10 @@
 """jobs/classify_table.py: the engine over a Parquet file, without Spark."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -119,3 +121,23 @@ def test_a_wrong_set_up_is_one_message_and_exit_code_2(
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and message in err and len(err.splitlines()) == 1
     assert not (shop / "out").exists()
+
+
+def test_the_product_table_is_never_written_over(shop: Path, run: Run) -> None:
+    before = (shop / "products.parquet").read_bytes()
+    code, _, err = run(*_flags(shop, output=shop / ".." / "shop" / "products.parquet"))
+    assert code == 2 and "would replace the product table" in err
+    assert (shop / "products.parquet").read_bytes() == before
+
+
+def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
+    job: ModuleType, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job.pq.ParquetWriter, "write_table", full)
+    code, _, err = run(*_flags(shop))
+    assert code == 1 and "cannot be written: No space left on device" in err
+    assert "Traceback" not in err
+    assert list((shop / "out").iterdir()) == []

@@ -80,3 +80,11 @@ def test_an_installation_without_the_extra_is_told_so(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = run("--image", shop / "red.jpg", "--output", shop / "a.png")
     assert code == 2 and "[train]" in err
+
+
+def test_what_cannot_be_explained_or_written_is_said_at_once(shop: Path, run: Run) -> None:
+    image = ("--image", shop / "red.jpg")
+    code, _, err = run(*image, "--image-root", shop, "--output", shop / "a.png")
+    assert code == 2 and "--image-root goes with --catalog" in err
+    code, _, err = run(*image, "--output", shop)
+    assert code == 2 and "is a folder" in err

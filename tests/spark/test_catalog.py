@@ -71,6 +71,15 @@ def test_folder_of_a_catalog_is_where_its_images_start(spark: SparkSession, tmp_
     assert by_file.folder == by_folder.folder == str(tmp_path)
 
 
+def test_images_lie_beside_a_table_that_is_a_folder_of_parts(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "products.parquet").mkdir()
+    TABLE.to_parquet(tmp_path / "products.parquet" / "part-0.parquet")
+    for location in (tmp_path / "products.parquet", tmp_path):
+        assert open_catalog(spark, str(location), ColumnNames()).folder == str(tmp_path)
+
+
 def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:
     TABLE.head(1).to_parquet(tmp_path / "part-0.parquet")
     TABLE.tail(1).to_parquet(tmp_path / "part-1.parquet")

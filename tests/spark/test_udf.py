@@ -1,12 +1,18 @@
 """The engine that a Python worker keeps is that of its task's recipe, device and cores."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
+from enrich.config import ImageIdentity
+from enrich.images.store import ImageStore
+from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spark import device, udf
 
 
@@ -62,3 +68,40 @@ def test_an_engine_finds_the_threads_that_its_task_has_cores(
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """Recipe of an engine that finds no image any more."""
+
+    attributes: tuple[str, ...] = ()
+
+    def build(self, device: torch.device) -> "Blind":
+        return self
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        for one in products:
+            yield EnrichedProduct(one.product_id, Status.IMAGE_MISSING, Modalities.TEXT, ())
+
+
+@pytest.mark.parametrize(
+    ("identity", "statuses"),
+    [
+        (ImageIdentity.CONTENT, ["image_unreadable", "image_missing"]),
+        (ImageIdentity.PATH, ["image_missing", "image_missing"]),
+    ],
+)
+def test_an_image_that_was_there_for_its_hash_and_is_gone_is_asked_about_again(
+    loads: Any, tmp_path: Path, identity: ImageIdentity, statuses: list[str]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    store = ImageStore(str(tmp_path))
+    rows = [("1", "shirt", "a.jpg"), ("2", "shoes", "never.jpg")]
+    frame = pd.DataFrame(rows, columns=["product_id", "title", "image_path"])
+    frame = frame.assign(description=None, product_category=None)
+    frame["content_hash"] = [
+        udf.hash_content(title, None, path, store, identity) for _, title, path in rows
+    ]
+    (answers,) = udf.build_answers(Blind(), loads, identity)([frame])
+    assert answers["status"].tolist() == statuses
+    assert answers["content_hash"].tolist() == frame["content_hash"].tolist()

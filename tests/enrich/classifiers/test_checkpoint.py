@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pickle
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
 from enrich.command_line import load_yaml
 from enrich.config import JobConfig
@@ -274,3 +276,33 @@ def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets() -> Non
     assert sum(file.stat().st_size for file in BUNDLED.iterdir()) < 25_000_000
     card = (BUNDLED / "MODEL_CARD.md").read_text()
     assert card.startswith("# cma-clip-small") and "limits" in card
+
+
+@pytest.mark.parametrize("change", [{"joint_heads": 0}, {"joint_heads": 5}, {"text_length": 3}])
+def test_a_configuration_that_fits_nothing_is_a_message(folder: Path, change: dict) -> None:
+    _change(folder / "config.json", lambda c: c.update(change))
+    with pytest.raises(CheckpointError):
+        _load(folder)
+
+
+@pytest.mark.parametrize("std", [[0, 1, 1], [1, 1, float("nan")]])
+def test_pixels_that_would_become_no_numbers_are_refused(folder: Path, std: list) -> None:
+    _change(folder / "config.json", lambda c: c["image"].update(std=std))
+    with pytest.raises(CheckpointError, match="std"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"model_type": "timm_wrapper", "architecture": "hf-hub:evil/model"},
+        {"model_type": "timm_wrapper", "architecture": "local-dir:/elsewhere"},
+        {"model_type": "dpt", "backbone": "evil/model"},
+    ],
+)
+def test_a_tower_whose_parts_are_elsewhere_is_refused_and_nobody_is_asked(
+    vision: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
+    with pytest.raises(ValueError, match="from elsewhere"):
+        build_encoder(vision)

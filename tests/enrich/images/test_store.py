@@ -446,3 +446,16 @@ def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
     shape = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
     gap = to_pixels(scaled, shape).astype(int) - to_pixels(full, shape)
     assert np.abs(gap).mean() < 1.5
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+def test_a_sound_picture_with_damaged_tags_is_read(kind: str) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 20, 20)).save(encoded, kind, exif=b"garbage!", lossless=True)
+    assert _decode(encoded.getvalue()).size == (40, 30)
+
+
+def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
+    store = ImageStore(str(root))
+    (root / "one.bin").write_bytes(b"picture")
+    assert store.read(f"file:{root}/one.bin") == b"picture"

@@ -1,0 +1,23 @@
+"""The recipe that goes from a driver to workers with other working directories."""
+
+from pathlib import Path
+
+import pytest
+
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
+from enrich.spec import build_spec
+
+
+def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = JobConfig(
+        checkpoint="checkpoints/mine", allowed_image_roots=("more", "s3://bucket/more")
+    )
+    spec = build_spec(config, read_manifest(BUNDLED), "shop/images")
+    assert spec.checkpoint == f"{tmp_path}/checkpoints/mine"
+    assert spec.image_root == f"{tmp_path}/shop/images"
+    assert spec.allowed_roots == (f"{tmp_path}/more", "s3://bucket/more")
+    assert build_spec(config, read_manifest(BUNDLED), "s3://b/i").image_root == "s3://b/i"
