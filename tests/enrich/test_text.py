@@ -20,9 +20,9 @@ def test_what_is_no_text_counts_as_none(value: object) -> None:
 
 
 def test_accents_by_the_million_are_sorted_in_no_time() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     assert build_text("a" + "\u0301\u0323" * 2_000_000, "\u0f73\u0f75\u0f81" * 1_000_000)
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_a_control_character_between_words_does_not_join_them() -> None:

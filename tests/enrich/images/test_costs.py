@@ -48,12 +48,12 @@ def problem(data: bytes, **limits: int) -> ImageProblem:
 def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name: str) -> None:
     data = REFUSED[name]()
     reset_peak()
-    before, begin = peak_mb(), time.monotonic()
+    before, begin = peak_mb(), time.process_time()
     # Pillow itself refuses texts and profiles that unpack to more than a megabyte.
     unpacks = name.endswith("of a gigabyte")
     wanted = Status.IMAGE_CORRUPT if unpacks else Status.IMAGE_TOO_LARGE
     assert problem(data).status is wanted
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
     assert peak_mb() - before < 200
 
 
@@ -61,9 +61,9 @@ def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name: str) ->
 def test_what_only_looks_costly_is_decoded(name: str) -> None:
     data = HARMLESS[name]()
     reset_peak()
-    before, begin = peak_mb(), time.monotonic()
+    before, begin = peak_mb(), time.process_time()
     assert max(decoded(data).size) <= 64
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert peak_mb() - before < 200
 
 
