@@ -1,4 +1,4 @@
-"""The file that a job without Spark writes: whether it can be, before anything is computed."""
+"""The file that a job writes: whether it can be, before anything is computed."""
 
 import tempfile
 from pathlib import Path

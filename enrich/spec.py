@@ -13,6 +13,7 @@ from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, r
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError
 from enrich.images.limits import ImageLimits, ImageReading
+from enrich.images.places import spell_out
 from enrich.records import EnrichedProduct, Product
 
 if TYPE_CHECKING:
@@ -115,4 +116,5 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
 
 
 def _absolute(location: str) -> str:
+    location = spell_out(location)
     return location if "://" in location else os.path.abspath(location)  # noqa: PTH100

@@ -1,7 +1,8 @@
 """Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _LARGEST_BLOCK = 64 << 20
+_NO_SPACE = re.compile(r"\S")
 
 
 def read_table(file: Path) -> pa.Table:
@@ -65,10 +67,18 @@ def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read_csv(file: Path) -> pa.Table:
+    try:
+        return _read_csv_in_blocks(file, pyarrow.csv.ReadOptions())
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error):
+            raise
+    # A row is longer than Arrow's usual block.
+    return _read_csv_in_blocks(file, pyarrow.csv.ReadOptions(block_size=_LARGEST_BLOCK))
+
+
+def _read_csv_in_blocks(file: Path, blocks: pyarrow.csv.ReadOptions) -> pa.Table:
     # Descriptions hold line breaks. The first pass is over the header alone, for the names.
     lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    # A row must fit into a block.
-    blocks = pyarrow.csv.ReadOptions(block_size=min(max(file.stat().st_size, 1), _LARGEST_BLOCK))
     with pyarrow.csv.open_csv(file, read_options=blocks, parse_options=lines) as reader:
         names = reader.schema.names
     text = pyarrow.csv.ConvertOptions(
@@ -83,19 +93,34 @@ def _read_csv(file: Path) -> pa.Table:
 
 
 def _read_json(file: Path) -> pa.Table:
-    with file.open("rb") as lines:
-        rows = [json.loads(line.decode(errors="replace")) for line in lines if line.strip()]
-    if odd := [row for row in rows if not isinstance(row, dict)]:
-        raise ValueError(f"a line holds {str(odd[0])[:40]!r}; wanted: an object a line")
+    rows = list(_objects(file.read_bytes().decode("utf-8-sig", errors="replace")))
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {_mend(name): [_as_text(row.get(name)) for row in rows] for name in names}
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    return pa.table({_mend(name): _as_column([row.get(name) for row in rows]) for name in names})
 
 
-def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return None if value is None else _mend(value)
-    return json.dumps(value)
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    # Numbers stay as they are written: 1.10 and 1.1 are two ids.
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str)
+    end = 0
+    while (start := _NO_SPACE.search(text, end)) is not None:
+        try:
+            found, end = decoder.raw_decode(text, start.start())
+        except RecursionError as error:
+            raise ValueError("objects within objects without end") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {str(found)[:40]!r}; wanted: objects, one a line")
+        yield found
+
+
+def _as_column(values: list[Any]) -> pa.Array:
+    if any(isinstance(value, dict | list) for value in values):
+        # No text, which whoever asks for this column is told.
+        return pa.array([None if value is None else [str(value)] for value in values])
+    return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
+
+
+def _as_text(value: str | bool) -> str:
+    return _mend(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _mend(text: str) -> str:

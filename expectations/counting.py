@@ -56,10 +56,9 @@ def select_counted(
 
 def count_staged(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
     """Counts what `select_counted` selected; agreements are left out."""
-    values = _count_values(rows.where("is_first"), attributes)
-    counted = [CountedValue(**row.asDict()) for row in values.collect()]
-    size = rows.agg(F.count("*"), F.count_distinct("product_id")).collect()[0]
-    return build_figures(counted, attributes, rows=size[0], distinct_products=size[1])
+    counted = [CountedValue(**row.asDict()) for row in _count_values(rows, attributes).collect()]
+    distinct = rows.agg(F.count_distinct("product_id")).collect()[0][0]
+    return build_figures(counted, attributes, distinct)
 
 
 def count_agreements(
@@ -145,7 +144,8 @@ def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     values = [
         _value(F.lit(a), "label", column(a), column(f"{a}_confidence")) for a in attributes
     ] + [_value(nothing, kind, column(kind), nothing) for kind in (MODALITIES, MODEL)]
-    seen = rows.select("group", F.explode(F.array(*values)).alias("seen")).select("group", "seen.*")
+    exploded = rows.select("group", "is_first", F.explode(F.array(*values)).alias("seen"))
+    seen = exploded.select("group", "is_first", "seen.*")
     confidence = F.col("confidence")
     # NaN is above every number to Spark, and so no probability.
     sound = F.when(confidence.between(0, 1), confidence)
@@ -154,10 +154,11 @@ def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     )
     return seen.groupBy("group", "attribute", "kind", "value", edges_below.alias("bin")).agg(
         F.count("*").alias("rows"),
+        F.count_if("is_first").alias("first"),
         F.count_if(confidence.isNull()).alias("missing"),
         F.count_if(~confidence.between(0, 1)).alias("outside"),
-        F.sum(sound).alias("total"),
-        F.sum(sound * sound).alias("squares"),
+        F.sum(F.when(F.col("is_first"), sound)).alias("total"),
+        F.sum(F.when(F.col("is_first"), sound * sound)).alias("squares"),
         F.min(sound).alias("lowest"),
         F.max(sound).alias("highest"),
     )

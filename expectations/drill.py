@@ -95,6 +95,7 @@ def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigu
         distinct_products=len(answers),
         model_versions={answers.model_version: len(answers)},
         summary=_summarize(answers),
+        label_rows={a: _count_labels(column) for a, column in answers.labels.items()},
         confidences={
             attribute: ConfidenceFigures(0, 0, float(values.min()), float(values.max()))
             for attribute, values in answers.confidences.items()
@@ -171,6 +172,10 @@ def _summarize_attribute(labels: Coded, confidences: NDArray[np.float64]) -> Att
         answered_mean=round(float(answered.mean()), 6) if len(answered) else None,
         answered_sd=round(float(answered.std()), 6) if len(answered) else None,
     )
+
+
+def _count_labels(column: Coded) -> dict[str, int]:
+    return {label: n for label, n in column.count().items() if label != ABSTAINED}
 
 
 def _agreements(answers: Answers, before: Answers) -> list[Agreement]:

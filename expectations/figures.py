@@ -38,14 +38,15 @@ class Agreement:
 class StagedFigures:
     """One run's staged rows; `summary` is None where there are none.
 
-    `rows` and `distinct_products` are of all rows; all else counts products that show the same
-    picture and text once.
+    `summary` and `agreements` count products that show the same picture and text once, all else
+    counts rows. `label_rows` holds each attribute's rows by label, without abstentions.
     """
 
     rows: int
     distinct_products: int
     model_versions: dict[str, int]
     summary: CatalogSummary | None
+    label_rows: dict[str, dict[str, int]]
     confidences: dict[str, ConfidenceFigures]
     agreements: tuple[Agreement, ...] = field(default=())
 

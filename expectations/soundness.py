@@ -1,6 +1,6 @@
 """The checks that need no baseline: rows are whole, values are sound, most rows are answered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from expectations import chance
 from expectations.checks import ChanceCheck, Check
@@ -38,10 +38,11 @@ def check_values(
     attribute: str,
     labels: Sequence[str],
     summary: AttributeSummary,
+    label_rows: Mapping[str, int],
     confidences: ConfidenceFigures,
 ) -> Iterator[Check]:
     """Yields the checks of one attribute's values, row by row."""
-    unknown = {x: n for x, n in summary.labels.items() if x not in {*labels, ABSTAINED}}
+    unknown = {x: n for x, n in label_rows.items() if x not in labels}
     named = f" ({', '.join(map(repr, list(unknown)[:NAMED_LABELS]))})" if unknown else ""
     yield _no_row(
         "expect_known_labels",

@@ -38,8 +38,13 @@ def check_staged(
         return checks
     by_attribute = figures.summary.products.attributes
     for attribute, labels in attribute_labels.items():
-        confidences = figures.confidences[attribute]
-        checks += check_values(attribute, labels, by_attribute[attribute], confidences)
+        checks += check_values(
+            attribute,
+            labels,
+            by_attribute[attribute],
+            figures.label_rows[attribute],
+            figures.confidences[attribute],
+        )
     if baseline is not None and baseline.model_version is not None:
         checks.append(_check_model(figures, baseline, settings))
     by_chance = [

@@ -25,8 +25,10 @@ class CountedValue:
         attribute: None where `kind` says what else the value is: `MODALITIES` or `MODEL`.
         value: the label, None where the classifier abstained.
         bin: place in `CONFIDENCE_EDGES`, None where the confidence is missing or no probability.
+        first: the rows that are the first of their content.
         missing, outside: the rows whose confidence is NULL, and is no probability.
-        total, squares, lowest, highest: of the confidences; None where `bin` is.
+        total, squares: of the first rows' confidences; None where there are none.
+        lowest, highest: of the confidences; None where `bin` is.
     """
 
     group: str | None
@@ -35,6 +37,7 @@ class CountedValue:
     value: str | None
     bin: int | None
     rows: int
+    first: int
     missing: int
     outside: int
     total: float | None
@@ -44,11 +47,7 @@ class CountedValue:
 
 
 def build_figures(
-    counted: Sequence[CountedValue],
-    attributes: Sequence[str],
-    *,
-    rows: int,
-    distinct_products: int,
+    counted: Sequence[CountedValue], attributes: Sequence[str], distinct_products: int
 ) -> StagedFigures:
     """Returns a run's figures, agreements left out."""
     models: Counter[str] = Counter()
@@ -56,10 +55,11 @@ def build_figures(
         if value.kind == MODEL:
             models[str(value.value)] += value.rows
     return StagedFigures(
-        rows=rows,
+        rows=models.total(),
         distinct_products=distinct_products,
         model_versions=dict(models),
         summary=_summarize(counted, attributes) if counted else None,
+        label_rows={a: _count_labels(_of(counted, a)) for a in attributes},
         confidences={a: _confidence_figures(_of(counted, a)) for a in attributes},
     )
 
@@ -79,7 +79,7 @@ def _summarize_group(counted: Sequence[CountedValue], attributes: Sequence[str])
     modalities: Counter[str] = Counter()
     for value in counted:
         if value.kind == MODALITIES:
-            modalities[str(value.value)] += value.rows
+            modalities[str(value.value)] += value.first
     return GroupSummary(
         rows=modalities.total(),
         modalities=_largest_first(modalities),
@@ -92,12 +92,14 @@ def _summarize_attribute(counted: Sequence[CountedValue]) -> AttributeSummary:
     bins = [0] * len(CONFIDENCE_EDGES)
     answered, total, squares = 0, 0.0, 0.0
     for one in counted:
-        labels[ABSTAINED if one.value is None else one.value] += one.rows
+        if not one.first:
+            continue
+        labels[ABSTAINED if one.value is None else one.value] += one.first
         if one.bin is None:
             continue
-        bins[one.bin] += one.rows
+        bins[one.bin] += one.first
         if one.value is not None:
-            answered += one.rows
+            answered += one.first
             total, squares = total + (one.total or 0.0), squares + (one.squares or 0.0)
     mean = total / answered if answered else None
     sd = None if mean is None else max(squares / answered - mean**2, 0.0) ** 0.5
@@ -107,6 +109,14 @@ def _summarize_attribute(counted: Sequence[CountedValue]) -> AttributeSummary:
         answered_mean=None if mean is None else round(mean, 6),
         answered_sd=None if sd is None else round(sd, 6),
     )
+
+
+def _count_labels(counted: Sequence[CountedValue]) -> dict[str, int]:
+    labels: Counter[str] = Counter()
+    for one in counted:
+        if one.value is not None:
+            labels[one.value] += one.rows
+    return _largest_first(labels)
 
 
 def _confidence_figures(counted: Sequence[CountedValue]) -> ConfidenceFigures:

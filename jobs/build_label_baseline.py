@@ -115,7 +115,9 @@ def select_answered_attributes(rows: DataFrame) -> list[str]:
 
 def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]:
     """Returns the categories that are large enough to be told apart; none where there are none."""
-    by_size = rows.where(F.col("product_category").isNotNull()).groupBy("product_category").count()
+    named = rows.where(F.col("product_category").isNotNull()).groupBy("product_category")
+    # As the gate counts them: what shows the same picture and text is one.
+    by_size = named.agg(F.count_distinct("content_hash").alias("count"))
     enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "product_category")
     return [row["product_category"] for row in enough.limit(largest).collect()]
 

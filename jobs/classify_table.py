@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, StorageFailed
+from enrich.errors import ConfigError, StorageFailed, first_line
 from enrich.output_file import prepare_target
 from enrich.product_file import read_products
 from enrich.records import Product
@@ -98,14 +99,22 @@ def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path
         with pq.ParquetWriter(partial, schema) as writer:
             waiting = iter(rows)
             while some := list(islice(waiting, ROWS_IN_MEMORY)):
-                writer.write_table(pa.Table.from_pylist(some, schema=schema))
+                with _told_of_the_disk(output):
+                    writer.write_table(pa.Table.from_pylist(some, schema=schema))
                 answered.update(row["modalities"] is not None for row in some)
-        partial.replace(output)
-    except OSError as error:
-        raise StorageFailed(f"{output} cannot be written: {error.strerror}; make room") from error
+        with _told_of_the_disk(output):
+            partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
     return answered
+
+
+@contextmanager
+def _told_of_the_disk(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"{output} cannot be written: {first_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -330,7 +330,11 @@ def choose_deletion(
 
     def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
         # The product table that the run read: of another day's, the settings may name another.
-        catalog = open_catalog(spark, row["catalog"], settings.columns)
+        try:
+            catalog = open_catalog(spark, row["catalog"], settings.columns)
+        except ConfigError as error:
+            log.warning("vanished products are left to the next run: %s", error)
+            return None
         return select_vanished(tables, settings, row, catalog)
 
     return find_vanished

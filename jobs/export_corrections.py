@@ -16,6 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import DatabaseOption, run_command
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError
+from enrich.output_file import prepare_target
 from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, with_group_id
 from enrich.spark.session import open_session
@@ -36,7 +37,7 @@ def main(
     """Writes the labels that people gave products to a file."""
     if output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    prepare_target(output)
     attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))

@@ -28,7 +28,6 @@ DAGS = ROOT / "airflow_dags"
 BIN = ROOT / ".venv-airflow" / "bin"
 
 POOL = ("gpu_cluster", "1", "Spark applications at a time")
-POOL_IS_MADE = "pool_is_made"
 COMPONENTS = {
     "api-server": [],
     # Logs are read from the disk: a server for them would listen on all addresses.
@@ -86,11 +85,10 @@ def prepare_home(home: Path, port: int) -> str:
     password = keep_password(home / "passwords.json")
     print("Preparing Airflow's database ...", flush=True)
     run_airflow(home, "db", "migrate")
-    # Not again: its slots are then the user's to change. A file says so, because the database is
-    # there as soon as its making begins.
-    if not (home / POOL_IS_MADE).exists():
+    try:
+        run_airflow(home, "pools", "get", POOL[0])  # its slots are the user's to change
+    except ServeError:
         run_airflow(home, "pools", "set", *POOL)
-        (home / POOL_IS_MADE).touch()
     return password
 
 

@@ -58,7 +58,7 @@ def write_adapted(
     config = manifest.config.model_copy(update={"name": name})
     calibration = with_outcomes(manifest.calibration, outcomes)
     with whole_folder(output) as partial:
-        for file in manifest.folder.iterdir():
+        for file in filter(Path.is_file, manifest.folder.iterdir()):
             # Not its mode: the new files are written to.
             shutil.copyfile(file, partial / file.name)
         (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")

@@ -12,7 +12,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
-from enrich.errors import CheckpointError
+from enrich.errors import CheckpointError, EnrichError
 from enrich.tokenizer import TextEncoder
 from enrich.whole_folder import whole_folder
 
@@ -31,6 +31,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         classifier.load_state_dict(
             {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
         )
+    except (EnrichError, MemoryError):
+        raise
     except Exception as error:
         # tokenizers raises a bare Exception for a tokenizer.json that it cannot read; what a
         # configuration that fits nothing makes of a library's own classes is anything.

@@ -48,8 +48,7 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
             nothing of the location but its scheme.
         ValueError, OSError, RuntimeError: no file system can spell such a path.
     """
-    # Hadoop's way to write a local path.
-    location = re.sub(r"^file:/(?!/)", "file:///", location, flags=re.IGNORECASE)
+    location = spell_out(location)
     if "://" in location:
         scheme, authority, path = _split_uri(location)
     elif location.startswith("/") or relative_to is None:
@@ -63,6 +62,11 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
     if ".." in path.split("/"):
         raise ConfigError("'..' is not allowed in the path of an object")
     return Place(scheme, authority, "/" + path.strip("/"))
+
+
+def spell_out(location: str) -> str:
+    """Returns a local URI with the slashes that Hadoop leaves out; anything else as it is."""
+    return re.sub(r"^file:/(?!/)", "file:///", location, flags=re.IGNORECASE)
 
 
 def s3_endpoint() -> str | None:

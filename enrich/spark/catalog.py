@@ -104,12 +104,13 @@ def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
 
 def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]:
     path = location.rstrip("/")
-    folder = path.rsplit("/", 1)[0] if _suffix(path) else path
+    is_table = bool(_suffix(path))
+    folder = path.rsplit("/", 1)[0] if is_table else path
     if "://" not in location:
         path = str(_find_table(Path(location)).resolve())
-        is_folder = Path(location).is_dir() and not _suffix(path=location.rstrip("/"))
+        is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
-    suffix = _suffix(path) or _suffix_inside(path)
+    suffix = "" if (Path(path) / "_delta_log").is_dir() else _suffix(path) or _suffix_inside(path)
     if not suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
 
+from enrich.errors import ConfigError
 from enrich.records import Modalities, Status
 from enrich.spark.hadoop import open_folder
 from enrich.spark.quoting import quote, quote_literal, quote_part
@@ -52,7 +53,8 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
     if found := _find_unregistered(spark, database, table):
         spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quote_literal(found)}")
         log.warning("%s.%s was there but had no name, and has it again", database, table)
-        update_table(spark, database, table, attributes)
+        fields = update_table(spark, database, table, attributes)
+        finish_update(spark, f"{database}.{table}", fields)
         return
     checks = {
         f"{_CONSTRAINT}{check}": condition
@@ -67,16 +69,28 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
     )
 
 
-def update_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> bool:
+def update_table(
+    spark: SparkSession, database: str, table: str, attributes: Sequence[str]
+) -> list[StructField]:
     """Adds the columns and constraints that a table of an older version or checkpoint lacks.
 
     Runs on the driver. Columns that are there stay, whoever reads them.
 
     Returns:
-        Whether it has new columns.
+        The new columns without a comment, for `finish_update` once views show them. An update that
+        is cut off before has them again in the next run.
+
+    Raises:
+        ConfigError: it is a table of somebody else.
     """
     name = f"{database}.{table}"
     known = {field.name: field for field in spark.read.table(name).schema}
+    key = "attribute" if table == "attribute_corrections" else "run_id"
+    if key not in known:
+        raise ConfigError(
+            f"{name} is none of this job's tables: it has no column {key}. Give --database the "
+            "name of a database of its own"
+        )
     wanted: Any = StructType.fromDDL(table_definitions(attributes)[table])
     new = [field for field in wanted if field.name not in known]
     if new:
@@ -88,13 +102,33 @@ def update_table(spark: SparkSession, database: str, table: str, attributes: Seq
         and _comment(field).startswith(_LISTS_VALUES)
         and _comment(field) != _comment(known[field.name])
     ]
-    if (new or outdated) and _update_checks(spark, name, _checks(table, attributes)):
+    unfinished = [
+        field
+        for field in wanted
+        if field.name in known
+        and not _comment(known[field.name])
+        and _comment(field)
+        and not _comment(field).startswith(_LISTS_VALUES)
+    ]
+    if (new or outdated or unfinished) and _update_checks(spark, name, _checks(table, attributes)):
         for field in outdated:
             # Comes last: an update that is cut off before is begun again by the next run.
-            comment = quote_literal(_comment(field))
-            column = quote_part(field.name)
-            spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
-    return bool(new)
+            _write_comment(spark, name, field)
+    return [*new[-1:], *unfinished]
+
+
+def finish_update(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
+    """Writes the comments that say of an update that all of it is done.
+
+    Runs on the driver; one Delta commit a column.
+    """
+    for field in fields:
+        _write_comment(spark, name, field)
+
+
+def _write_comment(spark: SparkSession, name: str, field: StructField) -> None:
+    comment, column = quote_literal(_comment(field)), quote_part(field.name)
+    spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
 
 
 def read_as_updated(
@@ -115,10 +149,11 @@ def read_as_updated(
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
     """Runs on the driver."""
-    # Rows are there already, so a new column can only be nullable.
+    # Rows are there already, so a new column can only be nullable. The last one gets its comment
+    # when all that goes with them is there.
     added = ", ".join(
-        f"{quote_part(field.name)} {field.dataType.simpleString()} "
-        f"COMMENT {quote_literal(_comment(field))}"
+        f"{quote_part(field.name)} {field.dataType.simpleString()}"
+        + (f" COMMENT {quote_literal(_comment(field))}" if field is not fields[-1] else "")
         for field in fields
     )
     spark.sql(f"ALTER TABLE {quote(name)} ADD COLUMNS ({added})")

@@ -31,22 +31,6 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
         )
 
 
-def refuse_unusable_ids(survey: Survey, config: JobConfig) -> None:
-    """Raises TooManyFailures when too many rows have no id, or that of another row.
-
-    Where nothing is pending no other check looks: a table without ids would be a quiet night.
-    """
-    unusable = survey.counts[State.NULL_ID] + survey.counts[State.DUPLICATE_ID]
-    allowed = config.max_quarantined_share
-    is_enough = survey.read >= MIN_ROWS_TO_ENFORCE or unusable == survey.read
-    if unusable and is_enough and (share := unusable / survey.read) > allowed:
-        raise TooManyFailures(
-            f"{share:.1%} of the {survey.read:,} rows of the product table have no product_id, or "
-            f"that of another row; allowed are {allowed:.1%} (max_quarantined_share): check its "
-            "key column"
-        )
-
-
 def refuse_many_failures(
     survey: Survey,
     staged: DataFrame,

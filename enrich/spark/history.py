@@ -18,6 +18,8 @@ _COLUMNS = (
     "operationMetrics",
 )
 
+_NEWEST = 100
+
 
 class Commit(NamedTuple):
     """A version of the published table, the run that made it, and the version it went back to.
@@ -32,9 +34,14 @@ class Commit(NamedTuple):
     deleted: int
 
 
-def read_commits(tables: OutputTables) -> list[Commit]:
-    """Returns the versions of the published table, oldest first. Runs on the driver."""
-    history = tables.spark.sql(f"DESCRIBE HISTORY {quote(tables.name('product_attributes'))}")
+def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit]:
+    """Returns the versions of the published table, or the newest ones, oldest first.
+
+    Runs on the driver. Delta reads a file for each of them.
+    """
+    limit = "" if newest is None else f"LIMIT {newest}"
+    name = quote(tables.name("product_attributes"))
+    history = tables.spark.sql(f"DESCRIBE HISTORY {name} {limit}")
     return [
         Commit(
             row["version"],
@@ -62,9 +69,9 @@ def select_standing(commits: Sequence[Commit]) -> list[Commit]:
 def count_deleted(tables: OutputTables, run_id: str) -> int:
     """Returns how many published rows a run deleted, of vanished products, and that are gone still.
 
-    Runs on the driver.
+    Runs on the driver. Looks at the newest commits only: the run is not at its end yet.
     """
-    standing = select_standing(read_commits(tables))
+    standing = select_standing(read_commits(tables, _NEWEST))
     return sum(commit.deleted for commit in standing if commit.run_id == run_id)
 
 

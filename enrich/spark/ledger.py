@@ -1,7 +1,7 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -47,3 +47,13 @@ def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_
 def _in_utc(value: Any) -> Any:
     # Spark hands out times in this machine's zone, without saying so; Arrow takes such for UTC.
     return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def has_later_run(tables: OutputTables, run_date: date) -> bool:
+    """Tells whether a run of a later date has come to its end: it saw a newer product table.
+
+    Runs on the driver; one action.
+    """
+    ended = F.col("outcome").isin("published", "nothing_to_do")
+    later = tables.read_as_updated("enrichment_runs").where(ended & (F.col("run_date") > run_date))
+    return not later.isEmpty()

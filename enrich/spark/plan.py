@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.run import Refresh
+from enrich.spark.staging import select_lasting
 from enrich.spark.survey import State, Survey, count_states
 
 _RUNS_READ = 50
@@ -64,11 +65,13 @@ def plan_refresh(refresh: Refresh) -> Plan:
     try:
         survey = Survey(rows, *count_states(rows))
         reasons = _count_reasons(survey)
+        run_id = refresh.name_run(survey.fingerprint)
+        mine = read("staged_attributes").where(F.col("run_id") == run_id)
+        lasting = select_lasting(mine, refresh.spec.model_version)
+        staged = survey.pending.join(lasting, ["product_id", "content_hash"], "left_semi").count()
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
-    run_id = refresh.name_run(survey.fingerprint)
-    staged = read("staged_attributes").where(F.col("run_id") == run_id).count()
     surveyed = count_surveyed(survey) | {"deleted": refresh.count_to_delete(survey)}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
     asked = max(0, survey.asked - staged)

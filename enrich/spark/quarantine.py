@@ -1,6 +1,6 @@
 """Which rows of a run go to quarantine, and why. Writes nothing."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
@@ -17,9 +17,9 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     Runs on the driver; lazy. It would not help to try those again while they are as they are, but
     where their store did not answer then: it may answer now.
     """
-    store_failed = F.coalesce(F.col("error").startswith(Status.IMAGE_UNREADABLE), F.lit(False))
     unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
-    return unreadable.select("product_id", "content_hash", store_failed.alias("store_failed"))
+    store_failed = _has_store_failed("error").alias("store_failed")
+    return unreadable.select("product_id", "content_hash", store_failed)
 
 
 def select_new_quarantine(
@@ -40,6 +40,8 @@ def select_new_quarantine(
     is_broken = F.col("reason").isin(State.NULL_ID, State.DUPLICATE_ID)
     before = before.where(is_broken | (F.col("model_version") == model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
+    # That the store answers by now, and the image is broken all the same, is news.
+    same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))
     return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
 
 
@@ -51,6 +53,10 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
     there = survey.rows.where(F.col("state") == State.QUARANTINED)
     kept = own.join(there, ["product_id", "content_hash"], "left_semi").select(*new.columns)
     return kept.join(new, list(_SAME_FINDING), "left_anti")
+
+
+def _has_store_failed(error: str) -> Column:
+    return F.coalesce(F.col(error).startswith(Status.IMAGE_UNREADABLE), F.lit(False))
 
 
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -28,13 +29,9 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import (
-    refuse_many_deletions,
-    refuse_many_failures,
-    refuse_unusable_ids,
-)
+from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
 from enrich.spark.history import count_deleted
-from enrich.spark.ledger import read_run, write_checks, write_rows
+from enrich.spark.ledger import has_later_run, read_run, write_checks, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
 from enrich.spark.quarantine import (
     select_known_unreadable,
@@ -44,7 +41,14 @@ from enrich.spark.quarantine import (
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
 from enrich.spark.settings import suit_table_size
-from enrich.spark.staging import Stager, lineage, read_staged, select_lasting, select_unstaged
+from enrich.spark.staging import (
+    Stager,
+    drop_stale,
+    lineage,
+    read_staged,
+    select_lasting,
+    select_unstaged,
+)
 from enrich.spark.survey import (
     INPUT_FIELDS,
     State,
@@ -59,6 +63,9 @@ from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 
+
+# From this share of rows without a usable id on, a table is looked at though nothing in it is new.
+_DOUBTFUL_IDS = 0.02
 
 ValidateStaged = Callable[[StagedRows], Verdict]
 ValidateInput = Callable[[InputRows], Verdict]
@@ -113,6 +120,9 @@ class Refresh:
                 survey = survey_products(rows, f"{scratch}/survey")
                 self.summary.run_id = self.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
+                if self.request.run_id and not self._read_staged().isEmpty():
+                    # A name that was given may have been given to other inputs before.
+                    drop_stale(self.tables, self.summary.run_id, self.spec.model_version, survey)
                 is_staged = self._is_staged(survey)
             is_settled = not survey.counts[State.REVISED] and not self.count_to_delete(survey)
             if is_staged and is_settled and self._is_done(survey):
@@ -135,13 +145,11 @@ class Refresh:
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_many_deletions(self.count_to_delete(survey), survey.read, self.config)
-            if not survey.counts[State.PENDING]:
-                refuse_unusable_ids(survey, self.config)
+            if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
+                with self._timed("input"):
+                    self._judge(validate_input(self._input_rows(survey)))
             is_resumed = is_staged
             if not is_staged:
-                if validate_input is not None and survey.counts[State.PENDING]:
-                    with self._timed("input"):
-                        self._judge(validate_input(self._input_rows(survey)))
                 with self._timed("inference"):
                     asked, is_resumed = self._stage(survey, f"{scratch}/chunks")
                 seconds = self.summary.seconds["inference"]
@@ -278,14 +286,20 @@ class Refresh:
         before, own = quarantine.where(~is_own), quarantine.where(is_own)
         found = select_new_quarantine(survey, staged, before, self.spec.model_version)
         new = found.select("*", *self._lineage()[:3])
-        if not new.isEmpty():
-            kept = select_still_quarantined(survey, own, new)
+        kept = select_still_quarantined(survey, own, new)
+        if not new.isEmpty() or kept.count() < own.count():
             self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
 
     def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
+        vanished = survey.counts[State.VANISHED]
         wanted = self.config.missing_products is MissingProducts.DELETE
-        return survey.counts[State.VANISHED] if wanted else 0
+        return vanished if wanted and vanished and not self._is_of_the_past else 0
+
+    @cached_property
+    def _is_of_the_past(self) -> bool:
+        """Whether a run of a later date has seen a newer product table."""
+        return has_later_run(self.tables, self.request.run_date)
 
     def _judge(self, verdict: Verdict) -> None:
         """Keeps a verdict for `label_quality`, and stops the run that failed."""
@@ -375,3 +389,14 @@ class Refresh:
             seconds = round(time.perf_counter() - begin, 2)
             self.summary.seconds[stage] = seconds
             log.info("%s: %s s", stage, seconds, extra={"stage": stage, "seconds": seconds})
+
+
+def _is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
+    """Tells whether to spend the seconds that the check of the products takes.
+
+    A table that has lost its ids has nothing new in it, and would else be a quiet night.
+    """
+    if survey.counts[State.PENDING]:
+        return not is_staged
+    unusable = survey.counts[State.NULL_ID] + survey.counts[State.DUPLICATE_ID]
+    return unusable > _DOUBTFUL_IDS * survey.read

@@ -76,7 +76,7 @@ class Stager:
         if rows:
             self.is_resumed = True
             self._chunk = 0 if last is None else last + 1
-            self._drop_stale(staged, rows, survey.answerable)
+            drop_stale(self._tables, self._run_id, self._spec.model_version, survey)
             staged = read_staged(self._tables, self._run_id)
             pending, revised = select_unstaged(pending, staged), select_unstaged(revised, staged)
             count = pending.count()
@@ -112,9 +112,12 @@ class Stager:
         attributes = tuple(self._spec.attributes)
         published = with_own_labels(self._tables.read("product_attributes"), attributes)
         labels = [quote_part(c) for a in attributes for c in (a, f"{a}_confidence")]
-        answers = published.select("product_id", *labels, "predictions", "modalities", "status")
+        # As it was surveyed: another run may have published something else meanwhile.
+        mine = published.where(F.col("model_version") == self._spec.model_version)
+        same = ["product_id", "content_hash"]
+        answers = mine.select(*same, *labels, "predictions", "modalities", "status")
         is_carried = F.lit(True).alias("is_carried")
-        return revised.select(*KEY, is_carried).join(answers, "product_id")
+        return revised.select(*KEY, is_carried).join(answers, same)
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")
@@ -125,15 +128,19 @@ class Stager:
         self._tables.append_chunk(rows.select("*", *self._lineage), self._run_id, self._chunk)
         self._chunk += 1
 
-    def _drop_stale(self, staged: DataFrame, rows: int, wanted: DataFrame) -> None:
-        """Drops what this run staged for products that have changed since, or does not last.
 
-        What it has published already stays staged: after a rollback it is published from there.
-        """
-        lasting = select_lasting(staged, self._spec.model_version).alias("staged")
-        valid = lasting.join(wanted.alias("wanted"), _same("staged", "wanted"), "left_semi")
-        if valid.count() < rows:
-            self._tables.replace_run("staged_attributes", valid, self._run_id)
+def drop_stale(tables: OutputTables, run_id: str, model_version: str, survey: Survey) -> None:
+    """Drops what a run staged for products that have changed or gone since, or does not last.
+
+    Runs on the driver; two actions, a commit if there is something to drop. What the run has
+    published already stays staged: after a rollback it is published from there.
+    """
+    staged = read_staged(tables, run_id)
+    lasting = select_lasting(staged, model_version).alias("staged")
+    wanted = survey.answerable.alias("wanted")
+    valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
+    if valid.count() < staged.count():
+        tables.replace_run("staged_attributes", valid, run_id)
 
 
 def read_staged(tables: OutputTables, run_id: str) -> DataFrame:

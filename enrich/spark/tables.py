@@ -20,6 +20,7 @@ from enrich.errors import RunInProgress, TableContended
 from enrich.spark.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.creation import (
     create_table,
+    finish_update,
     read_as_updated,
     table_definitions,
     update_table,
@@ -101,14 +102,16 @@ class OutputTables:
         wanted = table_definitions(self.attributes).keys()
         for table in wanted - found:
             create_table(self.spark, self.database, table, self.attributes)
-        grown = [
-            table
+        grown = {
+            table: fields
             for table in wanted & found
-            if update_table(self.spark, self.database, table, self.attributes)
-        ]
+            if (fields := update_table(self.spark, self.database, table, self.attributes))
+        }
         names = views(self.database, self.attributes, 0).keys()
         if grown or not names <= found:
             self.create_views()
+        for table, fields in grown.items():
+            finish_update(self.spark, self.name(table), fields)
 
     def create_views(self) -> None:
         """Creates the views anew, over all attributes that were ever published.
@@ -219,7 +222,10 @@ class OutputTables:
         is_outdated = f"{_IS_NEWER} AND ({' OR '.join(changes)})"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
-        values = {quote_part(c): f"new.{quote_part(c)}" for c in columns if c in rows.columns}
+        # What the rows lack is of an attribute that their classifier does not have.
+        values = {
+            quote_part(c): f"new.{quote_part(c)}" if c in rows.columns else "NULL" for c in columns
+        }
         with self.commit_of(run_id):
             done = (
                 target.alias("old")

@@ -153,9 +153,10 @@ def _has_vanished(
     answer: EnrichedProduct, product: Product, content_hash: str | None, identity: ImageIdentity
 ) -> bool:
     """Tells whether an image was there for its hash and is missing now. Runs on the executor."""
-    if answer.status is not Status.IMAGE_MISSING or identity is ImageIdentity.PATH:
+    is_gone = answer.status in (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
+    if not is_gone or identity is ImageIdentity.PATH:
         return False
-    return content_hash != _digest(str(Status.IMAGE_MISSING), product.title, product.description)
+    return content_hash != _digest(str(answer.status), product.title, product.description)
 
 
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:

@@ -143,11 +143,12 @@ def pick_threshold(
     hits = correct[order].double().cumsum(0)
     counts = torch.arange(1, len(order) + 1, dtype=torch.double)
     good = _wilson_lower_bound(hits, counts) >= precision
+    good &= sorted_confidence >= _LEAST_CONFIDENCE
     # Rows of equal confidence are answered together or not at all.
     last_of_ties = torch.ones_like(good)
     last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
     found = (good & last_of_ties).nonzero()
-    return max(float(sorted_confidence[found[-1]]), _LEAST_CONFIDENCE) if len(found) else None
+    return float(sorted_confidence[found[-1]]) if len(found) else None
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:

@@ -23,7 +23,8 @@ def set_up() -> None:
         raise SetUpError(problem)
     stamp = VENV / "set_up.sha256"
     fingerprint = read_fingerprint()
-    if stamp.exists() and stamp.read_text() == fingerprint:
+    is_there = stamp.exists() and (VENV / "bin" / "python").exists()
+    if is_there and stamp.read_text() == fingerprint:
         return
     say("[1/2] Making the virtual environment .venv-airflow ...")
     create_venv(VENV)

@@ -40,7 +40,8 @@ def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
 def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
     confidence = torch.cat([torch.full((1_000,), 0.9), torch.full((20,), 0.3)])
     correct = torch.cat([torch.ones(1_000), torch.zeros(20)]).bool()
-    assert pick_threshold(confidence, correct, 0.9) == 0.5
+    assert pick_threshold(confidence, correct, 0.9) == pytest.approx(0.9)
+    assert pick_threshold(confidence - 0.45, correct, 0.9) is None
 
 
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:

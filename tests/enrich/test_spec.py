@@ -20,4 +20,5 @@ def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(
     assert spec.checkpoint == f"{tmp_path}/checkpoints/mine"
     assert spec.image_root == f"{tmp_path}/shop/images"
     assert spec.allowed_roots == (f"{tmp_path}/more", "s3://bucket/more")
-    assert build_spec(config, read_manifest(BUNDLED), "s3://b/i").image_root == "s3://b/i"
+    for given, place in (("s3://b/i", "s3://b/i"), ("file:/data/i", "file:///data/i")):
+        assert build_spec(config, read_manifest(BUNDLED), given).image_root == place

@@ -53,13 +53,16 @@ def test_every_value_of_json_is_text_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / "products.jsonl"
     file.write_text(
         '{"product_id": "2020-01-01", "title": "a\\ud800"}\n\n'
-        '{"product_id": 2, "title": null}\n{"product_id": true, "size": [1]}\n'
+        '{"product_id": 1.10, "title": null} {"product_id": true,\n "size": [1]}\n',
+        encoding="utf-8-sig",
     )
-    assert read_table(file).to_pydict() == {
-        "product_id": ["2020-01-01", "2", "true"],
+    table = read_table(file)
+    assert table.select(["product_id", "title"]).to_pydict() == {
+        "product_id": ["2020-01-01", "1.10", "true"],
         "title": ["a?", None, None],
-        "size": [None, None, "[1]"],
     }
+    with pytest.raises(SchemaMismatch, match="cannot be read as text"):
+        select_text(table, ["size"], file)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,7 @@ def test_every_value_of_json_is_text_as_it_was_written(tmp_path: Path) -> None:
         ("a.csv", "Gr\u00f6\u00dfe,title\n1,2\n".encode("latin-1")),
         ("a.json", b"[1, 2]\n"),
         ("a.json", b'{"product_id": \n'),
+        ("a.json", b'{"a":' * 100_000),
     ],
 )
 def test_what_is_no_table_is_a_message(tmp_path: Path, name: str, content: bytes) -> None:

@@ -192,7 +192,7 @@ def test_attribute_that_is_hardly_ever_answered_blocks(make_answers: MakeAnswers
 
 @pytest.mark.parametrize("expected_rows", [300, 0])
 def test_no_row_blocks_whatever_was_expected(expected_rows: int) -> None:
-    empty = StagedFigures(0, 0, {}, None, {})
+    empty = StagedFigures(0, 0, {}, None, {}, {})
     assert blocking(check(empty, rows=expected_rows)) == {(None, "expect_all_rows_staged")}
 
 

@@ -57,6 +57,7 @@ def test_spark_counts_what_the_drill_counts(
     rows = select_counted(as_rows(spark, answers), list(LABELS), ["shoes"])
     found, drilled = count_staged(rows, list(LABELS)), count_answers(answers)
     assert found.summary == drilled.summary
+    assert found.label_rows == drilled.label_rows
     assert found.confidences == drilled.confidences
     assert (found.rows, found.distinct_products) == (300, 300)
     assert found.model_versions == {"model-1": 300}
@@ -139,6 +140,23 @@ def test_ten_sizes_of_one_dress_are_no_stuck_classifier(
     figures = count_staged(select_counted(sizes, list(LABELS), []), list(LABELS))
     assert (figures.rows, figures.distinct_products) == (30, 30)
     assert figures.summary is not None and figures.summary.products.rows == 1
+
+
+def test_a_bad_row_is_seen_in_any_size_of_a_dress(
+    spark: SparkSession, make_answers: MakeAnswers
+) -> None:
+    sizes = as_rows(spark, make_answers(1).take(np.zeros(3, dtype=int)))
+    sizes = sizes.withColumn("content_hash", F.lit("one dress"))
+    is_last = F.col("product_id") == "product-2"
+    bad = sizes.withColumns(
+        {
+            "style": F.when(is_last, "mauve").otherwise(F.col("style")),
+            "color_confidence": F.when(is_last, F.lit(float("nan"))).otherwise(0.5),
+        }
+    )
+    failures = " ".join(validate(bad, expected_rows=3).failures)
+    assert "style: 1 rows hold a label unknown to the checkpoint ('mauve')" in failures
+    assert "color: 1 rows have a confidence outside [0, 1]" in failures
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,17 @@ def test_images_lie_beside_a_table_that_is_a_folder_of_parts(
         assert open_catalog(spark, str(location), ColumnNames()).folder == str(tmp_path)
 
 
+def test_a_delta_table_in_a_folder_called_parquet_is_read_as_one(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    location = str(tmp_path / "products.parquet")
+    for _ in range(2):
+        spark.createDataFrame(TABLE).write.format("delta").mode("overwrite").save(location)
+    snapshot = open_catalog(spark, location, ColumnNames())
+    assert (snapshot.version, snapshot.products.count()) == ("1", len(TABLE))
+    assert snapshot.folder == str(tmp_path)
+
+
 def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:
     TABLE.head(1).to_parquet(tmp_path / "part-0.parquet")
     TABLE.tail(1).to_parquet(tmp_path / "part-1.parquet")

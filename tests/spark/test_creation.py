@@ -13,9 +13,11 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames, JobConfig
+from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import Status
+from enrich.spark import creation
 from enrich.spark.catalog import open_catalog
 from enrich.spark.creation import create_table
 from enrich.spark.quoting import quote_part
@@ -250,3 +252,47 @@ def test_a_folder_with_files_of_somebody_else_is_left_alone(shop: Shop) -> None:
     with pytest.raises(PySparkException, match="NON_EMPTY_LOCATION"):
         shop.tables.create_missing()
     assert (folder / "theirs.parquet").exists()
+
+
+def test_an_update_for_a_new_attribute_that_was_cut_off_is_begun_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh()
+    wide = {"color": ("red",), "fit": ("slim", "wide")}
+
+    def killed(*_: object) -> bool:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(creation, "_update_checks", killed)
+        refresh_with(shop, wide, "fake-wide")
+    assert "fit" in shop.tables.read("product_attributes").columns
+    refresh_with(shop, wide, "fake-wide")
+
+    with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
+        shop.sql("UPDATE shop.product_attributes SET fit_confidence = 2")
+    long = shop.sql("SELECT label FROM shop.product_attribute_values WHERE attribute = 'fit'")
+    assert len(long) == 6 and long["label"].notna().any()
+    version = shop.version("product_attributes")
+    refresh_with(shop, wide, "fake-wide")
+    assert shop.version("product_attributes") == version
+
+
+def test_an_attribute_that_the_staged_table_lacks_is_null_in_what_is_answered_anew(
+    shop: Shop,
+) -> None:
+    shop.refresh()
+    shop.sql("DROP TABLE shop.staged_attributes")
+    refresh_with(shop, {"color": ("red",)}, "fake-narrow")
+
+    rows = shop.table("product_attributes")
+    assert set(rows["model_version"]) == {"fake-narrow"}
+    assert rows["pattern"].isna().all() and rows["pattern_confidence"].isna().all()
+
+
+def test_a_table_of_somebody_else_is_refused_and_left_as_it_is(shop: Shop) -> None:
+    shop.sql(f"CREATE DATABASE {shop.database}")
+    shop.sql("CREATE TABLE shop.quarantine (patient STRING, since DATE) USING DELTA")
+    with pytest.raises(ConfigError, match="quarantine is none of this job's tables"):
+        shop.refresh()
+    assert shop.tables.read("quarantine").columns == ["patient", "since"]

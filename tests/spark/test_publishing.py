@@ -7,7 +7,7 @@ import pytest
 from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 
-from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
+from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
@@ -218,8 +218,15 @@ def test_what_has_vanished_is_no_row_of_the_input(shop: Shop) -> None:
 def test_a_table_that_has_lost_its_ids_is_no_quiet_night(shop: Shop) -> None:
     shop.refresh()
     shop.write(products().assign(product_id=None))
-    with pytest.raises(TooManyFailures, match=r"100.0% of the 6 rows .* have no product_id"):
-        shop.refresh(run_id="lost")
+    seen: list[tuple[int, int]] = []
+
+    def refuses(rows: InputRows) -> Verdict:
+        seen.append((rows.products.count(), rows.products.where("is_pending").count()))
+        return Verdict(False, ("no ids",), (), "none", (), None)
+
+    with pytest.raises(ValidationFailed, match="no ids"):
+        shop.refresh(validate_input=refuses, run_id="lost")
+    assert seen == [(6, 0)]
     assert shop.table("enrichment_runs").set_index("run_id").loc["lost", "outcome"] == "blocked"
     assert len(shop.table("product_attributes")) == 6
 
@@ -231,3 +238,20 @@ def test_ids_that_rich_takes_for_markup_are_shown_as_they_are(
     show_run(shop.tables, shop.refresh())
     said = capsys.readouterr().out
     assert "[/b]" in said and "a[bold]" in said
+
+
+def test_what_a_named_run_staged_of_other_inputs_is_not_published(shop: Shop) -> None:
+    shop.refresh(run_id="sunday")
+    wrong = products(7)
+    wrong.loc[0, "title"] = "another shop's title"
+    shop.write(wrong)
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails, run_id="monday")
+    before = shop.table("product_attributes")
+
+    shop.write(products())
+    summary = shop.refresh(run_id="monday")
+
+    assert (summary.outcome, summary.counts["unchanged"]) == ("nothing_to_do", 6)
+    assert summary.counts["quarantined"] == 0
+    assert shop.table("product_attributes").equals(before)

@@ -153,3 +153,14 @@ def test_a_publishing_that_was_killed_after_it_deleted_says_so_when_it_is_repeat
     )
 
     assert publish(smaller, staged.run_id).counts["deleted"] == 2
+
+
+def test_a_backfill_deletes_nothing_that_a_newer_run_found_as_it_was(shop: Shop) -> None:
+    shop.refresh(run_date=date(2026, 11, 1))
+    shop.refresh(run_date=date(2026, 11, 3))
+    shop.write(products(4))
+
+    counts = shop.refresh(config=DELETE, run_date=date(2026, 11, 2)).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert len(shop.table("product_attributes")) == 6

@@ -281,7 +281,7 @@ def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets() -> Non
 @pytest.mark.parametrize("change", [{"joint_heads": 0}, {"joint_heads": 5}, {"text_length": 3}])
 def test_a_configuration_that_fits_nothing_is_a_message(folder: Path, change: dict) -> None:
     _change(folder / "config.json", lambda c: c.update(change))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(ConfigError):
         _load(folder)
 
 
@@ -306,3 +306,14 @@ def test_a_tower_whose_parts_are_elsewhere_is_refused_and_nobody_is_asked(
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
     with pytest.raises(ValueError, match="from elsewhere"):
         build_encoder(vision)
+
+
+def test_a_message_of_our_own_is_not_called_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(*_: object) -> None:
+        raise ConfigError("this classifier needs open_clip")
+
+    monkeypatch.setattr("enrich.classifiers.checkpoint.build_classifier", lacks)
+    with pytest.raises(ConfigError, match=r"^this classifier needs open_clip"):
+        _load(folder)
