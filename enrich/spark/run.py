@@ -324,6 +324,7 @@ class Refresh:
     def _publish(self, staged: DataFrame, survey: Survey, *, is_resumed: bool) -> None:
         summary, counts = self.summary, self.summary.counts
         to_delete = self.count_to_delete(survey)
+        wants_deletion = self.config.missing_products is MissingProducts.DELETE
         if not self.request.publish:
             summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
             return
@@ -348,7 +349,7 @@ class Refresh:
         if to_delete:
             gone = survey.vanished.select("*", *self._lineage()[2:])
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
-        elif is_resumed and self.config.missing_products is MissingProducts.DELETE:
+        elif is_resumed and wants_deletion and not counts["vanished"]:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.
             counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
         is_changed = counts["enriched"] or counts["deleted"]
