@@ -115,7 +115,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _as_column(values: list[Any]) -> pa.Array:
     if any(isinstance(value, dict | list) for value in values):
         # No text, which whoever asks for this column is told.
-        return pa.array([None if value is None else [str(value)] for value in values])
+        return pa.array([None if value is None else [] for value in values], pa.list_(pa.string()))
     return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
 
 

@@ -77,8 +77,8 @@ def update_table(
     Runs on the driver. Columns that are there stay, whoever reads them.
 
     Returns:
-        The new columns without a comment, for `finish_update` once views show them. An update that
-        is cut off before has them again in the next run.
+        Columns whose comment `finish_update` writes, once views show all that is new; the next run
+        takes a column without one for an update that was cut off.
 
     Raises:
         ConfigError: it is a table of somebody else.
