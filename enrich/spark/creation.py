@@ -111,9 +111,8 @@ def update_table(
         and not _comment(field).startswith(_LISTS_VALUES)
     ]
     if (new or outdated or unfinished) and _update_checks(spark, name, _checks(table, attributes)):
-        for field in outdated:
-            # Comes last: an update that is cut off before is begun again by the next run.
-            _write_comment(spark, name, field)
+        # Comes last: an update that is cut off before is begun again by the next run.
+        finish_update(spark, name, outdated)
     return [*new[-1:], *unfinished]
 
 
@@ -123,12 +122,8 @@ def finish_update(spark: SparkSession, name: str, fields: Sequence[StructField])
     Runs on the driver; one Delta commit a column.
     """
     for field in fields:
-        _write_comment(spark, name, field)
-
-
-def _write_comment(spark: SparkSession, name: str, field: StructField) -> None:
-    comment, column = quote_literal(_comment(field)), quote_part(field.name)
-    spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
+        comment, column = quote_literal(_comment(field)), quote_part(field.name)
+        spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
 
 
 def read_as_updated(
