@@ -17,7 +17,7 @@ from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.run import Refresh
 from enrich.spark.staging import select_lasting
-from enrich.spark.survey import State, Survey, count_states
+from enrich.spark.survey import KEYLESS, State, Survey, count_states
 
 _RUNS_READ = 50
 # The counts of a run that do not wait for the classifier.
@@ -105,7 +105,7 @@ def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     pending = survey.pending.groupBy("why").count().collect()
     # An earlier run could not read these, and they are as they were.
     found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
-        str(state): survey.counts[state] for state in (State.NULL_ID, State.DUPLICATE_ID)
+        str(state): survey.counts[state] for state in KEYLESS
     }
     return {
         "pending": {row["why"]: row["count"] for row in pending},

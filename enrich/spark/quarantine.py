@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
-from enrich.spark.survey import ASKED, INPUT_FIELDS, State, Survey
+from enrich.spark.survey import ASKED, INPUT_FIELDS, KEYLESS, State, Survey
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
@@ -37,7 +37,7 @@ def select_new_quarantine(
         model_version: The run's. What another could not read is found anew by this one.
     """
     found = _unreadable(survey, staged).unionByName(_broken(survey))
-    is_broken = F.col("reason").isin(State.NULL_ID, State.DUPLICATE_ID)
+    is_broken = F.col("reason").isin(*KEYLESS)
     before = before.where(is_broken | (F.col("model_version") == model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     # That the store answers by now, and the image is broken all the same, is news.

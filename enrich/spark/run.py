@@ -51,6 +51,7 @@ from enrich.spark.staging import (
 )
 from enrich.spark.survey import (
     INPUT_FIELDS,
+    KEYLESS,
     State,
     Survey,
     spread,
@@ -400,5 +401,4 @@ def _is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
     """
     if survey.counts[State.PENDING]:
         return not is_staged
-    unusable = survey.counts[State.NULL_ID] + survey.counts[State.DUPLICATE_ID]
-    return unusable > _DOUBTFUL_IDS * survey.read
+    return sum(survey.counts[state] for state in KEYLESS) > _DOUBTFUL_IDS * survey.read

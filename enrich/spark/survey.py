@@ -35,8 +35,10 @@ class State(StrEnum):
 
 # What the classifier is asked about.
 ASKED = (State.PENDING, State.AGAIN)
+# Rows without a usable key.
+KEYLESS = (State.NULL_ID, State.DUPLICATE_ID)
 # What ends in quarantine without being tried.
-BROKEN = (State.QUARANTINED, State.NULL_ID, State.DUPLICATE_ID)
+BROKEN = (State.QUARANTINED, *KEYLESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Survey:
     @property
     def broken(self) -> DataFrame:
         """The rows without a usable key."""
-        return self.rows.where(F.col("state").isin(State.NULL_ID, State.DUPLICATE_ID))
+        return self.rows.where(F.col("state").isin(*KEYLESS))
 
 
 def with_states(
