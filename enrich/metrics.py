@@ -127,4 +127,5 @@ def _read_last_success(file: Path) -> float | None:
             families = list(text_fd_to_metric_families(lines))
     except (FileNotFoundError, ValueError):
         return None  # the first run, or a file that somebody damaged and that is replaced
-    return next((one.samples[0].value for one in families if one.name == wanted), None)
+    samples = [sample for one in families if one.name == wanted for sample in one.samples]
+    return samples[0].value if samples else None

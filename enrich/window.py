@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from enrich.classifiers.interface import ModelOutput
+from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Status
 
 
@@ -26,6 +27,11 @@ class Prepared:
     text: str
     status: Status
     error: str | None
+
+    @property
+    def image_problem(self) -> ImageProblem | None:
+        """What is the matter with the image; None if it was decoded."""
+        return None if self.pixels is not None else ImageProblem(self.status, self.error or "")
 
     @property
     def modalities(self) -> Modalities | None:

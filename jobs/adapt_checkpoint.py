@@ -29,9 +29,13 @@ from enrich.command_line import run_command
 from enrich.config import JobConfig
 from enrich.engine import Engine
 from enrich.errors import AdaptationRefused, ConfigError
+from enrich.output_file import prepare_target
 from enrich.product_file import read_unique_products
 from enrich.spec import build_spec
 from enrich.training.markdown import to_markdown
+
+# A shop that the bundled checkpoint had never seen has 0.2.
+SUSPICIOUS_ECE = 0.3
 
 
 def main(
@@ -92,6 +96,7 @@ def check_target(name: str, output: Path) -> None:
         raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
     if output.exists():
         raise ConfigError(f"{output} exists already; remove it, or give another --output")
+    prepare_target(output)
 
 
 def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
@@ -105,14 +110,22 @@ def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
     for attribute, targets in labelled.targets.items():
         if attribute not in outcomes:
             typer.echo(
-                f"{attribute}: left as it was, {(targets >= 0).sum()} labels are fewer than "
-                f"{FEWEST_LABELS}",
+                f"{attribute}: left as it was, fewer than {FEWEST_LABELS} of its "
+                f"{(targets >= 0).sum()} labelled products can be read",
                 err=True,
             )
     if not outcomes:
         raise ConfigError(
             f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
         )
+    for attribute, outcome in outcomes.items():
+        if (outcome.before["ece"] or 0) > SUSPICIOUS_ECE:
+            typer.echo(
+                f"{attribute}: the classifier is right in {outcome.before['accuracy']:.0%} of "
+                "these products, far from what it believes; if somebody chose those that it gets "
+                "wrong, it is fitted to its mistakes: label products that --suggest names",
+                err=True,
+            )
     Console(width=160).print(Markdown(to_markdown(to_table(outcomes))))
     if not any(outcome.is_better for outcome in outcomes.values()):
         raise AdaptationRefused(

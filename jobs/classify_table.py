@@ -95,14 +95,16 @@ def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path
     schema = arrow_schema(spec.attributes)
     partial = output.with_name(f".{output.name}.partial")
     answered: Counter[bool] = Counter()
+    waiting = iter(rows)
     try:
-        with pq.ParquetWriter(partial, schema) as writer:
-            waiting = iter(rows)
-            while some := list(islice(waiting, ROWS_IN_MEMORY)):
-                with _told_of_the_disk(output):
-                    writer.write_table(pa.Table.from_pylist(some, schema=schema))
-                answered.update(row["modalities"] is not None for row in some)
         with _told_of_the_disk(output):
+            writer = pq.ParquetWriter(partial, schema)
+        while some := list(islice(waiting, ROWS_IN_MEMORY)):
+            with _told_of_the_disk(output):
+                writer.write_table(pa.Table.from_pylist(some, schema=schema))
+            answered.update(row["modalities"] is not None for row in some)
+        with _told_of_the_disk(output):
+            writer.close()
             partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)

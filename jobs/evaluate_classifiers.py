@@ -17,6 +17,7 @@ import typer
 from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
+from enrich.output_file import prepare_target
 
 
 def main(
@@ -53,6 +54,7 @@ def main(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shops = build_shops(catalog or [], strange_shop or [], limit)
     contenders = load_contenders(checkpoint or [str(BUNDLED)], device)
+    prepare_target(output / "comparison.md")
     with tempfile.TemporaryDirectory() as scratch:
         workplace = Workplace(device, cache or Path(scratch), output / "plots")
         comparison = compare(contenders, shops, bootstrap, workplace)

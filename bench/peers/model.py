@@ -17,6 +17,7 @@ from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import read_manifest
 from enrich.forward import Forward
+from enrich.memory import keep_freed_memory
 from enrich.text import build_text
 
 CPU = torch.device("cpu")
@@ -26,7 +27,8 @@ class Model:
     """A loaded checkpoint that computes in one thread: a peer runs as many as there are cores.
 
     In float32 and on texts padded to the most tokens that the model takes, which is what examples
-    do; with `same_arithmetic` in the engine's precision and padded to a batch's longest text.
+    do; with `same_arithmetic` in the engine's precision, padded to a batch's longest text, and with
+    what the process frees kept for the next pass.
     """
 
     def __init__(self, checkpoint: Path, *, same_arithmetic: bool) -> None:
@@ -35,6 +37,7 @@ class Model:
         self._classifier, self._encode = load_classifier(manifest, CPU)
         self._forward = self._compute_as_is
         if same_arithmetic:
+            keep_freed_memory()
             self._forward = Forward(self._classifier, CPU)
         else:
             self._encode.tokenizer.enable_padding(pad_id=0, length=manifest.config.text_length)

@@ -5,7 +5,7 @@ texts, with a prior whose strength was chosen on those as well.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,16 @@ from enrich.adaptation.corrections import Corrections
 from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
-from enrich.classifiers.calibrated import at_temperatures
 from enrich.engine import Engine
 from enrich.records import Modalities
-from enrich.training.calibration import Scored, fit, strictest
+from enrich.training.calibration import Scored, fit_temperatures, pick_threshold, strictest
 from enrich.training.metrics import Figures, measure, measure_thresholds
 
 FEWEST_LABELS = 50
 # In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
 LEAST_GAIN = 0.002
+# Of the products, how many may lose their answer for that.
+_MOST_LOST = 0.1
 _FOLDS = 5
 
 CalibratedSets = dict[Modalities, CalibratedModalities]
@@ -69,10 +70,19 @@ class Outcome:
         return [modalities for modalities, gain in self.gains.items() if gain.mean < -gain.least]
 
     @property
+    def loses_answers(self) -> bool:
+        """Whether many products would be abstained on whose answers are precise enough now."""
+        answered_before = self.before["answered_at_90_threshold"] or 0
+        answered_after = self.after["answered_at_90_threshold"] or 0
+        held = (self.before["precision_at_90_threshold"] or 0) >= 0.90
+        return held and answered_before - answered_after > _MOST_LOST
+
+    @property
     def is_better(self) -> bool:
         """Whether the gain is more than chance and worth it, and nothing was paid for it."""
-        keeps_answers = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
-        return self.gain.mean > self.gain.least and keeps_answers and not self.worse_from
+        is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
+        is_paid = self.worse_from or self.loses_answers
+        return self.gain.mean > self.gain.least and is_as_right and not is_paid
 
 
 def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
@@ -123,7 +133,7 @@ def _adapt(
         without = _fit_without(fold, whole, folds, groups, base, strengths)
         corrected = [_correct_held_out(one, without, fold_of) for one in readings]
         others = [one.where(fold_of[one.product] != fold) for one in corrected]
-        calibrated = _calibrate(others, base, common)
+        calibrated = _calibrate(others, groups, base, common)
         for one, held_out in zip(answered, (fullest(corrected), *corrected), strict=True):
             here = fold_of[held_out.product] == fold
             one.probs[here], one.thresholds[:, here] = _answer(held_out.where(here), calibrated)
@@ -142,7 +152,7 @@ def _adapt(
             if is_common
         },
         correction=_compose(layer, calibration.corrections.get(attribute)),
-        calibrated=_calibrate(corrected, base, common),
+        calibrated=_calibrate(corrected, groups, base, common),
     )
 
 
@@ -226,52 +236,64 @@ def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) ->
 
 
 def _calibrate(
-    corrected: list[Reading], base: CalibratedSets, common: list[bool]
+    corrected: list[Reading], groups: np.ndarray, base: CalibratedSets, common: list[bool]
 ) -> CalibratedSets:
     """Returns temperatures and thresholds fitted to corrected logits.
 
     A set of modalities that is not common keeps its temperature, and of its own thresholds and
     those of all products the higher ones: how it does in this shop is not known.
     """
-    calibrated = {}
-    whole = fit([_scored(fullest(corrected))])
+    calibrated = {
+        modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
+        for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True)
+    }
+    whole = fullest(corrected)
     for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
-        own = base[modalities]
-        if is_common:
-            calibrated[modalities] = _keep_unrefuted(fit([_scored(reading)]), own, reading)
-        else:
-            stricter = {
-                name: strictest([threshold, whole.thresholds[name]])
-                for name, threshold in own.thresholds.items()
-            }
-            calibrated[modalities] = own.model_copy(update={"thresholds": stricter})
+        own = base[modalities].thresholds
+        found = _pick_thresholds(reading if is_common else whole, groups, calibrated, own)
+        if not is_common:
+            found = {name: strictest([own[name], found[name]]) for name in own}
+        update = {"thresholds": found}
+        calibrated[modalities] = calibrated[modalities].model_copy(update=update)
     return calibrated
 
 
-def _keep_unrefuted(
-    fitted: CalibratedModalities, own: CalibratedModalities, reading: Reading
-) -> CalibratedModalities:
-    """Returns what was fitted with thresholds of before where the labels are too few for new ones.
+def _fit_temperatures(reading: Reading, own: CalibratedModalities) -> CalibratedModalities:
+    scored = Scored(reading.logits, reading.targets, reading.image_weight)
+    temperature, image_temperature = fit_temperatures([scored], near=own)
+    return CalibratedModalities(
+        temperature=temperature,
+        image_temperature=image_temperature,
+        thresholds=own.thresholds,
+        rows=len(reading),
+    )
+
+
+def _pick_thresholds(
+    reading: Reading,
+    groups: np.ndarray,
+    calibrated: CalibratedSets,
+    before: Mapping[str, float | None],
+) -> dict[str, float | None]:
+    """Returns the thresholds that the reading's answers ask for, or those of before.
 
     So many right answers as a bound on the precision wants cannot be had of some dozens of labels.
     Such a threshold stays what thousands of others made it if it holds its precision here.
     """
-    every_row = [fitted] * len(reading)
-    confidence, best = at_temperatures(reading.logits, every_row, reading.image_weight).max(1)
-    is_right = (best == reading.targets).double()
-    thresholds = dict(fitted.thresholds)
-    for name, before in own.thresholds.items():
-        if thresholds[name] is None and before is not None:
-            answered = is_right[confidence >= before]
+    confidence, best = reading.probabilities(calibrated).max(1)
+    is_right = best == reading.targets
+    _, numbered, sizes = np.unique(
+        groups[reading.product.numpy()], return_inverse=True, return_counts=True
+    )
+    evidence = torch.from_numpy(1 / sizes)[torch.from_numpy(numbered)]
+    found = {}
+    for name, own in before.items():
+        found[name] = pick_threshold(confidence, is_right, float(name), evidence)
+        if found[name] is None and own is not None:
+            answered = is_right[confidence >= own].double()
             if len(answered) and answered.mean() >= float(name):
-                thresholds[name] = before
-    return fitted.model_copy(update={"thresholds": thresholds})
-
-
-def _scored(reading: Reading) -> Scored:
-    # The weight tells nothing where a row has one modality.
-    mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
-    return Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
+                found[name] = own
+    return found
 
 
 def _answer(

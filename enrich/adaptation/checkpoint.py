@@ -103,8 +103,9 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
 def _verdict(outcome: Outcome) -> str:
     if outcome.is_better:
         return "adapted"
-    worse = " and ".join(_READ_FROM[modalities] for modalities in outcome.worse_from)
-    return f"left as it was: worse from {worse}" if worse else "left as it was"
+    if worse := " and ".join(_READ_FROM[modalities] for modalities in outcome.worse_from):
+        return f"left as it was: worse from {worse}"
+    return "left as it was" + (": answers too few" if outcome.loses_answers else "")
 
 
 def _cells(figures: Figures) -> list[str]:

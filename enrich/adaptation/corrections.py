@@ -45,11 +45,14 @@ def read_corrections(
         attributes: The checkpoint's labels in the order of the logits.
 
     Raises:
-        ConfigError: a file cannot be read, a label is unknown to the checkpoint, a product is
-            corrected twice, or none of the products is in the catalog.
+        ConfigError: a file cannot be read or holds no label, a label is unknown to the checkpoint,
+            a product is corrected twice, or none of the products is in the catalog.
         SchemaMismatch: `product_id` or any attribute column is missing.
     """
     labels = read_correction_file(file, attributes)
+    if labels.empty:
+        named = ", ".join(name for name in attributes if name in labels)
+        raise ConfigError(f"{file} labels no product; wanted: labels filled in under {named}")
     targets = {
         attribute: _to_targets(labels[attribute], attributes[attribute])
         for attribute in attributes

@@ -3,6 +3,7 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,8 +16,12 @@ from enrich.adaptation.corrections import Corrections
 from enrich.calibration import CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
 from enrich.engine import Engine
+from enrich.images.failures import describe_failures
+from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Product
 from enrich.training.losses import UNLABELLED
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Re
 
     A product with picture and text is in all three: without one of them it is what other products
     of the shop are that lack it. A product of which nothing can be read is in none.
+
+    Raises:
+        ConfigError: pictures are named, and not one of them can be read.
     """
     readings: dict[str, list[Reading]] = {attribute: [] for attribute in corrections.targets}
     for modalities in Modalities:
@@ -114,7 +122,9 @@ def _score(
     weights: list[Tensor] = []
     bar = track(products, f"reading {modalities}", console=Console(stderr=True), transient=True)
     numbers = iter(range(len(products)))
+    problems: list[ImageProblem | None] = []
     for batch, output in engine.classify(_show(product, modalities) for product in bar):
+        problems += [one.image_problem for one in batch]
         numbered = [(next(numbers), one.modalities) for one in batch]
         readable = [(number, found) for number, found in numbered if found is not None]
         rows += [number for number, found in readable if found is modalities]
@@ -125,6 +135,9 @@ def _score(
             logits[attribute].append(scores.float().cpu()[kept])
         if output.image_weight is not None:
             weights.append(output.image_weight.float().cpu()[kept])
+    # Once: what is shown without its picture names none.
+    if modalities is Modalities.IMAGE_AND_TEXT and (told := describe_failures(problems)):
+        log.warning(told)
     product = torch.tensor(rows, dtype=torch.long)
     joined = {attribute: torch.cat(parts) for attribute, parts in logits.items()}
     return product, joined, torch.cat(weights) if weights else None

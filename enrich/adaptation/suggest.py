@@ -7,6 +7,7 @@ instead: thresholds rest on these labels too, and on hard products alone none wo
 (measured, DECISIONS.md).
 """
 
+import logging
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,12 @@ from rich.console import Console
 from rich.progress import track
 
 from enrich.engine import Engine
+from enrich.images.failures import describe_failures
+from enrich.images.limits import ImageProblem
 from enrich.records import Product
 from enrich.spreadsheet import guard
+
+log = logging.getLogger(__name__)
 
 _SHOWN = ("product_id", "title", "image_path")
 _BLIND_FOR_ONE_HARD = 3
@@ -48,7 +53,7 @@ def write_suggestions(
         products: The catalog, each product once.
         count: How many products are wanted.
         known_ids: Products that are labelled already.
-        file: The CSV file.
+        file: The CSV file, in a folder that is there.
 
     Returns:
         How many products were written; fewer than `count` where no more can be read.
@@ -65,18 +70,25 @@ def write_suggestions(
             | {f"guessed_{attribute}": found[row] for attribute, found in guesses.labels.items()}
             | dict.fromkeys(guesses.labels, "")
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(lines).to_csv(file, index=False)
+    partial = file.with_name(f".{file.name}.partial")
+    pd.DataFrame(lines).to_csv(partial, index=False)
+    partial.replace(file)
     return len(lines)
 
 
 def guess(engine: Engine, products: list[Product]) -> Guesses:
-    """Returns the classifier's guesses; products of which nothing can be read are left out."""
+    """Returns the classifier's guesses; products of which nothing can be read are left out.
+
+    Raises:
+        ConfigError: pictures are named, and not one of them can be read.
+    """
     ids: list[str] = []
     labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
     moves: list[torch.Tensor] = []
     bar = track(products, "reading the catalog", console=Console(stderr=True), transient=True)
+    problems: list[ImageProblem | None] = []
     for batch, output in engine.classify(bar):
+        problems += [one.image_problem for one in batch]
         readable = [(one.product_id, one.modalities) for one in batch if one.modalities is not None]
         if output is None:
             continue
@@ -89,6 +101,8 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
             answer = torch.nn.functional.one_hot(best, len(names))
             moved.append(probs[attribute] - answer)
         moves.append(torch.cat(moved, dim=1))
+    if told := describe_failures(problems):
+        log.warning(told)
     return Guesses(ids, labels, torch.cat(moves).numpy() if moves else np.empty((0, 0)))
 
 

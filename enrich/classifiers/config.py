@@ -78,7 +78,7 @@ class SmallTowers(BaseModel):
     backbone: Literal["efficientnet_lite0", "efficientnet_lite2"] = "efficientnet_lite0"
     width: int = Field(default=192, gt=0)
     heads: int = Field(default=6, gt=0)
-    text_layers: int = Field(default=2, ge=0)
+    text_layers: int = Field(default=2, gt=0)
 
 
 class ClipTowers(BaseModel):
@@ -126,7 +126,7 @@ class Architecture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classifier: ClassifierName = "cma_clip"
-    joint_layers: int = Field(default=2, ge=0)
+    joint_layers: int = Field(default=2, gt=0)
     joint_heads: int = Field(default=6, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     sequence_wise: bool = True

@@ -11,6 +11,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
 from enrich.classifiers.stream import Segment, Stream, mean_word
 from enrich.classifiers.towers import build_towers
+from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
 
 # The paper's N, from 1 to 9 and typically 3.
@@ -31,6 +32,11 @@ class Mmbt(Classifier):
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().__init__(config, vocabulary)
+        if config.text_length < CELLS + 2:
+            raise ConfigError(
+                f"mmbt puts {CELLS + 2} tokens where a text has its own; wanted: a text_length of "
+                f"at least that, not {config.text_length}"
+            )
         self.image_tower, self.text_tower = build_towers(config, vocabulary)
         self.stream = Stream(self.image_tower.width, self.text_tower, config)
         self.heads = build_heads(self.text_tower.width, config)

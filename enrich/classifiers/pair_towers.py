@@ -72,8 +72,7 @@ class EncoderTextTower(TextTower):
         mask: Bool[Tensor, "B N"],
         positions: Int[Tensor, " N"],
     ) -> Float[Tensor, "B N D"]:
-        # RoBERTa and its kin count from behind the place of their padding.
-        first = getattr(self.text.embeddings, "padding_idx", -1) + 1
+        first = _first_position(self.text)
         hidden = self.text(
             inputs_embeds=embeds,
             attention_mask=mask.long(),
@@ -93,10 +92,16 @@ def build_pair_towers(towers: PairTowers, text_length: int) -> tuple[ImageTower,
         ValueError: transformers ships no such model, or the text encoder reads shorter texts.
     """
     vision, text = build_encoder(towers.vision), build_encoder(towers.text)
-    longest = getattr(text.config, "max_position_embeddings", text_length)
+    longest = getattr(text.config, "max_position_embeddings", None)
+    longest = text_length if longest is None else longest - _first_position(text)
     if text_length > longest:
         raise ValueError(f"this encoder takes texts of up to {longest} tokens, not {text_length}")
     return VisionTower(vision, towers.width), EncoderTextTower(text, towers.width)
+
+
+def _first_position(text: PreTrainedModel) -> int:
+    # RoBERTa and its kin count from behind the place of their padding.
+    return int(getattr(getattr(text, "embeddings", None), "padding_idx", -1)) + 1
 
 
 def build_encoder(config: dict[str, Any]) -> PreTrainedModel:

@@ -84,8 +84,11 @@ def _decode(
         with _one_large if _is_large(image, width * height) else nullcontext():
             image.load()
             return make(_without_waste(_to_rgb(_upright(image)), target_px))
-    except (Image.DecompressionBombError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
         raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
+    except MemoryError as error:
+        # This machine's, at this moment: another run may have it.
+        raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error) or "no memory") from error
     except UnidentifiedImageError as error:
         raise ImageProblem(Status.IMAGE_CORRUPT, _describe_unknown(data)) from error
     except ImageProblem:

@@ -28,12 +28,13 @@ Answer = TypeVar("Answer")
 # a silent store ends in minutes instead of days.
 GIVE_UP_AFTER = 10
 ASK_AGAIN_S = 30.0
-# Threads that wait for answers that nobody wants any more. Below the connections that a client of
-# S3 keeps (25), or the hanging ones would use them up.
+# Threads that wait for answers of one store that nobody wants any more. Below the connections that
+# a client of S3 keeps (25), or the hanging ones would use them up.
 MOST_HANGING = 16
 
 _LONGEST_PAUSE_S = 5.0
 
+# Of all stores.
 _hanging: set[threading.Thread] = set()
 _hanging_lock = threading.Lock()
 
@@ -63,6 +64,7 @@ class Patience:
             stop=stop_after_attempt(attempts) | stop_before_delay(timeout_s),
             reraise=True,
         )
+        self._hanging: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._failures = 0
         self._next_trial_at = 0.0
@@ -96,8 +98,9 @@ class Patience:
 
     def _in_time(self, question: Callable[[], Answer]) -> Answer:
         with _hanging_lock:
-            _hanging.difference_update([thread for thread in _hanging if not thread.is_alive()])
-            if len(_hanging) >= MOST_HANGING:
+            for waiting in (_hanging, self._hanging):
+                waiting.difference_update([one for one in waiting if not one.is_alive()])
+            if len(self._hanging) >= MOST_HANGING:
                 raise StoreFailed(f"{MOST_HANGING} earlier reads still hang")
         answer: Future[Answer] = Future()
         thread = threading.Thread(target=self._answer, args=(question, answer), daemon=True)
@@ -105,6 +108,7 @@ class Patience:
         if not wait([answer], self._timeout_s).done:
             with _hanging_lock:
                 _hanging.add(thread)
+                self._hanging.add(thread)
             raise StoreFailed(f"no whole answer within {self._timeout_s:g} s")
         return answer.result()
 

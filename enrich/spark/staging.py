@@ -47,6 +47,8 @@ class Stager:
         self._config = config
         self._run_id = run_id
         self._lineage = lineage
+        # One for all chunks: Spark lets no executor serve two profiles, be they equal.
+        self._profile = build_gpu_profile(config.gpu_executors)
         self._loads = tables.spark.sparkContext.accumulator({}, Loads())
         self._chunk = 0
         self.is_resumed = False
@@ -102,7 +104,7 @@ class Stager:
         answers = asked.repartition(choose_tasks(count, self._config, cores)).mapInPandas(
             build_answers(self._spec, self._loads, self._config.image_identity),
             answers_schema(self._spec),
-            profile=build_gpu_profile(self._config.gpu_executors),
+            profile=self._profile,
         )
         # Answers are small: files follow their size, not the number of tasks.
         self._write(answers.hint("rebalance"))

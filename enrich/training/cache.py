@@ -8,7 +8,6 @@ trainings share it, one fills it and the others wait.
 import hashlib
 import itertools
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ import torch
 from filelock import FileLock, Timeout
 
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
 from enrich.images.decoding import decode_pixels
+from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.precision import autocast
 from enrich.preprocess import ImageShape, to_pixels
-from enrich.records import NO_IMAGE_PATH, Status
+from enrich.records import Status
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
 from enrich.training.distributed import rank
@@ -180,7 +179,8 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     size = (len(products), 3, shape.size_px, shape.size_px)
     pixels = np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.uint8, shape=size)
     problems = _decode_all(products, shape, pixels)
-    _report(problems)
+    if told := describe_failures(problems):
+        say(told)
     pixels.flush()
     if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
         (folder / _STORE_FAILED).touch()
@@ -201,22 +201,6 @@ def _decode_all(
                 pixels[row] = one
                 problems.append(None)
     return problems
-
-
-def _report(problems: list[ImageProblem | None]) -> None:
-    """Says how many of the images that are named cannot be read, and why."""
-    named = [one for one in problems if one is None or str(one) != NO_IMAGE_PATH]
-    failed = [one for one in named if one is not None]
-    if not failed:
-        return
-    counts = Counter(one.status for one in failed).most_common()
-    found = ", ".join(f"{count:,} {status}" for status, count in counts)
-    if len(failed) == len(named):
-        raise ConfigError(
-            f"not one of {len(named):,} images can be read ({found}; the first: {failed[0]}); "
-            "wanted: image paths that start from the catalog's image root, or none at all"
-        )
-    say(f"{len(failed):,} of {len(named):,} images cannot be read: {found}")
 
 
 def _decode_one(

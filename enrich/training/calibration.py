@@ -27,6 +27,9 @@ _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # How far a row read from its picture may be from one read from its text, as the standard deviation
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
 _PRIOR_SPREAD = 0.5
+# How far a shop's temperature may be from the checkpoint's, as the standard deviation of their log
+# ratio. Some dozens of products that are all answered right would else be no reason for any doubt.
+_NEAR_SPREAD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +75,41 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 
-def fit_temperatures(conditions: Sequence[Scored]) -> tuple[float, float | None]:
+def fit_temperatures(
+    conditions: Sequence[Scored], near: CalibratedModalities | None = None
+) -> tuple[float, float | None]:
     """Returns the temperatures of rows read from their text and from their picture.
 
     They minimise the negative log-likelihood, with a prior that holds them together where few rows
-    tell them apart. The second is None where no image weight is known, no row is labelled, or
-    the first is at an end of its range: then it is for all rows.
+    tell them apart, and one that holds them to those of `near`. The second is None where no image
+    weight is known, no row is labelled, or the first is at an end of its range: then it is for all
+    rows.
     """
     logits = torch.cat([scored.logits for scored in conditions]).double()
     targets = torch.cat([scored.targets for scored in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
-    one = fit_temperature(logits, targets, share)
+    one = fit_temperature(logits, targets, share, None if near is None else near.temperature)
     weights = [s.image_weight for s in conditions if s.image_weight is not None]
     # At either end of the range the loss is flat on one side, where the optimiser finds no number.
     inside = _LOWEST + 1e-3 < math.log(one) < _HIGHEST - 1e-3
     if len(weights) < len(conditions) or len(targets) == 0 or not inside:
         return one, None
     image_weight = torch.cat(weights).double()
+    centre = None if near is None else torch.tensor(_log_ends(near))
     ends = torch.full((2,), math.log(one), dtype=torch.double, requires_grad=True)
     optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        text_end, image_end = ends.clamp(_LOWEST, _HIGHEST)
+        inner = ends.clamp(_LOWEST, _HIGHEST)
+        text_end, image_end = inner
         scale = torch.lerp(text_end, image_end, image_weight).exp().unsqueeze(1)
         surprise = F.cross_entropy(logits / scale, targets, reduction="none") * share
-        apart = (text_end - image_end) / _PRIOR_SPREAD
+        penalty = ((text_end - image_end) / _PRIOR_SPREAD) ** 2 / 2
+        if centre is not None:
+            penalty = penalty + ((inner - centre) / _NEAR_SPREAD).square().sum() / 2
         # Per row, so that the optimiser's tolerances mean the same for few rows as for many.
-        mean: Tensor = (surprise.sum() + apart**2 / 2) / share.sum()
+        mean: Tensor = (surprise.sum() + penalty) / share.sum()
         mean.backward()
         return mean
 
@@ -112,14 +122,16 @@ def fit_temperature(
     logits: Float[Tensor, "N C"],
     targets: Int[Tensor, " N"],
     share: Float[Tensor, " N"] | None = None,
+    near: float | None = None,
 ) -> float:
     """Returns the temperature of least negative log-likelihood, in [0.05, 20].
 
     The likelihood is concave in 1/T, so bisection on the sign of its derivative is exact and
-    deterministic. `share` is what each row counts. Without rows the temperature is 1.
+    deterministic. `share` is what each row counts. `near` is a temperature that holds it to itself
+    by a prior; without rows it is that, or 1.
     """
     if len(targets) == 0:
-        return 1.0
+        return near or 1.0
     logits = logits.double()
     share = torch.ones(len(targets), dtype=torch.double) if share is None else share
     hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1) @ share
@@ -127,21 +139,30 @@ def fit_temperature(
     for _ in range(40):
         middle = (low + high) / 2
         expected = ((logits * math.exp(middle)).softmax(1) * logits).sum(1) @ share
-        low, high = (low, middle) if expected > hit else (middle, high)
+        slope = float(expected - hit)
+        if near is not None:
+            slope += (middle + math.log(near)) / _NEAR_SPREAD**2 / math.exp(middle)
+        low, high = (low, middle) if slope > 0 else (middle, high)
     return math.exp(-(low + high) / 2)
 
 
 def pick_threshold(
-    confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"], precision: float
+    confidence: Float[Tensor, " N"],
+    correct: Bool[Tensor, " N"],
+    precision: float,
+    evidence: Float[Tensor, " N"] | None = None,
 ) -> float | None:
     """Returns the lowest confidence, 0.5 at least, from which on precision is `precision` or more.
 
     Precision is taken by its lower Wilson bound, so that a lucky handful of rows sets nothing.
+    `evidence` is what each row counts there, in (0, 1]: a tenth where ten are of one product in
+    several colors. None: every row is a product of its own.
     """
     order = confidence.argsort(descending=True)
     sorted_confidence = confidence[order]
-    hits = correct[order].double().cumsum(0)
-    counts = torch.arange(1, len(order) + 1, dtype=torch.double)
+    each = torch.ones(len(order)) if evidence is None else evidence[order]
+    hits = (correct[order] * each).double().cumsum(0)
+    counts = each.double().cumsum(0)
     good = _wilson_lower_bound(hits, counts) >= precision
     good &= sorted_confidence >= _LEAST_CONFIDENCE
     # Rows of equal confidence are answered together or not at all.
@@ -155,6 +176,11 @@ def strictest(thresholds: Sequence[float | None]) -> float | None:
     """Returns the highest; None, which is never reached, is higher than any."""
     reached = [threshold for threshold in thresholds if threshold is not None]
     return max(reached) if reached and len(reached) == len(thresholds) else None
+
+
+def _log_ends(calibrated: CalibratedModalities) -> tuple[float, float]:
+    image_end = calibrated.image_temperature or calibrated.temperature
+    return math.log(calibrated.temperature), math.log(image_end)
 
 
 def _wilson_lower_bound(hits: Tensor, counts: Tensor) -> Tensor:

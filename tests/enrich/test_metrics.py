@@ -133,8 +133,11 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "catalog_enrichment_shop.prom").write_text("{{{")
+@pytest.mark.parametrize(
+    "found", ["{{{", "# TYPE catalog_enrichment_last_success_timestamp_seconds gauge\n"]
+)
+def test_a_damaged_file_is_replaced(tmp_path: Path, found: str) -> None:
+    (tmp_path / "catalog_enrichment_shop.prom").write_text(found)
     write(tmp_path, Summary(outcome="blocked"))
     assert read(tmp_path)["last_run_outcome"][("blocked",)] == 1
 

@@ -137,6 +137,10 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
         (["--corrections", "labelled.csv", "--name", "a/b"], "'a/b' is no name"),
         (["--corrections", "labelled.csv", "--output", "."], ". exists already"),
         (["--suggest", 5, "--checkpoint", "gone"], "no checkpoint in gone"),
+        (["--corrections", "unfilled.csv"], "unfilled.csv labels no product"),
+        (["--suggest", 5, "--output", "products.csv/x"], "nothing can be written in products.csv"),
+        (["--suggest", 5, "--image-root", ".."], "not one of 150 images can be read"),
+        (["--corrections", "labelled.csv", "--image-root", ".."], "not one of 150 images can be"),
     ],
 )
 def test_a_wrong_set_up_is_one_message_and_exit_code_2(
@@ -144,6 +148,7 @@ def test_a_wrong_set_up_is_one_message_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(shop)
     pd.read_csv("labelled.csv").head(20).to_csv("few.csv", index=False)
+    pd.read_csv("labelled.csv").assign(color=None).to_csv("unfilled.csv", index=False)
     output = [] if "--output" in flags else ["--output", "out"]
     code, out, err = run("--catalog", "products.csv", *flags, *output)
     assert (code, out) == (2, "") and message in err

@@ -130,13 +130,14 @@ def test_the_product_table_is_never_written_over(shop: Path, run: Run) -> None:
     assert (shop / "products.parquet").read_bytes() == before
 
 
+@pytest.mark.parametrize("moment", ["write_table", "close"])
 def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
-    job: ModuleType, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    job: ModuleType, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(job.pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(job.pq.ParquetWriter, moment, full)
     code, _, err = run(*_flags(shop))
     assert code == 1 and "cannot be written: " in err and "No space left on device" in err
     assert "Traceback" not in err

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 
 from enrich.config import JobConfig
 from enrich.errors import RunInProgress, WorkersDied
+from enrich.spark import staging
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.records import StagedRows, Verdict
 from enrich.spark.staging import choose_tasks
@@ -48,6 +49,15 @@ def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
     sizes = shop.table("staged_attributes").groupby("chunk").size()
     assert len(sizes) == 4
     assert shop.version("staged_attributes") == 4
+
+
+def test_all_chunks_are_for_the_same_executors(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spark lets no executor serve two profiles, be they equal."""
+    built = []
+    monkeypatch.setattr(staging, "build_gpu_profile", built.append)
+    shop.write(products(20))
+    shop.refresh(config=CHUNKS_OF_TEN)
+    assert len(built) == 1
 
 
 def test_run_that_died_after_two_chunks_asks_only_about_the_rest(

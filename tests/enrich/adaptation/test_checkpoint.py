@@ -12,9 +12,10 @@ from enrich.calibration import Correction
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
 
+ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
 OUTCOME = Outcome(
-    before={"rows": 60, "accuracy": 0.5},
-    after={"rows": 60, "accuracy": 0.4},
+    before={"rows": 60, "accuracy": 0.5, **ANSWERED},
+    after={"rows": 60, "accuracy": 0.4, **ANSWERED},
     gain=Gain(0.0, 0.1),
     gains={},
     correction=Correction(weight=((1.0,),), bias=(0.0,)),
@@ -35,7 +36,7 @@ OUTCOME = Outcome(
 def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_answer(
     gain: float, error: float, accuracy: float, wanted: bool
 ) -> None:
-    after = {"rows": 60, "accuracy": accuracy}
+    after = {"rows": 60, "accuracy": accuracy, **ANSWERED}
     assert replace(OUTCOME, gain=Gain(gain, error), after=after).is_better == wanted
 
 

@@ -40,7 +40,7 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     engine: Engine, shop: Path, tmp_path: Path
 ) -> None:
     products = read_unique_products(shop / "products.parquet")
-    file = tmp_path / "out" / "label_me.csv"
+    file = tmp_path / "label_me.csv"
     assert write_suggestions(engine, products, 9, {"red twin"}, file) == 4
     table = pd.read_csv(file)
     assert set(table["product_id"]) == {"whole", "blue twin", "no words", "no picture"}
@@ -53,7 +53,8 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
 
 def test_nothing_of_a_product_is_a_formula(engine: Engine, tmp_path: Path) -> None:
     product = Product("@a", "=cmd()", None, "+1.jpg")
-    write_suggestions(engine, [product], 1, set(), tmp_path / "a.csv")
+    labelled = Product("b", None, None, "red.jpg")
+    write_suggestions(engine, [product, labelled], 1, {"b"}, tmp_path / "a.csv")
     row = pd.read_csv(tmp_path / "a.csv", dtype=str).iloc[0]
     assert (row["product_id"], row["title"], row["image_path"]) == ("'@a", "'=cmd()", "'+1.jpg")
 

@@ -162,7 +162,7 @@ def test_large_pictures_become_pixels_one_at_a_time(
 
 
 @pytest.mark.parametrize("step", ["_to_rgb", "to_pixels"])
-def test_a_picture_that_memory_does_not_suffice_for_is_too_large(
+def test_a_picture_that_memory_does_not_suffice_for_is_asked_about_again(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -171,7 +171,7 @@ def test_a_picture_that_memory_does_not_suffice_for_is_too_large(
     monkeypatch.setattr(decoding, step, fail)
     with pytest.raises(ImageProblem) as found:
         decode_pixels(_png(10, 10), limits=ImageLimits(), shape=SHAPE)
-    assert found.value.status is Status.IMAGE_TOO_LARGE
+    assert found.value.status is Status.IMAGE_UNREADABLE
 
 
 def test_large_pictures_come_out_small_and_with_the_pixels_they_had(

@@ -118,6 +118,19 @@ def test_several_stores_that_hang_at_a_time_are_counted_together(
     assert len(patience._hanging) == 12
 
 
+def test_a_store_that_hangs_does_not_speak_for_another(released: threading.Event) -> None:
+    hung, sound = patient(timeout_s=0.01), patient()
+    for _ in range(patience.MOST_HANGING):
+        # One question: the store is not taken to be down yet.
+        hung._failures = 0
+        with pytest.raises(StoreFailed, match="within"):
+            hung.ask(released.wait)
+    hung._failures = 0
+    with pytest.raises(StoreFailed, match="16 earlier reads still hang"):
+        hung.ask(Store(0))
+    assert sound.ask(Store(0)) == "answer"
+
+
 def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -292,6 +292,36 @@ def test_other_text_encoders_than_bert_are_read_too(
     torch.testing.assert_close(output.logits, padded.logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "text_length", "is_read"),
+    [("bert", 24, True), ("bert", 25, False), ("roberta", 22, True), ("roberta", 23, False)],
+)
+def test_texts_are_as_long_as_an_encoder_has_places_for(
+    published: Published,
+    small_config: ClassifierConfig,
+    model_type: str,
+    text_length: int,
+    is_read: bool,
+) -> None:
+    text = {
+        "model_type": model_type,
+        "vocab_size": 300,
+        "max_position_embeddings": 24,
+        "pad_token_id": 1,
+        **LAYER,
+    }
+    towers = published.towers.model_copy(update={"text": text})
+    config = small_config.model_copy(
+        update={"towers": towers, "image": published.image, "text_length": text_length}
+    )
+    if not is_read:
+        with pytest.raises(ValueError, match=f"of up to {text_length - 1} tokens"):
+            build_classifier(config, 300)
+        return
+    ids, both = torch.full((1, text_length), 5), torch.ones(1, dtype=torch.bool)
+    build_classifier(config, 300).text_tower(ids, both.expand(1, text_length))
+
+
 def test_a_model_that_sees_texts_as_well_is_no_vision_model(
     clip_folder: Path, text_folder: Path
 ) -> None:
