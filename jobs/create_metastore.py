@@ -18,7 +18,7 @@ from enrich.spark.shared_metastore import create_hive_tables, read_address
 
 def main() -> None:
     """Makes Hive's own tables in the metastore that Spark's settings name."""
-    spark = open_session("create_metastore")
+    spark = open_session("create_metastore", opens_metastore=False)
     address = read_address(spark)
     if not address or address.startswith("jdbc:derby:"):
         raise ConfigError(

@@ -13,7 +13,7 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import DatabaseOption, run_command
-from enrich.correction_file import read_correction_file
+from enrich.correction_file import KEY, read_correction_file
 from enrich.spark.corrections import record_corrections
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
@@ -34,10 +34,10 @@ def main(
     labels = read_correction_file(file, attributes)
     spark = open_session("import_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
-    tables.create_missing()
     new = record_corrections(tables, labels, by, note)
+    named = " and ".join(labels.columns.drop(KEY))
     typer.echo(
-        f"{file}: {len(labels):,} products; {new:,} labels are new in "
+        f"{file}: {named} of {len(labels):,} products; {new:,} labels are new in "
         f"{tables.name('attribute_corrections')} and will be published by the next run"
     )
 

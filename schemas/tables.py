@@ -65,8 +65,9 @@ ENRICHMENT_RUNS = f"""
     vanished BIGINT COMMENT 'published rows whose product is no longer in the product table',
     deleted BIGINT COMMENT 'of these, the rows that were deleted',
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
-    seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
-    error STRING COMMENT 'why nothing was published',
+    asked BIGINT COMMENT 'products that the classifier was asked about, by the last attempt',
+    seconds MAP<STRING, DOUBLE> COMMENT 'per stage, of the last attempt',
+    error STRING COMMENT 'why it was stopped, perhaps to be published by a person',
     reason STRING COMMENT 'why a person published or dropped it, in their words',
     published_version BIGINT COMMENT 'Delta version of product_attributes when the run ended'"""
 

@@ -53,6 +53,8 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
         f"old.{_name(f'{a}_confidence')}, new.{_name(f'{a}_confidence')}"
         for a in attributes
     )
+    # A run's MERGE updates a row; a RESTORE takes it away with its file and brings the old one.
+    taken_back = "old._change_type = 'delete' AND new._change_type = 'insert'"
     return f"""
     COMMENT 'labels that a commit changed, from the change data feed' AS
     WITH feed AS (
@@ -64,12 +66,13 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
       new AS (SELECT * FROM feed WHERE _change_type IN ('update_postimage', 'insert')),
       pairs AS (
         SELECT coalesce(new.product_id, old.product_id) AS product_id,
-          coalesce(new.run_id, old.run_id) AS run_id,
-          coalesce(new.run_date, old.run_date) AS run_date,
+          CASE WHEN {taken_back} THEN NULL ELSE coalesce(new.run_id, old.run_id) END AS run_id,
+          CASE WHEN {taken_back} THEN NULL ELSE coalesce(new.run_date, old.run_date) END
+            AS run_date,
           coalesce(new._commit_version, old._commit_version) AS version,
           coalesce(new._commit_timestamp, old._commit_timestamp) AS committed_at,
           CASE WHEN old.product_id IS NULL THEN 'new' WHEN new.product_id IS NULL THEN 'gone'
-            ELSE 'changed' END AS change,
+            WHEN {taken_back} THEN 'taken_back' ELSE 'changed' END AS change,
           stack({len(attributes)}, {pairs})
             AS (attribute, old_label, new_label, old_confidence, new_confidence)
         FROM old FULL OUTER JOIN new

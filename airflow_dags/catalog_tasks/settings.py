@@ -9,7 +9,7 @@ from pathlib import Path
 _THIS_CHECKOUT = Path(__file__).resolve().parents[2]
 
 # The checkout that holds the jobs and their environment `.venv`.
-CHECKOUT = f"{{{{ var.value.get('catalog_checkout', '{_THIS_CHECKOUT}') }}}}"
+CHECKOUT = f"{{{{ var.value.get('catalog_checkout', {str(_THIS_CHECKOUT)!r}) }}}}"
 # More arguments for spark-submit itself, as in a shell: --master yarn --conf "spark.x=a b".
 SPARK_SUBMIT = "{{ var.value.get('catalog_spark_submit', '') }}"
 DATABASE = "{{ var.value.get('catalog_database', 'enriched') }}"

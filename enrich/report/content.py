@@ -28,8 +28,8 @@ BINS = 20
 class RunFacts:
     """The run itself, as the ledger has it.
 
-    `seconds` is per stage, `error` says why nothing was published, `reason` why a person decided
-    otherwise.
+    `asked` counts the products that the classifier was asked about, in as many `seconds` of its
+    stage; `error` says why the run was stopped, `reason` why a person decided otherwise.
     """
 
     run_id: str
@@ -41,6 +41,7 @@ class RunFacts:
     model_version: str
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
+    asked: int | None = None
     error: str | None = None
     reason: str | None = None
 
@@ -53,9 +54,8 @@ class RunFacts:
     @property
     def products_per_second(self) -> float | None:
         """Products that the classifier was asked about, a second; None if it was not asked."""
-        asked = self.counts["pending"] - (self.counts.get("carried") or 0)
         seconds = self.seconds.get("inference")
-        return asked / seconds if asked and seconds else None
+        return self.asked / seconds if self.asked and seconds else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,11 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
 
 
 def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
+    name = quote(name)
     frame = spark.read.table(name)
-    details = spark.sql(f"DESCRIBE DETAIL {quote(name)}").first()
+    details = spark.sql(f"DESCRIBE DETAIL {name}").first()
     if details is not None and details["format"] == "delta":
-        version = _delta_version(spark, quote(name))
+        version = _delta_version(spark, name)
         return spark.read.option("versionAsOf", version).table(name), str(version), None
     return frame, _files_digest(frame), None
 

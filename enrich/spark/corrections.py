@@ -27,8 +27,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
     """
     said = F.struct("attribute", "label", "corrected_by")
     return (
-        select_last(table)
-        .where(_is_known(attribute_labels))
+        select_last(table.where(_is_known(attribute_labels)))
         .groupBy("product_id")
         .agg(F.array_sort(F.collect_list(said)).cast(CORRECTIONS).alias("corrections"))
     )
@@ -85,12 +84,18 @@ def record_corrections(
 
     Args:
         labels: product_id and one column an attribute; NULL says nothing.
+
+    Raises:
+        ConfigError: the database has no corrections table.
     """
-    long = labels.melt("product_id", var_name="attribute", value_name="label").dropna()
-    given = tables.spark.createDataFrame(
-        list(long.itertuples(index=False, name=None)),
-        "product_id STRING, attribute STRING, label STRING",
-    )
+    _require_table(tables)
+    said = [
+        (product_id, attribute, label)
+        for attribute in labels.columns.drop("product_id")
+        for product_id, label in zip(labels["product_id"], labels[attribute], strict=True)
+        if pd.notna(label)
+    ]
+    given = tables.spark.createDataFrame(said, "product_id STRING, attribute STRING, label STRING")
     known = select_last(tables.read("attribute_corrections"))
     same = ["product_id", "attribute", "label"]
     new = (
@@ -114,12 +119,10 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
     Raises:
         ConfigError: the database has no corrections table.
     """
-    name = tables.name("attribute_corrections")
-    if not tables.spark.catalog.tableExists(name):
-        raise ConfigError(f"there is no table {name}: name the database that was corrected")
-    last = select_last(tables.read("attribute_corrections"))
-    known = last.where(_is_known(attribute_labels) & F.col("label").isNotNull())
-    return known.groupBy("product_id").agg(
+    _require_table(tables)
+    known = tables.read("attribute_corrections").where(_is_known(attribute_labels))
+    last = select_last(known).where(F.col("label").isNotNull())
+    return last.groupBy("product_id").agg(
         *(F.max(F.when(F.col("attribute") == a, F.col("label"))).alias(a) for a in attribute_labels)
     )
 
@@ -133,6 +136,15 @@ def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     group_id = F.when(text == "", F.col("product_id")).otherwise(F.md5(text))
     grouped = products.select("product_id", group_id.alias("group_id"))
     return rows.join(grouped.dropDuplicates(["product_id"]), "product_id")
+
+
+def _require_table(tables: OutputTables) -> None:
+    """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
+    name = tables.name("attribute_corrections")
+    if not tables.spark.catalog.tableExists(name):
+        raise ConfigError(
+            f"there is no table {name}: name the database that jobs/enrich_catalog.py wrote"
+        )
 
 
 def _label(attribute: str) -> Column:

@@ -42,16 +42,17 @@ def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit
     limit = "" if newest is None else f"LIMIT {newest}"
     name = quote(tables.name("product_attributes"))
     history = tables.spark.sql(f"DESCRIBE HISTORY {name} {limit}")
-    return [
-        Commit(
+    commits: list[Commit] = []
+    for row in history.select(*_COLUMNS).orderBy("version").collect():
+        commit = Commit(
             row["version"],
             row["timestamp"],
             run_of_commit(row["userMetadata"]),
-            _find_restored(row),
+            _find_restored(row, commits) if row["operation"] == "RESTORE" else None,
             int((row["operationMetrics"] or {}).get("numTargetRowsDeleted", 0)),
         )
-        for row in history.select(*_COLUMNS).orderBy("version").collect()
-    ]
+        commits.append(commit)
+    return commits
 
 
 def select_standing(commits: Sequence[Commit]) -> list[Commit]:
@@ -75,8 +76,12 @@ def count_deleted(tables: OutputTables, run_id: str) -> int:
     return sum(commit.deleted for commit in standing if commit.run_id == run_id)
 
 
-def _find_restored(row: Row) -> int | None:
-    """Returns the version that a commit went back to, None if it is no RESTORE."""
-    # A RESTORE to a time, which only a person's SQL makes, names no version.
-    named = row["operationParameters"].get("version") if row["operation"] == "RESTORE" else None
-    return None if named is None else int(named)
+def _find_restored(row: Row, earlier: Sequence[Commit]) -> int:
+    """Returns the version that a RESTORE went back to."""
+    given = row["operationParameters"]
+    if given.get("version") not in (None, "null"):
+        return int(given["version"])
+    # A RESTORE to a time, which only a person's SQL makes; this machine's, as the commits' are.
+    moment = datetime.fromisoformat(given["timestamp"])
+    first = earlier[0].version if earlier else row["version"]
+    return max((c.version for c in earlier if c.made_at <= moment), default=first - 1)

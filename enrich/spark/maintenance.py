@@ -24,6 +24,9 @@ _RETAIN_IS_HEEDED = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
 }
+# What a view reads must outlive it: VACUUM goes by the age of files, which are older than their
+# commit, and by a later clock.
+_MARGIN = timedelta(days=1)
 # Nobody will publish or look at these any more.
 _SETTLED = ("published", "nothing_to_do", "dropped")
 
@@ -93,7 +96,7 @@ def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
 def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     """Writes down the oldest version whose change data VACUUM will leave. Runs on the driver."""
     name = quote(tables.name("product_attributes"))
-    cutoff = datetime.now(UTC) - timedelta(hours=retention_hours)
+    cutoff = datetime.now(UTC) - timedelta(hours=retention_hours) + _MARGIN
     history = tables.spark.sql(f"DESCRIBE HISTORY {name}")
     kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
     # The commit of this very property is the next version, and young enough.

@@ -119,7 +119,8 @@ def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:
     Runs on the driver; one action.
     """
     ended = ledger.where((F.col("outcome") != "failed") & (F.col("seconds")["inference"] > 0))
-    asked = F.col("pending") - F.coalesce("carried", F.lit(0))
+    # A version without that column counted what all attempts at a run had staged.
+    asked = F.coalesce("asked", F.col("pending") - F.coalesce("carried", F.lit(0)))
     runs = ended.withColumn("asked", asked).where(F.col("asked") > 0)
     newest = runs.orderBy(F.col("started_at").desc()).limit(_RUNS_READ)
     names = ("run_id", "model_version", "asked", "seconds")

@@ -1,9 +1,16 @@
 """Names and texts from outside, as they may stand in Spark's SQL."""
 
+import re
+
+_PART = re.compile(r"`(?:[^`]|``)*`|[^.`]+")
+
 
 def quote(name: str) -> str:
-    """Returns a dotted name with every part in back-ticks."""
-    return ".".join(map(quote_part, name.split(".")))
+    """Returns a dotted name with every part in back-ticks, those that are already as they are."""
+    parts = _PART.findall(name)
+    if ".".join(parts) != name:
+        return quote_part(name)  # nothing that SQL takes for a name, and so for no other one
+    return ".".join(part if part.startswith("`") else quote_part(part) for part in parts)
 
 
 def quote_literal(text: str) -> str:

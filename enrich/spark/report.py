@@ -32,12 +32,12 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.facts import FactCounts, count_facts
 from enrich.spark.gallery import choose_gallery, with_texts
+from enrich.spark.history import Commit, read_commits
 from enrich.spark.ledger import read_run
-from enrich.spark.quoting import quote
 from enrich.spark.run_rows import select_run_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.staging import read_staged
-from enrich.spark.tables import OutputTables, run_of_commit
+from enrich.spark.tables import OutputTables
 
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 1_000
@@ -49,6 +49,7 @@ _OF_THE_LEDGER = (
     "catalog",
     "catalog_version",
     "model_version",
+    "asked",
     "seconds",
     "error",
     "reason",
@@ -140,15 +141,27 @@ def _find_version_before(
     Runs on the driver; one action. Where the run published nothing, it found what is there at its
     end.
     """
-    table = quote(tables.name("product_attributes"))
-    history = tables.spark.sql(f"DESCRIBE HISTORY {table} LIMIT {_COMMITS_SEARCHED}")
-    commits = history.select("version", "timestamp", "userMetadata").collect()
-    mine = [
-        row["version"] for row in commits if run_of_commit(row["userMetadata"]) == ledger["run_id"]
-    ]
-    version = min(mine) - 1 if mine else ledger["published_version"]
-    written_at = {row["version"]: row["timestamp"].astimezone(UTC) for row in commits}
+    commits = read_commits(tables, _COMMITS_SEARCHED)
+    version = _find_start(commits, ledger["run_id"])
+    if version is None:
+        version = ledger["published_version"]
+    written_at = {commit.version: commit.made_at.astimezone(UTC) for commit in commits}
     return version, written_at.get(version)
+
+
+def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
+    """Returns the version before the run's last commits in a row; None if it made none.
+
+    What it published before others did, or before it was taken back, is another time.
+    """
+    start = None
+    for commit in reversed(commits):
+        is_own = commit.run_id == run_id and commit.restored_to is None
+        if is_own:
+            start = commit.version - 1
+        elif start is not None and (commit.run_id or commit.restored_to is not None):
+            break
+    return start
 
 
 def _read_published(tables: OutputTables, version: int) -> DataFrame:

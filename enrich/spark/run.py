@@ -29,7 +29,7 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_many_deletions, refuse_many_failures
+from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refuse_many_failures
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import has_later_run, read_run, write_checks, write_rows
 from enrich.spark.publishing import publish_staged, select_answered, select_publishable
@@ -94,6 +94,7 @@ class Refresh:
         self.summary = RunSummary(model_version=spec.model_version)
         self.started_at = datetime.now(UTC)
         self._verdicts: list[Verdict] = []
+        self._asked = 0
 
     def run(
         self, validate: ValidateStaged, validate_input: ValidateInput | None = None
@@ -145,6 +146,7 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
+            refuse_empty_table(survey.counts[State.VANISHED], survey.read, self.config)
             refuse_many_deletions(self.count_to_delete(survey), survey.read, self.config)
             if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
@@ -152,9 +154,10 @@ class Refresh:
             is_resumed = is_staged
             if not is_staged:
                 with self._timed("inference"):
-                    asked, is_resumed = self._stage(survey, f"{scratch}/chunks")
-                seconds = self.summary.seconds["inference"]
-                self.summary.products_per_second = round(asked / seconds, 1) if asked else None
+                    self._asked, is_resumed = self._stage(survey, f"{scratch}/chunks")
+                if self._asked:
+                    speed = self._asked / self.summary.seconds["inference"]
+                    self.summary.products_per_second = round(speed, 1)
             self._finish(survey, validate, is_resumed=is_resumed)
         except RunInProgress:
             # The ledger's row is the other process's.
@@ -369,6 +372,7 @@ class Refresh:
             "catalog_version": self.catalog.version,
             "model_version": summary.model_version,
             **summary.counts,
+            "asked": self._asked,
             "seconds": summary.seconds,
             "error": summary.error,
             "published_version": self.tables.version("product_attributes"),

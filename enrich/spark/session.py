@@ -24,10 +24,10 @@ _UNBORN = {"README_DO_NOT_TOUCH_FILES.txt", "db.lck", "dbex.lck", "log", "seg0",
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 
 
-def open_session(app_name: str) -> SparkSession:
+def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession:
     """Returns the session that spark-submit configured, with tables by name.
 
-    Runs on the driver.
+    Runs on the driver. Its metastore is opened in the background, if at all.
 
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
@@ -45,8 +45,9 @@ def open_session(app_name: str) -> SparkSession:
         refuse_busy_metastore(address)
     elif address:
         refuse_closed_metastore(spark, address)
-    # Opening it takes seconds, in which a job opens its catalog.
-    Thread(target=_open_metastore, args=(spark,)).start()
+    if opens_metastore:
+        # That takes seconds, in which a job opens its catalog.
+        Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
 

@@ -23,23 +23,30 @@ _NEARLY_FULL_BYTES = 50_000_000
 
 
 class _Sign(NamedTuple):
-    """How trouble of one kind shows in a message, and what to do about it."""
+    """How trouble of one kind shows in a message, what the job cannot do, and what helps."""
 
     pattern: re.Pattern[str]
+    trouble: str
     advice: str
 
 
 _SIGNS = (
-    _Sign(re.compile(r"No space left|quota ?exceeded|File too large", re.I), "Make room"),
+    _Sign(
+        re.compile(r"No space left|quota ?exceeded|File too large", re.I),
+        "cannot write",
+        "Make room",
+    ),
     _Sign(
         re.compile(r"Read-only file system|read-only (user|database)|SafeModeException", re.I),
+        "cannot write",
         "Make it writable",
     ),
     _Sign(
         re.compile(
             r"Permission ?denied|Access ?Denied|Operation not permitted|Mkdirs failed", re.I
         ),
-        "Let the job's user write there",
+        "may not read or write",
+        "Give the job's user access to it",
     ),
 )
 _LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
@@ -58,9 +65,9 @@ def explain_storage_failure(error: Exception) -> StorageFailed | None:
                 places = [path for one in said for path in _LOCAL_PATH.findall(one)]
                 states = _describe_places([*places, *_folders_of_spark()])
                 return StorageFailed(
-                    f"the job cannot write: {message[:_MAX_LENGTH]}{states}. Every table is as its "
-                    f"last commit left it. {sign.advice} and run the same command again: it goes "
-                    "on from what is staged"
+                    f"the job {sign.trouble}: {message[:_MAX_LENGTH]}{states}. Every table is as "
+                    f"its last commit left it. {sign.advice} and run the same command again: it "
+                    "goes on from what is staged"
                 )
     return None
 

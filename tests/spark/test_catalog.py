@@ -1,5 +1,6 @@
 """Opening product tables of every kind, and refusing what cannot be read."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,13 @@ TABLE = pd.DataFrame(
 )
 
 
+@pytest.fixture
+def database(spark: SparkSession) -> Iterator[str]:
+    spark.sql("CREATE DATABASE known_by_name")
+    yield "known_by_name"
+    spark.sql("DROP DATABASE known_by_name CASCADE")
+
+
 def write(folder: Path, kind: str, spark: SparkSession) -> str:
     file = folder / f"products.{kind}"
     if kind == "parquet":
@@ -50,6 +58,17 @@ def test_same_products_from_every_kind_of_table(
     assert rows["title"].tolist() == TABLE["title"].tolist()
     assert rows["description"].tolist()[0] == "x"
     assert rows["description"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+@pytest.mark.parametrize("name", ["{}.products", "{}.`products`", "`{}`.products"])
+def test_a_table_is_known_by_its_name_in_back_ticks_or_without(
+    spark: SparkSession, database: str, name: str, kind: str
+) -> None:
+    rows = spark.createDataFrame(TABLE)
+    rows.write.format(kind).saveAsTable(f"{database}.products", mode="overwrite")
+    snapshot = open_catalog(spark, name.format(database), ColumnNames())
+    assert snapshot.products.count() == len(TABLE)
 
 
 def test_delta_catalog_is_pinned_to_the_version_at_the_start(

@@ -91,6 +91,28 @@ def test_correction_to_no_label_publishes_null_and_unknown_labels_are_told(shop:
     assert "1 corrections name an attribute or a label" in summary.validation["notes"][0]
 
 
+def test_a_label_that_is_none_does_not_take_back_one_that_was_given_before(shop: Shop) -> None:
+    shop.tables.create_missing()
+    correct(shop, p0="red")
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p0', 'color', 'Red', 'ben', current_timestamp() + INTERVAL 1 HOUR, NULL)"
+    )
+    shop.refresh()
+    assert colors(shop)["p0"] == "red"
+    last = read_last_labels(shop.tables, FakeEngineSpec().attributes).toPandas()
+    assert last["color"].tolist() == ["red"]
+
+
+def test_an_attribute_may_be_called_as_a_column_of_the_corrections(shop: Shop) -> None:
+    shop.tables.create_missing()
+    given = pd.DataFrame({"product_id": ["p0", "p1"], "label": ["long", None], "attribute": "b"})
+    assert record_corrections(shop.tables, given, "ana", note=None) == 3
+    written = shop.table("attribute_corrections")
+    found = set(zip(written["product_id"], written["attribute"], written["label"], strict=True))
+    assert found == {("p0", "label", "long"), ("p0", "attribute", "b"), ("p1", "attribute", "b")}
+
+
 def test_exported_corrections_are_what_adapting_and_training_read(
     shop: Shop, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from fake_shop import Shop, products
 from fault_drill import is_long
 
 from enrich.spark.plan import plan_refresh
+from enrich.spark.tables import OutputTables
 
 pytestmark = [
     pytest.mark.spark,
@@ -120,6 +121,27 @@ def test_expected_time_follows_the_run_of_the_nearest_size(shop: Shop) -> None:
     assert other.expected_from is not None and other.expected_from["run_id"] == "other"
     unknown = plan_refresh(shop.prepare(model_version="fake-9"))
     assert unknown.expected_from is not None
+
+
+def test_a_run_that_went_on_tells_of_what_its_last_attempt_asked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(products(40))
+    with monkeypatch.context() as broken:
+        broken.setattr(OutputTables, "publish", _fails)
+        with pytest.raises(OSError, match="gone"):
+            shop.refresh(run_id="one")
+    shop.sql("DELETE FROM shop.staged_attributes WHERE product_id > 'p3'")
+    left = len(shop.table("staged_attributes"))
+    assert shop.refresh(run_id="one").counts["pending"] == 40
+    row = shop.table("enrichment_runs").iloc[0]
+    assert (row["pending"], row["asked"]) == (40, 40 - left)
+    plan = plan_refresh(shop.prepare(run_id="two", full_refresh=True))
+    assert plan.expected_from is not None and plan.expected_from["products"] == 40 - left
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise OSError("gone")
 
 
 def test_what_a_run_has_staged_already_takes_no_time(shop: Shop) -> None:

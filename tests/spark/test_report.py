@@ -21,6 +21,7 @@ from enrich.spark.catalog import open_catalog
 from enrich.spark.gallery import CARDS_A_SHELF
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report import ReportSources, collect_report, write_report
+from enrich.spark.rollback import roll_back
 
 pytestmark = [
     pytest.mark.spark,
@@ -192,6 +193,23 @@ def test_page_of_a_blocked_run_is_written_again_when_a_person_publishes_it(
     assert published.gallery == blocked.gallery
     assert "a new &lt;season&gt;" in page.read_text()
     assert "--publish-run" not in page.read_text()
+
+
+def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(shop: Shop) -> None:
+    shop.refresh(run_id="monday")
+    right, wrong = products(6), products(6).assign(title="a red shirt")
+    shop.write(wrong)
+    shop.refresh(run_id="wrong")
+    left_by_it = shop.version("product_attributes")
+    shop.write(right)
+    shop.refresh(run_id="monday")
+    before = collect_report(sources_of(shop), "monday").before
+    assert (before.version, before.seen_again) == (left_by_it, 6)
+
+    roll_back(shop.tables, "monday", "a mistake")
+    taken_back = shop.version("product_attributes")
+    shop.refresh(run_id="monday")
+    assert collect_report(sources_of(shop), "monday").before.version == taken_back
 
 
 def test_run_without_catalog_and_pictures_has_a_page_and_an_unknown_run_none(

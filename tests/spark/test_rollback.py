@@ -2,7 +2,7 @@
 
 import os
 import time
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.history import read_commits, select_standing
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
@@ -49,6 +50,22 @@ def test_table_is_as_before_the_run_in_one_commit_and_nothing_else_is_enriched_a
 
     next_run = shop.refresh(run_id="thursday", run_date=date(2026, 11, 27))
     assert (next_run.counts["pending"], next_run.counts["unchanged"]) == (2, 5)
+
+
+def test_a_person_s_restore_to_a_time_is_understood(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+    time.sleep(1.1)
+    between = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    time.sleep(1.1)
+    shop.write(products(8))
+    shop.refresh(run_id="third")
+    shop.sql(f"RESTORE TABLE shop.product_attributes TO TIMESTAMP AS OF '{between}'")
+    standing = select_standing(read_commits(shop.tables))
+    assert [commit.run_id for commit in standing] == ["first", "second"]
+    assert roll_back(shop.tables, "second", "a mistake") == ["second", "third"]
+    assert len(shop.table("product_attributes")) == 6
 
 
 def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop) -> None:

@@ -52,8 +52,8 @@ def raised(*chain: str) -> Py4JJavaError:
         ),
         (["FileNotFoundException: /x/part-0 (Read-only file system)"], "Make it writable"),
         (["java.sql.SQLException: a read-only user or database is not permitted"], "writable"),
-        (["AccessDeniedException: s3a://b/x: PUT 403: Access Denied"], "Let the job's user"),
-        (["IOException: Mkdirs failed to create file:/x/y"], "Let the job's user write there"),
+        (["AccessDeniedException: s3a://b/x: PUT 403: Access Denied"], "may not read or write"),
+        (["IOException: Mkdirs failed to create file:/x/y"], "Give the job's user access to it"),
     ],
 )
 def test_a_cause_anywhere_in_the_chain_is_named_with_what_to_do(

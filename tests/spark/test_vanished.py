@@ -52,6 +52,23 @@ def test_vanished_products_are_counted_and_kept_by_default(smaller: Shop) -> Non
     assert len(smaller.table("product_attributes")) == 6
 
 
+def test_an_empty_product_table_is_no_night_with_nothing_to_do(smaller: Shop) -> None:
+    smaller.write(products(0))
+    for _ in range(2):
+        with pytest.raises(TooManyFailures, match="has no row, and 6 products are published"):
+            smaller.refresh()
+    assert smaller.table("enrichment_runs")["outcome"].tolist()[-1] == "blocked"
+    wanted = DELETE | {"max_deleted_share": 1.0}
+    assert smaller.refresh(run_id="closed", config=wanted).counts["deleted"] == 6
+
+
+def test_a_product_table_that_lost_many_products_is_told(
+    smaller: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    smaller.refresh()
+    assert "2 published products (33.3 %) are no longer in the product table" in caplog.text
+
+
 def test_vanished_products_are_deleted_where_configured(smaller: Shop) -> None:
     summary = smaller.refresh(config=DELETE)
 

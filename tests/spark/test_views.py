@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from enrich.spark.corrections import record_corrections
 from enrich.spark.maintenance import maintain_tables
+from enrich.spark.rollback import roll_back
 from schemas import tables as ddl
 
 pytestmark = [
@@ -87,6 +88,20 @@ def test_changes_view_tells_what_a_run_changed_from_what_to_what(history: Shop) 
     assert set(changes["change"]) == {"changed"}
     first = history.sql("SELECT * FROM shop.attribute_changes WHERE run_id = 'first'")
     assert set(first["change"]) == {"new"}
+
+
+def test_changes_view_credits_no_run_with_what_a_rollback_did(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(6).assign(title="a red shirt"))
+    shop.refresh(run_id="second")
+    changes = "SELECT * FROM shop.attribute_changes"
+    by_second = shop.sql(f"{changes} WHERE run_id = 'second'")
+    by_first = shop.sql(f"{changes} WHERE run_id = 'first'")
+    roll_back(shop.tables, "second", "a mistake")
+    taken_back = shop.sql(f"{changes} WHERE change = 'taken_back'")
+    assert len(taken_back) == len(by_second) > 0
+    assert taken_back["run_id"].isna().all()
+    assert len(shop.sql(f"{changes} WHERE run_id = 'first'")) == len(by_first)
 
 
 def test_coverage_view_counts_labels_by_category(history: Shop) -> None:
