@@ -108,12 +108,13 @@ class Batches:
         for at in np.flatnonzero(strange):
             texts[at] = self.products.texts[rows[others[at]]]
         for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
-            texts[at] = self.label_words.remove(texts[at])
+            texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
+        still_there = np.array([bool(text) for text in texts])
         draw = rng.random(len(rows))
-        has_text = self._has_text[rows] & (draw >= hiding.text)
+        has_text = still_there & (draw >= hiding.text)
         # One draw for both, so that no row loses both; a row with one modality keeps it.
         has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | strange)
-        has_text |= ~has_image & self._has_text[rows]
+        has_text |= ~has_image & still_there
         has_image |= ~has_text & self.images.has_image[rows]
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange)
 
@@ -129,7 +130,11 @@ class Batches:
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
         both = np.flatnonzero(has_text & has_image)
         if condition is Condition.WORDS_MASKED:
-            texts = [self.label_words.remove(text) for text in texts]
+            texts = [
+                self._mask(text, is_alone=not seen)
+                for text, seen in zip(texts, has_image, strict=True)
+            ]
+            has_text = np.array([bool(text) for text in texts])
         elif condition is Condition.NO_TEXT:
             has_text = has_text & ~has_image
         elif condition is Condition.NO_IMAGE:
@@ -142,6 +147,13 @@ class Batches:
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
+
+    def _mask(self, text: str, *, is_alone: bool) -> str:
+        """Returns the text without label words, as it is where nothing of the row would be left."""
+        masked = self.label_words.remove(text)
+        if masked.strip():
+            return masked
+        return text if is_alone else ""
 
     def _inputs(
         self,

@@ -1,6 +1,7 @@
 """Training hides things at random and never everything; evaluation hides the same every time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,22 @@ def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
     for inputs in (masked, always):
         texts = _texts(batches, inputs.token_ids)
         assert all("red" not in text and "shirt" in text for text in texts)
+
+
+def test_a_text_of_label_words_alone_is_none_beside_a_picture_and_stays_without(
+    batches: Batches,
+) -> None:
+    texts = ["red blue" if text else "" for text in batches.products.texts]
+    told = replace(batches.products, texts=texts)
+    batches = Batches(told, batches.images, batches.encoder, WORDS)
+    masking = Hiding(0.0, 0.0, 1.0)
+    for rows in (BOTH, TEXT_ONLY):
+        for inputs in (
+            _show(batches, rows, Condition.WORDS_MASKED),
+            batches.training(rows, masking, np.random.default_rng(0)).inputs,
+        ):
+            assert bool(inputs.has_text.any()) == (rows is TEXT_ONLY)
+            assert (inputs.has_text | inputs.has_image).all()
 
 
 @pytest.mark.parametrize(
