@@ -70,12 +70,11 @@ NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
 
 
 class SmallTowers(BaseModel):
-    """Towers for machines without a GPU: an EfficientNet-Lite and a small text transformer."""
+    """Towers for machines without a GPU: EfficientNet-Lite0 and a small text transformer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["small"] = "small"
-    backbone: Literal["efficientnet_lite0", "efficientnet_lite2"] = "efficientnet_lite0"
     width: int = Field(default=192, gt=0)
     heads: int = Field(default=6, gt=0)
     text_layers: int = Field(default=2, gt=0)

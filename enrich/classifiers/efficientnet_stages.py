@@ -1,11 +1,10 @@
-"""EfficientNet-Lite in two halves, the upper one written so that a CPU trains it quickly.
+"""EfficientNet-Lite0 in two halves, the upper one written so that a CPU trains it quickly.
 
-Convolution gradients in bfloat16 are the trap: measured with Lite0 on one core with AVX-512 BF16
-and PyTorch 2.15, a training step on 128 pictures takes 1.63 s through the published modules, 0.84 s
-in float32, and 0.34 s here. Three things make the difference: cells stay channels-last and a 1 x 1
-convolution is a matrix product, the norms are folded into the weights on the way (their statistics
-are frozen), and depthwise kernels are not trained, because their gradient alone costs more than all
-the rest.
+Convolution gradients in bfloat16 are the trap: measured on one core with AVX-512 BF16 and PyTorch
+2.15, a training step on 128 pictures takes 1.63 s through the published modules, 0.84 s in float32,
+and 0.34 s here. Three things make the difference: cells stay channels-last and a 1 x 1 convolution
+is a matrix product, the norms are folded into the weights on the way (their statistics are frozen),
+and depthwise kernels are not trained, because their gradient alone costs more than all the rest.
 """
 
 from typing import Any
@@ -16,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-LOWER_STAGES = 3
+_FIRST_UPPER_STAGE = 3
+LOWER_CHANNELS = (16, 24, 40)
 LOWER_STRIDE = 8  # pixels a cell of the last lower map
 _LAST_OF_DEPTH = (1, 3)  # upper stages after which timm's backbone gives out a map
 
@@ -27,7 +27,7 @@ def lower_maps(
     """Returns the maps after each lower stage, channels first."""
     cells = backbone.get_submodule("bn1")(backbone.get_submodule("conv_stem")(pixels))
     maps = []
-    for stage in _stages(backbone)[:LOWER_STAGES]:
+    for stage in _stages(backbone)[:_FIRST_UPPER_STAGE]:
         cells = stage(cells)
         maps.append(cells)
     return maps
@@ -38,7 +38,7 @@ def upper_maps(
 ) -> list[Float[Tensor, "B _ _ _"]]:
     """Returns the two maps that timm's backbone gives above the last lower map, channels last."""
     maps = []
-    for stage in _stages(backbone)[LOWER_STAGES:]:
+    for stage in _stages(backbone)[_FIRST_UPPER_STAGE:]:
         for block in stage:
             cells = _inverted_residual(block, cells)
         maps.append(cells)
@@ -47,7 +47,7 @@ def upper_maps(
 
 def upper_parameters(backbone: nn.Module) -> list[nn.Parameter]:
     """Returns what `upper_maps` has gradients for: 1 x 1 convolutions and the norms' shifts."""
-    blocks = [block for stage in _stages(backbone)[LOWER_STAGES:] for block in stage]
+    blocks = [block for stage in _stages(backbone)[_FIRST_UPPER_STAGE:] for block in stage]
     return [
         parameter
         for block in blocks

@@ -269,7 +269,7 @@ class Classifier(nn.Module):
 
     paper: ClassVar[str]
     starts_from: ClassVar[tuple[str, ...]] = (
-        "EfficientNet-Lite",
+        "EfficientNet-Lite0",
         "Hugging Face CLIP",
         "Hugging Face vision and text models",
         "open_clip CLIP or CoCa",

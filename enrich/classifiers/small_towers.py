@@ -1,6 +1,6 @@
 """Towers small enough for two CPU cores.
 
-The image tower is an EfficientNet-Lite: its feature maps at five depths, and the plain pixels,
+The image tower is EfficientNet-Lite0: its feature maps at five depths, and the plain pixels,
 pooled to one grid, become the patch tokens (CLIP itself had convolutional towers). The text tower
 is a small transformer over a tokenizer trained on the catalog's own text.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet_stages import (
-    LOWER_STAGES,
+    LOWER_CHANNELS,
     LOWER_STRIDE,
     fold_norms,
     lower_maps,
@@ -23,6 +23,7 @@ from enrich.classifiers.efficientnet_stages import (
 )
 from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
 
+BACKBONE = "tf_efficientnet_lite0"
 STRIDE = 32
 
 
@@ -34,14 +35,9 @@ class EfficientNetTower(ImageTower):
         self.width = towers.width
         self.grid = size_px // STRIDE
         self.backbone = timm.create_model(
-            f"tf_{towers.backbone}",
-            pretrained=False,
-            features_only=True,
-            out_indices=(0, 1, 2, 3, 4),
+            BACKBONE, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3, 4)
         )
-        by_depth = self.backbone.feature_info.channels()
-        self.lower_channels = by_depth[:LOWER_STAGES]
-        channels = sum(by_depth) + 3
+        channels = sum(self.backbone.feature_info.channels()) + 3
         # Depths differ in scale by orders of magnitude; the norm puts them on one footing.
         self.norm = nn.BatchNorm1d(channels)
         self.project = nn.Linear(channels, towers.width)
@@ -55,10 +51,10 @@ class EfficientNetTower(ImageTower):
         return torch.cat([self._pool([pixels, *maps]).flatten(1), maps[-1].flatten(1)], dim=1)
 
     def upper(self, lower: Float[Tensor, "B N"]) -> Float[Tensor, "B M C"]:
-        channels = 3 + sum(self.lower_channels)
+        channels = 3 + sum(LOWER_CHANNELS)
         pooled, last = lower.tensor_split([self.grid**2 * channels], dim=1)
         side = self.grid * STRIDE // LOWER_STRIDE
-        cells = last.unflatten(1, (self.lower_channels[-1], side, side)).permute(0, 2, 3, 1)
+        cells = last.unflatten(1, (LOWER_CHANNELS[-1], side, side)).permute(0, 2, 3, 1)
         maps = [level.permute(0, 3, 1, 2) for level in upper_maps(self.backbone, cells)]
         return torch.cat([pooled.unflatten(1, (self.grid**2, channels)), self._pool(maps)], dim=2)
 

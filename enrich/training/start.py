@@ -47,7 +47,7 @@ def start_classifier(
     elif not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
         if config.image_tower is None:
-            load_efficientnet_weights(backbone, config.small_towers.backbone)
+            load_efficientnet_weights(backbone)
         elif config.image_reader:
             load_image_reader(classifier, config.image_tower)
         else:

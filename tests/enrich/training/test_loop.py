@@ -21,6 +21,7 @@ from enrich.records import Product, Status
 from enrich.spec import EngineSpec, name_model_version
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.loop import Trainer
+from enrich.training.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
@@ -238,6 +239,14 @@ def test_training_learns_what_is_plain_to_see(make: Make) -> None:
     trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
     trainer.train()
     assert trainer.progressed.best_score > 0.9
+
+
+def test_published_weights_fill_the_whole_backbone(make: Make) -> None:
+    backbone = make("a", HEADS).classifier.image_tower.pretrained()
+    before = _weights(backbone)
+    load_efficientnet_weights(backbone)
+    kept = {name for name, t in _weights(backbone).items() if t.equal(before[name])}
+    assert kept <= {name for name in before if name.endswith("num_batches_tracked")}
 
 
 def _clip_config(clip_folder: Path, *phases: Phase, batch_size: int = 8) -> TrainingConfig:
