@@ -62,9 +62,8 @@ class TrainingConfig(Architecture):
     `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
     the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
     or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
-    small image tower replaces the published one; with `image_reader` what reads that tower's
-    features (projection, attention, heads) starts from the checkpoint as well. `attributes` gives
-    each attribute its labels, or `from_data`. Shares are in [0, 1].
+    small image tower replaces the published one. `attributes` gives each attribute its labels, or
+    `from_data`. Shares are in [0, 1].
 
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
@@ -84,7 +83,6 @@ class TrainingConfig(Architecture):
     towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
     image_tower: Path | None = None
-    image_reader: bool = False
     image_size_px: int = Field(default=128, ge=32)
     text_length: int = Field(default=48, gt=2)
     vocabulary: int = 8192
@@ -133,8 +131,6 @@ class TrainingConfig(Architecture):
                 "image_tower takes the place of the small one's weights, and these towers bring "
                 "their own: leave it out"
             )
-        if self.image_reader and self.image_tower is None:
-            raise ValueError("image_reader says what else to take from image_tower: give that too")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -23,10 +23,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallTowers
-from enrich.classifiers.interface import ByAttribute, Classifier
-from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.interface import Classifier
 from enrich.classifiers.pair_towers import without_pooler
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
@@ -79,47 +77,6 @@ def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
         )
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"no small image tower can be read in {checkpoint}: {error}") from error
-
-
-@torch.no_grad()
-def load_image_reader(classifier: Classifier, checkpoint: Path) -> None:
-    """Fills CMA-CLIP's small image tower, and what reads it, with those of a checkpoint.
-
-    That is the projection, the attention over the joint sequence and the heads, whose last layers
-    are taken label by label: what the checkpoint does not know starts anew.
-
-    Raises:
-        ConfigError: the checkpoint cannot be read, or one of the two has no such parts.
-    """
-    manifest = read_manifest(checkpoint)
-    theirs, _ = load_classifier(manifest, torch.device("cpu"))
-    try:
-        for part in ("image_tower", "sequence_wise"):
-            classifier.get_submodule(part).load_state_dict(theirs.get_submodule(part).state_dict())
-        for attribute, labels in manifest.config.attributes.items():
-            if attribute in classifier.config.attributes:
-                own, known = (_head_of(each, attribute) for each in (classifier, theirs))
-                own[0].load_state_dict(known[0].state_dict())
-                _copy_labels(own[-1], classifier.config.attributes[attribute], known[-1], labels)
-    except (AttributeError, RuntimeError) as error:
-        raise ConfigError(
-            f"image_reader cannot fill {classifier.config.classifier} from {checkpoint}, a "
-            f"{manifest.config.classifier}; wanted: two cma_clip of one shape: {error}"
-        ) from error
-
-
-def _head_of(classifier: Classifier, attribute: str) -> nn.Sequential:
-    return cast(nn.Sequential, cast(ByAttribute, classifier.get_submodule("heads"))[attribute])
-
-
-def _copy_labels(
-    own: nn.Module, labels: tuple[str, ...], known: nn.Module, known_labels: tuple[str, ...]
-) -> None:
-    """Copies the row of every label that the last layers of both heads have."""
-    shared = [label for label in labels if label in known_labels]
-    to, source = ([names.index(one) for one in shared] for names in (labels, known_labels))
-    for name in ("weight", "bias"):
-        own.get_parameter(name)[to] = known.get_parameter(name)[source]
 
 
 def open_hugging_face_clip(name_or_folder: str) -> Published:

@@ -17,7 +17,6 @@ from enrich.training.preprocessors import HALVES
 from enrich.training.pretrained import (
     Published,
     load_efficientnet_weights,
-    load_image_reader,
     load_image_tower,
     load_parts,
     open_hugging_face_clip,
@@ -48,8 +47,6 @@ def start_classifier(
         backbone = classifier.image_tower.pretrained()
         if config.image_tower is None:
             load_efficientnet_weights(backbone)
-        elif config.image_reader:
-            load_image_reader(classifier, config.image_tower)
         else:
             load_image_tower(backbone, config.image_tower)
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))

@@ -216,25 +216,3 @@ def test_an_attribute_may_be_called_as_a_method_of_modules_is(tmp_path: Path, ca
     classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
     assert {"heads.type.0.weight", "modality_wise.half.score"} <= classifier.state_dict().keys()
     assert isinstance(classifier.type(torch.float32), type(classifier))
-
-
-def test_what_reads_the_pictures_starts_from_the_checkpoint_label_by_label(
-    tmp_path: Path, cache: Path
-) -> None:
-    labels = {"color": ["zebra", "red"], "fit": ["slim", "wide"]}
-    shape = {"small_towers": {}, "image_size_px": 128, "joint_layers": 2, "joint_heads": 6}
-    settings = {"image_tower": BUNDLED, "image_reader": True, "attributes": labels}
-    config = _config(cache, **settings, **shape)
-    classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
-    kept, own = load_file(BUNDLED / "model.safetensors"), classifier.state_dict()
-    read = [key for key in own if key.startswith(("image_tower.", "sequence_wise."))]
-    assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in read)
-    red = read_manifest(BUNDLED).config.attributes["color"].index("red")
-    weights = "heads.color.3.weight"
-    assert own[weights][1].equal(kept[weights][red].float())
-    assert not own["text_tower.tokens.weight"].equal(kept["text_tower.tokens.weight"].float()[:300])
-
-    with pytest.raises(ConfigError, match="wanted: two cma_clip of one shape"):
-        start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
-    with pytest.raises(ValidationError, match="image_reader says what else"):
-        _config(cache, image_reader=True)
