@@ -34,8 +34,8 @@ from enrich.product_file import read_unique_products
 from enrich.spec import build_spec
 from enrich.training.markdown import to_markdown
 
-# A shop that the bundled checkpoint had never seen has 0.2.
-SUSPICIOUS_ECE = 0.3
+# A shop of other goods that the bundled checkpoint had never seen had 0.2 and 0.58.
+SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5
 
 
 def main(
@@ -119,9 +119,10 @@ def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
             f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
         )
     for attribute, outcome in outcomes.items():
-        if (outcome.before["ece"] or 0) > SUSPICIOUS_ECE:
+        accuracy, ece = outcome.before["accuracy"] or 0, outcome.before["ece"] or 0
+        if accuracy < SUSPICIOUS_ACCURACY and ece > SUSPICIOUS_ECE:
             typer.echo(
-                f"{attribute}: the classifier is right in {outcome.before['accuracy']:.0%} of "
+                f"{attribute}: the classifier is right in {accuracy:.0%} of "
                 "these products, far from what it believes; if somebody chose those that it gets "
                 "wrong, it is fitted to its mistakes: label products that --suggest names",
                 err=True,
@@ -129,8 +130,9 @@ def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
     Console(width=160).print(Markdown(to_markdown(to_table(outcomes))))
     if not any(outcome.is_better for outcome in outcomes.values()):
         raise AdaptationRefused(
-            "no attribute would be answered better than before, so nothing is written: give more "
-            "labels, or labels of products that are answered wrongly now"
+            "no attribute would be answered better than before, and as often where that was "
+            "precise enough, so nothing is written: give more labels, of products that --suggest "
+            "names"
         )
     return outcomes
 

@@ -259,7 +259,9 @@ def _calibrate(
 
 
 def _fit_temperatures(reading: Reading, own: CalibratedModalities) -> CalibratedModalities:
-    scored = Scored(reading.logits, reading.targets, reading.image_weight)
+    # The weight tells nothing where a row has one modality.
+    mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
+    scored = Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
     temperature, image_temperature = fit_temperatures([scored], near=own)
     return CalibratedModalities(
         temperature=temperature,

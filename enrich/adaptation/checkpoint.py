@@ -93,6 +93,7 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
                 round(outcome.gain.error, 4) if math.isfinite(outcome.gain.error) else None
             ),
             "worse_from": [str(modalities) for modalities in outcome.worse_from],
+            "loses_answers": outcome.loses_answers,
             "before": outcome.before,
             "after": outcome.after,
         }

@@ -88,7 +88,7 @@ def _decode(
         raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
     except MemoryError as error:
         # This machine's, at this moment: another run may have it.
-        raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error) or "no memory") from error
+        raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
     except UnidentifiedImageError as error:
         raise ImageProblem(Status.IMAGE_CORRUPT, _describe_unknown(data)) from error
     except ImageProblem:

@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 GIVE_UP_AFTER = 10
 ASK_AGAIN_S = 30.0
 # Threads that wait for answers of one store that nobody wants any more. Below the connections that
-# a client of S3 keeps (25), or the hanging ones would use them up.
+# a client of S3 keeps (25), or the hanging ones would use them up; buckets of a region share one.
 MOST_HANGING = 16
 
 _LONGEST_PAUSE_S = 5.0

@@ -1,19 +1,16 @@
 """What stops a run because too much of its catalog is out of reach. Each names its setting."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.config import JobConfig, MissingProducts
+from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
 from enrich.spark.counting import count_failed_images
 from enrich.spark.survey import State, Survey
 from enrich.spark.tables import OutputTables
-
-log = logging.getLogger(__name__)
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
@@ -34,25 +31,17 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
         )
 
 
-def refuse_empty_table(gone: int, read: int, config: JobConfig) -> None:
-    """Raises TooManyFailures when the product table is empty and published products are kept.
+def refuse_empty_table(gone: int, read: int) -> None:
+    """Raises TooManyFailures when products are published and the product table has none at all.
 
-    Else each night on which the shop's export fails would be one with nothing to do. Many products
-    that are gone are only told: a shop may close a department. Runs on the driver.
+    Else each night on which the shop's export fails would be one with nothing to do. Runs on the
+    driver.
     """
-    if not gone or config.missing_products is MissingProducts.DELETE:
-        return
-    if read == 0:
+    if gone and read == 0:
         raise TooManyFailures(
             f"the product table has no row, and {gone:,} products are published. Nothing was "
-            "changed: check that the product table is whole"
-        )
-    if (share := gone / (gone + read)) > config.max_deleted_share:
-        log.warning(
-            "%s published products (%.1f %%) are no longer in the product table; they stay "
-            "(missing_products): check that it is whole",
-            f"{gone:,}",
-            100 * share,
+            "changed: check that the product table is whole. If the shop is empty indeed, "
+            "'missing_products: delete' with 'max_deleted_share: 1' deletes them"
         )
 
 

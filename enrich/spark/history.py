@@ -14,8 +14,12 @@ _COLUMNS = (
     "timestamp",
     "userMetadata",
     "operation",
-    "operationParameters",
     "operationMetrics",
+)
+# Of a RESTORE one of the two is NULL; Delta reads the time in the session's zone, as here.
+_RESTORED_TO = (
+    "try_cast(operationParameters['version'] AS INT) AS restored_to_version",
+    "try_to_timestamp(operationParameters['timestamp']) AS restored_to_time",
 )
 
 _NEWEST = 100
@@ -43,7 +47,7 @@ def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit
     name = quote(tables.name("product_attributes"))
     history = tables.spark.sql(f"DESCRIBE HISTORY {name} {limit}")
     commits: list[Commit] = []
-    for row in history.select(*_COLUMNS).orderBy("version").collect():
+    for row in history.selectExpr(*_COLUMNS, *_RESTORED_TO).orderBy("version").collect():
         commit = Commit(
             row["version"],
             row["timestamp"],
@@ -78,10 +82,9 @@ def count_deleted(tables: OutputTables, run_id: str) -> int:
 
 def _find_restored(row: Row, earlier: Sequence[Commit]) -> int:
     """Returns the version that a RESTORE went back to."""
-    given = row["operationParameters"]
-    if given.get("version") not in (None, "null"):
-        return int(given["version"])
-    # A RESTORE to a time, which only a person's SQL makes; this machine's, as the commits' are.
-    moment = datetime.fromisoformat(given["timestamp"])
+    if row["restored_to_version"] is not None:
+        return int(row["restored_to_version"])
+    # A RESTORE to a time, which only a person's SQL makes.
+    moment = row["restored_to_time"]
     first = earlier[0].version if earlier else row["version"]
-    return max((c.version for c in earlier if c.made_at <= moment), default=first - 1)
+    return max((c.version for c in earlier if moment and c.made_at <= moment), default=first - 1)

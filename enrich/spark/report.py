@@ -183,7 +183,8 @@ def _describe_run(tables: OutputTables, ledger: Mapping[str, Any]) -> RunFacts:
     return RunFacts(
         database=tables.database,
         counts={name: ledger[name] or 0 for name in COUNTS},
-        **{name: ledger[name] for name in _OF_THE_LEDGER},
+        # A run is settled without a look at the ledger's columns, which may be an older version's.
+        **{name: ledger[name] for name in _OF_THE_LEDGER if name in ledger},
     )
 
 

@@ -127,7 +127,7 @@ class Refresh:
                     drop_stale(self.tables, self.summary.run_id, self.spec.model_version, survey)
                 is_staged = self._is_staged(survey)
             is_settled = not survey.counts[State.REVISED] and not self.count_to_delete(survey)
-            if is_staged and is_settled and self._is_done(survey):
+            if survey.read and is_staged and is_settled and self._is_done(survey):
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
@@ -146,8 +146,10 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_empty_table(survey.counts[State.VANISHED], survey.read, self.config)
-            refuse_many_deletions(self.count_to_delete(survey), survey.read, self.config)
+            if to_delete := self.count_to_delete(survey):
+                refuse_many_deletions(to_delete, survey.read, self.config)
+            else:
+                refuse_empty_table(survey.counts[State.VANISHED], survey.read)
             if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judge(validate_input(self._input_rows(survey)))
