@@ -69,7 +69,7 @@ def main(
             figures = measure(modules, setup, repetitions, warn)
             runs.append({"checkpoint": name, "side_px": side_px, **summarise(figures)})
     # In a log as wide as on a screen.
-    console = Console(width=120)
+    console = Console(width=160)
     console.print(draw_table(runs))
     if peers:
         console.print(draw_peers_table(runs))
