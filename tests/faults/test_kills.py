@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 MAY_DIFFER = {
     "product_attributes": {"enriched_at"},
     "staged_attributes": {"enriched_at", "chunk"},
-    "enrichment_runs": {"started_at", "finished_at", "seconds", "published_version"},
+    "enrichment_runs": {"started_at", "finished_at", "seconds", "asked", "published_version"},
     "quarantine": set(),
     "label_quality": set(),
     "attribute_corrections": set(),

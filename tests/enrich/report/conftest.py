@@ -86,6 +86,7 @@ def make_report() -> MakeReport:
                     "withheld": 0,
                 },
                 seconds={"inference": 40.0, text("survey"): 20.0, "tables": 5.0},
+                asked=1200,
                 error=text("color: too blue"),
                 reason=text("a new season"),
             ),
