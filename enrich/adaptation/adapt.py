@@ -253,8 +253,7 @@ def _calibrate(
         found = _pick_thresholds(reading if is_common else whole, groups, calibrated, own)
         if not is_common:
             found = {name: strictest([own[name], found[name]]) for name in own}
-        update = {"thresholds": found}
-        calibrated[modalities] = calibrated[modalities].model_copy(update=update)
+        calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": found})
     return calibrated
 
 
@@ -263,12 +262,8 @@ def _fit_temperatures(reading: Reading, own: CalibratedModalities) -> Calibrated
     mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
     scored = Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
     temperature, image_temperature = fit_temperatures([scored], near=own)
-    return CalibratedModalities(
-        temperature=temperature,
-        image_temperature=image_temperature,
-        thresholds=own.thresholds,
-        rows=len(reading),
-    )
+    fitted = {"temperature": temperature, "image_temperature": image_temperature}
+    return own.model_copy(update=fitted | {"rows": len(reading)})
 
 
 def _pick_thresholds(

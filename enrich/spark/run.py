@@ -127,6 +127,7 @@ class Refresh:
                     drop_stale(self.tables, self.summary.run_id, self.spec.model_version, survey)
                 is_staged = self._is_staged(survey)
             is_settled = not survey.counts[State.REVISED] and not self.count_to_delete(survey)
+            # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and is_settled and self._is_done(survey):
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())

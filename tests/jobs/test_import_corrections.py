@@ -70,7 +70,7 @@ def test_a_database_that_is_not_there_is_not_made_for_corrections(
 
 
 def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, spark: SparkSession
 ) -> None:
     given = tmp_path / "labels.csv"
     given.write_text("product_id,color\n7,ultraviolet\n")
@@ -79,6 +79,7 @@ def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
 
     assert code == 2
     assert "no color 'ultraviolet' (1 rows); wanted: beige, black" in error
+    assert not spark.catalog.databaseExists("gone")
 
 
 def test_exporting_from_a_database_without_corrections_says_what_is_missing(
