@@ -15,7 +15,7 @@ from enrich.classifiers.manifest import Manifest
 from enrich.records import Modalities
 from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
-from enrich.whole_folder import whole_folder
+from enrich.whole import whole_folder
 
 _CARD_HEADING = "## Adapted to a shop"
 _SHOWN = (

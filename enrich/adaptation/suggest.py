@@ -23,6 +23,7 @@ from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.records import Product
 from enrich.spreadsheet import guard
+from enrich.whole import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +71,8 @@ def write_suggestions(
             | {f"guessed_{attribute}": found[row] for attribute, found in guesses.labels.items()}
             | dict.fromkeys(guesses.labels, "")
         )
-    partial = file.with_name(f".{file.name}.partial")
-    pd.DataFrame(lines).to_csv(partial, index=False)
-    partial.replace(file)
+    with whole_file(file) as partial:
+        pd.DataFrame(lines).to_csv(partial, index=False)
     return len(lines)
 
 

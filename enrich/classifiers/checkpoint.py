@@ -14,7 +14,7 @@ from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError, EnrichError
 from enrich.tokenizer import TextEncoder
-from enrich.whole_folder import whole_folder
+from enrich.whole import whole_folder
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:

@@ -26,6 +26,7 @@ from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import build_spec
 from enrich.text import build_text
+from enrich.whole import whole_file
 
 SEED = 2026
 
@@ -94,10 +95,8 @@ def answer_products(
             )
         ]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(spec.attributes))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        pq.write_table(table.drop_columns(["predictions", "model_version", "error"]), partial)
-        partial.replace(file)
+        with whole_file(file) as partial:
+            pq.write_table(table.drop_columns(["predictions", "model_version", "error"]), partial)
     return spec.model_version, pq.read_table(file)
 
 

@@ -38,6 +38,7 @@ from enrich.spark.run_rows import select_run_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
+from enrich.whole import whole_file
 
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 1_000
@@ -85,10 +86,10 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
     pictures = report.gallery.pictures
     thumbnails = {} if sources.store is None else make_thumbnails(sources.store, pictures)
     page = render_page(report, thumbnails)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / f"{run_id}.html", folder / f".{run_id}.html.partial"
-    partial.write_bytes(page)
-    return partial.replace(path)
+    path = folder / f"{run_id}.html"
+    with whole_file(path) as partial:
+        partial.write_bytes(page)
+    return path
 
 
 def collect_report(sources: ReportSources, run_id: str) -> RunReport:

@@ -32,6 +32,7 @@ from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
+from enrich.whole import whole_file
 
 _THREADS = 4
 _BATCH = 64
@@ -155,23 +156,22 @@ def _compute_view(
     tower = classifier.image_tower
     compute = tower.features if kind == "image_features" else tower.lower
     random = torch.Generator().manual_seed(view)
-    partial = file.with_suffix(".partial")
     computed: np.memmap | None = None
     classifier.eval()
     slices = list(_slices(len(images.pixels)))
-    for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
-        pixels = torch.from_numpy(np.array(images.pixels[rows]))
-        if view:
-            pixels = vary(pixels, random)
-        with torch.inference_mode(), autocast(device):
-            out = compute(classifier.normalise_pixels(pixels.to(device)))
-        if computed is None:
-            size = (len(images.pixels), *out.shape[1:])
-            computed = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=size)
-        computed[rows] = out.half().cpu().numpy()
-    if computed is not None:
-        computed.flush()
-    partial.rename(file)
+    with whole_file(file) as partial:
+        for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
+            pixels = torch.from_numpy(np.array(images.pixels[rows]))
+            if view:
+                pixels = vary(pixels, random)
+            with torch.inference_mode(), autocast(device):
+                out = compute(classifier.normalise_pixels(pixels.to(device)))
+            if computed is None:
+                size = (len(images.pixels), *out.shape[1:])
+                computed = np.lib.format.open_memmap(partial, "w+", np.float16, size)
+            computed[rows] = out.half().cpu().numpy()
+        if computed is not None:
+            computed.flush()
 
 
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:

@@ -24,6 +24,7 @@ from enrich.training.pretrained import (
 )
 from enrich.training.progress import say
 from enrich.training.tokenizers import train_tokenizer
+from enrich.whole import whole_file
 
 
 def start_classifier(
@@ -114,9 +115,8 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
-        partial = file.with_suffix(".partial")
-        train_tokenizer(texts, config.vocabulary).save(str(partial))
-        partial.rename(file)
+        with whole_file(file) as partial:
+            train_tokenizer(texts, config.vocabulary).save(str(partial))
     return Tokenizer.from_file(str(file))
 
 

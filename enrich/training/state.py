@@ -13,6 +13,7 @@ import torch
 
 from enrich.training.config import TrainingConfig
 from enrich.training.labelled import LabelledProducts
+from enrich.whole import whole_file
 
 # Where a run keeps its files changes none of its weights; the image tower counts by its own.
 _WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower"}
@@ -74,10 +75,8 @@ def _digest_tower(checkpoint: Path) -> bytes:
 
 def save_state(file: Path, state: dict[str, Any]) -> None:
     """Writes the state: after a kill the file holds either the old one or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    torch.save(state, partial)
-    partial.replace(file)
+    with whole_file(file) as partial:
+        torch.save(state, partial)
 
 
 def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:

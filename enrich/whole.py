@@ -1,9 +1,24 @@
-"""A folder that others see whole or not at all."""
+"""Files and folders that others see whole or not at all, also after a kill."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Gives a path beside `file` to write to, which becomes `file` when the block ends well.
+
+    When it does not, what was written goes, and `file` stays as it was. Folders are made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+"""Files and folders that others see whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from enrich.whole import whole_file
+
+
+def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("yesterday's")
+
+    with pytest.raises(OSError, match="disk"), whole_file(file) as partial:
+        partial.write_text("tod")
+        raise OSError("disk is full")
+
+    assert file.read_text() == "yesterday's"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_file_is_not_there_before_all_of_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "page.html"
+
+    with whole_file(file) as partial:
+        partial.write_text("today's")
+        assert not file.exists()
+
+    assert file.read_text() == "today's"
