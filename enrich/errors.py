@@ -12,7 +12,7 @@
     ├── AdaptationRefused       exit 3  a checkpoint would not get better in this shop
     └── NothingPublished        exit 3  the staged rows stay for a look
         ├── ValidationFailed    exit 3  an expectation of severity critical failed
-        └── TooManyFailures     exit 3  too large a share of the products could not be read
+        └── TooManyFailures     exit 3  too much is unreadable or gone, or nothing was read
 
 Messages say what was found, what was wanted and what to do.
 """
@@ -93,4 +93,4 @@ class ValidationFailed(NothingPublished):
 
 
 class TooManyFailures(NothingPublished):
-    """Too large a share of the pending products could not be read."""
+    """Too many products could not be read or would be deleted, or the product table is empty."""

@@ -4,7 +4,8 @@
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
         --output checkpoints/shop
 
-The first names the products most worth labelling, the second writes a checkpoint that the job runs
+The first names products to label, one in four an unsure one and the others at random, the second
+writes a checkpoint that the job runs
 like any other. The weights stay: what is fitted is a correction of the scores, temperatures and
 thresholds. The last line on standard output is one JSON object.
 """
@@ -57,7 +58,11 @@ def main(
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-adapted'.")
     ] = None,
     suggest: Annotated[
-        int | None, typer.Option(min=1, help="Name the N products most worth labelling instead.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Name N products to label instead: a quarter unsure ones, the rest at random.",
+        ),
     ] = None,
 ) -> None:
     """Fits a checkpoint to a shop by products that somebody has labelled."""
