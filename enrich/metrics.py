@@ -16,6 +16,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_fd_to_metric_families
 
+from enrich.errors import ConfigError
+
 log = logging.getLogger(__name__)
 
 PREFIX = "catalog_enrichment"
@@ -32,18 +34,26 @@ class Recording:
 
 
 @contextmanager
-def recorded(folder: Path | None, database: str) -> Iterator[Recording]:
+def recorded(
+    folder: Path | None, database: str, *, is_by_hand: bool = False
+) -> Iterator[Recording]:
     """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
 
     What ends well and says nothing of a run has nothing to tell: the file stays as it is.
 
     Args:
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
+        database: What the run is for.
+        is_by_hand: A person settles a run that has ended: a mistyped command is no failure of it,
+            and must not silence what was said of it.
     """
     started_at, recording, has_failed = datetime.now(UTC), Recording(), True
     try:
         yield recording
         has_failed = False
+    except ConfigError:
+        has_failed = not is_by_hand
+        raise
     finally:
         if folder is not None and (has_failed or recording.summary is not None):
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)

@@ -6,12 +6,19 @@ from pathlib import Path
 from enrich.errors import ConfigError
 
 
-def prepare_target(output: Path) -> None:
+def prepare_target(output: Path, *inputs: str | Path | None) -> None:
     """Makes the folder of a file to write.
 
+    Args:
+        output: The file.
+        inputs: What the job reads, as far as it is given.
+
     Raises:
-        ConfigError: nothing can be written there.
+        ConfigError: nothing can be written there, or `output` is one of the inputs.
     """
+    for given in inputs:
+        if given is not None and output.resolve() == Path(given).resolve():
+            raise ConfigError(f"--output would replace {given}, which is read: name another file")
     if output.is_dir():
         raise ConfigError(f"{output} is a folder; give --output the name of a file")
     try:

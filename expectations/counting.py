@@ -13,6 +13,9 @@ from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
 from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
+# Something but spaces of any script and control characters, which the classifier does not read.
+_SHOWS = r"(?U)[^\s\p{C}]"
+
 
 def select_counted(
     rows: DataFrame,
@@ -120,7 +123,7 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
         F.count("product_id").alias("with_id"),
         F.count_distinct("product_id").alias("distinct"),
         F.count_if("is_pending").alias("pending"),
-        F.count_if(F.col("is_pending") & (F.trim(text) == "")).alias("without_text"),
+        F.count_if(F.col("is_pending") & ~text.rlike(_SHOWS)).alias("without_text"),
     ).collect()[0]
     return InputFigures(
         rows=row["rows"],

@@ -25,7 +25,7 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import run_command
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, StorageFailed, first_line
+from enrich.errors import StorageFailed, first_line
 from enrich.output_file import prepare_target
 from enrich.product_file import read_products
 from enrich.records import Product
@@ -47,14 +47,12 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
-    if output.resolve() == catalog.resolve():
-        raise ConfigError(f"--output would replace the product table {catalog}: name another file")
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     products = read_products(catalog, limit)
     spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
     engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    prepare_target(output)
+    prepare_target(output, catalog)
 
     begin = time.perf_counter()
     rows = write_parquet(classify(engine, spec, products), spec, output)

@@ -132,8 +132,12 @@ def main(
     rate = max(alarms["sound"].values())
     summary = {"resamples": resamples, "false_alarm_rate": rate, "detected": detected}
     typer.echo(json.dumps(summary))
-    good = agrees and rate <= WANTED_FALSE_ALARMS and min(detected.values()) == 1
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(0 if agrees and is_good(rate, detected) else 1)
+
+
+def is_good(false_alarms: float, detected: dict[str, float]) -> bool:
+    """Returns whether the gate lets sound runs pass and stops every faulty one."""
+    return false_alarms <= WANTED_FALSE_ALARMS and min(detected.values()) == 1
 
 
 def read_categories(folder: Path, products: list[Product], column: str | None) -> Coded | None:

@@ -48,7 +48,7 @@ def main(
     given = Product(product_id or "", title, description, None if image is None else image.name)
     if image is not None and image_root is not None:
         raise ConfigError("--image is a file's path by itself: --image-root goes with --catalog")
-    prepare_target(output)
+    prepare_target(output, image, catalog)
     product, folder = choose_product(given, image, catalog)
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))

@@ -22,6 +22,7 @@ from enrich.spark.corrections import read_last_labels, with_group_id
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
+from enrich.whole import whole_file
 
 
 def main(
@@ -37,7 +38,7 @@ def main(
     """Writes the labels that people gave products to a file."""
     if output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
-    prepare_target(output)
+    prepare_target(output, catalog)
     attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
@@ -46,7 +47,8 @@ def main(
         rows = with_group_id(rows, open_catalog(spark, catalog, ColumnNames()).products)
     labels = rows.orderBy("product_id").toPandas()
     write = labels.to_csv if output.suffix == ".csv" else labels.to_parquet
-    write(output, index=False)
+    with whole_file(output) as partial:
+        write(partial, index=False)
     typer.echo(f"{output}: {len(labels):,} products")
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -46,7 +45,7 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
         ConfigError: a scheme that is not allowed, credentials or a query in the URI, the address
             of a machine's own metadata, or `..` in the path of an object. The message repeats
             nothing of the location but its scheme.
-        ValueError, OSError, RuntimeError: no file system can spell such a path.
+        ValueError, OSError: no file system can spell such a path.
     """
     location = spell_out(location)
     if "://" in location:
@@ -58,7 +57,8 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
     if "\0" in path:
         raise ConfigError("a path with a NUL character in it is not allowed")
     if scheme == "file":
-        return Place(scheme, "", str(Path(path).resolve()))
+        # Not Path.resolve: until Python 3.13 that raises where links lead in a circle.
+        return Place(scheme, "", os.path.realpath(path))
     if ".." in path.split("/"):
         raise ConfigError("'..' is not allowed in the path of an object")
     return Place(scheme, authority, "/" + path.strip("/"))

@@ -86,7 +86,7 @@ class ImageStore:
             raise ImageProblem(Status.IMAGE_MISSING, f"a path of {len(image_path):,} characters")
         try:
             place = locate(image_path, relative_to=self._root)
-        except (ConfigError, ValueError, OSError, RuntimeError) as error:
+        except (ConfigError, ValueError, OSError) as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
         if not any(place.is_under(root) for root in self._allowed):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")

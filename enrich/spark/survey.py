@@ -158,7 +158,9 @@ def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
 
     Runs on the driver; one action.
     """
-    asked = products.where(F.col("is_pending") & (F.trim("image_path") != ""))
+    # As Python strips a path: `trim` knows the space alone.
+    is_given = F.col("image_path").rlike(r"(?U)\S")
+    asked = products.where(F.col("is_pending") & is_given)
     chosen = asked.orderBy(F.xxhash64("product_id")).limit(limit).select("image_path")
     return [row["image_path"] for row in chosen.collect()]
 

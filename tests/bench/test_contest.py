@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import contest
+from bench import contender, contest
 from bench.contender import measure as measure_stage
 from bench.contest import Figures, measure
 from bench.ratios import compare, find_worst
@@ -18,16 +18,20 @@ from bench.stage import Stage
 SETUP = Setup(products_file=Path("none"), checkpoint=Path("none"), cores=1, products=1)
 
 
-def test_start_up_is_taken_off_time_and_products() -> None:
+def test_start_up_is_taken_off_time_and_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(contender.time, "perf_counter", lambda: now)
+
     def start(products: int, seconds: float) -> int:
-        time.sleep(seconds)
+        nonlocal now
+        now += seconds
         return products
 
     took = measure_stage(Stage(lambda: start(10, 0.3), start_up=lambda: start(2, 0.2)))
     assert took["products"] == 8
-    assert took["seconds"] == pytest.approx(0.1, abs=0.05)
+    assert took["seconds"] == pytest.approx(0.1)
     assert took["cpu_seconds"] is None
-    assert took["start_up_seconds"] == pytest.approx(0.2, abs=0.05)
+    assert took["start_up_seconds"] == pytest.approx(0.2)
 
 
 def test_stage_that_start_up_hides_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

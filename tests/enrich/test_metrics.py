@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from enrich.errors import ConfigError
 from enrich.metrics import OUTCOMES, recorded, write_metrics
 
 STARTED = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -126,6 +127,19 @@ def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path
     assert read(tmp_path) == before
 
 
+def test_a_mistyped_command_to_settle_a_run_does_not_silence_its_alert(tmp_path: Path) -> None:
+    write(tmp_path, Summary(outcome="blocked"))
+    before = read(tmp_path)
+
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop", is_by_hand=True):
+        raise ConfigError("no such run")
+    assert read(tmp_path) == before
+
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop"):
+        raise ConfigError("no such product table")
+    assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with recorded(None, "shop") as recording:
@@ -153,6 +167,6 @@ def test_no_run_fails_by_its_metrics(
         file.mkdir(parents=True)
 
     with caplog.at_level(logging.ERROR), recorded(folder, "shop") as recording:
-        recording.summary = Summary(outcome="blocked")
+        recording.summary = PUBLISHED
     assert "the metrics of shop could not be written" in caplog.text
     assert not list(tmp_path.rglob("*.prom.*"))

@@ -29,6 +29,7 @@ def blocking(**figures: int) -> set[str]:
         {"without_id": 5, "repeated_id": 5, "without_text": 100, "images_read": 90},
         {"rows": 3, "without_id": 1, "images_tried": 3, "images_read": 2},
         {"images_tried": 0, "images_read": 0},
+        {"without_id": 50, "repeated_id": 50, "without_text": 500, "images_read": 80},
     ],
 )
 def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> None:
@@ -43,6 +44,13 @@ def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> N
         ({"without_text": 900}, "expect_text_present"),
         ({"images_read": 0}, "expect_images_reachable"),
         ({"images_tried": 10, "images_read": 0}, "expect_images_reachable"),
+        # Just more than the settings allow, and what chance adds to that.
+        ({"without_id": 85}, "expect_product_ids_present"),
+        ({"repeated_id": 85}, "expect_product_ids_unique"),
+        ({"without_text": 570}, "expect_text_present"),
+        ({"images_read": 60}, "expect_images_reachable"),
+        # What changed in a large table has lost its texts.
+        ({"rows": 1_000_000, "without_text": 900}, "expect_text_present"),
     ],
 )
 def test_broken_table_blocks(figures: dict[str, int], expectation: str) -> None:

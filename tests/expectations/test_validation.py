@@ -187,14 +187,16 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
             ("1", "shirt", None, True),
             ("1", None, "shoes", True),
             (None, " ", "", True),
+            ("4", "\n", "\u00a0", True),
+            ("5", "\u200b\t", None, True),
             ("2", None, None, True),
             ("3", None, None, False),
         ],
         "product_id STRING, title STRING, description STRING, is_pending BOOLEAN",
     )
     found = count_input(products, 9, 8)
-    assert (found.rows, found.without_id, found.repeated_id) == (5, 1, 1)
-    assert (found.pending, found.without_text) == (4, 2)
+    assert (found.rows, found.without_id, found.repeated_id) == (7, 1, 1)
+    assert (found.pending, found.without_text) == (6, 4)
     report = validate_input(
         products,
         run_id="r",

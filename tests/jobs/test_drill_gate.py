@@ -43,6 +43,15 @@ def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
     rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 5}
     for name, stopped in (("sound", "no"), ("answers_of_others", "yes")):
         assert [cell.strip() for cell in rows[name].split("│")[3:5]] == [stopped, "yes"]
+    assert rows["swapped_channels"].split("│")[4].strip() == "yes"
+
+
+def test_drill_fails_by_one_fault_that_is_not_always_found_and_by_false_alarms(
+    job: ModuleType,
+) -> None:
+    assert job.is_good(0.0, {"images_missing": 1.0, "swapped_channels": 1.0})
+    assert not job.is_good(0.0, {"images_missing": 1.0, "swapped_channels": 0.95})
+    assert not job.is_good(0.5, {"images_missing": 1.0})
 
 
 @pytest.mark.usefixtures("small")

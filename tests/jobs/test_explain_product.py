@@ -88,3 +88,16 @@ def test_what_cannot_be_explained_or_written_is_said_at_once(shop: Path, run: Ru
     assert code == 2 and "--image-root goes with --catalog" in err
     code, _, err = run(*image, "--output", shop)
     assert code == 2 and "is a folder" in err
+
+
+@pytest.mark.parametrize("taken", ["red.jpg", "products.parquet"])
+def test_what_is_explained_is_never_written_over(shop: Path, run: Run, taken: str) -> None:
+    before = (shop / taken).read_bytes()
+    given = (
+        ("--image", shop / "red.jpg")
+        if taken == "red.jpg"
+        else ("--catalog", shop / "products.parquet", "--product-id", 42)
+    )
+    code, _, err = run(*given, "--output", shop / taken)
+    assert code == 2 and "would replace" in err
+    assert (shop / taken).read_bytes() == before

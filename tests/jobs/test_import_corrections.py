@@ -1,21 +1,19 @@
 """Labels by people, from a file into the tables and out again, as users do it."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from job_script import load_job, run_job
 from pyspark.sql import SparkSession
 
-from enrich.command_line import run_command
 from enrich.spark.tables import OutputTables
 
-pytestmark = pytest.mark.spark
+# Without the session of the tests a job opens the one of this machine's own tables.
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 
 Run = Callable[..., tuple[int, str, str]]
-JOBS = Path(__file__).parents[2] / "jobs"
 
 
 @pytest.fixture
@@ -26,19 +24,12 @@ def database(spark: SparkSession) -> Iterator[str]:
     spark.sql("DROP DATABASE IF EXISTS corrected CASCADE")
 
 
-def export(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
-    spec = importlib.util.spec_from_file_location("export", JOBS / "export_corrections.py")
-    assert spec and spec.loader
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-    monkeypatch.setattr(sys, "argv", ["export_corrections.py", *flags])
-    with pytest.raises(SystemExit) as end:
-        run_command(job.main)
-    return int(end.value.code or 0)
+def export(*flags: object) -> int:
+    return run_job(load_job("export_corrections"), *flags)
 
 
 def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_nothing(
-    run: Run, spark: SparkSession, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, spark: SparkSession, database: str, tmp_path: Path
 ) -> None:
     given = tmp_path / "labels.csv"
     given.write_text("product_id,color,style,seen\n7,Red,,yes\n008,,smart casual,no\n9,,,no\n")
@@ -46,7 +37,7 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
 
     first, again = run(*flags), run(*flags)
     out = tmp_path / "out.csv"
-    exported = export(monkeypatch, "--output", str(out), "--database", database)
+    exported = export("--output", out, "--database", database)
 
     assert (first[0], again[0], exported) == (0, 0, 0)
     assert "color and style of 2 products; 2 labels are new" in first[1]
@@ -83,9 +74,36 @@ def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
 
 
 def test_exporting_from_a_database_without_corrections_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = export(monkeypatch, "--output", str(tmp_path / "out.csv"), "--database", "gone")
+    code = export("--output", tmp_path / "out.csv", "--database", "gone")
 
     assert code == 2
     assert "there is no table gone.attribute_corrections" in capsys.readouterr().err
+
+
+def test_an_export_never_replaces_the_product_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "products.csv"
+    table.write_text("product_id\n1\n")
+
+    code = export("--catalog", table, "--output", tmp_path / "x" / ".." / "products.csv")
+
+    assert code == 2 and "would replace" in capsys.readouterr().err
+    assert table.read_text() == "product_id\n1\n"
+
+
+def test_an_export_that_fails_leaves_the_one_before(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("last week's")
+
+    def full(_: object, path: Path, **__: object) -> None:
+        path.write_text("product_id,co")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert export("--output", out, "--database", database) == 1
+    assert out.read_text() == "last week's"

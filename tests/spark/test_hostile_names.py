@@ -1,17 +1,12 @@
 """Names from outside that would end up in SQL or in a path are refused before a session exists."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 from fake_shop import DAY
+from job_script import load_job, run_job
 
-from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.spark.records import RunRequest
 
-JOBS = Path(__file__).parents[2] / "jobs"
 DROP = "x'; DROP TABLE shop.product_attributes; --"
 FLAGS = {
     "rollback": ["--run-id", "x", "--reason", "y"],
@@ -25,18 +20,9 @@ FLAGS = {
 @pytest.mark.parametrize("job", FLAGS)
 @pytest.mark.parametrize("name", [DROP, "a.b", "a`b", "", "../up", "a b", "ä"])
 def test_every_job_refuses_a_database_that_is_no_plain_name(
-    job: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    job: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location(job, JOBS / f"{job}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [job, *FLAGS[job], "--database", name])
-
-    with pytest.raises(SystemExit) as end:
-        run_command(module.main)
-
-    assert end.value.code == 2
+    assert run_job(load_job(job), *FLAGS[job], "--database", name) == 2
     assert "cannot be the name of a database" in capsys.readouterr().err
 
 
