@@ -7,8 +7,12 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("flag", [("--retention-hours", 167), ("--keep-staged-days", 0)])
-def test_what_readers_and_a_rollback_need_is_never_deleted(run: Run, flag: tuple[str, int]) -> None:
-    code, _, err = run(*flag)
+@pytest.mark.parametrize(
+    ("flag", "given", "least"), [("--retention-hours", 167, 168), ("--keep-staged-days", 0, 1)]
+)
+def test_what_readers_and_a_rollback_need_is_never_deleted(
+    run: Run, flag: str, given: int, least: int
+) -> None:
+    code, _, err = run(flag, given)
     said = " ".join(err.replace("│", " ").split())
-    assert code == 2 and f"'{flag[0]}': {flag[1]} is not in the range" in said
+    assert code == 2 and f"'{flag}': Input should be greater than or equal to {least}" in said
