@@ -26,7 +26,7 @@ def select_counted(
     """Returns the columns that are counted: worth caching where they are read more than once.
 
     Of the products that show the same picture and text, such as the sizes of one dress, one
-    `is_first`: they have one answer, and to count it once for each would be to see a stuck
+    `_is_first`: they have one answer, and to count it once for each would be to see a stuck
     classifier wherever one article comes in ten sizes.
 
     Args:
@@ -50,11 +50,11 @@ def select_counted(
         "content_hash",
         MODALITIES,
         MODEL,
-        group.alias("group"),
+        group.alias("_group"),
         *(column(name) for a in attributes for name in (a, f"{a}_confidence")),
     )
-    same_content = Window.partitionBy("group", "content_hash").orderBy("product_id")
-    return selected.withColumn("is_first", F.row_number().over(same_content) == 1)
+    same_content = Window.partitionBy("_group", "content_hash").orderBy("product_id")
+    return selected.withColumn("_is_first", F.row_number().over(same_content) == 1)
 
 
 def count_staged(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
@@ -81,7 +81,7 @@ def count_agreements(
     before = published.select(
         "product_id",
         "content_hash",
-        F.col(MODEL).alias("model_before"),
+        F.col(MODEL).alias("_model_before"),
         "corrections",
         *(column(a).alias(f"{a} before") for a in attributes),
     )
@@ -95,13 +95,13 @@ def count_agreements(
     found = (
         rows.join(before, ["product_id", "content_hash"])
         .select(
-            "group",
+            "_group",
             "content_hash",
-            (F.col(MODEL) == F.col("model_before")).alias("same_model"),
+            (F.col(MODEL) == F.col("_model_before")).alias("same_model"),
             F.explode(F.array(*answers)).alias("answer"),
         )
         .distinct()
-        .groupBy("group", "same_model", "answer.attribute")
+        .groupBy("_group", "same_model", "answer.attribute")
         .agg(F.count("answer.agrees"), F.count_if("answer.agrees"))
         .collect()
     )
@@ -147,8 +147,8 @@ def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     values = [
         _value(F.lit(a), "label", column(a), column(f"{a}_confidence")) for a in attributes
     ] + [_value(nothing, kind, column(kind), nothing) for kind in (MODALITIES, MODEL)]
-    exploded = rows.select("group", "is_first", F.explode(F.array(*values)).alias("seen"))
-    seen = exploded.select("group", "is_first", "seen.*")
+    exploded = rows.select("_group", "_is_first", F.explode(F.array(*values)).alias("seen"))
+    seen = exploded.select(F.col("_group").alias("group"), "_is_first", "seen.*")
     confidence = F.col("confidence")
     # NaN is above every number to Spark, and so no probability.
     sound = F.when(confidence.between(0, 1), confidence)
@@ -157,11 +157,11 @@ def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     )
     return seen.groupBy("group", "attribute", "kind", "value", edges_below.alias("bin")).agg(
         F.count("*").alias("rows"),
-        F.count_if("is_first").alias("first"),
+        F.count_if("_is_first").alias("first"),
         F.count_if(confidence.isNull()).alias("missing"),
         F.count_if(~confidence.between(0, 1)).alias("outside"),
-        F.sum(F.when(F.col("is_first"), sound)).alias("total"),
-        F.sum(F.when(F.col("is_first"), sound * sound)).alias("squares"),
+        F.sum(F.when(F.col("_is_first"), sound)).alias("total"),
+        F.sum(F.when(F.col("_is_first"), sound * sound)).alias("squares"),
         F.min(sound).alias("lowest"),
         F.max(sound).alias("highest"),
     )

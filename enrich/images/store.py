@@ -74,6 +74,9 @@ class ImageStore:
             return ask(question)
         except ConfigError as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
+        except MemoryError as error:
+            # This machine's, at this moment: another run may have it.
+            raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
         except (StoreFailed, OSError, ValueError, ArrowException) as error:
             status = Status.IMAGE_MISSING if is_gone(error) else self._reading.failed_status
             raise ImageProblem(status, describe_error(error)) from error

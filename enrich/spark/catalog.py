@@ -1,5 +1,6 @@
 """Opens a product table at one pinned snapshot and checks its columns."""
 
+import csv
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +118,9 @@ def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     kind, options = _READERS[suffix]
-    frame = spark.read.format(kind).options(**options).load(path)
+    # Not the folder itself: Spark reads whatever lies in it, and looks through the images below.
+    files = path if _suffix(path) else _list_files(Path(path), suffix)
+    frame = spark.read.format(kind).options(**options).load(files)
     return frame, _files_digest(frame), folder
 
 
@@ -134,6 +137,35 @@ def _find_table(path: Path) -> Path:
     if found is None and not _suffix_inside(str(path)):
         raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(_READERS)} file")
     return found or path
+
+
+def _list_files(folder: Path, suffix: str) -> list[str]:
+    """Returns the folder's files of one kind.
+
+    Raises:
+        SchemaMismatch: CSV files with different columns, which Spark would read by position.
+    """
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if _suffix(file.name) == suffix and not file.name.startswith((".", "_"))
+    ]
+    if suffix == ".csv":
+        headers = {file: _read_header(file) for file in files}
+        first = next(file for file in files if headers[file])
+        for file, header in headers.items():
+            if header and header != headers[first]:
+                raise SchemaMismatch(
+                    f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
+                    f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
+                    "of a folder"
+                )
+    return [str(file) for file in files]
+
+
+def _read_header(file: Path) -> list[str]:
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        return next(csv.reader(lines), [])
 
 
 def _suffix(path: str) -> str:

@@ -66,12 +66,17 @@ def maintain_tables(
 def _compact(
     tables: OutputTables, table: str, properties: Mapping[str, str], retention_hours: int
 ) -> None:
-    """Joins small files, and deletes those of versions that are too old. Runs on the driver."""
+    """Joins small files, and deletes those of versions that are too old. Runs on the driver.
+
+    Staged rows stay as their chunks wrote them: they are deleted before long.
+    """
     name = quote(tables.name(table))
     if not READABLE.items() <= properties.items():
         wanted = ", ".join(f"'{key}' = '{value}'" for key, value in READABLE.items())
         tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({wanted})")
-    tables.spark.sql(f"OPTIMIZE {name}")
+    # A chunk of a run at work would take compacted files of its run for another process's.
+    if table != "staged_attributes":
+        tables.spark.sql(f"OPTIMIZE {name}")
     with session_settings(tables.spark, _RETAIN_IS_HEEDED):
         tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
 

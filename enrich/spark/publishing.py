@@ -15,38 +15,19 @@ from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import count_deleted
-from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.ledger import has_later_run, read_run, write_rows
 from enrich.spark.records import RunSummary
 from enrich.spark.staging import read_staged
-from enrich.spark.tables import OutputTables, Published
+from enrich.spark.tables import OutputTables
 
 # From a run's row of the ledger to the published rows that it is to delete, None for none.
 FindVanished = Callable[[dict[str, Any]], DataFrame | None]
 
 
-def publish_staged(
-    tables: OutputTables,
-    staged: DataFrame,
-    attribute_labels: AttributeLabels,
-    run_id: str,
-    *,
-    full_refresh: bool,
-    is_first_attempt: bool = False,
-) -> Published:
-    """Publishes a run's answered rows with people's corrections laid over them.
-
-    Runs on the driver; one MERGE.
-    """
-    rows = select_publishable(tables, staged, attribute_labels)
-    return tables.publish(
-        rows, run_id, full_refresh=full_refresh, is_first_attempt=is_first_attempt
-    )
-
-
 def select_publishable(
     tables: OutputTables, staged: DataFrame, attribute_labels: AttributeLabels
 ) -> DataFrame:
-    """Returns the staged rows that hold an answer, as they are published.
+    """Returns the staged rows that hold an answer, with people's corrections laid over them.
 
     Runs on the driver; lazy.
     """
@@ -107,13 +88,22 @@ def publish_staged_run(
     # Its inputs count from its last attempt, also where an earlier one answered them.
     staged = read_staged(tables, run_id).withColumn("enriched_at", F.lit(row["started_at"]))
     begin = time.perf_counter()
-    if row["enriched"] and select_answered(staged).isEmpty():
-        raise ConfigError(f"what run '{run_id}' staged is gone: run it again")
+    if (found := select_answered(staged).count()) != row["enriched"]:
+        raise ConfigError(
+            f"run '{run_id}' staged {row['enriched']} answers, and {found} are there now: they "
+            "were deleted, or the run was started again and has not ended. Run it again"
+        )
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        found = publish_staged(tables, staged, attribute_labels, run_id, full_refresh=True)
-        row["published"] = found.published
-        row["withheld"] = row["enriched"] - found.published
+        done = tables.publish(
+            select_publishable(tables, staged, attribute_labels),
+            run_id,
+            full_refresh=True,
+            # What a newer product table lacks is not brought back.
+            inserts=find_vanished is None or not has_later_run(tables, row["run_date"]),
+        )
+        row["published"] = done.published
+        row["withheld"] = row["enriched"] - done.published
     if gone is not None:
         tables.delete_published(gone, run_id)
         # Also by an attempt that was killed before the ledger said so.

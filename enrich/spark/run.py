@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -32,7 +31,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refuse_many_failures
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import has_later_run, read_run, write_checks, write_rows
-from enrich.spark.publishing import publish_staged, select_answered, select_publishable
+from enrich.spark.publishing import select_answered, select_publishable
 from enrich.spark.quarantine import (
     select_known_unreadable,
     select_new_quarantine,
@@ -302,11 +301,13 @@ class Refresh:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
         vanished = survey.counts[State.VANISHED]
         wanted = self.config.missing_products is MissingProducts.DELETE
-        return vanished if wanted and vanished and not self._is_of_the_past else 0
+        return vanished if wanted and vanished and not self._is_of_the_past() else 0
 
-    @cached_property
     def _is_of_the_past(self) -> bool:
-        """Whether a run of a later date has seen a newer product table."""
+        """Tells whether a run of a later date has seen a newer product table; by now, not before.
+
+        Inference may take hours.
+        """
         return has_later_run(self.tables, self.request.run_date)
 
     def _judge(self, verdict: Verdict) -> None:
@@ -337,14 +338,15 @@ class Refresh:
             summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
             return
         if counts["enriched"]:
-            found = publish_staged(
-                self.tables,
-                # Today's inputs count from now, also where an earlier attempt answered them.
-                staged.withColumn("enriched_at", F.lit(self.started_at)),
-                self.spec.attributes,
+            # Today's inputs count from now, also where an earlier attempt answered them.
+            staged = staged.withColumn("enriched_at", F.lit(self.started_at))
+            found = self.tables.publish(
+                select_publishable(self.tables, staged, self.spec.attributes),
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
                 is_first_attempt=not is_resumed,
+                # What a newer product table lacks is not brought back.
+                inserts=not (wants_deletion and self._is_of_the_past()),
             )
             said = self.tables.read("attribute_corrections")
             if unknown := count_unknown(said, self.spec.attributes):

@@ -28,6 +28,8 @@ def select_run_rows(
     labels = F.map_from_arrays(
         F.array(*map(F.lit, attributes)), F.array(*(_label_before(a) for a in attributes))
     )
+    # First those of the run's products: on most nights few, and the table need not be sorted.
+    before = before.join(staged.select("product_id"), "product_id", "left_semi")
     joined = staged.join(corrections, "product_id", "left").join(
         before.select("product_id", labels.alias("labels_before")), "product_id", "left"
     )

@@ -129,12 +129,12 @@ def with_states(
 def spread(products: DataFrame) -> DataFrame:
     """Returns the products in a task for every megabyte, where their files would leave cores idle.
 
-    Runs on the driver; lazy. Each image is looked for or read, and Spark reads a CSV file, or a
-    Parquet file of one row group, in one task.
+    Runs on the driver; lazy. Each image is looked for or read, and Spark reads a CSV file, or the
+    one row group of a Parquet file, in one task, however many it plans for it.
     """
     cores = products.sparkSession.sparkContext.defaultParallelism
     wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
-    if wanted <= 1 or products.rdd.getNumPartitions() >= min(wanted, cores):
+    if wanted <= 1 or len(products.inputFiles()) >= min(wanted, cores):
         return products
     return products.repartition(min(wanted, 4 * cores))
 
@@ -189,7 +189,9 @@ def _place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
     order = [F.col(field).asc_nulls_last() for field in fields]
-    return F.row_number().over(Window.partitionBy("product_id").orderBy(*order))
+    # All rows without an id are no duplicates of each other, and too many for one task.
+    apart = F.when(F.col("product_id").isNull(), F.xxhash64(*INPUT_FIELDS))
+    return F.row_number().over(Window.partitionBy("product_id", apart).orderBy(*order))
 
 
 def _state() -> Column:

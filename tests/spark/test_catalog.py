@@ -117,6 +117,30 @@ def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Pat
     assert open_catalog(spark, str(tmp_path), ColumnNames()).products.count() == 2
 
 
+def test_what_else_lies_in_a_folder_of_parts_is_not_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    TABLE.head(1).to_csv(tmp_path / "part 0.csv", index=False)
+    TABLE.tail(1).to_csv(tmp_path / "part 1.csv", index=False)
+    (tmp_path / "readme.txt").write_text("ask ana before you change these\n")
+    (tmp_path / "_old.csv").write_text("sku\n1\n")
+    (tmp_path / "empty.csv").write_text("")
+
+    products = open_catalog(spark, str(tmp_path), ColumnNames()).products
+    assert sorted(row["product_id"] for row in products.collect()) == ["1", "2"]
+
+
+def test_parts_with_other_columns_are_refused_instead_of_read_by_position(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    TABLE.head(1).to_csv(tmp_path / "a.csv", index=False)
+    TABLE.tail(1)[["product_id", "image_path", "title", "description"]].to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    with pytest.raises(SchemaMismatch, match=r"b\.csv has the columns product_id, image_path"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
 def test_integer_ids_are_read_as_text(spark: SparkSession, tmp_path: Path) -> None:
     TABLE.assign(product_id=[1, 2]).to_parquet(tmp_path / "products.parquet")
     snapshot = open_catalog(spark, str(tmp_path), ColumnNames())

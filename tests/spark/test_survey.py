@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
 from enrich.spark import survey
+from enrich.spark.settings import session_settings
 from enrich.spark.survey import sample_image_paths, spread
 
 pytestmark = pytest.mark.spark
@@ -42,8 +44,24 @@ def test_tasks_enough_for_all_cores_stay_as_they_are(
 ) -> None:
     monkeypatch.setattr(survey, "_BYTES_PER_TASK", 10_000)
     cores = spark.sparkContext.defaultParallelism
-    products = spark.read.csv(str(catalog), header=True).repartition(cores)
+    for number in range(cores):
+        (catalog.parent / f"{number}.csv").write_bytes(catalog.read_bytes())
+    products = spark.read.csv(str(catalog.parent), header=True, multiLine=True)
     assert spread(products) is products
+
+
+def test_one_row_group_that_spark_plans_several_tasks_for_is_surveyed_on_all_cores(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_BYTES_PER_TASK", 10_000)
+    rows = pd.DataFrame({"product_id": [f"{number:040}" for number in range(200_000)]})
+    rows.to_parquet(tmp_path / "products.parquet", row_group_size=1_000_000, compression=None)
+    with session_settings(spark, {"spark.sql.files.maxPartitionBytes": "1m"}):
+        products = spark.read.parquet(str(tmp_path / "products.parquet"))
+        sizes = products.rdd.glom().map(len).collect()
+        assert len(sizes) > 1 and max(sizes) == 200_000
+        sizes = spread(products).rdd.glom().map(len).collect()
+    assert max(sizes) < 2 * min(sizes)
 
 
 def test_a_sample_of_images_leaves_out_paths_that_name_none(spark: SparkSession) -> None:

@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from fake_shop import Shop, products
+from fake_shop import Shop, passes, products
 from fault_drill import in_full
 
 from enrich.config import JobConfig
@@ -11,7 +11,7 @@ from enrich.errors import TooManyFailures
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
-from enrich.spark.records import RunSummary
+from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.vanished import select_vanished
 
 pytestmark = [
@@ -176,3 +176,32 @@ def test_a_backfill_deletes_nothing_that_a_newer_run_found_as_it_was(shop: Shop)
 
     assert (counts["vanished"], counts["deleted"]) == (2, 0)
     assert len(shop.table("product_attributes")) == 6
+
+
+def test_a_backfill_does_not_bring_back_what_a_newer_run_deleted(smaller: Shop) -> None:
+    smaller.refresh(config=DELETE)
+    smaller.write(products(6))
+
+    past = {"config": DELETE, "run_date": date(2026, 11, 1)}
+    counts = smaller.refresh(**past, run_id="backfill").counts
+    assert (counts["enriched"], counts["published"], counts["withheld"]) == (2, 0, 2)
+
+    staged = smaller.refresh(**past, run_id="staged", publish=False)
+    settled = publish(smaller, staged.run_id).counts
+    assert (settled["published"], settled["withheld"]) == (0, 2)
+    assert len(smaller.table("product_attributes")) == 4
+
+
+def test_a_run_that_ends_during_a_backfill_s_inference_saves_its_rows(shop: Shop) -> None:
+    shop.refresh(run_date=date(2026, 11, 1))
+    shop.write(products(7).drop(index=0))
+
+    def meanwhile(staged: StagedRows) -> Verdict:
+        shop.write(products(6))
+        shop.refresh(run_date=date(2026, 11, 3), run_id="newer")
+        return passes(staged)
+
+    counts = shop.refresh(meanwhile, config=DELETE, run_date=date(2026, 11, 2)).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (1, 0)
+    assert "p0" in set(shop.table("product_attributes")["product_id"])

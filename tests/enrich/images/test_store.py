@@ -459,3 +459,17 @@ def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
     store = ImageStore(str(root))
     (root / "one.bin").write_bytes(b"picture")
     assert store.read(f"file:{root}/one.bin") == b"picture"
+
+
+def test_a_lack_of_memory_while_reading_is_this_machine_s_and_not_the_picture_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("enrich.images.store.read_bytes", fail)
+    with pytest.raises(ImageProblem) as found:
+        ImageStore(str(tmp_path)).read("a.jpg")
+    assert found.value.status is Status.IMAGE_UNREADABLE
