@@ -22,6 +22,7 @@ from enrich.config import ImageIdentity, JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
+from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 
@@ -75,12 +76,14 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
     """Runs one refresh as the job would."""
     config = JobConfig(database="bench", image_identity=ImageIdentity.PATH)
     run = Refresh(
-        spark,
-        config,
-        RunRequest(run_date=day),
-        engine,
-        ImageStore(str(catalog.parent)),
-        open_catalog(spark, str(catalog), config.columns),
+        Inputs(
+            spark,
+            config,
+            RunRequest(run_date=day),
+            engine,
+            ImageStore(str(catalog.parent)),
+            open_catalog(spark, str(catalog), config.columns),
+        )
     )
     return run.run(_passes)
 

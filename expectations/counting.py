@@ -8,6 +8,7 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.quoting import quote_part
 
 from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
@@ -51,7 +52,7 @@ def select_counted(
         MODALITIES,
         MODEL,
         group.alias("_group"),
-        *(column(name) for a in attributes for name in (a, f"{a}_confidence")),
+        *(_column(name) for a in attributes for name in (a, f"{a}_confidence")),
     )
     same_content = Window.partitionBy("_group", "content_hash").orderBy("product_id")
     return selected.withColumn("_is_first", F.row_number().over(same_content) == 1)
@@ -83,12 +84,12 @@ def count_agreements(
         "content_hash",
         F.col(MODEL).alias("_model_before"),
         "corrections",
-        *(column(a).alias(f"{a} before") for a in attributes),
+        *(_column(a).alias(f"{a} before") for a in attributes),
     )
     answers = [
         F.struct(
             F.lit(a).alias("attribute"),
-            F.when(_is_comparable(a), column(a) == column(f"{a} before")).alias("agrees"),
+            F.when(_is_comparable(a), _column(a) == _column(f"{a} before")).alias("agrees"),
         )
         for a in attributes
     ]
@@ -136,17 +137,17 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
     )
 
 
-def column(name: str) -> Column:
-    """Returns a column whose name may hold dots and backticks."""
-    return F.col(f"`{name.replace('`', '``')}`")
+def _column(name: str) -> Column:
+    # An attribute that is read off a table may be called anything.
+    return F.col(quote_part(name))
 
 
 def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     """Returns one row, as `CountedValue` has it, for every combination of values that occurs."""
     nothing = F.lit(None)
     values = [
-        _value(F.lit(a), "label", column(a), column(f"{a}_confidence")) for a in attributes
-    ] + [_value(nothing, kind, column(kind), nothing) for kind in (MODALITIES, MODEL)]
+        _value(F.lit(a), "label", _column(a), _column(f"{a}_confidence")) for a in attributes
+    ] + [_value(nothing, kind, _column(kind), nothing) for kind in (MODALITIES, MODEL)]
     exploded = rows.select("_group", "_is_first", F.explode(F.array(*values)).alias("seen"))
     seen = exploded.select(F.col("_group").alias("group"), "_is_first", "seen.*")
     confidence = F.col("confidence")
@@ -179,7 +180,7 @@ def _value(attribute: Column, kind: str, value: Column, confidence: Column) -> C
 def _is_comparable(attribute: str) -> Column:
     is_mine = F.exists("corrections", lambda one: one["attribute"] == attribute)
     by_person = F.coalesce(is_mine, F.lit(False))
-    return column(attribute).isNotNull() & column(f"{attribute} before").isNotNull() & ~by_person
+    return _column(attribute).isNotNull() & _column(f"{attribute} before").isNotNull() & ~by_person
 
 
 def _with_totals(agreements: list[Agreement]) -> tuple[Agreement, ...]:

@@ -22,12 +22,12 @@ from rich.table import Table
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.spark.corrections import with_own_labels
-from enrich.spark.quoting import quote_part
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
 from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
 from expectations.counting import count_staged, select_counted
 from expectations.summary import GroupSummary, OtherCategories
+from schemas.quoting import quote_part
 from schemas.tables import select_attributes
 
 # Smaller changes of a share are not worth a line.

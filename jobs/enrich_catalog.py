@@ -34,6 +34,7 @@ from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
+from enrich.spark.inputs import Inputs
 from enrich.spark.page import Page
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import (
@@ -167,7 +168,7 @@ def plan_catalog(settings: Settings, request: RunRequest) -> None:
     spark = open_session("enrich_catalog")
     snapshot, store = open_shop(spark, settings)
     spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
-    show_plan(plan_refresh(Refresh(spark, settings, request, spec, store, snapshot)))
+    show_plan(plan_refresh(Inputs(spark, settings, request, spec, store, snapshot)))
 
 
 def refresh_catalog(
@@ -185,7 +186,7 @@ def refresh_catalog(
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
     gate = Gate(settings.validation, spec.attributes, baseline, store, docs_dir)
 
-    refresh = Refresh(spark, settings, request, spec, store, snapshot)
+    refresh = Refresh(Inputs(spark, settings, request, spec, store, snapshot))
     recording.summary = refresh.summary
     exit_code = 0
     try:

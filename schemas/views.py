@@ -1,10 +1,12 @@
 """The views over the output tables as SQL: the questions that people ask of them.
 
-Imports nothing; whoever creates a view formats these strings. `database` must be a plain name;
+Whoever creates a view formats these strings. `database` must be a plain name;
 attributes are those of a table that others may alter, so they are quoted.
 """
 
 from collections.abc import Sequence
+
+from schemas.quoting import quote_literal, quote_part
 
 
 def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
@@ -25,7 +27,7 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
 
 def _values(database: str, attributes: Sequence[str]) -> str:
     # No attribute begins with an underscore, so none is taken for the answer itself.
-    label = " ".join(f"WHEN {_text(a)} THEN {_name(a)}" for a in attributes)
+    label = " ".join(f"WHEN {quote_literal(a)} THEN {quote_part(a)}" for a in attributes)
     return f"""
     COMMENT 'one row a product and attribute' AS
     SELECT product_id, product_category, _said.attribute,
@@ -47,10 +49,10 @@ def _low_confidence(database: str) -> str:
 def _changes(database: str, attributes: Sequence[str], since: int) -> str:
     # Not table_changes(): a persistent view may not refer to it. And not SELECT *: the view would
     # then lose the feed's own columns. An update's preimage and postimage share a commit version.
-    labels = ", ".join(f"{_name(a)}, {_name(f'{a}_confidence')}" for a in attributes)
+    labels = ", ".join(f"{quote_part(a)}, {quote_part(f'{a}_confidence')}" for a in attributes)
     pairs = ", ".join(
-        f"{_text(a)}, old.{_name(a)}, new.{_name(a)}, "
-        f"old.{_name(f'{a}_confidence')}, new.{_name(f'{a}_confidence')}"
+        f"{quote_literal(a)}, old.{quote_part(a)}, new.{quote_part(a)}, "
+        f"old.{quote_part(f'{a}_confidence')}, new.{quote_part(f'{a}_confidence')}"
         for a in attributes
     )
     # A run's MERGE updates a row; a RESTORE takes it away with its file and brings the old one.
@@ -97,13 +99,3 @@ def _quality(database: str) -> str:
       quality.model_version
     FROM {database}.label_quality AS quality
     LEFT JOIN {database}.enrichment_runs AS run ON quality.run_id = run.run_id"""
-
-
-def _name(column: str) -> str:
-    quoted = column.replace("`", "``")
-    return f"`{quoted}`"
-
-
-def _text(value: str) -> str:
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{quoted}'"

@@ -14,12 +14,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
+from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.hadoop import open_folder
-from enrich.spark.quoting import quote, quote_part
 from enrich.text import LONGEST_READ
 
 # In a catalog folder of several tables, the one that is read.

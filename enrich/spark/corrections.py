@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
 from enrich.errors import ConfigError
-from enrich.spark.quoting import quote_part
 from enrich.spark.tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]

@@ -5,9 +5,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.quoting import quote_part
 from enrich.spark.survey import BROKEN, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.

@@ -14,11 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
+from schemas.quoting import quote, quote_literal, quote_part
 
 from enrich.errors import ConfigError
 from enrich.records import Modalities, Status
 from enrich.spark.hadoop import open_folder
-from enrich.spark.quoting import quote, quote_literal, quote_part
 
 log = logging.getLogger(__name__)
 

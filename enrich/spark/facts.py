@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.quoting import quote_part
 
 from enrich.records import Modalities
 from enrich.report.content import ABSTAINED, BINS
-from enrich.spark.quoting import quote_part
 
 
 class Fact(NamedTuple):

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pyspark.sql import Row
+from schemas.quoting import quote
 
-from enrich.spark.quoting import quote
 from enrich.spark.tables import OutputTables, run_of_commit
 
 _COLUMNS = (

@@ -9,10 +9,10 @@ from typing import Any
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
+from schemas.quoting import quote, quote_literal
 
 from enrich.spark.conflicts import retried_on_conflict
 from enrich.spark.creation import READABLE, table_definitions
-from enrich.spark.quoting import quote, quote_literal
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.settings import session_settings
 from enrich.spark.tables import OutputTables

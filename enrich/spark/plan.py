@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
-from enrich.spark.run import Refresh
+from enrich.spark.inputs import Inputs
 from enrich.spark.staging import select_lasting
 from enrich.spark.survey import KEYLESS, State, Survey, count_states
 
@@ -52,30 +52,30 @@ class Plan:
     outcome: str = "dry_run"
 
 
-def plan_refresh(refresh: Refresh) -> Plan:
+def plan_refresh(inputs: Inputs) -> Plan:
     """Finds out what a refresh would do.
 
     Runs on the driver; one pass over the products, and small queries.
     """
     begin = time.perf_counter()
-    read = refresh.tables.read_as_updated
-    rows = refresh.select_states(read).withColumn("why", _why())
+    read = inputs.tables.read_as_updated
+    rows = inputs.select_states(read).withColumn("why", _why())
     # Looked at twice; all images would be read twice.
     rows = rows.select("product_id", "content_hash", "revision", "state", "why").persist()
     try:
         survey = Survey(rows, *count_states(rows))
         reasons = _count_reasons(survey)
-        run_id = refresh.name_run(survey.fingerprint)
+        run_id = inputs.name_run(survey.fingerprint)
         mine = read("staged_attributes").where(F.col("run_id") == run_id)
-        lasting = select_lasting(mine, refresh.spec.model_version)
+        lasting = select_lasting(mine, inputs.spec.model_version)
         staged = survey.pending.join(lasting, ["product_id", "content_hash"], "left_semi").count()
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
-    surveyed = count_surveyed(survey) | {"deleted": refresh.count_to_delete(survey)}
+    surveyed = count_surveyed(survey) | {"deleted": inputs.count_to_delete(survey)}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
     asked = max(0, survey.asked - staged)
-    like = _find_like(_read_runs(read("enrichment_runs")), asked, refresh.spec.model_version)
+    like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)
     has_work = counts["pending"] + counts["deleted"] > 0
     return Plan(
         run_id=run_id,
@@ -85,7 +85,7 @@ def plan_refresh(refresh: Refresh) -> Plan:
         expected_seconds=_expect(survey_s, like, asked) if has_work else survey_s,
         expected_from=_describe(like) if like and has_work else None,
         seconds={"survey": survey_s},
-        model_version=refresh.spec.model_version,
+        model_version=inputs.spec.model_version,
     )
 
 

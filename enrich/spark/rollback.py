@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import functions as F
+from schemas.quoting import quote
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.conflicts import CONFLICTS
 from enrich.spark.history import Commit, read_commits, select_standing
 from enrich.spark.ledger import read_run, write_rows
-from enrich.spark.quoting import quote
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
 from enrich.spark.tables import OutputTables

@@ -3,24 +3,20 @@
 Validation comes in as a function, so that this package needs no Great Expectations.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from enrich.config import ImageIdentity, JobConfig, MissingProducts
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
-from enrich.images.store import ImageStore
 from enrich.logs import bind_run
 from enrich.records import Status
 from enrich.redaction import describe_error
-from enrich.spark.catalog import CatalogSnapshot
-from enrich.spark.corrections import count_unknown, select_corrections
+from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
     count_expected,
     count_nothing_new,
@@ -30,36 +26,21 @@ from enrich.spark.counting import (
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refuse_many_failures
 from enrich.spark.history import count_deleted
-from enrich.spark.ledger import has_later_run, read_run, write_checks, write_rows
+from enrich.spark.inputs import Inputs
+from enrich.spark.ledger import read_run, write_checks, write_rows
 from enrich.spark.publishing import select_answered, select_publishable
-from enrich.spark.quarantine import (
-    select_known_unreadable,
-    select_new_quarantine,
-    select_still_quarantined,
-)
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
+from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
 from enrich.spark.settings import suit_table_size
 from enrich.spark.staging import (
     Stager,
     drop_stale,
-    lineage,
     read_staged,
     select_lasting,
     select_unstaged,
 )
-from enrich.spark.survey import (
-    INPUT_FIELDS,
-    KEYLESS,
-    State,
-    Survey,
-    spread,
-    survey_products,
-    with_states,
-)
-from enrich.spark.tables import OutputTables
-from enrich.spark.udf import build_content_hash_udf
-from enrich.spec import BuildsEngine
+from enrich.spark.survey import KEYLESS, State, Survey, survey_products
 
 log = logging.getLogger(__name__)
 
@@ -74,26 +55,18 @@ ValidateInput = Callable[[InputRows], Verdict]
 class Refresh:
     """One refresh; runs on the driver. `summary` is whole whenever `run` ends or raises."""
 
-    def __init__(
-        self,
-        spark: SparkSession,
-        config: JobConfig,
-        request: RunRequest,
-        spec: BuildsEngine,
-        store: ImageStore,
-        catalog: CatalogSnapshot,
-    ) -> None:
-        self.spark = spark
-        self.config = config
-        self.request = request
-        self.spec = spec
-        self.store = store
-        self.catalog = catalog
-        self.tables = OutputTables(spark, config.database, tuple(spec.attributes))
-        self.summary = RunSummary(model_version=spec.model_version)
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.config = inputs.config
+        self.request = inputs.request
+        self.spec = inputs.spec
+        self.tables = inputs.tables
+        self.summary = RunSummary(model_version=inputs.spec.model_version)
         self.started_at = datetime.now(UTC)
         self._verdicts: list[Verdict] = []
         self._asked = 0
+        # Whether an earlier attempt at the run had staged rows of it.
+        self._is_resumed = False
 
     def run(
         self, validate: ValidateStaged, validate_input: ValidateInput | None = None
@@ -109,25 +82,25 @@ class Refresh:
                 rows, checks and the ledger's row are written by then.
         """
         with self._timed("tables"):
-            products = self.catalog.products
-            suit_table_size(self.spark, products)
+            spark, products = self.inputs.spark, self.inputs.catalog.products
+            suit_table_size(spark, products)
             self.tables.create_missing()
             self.tables.read_ahead()
             # Not at once: to size this table Spark reads its log, which those settings quicken.
-            suit_table_size(self.spark, products, self.tables.read("product_attributes"))
+            suit_table_size(spark, products, self.tables.read("product_attributes"))
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
-                rows = self.select_states(self.tables.read)
+                rows = self.inputs.select_states(self.tables.read)
                 survey = survey_products(rows, f"{scratch}/survey")
-                self.summary.run_id = self.name_run(survey.fingerprint)
+                self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 if self.request.run_id and not self._read_staged().isEmpty():
                     # A name that was given may have been given to other inputs before.
                     drop_stale(self.tables, self.summary.run_id, self.spec.model_version, survey)
                 is_staged = self._is_staged(survey)
-            is_settled = not survey.counts[State.REVISED] and not self.count_to_delete(survey)
+            to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
-            if survey.read and is_staged and is_settled and self._is_done(survey):
+            if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = "nothing_to_do"
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
@@ -146,21 +119,21 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            if to_delete := self.count_to_delete(survey):
+            if to_delete := self.inputs.count_to_delete(survey):
                 refuse_many_deletions(to_delete, survey.read, self.config)
             else:
                 refuse_empty_table(survey.counts[State.VANISHED], survey.read)
             if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judge(validate_input(self._input_rows(survey)))
-            is_resumed = is_staged
+            self._is_resumed = is_staged
             if not is_staged:
                 with self._timed("inference"):
-                    self._asked, is_resumed = self._stage(survey, f"{scratch}/chunks")
+                    self._stage(survey, f"{scratch}/chunks")
                 if self._asked:
                     speed = self._asked / self.summary.seconds["inference"]
                     self.summary.products_per_second = round(speed, 1)
-            self._finish(survey, validate, is_resumed=is_resumed)
+            self._finish(survey, validate)
         except RunInProgress:
             # The ledger's row is the other process's.
             is_ours = False
@@ -177,18 +150,18 @@ class Refresh:
                 with self._timed("ledger"):
                     self._write_ledger()
 
-    def _finish(self, survey: Survey, validate: ValidateStaged, *, is_resumed: bool) -> None:
+    def _finish(self, survey: Survey, validate: ValidateStaged) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
         with self._timed("quarantine"):
             self.summary.counts = count_staged(
-                survey, staged, tuple(self.spec.attributes), is_resumed=is_resumed
+                survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
             )
             self._quarantine(survey, staged)
         refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
-                expected = count_expected(survey, self.summary.counts, is_resumed=is_resumed)
+                expected = count_expected(survey, self.summary.counts, is_resumed=self._is_resumed)
                 # An answer without the image that was out of reach is none to agree with.
                 published = self.tables.read("product_attributes").where(
                     F.col("status") != Status.IMAGE_UNREADABLE
@@ -198,44 +171,12 @@ class Refresh:
                     validate(StagedRows(self.summary.run_id, answered, expected, published))
                 )
         with self._timed("publish"):
-            self._publish(staged, survey, is_resumed=is_resumed)
-
-    def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
-        """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
-        products = self.catalog.products
-        if self.request.limit is not None:
-            with_id = products.where(F.col("product_id").isNotNull())
-            products = with_id.orderBy("product_id").limit(self.request.limit)
-        identity = self.config.image_identity
-        content_hash = build_content_hash_udf(self.store, identity, self.config.read_threads)
-        if identity is not ImageIdentity.PATH:
-            products = spread(products)
-        hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
-        same_model = F.col("model_version") == self.spec.model_version
-        known = F.lit(False) if self.request.full_refresh else same_model
-        return with_states(
-            hashed,
-            read("product_attributes")
-            .withColumn("is_of_this_model", known)
-            .withColumn("is_newer", F.col("run_date") > F.lit(self.request.run_date)),
-            select_corrections(read("attribute_corrections"), self.spec.attributes),
-            select_known_unreadable(read("quarantine").where(known)),
-            is_whole=self.request.limit is None,
-        )
+            self._publish(staged, survey)
 
     def _input_rows(self, survey: Survey) -> InputRows:
         read = survey.rows.where(F.col("state") != State.VANISHED)
         products = read.withColumn("is_pending", F.col("state") == State.PENDING)
         return InputRows(self.summary.run_id, products)
-
-    def name_run(self, fingerprint: str) -> str:
-        """Returns the run's id: the same for the same date, inputs and model, so a rerun is one."""
-        request = self.request
-        if request.run_id:
-            return request.run_id
-        inputs = (self.catalog.name, self.spec.model_version, request.limit, request.full_refresh)
-        digest = hashlib.sha256(repr((inputs, fingerprint)).encode()).hexdigest()
-        return f"{request.run_date:%Y%m%d}-{digest[:10]}"
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
@@ -260,29 +201,26 @@ class Refresh:
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
         return found.withheld == 0
 
-    def _stage(self, survey: Survey, scratch: str) -> tuple[int, bool]:
-        """Stages what is not staged yet.
-
-        Returns:
-            How many products the classifier was asked about, and whether an earlier attempt at the
-            run had staged some.
-        """
-        run_id, lineage = self.summary.run_id, self._lineage()
-        stager = Stager(self.tables, self.spec, self.config, run_id, lineage)
+    def _stage(self, survey: Survey, scratch: str) -> None:
+        """Stages what is not staged yet."""
+        lineage = self._lineage("model_version", "run_id", "run_date", "enriched_at")
+        stager = Stager(self.tables, self.spec, self.config, self.summary.run_id, lineage)
         try:
-            asked = stager.stage(survey, scratch)
-            return asked, stager.is_resumed
+            self._asked = stager.stage(survey, scratch)
+            self._is_resumed = stager.is_resumed
         finally:
             self.summary.engine_loads = stager.engine_loads
 
-    def _lineage(self) -> list[Column]:
-        return lineage(
-            F.lit(self.spec.model_version),
-            F.lit(self.summary.run_id),
-            F.lit(self.request.run_date),
+    def _lineage(self, *names: str) -> list[Column]:
+        """Returns columns that say where a row is from."""
+        values = {
+            "model_version": self.spec.model_version,
+            "run_id": self.summary.run_id,
+            "run_date": self.request.run_date,
             # The run's start, not each row's: a repeated task writes the same row.
-            F.lit(self.started_at),
-        )
+            "enriched_at": self.started_at,
+        }
+        return [F.lit(values[name]).alias(name) for name in names]
 
     def _read_staged(self) -> DataFrame:
         return read_staged(self.tables, self.summary.run_id)
@@ -291,24 +229,11 @@ class Refresh:
         quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
         before, own = quarantine.where(~is_own), quarantine.where(is_own)
         found = select_new_quarantine(survey, staged, before, self.spec.model_version)
-        new = found.select("*", *self._lineage()[:3])
+        new = found.select("*", *self._lineage("model_version", "run_id", "run_date"))
         kept = select_still_quarantined(survey, own, new)
         # One look on most nights: this run has rows of its own there if it is repeated.
         if not new.isEmpty() or (not own.isEmpty() and kept.count() < own.count()):
             self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
-
-    def count_to_delete(self, survey: Survey) -> int:
-        """Returns how many published rows are to be deleted, by the run or by who publishes it."""
-        vanished = survey.counts[State.VANISHED]
-        wanted = self.config.missing_products is MissingProducts.DELETE
-        return vanished if wanted and vanished and not self._is_of_the_past() else 0
-
-    def _is_of_the_past(self) -> bool:
-        """Tells whether a run of a later date has seen a newer product table; by now, not before.
-
-        Inference may take hours.
-        """
-        return has_later_run(self.tables, self.request.run_date)
 
     def _judge(self, verdict: Verdict) -> None:
         """Keeps a verdict for `label_quality`, and stops the run that failed."""
@@ -330,10 +255,10 @@ class Refresh:
                 f"'{summary.run_id}'"
             )
 
-    def _publish(self, staged: DataFrame, survey: Survey, *, is_resumed: bool) -> None:
+    def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
-        to_delete = self.count_to_delete(survey)
-        wants_deletion = self.config.missing_products is MissingProducts.DELETE
+        # Asked once more: inference may have taken hours.
+        to_delete = self.inputs.count_to_delete(survey)
         if not self.request.publish:
             summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
             return
@@ -344,9 +269,9 @@ class Refresh:
                 select_publishable(self.tables, staged, self.spec.attributes),
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
-                is_first_attempt=not is_resumed,
+                is_first_attempt=not self._is_resumed,
                 # What a newer product table lacks is not brought back.
-                inserts=not (wants_deletion and self._is_of_the_past()),
+                inserts=not (self.inputs.deletes and self.inputs.is_of_the_past()),
             )
             said = self.tables.read("attribute_corrections")
             if unknown := count_unknown(said, self.spec.attributes):
@@ -357,9 +282,9 @@ class Refresh:
             counts["published"], counts["withheld"] = found.published, found.withheld
             counts["unchanged"] += found.unchanged
         if to_delete:
-            gone = survey.vanished.select("*", *self._lineage()[2:])
+            gone = survey.vanished.select("*", *self._lineage("run_date", "enriched_at"))
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
-        elif is_resumed and wants_deletion and not counts["vanished"]:
+        elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.
             counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
         is_changed = counts["enriched"] or counts["deleted"]
@@ -373,8 +298,8 @@ class Refresh:
             "outcome": summary.outcome or "failed",
             "started_at": self.started_at,
             "finished_at": datetime.now(UTC),
-            "catalog": self.catalog.name,
-            "catalog_version": self.catalog.version,
+            "catalog": self.inputs.catalog.name,
+            "catalog_version": self.inputs.catalog.version,
             "model_version": summary.model_version,
             **summary.counts,
             "asked": self._asked,

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.quoting import quote_part
 
 from enrich.config import JobConfig
 from enrich.records import Status
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.poison import PoisonFinder
-from enrich.spark.quoting import quote_part
 from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, State, Survey
 from enrich.spark.tables import OutputTables
@@ -24,8 +24,6 @@ from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
-
-_LINEAGE = ("model_version", "run_id", "run_date", "enriched_at")
 
 
 class Stager:
@@ -178,11 +176,3 @@ def choose_tasks(products: int, config: JobConfig, cores: int) -> int:
     at_once = min(cores, math.ceil(products / config.batch_size))
     rounds = math.ceil(products / (config.products_per_task * cores))
     return max(1, rounds * at_once)
-
-
-def lineage(*values: Column) -> list[Column]:
-    """Returns model_version, run_id, run_date and enriched_at under their names.
-
-    Runs on the driver.
-    """
-    return [value.alias(name) for value, name in zip(values, _LINEAGE, strict=True)]

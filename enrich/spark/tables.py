@@ -13,6 +13,7 @@ from typing import NamedTuple
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from schemas.quoting import quote, quote_part
 from schemas.tables import select_attributes
 from schemas.views import views
 
@@ -25,7 +26,6 @@ from enrich.spark.creation import (
     table_definitions,
     update_table,
 )
-from enrich.spark.quoting import quote, quote_part
 from enrich.spark.settings import session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.

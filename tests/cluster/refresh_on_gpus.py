@@ -15,6 +15,7 @@ from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spark.catalog import open_catalog
+from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest, StagedRows, Verdict
 from enrich.spark.run import Refresh
 
@@ -47,12 +48,14 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
     config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings)
     spec = DeviceSpec(attributes={"color": ("cuda:0", "cuda:1")})
     refresh = Refresh(
-        spark,
-        config,
-        RunRequest(run_date=date(2026, 11, 25)),
-        spec,
-        ImageStore(str(folder)),
-        open_catalog(spark, str(catalog), config.columns),
+        Inputs(
+            spark,
+            config,
+            RunRequest(run_date=date(2026, 11, 25)),
+            spec,
+            ImageStore(str(folder)),
+            open_catalog(spark, str(catalog), config.columns),
+        )
     )
     summary = refresh.run(passes)
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")

@@ -11,6 +11,7 @@ from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
+from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 from enrich.spark.tables import OutputTables
@@ -68,8 +69,8 @@ class Shop:
         validate_input: Callable[[InputRows], Verdict] | None = None,
         **request: object,
     ) -> RunSummary:
-        run = self.prepare(model_version, spec, config, **request)
-        return run.run(validate, validate_input)
+        inputs = self.prepare(model_version, spec, config, **request)
+        return Refresh(inputs).run(validate, validate_input)
 
     def prepare(
         self,
@@ -77,10 +78,10 @@ class Shop:
         spec: BuildsEngine | None = None,
         config: dict | None = None,
         **request: object,
-    ) -> Refresh:
-        """Returns a refresh that is not begun yet."""
+    ) -> Inputs:
+        """Returns what a refresh is given."""
         settings = JobConfig(database=self.database, **(config or {}))
-        return Refresh(
+        return Inputs(
             self.spark,
             settings,
             RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from two_days import DAYS
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.spark.catalog import open_catalog
+from enrich.spark.inputs import Inputs
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunRequest
 from enrich.spark.rollback import roll_back
@@ -119,12 +120,14 @@ class Steps:
         )
         file = self.home / f"{day}.parquet"
         run = Refresh(
-            self.spark,
-            config,
-            RunRequest(run_date=DAYS[day], publish=publish),
-            WatchedSpec(self.home),
-            WatchedStore(str(self.home), self.home),
-            open_catalog(self.spark, str(file), config.columns),
+            Inputs(
+                self.spark,
+                config,
+                RunRequest(run_date=DAYS[day], publish=publish),
+                WatchedSpec(self.home),
+                WatchedStore(str(self.home), self.home),
+                open_catalog(self.spark, str(file), config.columns),
+            )
         )
         return asdict(run.run(passes))
 

@@ -20,9 +20,10 @@ from enrich.records import Status
 from enrich.spark import creation
 from enrich.spark.catalog import open_catalog
 from enrich.spark.creation import create_table
-from enrich.spark.quoting import quote_part
+from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
+from schemas.quoting import quote_part
 
 pytestmark = [
     pytest.mark.spark,
@@ -56,12 +57,14 @@ def create_old(shop: Shop, status: str = "ok") -> None:
 
 def refresh_with(shop: Shop, attributes: dict[str, tuple[str, ...]], version: str) -> None:
     Refresh(
-        shop.spark,
-        JobConfig(database=shop.database),
-        RunRequest(run_date=DAY),
-        FakeEngineSpec(version, attributes),
-        ImageStore(str(shop.folder)),
-        open_catalog(shop.spark, str(shop.file), ColumnNames()),
+        Inputs(
+            shop.spark,
+            JobConfig(database=shop.database),
+            RunRequest(run_date=DAY),
+            FakeEngineSpec(version, attributes),
+            ImageStore(str(shop.folder)),
+            open_catalog(shop.spark, str(shop.file), ColumnNames()),
+        )
     ).run(passes)
 
 

@@ -13,6 +13,7 @@ from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
+from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
@@ -329,12 +330,14 @@ def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
     shop.refresh()
     wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
     Refresh(
-        shop.spark,
-        JobConfig(database=shop.database),
-        RunRequest(run_date=DAY),
-        wider,
-        ImageStore(str(shop.folder)),
-        open_catalog(shop.spark, str(shop.file), ColumnNames()),
+        Inputs(
+            shop.spark,
+            JobConfig(database=shop.database),
+            RunRequest(run_date=DAY),
+            wider,
+            ImageStore(str(shop.folder)),
+            open_catalog(shop.spark, str(shop.file), ColumnNames()),
+        )
     ).run(passes)
 
     rows = shop.table("product_attributes")

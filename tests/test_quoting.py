@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.spark.quoting import quote
+from schemas.quoting import quote
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""What a refresh is given, and what follows from that before anything is done."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from enrich.config import ImageIdentity, JobConfig, MissingProducts
+from enrich.images.store import ImageStore
+from enrich.spark.catalog import CatalogSnapshot
+from enrich.spark.corrections import select_corrections
+from enrich.spark.ledger import has_later_run
+from enrich.spark.quarantine import select_known_unreadable
+from enrich.spark.records import RunRequest
+from enrich.spark.survey import INPUT_FIELDS, State, Survey, spread, with_states
+from enrich.spark.tables import OutputTables
+from enrich.spark.udf import build_content_hash_udf
+from enrich.spec import BuildsEngine
+
+
+@dataclass(slots=True)
+class Inputs:
+    """All that a refresh depends on; `tables` are those that it would write."""
+
+    spark: SparkSession
+    config: JobConfig
+    request: RunRequest
+    spec: BuildsEngine
+    store: ImageStore
+    catalog: CatalogSnapshot
+    tables: OutputTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        attributes = tuple(self.spec.attributes)
+        self.tables = OutputTables(self.spark, self.config.database, attributes)
+
+    def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
+        """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
+        products = self.catalog.products
+        if self.request.limit is not None:
+            with_id = products.where(F.col("product_id").isNotNull())
+            products = with_id.orderBy("product_id").limit(self.request.limit)
+        identity = self.config.image_identity
+        content_hash = build_content_hash_udf(self.store, identity, self.config.read_threads)
+        if identity is not ImageIdentity.PATH:
+            products = spread(products)
+        hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
+        same_model = F.col("model_version") == self.spec.model_version
+        known = F.lit(False) if self.request.full_refresh else same_model
+        return with_states(
+            hashed,
+            read("product_attributes")
+            .withColumn("is_of_this_model", known)
+            .withColumn("is_newer", F.col("run_date") > F.lit(self.request.run_date)),
+            select_corrections(read("attribute_corrections"), self.spec.attributes),
+            select_known_unreadable(read("quarantine").where(known)),
+            is_whole=self.request.limit is None,
+        )
+
+    def name_run(self, fingerprint: str) -> str:
+        """Returns the run's id: the same for the same date, inputs and model, so a rerun is one."""
+        request = self.request
+        if request.run_id:
+            return request.run_id
+        inputs = (self.catalog.name, self.spec.model_version, request.limit, request.full_refresh)
+        digest = hashlib.sha256(repr((inputs, fingerprint)).encode()).hexdigest()
+        return f"{request.run_date:%Y%m%d}-{digest[:10]}"
+
+    @property
+    def deletes(self) -> bool:
+        """Whether published rows go whose product has vanished."""
+        return self.config.missing_products is MissingProducts.DELETE
+
+    def count_to_delete(self, survey: Survey) -> int:
+        """Returns how many published rows are to be deleted, by the run or by who publishes it."""
+        vanished = survey.counts[State.VANISHED]
+        return vanished if self.deletes and vanished and not self.is_of_the_past() else 0
+
+    def is_of_the_past(self) -> bool:
+        """Tells whether a run of a later date has seen a newer product table, as of now."""
+        return has_later_run(self.tables, self.request.run_date)
