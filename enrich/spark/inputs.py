@@ -22,7 +22,7 @@ from enrich.spec import BuildsEngine
 
 @dataclass(slots=True)
 class Inputs:
-    """All that a refresh depends on; `tables` are those that it would write."""
+    """All that a refresh depends on; `tables` are those that it would write. Runs on the driver."""
 
     spark: SparkSession
     config: JobConfig
