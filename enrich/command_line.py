@@ -14,7 +14,7 @@ from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
 from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
-from enrich.redaction import redact
+from enrich.redaction import describe_invalid
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -75,7 +75,7 @@ def load_yaml(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{file}: {describe(error, settings)}") from error
+        raise ConfigError(f"{file}: {describe_invalid(error, settings)}") from error
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, object]:
@@ -94,17 +94,3 @@ def parse_settings(given: Sequence[str]) -> dict[str, object]:
         except yaml.YAMLError as error:
             raise ConfigError(f"the value of {key} is not valid YAML: {error}") from error
     return settings
-
-
-def describe(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Returns what is wrong in one line: each key, what was found and what was wanted."""
-    problems = []
-    for problem in error.errors():
-        key = ".".join(map(str, problem["loc"])) or "the file"
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(settings.model_fields)
-            problems.append(f"unknown key '{key}' (known: {known})")
-        else:
-            problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
-    # What was found may be an address with a password in it.
-    return redact("; ".join(problems))

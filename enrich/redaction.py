@@ -6,6 +6,8 @@ Knows the shapes in which addresses and settings carry them, and no secret itsel
 import re
 import unicodedata
 
+from pydantic import BaseModel, ValidationError
+
 from enrich.errors import ConfigError, first_line
 
 HIDDEN = "***"
@@ -57,3 +59,17 @@ def describe_error(error: BaseException) -> str:
     """
     line = redact(first_line(error)[:_LONGEST_LOOKED_AT])[:_LONGEST_REASON]
     return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)
+
+
+def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Returns what is wrong in one line: each key, what was found and what was wanted."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"])) or "the file"
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(settings.model_fields)
+            problems.append(f"unknown key '{key}' (known: {known})")
+        else:
+            problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
+    # What was found may be an address with a password in it.
+    return redact("; ".join(problems))

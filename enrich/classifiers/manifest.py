@@ -27,8 +27,8 @@ from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
-from enrich.command_line import describe
 from enrich.errors import CheckpointError
+from enrich.redaction import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # In this order they make up the content digest: what any of them says changes the answers.
@@ -120,7 +120,7 @@ def _read_json(file: Path, model: type[Content]) -> Content:
     try:
         return model.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise CheckpointError(f"{file} does not fit: {describe(error, model)}") from error
+        raise CheckpointError(f"{file} does not fit: {describe_invalid(error, model)}") from error
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
 

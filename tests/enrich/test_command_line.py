@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from enrich.command_line import describe, load_yaml, parse_settings, run_command
+from enrich.command_line import load_yaml, parse_settings, run_command
 from enrich.config import JobConfig
 from enrich.errors import (
     CheckpointError,
@@ -16,6 +16,7 @@ from enrich.errors import (
     TooManyFailures,
     ValidationFailed,
 )
+from enrich.redaction import describe_invalid
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_setting_that_cannot_be_read_is_an_error(given: str, problem: str) -> 
 def test_problems_are_described_in_one_line() -> None:
     with pytest.raises(ValidationError) as error:
         JobConfig.model_validate({"no": 1, "batch_size": 0, "image_limits": {"max_bytes": "x"}})
-    text = describe(error.value, JobConfig)
+    text = describe_invalid(error.value, JobConfig)
     assert "\n" not in text and text.count("; ") == 2
 
 
