@@ -6,12 +6,13 @@ Knows nothing of which categories are compared, nor of what was tolerated to be 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 
 from expectations import chance
 from expectations.checks import ChanceCheck, Check, Severity
-from expectations.expected import Expected
+from expectations.expected import CountsNames, Expected
 from expectations.settings import ValidationSettings
 from expectations.summary import GroupSummary
 
@@ -66,7 +67,7 @@ def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]
 
 
 def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
-    labels, rows = _compare_labels(scope, attribute), scope.expected.rows
+    labels, rows = _compare(scope, _labels_of(attribute)), scope.expected.rows
     observed = chance.kl_divergence(labels.counts, labels.shares, rows)
     allowed = chance.allowed_divergence(tolerance, scope.group.rows, rows, len(labels.names), alpha)
     return Check(
@@ -84,7 +85,7 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
 
 
 def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
-    labels = _compare_labels(scope, attribute)
+    labels = _compare(scope, _labels_of(attribute))
     observed = chance.total_variation(labels.counts, labels.shares)
     allowed = chance.allowed_total_variation(
         tolerance, scope.group.rows, scope.expected.rows, labels.shares, alpha
@@ -154,13 +155,7 @@ def _check_answered_confidence(
 
 
 def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
-    counted = scope.group.modalities
-    names = list(dict.fromkeys([*counted, *scope.expected.modalities()]))
-    rests_on = _Comparison(
-        names,
-        np.array([counted.get(name, 0) for name in names], dtype=float),
-        scope.expected.modality_shares(names),
-    )
+    rests_on = _compare(scope, attrgetter("modalities"))
     observed = chance.total_variation(rests_on.counts, rests_on.shares)
     allowed = chance.allowed_total_variation(
         tolerance, scope.group.rows, scope.expected.rows, rests_on.shares, alpha
@@ -179,8 +174,15 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
     )
 
 
-def _compare_labels(scope: Scope, attribute: str) -> _Comparison:
-    counted = scope.group.attributes[attribute].labels
-    names = list(dict.fromkeys([*counted, *scope.expected.labels(attribute)]))
-    counts = np.array([counted.get(name, 0) for name in names], dtype=float)
-    return _Comparison(names, counts, scope.expected.label_shares(attribute, names))
+def _labels_of(attribute: str) -> CountsNames:
+    return lambda group: group.attributes[attribute].labels
+
+
+def _compare(scope: Scope, count: CountsNames) -> _Comparison:
+    counts, shares = count(scope.group), scope.expected.shares(count)
+    names = list(dict.fromkeys([*counts, *shares]))
+    return _Comparison(
+        names,
+        np.array([counts.get(name, 0) for name in names], dtype=float),
+        np.array([shares.get(name, 0) for name in names], dtype=float),
+    )

@@ -4,7 +4,7 @@ A refresh of shoes alone differs from a catalog of shoes and shirts without anyt
 Where both know categories, each category's share of the baseline is weighted as the run has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from expectations.chance import Numbers
 from expectations.summary import AttributeSummary, CatalogSummary, GroupSummary
+
+# From the products of one category to rows by name: of labels, or of modalities.
+CountsNames = Callable[[GroupSummary], Mapping[str, int]]
 
 
 class AnsweredConfidence(NamedTuple):
@@ -37,30 +40,16 @@ class Expected:
         """Returns whether every part knows the attribute."""
         return all(attribute in group.attributes for _, group in self.parts)
 
-    def labels(self, attribute: str) -> list[str]:
-        """Returns the labels that the attribute has anywhere."""
-        return [label for summary in self._summaries(attribute) for label in summary.labels]
-
-    def modalities(self) -> list[str]:
-        """Returns what answers rest on anywhere."""
-        return [name for _, group in self.parts for name in group.modalities]
-
-    def label_shares(self, attribute: str, labels: list[str]) -> Numbers:
-        """Returns the expected share of each of the labels."""
-        summaries = self._summaries(attribute)
-        return self._mix(
-            [summary.labels.get(label, 0) for label in labels] for summary in summaries
-        )
+    def shares(self, count: CountsNames) -> dict[str, float]:
+        """Returns the expected share of every name that `count` finds in a part."""
+        counted = [count(group) for _, group in self.parts]
+        names = list(dict.fromkeys(name for counts in counted for name in counts))
+        mixed = self._mix([counts.get(name, 0) for name in names] for counts in counted)
+        return dict(zip(names, map(float, mixed), strict=True))
 
     def confidence_shares(self, attribute: str) -> Numbers:
         """Returns the expected share of each confidence bin."""
         return self._mix(summary.confidences for summary in self._summaries(attribute))
-
-    def modality_shares(self, names: list[str]) -> Numbers:
-        """Returns the expected share of each of the modalities."""
-        return self._mix(
-            [group.modalities.get(name, 0) for name in names] for _, group in self.parts
-        )
 
     def answered(self, attribute: str) -> AnsweredConfidence | None:
         """Returns the expected confidence of answered rows, None where the baseline has none."""

@@ -5,6 +5,7 @@ that a table is broken as a whole: a wrong key, a lost text column, images that 
 """
 
 from functools import partial
+from typing import NamedTuple
 
 from expectations import chance
 from expectations.checks import Check, share_out
@@ -12,63 +13,64 @@ from expectations.figures import InputFigures
 from expectations.settings import ValidationSettings
 
 
+class _Share(NamedTuple):
+    """So many rows of which something is wrong; the setting tells how large a share may be."""
+
+    expectation: str
+    what: str
+    found: int
+    rows: int
+    setting: str
+
+
 def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Check]:
     """Returns every check of a product table; there is nothing to check in an empty one."""
-    rows, tried = figures.rows, figures.images_tried
-    ids, texts = settings.max_unusable_id_share, settings.max_empty_text_share
     shares = [
-        (
+        _Share(
             "expect_product_ids_present",
-            figures.without_id,
-            rows,
-            ids,
             "rows have no product_id",
+            figures.without_id,
+            figures.rows,
             "max_unusable_id_share",
         ),
-        (
+        _Share(
             "expect_product_ids_unique",
-            figures.repeated_id,
-            rows,
-            ids,
             "rows repeat a product_id of another row",
+            figures.repeated_id,
+            figures.rows,
             "max_unusable_id_share",
         ),
-        (
+        _Share(
             "expect_text_present",
+            "products have neither title nor description",
             figures.without_text,
             figures.pending,
-            texts,
-            "products have neither title nor description",
             "max_empty_text_share",
         ),
-        (
+        _Share(
             "expect_images_reachable",
-            tried - figures.images_read,
-            tried,
-            settings.max_unread_image_share,
             "images of a sample could not be read",
+            figures.images_tried - figures.images_read,
+            figures.images_tried,
             "max_unread_image_share",
         ),
     ]
-    measured = [partial(_check_share, *share) for share in shares if share[2]]
+    measured = [
+        partial(_check_share, share, getattr(settings, share.setting))
+        for share in shares
+        if share.rows
+    ]
     return share_out(measured, settings.false_alarm_rate)
 
 
-def _check_share(
-    expectation: str,
-    found: int,
-    rows: int,
-    tolerance: float,
-    what: str,
-    setting: str,
-    alpha: float,
-) -> Check:
-    allowed = chance.allowed_share(tolerance, rows, alpha)
+def _check_share(share: _Share, tolerance: float, alpha: float) -> Check:
+    allowed = chance.allowed_share(tolerance, share.rows, alpha)
+    observed = share.found / share.rows
     return Check(
-        expectation=expectation,
-        observed=found / rows,
+        expectation=share.expectation,
+        observed=observed,
         at_most=allowed,
-        rule=f"Few {what}: a share of {tolerance:.0%}, and what chance adds to that.",
-        finding=f"{found} of {rows} {what} ({found / rows:.1%}), allowed {allowed:.1%} "
-        f"(validation.{setting})",
+        rule=f"Few {share.what}: a share of {tolerance:.0%}, and what chance adds to that.",
+        finding=f"{share.found} of {share.rows} {share.what} ({observed:.1%}), allowed "
+        f"{allowed:.1%} (validation.{share.setting})",
     )
