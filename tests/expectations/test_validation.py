@@ -91,7 +91,7 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
         # Two more sizes of the second product.
         + [(f"1{size}", "h1", "red", "image", "m", None) for size in "ab"],
         "product_id STRING, content_hash STRING, color STRING, modalities STRING, "
-        "model_version STRING, group STRING",
+        "model_version STRING, _group STRING",
     )
     before = spark.createDataFrame(
         [
@@ -179,6 +179,20 @@ def test_category_that_is_new_to_a_baseline_is_none_of_its_small_ones(
     counted = count_staged(select_counted(rows, list(LABELS), ["shoes"], others), list(LABELS))
     assert counted.summary is not None
     assert {name: group.rows for name, group in counted.summary.categories.items()} == groups
+
+
+def test_an_attribute_may_be_called_as_the_gate_calls_its_own_columns(spark: SparkSession) -> None:
+    rows = spark.createDataFrame(
+        [("1", "h1", "image", "m", None, "kids", 0.9, "yes", 0.8)],
+        "product_id STRING, content_hash STRING, modalities STRING, model_version STRING, "
+        "product_category STRING, group STRING, group_confidence DOUBLE, is_first STRING, "
+        "is_first_confidence DOUBLE",
+    )
+    names = ["group", "is_first"]
+    counted = count_staged(select_counted(rows, names, ["shoes"]), names)
+    assert counted.summary is not None
+    attributes = counted.summary.products.attributes
+    assert [dict(attributes[name].labels) for name in names] == [{"kids": 1}, {"yes": 1}]
 
 
 def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
