@@ -15,8 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_fd_to_metric_families
-
-from enrich.errors import ConfigError
+from prometheus_client.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +33,7 @@ class Recording:
 
 
 @contextmanager
-def recorded(
-    folder: Path | None, database: str, *, is_by_hand: bool = False
-) -> Iterator[Recording]:
+def recorded(folder: Path | None, database: str, *, settles: bool = False) -> Iterator[Recording]:
     """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
 
     What ends well and says nothing of a run has nothing to tell: the file stays as it is.
@@ -44,18 +41,17 @@ def recorded(
     Args:
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
         database: What the run is for.
-        is_by_hand: A person settles a run that has ended: a mistyped command is no failure of it,
-            and must not silence what was said of it.
+        settles: What is inside settles an earlier run. If that fails, as a mistyped command does,
+            a blocked run is still said to be blocked: somebody waits for that alert to end.
     """
     started_at, recording, has_failed = datetime.now(UTC), Recording(), True
     try:
         yield recording
         has_failed = False
-    except ConfigError:
-        has_failed = not is_by_hand
-        raise
     finally:
-        if folder is not None and (has_failed or recording.summary is not None):
+        is_still_blocked = has_failed and settles and folder and _says_blocked(folder, database)
+        has_news = has_failed or recording.summary is not None
+        if folder is not None and has_news and not is_still_blocked:
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": "failed"} if has_failed else {})
             write_metrics(folder, database, summary, started_at, datetime.now(UTC))
@@ -78,7 +74,7 @@ def write_metrics(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{PREFIX}_{database}.prom"
+        file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
         is_success = summary["outcome"] in _SUCCESSES
@@ -129,13 +125,25 @@ def _add_run(
     gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
 
 
+def _name_file(folder: Path, database: str) -> Path:
+    return folder / f"{PREFIX}_{database}.prom"
+
+
 def _read_last_success(file: Path) -> float | None:
     """Returns what the file says of the last success: a run that fails must not forget it."""
-    wanted = f"{PREFIX}_{_LAST_SUCCESS}"
+    samples = _read_samples(file, _LAST_SUCCESS)
+    return samples[0].value if samples else None
+
+
+def _says_blocked(folder: Path, database: str) -> bool:
+    outcomes = _read_samples(_name_file(folder, database), "last_run_outcome")
+    return any(one.labels.get("outcome") == "blocked" and one.value == 1 for one in outcomes)
+
+
+def _read_samples(file: Path, metric: str) -> list[Sample]:
     try:
         with file.open() as lines:
             families = list(text_fd_to_metric_families(lines))
-    except (FileNotFoundError, ValueError):
-        return None  # the first run, or a file that somebody damaged and that is replaced
-    samples = [sample for one in families if one.name == wanted for sample in one.samples]
-    return samples[0].value if samples else None
+    except (OSError, ValueError):
+        return []  # the first run, or a file that somebody damaged and that is replaced
+    return [s for one in families if one.name == f"{PREFIX}_{metric}" for s in one.samples]

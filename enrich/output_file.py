@@ -11,14 +11,15 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
 
     Args:
         output: The file.
-        inputs: What the job reads, as far as it is given.
+        inputs: Files, and folders of files, that the job reads, as far as they are given.
 
     Raises:
-        ConfigError: nothing can be written there, or `output` is one of the inputs.
+        ConfigError: nothing can be written there, or `output` is one of the inputs, or in one.
     """
+    target = output.resolve()
     for given in inputs:
-        if given is not None and output.resolve() == Path(given).resolve():
-            raise ConfigError(f"--output would replace {given}, which is read: name another file")
+        if given is not None and Path(given).resolve() in (target, *target.parents):
+            raise ConfigError(f"--output would change {given}, which is read: name another file")
     if output.is_dir():
         raise ConfigError(f"{output} is a folder; give --output the name of a file")
     try:

@@ -135,7 +135,7 @@ def main(
     if publish_run is not None or drop_run is not None:
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
-        with recorded(metrics_dir, settings.database, is_by_hand=True) as recording:
+        with recorded(metrics_dir, settings.database, settles=True) as recording:
             exit_code = settle_run(
                 settings,
                 config.parent,

@@ -2,7 +2,8 @@
 
 import csv
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _READERS = {
     ".jsonl": ("json", {}),
 }
 
+# What Spark takes for a pattern in the name of a file.
+_GLOB = re.compile(r"[{}\[\]*?\\]")
 # What a role's column may be; all others are text.
 _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "product_id": (StringType, IntegralType),
@@ -112,14 +115,17 @@ def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]
         path = str(_find_table(Path(location)).resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
-    suffix = "" if (Path(path) / "_delta_log").is_dir() else _suffix(path) or _suffix_inside(path)
+    inside = _list_files(Path(path))
+    suffix = "" if (Path(path) / "_delta_log").is_dir() else _suffix(path) or _suffix_of(inside)
     if not suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     kind, options = _READERS[suffix]
+    if kind == "csv":
+        _require_same_columns(inside)
     # Not the folder itself: Spark reads whatever lies in it, and looks through the images below.
-    files = path if _suffix(path) else _list_files(Path(path), suffix)
+    files = path if _suffix(path) else [_GLOB.sub(r"\\\g<0>", str(file)) for file in inside]
     frame = spark.read.format(kind).options(**options).load(files)
     return frame, _files_digest(frame), folder
 
@@ -134,51 +140,58 @@ def _find_table(path: Path) -> Path:
         return path
     inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *_READERS)]
     found = next((table for table in inside if table.exists()), None)
-    if found is None and not _suffix_inside(str(path)):
+    if found is None and not _list_files(path):
         raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(_READERS)} file")
     return found or path
 
 
-def _list_files(folder: Path, suffix: str) -> list[str]:
-    """Returns the folder's files of one kind.
-
-    Raises:
-        SchemaMismatch: CSV files with different columns, which Spark would read by position.
-    """
-    files = [
+def _list_files(folder: Path) -> list[Path]:
+    """Returns the data files right inside a local folder; none of a Delta table, or elsewhere."""
+    if not folder.is_dir() or (folder / "_delta_log").is_dir():
+        return []
+    return [
         file
         for file in sorted(folder.iterdir())
-        if _suffix(file.name) == suffix and not file.name.startswith((".", "_"))
+        if _suffix(file.name) and not file.name.startswith((".", "_")) and file.is_file()
     ]
-    if suffix == ".csv":
-        headers = {file: _read_header(file) for file in files}
-        first = next(file for file in files if headers[file])
-        for file, header in headers.items():
-            if header and header != headers[first]:
-                raise SchemaMismatch(
-                    f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
-                    f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
-                    "of a folder"
-                )
-    return [str(file) for file in files]
+
+
+def _suffix_of(files: Sequence[Path]) -> str:
+    """Returns the suffix of the files of a folder, "" where there are none."""
+    kinds = {_READERS[_suffix(file.name)][0]: file for file in files}
+    if len(kinds) > 1:
+        names = " and ".join(file.name for file in kinds.values())
+        raise FileNotFoundError(
+            f"{files[0].parent} holds files of several kinds, such as {names}: name the one to "
+            "read, or leave one kind there"
+        )
+    return _suffix(files[0].name) if files else ""
+
+
+def _require_same_columns(files: Sequence[Path]) -> None:
+    """Raises SchemaMismatch for CSV files whose columns differ: Spark reads them by position."""
+    headers = {file: header for file in files if (header := _read_header(file))}
+    for file, header in headers.items():
+        first = next(iter(headers))
+        if header != headers[first]:
+            raise SchemaMismatch(
+                f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
+                f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
+                "of a folder"
+            )
 
 
 def _read_header(file: Path) -> list[str]:
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        return next(csv.reader(lines), [])
+        try:
+            return next(filter(None, csv.reader(lines)), [])
+        except csv.Error as error:
+            raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
 
 
 def _suffix(path: str) -> str:
     suffix = Path(path).suffix.lower()
     return suffix if suffix in _READERS else ""
-
-
-def _suffix_inside(path: str) -> str:
-    """Returns the suffix of the data files right inside a local folder, "" for a Delta table."""
-    folder = Path(path)
-    if not folder.is_dir() or (folder / "_delta_log").is_dir():
-        return ""
-    return next(filter(None, (_suffix(file.name) for file in sorted(folder.iterdir()))), "")
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:

@@ -50,10 +50,12 @@ def _in_utc(value: Any) -> Any:
 
 
 def has_later_run(tables: OutputTables, run_date: date) -> bool:
-    """Tells whether a run of a later date has come to its end: it saw a newer product table.
+    """Tells whether a run of a later date has come to its end: it saw a newer product table, whole.
 
     Runs on the driver; one action.
     """
     ended = F.col("outcome").isin("published", "nothing_to_do")
-    later = tables.read_as_updated("enrichment_runs").where(ended & (F.col("run_date") > run_date))
-    return not later.isEmpty()
+    # Rows of an older version do not say.
+    is_whole = F.coalesce("is_whole", F.lit(True))
+    runs = tables.read_as_updated("enrichment_runs").where(ended & is_whole)
+    return not runs.where(F.col("run_date") > run_date).isEmpty()

@@ -35,6 +35,16 @@ def select_publishable(
     return with_corrections(select_answered(staged), said, tuple(attribute_labels))
 
 
+def select_published(tables: OutputTables, rows: DataFrame) -> DataFrame:
+    """Returns the rows of products that have a row in `product_attributes`.
+
+    Runs on the driver; lazy. For a run of the past where vanished products are deleted: what a
+    newer product table lacks is not brought back.
+    """
+    published = tables.read("product_attributes").select("product_id")
+    return rows.join(published, "product_id", "left_semi")
+
+
 def select_answered(staged: DataFrame) -> DataFrame:
     """Returns the staged rows that hold an answer. Runs on the driver."""
     return staged.where(F.col("modalities").isNotNull())
@@ -95,13 +105,10 @@ def publish_staged_run(
         )
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        done = tables.publish(
-            select_publishable(tables, staged, attribute_labels),
-            run_id,
-            full_refresh=True,
-            # What a newer product table lacks is not brought back.
-            inserts=find_vanished is None or not has_later_run(tables, row["run_date"]),
-        )
+        rows = select_publishable(tables, staged, attribute_labels)
+        if find_vanished and has_later_run(tables, row["run_date"]):
+            rows = select_published(tables, rows)
+        done = tables.publish(rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published
     if gone is not None:

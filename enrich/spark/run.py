@@ -28,7 +28,7 @@ from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refus
 from enrich.spark.history import count_deleted
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import read_run, write_checks, write_rows
-from enrich.spark.publishing import select_answered, select_publishable
+from enrich.spark.publishing import select_answered, select_publishable, select_published
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
@@ -196,7 +196,7 @@ class Refresh:
         # meanwhile was computed from others.
         pending = survey.pending.select("product_id", "content_hash")
         staged = self._read_staged().join(pending, ["product_id", "content_hash"], "left_semi")
-        rows = select_publishable(self.tables, staged, self.spec.attributes)
+        rows = self._select_publishable(staged)
         full_refresh = self.request.full_refresh
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
         return found.withheld == 0
@@ -258,7 +258,8 @@ class Refresh:
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
         # Asked once more: inference may have taken hours.
-        to_delete = self.inputs.count_to_delete(survey)
+        if to_delete := self.inputs.count_to_delete(survey):
+            refuse_many_deletions(to_delete, survey.read, self.config)
         if not self.request.publish:
             summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
             return
@@ -266,12 +267,10 @@ class Refresh:
             # Today's inputs count from now, also where an earlier attempt answered them.
             staged = staged.withColumn("enriched_at", F.lit(self.started_at))
             found = self.tables.publish(
-                select_publishable(self.tables, staged, self.spec.attributes),
+                self._select_publishable(staged),
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
                 is_first_attempt=not self._is_resumed,
-                # What a newer product table lacks is not brought back.
-                inserts=not (self.inputs.deletes and self.inputs.is_of_the_past()),
             )
             said = self.tables.read("attribute_corrections")
             if unknown := count_unknown(said, self.spec.attributes):
@@ -279,8 +278,15 @@ class Refresh:
                     f"{unknown} corrections name an attribute or a label that the checkpoint does "
                     f"not have: {self.tables.name('attribute_corrections')}"
                 )
-            counts["published"], counts["withheld"] = found.published, found.withheld
+            counts["published"] = found.published
             counts["unchanged"] += found.unchanged
+            counts["withheld"] = counts["enriched"] - found.published - found.unchanged
+            if counts["withheld"]:
+                log.warning(
+                    "%s answers are withheld: newer ones are published, or runs of a later date "
+                    "have seen a newer product table",
+                    counts["withheld"],
+                )
         if to_delete:
             gone = survey.vanished.select("*", *self._lineage("run_date", "enriched_at"))
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
@@ -289,6 +295,11 @@ class Refresh:
             counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = "published" if is_changed else "nothing_to_do"
+
+    def _select_publishable(self, staged: DataFrame) -> DataFrame:
+        rows = select_publishable(self.tables, staged, self.spec.attributes)
+        is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
+        return select_published(self.tables, rows) if is_behind else rows
 
     def _write_ledger(self) -> None:
         summary = self.summary
@@ -303,6 +314,7 @@ class Refresh:
             "model_version": summary.model_version,
             **summary.counts,
             "asked": self._asked,
+            "is_whole": self.request.limit is None,
             "seconds": summary.seconds,
             "error": summary.error,
             "published_version": self.tables.version("product_attributes"),

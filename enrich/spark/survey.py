@@ -134,7 +134,9 @@ def spread(products: DataFrame) -> DataFrame:
     """
     cores = products.sparkSession.sparkContext.defaultParallelism
     wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
-    if wanted <= 1 or len(products.inputFiles()) >= min(wanted, cores):
+    # Few tasks over many files: those that a limit has left.
+    found = min(len(products.inputFiles()), products.rdd.getNumPartitions())
+    if wanted <= 1 or found >= min(wanted, cores):
         return products
     return products.repartition(min(wanted, 4 * cores))
 
@@ -189,9 +191,7 @@ def _place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
     order = [F.col(field).asc_nulls_last() for field in fields]
-    # All rows without an id are no duplicates of each other, and too many for one task.
-    apart = F.when(F.col("product_id").isNull(), F.xxhash64(*INPUT_FIELDS))
-    return F.row_number().over(Window.partitionBy("product_id", apart).orderBy(*order))
+    return F.row_number().over(Window.partitionBy("product_id").orderBy(*order))
 
 
 def _state() -> Column:

@@ -194,13 +194,7 @@ class OutputTables:
 
     @retried_on_conflict
     def publish(
-        self,
-        rows: DataFrame,
-        run_id: str,
-        *,
-        full_refresh: bool,
-        is_first_attempt: bool = False,
-        inserts: bool = True,
+        self, rows: DataFrame, run_id: str, *, full_refresh: bool, is_first_attempt: bool = False
     ) -> Published:
         """Merges answered staged rows into `product_attributes` by product_id.
 
@@ -214,7 +208,6 @@ class OutputTables:
             run_id: The run.
             full_refresh: Whether the run was one.
             is_first_attempt: Whether none of its rows can be there yet, so that nobody has to look.
-            inserts: Whether products get a row that have none; else theirs are withheld.
         """
         if is_first_attempt:
             before = Published(0, 0, rows.count())
@@ -234,12 +227,13 @@ class OutputTables:
             quote_part(c): f"new.{quote_part(c)}" if c in rows.columns else "NULL" for c in columns
         }
         with self.commit_of(run_id):
-            merge = (
+            done = (
                 target.alias("old")
                 .merge(rows.alias("new"), "old.product_id = new.product_id")
                 .whenMatchedUpdate(condition=is_outdated, set=values)
+                .whenNotMatchedInsert(values=values)
+                .execute()
             )
-            done = (merge.whenNotMatchedInsert(values=values) if inserts else merge).execute()
         merged = int(done.first()["num_affected_rows"])
         if is_first_attempt and merged < before.withheld:
             return self.count_published(rows, run_id, full_refresh=full_refresh)

@@ -131,11 +131,17 @@ def test_a_mistyped_command_to_settle_a_run_does_not_silence_its_alert(tmp_path:
     write(tmp_path, Summary(outcome="blocked"))
     before = read(tmp_path)
 
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop", is_by_hand=True):
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop", settles=True):
         raise ConfigError("no such run")
     assert read(tmp_path) == before
 
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop"):
+
+@pytest.mark.parametrize(("before", "settles"), [("blocked", False), ("staged", True)])
+def test_a_refresh_that_fails_and_a_nightly_publish_that_does_are_said_to_fail(
+    tmp_path: Path, before: str, settles: bool
+) -> None:
+    write(tmp_path, Summary(outcome=before))
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop", settles=settles):
         raise ConfigError("no such product table")
     assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
 

@@ -126,7 +126,7 @@ def test_a_wrong_set_up_is_one_message_and_exit_code_2(
 def test_the_product_table_is_never_written_over(shop: Path, run: Run) -> None:
     before = (shop / "products.parquet").read_bytes()
     code, _, err = run(*_flags(shop, output=shop / ".." / "shop" / "products.parquet"))
-    assert code == 2 and "would replace" in err
+    assert code == 2 and "would change" in err
     assert (shop / "products.parquet").read_bytes() == before
 
 

@@ -99,5 +99,5 @@ def test_what_is_explained_is_never_written_over(shop: Path, run: Run, taken: st
         else ("--catalog", shop / "products.parquet", "--product-id", 42)
     )
     code, _, err = run(*given, "--output", shop / taken)
-    assert code == 2 and "would replace" in err
+    assert code == 2 and "would change" in err
     assert (shop / taken).read_bytes() == before

@@ -82,15 +82,16 @@ def test_exporting_from_a_database_without_corrections_says_what_is_missing(
     assert "there is no table gone.attribute_corrections" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("catalog", ["products.csv", "."])
 def test_an_export_never_replaces_the_product_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], catalog: str
 ) -> None:
     table = tmp_path / "products.csv"
     table.write_text("product_id\n1\n")
 
-    code = export("--catalog", table, "--output", tmp_path / "x" / ".." / "products.csv")
+    code = export("--catalog", tmp_path / catalog, "--output", tmp_path / "x/../products.csv")
 
-    assert code == 2 and "would replace" in capsys.readouterr().err
+    assert code == 2 and "would change" in capsys.readouterr().err
     assert table.read_text() == "product_id\n1\n"
 
 

@@ -121,13 +121,43 @@ def test_what_else_lies_in_a_folder_of_parts_is_not_read(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     TABLE.head(1).to_csv(tmp_path / "part 0.csv", index=False)
-    TABLE.tail(1).to_csv(tmp_path / "part 1.csv", index=False)
+    (tmp_path / "part 1.csv").write_text("\n" + TABLE.tail(1).to_csv(index=False))
     (tmp_path / "readme.txt").write_text("ask ana before you change these\n")
-    (tmp_path / "_old.csv").write_text("sku\n1\n")
+    (tmp_path / "_old.json").write_text("{}")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "before.csv").mkdir()
+    (tmp_path / "before.csv" / "part.csv").write_text("sku\n1\n")
 
     products = open_catalog(spark, str(tmp_path), ColumnNames()).products
     assert sorted(row["product_id"] for row in products.collect()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("names", [("part[0].parquet", "part0.parquet"), ("a.json", "b.jsonl")])
+def test_every_part_of_a_folder_is_read_once_whatever_it_is_called(
+    spark: SparkSession, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    described = TABLE.fillna("y")
+    for name, part in zip(names, (described.head(1), described.tail(1)), strict=True):
+        if name.endswith("parquet"):
+            part.to_parquet(tmp_path / name)
+        else:
+            part.to_json(tmp_path / name, orient="records", lines=True)
+
+    products = open_catalog(spark, str(tmp_path), ColumnNames()).products
+    assert sorted(row["product_id"] for row in products.collect()) == ["1", "2"]
+
+
+def test_a_folder_of_two_kinds_of_files_says_so(spark: SparkSession, tmp_path: Path) -> None:
+    TABLE.to_parquet(tmp_path / "part.parquet")
+    TABLE.to_csv(tmp_path / "labels.csv")
+    with pytest.raises(ConfigError, match=r"several kinds, such as labels\.csv and part\.parquet"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_a_folder_of_empty_exports_lacks_the_columns(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(ConfigError):
+        open_catalog(spark, str(tmp_path), ColumnNames())
 
 
 def test_parts_with_other_columns_are_refused_instead_of_read_by_position(

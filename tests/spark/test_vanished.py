@@ -185,11 +185,23 @@ def test_a_backfill_does_not_bring_back_what_a_newer_run_deleted(smaller: Shop) 
     past = {"config": DELETE, "run_date": date(2026, 11, 1)}
     counts = smaller.refresh(**past, run_id="backfill").counts
     assert (counts["enriched"], counts["published"], counts["withheld"]) == (2, 0, 2)
+    version = smaller.version("product_attributes")
+    again = smaller.refresh(**past, run_id="backfill")
+    assert again.outcome == "nothing_to_do"
+    assert smaller.version("product_attributes") == version
 
     staged = smaller.refresh(**past, run_id="staged", publish=False)
     settled = publish(smaller, staged.run_id).counts
     assert (settled["published"], settled["withheld"]) == (0, 2)
     assert len(smaller.table("product_attributes")) == 4
+
+
+def test_a_later_trial_run_keeps_no_new_product_out(smaller: Shop) -> None:
+    smaller.write(products(8))
+    staged = smaller.refresh(config=DELETE, publish=False)
+    smaller.refresh(config=DELETE, run_date=date(2026, 11, 30), limit=1)
+
+    assert publish(smaller, staged.run_id).counts["published"] == 2
 
 
 def test_a_run_that_ends_during_a_backfill_s_inference_saves_its_rows(shop: Shop) -> None:
