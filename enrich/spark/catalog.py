@@ -1,9 +1,7 @@
 """Opens a product table at one pinned snapshot and checks its columns."""
 
-import csv
 import hashlib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +19,9 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.hadoop import open_folder
+from enrich.spark.table_files import READERS, choose_files, find_table, suffix_of
 from enrich.text import LONGEST_READ
 
-# In a catalog folder of several tables, the one that is read.
-_TABLE_IN_FOLDER = "products"
-_READERS = {
-    ".parquet": ("parquet", {}),
-    ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-}
-
-# What Spark takes for a pattern in the name of a file.
-_GLOB = re.compile(r"[{}\[\]*?\\]")
 # What a role's column may be; all others are text.
 _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "product_id": (StringType, IntegralType),
@@ -109,89 +97,20 @@ def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
 
 def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]:
     path = location.rstrip("/")
-    is_table = bool(_suffix(path))
+    is_table = bool(suffix_of(path))
     folder = path.rsplit("/", 1)[0] if is_table else path
     if "://" not in location:
-        path = str(_find_table(Path(location)).resolve())
+        path = str(find_table(Path(location)).resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
-    inside = _list_files(Path(path))
-    suffix = "" if (Path(path) / "_delta_log").is_dir() else _suffix(path) or _suffix_of(inside)
+    suffix, files = choose_files(path)
     if not suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
-    kind, options = _READERS[suffix]
-    if kind == "csv":
-        _require_same_columns(inside)
-    # Not the folder itself: Spark reads whatever lies in it, and looks through the images below.
-    files = path if _suffix(path) else [_GLOB.sub(r"\\\g<0>", str(file)) for file in inside]
+    kind, options = READERS[suffix]
     frame = spark.read.format(kind).options(**options).load(files)
     return frame, _files_digest(frame), folder
-
-
-def _find_table(path: Path) -> Path:
-    """Returns the table itself: a file, a folder of files, a Delta folder, or products.* in it."""
-    if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    if path.is_file() and not _suffix(str(path)):
-        raise FileNotFoundError(f"{path.name} is none of {', '.join(_READERS)}")
-    if path.is_file() or _suffix(str(path)) or (path / "_delta_log").is_dir():
-        return path
-    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *_READERS)]
-    found = next((table for table in inside if table.exists()), None)
-    if found is None and not _list_files(path):
-        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(_READERS)} file")
-    return found or path
-
-
-def _list_files(folder: Path) -> list[Path]:
-    """Returns the data files right inside a local folder; none of a Delta table, or elsewhere."""
-    if not folder.is_dir() or (folder / "_delta_log").is_dir():
-        return []
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if _suffix(file.name) and not file.name.startswith((".", "_")) and file.is_file()
-    ]
-
-
-def _suffix_of(files: Sequence[Path]) -> str:
-    """Returns the suffix of the files of a folder, "" where there are none."""
-    kinds = {_READERS[_suffix(file.name)][0]: file for file in files}
-    if len(kinds) > 1:
-        names = " and ".join(file.name for file in kinds.values())
-        raise FileNotFoundError(
-            f"{files[0].parent} holds files of several kinds, such as {names}: name the one to "
-            "read, or leave one kind there"
-        )
-    return _suffix(files[0].name) if files else ""
-
-
-def _require_same_columns(files: Sequence[Path]) -> None:
-    """Raises SchemaMismatch for CSV files whose columns differ: Spark reads them by position."""
-    headers = {file: header for file in files if (header := _read_header(file))}
-    for file, header in headers.items():
-        first = next(iter(headers))
-        if header != headers[first]:
-            raise SchemaMismatch(
-                f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
-                f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
-                "of a folder"
-            )
-
-
-def _read_header(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        try:
-            return next(filter(None, csv.reader(lines)), [])
-        except csv.Error as error:
-            raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
-
-
-def _suffix(path: str) -> str:
-    suffix = Path(path).suffix.lower()
-    return suffix if suffix in _READERS else ""
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:

@@ -1,0 +1,110 @@
+"""Which files a product table at a local path is made of, and what Spark reads them with."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from enrich.errors import SchemaMismatch
+
+# In a catalog folder of several tables, the one that is read.
+_TABLE_IN_FOLDER = "products"
+READERS = {
+    ".parquet": ("parquet", {}),
+    ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+}
+# What Spark takes for a pattern in the name of a file.
+_PATTERN = re.compile(r"[{}\[\]*?\\]")
+
+
+def find_table(path: Path) -> Path:
+    """Returns the table itself: a file, a folder of files, a Delta folder, or products.* in it.
+
+    Runs on the driver, as all here.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.is_file() and not suffix_of(path):
+        raise FileNotFoundError(f"{path.name} is none of {', '.join(READERS)}")
+    if path.is_file() or suffix_of(path) or (path / "_delta_log").is_dir():
+        return path
+    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *READERS)]
+    found = next((table for table in inside if table.exists()), None)
+    if found is None and not _list_parts(path):
+        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
+    return found or path
+
+
+def choose_files(path: str) -> tuple[str, str | list[str]]:
+    """Returns the suffix of a table's files, "" for a Delta table, and what Spark is to load.
+
+    Of a local folder of parts its files one by one: Spark would read whatever lies in it, and look
+    through the images below.
+
+    Raises:
+        FileNotFoundError: the parts are of several kinds.
+        SchemaMismatch: CSV files have different columns.
+    """
+    if (Path(path) / "_delta_log").is_dir():
+        return "", path
+    parts = _list_parts(Path(path))
+    suffix = suffix_of(path) or _suffix_of_parts(parts)
+    if suffix == ".csv":
+        _require_same_columns(parts)
+    if suffix_of(path):
+        return suffix, path
+    return suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts]
+
+
+def suffix_of(path: str | Path) -> str:
+    """Returns the suffix of a file or folder of a kind that is read, else ""."""
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix in READERS else ""
+
+
+def _list_parts(folder: Path) -> list[Path]:
+    """Returns the data files right inside a local folder; elsewhere there are none."""
+    if not folder.is_dir():
+        return []
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if suffix_of(file) and not file.name.startswith((".", "_")) and file.is_file()
+    ]
+
+
+def _suffix_of_parts(parts: Sequence[Path]) -> str:
+    kinds = {READERS[suffix_of(part)][0]: part for part in parts}
+    if len(kinds) > 1:
+        names = " and ".join(part.name for part in kinds.values())
+        raise FileNotFoundError(
+            f"{parts[0].parent} holds files of several kinds, such as {names}: name the one to "
+            "read, or leave one kind there"
+        )
+    return suffix_of(parts[0]) if parts else ""
+
+
+def _require_same_columns(files: Sequence[Path]) -> None:
+    """Raises SchemaMismatch for CSV files whose columns differ: Spark reads them by position."""
+    headers = {file: header for file in files if (header := _read_header(file))}
+    for file, header in headers.items():
+        first = next(iter(headers))
+        if header != headers[first]:
+            raise SchemaMismatch(
+                f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
+                f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
+                "of a folder"
+            )
+
+
+def _read_header(file: Path) -> list[str]:
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        try:
+            return next(filter(None, csv.reader(lines)), [])
+        except csv.Error as error:
+            raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
