@@ -101,8 +101,10 @@ COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embra
 	coca single_stream image_only text_only
 ABLATIONS = without-modality-wise without-both
 
-train: $(TOWER) ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+# Two towers that each see one half of the groups say what the other half looks like.
+train: $(TOWER) trained/half-0 trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
+		--set 'opinions=[trained/half-0.opinions.npz, trained/half-1.opinions.npz]' \
 		--output trained/cma-clip-small
 
 compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train every classifier alike on CATALOGS, by the recipe CONFIG, and compare them.
@@ -115,6 +117,9 @@ COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TO
 
 $(TOWER): | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output $@
+
+trained/half-%: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=$* --output $@
 
 $(COMPARISON)/without-modality-wise: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set modality_wise=false --name $(@F)

@@ -89,6 +89,8 @@ class Batches:
         self.encoder = encoder
         self.label_words = label_words
         self.cached: CachedViews | None = None
+        # What others say of each row, by attribute: (N, labels), zeros where nothing is said.
+        self.opinions: dict[str, np.ndarray] = {}
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def see_once(self, classifier: Classifier, device: torch.device) -> None:

@@ -71,7 +71,9 @@ class TrainingConfig(Architecture):
     `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
     labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
     `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
-    from it alone.
+    from it alone. There, where files of `opinions` are given, they have a share of the label's say,
+    by attribute (`opinion_shares`). Such a file is written by a training on one `half` of the
+    groups, beside its output: what it makes of the other half's pictures.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -102,8 +104,20 @@ class TrainingConfig(Architecture):
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
     image_alone: float = Field(default=0.0, ge=0)
+    half: Literal[0, 1] | None = None
+    opinions: tuple[Path, ...] = ()
+    opinion_shares: dict[AttributeName, float] = Field(default={"color": 0.5})
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
+
+    @model_validator(mode="after")
+    def _opinions_are_listened_to(self) -> "TrainingConfig":
+        if self.opinions and not self.image_alone:
+            raise ValueError("opinions are of pictures alone: give image_alone a weight above 0")
+        unknown = set(self.opinion_shares) - set(self.attributes)
+        if self.opinions and unknown:
+            raise ValueError(f"opinion_shares of no attribute: {', '.join(sorted(unknown))}")
+        return self
 
     @model_validator(mode="after")
     def _upper_stages_are_told_apart(self) -> "TrainingConfig":

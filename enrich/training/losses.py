@@ -14,7 +14,18 @@ def multitask_loss(
     label_smoothing: float,
     labelled: Int[Tensor, " K"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Returns the mean over attributes of the cross-entropy over their labelled rows.
+    """Returns the mean over attributes of `label_losses`."""
+    losses = label_losses(logits, targets, label_smoothing, labelled)
+    return torch.stack(list(losses.values())).mean()
+
+
+def label_losses(
+    logits: dict[str, Float[Tensor, "B _"]],
+    targets: Int[Tensor, "B K"],
+    label_smoothing: float,
+    labelled: Int[Tensor, " K"] | None = None,
+) -> dict[str, Float[Tensor, ""]]:
+    """Returns for each attribute the mean cross-entropy over its labelled rows.
 
     Args:
         logits: Scores per attribute.
@@ -25,8 +36,8 @@ def multitask_loss(
     """
     if labelled is None:
         labelled = count_labelled(targets)
-    losses = []
-    for column, scores in enumerate(logits.values()):
+    losses = {}
+    for column, (attribute, scores) in enumerate(logits.items()):
         total = F.cross_entropy(
             scores,
             targets[:, column],
@@ -34,8 +45,18 @@ def multitask_loss(
             label_smoothing=label_smoothing,
             reduction="sum",
         )
-        losses.append(total / labelled[column].clamp(min=1))
-    return torch.stack(losses).mean()
+        losses[attribute] = total / labelled[column].clamp(min=1)
+    return losses
+
+
+def opinion_loss(logits: Float[Tensor, "B C"], opinions: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
+    """Returns the mean cross-entropy with the probabilities that another classifier gave.
+
+    Over the rows of which there is an opinion; 0 without any.
+    """
+    there = opinions.sum(1) > 0
+    losses = -(opinions * F.log_softmax(logits.float(), 1)).sum(1)
+    return losses[there].sum() / there.sum().clamp(min=1)
 
 
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:

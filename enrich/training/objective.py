@@ -3,13 +3,20 @@
 A new loss is a term here: it needs its weight, and what it is computed from in `Part`.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.precision import autocast
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.losses import contrastive_loss, matching_loss, multitask_loss
+from enrich.training.losses import (
+    contrastive_loss,
+    label_losses,
+    matching_loss,
+    multitask_loss,
+    opinion_loss,
+)
 from enrich.training.parts import Part
 
 _MATCHING_WEIGHT = 0.5
@@ -38,6 +45,7 @@ class Objective(nn.Module):
         # Where there is no text to leave out, the second answer would be the first once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
+        self.opinion_shares = config.opinion_shares
         # Logit adjustment: an answer must win by what its label's frequency gives away.
         self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
 
@@ -52,9 +60,7 @@ class Objective(nn.Module):
             return part.share * contrast
         loss = self._multitask(output, part, part.targets)
         if self.image_alone and part.inputs.has_image.any():
-            alone = self._answer(part.inputs.images_alone())
-            targets = part.targets[part.inputs.has_image]
-            loss = loss + self.image_alone * self._multitask(alone, part, targets)
+            loss = loss + self.image_alone * self._of_images_alone(part)
         if output.matching is not None:
             both = part.inputs.has_image & part.inputs.has_text
             matching = matching_loss(output.matching[both], part.own_text[both])
@@ -67,5 +73,19 @@ class Objective(nn.Module):
         return output
 
     def _multitask(self, output: ModelOutput, part: Part, targets: Tensor) -> Float[Tensor, ""]:
-        shifted = {a: logits + self.shifts[a] for a, logits in output.logits.items()}
-        return multitask_loss(shifted, targets, self.label_smoothing, part.labelled)
+        return multitask_loss(self._shifted(output), targets, self.label_smoothing, part.labelled)
+
+    def _of_images_alone(self, part: Part) -> Float[Tensor, ""]:
+        seen = part.inputs.has_image
+        alone = self._answer(part.inputs.images_alone())
+        losses = label_losses(
+            self._shifted(alone), part.targets[seen], self.label_smoothing, part.labelled
+        )
+        for attribute, opinions in part.opinions.items():
+            share = self.opinion_shares[attribute]
+            said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
+            losses[attribute] = (1 - share) * losses[attribute] + share * said
+        return torch.stack(list(losses.values())).mean()
+
+    def _shifted(self, output: ModelOutput) -> dict[str, Tensor]:
+        return {a: logits + self.shifts[a] for a, logits in output.logits.items()}

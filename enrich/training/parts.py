@@ -7,12 +7,12 @@ resumed run draws what the unbroken one drew, and two processes what one draws i
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import ModelInputs
@@ -29,7 +29,8 @@ class Part:
     """Those rows of a step's batch that are computed at once.
 
     `own_text` is False where a text is another product's. `share` is of the batch's rows,
-    `labelled` counts its labels per attribute. The part's `seed` makes its dropout the same in
+    `labelled` counts its labels per attribute; `opinions` are of the attributes that have any, rows
+    of zeros where there is none. The part's `seed` makes its dropout the same in
     whichever process computes it, also in a resumed run.
     """
 
@@ -40,6 +41,7 @@ class Part:
     labelled: Int[Tensor, " K"]
     share: float
     seed: int
+    opinions: dict[str, Float[Tensor, "B _"]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Part":
         """Returns the part on `device`."""
@@ -50,6 +52,7 @@ class Part:
             targets=self.targets.to(device),
             groups=self.groups.to(device),
             labelled=self.labelled.to(device),
+            opinions={name: said.to(device) for name, said in self.opinions.items()},
         )
 
 
@@ -94,6 +97,10 @@ def deal(
                     labelled=labelled,
                     share=len(rows) / len(batch),
                     seed=int(rng.integers(2**63)),
+                    opinions={
+                        attribute: torch.from_numpy(said[rows]).float()
+                        for attribute, said in batches.opinions.items()
+                    },
                 )
             )
         yield parts

@@ -26,6 +26,7 @@ from enrich.training.labelled import (
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import refuse_same_names
+from enrich.training.opinions import half_of, read_opinions, write_opinions
 from enrich.training.progress import say
 from enrich.training.start import keep_usable_phases, start_classifier
 from enrich.training.trust import fit_trust
@@ -84,7 +85,13 @@ def train_checkpoint(
         for folder in strange_shops
         if rank() == 0
     }
+    if config.opinions:
+        heard_on = {name: config.attributes[name] for name in config.opinion_shares}
+        batches.opinions = read_opinions(config.opinions, products, heard_on)
     train_rows, validation_rows, test_rows = (batches.readable(rows) for rows in splits)
+    if config.half is not None:
+        is_mine = half_of(products.groups)[train_rows] == config.half
+        train_rows, other_half = train_rows[is_mine], train_rows[~is_mine]
     say(
         f"{len(products):,} products: {len(train_rows):,} to train on, "
         f"{len(validation_rows):,} to validate, {len(test_rows):,} to test"
@@ -96,6 +103,10 @@ def train_checkpoint(
         return None
 
     batches.see_once(classifier, trainer.device)
+    if config.half is not None:
+        file = output.with_name(f"{output.name}.opinions.npz")
+        write_opinions(file, classifier, batches, other_half, trainer.device)
+        say(f"opinions of the other half: {file}")
     fit_trust(classifier, batches, validation_rows, trainer.device, TRUSTED_UNDER)
     calibration = calibrate(
         classifier, batches, validation_rows, trainer.device, trainer.log_priors()

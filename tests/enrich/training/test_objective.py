@@ -1,5 +1,7 @@
 """What training makes small: rare labels count more where the configuration says so."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
 from enrich.classifiers.interface import Classifier, ImageTower, ModelInputs, ModelOutput, TextTower
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.losses import opinion_loss
 from enrich.training.objective import Objective
 from enrich.training.parts import Part
 
@@ -50,6 +53,23 @@ def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
     assert alone.has_image.tolist() == [True]
     # Two answers, and half of one more, of two labelled rows.
     torch.testing.assert_close(loss, torch.tensor(2.0).log() * (2 + 0.5) / 2)
+
+
+def test_an_opinion_takes_its_share_of_what_the_label_says_of_the_picture_alone() -> None:
+    # An indifferent answer loses log 2 by any label; an opinion of zeros is none.
+    scores = torch.tensor([[0.0, 3.0], [0.0, 3.0]])
+    opinions = torch.tensor([[0.25, 0.75], [0.0, 0.0]])
+    wanted = -(0.25 * scores.log_softmax(1)[0, 0] + 0.75 * scores.log_softmax(1)[0, 1])
+    torch.testing.assert_close(opinion_loss(scores, opinions), wanted)
+    assert opinion_loss(scores, torch.zeros(2, 2)) == 0
+
+    config = TrainingConfig(
+        name="a", phases=(HEADS,), image_alone=1.0, opinion_shares={"style": 0.25}
+    )
+    objective = Objective(Indifferent(ImageTower()), HEADS, config, {"style": torch.zeros(2)})
+    part = replace(two_rows(has_image=YES), opinions={"style": torch.tensor([[2.0, 2.0]] * 2)})
+    # So loud an opinion, four times a probability, that its share shows.
+    torch.testing.assert_close(objective(part), torch.tensor(2.0).log() * (1 + 0.75 + 0.25 * 4))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import yaml
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
+from enrich.training.labelled import TRAIN, load_labelled
 from enrich.training.loop import Trainer
+from enrich.training.opinions import half_of, read_opinions
 from enrich.training.run import train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
@@ -132,6 +135,37 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
         torch.testing.assert_close(found["classifier"][name], tensor, rtol=1e-4, atol=1e-6)
     assert found["progressed"] == pytest.approx(wanted["progressed"])
     assert (output / "MODEL_CARD.md").exists()
+
+
+def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    quick = settings | {"phases": settings["phases"][:1], "accumulate": 1, "batch_size": 4}
+
+    def train(name: str, **more: object) -> bytes:
+        config = TrainingConfig.model_validate(quick | more)
+        train_checkpoint(config, [catalog], tmp_path / name)
+        return _weights(tmp_path / name)
+
+    files = []
+    products = load_labelled([catalog], ATTRIBUTE_LABELS)
+    is_trained_on, half = products.split == TRAIN, half_of(products.groups)
+    colors = {"color": ATTRIBUTE_LABELS["color"]}
+    for number in (0, 1):
+        train(f"half-{number}", half=number)
+        files.append(tmp_path / f"half-{number}.opinions.npz")
+        said = read_opinions(files[-1:], products, colors)["color"].sum(1)
+        assert ((said > 0) == (is_trained_on & (half != number))).all()
+
+    alone = {"image_alone": 1.0}
+    assert train("heard", **alone, opinions=files) != train("unheard", **alone)
+
+    with pytest.raises(ConfigError, match="are of other products"):
+        read_opinions(files, replace(products, groups=products.groups[::-1]), colors)
+    with pytest.raises(ConfigError, match="other labels of 'color'"):
+        read_opinions(files, products, {"color": ("red", "blue")})
+    with pytest.raises(ConfigError, match="no opinions can be read"):
+        read_opinions([tmp_path / "gone.npz"], products, colors)
 
 
 def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
