@@ -16,6 +16,8 @@ LabelSet = Annotated[
     tuple[str, ...], BeforeValidator(lambda given: () if given == "from_data" else given)
 ]
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class Phase(BaseModel):
     """Some epochs with one loss. A tower learning rate of 0 freezes the pre-trained parts.
@@ -106,7 +108,7 @@ class TrainingConfig(Architecture):
     image_alone: float = Field(default=0.0, ge=0)
     half: Literal[0, 1] | None = None
     opinions: tuple[Path, ...] = ()
-    opinion_shares: dict[AttributeName, float] = Field(default={"color": 0.5})
+    opinion_shares: dict[AttributeName, Share] = Field(default={"color": 0.5})
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 

@@ -48,7 +48,8 @@ def write_opinions(
     for attribute, labels in attributes.items():
         arrays[_name_labels(attribute)] = np.array(labels)
         arrays[attribute] = np.zeros((len(batches.products), len(labels)), np.float16)
-        arrays[attribute][rows] = np.concatenate(answers[attribute])
+        if len(rows):
+            arrays[attribute][rows] = np.concatenate(answers[attribute])
     with whole_file(file) as partial, partial.open("wb") as out:
         np.savez_compressed(out, **arrays)
 
