@@ -33,7 +33,6 @@ def test_each_map_is_a_grid_of_patches_and_sums_to_one(engine: Engine, product: 
         assert patches.sum() == pytest.approx(1) and patches.min() >= 0
 
 
-# Patched in the function, not by its module's name: a test of a missing package imports that anew.
 def _only_lower_left(classifier: Classifier, inputs: ModelInputs) -> torch.Tensor:
     """Attention on one patch only of a grid of 2 x 2."""
     text_length = inputs.token_ids.shape[1]
@@ -46,7 +45,7 @@ def _only_lower_left(classifier: Classifier, inputs: ModelInputs) -> torch.Tenso
 def test_a_patch_lies_in_the_map_where_it_lies_in_the_picture(
     engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(explain.__globals__, "joint_attention", _only_lower_left)
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
     found = explain(engine, product, 12)
     for patches in (found.whole_image, found.whole_text, found.words[0].patches):
         assert patches is not None and patches.tolist() == [[0, 0], [1, 0]]
@@ -105,7 +104,7 @@ def test_a_product_of_which_nothing_can_be_read_is_refused(engine: Engine) -> No
 def test_an_image_tower_without_a_grid_is_refused(
     engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(explain.__globals__, "joint_attention", _only_lower_left)
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
     monkeypatch.setattr(engine.classifier.image_tower, "grid", 0)
     with pytest.raises(CheckpointError, match="no grid of patches"):
         explain(engine, product, 12)
