@@ -1,6 +1,6 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 
 from enrich.calibration import TARGET_PRECISIONS, Calibration
 from enrich.classifiers.calibrated import calibrated_probs, correct
-from enrich.classifiers.interface import Classifier
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
@@ -81,6 +81,21 @@ class CalibratedAnswers:
     image_weight: torch.Tensor | None
 
 
+def ask(
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    condition: Condition,
+    device: torch.device,
+) -> Iterator[tuple[ModelInputs, ModelOutput]]:
+    """Yields what the classifier says of the rows under a condition, batch by batch, in order."""
+    classifier.eval()
+    for inputs in batches.evaluation(rows, condition, _BATCH):
+        with torch.inference_mode(), autocast(device):
+            output = classifier(inputs.to(device))
+        yield inputs, output
+
+
 def answer(
     classifier: Classifier,
     batches: Batches,
@@ -92,12 +107,10 @@ def answer(
 
     Rows without a label are left out, and so are those of which nothing can be read.
     """
-    classifier.eval()
     rows = batches.readable(rows)
     outputs, modalities = [], []
-    for inputs in batches.evaluation(rows, condition, _BATCH):
-        with torch.inference_mode(), autocast(device):
-            outputs.append(classifier(inputs.to(device)))
+    for inputs, output in ask(classifier, batches, rows, condition, device):
+        outputs.append(output)
         seen = zip(inputs.has_image.tolist(), inputs.has_text.tolist(), strict=True)
         modalities += [_MODALITIES[present] for present in seen]
     targets = torch.from_numpy(batches.products.targets[rows])

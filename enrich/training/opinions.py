@@ -17,12 +17,11 @@ import torch
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
-from enrich.precision import autocast
 from enrich.training.batches import Batches, Condition
+from enrich.training.evaluation import ask
 from enrich.training.labelled import LabelledProducts
 from enrich.whole import whole_file
 
-_BATCH = 256
 _PRODUCTS = "products"
 
 
@@ -38,11 +37,8 @@ def write_opinions(
     rows = rows[batches.images.has_image[rows]]
     attributes = classifier.config.attributes
     answers: dict[str, list[np.ndarray]] = {attribute: [] for attribute in attributes}
-    classifier.eval()
-    for inputs in batches.evaluation(rows, Condition.NO_TEXT, _BATCH):
-        with torch.inference_mode(), autocast(device):
-            logits = classifier(inputs.to(device)).logits
-        for attribute, scores in logits.items():
+    for _, output in ask(classifier, batches, rows, Condition.NO_TEXT, device):
+        for attribute, scores in output.logits.items():
             answers[attribute].append(scores.float().softmax(1).half().cpu().numpy())
     arrays: dict[str, Any] = {_PRODUCTS: np.array(_digest(batches.products))}
     for attribute, labels in attributes.items():
