@@ -49,9 +49,9 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         yield recording
         has_failed = False
     finally:
-        is_still_blocked = has_failed and settles and folder and _says_blocked(folder, database)
         has_news = has_failed or recording.summary is not None
-        if folder is not None and has_news and not is_still_blocked:
+        may_stay = has_failed and settles
+        if folder is not None and has_news and not (may_stay and _says_blocked(folder, database)):
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": "failed"} if has_failed else {})
             write_metrics(folder, database, summary, started_at, datetime.now(UTC))

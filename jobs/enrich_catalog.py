@@ -4,9 +4,9 @@
     spark-submit jobs/enrich_catalog.py --catalog shop/products.parquet --database shop
     spark-submit jobs/enrich_catalog.py --database shop --publish-run RUN_ID --reason "new season"
 
-The last line on standard output is one JSON object. Exit codes: 0 published,
-staged, dropped, nothing to do or a dry run, 2 wrong configuration, input or checkpoint, 3 nothing
-was published, 1 anything else.
+The last line on standard output is one JSON object. Exit codes: 0 published, staged,
+dropped, nothing to do or a dry run, 2 wrong configuration, input or checkpoint, 3 nothing was
+published, 1 anything else.
 """
 
 import dataclasses

@@ -25,22 +25,27 @@ FindVanished = Callable[[dict[str, Any]], DataFrame | None]
 
 
 def select_publishable(
-    tables: OutputTables, staged: DataFrame, attribute_labels: AttributeLabels
+    tables: OutputTables,
+    staged: DataFrame,
+    attribute_labels: AttributeLabels,
+    *,
+    is_behind: bool,
 ) -> DataFrame:
     """Returns the staged rows that hold an answer, with people's corrections laid over them.
 
     Runs on the driver; lazy.
+
+    Args:
+        tables: The output tables.
+        staged: The run's rows.
+        attribute_labels: The checkpoint's.
+        is_behind: Whether vanished products are deleted and a newer product table has been seen:
+            what that one lacks, and so has no published row, is not brought back.
     """
     said = select_corrections(tables.read("attribute_corrections"), attribute_labels)
-    return with_corrections(select_answered(staged), said, tuple(attribute_labels))
-
-
-def select_published(tables: OutputTables, rows: DataFrame) -> DataFrame:
-    """Returns the rows of products that have a row in `product_attributes`.
-
-    Runs on the driver; lazy. For a run of the past where vanished products are deleted: what a
-    newer product table lacks is not brought back.
-    """
+    rows = with_corrections(select_answered(staged), said, tuple(attribute_labels))
+    if not is_behind:
+        return rows
     published = tables.read("product_attributes").select("product_id")
     return rows.join(published, "product_id", "left_semi")
 
@@ -105,9 +110,8 @@ def publish_staged_run(
         )
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        rows = select_publishable(tables, staged, attribute_labels)
-        if find_vanished and has_later_run(tables, row["run_date"]):
-            rows = select_published(tables, rows)
+        is_behind = find_vanished is not None and has_later_run(tables, row["run_date"])
+        rows = select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
         done = tables.publish(rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published

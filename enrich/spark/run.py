@@ -28,7 +28,7 @@ from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refus
 from enrich.spark.history import count_deleted
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import read_run, write_checks, write_rows
-from enrich.spark.publishing import select_answered, select_publishable, select_published
+from enrich.spark.publishing import select_answered, select_publishable
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
@@ -297,9 +297,9 @@ class Refresh:
         summary.outcome = "published" if is_changed else "nothing_to_do"
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
-        rows = select_publishable(self.tables, staged, self.spec.attributes)
         is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
-        return select_published(self.tables, rows) if is_behind else rows
+        attributes = self.spec.attributes
+        return select_publishable(self.tables, staged, attributes, is_behind=is_behind)
 
     def _write_ledger(self) -> None:
         summary = self.summary

@@ -34,10 +34,7 @@ def find_table(path: Path) -> Path:
     if path.is_file() or suffix_of(path) or (path / "_delta_log").is_dir():
         return path
     inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *READERS)]
-    found = next((table for table in inside if table.exists()), None)
-    if found is None and not _list_parts(path):
-        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
-    return found or path
+    return next((table for table in inside if table.exists()), path)
 
 
 def choose_files(path: str) -> tuple[str, str | list[str]]:
@@ -47,16 +44,18 @@ def choose_files(path: str) -> tuple[str, str | list[str]]:
     through the images below.
 
     Raises:
-        FileNotFoundError: the parts are of several kinds.
+        FileNotFoundError: a local folder holds no part, or parts of several kinds.
         SchemaMismatch: CSV files have different columns.
     """
     if (Path(path) / "_delta_log").is_dir():
         return "", path
     parts = _list_parts(Path(path))
     suffix = suffix_of(path) or _suffix_of_parts(parts)
+    if not suffix and Path(path).is_dir():
+        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
     if suffix == ".csv":
         _require_same_columns(parts)
-    if suffix_of(path):
+    if suffix_of(path) or not parts:
         return suffix, path
     return suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts]
 
