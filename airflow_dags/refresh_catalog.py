@@ -3,6 +3,7 @@
 A range of past days, in order: Airflow's own backfill of this DAG.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
 from catalog_tasks.assets import PRODUCT_TABLE
 from catalog_tasks.refresh import DEFAULTS, add_refresh
 from catalog_tasks.settings import PRODUCTS
+
+# A file that grows is none to read yet: half of a Parquet file is a wrong input, tried once.
+QUIET_S = 60
 
 with DAG(
     "refresh_catalog",
@@ -32,11 +36,17 @@ with DAG(
         timeout=timedelta(hours=6),
     )
     def wait_for_products(products: str) -> bool:
-        """Waits for a local file or folder of products.
+        """Waits for a local file or folder of products, and until nobody writes to it.
 
         A table's name or a URI cannot be looked at from here: they are the job's to find, and
         whoever writes them can say so by an event of the asset product_table.
         """
-        return not products.startswith("/") or Path(products).exists()
+        table = Path(products)
+        if not table.is_absolute():
+            return True
+        if not table.exists():
+            return False
+        written = [table, *table.iterdir()] if table.is_dir() else [table]
+        return time.time() - max(file.stat().st_mtime for file in written) > QUIET_S
 
     wait_for_products(PRODUCTS) >> add_refresh()

@@ -5,6 +5,7 @@
     ├── RunInProgress           exit 1  another process is at the very same run
     ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
+    ├── NoAnswer                exit 1  a database or an object store is out of reach for now
     ├── WorkersDied             exit 1  too many products took their Python worker with them
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
@@ -16,6 +17,22 @@
 
 Messages say what was found, what was wanted and what to do.
 """
+
+import re
+
+# What drivers and clients say of a server that is down, restarts or has too much to do.
+_NO_ANSWER = re.compile(
+    r"\brefused\b|timed? ?-?out|Unknown ?Host|Name or service not known|No route to host|"
+    r"unreachable|reset by peer|could not connect|NETWORK_CONNECTION|SLOW_?DOWN|Slow Down|"
+    r"Service ?Unavailable|\b503\b|terminating connection|is (starting up|shutting down)|"
+    r"too many (clients|connections)",
+    re.IGNORECASE,
+)
+
+
+def is_no_answer(said: str) -> bool:
+    """Tells whether a message is of a server that may answer later, not of a wrong address."""
+    return bool(_NO_ANSWER.search(said))
 
 
 def first_line(error: BaseException | None) -> str:
@@ -56,6 +73,10 @@ class TableContended(EnrichError):
 
 class StorageFailed(EnrichError):
     """A disk or a store is full, read-only, or refuses the job; no table is half written."""
+
+
+class NoAnswer(EnrichError):
+    """A database or an object store is out of reach: the same command may do better later."""
 
 
 class WorkersDied(EnrichError):

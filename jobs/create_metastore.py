@@ -6,12 +6,9 @@
 Said again, it changes nothing. The last line on standard output is one JSON object.
 """
 
-import json
-
-import typer
-
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
+from enrich.spark.console import print_json_line
 from enrich.spark.session import open_session
 from enrich.spark.shared_metastore import create_hive_tables, read_address
 
@@ -27,7 +24,7 @@ def main() -> None:
         )
     create_hive_tables(spark)
     databases = [row["namespace"] for row in spark.sql("SHOW DATABASES").collect()]
-    typer.echo(json.dumps({"metastore": address, "databases": databases}))
+    print_json_line({"metastore": address, "databases": databases})
 
 
 if __name__ == "__main__":

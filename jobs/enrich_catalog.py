@@ -12,7 +12,7 @@ published, 1 anything else.
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -147,8 +147,14 @@ def main(
         raise typer.Exit(exit_code)
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
+    now = datetime.now(UTC)
+    # What it published would stand as newer than any run before that day.
+    if run_date is not None and run_date.date() > now.date() + timedelta(days=1):
+        raise ConfigError(
+            f"--run-date {run_date:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}"
+        )
     request = RunRequest(
-        run_date=(run_date or datetime.now(UTC)).date(),
+        run_date=(run_date or now).date(),
         run_id=run_id,
         full_refresh=full_refresh,
         limit=limit,

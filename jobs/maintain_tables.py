@@ -6,13 +6,13 @@ Compacts files (OPTIMIZE), deletes files that nothing refers to any more (VACUUM
 of runs that were published long ago. The last line on standard output is one JSON object.
 """
 
-import json
 from typing import Annotated
 
 import typer
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
+from enrich.spark.console import print_json_line
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
@@ -36,7 +36,7 @@ def main(
     done = maintain_tables(
         tables, retention_hours=retention_hours, keep_staged_days=keep_staged_days
     )
-    typer.echo(json.dumps(done))
+    print_json_line(done)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@
 people stay. The last line on standard output is one JSON object.
 """
 
-import json
 from typing import Annotated
 
 import typer
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
+from enrich.spark.console import print_json_line
 from enrich.spark.rollback import roll_back
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
@@ -30,13 +30,11 @@ def main(
         raise ConfigError(f"there is no table {database}.product_attributes: name another database")
     tables = OutputTables(spark, database, published_attributes(spark, database))
     taken_back = roll_back(tables, run_id, reason)
-    typer.echo(
-        json.dumps(
-            {
-                "rolled_back": taken_back,
-                "table_versions": {"product_attributes": tables.version("product_attributes")},
-            }
-        )
+    print_json_line(
+        {
+            "rolled_back": taken_back,
+            "table_versions": {"product_attributes": tables.version("product_attributes")},
+        }
     )
 
 

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
-from enrich.errors import CheckpointError
+from enrich.errors import CheckpointError, NoAnswer, is_no_answer
 from enrich.redaction import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
@@ -89,6 +89,7 @@ def fetch_checkpoint(location: str) -> Path:
 
     Raises:
         CheckpointError: nothing can be read at `location`.
+        NoAnswer: its store is out of reach.
     """
     until_exit = ExitStack()
     atexit.register(until_exit.close)
@@ -103,6 +104,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
 
     Raises:
         CheckpointError: nothing can be read at `location`.
+        NoAnswer: its store is out of reach.
     """
     if "://" not in location:
         yield Path(location)
@@ -112,7 +114,8 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
             store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
-            raise CheckpointError(f"no checkpoint can be read at {location}: {error}") from error
+            kind = NoAnswer if is_no_answer(str(error)) else CheckpointError
+            raise kind(f"no checkpoint can be read at {location}: {error}") from error
         yield Path(local)
 
 

@@ -16,9 +16,10 @@ from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
 from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError, SchemaMismatch, first_line
+from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.hadoop import open_folder
+from enrich.spark.storage import messages_of
 from enrich.spark.table_files import READERS, choose_files, find_table, suffix_of
 from enrich.text import LONGEST_READ
 
@@ -56,6 +57,7 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
 
     Raises:
         ConfigError: nothing can be read there.
+        NoAnswer: its store or the metastore is out of reach.
         SchemaMismatch: a column is missing or of a wrong type.
     """
     is_name = "/" not in location and not Path(location).exists()
@@ -66,7 +68,8 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
         reason = first_line(error).rstrip(".")
-        raise ConfigError(
+        kind = NoAnswer if any(map(is_no_answer, messages_of(error))) else ConfigError
+        raise kind(
             f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
             "Parquet, CSV or JSON path, or the name of a table"
         ) from error

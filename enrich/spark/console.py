@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import typer
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +17,15 @@ from enrich.spark.records import RunSummary
 from enrich.spark.tables import OutputTables
 
 SHOWN_ROWS = 8
+
+
+def print_json_line(content: Mapping[str, Any]) -> None:
+    """Prints the line that ends a job's output. Runs on the driver.
+
+    Whoever reads the last line should not find what Java says while it shuts down.
+    """
+    SparkSession.active().sparkContext.setLogLevel("OFF")
+    typer.echo(json.dumps(content))
 
 
 def show_run(tables: OutputTables, summary: RunSummary) -> None:
@@ -27,7 +39,7 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
     # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
     if not is_json():
         show_rows(tables, summary)
-    typer.echo(json.dumps(dataclasses.asdict(summary)))
+    print_json_line(dataclasses.asdict(summary))
 
 
 def show_rows(tables: OutputTables, summary: RunSummary) -> None:
@@ -65,4 +77,4 @@ def show_plan(plan: Plan) -> None:
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
         console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
-    typer.echo(json.dumps(dataclasses.asdict(plan)))
+    print_json_line(dataclasses.asdict(plan))

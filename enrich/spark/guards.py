@@ -77,7 +77,8 @@ def _refuse_many_unreadable(
         raise TooManyFailures(
             f"{share:.1%} of {pending:,} pending products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
-            f"{tables.name('quarantine')}: check the image root and its permissions"
+            f"{tables.name('staged_attributes')} (status, error): check the export, the image root "
+            "and its permissions, then run again"
         )
 
 

@@ -17,8 +17,7 @@ from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.settings import session_settings
 from enrich.spark.tables import OutputTables
 
-# No run takes longer.
-_SCRATCH_DAYS = 7
+_LONGEST_RUN = timedelta(days=7)
 # Delta 4.4 ignores RETAIN otherwise, but for 0 HOURS, and goes by a property of the table.
 _RETAIN_IS_HEEDED = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
@@ -41,7 +40,8 @@ def maintain_tables(
     Args:
         retention_hours: time travel and change data reach at least so far back. Below a week, a
             job that is running may lose files that it reads.
-        keep_staged_days: staged rows of published and dropped runs are kept so long.
+        keep_staged_days: staged rows of published and dropped runs are kept so long, and those of
+            runs that were killed before the ledger knew of them.
 
     Returns:
         Counts: `staged_runs_removed`, `scratch_removed`, and `files_before` and `files_after` by
@@ -49,7 +49,7 @@ def maintain_tables(
     """
     removed = {
         "staged_runs_removed": _delete_old_staged(tables, keep_staged_days),
-        "scratch_removed": remove_old_scratch(tables, _SCRATCH_DAYS),
+        "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)
     # Before anything goes: a view that reads what is gone answers nothing at all.
@@ -85,16 +85,23 @@ def _compact(
 def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     """Returns how many runs' staged rows were deleted. Runs on the driver."""
     cutoff = datetime.now(UTC) - timedelta(days=keep_days)
-    runs = tables.read("enrichment_runs").where(F.col("finished_at") < F.lit(cutoff))
-    settled = runs.where(F.col("outcome").isin(*_SETTLED)).select("run_id")
-    there = tables.read("staged_attributes").select("run_id").distinct()
-    old = [row["run_id"] for row in there.join(settled, "run_id").collect()]
+    runs = tables.read("enrichment_runs")
+    is_settled = F.col("outcome").isin(*_SETTLED) & (F.col("finished_at") < F.lit(cutoff))
+    staged = tables.read("staged_attributes").groupBy("run_id")
+    there = staged.agg(F.max("enriched_at").alias("began_at"))
+    # Killed before the ledger knew of it, unless it is still at work.
+    is_killed = F.col("began_at") < F.lit(min(cutoff, datetime.now(UTC) - _LONGEST_RUN))
+    of_old = [
+        there.join(runs.where(is_settled), "run_id", "left_semi"),
+        there.where(is_killed).join(runs, "run_id", "left_anti"),
+    ]
+    old = [row["run_id"] for row in of_old[0].union(of_old[1]).collect()]
     if old:
         named = ", ".join(map(quote_literal, old))
         # A run of long ago may be running again.
-        is_old = f"enriched_at < TIMESTAMP '{cutoff:%Y-%m-%d %H:%M:%S}+00:00'"
-        staged = quote(tables.name("staged_attributes"))
-        tables.spark.sql(f"DELETE FROM {staged} WHERE run_id IN ({named}) AND {is_old}")
+        before = f"enriched_at < TIMESTAMP '{cutoff:%Y-%m-%d %H:%M:%S}+00:00'"
+        name = quote(tables.name("staged_attributes"))
+        tables.spark.sql(f"DELETE FROM {name} WHERE run_id IN ({named}) AND {before}")
     return len(old)
 
 

@@ -95,8 +95,9 @@ def publish_staged_run(
         )
     if row["outcome"] != "staged" and not reason:
         raise ConfigError(
-            f"run '{run_id}' is {row['outcome']} ({row['error'] or 'it did not end'}); to publish "
-            'it all the same, say why: --reason "..."'
+            f"run '{run_id}' is {row['outcome']} "
+            f"({row['error'] or row['reason'] or 'it did not end'}); to publish it all the same, "
+            'say why: --reason "..."'
         )
     if row["outcome"] != "staged" and row["pending"] and not row["enriched"]:
         raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")

@@ -157,8 +157,9 @@ class Refresh:
             self.summary.counts = count_staged(
                 survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
             )
+            # First: what is in quarantine is not asked about again, so the next run would pass.
+            refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
             self._quarantine(survey, staged)
-        refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 expected = count_expected(survey, self.summary.counts, is_resumed=self._is_resumed)

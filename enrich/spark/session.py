@@ -32,6 +32,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
         ConfigError: the shared metastore does not let this job in.
+        NoAnswer: the shared metastore is out of reach.
     """
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json():

@@ -9,7 +9,7 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from enrich.errors import ConfigError, first_line
+from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
 from enrich.redaction import refuse_secrets
 
 _ADDRESS = "javax.jdo.option.ConnectionURL"
@@ -40,9 +40,13 @@ def read_address(spark: SparkSession) -> str:
 
 
 def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
-    """Raises ConfigError when the database at this JDBC address does not let this job in.
+    """Raises an error when the database at this JDBC address does not let this job in.
 
     Runs on the driver. Hive would say so too, in pages of Java.
+
+    Raises:
+        ConfigError: the address, the user, the password or the driver is wrong.
+        NoAnswer: the server is out of reach.
     """
     # Hive's messages repeat the address.
     refuse_secrets(address, _ADDRESS)
@@ -52,8 +56,9 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
         jvm.java.sql.DriverManager.getConnection(address, user, password).close()
     except Py4JJavaError as error:
         reason = first_line(error).rstrip(".")
+        kind = NoAnswer if is_no_answer(reason) else ConfigError
         # From nothing: a trace would show what the driver was called with.
-        raise ConfigError(
+        raise kind(
             f"cannot open the metastore at {address} as {user}: {reason}. Look at "
             "METASTORE_ADDRESS, METASTORE_USER and METASTORE_PASSWORD, whether the server runs, "
             "and where the driver's jar is (docs/metastore.md)"

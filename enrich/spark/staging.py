@@ -137,7 +137,7 @@ def drop_stale(tables: OutputTables, run_id: str, model_version: str, survey: Su
     """
     staged = read_staged(tables, run_id)
     lasting = select_lasting(staged, model_version).alias("staged")
-    wanted = survey.answerable.alias("wanted")
+    wanted = survey.tried.alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < staged.count():
         tables.replace_run("staged_attributes", valid, run_id)

@@ -73,9 +73,9 @@ class Survey:
         return self.rows.where(F.col("state") == State.REVISED)
 
     @property
-    def answerable(self) -> DataFrame:
-        """The products that have an answer already, or are asked about."""
-        states = (*ASKED, State.REVISED, State.UNCHANGED)
+    def tried(self) -> DataFrame:
+        """The products that were tried already, or are asked about."""
+        states = (*ASKED, State.REVISED, State.UNCHANGED, State.QUARANTINED)
         return self.rows.where(F.col("state").isin(*states))
 
     @property

@@ -1,8 +1,10 @@
 """What the DAGs are before any of them runs."""
 
+import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,14 +69,30 @@ def test_refresh_waits_stages_asks_the_gate_and_publishes(dags: dict[str, Any]) 
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["product_attributes"]
 
 
+def test_products_that_are_still_being_written_are_waited_for(
+    dags: dict[str, Any], tmp_path: Path
+) -> None:
+    is_there = dags["refresh_catalog"].get_task("wait_for_products").python_callable
+    file = tmp_path / "shop" / "part-0.parquet"
+    assert not is_there(str(file.parent))
+    file.parent.mkdir()
+    file.touch()
+    os.utime(file.parent, (0, 0))
+    assert not is_there(str(file)) and not is_there(str(file.parent))
+    os.utime(file, (0, 0))
+    assert is_there(str(file)) and is_there(str(file.parent))
+    assert is_there("shop.products") and is_there("s3a://shop/products")
+
+
 def test_every_spark_job_is_retried_later_and_later_ends_in_time_and_tells_of_failure(
     dags: dict[str, Any],
 ) -> None:
     for job in spark_jobs(dags):
         assert job.retries == 3
         assert job.retry_exponential_backoff == 2
-        assert job.execution_timeout is not None
-        assert job.on_failure_callback
+        assert timedelta(hours=1) <= job.execution_timeout <= timedelta(hours=12)
+    for task in (task for dag in dags.values() for task in dag.tasks):
+        assert task.on_failure_callback, task
 
 
 @cache

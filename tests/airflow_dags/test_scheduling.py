@@ -1,6 +1,7 @@
 """What Airflow makes of a job's end, in a real scheduler; the job itself is a shell script here."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -124,16 +125,19 @@ def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
 
 
 def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
-    airflow: Any, refresh: Any
+    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]]
 ) -> None:
+    url, posted = webhook
     blocked = {**STAGED, "outcome": "blocked", "error": "color: too many NULLs"}
-    tasks, run_id, state = refresh(f"echo '{json.dumps(blocked)}'; exit 3")
+    script = f"echo '{json.dumps(blocked)}'; exit 3"
+    tasks, run_id, state = refresh(script, catalog_alert_secret_url=url)
     assert state == "failed"
     assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == {
         "stage": ("success", 1),
         "gate": ("failed", 1),
         "publish": ("upstream_failed", 0),
     }
+    assert [(told["task_id"], told["run_id"]) for told in posted] == [("gate", run_id)]
     log = airflow.log("reenrich_catalog", run_id, "gate")
     assert "color: too many NULLs" in log
     assert "publish_blocked_run" in log
@@ -208,8 +212,10 @@ def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_
             ),
             "a sensor that waits",
         )
-        (folder / run_date).mkdir(parents=True)
-        (folder / run_date / "products.parquet").touch()
+        table = folder / run_date / "products.parquet"
+        table.parent.mkdir(parents=True)
+        table.touch()
+        os.utime(table, (0, 0))
         assert airflow.finish("refresh_catalog", run_id) == "success"
         stage = words_of(airflow.tasks("refresh_catalog", run_id)["stage"])
         assert f"--catalog={folder}/{run_date}/products.parquet" in stage

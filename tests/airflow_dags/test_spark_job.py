@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +113,13 @@ def test_an_asset_event_says_which_run_and_which_version(
     }
 
 
+def group_of(process: psutil.Process) -> int | None:
+    """Returns the process group, None of a process that has just ended."""
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid)
+    return None
+
+
 def test_a_task_out_of_time_leaves_no_process_behind(
     fake_checkout: Callable[[str], Path],
 ) -> None:
@@ -120,7 +128,7 @@ def test_a_task_out_of_time_leaves_no_process_behind(
     with pytest.raises(AirflowTaskTimeout), timeout(2):
         run(job)
     spark_submit = job.process.sub_process
-    group = [p for p in psutil.process_iter() if os.getpgid(p.pid) == spark_submit.pid]
+    group = [p for p in psutil.process_iter() if group_of(p) == spark_submit.pid]
     assert len(group) == 2, "the script and its child"
     job.on_kill()
     assert spark_submit.wait(10) == -signal.SIGTERM

@@ -123,7 +123,8 @@ class Steps:
             Inputs(
                 self.spark,
                 config,
-                RunRequest(run_date=DAYS[day], publish=publish),
+                # Named, as Airflow does.
+                RunRequest(run_date=DAYS[day], run_id=day, publish=publish),
                 WatchedSpec(self.home),
                 WatchedStore(str(self.home), self.home),
                 open_catalog(self.spark, str(file), config.columns),

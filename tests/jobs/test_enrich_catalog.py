@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
 from fake_shop import Shop, products
 from fault_drill import in_full
+from job_script import load_job, run_job
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 
@@ -141,6 +143,7 @@ WRONG = {
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
     "drop without a reason": ({}, {"--drop-run": "monday"}, "why is the run dropped?"),
+    "a day to come": ({}, {"--run-date": "2999-01-01"}, "--run-date 2999-01-01 is in the future"),
     "reason for a refresh": ({}, {"--reason": "x"}, "--reason goes with --publish-run"),
     "publish a run without a name": ({}, {"--publish-run": ""}, "there is no table untouched"),
     "publish what was never staged": (
@@ -233,6 +236,42 @@ def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(job, "name_model_version", lambda *_: "fake-1")
     monkeypatch.setattr(job, "open_session", lambda _: shop.spark)
     return job
+
+
+@in_full
+def test_commands_for_a_bad_day_say_what_they_did(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = job_of_the_fake
+    monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
+    config = tmp_path / "job.yaml"
+    config.write_text(f"{{catalog: '{shop.file}', database: {shop.database}}}")
+
+    def run(*flags: str) -> dict[str, Any]:
+        assert run_job(job, "--config", config, *flags) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    planned = run("--dry-run")
+    staged = run("--no-publish")
+    dropped = run("--drop-run", staged["run_id"], "--reason", "a mistake")
+    published = run()
+    rollback = load_job("rollback")
+    monkeypatch.setattr(rollback, "open_session", lambda _: shop.spark)
+    flags = ("--database", shop.database, "--run-id", published["run_id"], "--reason", "pink")
+    assert run_job(rollback, *flags) == 0
+    taken_back = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert planned["counts"]["pending"] == staged["counts"]["enriched"] == 6
+    assert (staged["outcome"], dropped["outcome"]) == ("staged", "dropped")
+    assert (published["outcome"], published["counts"]["published"]) == ("published", 6)
+    assert taken_back["rolled_back"] == [published["run_id"]]
+    assert shop.table("product_attributes").empty
+    ledger = shop.table("enrichment_runs").set_index("run_id")["reason"]
+    assert ledger[published["run_id"]] == "pink"
 
 
 @in_full

@@ -1,4 +1,4 @@
-"""jobs/maintain_tables.py: what it does not do."""
+"""jobs/maintain_tables.py: its command line, and what it leaves alone."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("flag", "given", "least"), [("--retention-hours", 167, 168), ("--keep-staged-days", 0, 1)]
 )
-def test_what_readers_and_a_rollback_need_is_never_deleted(
+def test_the_time_of_readers_and_a_rollback_is_never_cut_short(
     run: Run, flag: str, given: int, least: int
 ) -> None:
     code, _, err = run(flag, given)

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog import open_catalog
 from enrich.text import LONGEST_READ
@@ -108,6 +108,13 @@ def test_a_delta_table_in_a_folder_called_parquet_is_read_as_one(
     snapshot = open_catalog(spark, location, ColumnNames())
     assert (snapshot.version, snapshot.products.count()) == ("1", len(TABLE))
     assert snapshot.folder == str(tmp_path)
+
+
+def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(spark: SparkSession) -> None:
+    spark.conf.set("ipc.client.connect.max.retries", "0")
+    spark.sparkContext._jsc.hadoopConfiguration().set("ipc.client.connect.max.retries", "0")
+    with pytest.raises(NoAnswer, match="no product table can be read at 'hdfs:"):
+        open_catalog(spark, "hdfs://127.0.0.1:1/shop/products.parquet", ColumnNames())
 
 
 def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
+from enrich.spark.rollback import roll_back
 
 pytestmark = [
     pytest.mark.spark,
@@ -50,6 +51,17 @@ def test_blocked_run_is_published_with_a_reason_that_the_ledger_keeps(shop: Shop
     assert len(shop.table("product_attributes")) == 6
     ledger = shop.table("enrichment_runs").iloc[0]
     assert (ledger["outcome"], ledger["reason"]) == ("published", "it is the blue season")
+
+
+def test_a_run_that_was_taken_back_is_published_again_only_with_a_reason(shop: Shop) -> None:
+    shop.refresh(run_id="odd")
+    roll_back(shop.tables, "odd", "wrong images")
+    with pytest.raises(ConfigError, match=r"rolled_back \(with run odd: wrong images\).*say why"):
+        publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None)
+
+    publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason="they were right")
+
+    assert len(shop.table("product_attributes")) == 6
 
 
 def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:

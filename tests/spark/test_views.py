@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_shop import Shop, products
+from fake_shop import Shop, fails, products
 from fault_drill import is_long
 from pyspark.sql import SparkSession
 
+from enrich.errors import ValidationFailed
+from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.corrections import record_corrections
 from enrich.spark.maintenance import maintain_tables
+from enrich.spark.publishing import publish_staged_run
 from enrich.spark.rollback import roll_back
 from schemas import tables as ddl
 
@@ -184,6 +187,29 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) ->
 
     assert all(file.exists() for file in changes)
     assert len(history.table("attribute_changes")) == before
+
+
+def test_maintenance_leaves_staged_rows_that_wait_for_a_person(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails, run_id="blocked")
+    shop.refresh(publish=False, run_id="staged")
+    shop.refresh(publish=False, run_id="killed")
+    shop.refresh(publish=False, run_id="working")
+    shop.refresh(run_id="published")
+    # Killed before the ledger knew of them.
+    shop.sql("DELETE FROM shop.enrichment_runs WHERE run_id IN ('killed', 'working')")
+    shop.sql(
+        "UPDATE shop.staged_attributes SET enriched_at = enriched_at - INTERVAL 8 DAYS "
+        "WHERE run_id = 'killed'"
+    )
+
+    done = maintain_tables(shop.tables, retention_hours=720, keep_staged_days=0)
+
+    assert done["staged_runs_removed"] == 2
+    assert set(shop.table("staged_attributes")["run_id"]) == {"blocked", "staged", "working"}
+    labels = FakeEngineSpec().attributes
+    done = publish_staged_run(shop.tables, labels, "fake-1", "blocked", reason="it is right")
+    assert (done.outcome, done.counts["enriched"]) == ("published", 6)
 
 
 def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:

@@ -22,7 +22,7 @@ from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
 from enrich.command_line import load_yaml
 from enrich.config import JobConfig
-from enrich.errors import CheckpointError, ConfigError
+from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.spec import build_spec
 from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
@@ -259,6 +259,16 @@ def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
     with pytest.raises(CheckpointError, match="give every machine the same one"):
         dataclasses.replace(engine.spec, model_version="another").build(CPU)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "somebody")
+    store = "endpoint_override=127.0.0.1:1&scheme=http&region=here"
+    with pytest.raises(NoAnswer, match="no checkpoint can be read at s3://shop/cma-clip"):
+        fetch_checkpoint(f"s3://shop/cma-clip?{store}")
 
 
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
