@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import Classifier
@@ -46,6 +47,13 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     return classifier, TextEncoder(tokenizer, config.text_length)
 
 
+def round_as_stored(classifier: Classifier) -> None:
+    """Gives a classifier the weights that its checkpoint will have: what is measured is shipped."""
+    with torch.no_grad():
+        for tensor in classifier.state_dict().values():
+            tensor.copy_(_as_stored(tensor))
+
+
 def save_checkpoint(
     folder: Path,
     classifier: Classifier,
@@ -60,10 +68,7 @@ def save_checkpoint(
     It takes its place when all is written. Where one is there already, its files are replaced.
     `settings` are the files that say how it was trained, by their names.
     """
-    weights = {
-        name: (t.half() if t.is_floating_point() else t).contiguous()
-        for name, t in classifier.state_dict().items()
-    }
+    weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with whole_folder(folder) as partial:
         # save_file would make it readable by its owner alone; the job may run as somebody else.
         (partial / "model.safetensors").write_bytes(save(weights))
@@ -73,3 +78,7 @@ def save_checkpoint(
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
+
+
+def _as_stored(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

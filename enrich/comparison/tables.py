@@ -16,7 +16,8 @@ NOTES = (
     "for 90 %, with the precision and the share answered that it holds here. R@90P jumps where a "
     "threshold is gained or lost, so its intervals are wide.",
     "ECE is before and after calibration. Image weight is the mean share of the picture.",
-    "A star marks a difference whose interval leaves out zero.",
+    "A star marks a difference whose interval leaves out zero. Each row was trained once: what "
+    "another seed would change is in no interval.",
     "FLOPs are of one product with a picture and a text of the full length: convolutions, matrix "
     "products and attention, a multiplication with its addition counted as two.",
 )

@@ -73,8 +73,9 @@ class TrainingConfig(Architecture):
     `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
     labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
     `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
-    from it alone. There, where files of `opinions` are given, they have a share of the label's say,
-    by attribute (`opinion_shares`). Such a file is written by a training on one `half` of the
+    from it alone, over all labels of the batch. There, where files of `opinions` are given, they
+    take the place of a share of that loss, by attribute (`opinion_shares`), each with the mean over
+    the rows that show their picture. Such a file is written by a training on one `half` of the
     groups, beside its output: what it makes of the other half's pictures.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.

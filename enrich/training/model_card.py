@@ -33,7 +33,8 @@ Each condition takes something away from the same products. R@90P is the share o
 answered correctly above the lowest threshold of 90 % precision on these very rows; t90 is the
 checkpoint's own threshold for 90 %, with the precision and the share answered that it holds here.
 ECE is before and after calibration; image weight is the image's share in the answer, where the
-classifier weighs its modalities.
+classifier weighs its modalities. They are of the weights as they are stored. Where one of several
+trainings was chosen with such figures in view, they flatter it a little.
 """
 _ORIGINS = {
     "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',

@@ -8,6 +8,7 @@ label is no longer the only teacher: cross-fitting, with the soft labels of Hint
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import torch
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition
+from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import ask
 from enrich.training.labelled import LabelledProducts
 from enrich.whole import whole_file
 
 _PRODUCTS = "products"
+_RECIPE = "settings"
 
 
 def half_of(groups: np.ndarray) -> np.ndarray:
@@ -31,16 +34,26 @@ def half_of(groups: np.ndarray) -> np.ndarray:
 
 
 def write_opinions(
-    file: Path, classifier: Classifier, batches: Batches, rows: np.ndarray, device: torch.device
+    file: Path,
+    config: TrainingConfig,
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    device: torch.device,
 ) -> None:
-    """Writes the probabilities of every label, read from the pictures of these rows alone."""
+    """Writes the probabilities of every label, read from the pictures of these rows alone.
+
+    Beside them the settings of the training, so that whoever listens can say to whom.
+    """
     rows = rows[batches.images.has_image[rows]]
     attributes = classifier.config.attributes
     answers: dict[str, list[np.ndarray]] = {attribute: [] for attribute in attributes}
     for _, output in ask(classifier, batches, rows, Condition.NO_TEXT, device):
         for attribute, scores in output.logits.items():
             answers[attribute].append(scores.float().softmax(1).half().cpu().numpy())
+    recipe = config.model_dump_json(exclude={"cache"})
     arrays: dict[str, Any] = {_PRODUCTS: np.array(_digest(batches.products))}
+    arrays[_RECIPE] = np.array(recipe)
     for attribute, labels in attributes.items():
         arrays[_name_labels(attribute)] = np.array(labels)
         arrays[attribute] = np.zeros((len(batches.products), len(labels)), np.float16)
@@ -79,6 +92,13 @@ def read_opinions(
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(f"no opinions can be read in {file}: {error}") from error
     return opinions
+
+
+def read_recipe(file: Path) -> dict[str, Any]:
+    """Returns the settings of the training that a file of opinions is from."""
+    with np.load(file) as found:
+        recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+    return recipe
 
 
 def _name_labels(attribute: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import yaml
 
-from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
@@ -26,12 +26,13 @@ from enrich.training.labelled import (
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import refuse_same_names
-from enrich.training.opinions import half_of, read_opinions, write_opinions
+from enrich.training.opinions import half_of, read_opinions, read_recipe, write_opinions
 from enrich.training.progress import say
 from enrich.training.start import keep_usable_phases, start_classifier
 from enrich.training.trust import fit_trust
 
 _TOWER_SETTINGS = "image_tower_training.yaml"
+_OPINIONS_SETTINGS = "opinions_training.yaml"
 
 
 @process_group()
@@ -102,10 +103,11 @@ def train_checkpoint(
     if rank() > 0:
         return None
 
+    round_as_stored(classifier)
     batches.see_once(classifier, trainer.device)
     if config.half is not None:
         file = output.with_name(f"{output.name}.opinions.npz")
-        write_opinions(file, classifier, batches, other_half, trainer.device)
+        write_opinions(file, config, classifier, batches, other_half, trainer.device)
         say(f"opinions of the other half: {file}")
     fit_trust(classifier, batches, validation_rows, trainer.device, TRUSTED_UNDER)
     calibration = calibrate(
@@ -137,20 +139,23 @@ def train_checkpoint(
     )
     settings = _settings_files(config, tower_settings)
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card, settings)
-    if _TOWER_SETTINGS not in settings:
-        (output / _TOWER_SETTINGS).unlink(missing_ok=True)
+    for name in {_TOWER_SETTINGS, _OPINIONS_SETTINGS} - settings.keys():
+        (output / name).unlink(missing_ok=True)
     return metrics
 
 
 def _settings_files(config: TrainingConfig, tower_settings: Path | None) -> dict[str, str]:
     """Returns all settings, defaults too, so that they outlive a change of defaults.
 
-    Beside them those of the image tower, where it was trained before.
+    Beside them those of what was trained before: the image tower, and who had opinions.
     """
     settings = config.model_dump(mode="json", exclude={"cache"})
     files = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if tower_settings is not None:
         files[_TOWER_SETTINGS] = tower_settings.read_text()
+    if config.opinions:
+        recipes = [read_recipe(file) for file in config.opinions]
+        files[_OPINIONS_SETTINGS] = yaml.safe_dump_all(recipes, sort_keys=False)
     return files
 
 

@@ -15,8 +15,8 @@ from enrich.training.config import TrainingConfig
 from enrich.training.labelled import LabelledProducts
 from enrich.whole import whole_file
 
-# Where a run keeps its files changes none of its weights; the image tower counts by its own.
-_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower"}
+# Where files lie changes none of a run's weights; what is read in them counts by its content.
+_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions"}
 
 
 @dataclass(slots=True)
@@ -55,22 +55,16 @@ class Progressed:
 def name_inputs(config: TrainingConfig, products: LabelledProducts, rows: np.ndarray) -> str:
     """Returns a digest of all that a run's weights depend on: another one is another run."""
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
-    if config.image_tower is not None:
-        digest.update(_digest_tower(config.image_tower))
+    # A classifier without an image tower reads none, and there may be none.
+    towers = [] if config.image_tower is None else [config.image_tower / "model.safetensors"]
+    for file in (*filter(Path.exists, towers), *config.opinions):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     for column in (products.texts, products.image_roots, products.image_paths):
         digest.update(repr(column).encode())
     for numbers in (products.targets, products.groups, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
-
-
-def _digest_tower(checkpoint: Path) -> bytes:
-    """Returns nothing where there is none: a classifier without an image tower reads none."""
-    weights = checkpoint / "model.safetensors"
-    if not weights.exists():
-        return b""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:

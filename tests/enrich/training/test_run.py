@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
+from enrich.calibration import Calibration
+from enrich.classifiers.interface import Classifier
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
+from enrich.training.evaluation import calibrate
 from enrich.training.labelled import TRAIN, load_labelled
 from enrich.training.loop import Trainer
 from enrich.training.opinions import half_of, read_opinions
@@ -123,6 +127,22 @@ def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
     assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
 
 
+def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def calibrate_and_look(classifier: Classifier, *given: Any) -> Calibration:
+        measured.append({name: t.clone() for name, t in classifier.state_dict().items()})
+        return calibrate(classifier, *given)
+
+    monkeypatch.setattr("enrich.training.run.calibrate", calibrate_and_look)
+    train_checkpoint(TrainingConfig.model_validate(settings), [catalog], tmp_path / "made")
+
+    for name, stored in load_file(tmp_path / "made" / "model.safetensors").items():
+        assert measured[0][name].equal(stored.to(measured[0][name].dtype)), name
+
+
 def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
 ) -> None:
@@ -159,6 +179,9 @@ def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
 
     alone = {"image_alone": 1.0}
     assert train("heard", **alone, opinions=files) != train("unheard", **alone)
+    recipes = yaml.safe_load_all((tmp_path / "heard" / "opinions_training.yaml").read_text())
+    assert [recipe["half"] for recipe in recipes] == [0, 1]
+    assert not (tmp_path / "unheard" / "opinions_training.yaml").exists()
 
     with pytest.raises(ConfigError, match="are of other products"):
         read_opinions(files, replace(products, groups=products.groups[::-1]), colors)

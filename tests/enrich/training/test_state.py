@@ -39,6 +39,17 @@ def test_an_image_tower_counts_by_its_weights_and_not_by_its_place(tmp_path: Pat
     assert len({_name(), one, other}) == 3 and one == same
 
 
+def test_opinions_count_by_what_they_say(tmp_path: Path) -> None:
+    opinions = tmp_path / "half-0.opinions.npz"
+    said = []
+    for content in (b"1", b"2"):
+        opinions.write_bytes(content)
+        said.append(_name(opinions=[opinions], image_alone=1.0))
+    opinions.rename(tmp_path / "moved.npz")
+    assert len({_name(image_alone=1.0), *said}) == 3
+    assert _name(opinions=[tmp_path / "moved.npz"], image_alone=1.0) == said[1]
+
+
 def test_an_image_tower_that_is_not_there_is_nobody_s_to_read() -> None:
     assert _name(image_tower="gone", classifier="text_only") == _name(classifier="text_only")
 
