@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.errors import ConfigError
@@ -45,10 +45,28 @@ class SequenceWiseAttention(nn.Module):
         self.transformer = build_transformer(width, layers, heads, dropout)
 
     def forward(
-        self, embeds: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]
-    ) -> Float[Tensor, "B N D"]:
-        """Returns the sequence after attention; masked tokens are attended to by none."""
-        out: Tensor = self.transformer(embeds, src_key_padding_mask=~mask)
+        self,
+        embeds: Float[Tensor, "B N D"],
+        mask: Bool[Tensor, "B N"],
+        read_at: Int[Tensor, "B K"],
+    ) -> Float[Tensor, "B K D"]:
+        """Returns the tokens at `read_at` after attention; masked ones are attended to by none.
+
+        The last layer is computed for these tokens alone: nothing reads what becomes of others.
+        """
+        layers: list[Any] = list(self.transformer.layers)
+        *lower, last = layers
+        for layer in lower:
+            embeds = layer(embeds, src_key_padding_mask=~mask)
+        rows = torch.arange(len(embeds), device=embeds.device).unsqueeze(1)
+        read, normed = embeds[rows, read_at], last.norm1(embeds)
+        attended, _ = last.self_attn(
+            normed[rows, read_at], normed, normed, key_padding_mask=~mask, need_weights=False
+        )
+        read = read + last.dropout1(attended)
+        hidden = last.dropout(last.activation(last.linear1(last.norm2(read))))
+        read = read + last.dropout2(last.linear2(hidden))
+        out: Tensor = self.transformer.get_submodule("norm")(read)
         return out
 
 

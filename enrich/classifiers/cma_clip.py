@@ -21,7 +21,6 @@ from enrich.classifiers.interface import (
     ModelOutput,
     build_heads,
     joint_sequence,
-    take,
 )
 from enrich.classifiers.towers import build_towers
 
@@ -105,9 +104,10 @@ class CmaClip(Classifier):
         self, image: Encoded, text: Encoded, inputs: ModelInputs
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
         """Returns I'_CLS and T'_CLS."""
-        joint = self.sequence_wise(*joint_sequence(image, text, inputs))
         text_length = text.embeds.shape[1]
-        return take(joint, text_length + image.pooled_at), take(joint, text.pooled_at)
+        read_at = torch.stack([text_length + image.pooled_at, text.pooled_at], dim=1)
+        read = self.sequence_wise(*joint_sequence(image, text, inputs), read_at)
+        return read[:, 0], read[:, 1]
 
 
 def _mean(

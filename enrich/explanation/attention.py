@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from enrich.classifiers.attention import SequenceWiseAttention
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import Classifier, ModelInputs, joint_sequence
 from enrich.errors import CheckpointError
 
 
@@ -33,8 +33,11 @@ def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor
             "checkpoint with sequence_wise"
         )
     weights: list[Tensor] = []
-    with torch.inference_mode(), _recording(sequence_wise.transformer, weights):
-        classifier(inputs)
+    transformer = sequence_wise.transformer
+    with torch.inference_mode(), _recording(transformer, weights):
+        embeds, mask = joint_sequence(*classifier.encode(inputs), inputs)
+        # In answering, the last layer is not asked about tokens that nothing reads.
+        transformer(embeds, src_key_padding_mask=~mask)
     rolled_out = torch.eye(weights[0].shape[-1], device=weights[0].device)
     for layer in weights:
         rolled_out = (layer @ rolled_out + rolled_out) / 2

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from enrich.images.costs import (
     LONGEST_EXIF,
@@ -108,7 +108,9 @@ def _upright(image: Image.Image) -> Image.Image:
     if len(image.info.get("exif", b"")) > LONGEST_EXIF:
         return image
     try:
-        return ImageOps.exif_transpose(image)
+        # Pillow copies what stands upright already.
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return image if is_upright else ImageOps.exif_transpose(image)
     except ImageProblem:
         raise
     except Exception:
@@ -135,7 +137,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image)
         image = canvas
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _describe_unknown(data: bytes) -> str:

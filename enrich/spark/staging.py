@@ -98,8 +98,9 @@ class Stager:
 
     def _ask_and_write(self, products: DataFrame, count: int) -> None:
         cores = self._tables.spark.sparkContext.defaultParallelism
+        tasks = choose_tasks(count, self._config, cores)
         asked = products.select(*KEY, *INPUT_FIELDS)
-        answers = asked.repartition(choose_tasks(count, self._config, cores)).mapInPandas(
+        answers = gather_equal(asked, tasks).mapInPandas(
             build_answers(self._spec, self._loads, self._config.image_identity),
             answers_schema(self._spec),
             profile=self._profile,
@@ -165,6 +166,14 @@ def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
 
 def _same(one: str, other: str) -> list[Column]:
     return [F.col(f"{one}.{name}").eqNullSafe(F.col(f"{other}.{name}")) for name in KEY]
+
+
+def gather_equal(products: DataFrame, tasks: int) -> DataFrame:
+    """Returns the products in so many tasks, those of one content_hash one after the other.
+
+    Runs on the driver; lazy. Sizes of one dress, with one picture and one text, are computed once.
+    """
+    return products.repartition(tasks, "content_hash").sortWithinPartitions("content_hash")
 
 
 def choose_tasks(products: int, config: JobConfig, cores: int) -> int:

@@ -1,17 +1,20 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
+from itertools import groupby
+
 import pytest
 from fake_shop import Shop, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import RunInProgress, WorkersDied
 from enrich.spark import staging
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.records import StagedRows, Verdict
-from enrich.spark.staging import choose_tasks
+from enrich.spark.staging import choose_tasks, gather_equal
 from enrich.spark.tables import OutputTables
 
 pytestmark = pytest.mark.spark
@@ -37,6 +40,17 @@ def test_inference_is_cut_into_whole_rounds_over_all_cores(
     config = JobConfig(batch_size=64, products_per_task=2_000)
 
     assert choose_tasks(products, config, cores) == tasks
+
+
+def test_equal_products_come_to_the_classifier_one_after_the_other(spark: SparkSession) -> None:
+    sizes = spark.range(300, numPartitions=3).select(
+        F.col("id"), (F.col("id") % 50).cast("string").alias("content_hash")
+    )
+    gathered = gather_equal(sizes, 4)
+    rows = gathered.withColumn("task", F.spark_partition_id()).collect()
+    runs = [key for key, _ in groupby((row["task"], row["content_hash"]) for row in rows)]
+    assert gathered.rdd.getNumPartitions() == 4
+    assert len(runs) == 50
 
 
 @in_full

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel
 
+from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
@@ -164,10 +165,11 @@ def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
 ) -> None:
     joint_mask, seen = [], []
 
-    def number_positions(embeds: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def number_positions(
+        embeds: torch.Tensor, mask: torch.Tensor, read_at: torch.Tensor
+    ) -> torch.Tensor:
         joint_mask.append(mask)
-        positions = torch.arange(embeds.shape[1], dtype=embeds.dtype)
-        return positions.view(1, -1, 1).expand_as(embeds)
+        return read_at.unsqueeze(2).expand(-1, -1, embeds.shape[2]).to(embeds.dtype)
 
     def watch(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
         seen.append((given[0][:, 0].tolist(), given[1][:, 0].tolist()))
@@ -181,6 +183,17 @@ def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
     assert seen == [([LENGTH] * ROWS, [LENGTH - 1, 2, 4, 1])]
     assert joint_mask[0][:, :LENGTH].equal(inputs.token_mask)
     assert joint_mask[0][:3, LENGTH:].all() and not joint_mask[0][3, LENGTH:].any()
+
+
+def test_two_tokens_after_attention_are_those_of_the_whole_sequence() -> None:
+    attention = SequenceWiseAttention(width=24, layers=2, heads=3, dropout=0.0).eval()
+    embeds, mask = torch.randn(4, 9, 24), torch.rand(4, 9) > 0.3
+    read_at = torch.tensor([[8, 0], [5, 3], [0, 8], [7, 7]])
+    rows = torch.arange(4).unsqueeze(1)
+    mask[rows, read_at] = True
+    with torch.inference_mode():
+        whole = attention.transformer(embeds, src_key_padding_mask=~mask)
+        torch.testing.assert_close(attention(embeds, mask, read_at), whole[rows, read_at])
 
 
 def test_pooled_text_is_what_the_tower_says_at_the_end_of_text(

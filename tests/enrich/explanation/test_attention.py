@@ -57,16 +57,13 @@ def test_one_layer_is_half_the_residual_and_half_what_attention_computes(
 def test_reading_the_attention_changes_no_answer_and_leaves_no_hook(
     engine: Engine, product: Product
 ) -> None:
-    inputs, answers = _inputs(engine, product), []
+    inputs = _inputs(engine, product)
     with torch.inference_mode():
         before = engine.classifier(inputs)
-    handle = engine.classifier.register_forward_hook(lambda *given: answers.append(given[2]))
     joint_attention(engine.classifier, inputs)
-    handle.remove()
     with torch.inference_mode():
         after = engine.classifier(inputs)
     for attribute, logits in before.logits.items():
-        torch.testing.assert_close(answers[0].logits[attribute], logits)
         assert after.logits[attribute].equal(logits)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in engine.classifier.modules())
 
