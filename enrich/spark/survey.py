@@ -134,9 +134,11 @@ def spread(products: DataFrame) -> DataFrame:
     """
     cores = products.sparkSession.sparkContext.defaultParallelism
     wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    if wanted <= 1:
+        return products
     # Few tasks over many files: those that a limit has left.
     found = min(len(products.inputFiles()), products.rdd.getNumPartitions())
-    if wanted <= 1 or found >= min(wanted, cores):
+    if found >= min(wanted, cores):
         return products
     return products.repartition(min(wanted, 4 * cores))
 
@@ -150,8 +152,10 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
     kept = [F.when(is_asked, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
-    rows.select(*key, *kept, "content_hash", "revision", "state").write.parquet(scratch)
-    written = rows.sparkSession.read.parquet(scratch)
+    surveyed = rows.select(*key, *kept, "content_hash", "revision", "state")
+    surveyed.write.parquet(scratch)
+    # Without a schema Spark would look for one in the files.
+    written = rows.sparkSession.read.schema(surveyed.schema).parquet(scratch)
     return Survey(written, *count_states(written))
 
 
