@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 _IMPORT_ALL = """
 import importlib, pkgutil, sys
 before = set(sys.modules)
@@ -58,13 +60,17 @@ def test_driver_starts_without_torch_and_great_expectations() -> None:
     assert not {"torch", "great_expectations"} & loaded
 
 
-def test_a_worker_with_small_towers_does_not_wait_for_transformers() -> None:
-    build = (
+def test_a_worker_with_small_towers_waits_for_no_library_of_models(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 90), "red").save(tmp_path / "red.jpg")
+    classify = (
         "import sys, torch; from enrich.classifiers.manifest import BUNDLED, read_manifest;"
         "from enrich.config import JobConfig; from enrich.spec import build_spec;"
-        "build_spec(JobConfig(), read_manifest(BUNDLED), '.').build(torch.device('cpu'));"
-        "print(*sys.modules)"
+        "from enrich.records import Product;"
+        f"spec = build_spec(JobConfig(), read_manifest(BUNDLED), {str(tmp_path)!r});"
+        "products = [Product('1', 'a red shirt', image_path='red.jpg')];"
+        "(answer,) = spec.build(torch.device('cpu')).enrich(products);"
+        "print(answer.status, *sys.modules)"
     )
-    loaded = _printed_by(build)
-    assert "enrich.engine" in loaded
-    assert "transformers" not in loaded
+    loaded = _printed_by(classify)
+    assert {"ok", "enrich.engine", "torch"} <= loaded
+    assert not {"transformers", "timm", "torchvision", "open_clip"} & loaded

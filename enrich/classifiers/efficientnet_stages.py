@@ -15,51 +15,48 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from enrich.classifiers.efficientnet import (
+    CHANNELS,
+    LAST_OF_DEPTH,
+    EfficientNetLite0,
+    InvertedResidual,
+    pad_same,
+)
+
 _FIRST_UPPER_STAGE = 3
-LOWER_CHANNELS = (16, 24, 40)
+LOWER_CHANNELS = CHANNELS[:_FIRST_UPPER_STAGE]
 LOWER_STRIDE = 8  # pixels a cell of the last lower map
-_LAST_OF_DEPTH = (1, 3)  # upper stages after which timm's backbone gives out a map
+_TRAINED = ("conv_pw.weight", "conv_pwl.weight", "bn1.bias", "bn2.bias", "bn3.bias")
 
 
 def lower_maps(
-    backbone: nn.Module, pixels: Float[Tensor, "B 3 S S"]
+    backbone: EfficientNetLite0, pixels: Float[Tensor, "B 3 S S"]
 ) -> list[Float[Tensor, "B _ _ _"]]:
     """Returns the maps after each lower stage, channels first."""
-    cells = backbone.get_submodule("bn1")(backbone.get_submodule("conv_stem")(pixels))
-    maps = []
-    for stage in _stages(backbone)[:_FIRST_UPPER_STAGE]:
-        cells = stage(cells)
-        maps.append(cells)
-    return maps
+    return backbone.stage_maps(pixels, _FIRST_UPPER_STAGE)
 
 
 def upper_maps(
-    backbone: nn.Module, cells: Float[Tensor, "B H W C"]
+    backbone: EfficientNetLite0, cells: Float[Tensor, "B H W C"]
 ) -> list[Float[Tensor, "B _ _ _"]]:
-    """Returns the two maps that timm's backbone gives above the last lower map, channels last."""
+    """Returns the two maps that the backbone gives above the last lower one, channels last."""
     maps = []
-    for stage in _stages(backbone)[_FIRST_UPPER_STAGE:]:
+    for number, stage in enumerate(_upper_stages(backbone), start=_FIRST_UPPER_STAGE):
         for block in stage:
             cells = _inverted_residual(block, cells)
-        maps.append(cells)
-    return [maps[at] for at in _LAST_OF_DEPTH]
+        if number in LAST_OF_DEPTH:
+            maps.append(cells)
+    return maps
 
 
-def upper_parameters(backbone: nn.Module) -> list[nn.Parameter]:
+def upper_parameters(backbone: EfficientNetLite0) -> list[nn.Parameter]:
     """Returns what `upper_maps` has gradients for: 1 x 1 convolutions and the norms' shifts."""
-    blocks = [block for stage in _stages(backbone)[_FIRST_UPPER_STAGE:] for block in stage]
-    return [
-        parameter
-        for block in blocks
-        for parameter in (
-            *(conv.weight for conv in (block.conv_pw, block.conv_pwl)),
-            *(norm.bias for norm in (block.bn1, block.bn2, block.bn3)),
-        )
-    ]
+    blocks = [block for stage in _upper_stages(backbone) for block in stage]
+    return [block.get_parameter(name) for block in blocks for name in _TRAINED]
 
 
 @torch.no_grad()
-def fold_norms(backbone: nn.Module) -> None:
+def fold_norms(backbone: EfficientNetLite0) -> None:
     """Merges each norm into the convolution before it, in place, for running the whole alone.
 
     `upper_maps` reads the norms and no longer runs.
@@ -73,15 +70,14 @@ def fold_norms(backbone: nn.Module) -> None:
                 scale, shift = _fold(child)
                 convolution.weight *= scale.view(-1, 1, 1, 1)
                 convolution.bias = nn.Parameter(shift)
-                # timm's norms end with the activation.
-                setattr(part, name, child.get_submodule("act"))
+                setattr(part, name, nn.Identity())
 
 
-def _stages(backbone: nn.Module) -> Any:
-    return backbone.get_submodule("blocks")
+def _upper_stages(backbone: EfficientNetLite0) -> Any:
+    return backbone.blocks[_FIRST_UPPER_STAGE:]
 
 
-def _inverted_residual(block: Any, cells: Tensor) -> Tensor:
+def _inverted_residual(block: InvertedResidual, cells: Tensor) -> Tensor:
     inner = F.relu6(_pointwise(block.conv_pw, block.bn1, cells))
     inner = F.relu6(_depthwise(block.conv_dw, block.bn2, inner))
     out = _pointwise(block.conv_pwl, block.bn3, inner)
@@ -107,9 +103,7 @@ def _depthwise(conv: nn.Conv2d, norm: nn.BatchNorm2d, cells: Tensor) -> Tensor:
     channels_first = cells.permute(0, 3, 1, 2)
     padding = size // 2
     if stride == 2:
-        # TensorFlow's "same" on an even side: what is missing is padded more at the far end.
-        near, far = (size - 2) // 2, (size - 1) // 2
-        channels_first, padding = F.pad(channels_first, (near, far, near, far)), 0
+        channels_first, padding = pad_same(channels_first, size, stride), 0
     out = _FrozenDepthwise.apply(channels_first, kernel, stride, padding)
     return out.permute(0, 2, 3, 1) + shift.to(cells.dtype)
 

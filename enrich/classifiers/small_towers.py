@@ -5,7 +5,6 @@ pooled to one grid, become the patch tokens (CLIP itself had convolutional tower
 is a small transformer over a tokenizer trained on the catalog's own text.
 """
 
-import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import SmallTowers
+from enrich.classifiers.efficientnet import CHANNELS, EfficientNetLite0
 from enrich.classifiers.efficientnet_stages import (
     LOWER_CHANNELS,
     LOWER_STRIDE,
@@ -23,7 +23,6 @@ from enrich.classifiers.efficientnet_stages import (
 )
 from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
 
-BACKBONE = "tf_efficientnet_lite0"
 STRIDE = 32
 
 
@@ -34,10 +33,8 @@ class EfficientNetTower(ImageTower):
         super().__init__()
         self.width = towers.width
         self.grid = size_px // STRIDE
-        self.backbone = timm.create_model(
-            BACKBONE, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3, 4)
-        )
-        channels = sum(self.backbone.feature_info.channels()) + 3
+        self.backbone = EfficientNetLite0()
+        channels = sum(CHANNELS) + 3
         # Depths differ in scale by orders of magnitude; the norm puts them on one footing.
         self.norm = nn.BatchNorm1d(channels)
         self.project = nn.Linear(channels, towers.width)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
+from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition, Hiding
 from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
@@ -62,10 +62,7 @@ class Trainer:
         self.best = _copy(classifier)
         self.curves: Curves | None = None
         classifier.to(self.device).to(memory_format=torch.channels_last)
-        # Its decay grows with the steps, so that the random start is soon forgotten.
-        self.average = (
-            ModelEmaV3(classifier, config.ema, use_warmup=True) if config.ema > 0 else None
-        )
+        self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
     def train(self) -> None:
         """Runs every phase that is left and leaves the best weights in the classifier.
@@ -221,3 +218,15 @@ class Trainer:
 
 def _copy(classifier: Classifier) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
+
+
+def _average(classifier: Classifier, decay: float) -> Any:
+    try:
+        from timm.utils import ModelEmaV3
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "an average of the weights (ema) needs timm; install the extra: pip install -e "
+            "'.[train]'"
+        ) from error
+    # Its decay grows with the steps, so that the random start is soon forgotten.
+    return ModelEmaV3(classifier, decay, use_warmup=True)
