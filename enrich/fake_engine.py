@@ -58,9 +58,13 @@ class FakeEngine:
             time.sleep(max(0.0, due - time.monotonic()))
             text = build_text(product.title, product.description)
             if not text:
-                yield EnrichedProduct(
-                    product.product_id, Status.IMAGE_MISSING, None, (), NO_IMAGE_PATH
+                # An image alone tells it nothing.
+                problem = (
+                    (Status.IMAGE_CORRUPT, "not looked at")
+                    if product.image_path
+                    else (Status.IMAGE_MISSING, NO_IMAGE_PATH)
                 )
+                yield EnrichedProduct(product.product_id, problem[0], None, (), problem[1])
                 continue
             predictions = tuple(
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))

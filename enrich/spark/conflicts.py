@@ -44,6 +44,8 @@ _IN_CREATION = (
     "TABLE_OR_VIEW_NOT_FOUND",
 )
 
+_IN_HIVE = "AlreadyExistsException(message:Table"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -91,7 +93,10 @@ def _is_in_creation(error: BaseException) -> bool:
     if isinstance(error, Py4JJavaError):
         # A process that took an unfinished creation for abandoned has removed its folder.
         return "_delta_log does not exist" in first_line(error)
-    return isinstance(error, AnalysisException) and error.getCondition() in _IN_CREATION
+    if not isinstance(error, AnalysisException):
+        return False
+    # Hive was quicker than Spark to notice that the table is there by now.
+    return error.getCondition() in _IN_CREATION or _IN_HIVE in first_line(error)
 
 
 def _has_tried_enough(attempt: RetryCallState) -> bool:

@@ -60,7 +60,23 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
     summary = refresh.run(passes)
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")
     found = {row["color"]: row["products"] for row in rows.collect()}
-    print(json.dumps({"devices": found, "loads": summary.engine_loads}))
+    said = {"devices": found, "loads": summary.engine_loads, "executors": count_gpus(spark)}
+    print(json.dumps(said))
+
+
+def count_gpus(spark: SparkSession) -> dict[str, list[int]]:
+    """Returns the GPUs that each executor held: those of the session's settings, and all others.
+
+    Executors that have gone are counted, too.
+    """
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
+    counts: dict[str, list[int]] = {"of_settings": [], "of_inference": []}
+    for executor in (executors.apply(n) for n in range(executors.size())):
+        if executor.id() != "driver":
+            kind = "of_inference" if executor.resourceProfileId() else "of_settings"
+            gpus = executor.resources().get("gpu")
+            counts[kind].append(len(gpus.get().addresses()) if gpus.isDefined() else 0)
+    return counts
 
 
 def passes(staged: StagedRows) -> Verdict:

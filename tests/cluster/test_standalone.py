@@ -98,7 +98,7 @@ def announce(folder: Path, gpu: int) -> str:
 
 
 def run_refresh(cluster: str, folder: Path, settings: dict[str, str], gpu_executors: str) -> dict:
-    """Returns the devices that answered, by products, of a refresh with these Spark settings."""
+    """Returns what a refresh with these settings says: devices by products, and executors' GPUs."""
     products = pd.DataFrame({"product_id": [f"p{n}" for n in range(400)], "title": "shirt"})
     products["description"] = products["image_path"] = pd.Series(None, dtype="string")
     products.to_parquet(folder / "products.parquet")
@@ -137,7 +137,6 @@ def test_each_task_computes_on_the_gpu_that_spark_gave_it(cluster: str, tmp_path
 def test_only_inference_holds_a_gpu_where_executors_are_told_apart(
     cluster: str, tmp_path: Path
 ) -> None:
-    # The executors of these settings have none: whatever is answered by a GPU ran on others.
     settings = {
         "spark.executor.cores": "1",
         "spark.dynamicAllocation.enabled": "true",
@@ -150,3 +149,5 @@ def test_only_inference_holds_a_gpu_where_executors_are_told_apart(
 
     assert set(found["devices"]) <= {"cuda:0", "cuda:1"}
     assert sum(found["devices"].values()) == 400
+    assert set(found["executors"]["of_settings"]) == {0}
+    assert set(found["executors"]["of_inference"]) == {1}

@@ -10,6 +10,7 @@ import pytest
 from fake_shop import Shop, products
 from fault_drill import in_full, is_long
 
+from enrich.spark.creation import _ABANDONED_AFTER_S
 from enrich.spark.storage import explain_storage_failure
 
 pytestmark = pytest.mark.spark
@@ -88,7 +89,7 @@ def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
             failures.append(line)
         disk.make_room()
         # What the creation of a table left is old then: another process takes longer to start.
-        time.sleep(2)
+        time.sleep(_ABANDONED_AFTER_S + 1)
         rows = count_rows(cramped)
         assert rows.get("product_attributes", 0) in (0, PRODUCTS)
         assert rows.get("staged_attributes", 0) in (0, PRODUCTS)

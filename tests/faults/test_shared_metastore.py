@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -75,6 +76,15 @@ class Metastore:
             stderr=subprocess.STDOUT,
         )
 
+    def run(self, *command: str, password: str | None = None) -> tuple[int, str]:
+        """Returns a command's exit code and output; one that takes too long is killed."""
+        with self.start(*command, password=password) as started:
+            try:
+                output = started.communicate(timeout=PATIENCE_S)[0]
+            finally:
+                started.kill()
+        return started.returncode, output
+
 
 def find_server() -> Path:
     """Returns the folder of initdb and pg_ctl."""
@@ -91,42 +101,40 @@ def find_server() -> Path:
 def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
     programs, home = find_server(), tmp_path_factory.mktemp("shared")
     password = secrets.token_hex(12)
-    # The server's user must get in; pytest's folders are their owner's only.
-    data = Path(tempfile.mkdtemp(prefix="metastore-"))
-    if SERVER_USER:
-        shutil.chown(data, SERVER_USER)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    with ExitStack() as stack:
+        # The server's user must get in; pytest's folders are their owner's only.
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metastore-")))
+        if SERVER_USER:
+            shutil.chown(data, SERVER_USER)
 
-    def run(program: str, *flags: object, **more: object) -> None:
-        subprocess.run(
-            [programs / program, *map(str, flags)],
-            check=True,
-            user=SERVER_USER,
-            cwd=data,
-            stdout=subprocess.DEVNULL,
-            timeout=60,
-            **more,
+        def run(program: str, *flags: object) -> None:
+            subprocess.run(
+                [programs / program, *map(str, flags)],
+                check=True,
+                user=SERVER_USER,
+                cwd=data,
+                stdout=subprocess.DEVNULL,
+                timeout=60,
+            )
+
+        run("initdb", "-D", data / "db", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        (data / "db" / "pg_hba.conf").write_text(
+            "local all all trust\nhost all enrich 127.0.0.1/32 scram-sha-256\n"
         )
-
-    run("initdb", "-D", data / "db", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-    (data / "db" / "pg_hba.conf").write_text(
-        "local all all trust\nhost all enrich 127.0.0.1/32 scram-sha-256\n"
-    )
-    options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off -c logging_collector=off"
-    run("pg_ctl", "-D", data / "db", "-l", data / "log", "-o", options, "-w", "start")
-    try:
+        options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off -c logging_collector=off"
+        # Before it is started: a start that fails may leave a server, too.
+        stack.callback(run, "pg_ctl", "-D", data / "db", "-m", "immediate", "stop")
+        run("pg_ctl", "-D", data / "db", "-l", data / "log", "-o", options, "-w", "start")
         role = f"CREATE ROLE enrich LOGIN PASSWORD '{password}'"
         for statement in (role, "CREATE DATABASE metastore OWNER enrich"):
             run("psql", "-h", data, "-p", port, "-d", "postgres", "-qc", statement)
         metastore = Metastore(home, f"127.0.0.1:{port}/metastore", password)
-        output = metastore.start(*metastore.command("spark-submit", CREATION)).communicate()[0]
+        _, output = metastore.run(*metastore.command("spark-submit", CREATION))
         assert json.loads(output.splitlines()[-1])["databases"] == ["default"], output
         yield metastore
-    finally:
-        run("pg_ctl", "-D", data / "db", "-m", "immediate", "stop")
-        shutil.rmtree(data)
 
 
 class SqlSession:
@@ -160,14 +168,15 @@ class SqlSession:
         return answer
 
     def close(self) -> None:
-        self.process.communicate("exit;\n", timeout=60)
+        self.process.kill()
+        self.process.wait()
 
 
 @pytest.fixture
 def session(metastore: Metastore) -> Iterator[SqlSession]:
     session = SqlSession(metastore.start(*metastore.command("spark-sql")))
     yield session
-    session.process.kill()
+    session.close()
 
 
 @in_full
@@ -182,19 +191,19 @@ def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
 
     logs = [tmp_path / "monday.log", tmp_path / "tuesday.log"]
     days = ("2026-11-23", "2026-11-24")
-    jobs = [
-        metastore.start(*job, "--run-date", day, stdout=log.open("w"))
-        for day, log in zip(days, logs, strict=True)
-    ]
     seen, commands, end = [], set(), monotonic() + PATIENCE_S
-    while any(job.poll() is None for job in jobs) and monotonic() < end:
-        are_both_alive = all(job.poll() is None for job in jobs)
-        answer = session.ask("SHOW TABLES IN shop")
-        seen += [answer] if are_both_alive else []
-        commands |= set(list_command_lines())
-    for job in jobs:
-        job.kill()
-        job.wait()
+    with ExitStack() as stack:
+        jobs = []
+        for day, log in zip(days, logs, strict=True):
+            output = stack.enter_context(log.open("w"))
+            jobs.append(metastore.start(*job, "--run-date", day, stdout=output))
+            stack.callback(jobs[-1].wait)
+            stack.callback(jobs[-1].kill)
+        while any(job.poll() is None for job in jobs) and monotonic() < end:
+            are_both_alive = all(job.poll() is None for job in jobs)
+            answer = session.ask("SHOW TABLES IN shop")
+            seen += [answer] if are_both_alive else []
+            commands |= set(list_command_lines())
     ended = [log.read_text() for log in logs]
 
     assert [job.returncode for job in jobs] == [0, 0], "\n".join(ended)
@@ -222,10 +231,9 @@ def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: M
     job = metastore.command(
         "spark-submit", ROOT / "jobs" / "rollback.py", "--run-id", "x", "--reason", "y"
     )
-    started = metastore.start(*job, password="wrong-" + metastore.password)
-    output = started.communicate(timeout=120)[0]
+    code, output = metastore.run(*job, password="wrong-" + metastore.password)
 
-    assert started.returncode == 2
+    assert code == 2
     assert f"cannot open the metastore at jdbc:postgresql://{metastore.address} as enrich" in output
     assert metastore.password not in output
     assert "\tat " not in output

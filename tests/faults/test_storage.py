@@ -7,7 +7,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,19 +140,18 @@ def test_a_server_that_takes_its_time_is_waited_for(store: FaultyStore) -> None:
 def test_a_store_that_is_down_is_given_up_and_taken_up_again(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "ASK_AGAIN_S", 0.5)
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    monkeypatch.setattr(patience, "time", clock)
     store.fault = lambda method, key, before: "503"
     for _ in range(patience.GIVE_UP_AFTER):
         problem(attempts=1)
     asked = store.asked.total()
-    begin = time.monotonic()
     for _ in range(100):
         assert "not asked" in str(problem(attempts=1))
-    assert time.monotonic() - begin < 0.4
     assert store.asked.total() == asked
 
     store.fault = lambda method, key, before: None
-    time.sleep(0.6)
+    clock.monotonic = lambda: patience.ASK_AGAIN_S
     assert [read(attempts=1) for _ in range(20)] == [DATA] * 20
 
 
@@ -170,11 +171,14 @@ def test_reads_that_hang_are_limited_and_others_go_on(
     for number in range(8):
         store.put(f"images/{number}.jpg", DATA)
     store.fault = lambda method, key, before: None if "a b" in key else "drip"
-    reading = {"attempts": 1, "timeout_s": 0.5}
-    reasons = [str(problem(f"{number}.jpg", **reading)) for number in range(4)]
+    # The good read shares the limit, which is far above what it takes on a busy machine.
+    reading = {"attempts": 1, "timeout_s": 3}
+    with ThreadPoolExecutor(4) as pool:
+        hang = pool.map(lambda number: str(problem(f"{number}.jpg", **reading)), range(4))
+    reasons = list(hang)
     assert read(**reading) == DATA
     reasons += [str(problem(f"{number}.jpg", **reading)) for number in range(4, 8)]
-    assert [reason[-10:] for reason in reasons] == ["within 0.5 s"[-10:]] * 5 + ["still hang"] * 3
+    assert [reason[-10:] for reason in reasons] == ["within 3 s"] * 5 + ["still hang"] * 3
 
 
 def test_a_process_exits_with_its_code_while_a_read_hangs(store: FaultyStore) -> None:

@@ -69,6 +69,14 @@ def test_creation_whose_folder_another_process_removed_is_begun_again() -> None:
     assert Tables(Py4JJavaError("an error", java)).commit("done") == "done"
 
 
+def test_a_table_that_only_hive_knows_of_yet_is_looked_for_again() -> None:
+    said = "HiveException: AlreadyExistsException(message:Table staged_attributes already exists)"
+    error = AnalysisException(f"org.apache.hadoop.hive.ql.metadata.{said}")
+    error.getCondition = lambda: None  # type: ignore[method-assign]
+
+    assert Tables(error).commit("done") == "done"
+
+
 def test_files_of_others_in_the_place_of_a_table_are_called_what_they_are() -> None:
     tables = Tables(*[half_created() for _ in range(20)])
 

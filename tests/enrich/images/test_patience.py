@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,7 +135,8 @@ def test_a_store_that_hangs_does_not_speak_for_another(released: threading.Event
 def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience, "ASK_AGAIN_S", 0.3)
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    monkeypatch.setattr(patience, "time", clock)
     asking, store = patient(attempts=1), Store(GIVE_UP_AFTER + 1)
     for _ in range(GIVE_UP_AFTER):
         with pytest.raises(Passing):
@@ -144,13 +146,13 @@ def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
             asking.ask_in_place(store)
     assert store.asked == GIVE_UP_AFTER
 
-    time.sleep(0.35)
+    clock.monotonic = lambda: patience.ASK_AGAIN_S
     with pytest.raises(Passing):
         asking.ask_in_place(store)
     with pytest.raises(StoreFailed, match="not asked"):
         asking.ask_in_place(store)
 
-    time.sleep(0.35)
+    clock.monotonic = lambda: 2 * patience.ASK_AGAIN_S
     assert [asking.ask_in_place(store) for _ in range(3)] == ["answer"] * 3
 
 
