@@ -20,9 +20,10 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.adaptation.adapt import FEWEST_LABELS, Outcome, adapt
-from enrich.adaptation.checkpoint import summarise, to_table, write_adapted
+from enrich.adaptation.adapt import FEWEST_LABELS, adapt
+from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
 from enrich.adaptation.corrections import Corrections, read_corrections
+from enrich.adaptation.outcome import Outcome
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.config import NAME_PATTERN
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
@@ -33,7 +34,6 @@ from enrich.errors import AdaptationRefused, ConfigError
 from enrich.output_file import prepare_target
 from enrich.product_file import read_unique_products
 from enrich.spec import build_spec
-from enrich.training.markdown import to_markdown
 
 # A shop of other goods that the bundled checkpoint had never seen had 0.2 and 0.58.
 SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5
@@ -132,7 +132,7 @@ def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
                 "wrong, it is fitted to its mistakes: label products that --suggest names",
                 err=True,
             )
-    Console(width=160).print(Markdown(to_markdown(to_table(outcomes))))
+    Console(width=160).print(Markdown(to_report(outcomes)))
     if not any(outcome.is_better for outcome in outcomes.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "

@@ -1,11 +1,11 @@
 """Fits corrections, temperatures and thresholds to a shop, and measures what they are worth there.
 
-Every figure is cross-validated: a product is answered by what was fitted to products of other
-texts, with a prior whose strength was chosen on those as well.
+Every figure is cross-validated: a product is answered by what was fitted to products that are not
+near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from enrich.adaptation.corrections import Corrections
 from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
+from enrich.adaptation.outcome import CalibratedSets, Gain, Outcome
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
 from enrich.engine import Engine
@@ -24,65 +25,7 @@ from enrich.training.calibration import Scored, fit_temperatures, pick_threshold
 from enrich.training.metrics import Figures, measure, measure_thresholds
 
 FEWEST_LABELS = 50
-# In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
-LEAST_GAIN = 0.002
-# Of the products, how many may lose their answer for that.
-_MOST_LOST = 0.1
 _FOLDS = 5
-
-CalibratedSets = dict[Modalities, CalibratedModalities]
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """By how much less a label surprises afterwards: mean over products, and its standard error.
-
-    Both in nats.
-    """
-
-    mean: float
-    error: float
-
-    @property
-    def least(self) -> float:
-        """Returns what is more than chance and more than next to nothing."""
-        return max(self.error, LEAST_GAIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What adaptation does to one attribute.
-
-    `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
-    `gains` are of those that have a set of modalities, read from no more than that.
-    """
-
-    before: Figures
-    after: Figures
-    gain: Gain
-    gains: dict[Modalities, Gain]
-    correction: Correction
-    calibrated: CalibratedSets
-
-    @property
-    def worse_from(self) -> list[Modalities]:
-        """From which modalities alone products are answered worse, by more than chance."""
-        return [modalities for modalities, gain in self.gains.items() if gain.mean < -gain.least]
-
-    @property
-    def loses_answers(self) -> bool:
-        """Whether many products would be abstained on whose answers are precise enough now."""
-        answered_before = self.before["answered_at_90_threshold"] or 0
-        answered_after = self.after["answered_at_90_threshold"] or 0
-        held = (self.before["precision_at_90_threshold"] or 0) >= 0.90
-        return held and answered_before - answered_after > _MOST_LOST
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the gain is more than chance and worth it, and nothing was paid for it."""
-        is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
-        is_paid = self.worse_from or self.loses_answers
-        return self.gain.mean > self.gain.least and is_as_right and not is_paid
 
 
 def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
@@ -99,66 +42,31 @@ def adapt_attribute(
 ) -> Outcome:
     """Returns the attribute's correction, its new calibration, and what they change.
 
-    Where a correction does not pay, new temperatures and thresholds alone still may.
+    New temperatures and thresholds alone are the rule. A correction of the scores beside them has
+    to be better than the checkpoint as it is and better than they are: over a classifier that is
+    too sure of itself it gains much, but only because it lowers the confidence too, and with many
+    more numbers than a temperature.
 
     Args:
         readings: Of each set of modalities, at least `FEWEST_LABELS` products.
-        groups: For every product, a number that products with the same text share.
+        groups: For every product, a number that near-identical products share.
         calibration: The checkpoint's own.
         attribute: Which one it is.
     """
-    corrected = _adapt(readings, groups, calibration, attribute, STRENGTHS)
-    if corrected.is_better:
-        return corrected
-    return _adapt(readings, groups, calibration, attribute, (math.inf,))
-
-
-def _adapt(
-    readings: list[Reading],
-    groups: np.ndarray,
-    calibration: Calibration,
-    attribute: str,
-    strengths: Sequence[float],
-) -> Outcome:
     base = calibration.attributes[attribute]
-    whole = fullest(readings)
-    fold_of = _deal_folds(groups)
-    folds = fold_of[whole.product]
-    common = [len(reading) >= FEWEST_LABELS for reading in readings]
-
-    layers = []
-    answered = [_Answered.none(reading) for reading in (whole, *readings)]
-    for fold in range(_FOLDS):
-        # Temperatures and thresholds for the fold are fitted to others that were held out in turn.
-        without = _fit_without(fold, whole, folds, groups, base, strengths)
-        corrected = [_correct_held_out(one, without, fold_of) for one in readings]
-        others = [one.where(fold_of[one.product] != fold) for one in corrected]
-        calibrated = _calibrate(others, groups, base, common)
-        for one, held_out in zip(answered, (fullest(corrected), *corrected), strict=True):
-            here = fold_of[held_out.product] == fold
-            one.probs[here], one.thresholds[:, here] = _answer(held_out.where(here), calibrated)
-        layers.append(without[fold])
-    before, base_thresholds = _answer(whole, base)
-    layer = _fit(whole, base, _choose_strength(whole, groups, base, strengths))
-    corrected = [_correct_held_out(reading, layers, fold_of) for reading in readings]
-    fully, *partly = answered
-    return Outcome(
-        before=_measure(before, base_thresholds, whole),
-        after=_measure(fully.probs, fully.thresholds, whole),
-        gain=fully.gain(base, groups),
-        gains={
-            modalities: one.gain(base, groups)
-            for modalities, one, is_common in zip(Modalities, partly, common, strict=True)
-            if is_common
-        },
-        correction=_compose(layer, calibration.corrections.get(attribute)),
-        calibrated=_calibrate(corrected, groups, base, common),
-    )
+    earlier = calibration.corrections.get(attribute)
+    as_it_is = _leave(readings, base, earlier)
+    tempered = _calibrate_held_out(_Scores(earlier, [readings] * _FOLDS, readings), groups, base)
+    corrected = _calibrate_held_out(_correct(readings, groups, base, earlier), groups, base)
+    outcome = corrected.compare(as_it_is, groups)
+    if outcome.is_better and corrected.compare(tempered, groups).is_better:
+        return outcome
+    return tempered.compare(as_it_is, groups)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """A reading, and what its products are answered by what was fitted to the others."""
+    """A reading, and how its products were answered: held out, if anything was fitted."""
 
     reading: Reading
     probs: Float[Tensor, "M C"]
@@ -170,13 +78,30 @@ class _Answered:
         thresholds = torch.empty(len(TARGET_PRECISIONS), len(reading))
         return cls(reading, torch.empty_like(reading.logits), thresholds)
 
-    def gain(self, base: CalibratedSets, groups: np.ndarray) -> Gain:
-        """Returns the gain over the calibration before.
+    @classmethod
+    def by(cls, reading: Reading, calibrated: CalibratedSets) -> "_Answered":
+        """Returns calibrated answers, and each row's threshold for every target precision."""
+        found = [
+            [calibrated[m].thresholds[f"{precision:.2f}"] for m in reading.modalities]
+            for precision in TARGET_PRECISIONS
+        ]
+        thresholds = torch.tensor([[math.inf if t is None else t for t in row] for row in found])
+        return cls(reading, reading.probabilities(calibrated), thresholds)
 
-        Products of one text are answered alike: the standard error is that of a mean over clusters.
+    def measure(self) -> Figures:
+        """Returns all figures, those of the thresholds too."""
+        by_precision = dict(zip(TARGET_PRECISIONS, self.thresholds, strict=True))
+        return measure(self.probs, self.reading.targets) | measure_thresholds(
+            self.probs, self.reading.targets, by_precision
+        )
+
+    def gain(self, before: "_Answered", groups: np.ndarray) -> Gain:
+        """Returns the gain over other answers to the same products.
+
+        Near-identical products are answered alike: the standard error is that of a mean over
+        clusters.
         """
-        before, _ = _answer(self.reading, base)
-        gains = _surprise(before, self.reading) - _surprise(self.probs, self.reading)
+        gains = before.surprise() - self.surprise()
         own = groups[self.reading.product.numpy()]
         known, numbered = np.unique(own, return_inverse=True)
         sums = torch.zeros(len(known)).index_add_(
@@ -187,6 +112,113 @@ class _Answered:
         spread = sums.square().sum() * len(known) / (len(known) - 1)
         return Gain(gains.mean().item(), spread.sqrt().item() / len(gains))
 
+    def surprise(self) -> Float[Tensor, " M"]:
+        """Returns the negative log-likelihood of each label, in nats."""
+        logs = self.probs.clamp(min=1e-9).log()
+        return F.nll_loss(logs, self.reading.targets, reduction="none")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One way to answer the labelled products, and how it answered them held out.
+
+    `fully` are the products as the job reads them, `partly` as they are read from each set of
+    modalities.
+    """
+
+    correction: Correction | None
+    calibrated: CalibratedSets
+    fully: _Answered
+    partly: list[_Answered]
+
+    def compare(self, before: "_Trial", groups: np.ndarray) -> Outcome:
+        """Returns what would change if this were done instead of what was tried before."""
+        return Outcome(
+            before=before.fully.measure(),
+            after=self.fully.measure(),
+            gain=self.fully.gain(before.fully, groups),
+            gains={
+                modalities: here.gain(there, groups)
+                for modalities, here, there in zip(
+                    Modalities, self.partly, before.partly, strict=True
+                )
+                if len(here.reading) >= FEWEST_LABELS
+            },
+            silenced=[
+                modalities
+                for modalities, one in self.calibrated.items()
+                if one.thresholds["0.90"] is None
+                and before.calibrated[modalities].thresholds["0.90"] is not None
+            ],
+            correction=self.correction,
+            calibrated=self.calibrated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """A way to score the labelled products, before temperatures.
+
+    `without` are for each fold all readings, scored by what has not seen that fold's labels nor the
+    product's own: temperatures for the fold are fitted to them. `held_out` are the readings scored
+    by what has not seen the product's own label. `correction` is that of the way itself.
+    """
+
+    correction: Correction | None
+    without: list[list[Reading]]
+    held_out: list[Reading]
+
+
+def _leave(readings: list[Reading], base: CalibratedSets, earlier: Correction | None) -> _Trial:
+    """Returns how the checkpoint answers as it is."""
+    return _Trial(
+        correction=earlier,
+        calibrated=base,
+        fully=_Answered.by(fullest(readings), base),
+        partly=[_Answered.by(reading, base) for reading in readings],
+    )
+
+
+def _correct(
+    readings: list[Reading], groups: np.ndarray, base: CalibratedSets, earlier: Correction | None
+) -> _Scores:
+    """Returns the scores that correction layers make of the checkpoint's."""
+    whole = fullest(readings)
+    fold_of = _deal_folds(groups)
+    folds = fold_of[whole.product]
+    without = [_fit_without(fold, whole, folds, groups, base) for fold in range(_FOLDS)]
+    held_out = [layers[fold] for fold, layers in enumerate(without)]
+    layer = _fit(whole, base, _choose_strength(whole, groups, base))
+    return _Scores(
+        correction=_compose(layer, earlier),
+        without=[
+            [_correct_held_out(reading, layers, fold_of) for reading in readings]
+            for layers in without
+        ],
+        held_out=[_correct_held_out(reading, held_out, fold_of) for reading in readings],
+    )
+
+
+def _calibrate_held_out(scores: _Scores, groups: np.ndarray, base: CalibratedSets) -> _Trial:
+    """Returns how temperatures and thresholds on these scores answer."""
+    readings = scores.held_out
+    fold_of = _deal_folds(groups)
+    common = [len(reading) >= FEWEST_LABELS for reading in readings]
+    fully, *partly = answered = [_Answered.none(one) for one in (fullest(readings), *readings)]
+    for fold, scored in enumerate(scores.without):
+        others = [one.where(fold_of[one.product] != fold) for one in scored]
+        calibrated = _calibrate(others, groups, base, common)
+        for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
+            here = fold_of[held_out.product] == fold
+            found = _Answered.by(held_out.where(here), calibrated)
+            one.probs[here], one.thresholds[:, here] = found.probs, found.thresholds
+    return _Trial(
+        correction=scores.correction,
+        calibrated=_calibrate(readings, groups, base, common),
+        fully=fully,
+        partly=partly,
+    )
+
 
 def _deal_folds(groups: np.ndarray) -> Tensor:
     """Returns the fold of each member of a group; all of a group are in one."""
@@ -195,25 +227,18 @@ def _deal_folds(groups: np.ndarray) -> Tensor:
 
 
 def _fit_without(
-    fold: int,
-    whole: Reading,
-    folds: Tensor,
-    groups: np.ndarray,
-    base: CalibratedSets,
-    strengths: Sequence[float],
+    fold: int, whole: Reading, folds: Tensor, groups: np.ndarray, base: CalibratedSets
 ) -> list[Layer]:
     """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
     left = folds != fold
-    strength = _choose_strength(whole.where(left), groups, base, strengths)
+    strength = _choose_strength(whole.where(left), groups, base)
     return [_fit(whole.where(left & (folds != other)), base, strength) for other in range(_FOLDS)]
 
 
-def _choose_strength(
-    reading: Reading, groups: np.ndarray, base: CalibratedSets, strengths: Sequence[float]
-) -> float:
+def _choose_strength(reading: Reading, groups: np.ndarray, base: CalibratedSets) -> float:
     folds = _deal_folds(groups[reading.product.numpy()])
     rows = [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
-    return choose_strength(_label(reading, base), rows, strengths)
+    return choose_strength(_label(reading, base), rows, STRENGTHS)
 
 
 def _fit(reading: Reading, base: CalibratedSets, strength: float) -> Layer:
@@ -291,32 +316,6 @@ def _pick_thresholds(
             if len(answered) and answered.mean() >= float(name):
                 found[name] = own
     return found
-
-
-def _answer(
-    reading: Reading, calibrated: CalibratedSets
-) -> tuple[Float[Tensor, "M C"], Float[Tensor, "P M"]]:
-    """Returns calibrated probabilities, and each row's threshold for every target precision."""
-    found = [
-        [calibrated[m].thresholds[f"{precision:.2f}"] for m in reading.modalities]
-        for precision in TARGET_PRECISIONS
-    ]
-    never = float("inf")
-    thresholds = torch.tensor([[never if t is None else t for t in row] for row in found])
-    return reading.probabilities(calibrated), thresholds
-
-
-def _measure(
-    probs: Float[Tensor, "M C"], thresholds: Float[Tensor, "P M"], reading: Reading
-) -> Figures:
-    by_precision = dict(zip(TARGET_PRECISIONS, thresholds, strict=True))
-    return measure(probs, reading.targets) | measure_thresholds(
-        probs, reading.targets, by_precision
-    )
-
-
-def _surprise(probs: Float[Tensor, "M C"], reading: Reading) -> Float[Tensor, " M"]:
-    return F.nll_loss(probs.clamp(min=1e-9).log(), reading.targets, reduction="none")
 
 
 def _compose(layer: Layer, before: Correction | None) -> Correction:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from enrich.adaptation.adapt import Outcome
+from enrich.adaptation.outcome import Outcome
 from enrich.calibration import Calibration
 from enrich.classifiers.manifest import Manifest
 from enrich.records import Modalities
@@ -27,6 +27,11 @@ _SHOWN = (
     "ece",
 )
 
+_SAMPLE_NOTE = (
+    "The figures are of the labelled products. One in four that --suggest names is there because "
+    "the classifier is unsure of it: figures of such a sample understate the whole shop."
+)
+
 _READ_FROM = {
     Modalities.IMAGE_AND_TEXT: "both",
     Modalities.IMAGE: "the picture alone",
@@ -39,7 +44,8 @@ def with_outcomes(calibration: Calibration, outcomes: dict[str, Outcome]) -> Cal
     better = {attribute: one for attribute, one in outcomes.items() if one.is_better}
     return Calibration(
         attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
-        corrections=calibration.corrections | {a: one.correction for a, one in better.items()},
+        corrections=calibration.corrections
+        | {a: one.correction for a, one in better.items() if one.correction is not None},
     )
 
 
@@ -65,6 +71,18 @@ def write_adapted(
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
         _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)
+
+
+def to_report(outcomes: dict[str, Outcome]) -> str:
+    """Returns the table as Markdown, and below it what its figures do not tell."""
+    told = [
+        _tell_silence(attribute, outcome)
+        for attribute, outcome in outcomes.items()
+        if outcome.is_better and outcome.silenced
+    ]
+    return "\n".join(
+        [to_markdown(to_table(outcomes)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
+    )
 
 
 def to_table(outcomes: dict[str, Outcome]) -> Table:
@@ -93,6 +111,7 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
                 round(outcome.gain.error, 4) if math.isfinite(outcome.gain.error) else None
             ),
             "worse_from": [str(modalities) for modalities in outcome.worse_from],
+            "silenced": [str(modalities) for modalities in outcome.silenced],
             "loses_answers": outcome.loses_answers,
             "before": outcome.before,
             "after": outcome.after,
@@ -103,10 +122,19 @@ def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
 
 def _verdict(outcome: Outcome) -> str:
     if outcome.is_better:
-        return "adapted"
+        return "adapted" + (": nothing answered at 90 %" if outcome.falls_silent else "")
     if worse := " and ".join(_READ_FROM[modalities] for modalities in outcome.worse_from):
         return f"left as it was: worse from {worse}"
     return "left as it was" + (": answers too few" if outcome.loses_answers else "")
+
+
+def _tell_silence(attribute: str, outcome: Outcome) -> str:
+    read_from = " or ".join(_READ_FROM[modalities] for modalities in outcome.silenced)
+    where = "" if outcome.falls_silent else f" from {read_from}"
+    return (
+        f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
+        "show no confidence that is right so often."
+    )
 
 
 def _cells(figures: Figures) -> list[str]:
@@ -134,5 +162,5 @@ def _add_to_card(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], s
         f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
         "every product is answered by what was fitted to the others. The gain is by how much less "
         "a label surprises, as the mean over products, with its standard error.\n\n"
-        f"{to_markdown(to_table(outcomes))}"
+        f"{to_report(outcomes)}"
     )

@@ -22,9 +22,9 @@ class Corrections:
     """N labelled products of a catalog.
 
     `targets` maps each attribute to the labels' indices (N,), UNLABELLED where nobody said.
-    Products with the same text have the same number in `groups` (N,): they are often one product in
-    several colors, and what is fitted to one must not be measured on another. `unknown_ids` counts
-    the corrections whose product is not in the catalog.
+    Near-identical products, see `_group_near_identical`, have the same number in `groups` (N,):
+    what is fitted to one must not be measured on another. `unknown_ids` counts the corrections
+    whose product is not in the catalog.
     """
 
     products: list[Product]
@@ -69,7 +69,7 @@ def read_corrections(
     return Corrections(
         products=products,
         targets={attribute: column[found] for attribute, column in targets.items()},
-        groups=_group_by_text(products),
+        groups=_group_near_identical(products),
         unknown_ids=int((~found).sum()),
     )
 
@@ -79,8 +79,20 @@ def _to_targets(column: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
     return column.map(index).fillna(UNLABELLED).to_numpy(dtype=np.int64)
 
 
-def _group_by_text(products: list[Product]) -> np.ndarray:
+def _group_near_identical(products: list[Product]) -> np.ndarray:
+    """Returns each product's group: who shares a text or a picture with one of it is in it too.
+
+    Products of one text are often one product in several colors, and those of one picture one
+    product under several names. What lacks a text or a picture shares none with any.
+    """
     texts = [build_text(product.title, product.description) for product in products]
-    # A product without text is alike to none.
-    keys = [text or at for at, text in enumerate(texts)]
-    return pd.factorize(pd.Series(keys, dtype=object))[0]
+    pictures = [(product.image_path or "").strip() for product in products]
+    groups = pd.Series(range(len(products)))
+    while True:
+        joined = groups
+        for shared in (texts, pictures):
+            keys = pd.Series([key or at for at, key in enumerate(shared)], dtype=object)
+            joined = joined.groupby(keys, sort=False).transform("min")
+        if joined.equals(groups):
+            return pd.factorize(groups)[0]
+        groups = joined

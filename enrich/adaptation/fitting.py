@@ -93,8 +93,6 @@ def choose_strength(
         folds: The rows of each fold.
         strengths: To choose from, the strongest last; between equals it is chosen.
     """
-    if len(strengths) == 1:
-        return strengths[0]
     losses = {s: _held_out_loss(labelled, folds, s) for s in strengths}
     return min(reversed(strengths), key=losses.__getitem__)
 

@@ -80,6 +80,7 @@ def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written
     run: Run, shop: Path, adapted: Path
 ) -> None:
     out = _adapt(run, shop, adapted)
+    assert "understate the whole shop" in " ".join(out.split())
     summary = json.loads(out.splitlines()[-1])
     color = summary["attributes"]["color"]
     assert color["adapted"] and color["after"]["accuracy"] > color["before"]["accuracy"] + 0.2

@@ -6,21 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from enrich.adaptation.adapt import Gain, Outcome
-from enrich.adaptation.checkpoint import summarise, to_table, write_adapted
-from enrich.calibration import Correction
+from enrich.adaptation.checkpoint import (
+    summarise,
+    to_report,
+    to_table,
+    with_outcomes,
+    write_adapted,
+)
+from enrich.adaptation.outcome import Gain, Outcome
+from enrich.calibration import CalibratedModalities, Calibration, Correction
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
 
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
+ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
+NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
 OUTCOME = Outcome(
     before={"rows": 60, "accuracy": 0.5, **ANSWERED},
     after={"rows": 60, "accuracy": 0.4, **ANSWERED},
     gain=Gain(0.0, 0.1),
     gains={},
-    correction=Correction(weight=((1.0,),), bias=(0.0,)),
-    calibrated={},
+    silenced=[],
+    correction=None,
+    calibrated=dict.fromkeys(Modalities, ANSWERS),
 )
+BETTER = replace(OUTCOME, gain=Gain(0.2, 0.1), after=OUTCOME.before)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +52,43 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
 
 def test_what_an_attribute_would_be_worse_from_is_said() -> None:
     gains = {Modalities.IMAGE: Gain(-0.2, 0.1), Modalities.TEXT: Gain(-0.05, 0.1)}
-    outcome = replace(OUTCOME, gain=Gain(0.2, 0.1), gains=gains, after=OUTCOME.before)
+    outcome = replace(BETTER, gains=gains)
     assert not outcome.is_better and replace(outcome, gains={}).is_better
     shown = to_table({"color": outcome}).blocks[0][1][0]
     assert shown == "left as it was: worse from the picture alone"
     assert summarise({"color": outcome})["color"]["worse_from"] == ["image"]
+
+
+def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
+    wrong = replace(BETTER, before=BETTER.before | {"precision_at_90_threshold": 0.7})
+    silent = replace(wrong, silenced=[Modalities.TEXT], calibrated=dict.fromkeys(Modalities, NEVER))
+    assert to_table({"color": silent}).blocks[0][1][0] == "adapted: nothing answered at 90 %"
+    assert summarise({"color": silent})["color"]["silenced"] == ["text"]
+    because = "any more, because these labels show no confidence that is right so often."
+    assert f"Nothing of color is answered at 90 % {because}" in to_report({"color": silent})
+
+    partly = replace(silent, calibrated={Modalities.IMAGE: ANSWERS, Modalities.TEXT: NEVER})
+    assert to_table({"color": partly}).blocks[0][1][0] == "adapted"
+    told = f"Nothing of color is answered from the text alone at 90 % {because}"
+    assert told in to_report({"color": partly})
+    for unchanged in (BETTER, replace(partly, gain=Gain(0, 0.1))):
+        assert "Nothing of" not in to_report({"color": unchanged})
+
+
+def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_adapted(read_manifest(tiny_checkpoint), {"color": BETTER}, "a", "b", tmp_path / "adapted")
+    assert "understate" in (tmp_path / "adapted" / "MODEL_CARD.md").read_text()
+
+
+def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> None:
+    earlier = Correction(weight=((1.0,),), bias=(0.0,))
+    given = Calibration(attributes={"color": BETTER.calibrated}, corrections={"color": earlier})
+    kept = replace(BETTER, correction=earlier)
+    assert with_outcomes(given, {"color": kept}).corrections == {"color": earlier}
+    none = given.model_copy(update={"corrections": {}})
+    assert with_outcomes(none, {"color": BETTER}).corrections == {}
 
 
 def test_a_second_adaptation_leaves_the_account_of_the_first(

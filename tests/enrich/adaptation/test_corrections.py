@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from enrich.adaptation.corrections import Corrections, read_corrections
@@ -31,12 +32,30 @@ def test_rows_without_any_label_and_other_columns_are_left_out(tmp_path: Path, s
     assert list(read.targets) == ["color"]
 
 
-def test_products_of_one_text_are_one_group_and_those_without_are_alone(
-    tmp_path: Path, shop: Path
+def _groups(tmp_path: Path, products: list[tuple[str | None, str | None]]) -> list[int]:
+    """Returns the groups of products of these titles and pictures."""
+    table = pd.DataFrame(products, columns=["title", "image_path"]).assign(description=None)
+    table = table.assign(product_id=table.index.astype(str))
+    table.to_parquet(tmp_path / "products.parquet")
+    content = "product_id,color\n" + "".join(f"{row},red\n" for row in table["product_id"])
+    return _read(tmp_path, tmp_path, content).groups.tolist()
+
+
+def test_products_of_one_text_are_one_group_and_those_without_are_alone(tmp_path: Path) -> None:
+    products = [("a", "1"), ("b", "2"), ("b", "3"), (None, "4"), (None, None), (None, " ")]
+    assert _groups(tmp_path, products) == [0, 1, 1, 2, 3, 4]
+
+
+def test_products_of_one_picture_are_one_group_and_so_is_who_shares_a_text_with_one(
+    tmp_path: Path,
 ) -> None:
-    rows = ["whole", "blue twin", "red twin", "no words", "nothing"]
-    read = _read(tmp_path, shop, "product_id,color\n" + "".join(f"{row},red\n" for row in rows))
-    assert read.groups.tolist() == [0, 1, 1, 2, 3]
+    chain = [("a", "1"), ("b", "1"), ("b", "2"), ("c", "2"), ("c", None)]
+    assert _groups(tmp_path, [*chain, ("d", "3"), (None, "3"), ("e", None)]) == [0] * 5 + [1, 1, 2]
+    assert _groups(tmp_path, chain[::-1]) == [0] * 5
+
+
+def test_a_text_that_reads_like_a_picture_s_path_is_no_reason_for_a_group(tmp_path: Path) -> None:
+    assert _groups(tmp_path, [("red.jpg", None), ("b", "red.jpg")]) == [0, 1]
 
 
 def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: Path) -> None:

@@ -1,0 +1,78 @@
+"""What adaptation does to an attribute, and whether that is better.
+
+Knows nothing of how it was fitted.
+"""
+
+from dataclasses import dataclass
+
+from enrich.calibration import CalibratedModalities, Correction
+from enrich.records import Modalities
+from enrich.training.metrics import Figures
+
+# In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
+LEAST_GAIN = 0.002
+# Of the products, how many may lose their answer for that.
+_MOST_LOST = 0.1
+
+CalibratedSets = dict[Modalities, CalibratedModalities]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much less a label surprises afterwards: mean over products, and its standard error.
+
+    Both in nats.
+    """
+
+    mean: float
+    error: float
+
+    @property
+    def least(self) -> float:
+        """Returns what is more than chance and more than next to nothing."""
+        return max(self.error, LEAST_GAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What adaptation does to one attribute.
+
+    `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
+    `gains` are of those that have a set of modalities, read from no more than that. `silenced` are
+    the sets of modalities from which nothing reaches a precision of 90 % any more, though something
+    did before.
+    """
+
+    before: Figures
+    after: Figures
+    gain: Gain
+    gains: dict[Modalities, Gain]
+    silenced: list[Modalities]
+    correction: Correction | None
+    calibrated: CalibratedSets
+
+    @property
+    def worse_from(self) -> list[Modalities]:
+        """From which modalities alone products are answered worse, by more than chance."""
+        return [modalities for modalities, gain in self.gains.items() if gain.mean < -gain.least]
+
+    @property
+    def falls_silent(self) -> bool:
+        """Whether no product at all is answered at 90 % any more, whatever it has."""
+        answers = [one.thresholds["0.90"] is not None for one in self.calibrated.values()]
+        return bool(self.silenced) and not any(answers)
+
+    @property
+    def loses_answers(self) -> bool:
+        """Whether many products would be abstained on whose answers are precise enough now."""
+        answered_before = self.before["answered_at_90_threshold"] or 0
+        answered_after = self.after["answered_at_90_threshold"] or 0
+        held = (self.before["precision_at_90_threshold"] or 0) >= 0.90
+        return held and answered_before - answered_after > _MOST_LOST
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than chance and worth it, and nothing was paid for it."""
+        is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
+        is_paid = self.worse_from or self.loses_answers
+        return self.gain.mean > self.gain.least and is_as_right and not is_paid
