@@ -4,6 +4,7 @@ A range of past days, in order: Airflow's own backfill of this DAG.
 """
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +33,7 @@ with DAG(
 
     @task.sensor(
         mode="reschedule",
-        poke_interval=timedelta(minutes=5),
+        poke_interval=timedelta(minutes=1),
         timeout=timedelta(hours=6),
     )
     def wait_for_products(products: str) -> bool:
@@ -46,7 +47,12 @@ with DAG(
             return True
         if not table.exists():
             return False
-        written = [table, *table.iterdir()] if table.is_dir() else [table]
-        return time.time() - max(file.stat().st_mtime for file in written) > QUIET_S
+        if any((folder / "_delta_log").is_dir() for folder in (table, table / "products")):
+            return True  # Delta shows whole commits only
+        written = []
+        for file in (table, *table.glob("*"), *table.glob("products*/*")):
+            with suppress(FileNotFoundError):
+                written.append(file.stat().st_mtime)
+        return time.time() - max(written, default=time.time()) > QUIET_S
 
     wait_for_products(PRODUCTS) >> add_refresh()

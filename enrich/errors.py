@@ -22,16 +22,20 @@ import re
 
 # What drivers and clients say of a server that is down, restarts or has too much to do.
 _NO_ANSWER = re.compile(
-    r"\brefused\b|timed? ?-?out|Unknown ?Host|Name or service not known|No route to host|"
-    r"unreachable|reset by peer|could not connect|NETWORK_CONNECTION|SLOW_?DOWN|Slow Down|"
-    r"Service ?Unavailable|\b503\b|terminating connection|is (starting up|shutting down)|"
-    r"too many (clients|connections)",
+    r"\brefused\b|timed? ?-?out|Unknown ?Host|Name or service not known|name resolution|"
+    r"No route to host|unreachable|connection reset|connection attempt failed|could not connect|"
+    r"NETWORK_CONNECTION|SLOW_?DOWN|Slow Down|Service ?Unavailable|status( code)?:? 5\d\d|"
+    r"terminating connection|is (starting up|shutting down|in recovery mode)|"
+    r"too many (clients|connections)|remaining connection slots",
     re.IGNORECASE,
 )
 
 
 def is_no_answer(said: str) -> bool:
-    """Tells whether a message is of a server that may answer later, not of a wrong address."""
+    """Tells whether a message is of a server that may answer later.
+
+    A mistyped host or port looks the same; a wrong path, user or password does not.
+    """
     return bool(_NO_ANSWER.search(said))
 
 

@@ -25,7 +25,7 @@ from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, rea
 from enrich.command_line import load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig, MissingProducts
 from enrich.demo.catalog import write_demo_catalog
-from enrich.errors import ConfigError, NothingPublished
+from enrich.errors import ConfigError, NoAnswer, NothingPublished
 from enrich.images.sample import read_image_sample
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -148,7 +148,8 @@ def main(
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
     now = datetime.now(UTC)
-    # What it published would stand as newer than any run before that day.
+    # What it published would stand as newer than any run before that day. Somewhere it may be
+    # tomorrow already.
     if run_date is not None and run_date.date() > now.date() + timedelta(days=1):
         raise ConfigError(
             f"--run-date {run_date:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}"
@@ -340,7 +341,7 @@ def choose_deletion(
         # The product table that the run read: of another day's, the settings may name another.
         try:
             catalog = open_catalog(spark, row["catalog"], settings.columns)
-        except ConfigError as error:
+        except (ConfigError, NoAnswer) as error:
             log.warning("vanished products are left to the next run: %s", error)
             return None
         return select_vanished(tables, settings, row, catalog)

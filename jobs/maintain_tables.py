@@ -3,7 +3,7 @@
     spark-submit jobs/maintain_tables.py --database shop
 
 Compacts files (OPTIMIZE), deletes files that nothing refers to any more (VACUUM), and staged rows
-of runs that were published long ago. The last line on standard output is one JSON object.
+of runs that were published, or killed, long ago. The last line on standard output is one JSON object.
 """
 
 from typing import Annotated
@@ -25,7 +25,8 @@ def main(
         int, typer.Option(min=168, help="Time travel reaches at least so far back.")
     ] = 720,
     keep_staged_days: Annotated[
-        int, typer.Option(min=1, help="How long staged rows of published runs are kept.")
+        int,
+        typer.Option(min=1, help="How long staged rows of published and of killed runs are kept."),
     ] = 30,
 ) -> None:
     """Compacts the output tables and deletes what no reader needs any more."""

@@ -16,6 +16,9 @@ from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED
 
+# A picture with more of them stands in for pictures that the shop lacks.
+_MOST_TEXTS_OF_A_PICTURE = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
@@ -86,7 +89,9 @@ def _group_near_identical(products: list[Product]) -> np.ndarray:
     product under several names. What lacks a text or a picture shares none with any.
     """
     texts = [build_text(product.title, product.description) for product in products]
-    pictures = [(product.image_path or "").strip() for product in products]
+    pictures = pd.Series([(product.image_path or "").strip() for product in products], dtype=object)
+    texts_of_picture = pd.Series(texts, dtype=object).groupby(pictures).transform("nunique")
+    pictures = pictures.where(texts_of_picture <= _MOST_TEXTS_OF_A_PICTURE, "")
     groups = pd.Series(range(len(products)))
     while True:
         joined = groups

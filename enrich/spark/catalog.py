@@ -68,7 +68,9 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
         reason = first_line(error).rstrip(".")
-        kind = NoAnswer if any(map(is_no_answer, messages_of(error))) else ConfigError
+        # A path may be called as the trouble is.
+        said = [message.replace(location, "") for message in messages_of(error)]
+        kind = NoAnswer if any(map(is_no_answer, said)) else ConfigError
         raise kind(
             f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
             "Parquet, CSV or JSON path, or the name of a table"

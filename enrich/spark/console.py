@@ -20,7 +20,7 @@ SHOWN_ROWS = 8
 
 
 def print_json_line(content: Mapping[str, Any]) -> None:
-    """Prints the line that ends a job's output. Runs on the driver.
+    """Prints the line that ends a job's output, after which Java is silent. Runs on the driver.
 
     Whoever reads the last line should not find what Java says while it shuts down.
     """

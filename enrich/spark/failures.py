@@ -3,7 +3,7 @@
 import re
 
 from enrich import errors
-from enrich.errors import ConfigError, EnrichError
+from enrich.errors import ConfigError, EnrichError, NoAnswer
 from enrich.spark.storage import explain_storage_failure, messages_of
 
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
@@ -19,10 +19,10 @@ def explain_failure(error: Exception) -> EnrichError | None:
     return _find_wrong_input(error) or explain_storage_failure(error)
 
 
-def _find_wrong_input(error: Exception) -> ConfigError | None:
+def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:
     for message in messages_of(error):
         for raised in _RAISED.finditer(message):
             kind = getattr(errors, raised["name"], None)
-            if isinstance(kind, type) and issubclass(kind, ConfigError):
+            if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
                 return kind(raised["said"])
     return None

@@ -16,8 +16,10 @@ from enrich.spark.corrections import AttributeLabels, select_corrections, with_c
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import has_later_run, read_run, write_rows
+from enrich.spark.quarantine import select_unreadable
 from enrich.spark.records import RunSummary
 from enrich.spark.staging import read_staged
+from enrich.spark.survey import INPUT_FIELDS
 from enrich.spark.tables import OutputTables
 
 # From a run's row of the ledger to the published rows that it is to delete, None for none.
@@ -116,6 +118,7 @@ def publish_staged_run(
         done = tables.publish(rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published
+    _quarantine(tables, staged, row)
     if gone is not None:
         tables.delete_published(gone, run_id)
         # Also by an attempt that was killed before the ledger said so.
@@ -164,6 +167,20 @@ def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
     if row is None:
         raise ConfigError(f"{ledger} has no run '{run_id}'; its column run_id lists those it has")
     return row
+
+
+def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:
+    """Puts away what a run could not read that was stopped before it did so itself.
+
+    Runs on the driver. Else the next night would find nothing new but these, and stop at them.
+    """
+    is_own = F.col("run_id") == row["run_id"]
+    if row["quarantined"] and tables.read("quarantine").where(is_own).isEmpty():
+        lineage = ("model_version", "run_id", "run_date")
+        names = [F.lit(row[name]).alias(name) for name in lineage]
+        texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
+        found = select_unreadable(staged).select("*", *texts, *names)
+        tables.replace_run("quarantine", found, row["run_id"])
 
 
 def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> RunSummary:

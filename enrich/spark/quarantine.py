@@ -45,6 +45,14 @@ def select_new_quarantine(
     return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
 
 
+def select_unreadable(staged: DataFrame) -> DataFrame:
+    """Returns key, error and reason of the staged rows that have no answer. Runs on the driver."""
+    error = F.concat_ws(": ", "status", "error").alias("error")
+    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
+    unread = staged.where(F.col("modalities").isNull())
+    return unread.select("product_id", "content_hash", error, reason.alias("reason"))
+
+
 def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
     """Returns what an earlier attempt at this run put away and this one did not try again.
 
@@ -60,14 +68,10 @@ def _has_store_failed(error: str) -> Column:
 
 
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
-    error = F.concat_ws(": ", "status", "error").alias("error")
-    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
-    unread = staged.where(F.col("modalities").isNull())
-    answers = unread.select("product_id", "content_hash", error, reason.alias("reason"))
     # A duplicate may have the very content of the row that was kept.
     kept = survey.rows.where(F.col("state").isin(*ASKED, State.QUARANTINED))
     raw = kept.select("product_id", "content_hash", *INPUT_FIELDS)
-    return answers.join(raw, ["product_id", "content_hash"])
+    return select_unreadable(staged).join(raw, ["product_id", "content_hash"])
 
 
 def _broken(survey: Survey) -> DataFrame:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
 from enrich.redaction import refuse_secrets
+from enrich.spark.storage import messages_of
 
 _ADDRESS = "javax.jdo.option.ConnectionURL"
 _DRIVER = "javax.jdo.option.ConnectionDriverName"
@@ -56,7 +57,7 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
         jvm.java.sql.DriverManager.getConnection(address, user, password).close()
     except Py4JJavaError as error:
         reason = first_line(error).rstrip(".")
-        kind = NoAnswer if is_no_answer(reason) else ConfigError
+        kind = NoAnswer if any(map(is_no_answer, messages_of(error))) else ConfigError
         # From nothing: a trace would show what the driver was called with.
         raise kind(
             f"cannot open the metastore at {address} as {user}: {reason}. Look at "

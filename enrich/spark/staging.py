@@ -25,6 +25,9 @@ from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 
+# Products a task. By their hash, some of many small tasks would get a third more than others.
+_ENOUGH_TO_GATHER = 1_000
+
 
 class Stager:
     """Stages one run; `is_resumed` once an earlier attempt is found to have staged rows of it.
@@ -100,7 +103,9 @@ class Stager:
         cores = self._tables.spark.sparkContext.defaultParallelism
         tasks = choose_tasks(count, self._config, cores)
         asked = products.select(*KEY, *INPUT_FIELDS)
-        answers = gather_equal(asked, tasks).mapInPandas(
+        is_evenly_dealt = count < _ENOUGH_TO_GATHER * tasks
+        asked = asked.repartition(tasks) if is_evenly_dealt else gather_equal(asked, tasks)
+        answers = asked.mapInPandas(
             build_answers(self._spec, self._loads, self._config.image_identity),
             answers_schema(self._spec),
             profile=self._profile,

@@ -95,9 +95,18 @@ def read_opinions(
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
-    """Returns the settings of the training that a file of opinions is from."""
-    with np.load(file) as found:
-        recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+    """Returns the settings of the training that a file of opinions is from.
+
+    Raises:
+        ConfigError: the file does not say; those of earlier versions do not.
+    """
+    try:
+        with np.load(file) as found:
+            recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{file} does not say what training it is from ({error}): train that half again"
+        ) from error
     return recipe
 
 

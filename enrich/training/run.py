@@ -1,6 +1,7 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +87,7 @@ def train_checkpoint(
         for folder in strange_shops
         if rank() == 0
     }
+    recipes = [read_recipe(file) for file in config.opinions]
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}
         batches.opinions = read_opinions(config.opinions, products, heard_on)
@@ -137,14 +139,16 @@ def train_checkpoint(
     card = write_model_card(
         classifier.config, config, metrics, names, tells_of_tower=tower_settings is not None
     )
-    settings = _settings_files(config, tower_settings)
+    settings = _settings_files(config, tower_settings, recipes)
     save_checkpoint(output, classifier, tokenizer, calibration, metrics, card, settings)
     for name in {_TOWER_SETTINGS, _OPINIONS_SETTINGS} - settings.keys():
         (output / name).unlink(missing_ok=True)
     return metrics
 
 
-def _settings_files(config: TrainingConfig, tower_settings: Path | None) -> dict[str, str]:
+def _settings_files(
+    config: TrainingConfig, tower_settings: Path | None, recipes: list[dict[str, Any]]
+) -> dict[str, str]:
     """Returns all settings, defaults too, so that they outlive a change of defaults.
 
     Beside them those of what was trained before: the image tower, and who had opinions.
@@ -153,8 +157,7 @@ def _settings_files(config: TrainingConfig, tower_settings: Path | None) -> dict
     files = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if tower_settings is not None:
         files[_TOWER_SETTINGS] = tower_settings.read_text()
-    if config.opinions:
-        recipes = [read_recipe(file) for file in config.opinions]
+    if recipes:
         files[_OPINIONS_SETTINGS] = yaml.safe_dump_all(recipes, sort_keys=False)
     return files
 

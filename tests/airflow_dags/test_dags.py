@@ -81,6 +81,16 @@ def test_products_that_are_still_being_written_are_waited_for(
     assert not is_there(str(file)) and not is_there(str(file.parent))
     os.utime(file, (0, 0))
     assert is_there(str(file)) and is_there(str(file.parent))
+    parts = file.parent / "products"
+    parts.mkdir()
+    (parts / "part-1.parquet").touch()
+    (file.parent / "gone.tmp").symlink_to("nowhere")
+    for folder in (parts, file.parent):
+        os.utime(folder, (0, 0))
+    assert not is_there(str(file.parent))
+    # Delta shows whole commits only.
+    (parts / "_delta_log").mkdir()
+    assert is_there(str(file.parent))
     assert is_there("shop.products") and is_there("s3a://shop/products")
 
 

@@ -268,6 +268,9 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert planned["counts"]["pending"] == staged["counts"]["enriched"] == 6
     assert (staged["outcome"], dropped["outcome"]) == ("staged", "dropped")
     assert (published["outcome"], published["counts"]["published"]) == ("published", 6)
+    # What Java says while it shuts down would stand behind the last line.
+    log_manager = shop.spark._jvm.org.apache.logging.log4j.LogManager
+    assert log_manager.getRootLogger().getLevel().toString() == "OFF"
     assert taken_back["rolled_back"] == [published["run_id"]]
     assert shop.table("product_attributes").empty
     ledger = shop.table("enrichment_runs").set_index("run_id")["reason"]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from enrich.errors import CheckpointError, EnrichError, StorageFailed
+from enrich.errors import CheckpointError, EnrichError, NoAnswer, StorageFailed, is_no_answer
 from enrich.spark.failures import explain_failure
 
 
@@ -27,6 +27,42 @@ def test_a_checkpoint_that_a_worker_cannot_load_is_said_to_be_wrong(spark: Spark
     assert isinstance(found, CheckpointError)
     assert found.exit_code == 2
     assert str(found) == "model.safetensors is of another configuration:"
+
+
+def test_a_store_that_a_worker_cannot_reach_may_be_back_later(spark: SparkSession) -> None:
+    found = _fail_with(spark, NoAnswer("no checkpoint can be read at s3://shop/cma-clip: refused"))
+    assert isinstance(found, NoAnswer)
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Connection to db:5432 refused. Check that the hostname and port are correct",
+        "org.postgresql.util.PSQLException: The connection attempt failed.",
+        "FATAL: the database system is starting up",
+        "FATAL: remaining connection slots are reserved for roles",
+        "java.net.SocketException: Connection reset",
+        "java.net.UnknownHostException: store.invalid",
+        "AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate",
+        "AWS Error UNKNOWN (HTTP status 500) during HeadObject operation",
+    ],
+)
+def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> None:
+    assert is_no_answer(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'FATAL: password authentication failed for user "enrich"',
+        "[PATH_NOT_FOUND] Path does not exist: file:/data/shop-503/products.parquet",
+        "AWS Error NO_SUCH_BUCKET during HeadObject operation",
+        "Class org.apache.hadoop.fs.s3a.S3AFileSystem not found",
+    ],
+)
+def test_what_no_waiting_helps_is_no_outage(said: str) -> None:
+    assert not is_no_answer(said)
 
 
 def test_what_is_no_wrong_input_stays_what_it_was(spark: SparkSession) -> None:

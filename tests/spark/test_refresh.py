@@ -16,6 +16,7 @@ from enrich.images.store import ImageStore
 from enrich.spark import settings
 from enrich.spark.catalog import open_catalog
 from enrich.spark.inputs import Inputs
+from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 
@@ -231,7 +232,22 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
             shop.refresh(**again)
 
     assert shop.table("product_attributes").empty
-    assert shop.refresh(**night, config={"max_quarantined_share": 0.5}).outcome == "published"
+    labels = FakeEngineSpec().attributes
+    publish_staged_run(shop.tables, labels, "fake-1", "nightly", "the shop knows of it")
+    assert len(shop.table("product_attributes")) == 200
+    assert set(shop.table("quarantine")["reason"]) == {"no_modality"}
+    shop.write(pd.concat([table, products(301)[300:]]))
+    next_night = shop.refresh(run_date=DAY + timedelta(days=2))
+    assert (next_night.outcome, next_night.counts["pending"]) == ("published", 1)
+    assert next_night.counts["quarantined"] == 100
+
+
+@in_full
+def test_a_share_of_unreadable_products_that_is_allowed_blocks_nothing(shop: Shop) -> None:
+    table = products(300)
+    table.loc[:99, "title"] = None
+    shop.write(table)
+    assert shop.refresh(config={"max_quarantined_share": 0.5}).outcome == "published"
     assert len(shop.table("quarantine")) == 100
 
 

@@ -54,6 +54,14 @@ def test_products_of_one_picture_are_one_group_and_so_is_who_shares_a_text_with_
     assert _groups(tmp_path, chain[::-1]) == [0] * 5
 
 
+def test_a_picture_that_stands_in_for_those_that_the_shop_lacks_joins_no_group(
+    tmp_path: Path,
+) -> None:
+    products = [(f"shirt {number}", "no-image.jpg") for number in range(9)]
+    assert _groups(tmp_path, products) == list(range(9))
+    assert _groups(tmp_path, products[:3]) == [0, 0, 0]
+
+
 def test_a_text_that_reads_like_a_picture_s_path_is_no_reason_for_a_group(tmp_path: Path) -> None:
     assert _groups(tmp_path, [("red.jpg", None), ("b", "red.jpg")]) == [0, 1]
 
