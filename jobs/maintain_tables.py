@@ -3,7 +3,8 @@
     spark-submit jobs/maintain_tables.py --database shop
 
 Compacts files (OPTIMIZE), deletes files that nothing refers to any more (VACUUM), and staged rows
-of runs that were published, or killed, long ago. The last line on standard output is one JSON object.
+of runs that were published, or killed, long ago. The last line on standard output is one JSON
+object.
 """
 
 from typing import Annotated
