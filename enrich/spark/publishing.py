@@ -175,7 +175,8 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
     Runs on the driver. Else the next night would find nothing new but these, and stop at them.
     """
     is_own = F.col("run_id") == row["run_id"]
-    if row["quarantined"] and tables.read("quarantine").where(is_own).isEmpty():
+    unreadable = row["pending"] - row["enriched"]
+    if unreadable and tables.read("quarantine").where(is_own).isEmpty():
         lineage = ("model_version", "run_id", "run_date")
         names = [F.lit(row[name]).alias(name) for name in lineage]
         texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
