@@ -59,12 +59,10 @@ class FakeEngine:
             text = build_text(product.title, product.description)
             if not text:
                 # An image alone tells it nothing.
-                problem = (
-                    (Status.IMAGE_CORRUPT, "not looked at")
-                    if product.image_path
-                    else (Status.IMAGE_MISSING, NO_IMAGE_PATH)
-                )
-                yield EnrichedProduct(product.product_id, problem[0], None, (), problem[1])
+                status, error = Status.IMAGE_MISSING, NO_IMAGE_PATH
+                if product.image_path:
+                    status, error = Status.IMAGE_CORRUPT, "not looked at"
+                yield EnrichedProduct(product.product_id, status, None, (), error)
                 continue
             predictions = tuple(
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))

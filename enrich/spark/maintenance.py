@@ -91,11 +91,9 @@ def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     there = staged.agg(F.max("enriched_at").alias("began_at"))
     # Killed before the ledger knew of it, unless it is still at work.
     is_killed = F.col("began_at") < F.lit(min(cutoff, datetime.now(UTC) - _LONGEST_RUN))
-    of_old = [
-        there.join(runs.where(is_settled), "run_id", "left_semi"),
-        there.where(is_killed).join(runs, "run_id", "left_anti"),
-    ]
-    old = [row["run_id"] for row in of_old[0].union(of_old[1]).collect()]
+    settled = there.join(runs.where(is_settled), "run_id", "left_semi")
+    killed = there.where(is_killed).join(runs, "run_id", "left_anti")
+    old = [row["run_id"] for row in settled.union(killed).collect()]
     if old:
         named = ", ".join(map(quote_literal, old))
         # A run of long ago may be running again.

@@ -9,7 +9,8 @@ label is no longer the only teacher: cross-fitting, with the soft labels of Hint
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,18 @@ def read_opinions(
         attribute: np.zeros((len(products), len(labels)), np.float16)
         for attribute, labels in attributes.items()
     }
+    wanted = _digest(products)
     for file in files:
-        try:
-            with np.load(file) as found:
-                if str(found[_PRODUCTS]) != _digest(products):
-                    raise ConfigError(
-                        f"the opinions in {file} are of other products: give the same catalogs in "
-                        "the same order, or train that half again"
-                    )
-                for attribute, labels in attributes.items():
-                    if tuple(found[_name_labels(attribute)]) != labels:
-                        raise ConfigError(f"{file} knows other labels of '{attribute}'")
-                    opinions[attribute] += found[attribute]
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"no opinions can be read in {file}: {error}") from error
+        with _opened(file) as found:
+            if str(found[_PRODUCTS]) != wanted:
+                raise ConfigError(
+                    f"the opinions in {file} are of other products: give the same catalogs in "
+                    "the same order, or train that half again"
+                )
+            for attribute, labels in attributes.items():
+                if tuple(found[_name_labels(attribute)]) != labels:
+                    raise ConfigError(f"{file} knows other labels of '{attribute}'")
+                opinions[attribute] += found[attribute]
     return opinions
 
 
@@ -100,14 +99,21 @@ def read_recipe(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file does not say; those of earlier versions do not.
     """
+    with _opened(file) as found:
+        recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+    return recipe
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens a file of opinions; what it lacks is a ConfigError, also where it is asked for."""
     try:
         with np.load(file) as found:
-            recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+            yield found
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{file} does not say what training it is from ({error}): train that half again"
+            f"no opinions can be read in {file}: {error}; train that half again"
         ) from error
-    return recipe
 
 
 def _name_labels(attribute: str) -> str:

@@ -52,14 +52,22 @@ class Lakehouse:
         conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
         return [program, *conf, *map(str, flags)]
 
-    def submit(self, *flags: object, environment: Mapping[str, str] | None = None) -> Ended:
-        """Runs spark-submit: `flags` are a job and the job's, after any of Spark's own."""
+    def submit(
+        self,
+        *flags: object,
+        environment: Mapping[str, str] | None = None,
+        patience_s: float = 600,
+    ) -> Ended:
+        """Runs spark-submit: `flags` are a job and the job's, after any of Spark's own.
+
+        A job that takes longer than `patience_s` is killed, and fails the test.
+        """
         ended = subprocess.run(
             self.command("spark-submit", *flags),
             capture_output=True,
             text=True,
             env=in_venv(**environment or {}),
-            timeout=600,
+            timeout=patience_s,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 

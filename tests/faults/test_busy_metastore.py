@@ -44,39 +44,27 @@ def holding(home: Path) -> Iterator[int]:
         holder.communicate()
 
 
-def run_job(home: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a job with the metastore of `home`; one that takes too long is killed."""
-    return subprocess.run(
-        Lakehouse(home).command("spark-submit", *JOB),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=home,
-        env=in_venv(),
-        timeout=120,
-    )
-
-
 def test_job_beside_spark_sql_stops_at_once_and_names_it(tmp_path: Path) -> None:
     with holding(tmp_path) as holder:
-        ended = run_job(tmp_path)
+        ended = Lakehouse(tmp_path).submit(*JOB, patience_s=120)
 
-    assert ended.returncode == 1
-    lines = [line for line in ended.stdout.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, ended.stdout
+    said = ended.output + ended.errors
+    assert ended.code == 1
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, said
     assert f"is in use by process {holder}" in lines[0]
     assert "(spark-sql)" in lines[0]
-    assert "\tat " not in ended.stdout
+    assert "\tat " not in said
 
 
 def test_metastore_of_a_process_that_was_killed_while_making_it_is_made_anew(
     tmp_path: Path,
 ) -> None:
-    ended = run_job(kill_while_it_makes_its_metastore(tmp_path))
+    home = kill_while_it_makes_its_metastore(tmp_path)
+    ended = Lakehouse(home).submit(*JOB, patience_s=120)
 
-    assert "there is no table enriched.product_attributes" in ended.stdout
-    assert ended.returncode == 2
+    assert "there is no table enriched.product_attributes" in ended.output
+    assert ended.code == 2
 
 
 def kill_while_it_makes_its_metastore(folder: Path) -> Path:

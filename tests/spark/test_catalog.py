@@ -13,6 +13,7 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog import open_catalog
+from enrich.spark.settings import session_settings
 from enrich.text import LONGEST_READ
 
 pytestmark = pytest.mark.spark
@@ -111,9 +112,11 @@ def test_a_delta_table_in_a_folder_called_parquet_is_read_as_one(
 
 
 def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(spark: SparkSession) -> None:
-    spark.conf.set("ipc.client.connect.max.retries", "0")
-    spark.sparkContext._jsc.hadoopConfiguration().set("ipc.client.connect.max.retries", "0")
-    with pytest.raises(NoAnswer, match="no product table can be read at 'hdfs:"):
+    at_once = {"ipc.client.connect.max.retries": "0"}
+    with (
+        session_settings(spark, at_once),
+        pytest.raises(NoAnswer, match="no product table can be read at 'hdfs:"),
+    ):
         open_catalog(spark, "hdfs://127.0.0.1:1/shop/products.parquet", ColumnNames())
 
 

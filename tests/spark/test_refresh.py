@@ -2,7 +2,6 @@
 
 import re
 from datetime import date, timedelta
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,7 +12,6 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark import settings
 from enrich.spark.catalog import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.publishing import publish_staged_run
@@ -325,44 +323,6 @@ def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Sh
     assert sorted(shop.table("quarantine")["product_id"]) == ["p6", "p7"]
     assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 7, 0)
     assert len(shop.table("staged_attributes")) == 9
-
-
-@in_full
-def test_compiled_queries_in_many_tasks_leave_the_tables_of_interpreted_ones_in_one(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def two_nights(at: Shop) -> dict[str, pd.DataFrame]:
-        at.write(products(40))
-        at.refresh(run_id="monday")
-        changed = products(44)
-        changed.loc[::7, "title"] += ", now blue"
-        changed.loc[[3, 41], "title"] = None
-        at.write(pd.concat([changed, changed[8:10]]))
-        at.refresh(run_id="tuesday", run_date=DAY + timedelta(days=1))
-        found = {}
-        for table in ("product_attributes", "staged_attributes", "quarantine"):
-            rows = at.table(table)
-            key = [name for name in ("run_id", "product_id", "reason") if name in rows]
-            rows = rows.drop(columns=["enriched_at", "predictions"], errors="ignore")
-            found[table] = rows.sort_values(key, ignore_index=True)
-        return found
-
-    wanted = two_nights(shop)
-    monkeypatch.setattr(settings, "_FOR_LITTLE", {})
-    (tmp_path / "large").mkdir()
-    large = Shop(shop.spark, tmp_path / "large", f"{shop.database}_large")
-    as_set_up = {
-        "spark.sql.codegen.wholeStage": "true",
-        "spark.sql.codegen.factoryMode": "CODEGEN_ONLY",
-        "spark.sql.shuffle.partitions": "4",
-        "spark.databricks.delta.snapshotPartitions": "4",
-    }
-    with settings.session_settings(shop.spark, as_set_up):
-        found = two_nights(large)
-    shop.spark.sql(f"DROP DATABASE {large.database} CASCADE")
-
-    for table, rows in wanted.items():
-        pd.testing.assert_frame_equal(found[table], rows)
 
 
 def test_staged_write_has_one_python_node(shop: Shop) -> None:
