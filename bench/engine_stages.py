@@ -19,6 +19,7 @@ from enrich.engine import Engine
 from enrich.images.decoding import decode as decode_picture
 from enrich.images.store import ImageStore
 from enrich.memory import keep_freed_memory
+from enrich.precision import local_device
 from enrich.preprocess import to_pixels
 from enrich.records import Product
 from enrich.window import even_slices
@@ -34,7 +35,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     keep_freed_memory()
     torch.set_num_threads(setup.cores)
     products = setup.read_products()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = local_device()
     engine = setup.spec().build(device)
     # On the device already: the floor is the network alone, but for the way back of its answers.
     ready = [batch.to(device) for batch in prepare_batches(engine, products[:_MOST_READY])]

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
+from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.spec import EngineSpec, build_spec
 
@@ -37,6 +37,5 @@ class Setup(BaseModel):
 
     def read_products(self) -> list[Product]:
         """Returns the products that are measured."""
-        columns = ["product_id", "title", "description", "image_path"]
-        table = pq.read_table(self.products_file, columns=columns).slice(0, self.products)
+        table = read_products(self.products_file, self.products)
         return [Product(**row) for row in table.to_pylist()]

@@ -3,6 +3,7 @@
 Knows nothing of what the work is.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,14 @@ def run_ahead(
             yield started.popleft().result()
     while started:
         yield started.popleft().result()
+
+
+def make_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yields the items while a thread makes the next one, so that a GPU need not wait for it."""
+    end = object()
+    with open_pool(1) as pool:
+        made = run_ahead(itertools.repeat(items), lambda some: pool.submit(next, some, end), 2)
+        yield from itertools.takewhile(lambda item: item is not end, made)
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class CalibratedModalities(BaseModel):
             raise ValueError(f"no threshold for precision {', '.join(sorted(missing))}")
         return given
 
+    def threshold(self, target_precision: float) -> float:
+        """Returns the confidence from which on a row is answered; inf means never."""
+        found = self.thresholds[f"{target_precision:.2f}"]
+        return math.inf if found is None else found
+
 
 class Correction(BaseModel):
     """How one attribute's logits are put right for a shop, before any temperature.
@@ -83,5 +88,4 @@ class Calibration(BaseModel):
 
     def threshold(self, attribute: str, modalities: Modalities, target_precision: float) -> float:
         """Returns the confidence from which on the attribute is answered; inf means never."""
-        found = self.attributes[attribute][modalities].thresholds[f"{target_precision:.2f}"]
-        return math.inf if found is None else found
+        return self.attributes[attribute][modalities].threshold(target_precision)

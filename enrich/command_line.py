@@ -1,4 +1,4 @@
-"""What all entry points share: how a command ends, and how its configuration file is read."""
+"""What entry points share: options, how a command ends, and how its configuration file is read."""
 
 import re
 import sys
@@ -29,6 +29,10 @@ def _check_database(name: str) -> str:
 
 DatabaseOption = Annotated[
     str, typer.Option(help="Where the output tables live.", callback=_check_database)
+]
+CheckpointOption = Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")]
+ImageRootOption = Annotated[
+    str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
 ]
 
 

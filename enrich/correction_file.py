@@ -3,17 +3,16 @@
 Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from enrich.errors import ConfigError, SchemaMismatch
+from enrich.errors import ConfigError, SchemaMismatch, name_some
 from enrich.spreadsheet import unguard
 from enrich.table_file import read_table, select_text
 
 KEY = "product_id"
-_SHOWN = 3
 
 
 def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -49,13 +48,6 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
             f"{file} has more than one row of product {name_some(twice)}; wanted: one a product"
         )
     return rows
-
-
-def name_some(values: Iterable[str]) -> str:
-    """Returns the first few distinct values, for a message."""
-    shown = list(dict.fromkeys(values))
-    more = ", ..." if len(shown) > _SHOWN else ""
-    return ", ".join(repr(value) for value in shown[:_SHOWN]) + more
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:

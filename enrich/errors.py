@@ -19,7 +19,9 @@ Messages say what was found, what was wanted and what to do.
 """
 
 import re
+from collections.abc import Iterable
 
+_MOST_NAMED = 3
 # What drivers and clients say of a server that is down, restarts or has too much to do.
 _NO_ANSWER = re.compile(
     r"\brefused\b|timed? ?-?out|Unknown ?Host|Name or service not known|name resolution|"
@@ -49,6 +51,13 @@ def first_line(error: BaseException | None) -> str:
     java = getattr(error, "java_exception", None)
     said = str(error if java is None else java.getMessage() or "").strip()
     return said.splitlines()[0] if said else type(error).__name__
+
+
+def name_some(values: Iterable[str]) -> str:
+    """Returns the first few distinct values, for a message."""
+    named = list(dict.fromkeys(values))
+    more = ", ..." if len(named) > _MOST_NAMED else ""
+    return ", ".join(map(repr, named[:_MOST_NAMED])) + more
 
 
 class EnrichError(Exception):

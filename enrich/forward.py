@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import torch
 
-from enrich.classifiers.interface import Classifier, ImageTower, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.tower_interface import ImageTower
 from enrich.precision import autocast, cast_weights, is_full_precision
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,14 @@
-"""Chooses the number format of the forward pass for a device."""
+"""The device that the forward pass runs on, and the number format that it computes in there."""
 
 import contextlib
 
 import torch
 from torch import nn
+
+
+def local_device() -> torch.device:
+    """Returns a visible GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:

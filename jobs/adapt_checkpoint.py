@@ -15,23 +15,23 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
 from enrich.adaptation.adapt import FEWEST_LABELS, adapt
 from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
-from enrich.adaptation.corrections import Corrections, read_corrections
 from enrich.adaptation.outcome import Outcome
+from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.config import NAME_PATTERN
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
-from enrich.command_line import run_command
+from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.engine import Engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.output_file import prepare_target
+from enrich.precision import local_device
 from enrich.product_file import read_unique_products
 from enrich.spec import build_spec
 
@@ -48,12 +48,8 @@ def main(
         Path | None,
         typer.Option(help="Labelled products: product_id and one column an attribute."),
     ] = None,
-    image_root: Annotated[
-        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
-        BUNDLED
-    ),
+    image_root: ImageRootOption = None,
+    checkpoint: CheckpointOption = str(BUNDLED),
     name: Annotated[
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-adapted'.")
     ] = None,
@@ -75,9 +71,9 @@ def main(
         JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
     )
     # Before the engine is built: what is wrong with a file shows at once.
-    labelled = corrections and read_corrections(corrections, catalog, spec.attributes)
+    labelled = corrections and read_shop_labels(corrections, catalog, spec.attributes)
     products = read_unique_products(catalog) if suggest else []
-    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    engine = spec.build(local_device())
     if suggest:
         known = {product.product_id for product in labelled.products} if labelled else set()
         written = write_suggestions(engine, products, suggest, known, output)
@@ -104,7 +100,7 @@ def check_target(name: str, output: Path) -> None:
     prepare_target(output)
 
 
-def fit(engine: Engine, labelled: Corrections) -> dict[str, Outcome]:
+def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Outcome]:
     """Fits and prints what comes of it.
 
     Raises:

@@ -17,16 +17,16 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
-from enrich.command_line import run_command
+from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.errors import StorageFailed, first_line
 from enrich.output_file import prepare_target
+from enrich.precision import local_device
 from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
@@ -38,12 +38,8 @@ ROWS_IN_MEMORY = 1_000
 def main(
     catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    image_root: Annotated[
-        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
-        BUNDLED
-    ),
+    image_root: ImageRootOption = None,
+    checkpoint: CheckpointOption = str(BUNDLED),
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
@@ -51,7 +47,7 @@ def main(
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     products = read_products(catalog, limit)
     spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
-    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    engine = spec.build(local_device())
     prepare_target(output, catalog)
 
     begin = time.perf_counter()

@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.output_file import prepare_target
+from enrich.precision import local_device
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
     from enrich.comparison.run import Workplace, compare
     from enrich.comparison.shops import build_shops
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = local_device()
     shops = build_shops(catalog or [], strange_shop or [], limit)
     contenders = load_contenders(checkpoint or [str(BUNDLED)], device)
     prepare_target(output / "comparison.md")

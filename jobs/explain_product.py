@@ -10,15 +10,15 @@ The picture shows which patches of the image each word of the text attends to (t
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
-from enrich.command_line import run_command
+from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
 from enrich.output_file import prepare_target
+from enrich.precision import local_device
 from enrich.product_file import find_product
 from enrich.records import Product
 from enrich.spec import build_spec
@@ -34,12 +34,8 @@ def main(
         typer.Option(help="Parquet, CSV or JSON file to take the product from instead."),
     ] = None,
     product_id: Annotated[str | None, typer.Option(help="Which product of the catalog.")] = None,
-    image_root: Annotated[
-        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")] = str(
-        BUNDLED
-    ),
+    image_root: ImageRootOption = None,
+    checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Draws what the classifier looked at in one product."""
     # Here, where a missing package becomes a message.
@@ -53,7 +49,7 @@ def main(
     settings = JobConfig(checkpoint=checkpoint)
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     spec = build_spec(settings, manifest, image_root or str(folder))
-    engine = spec.build(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    engine = spec.build(local_device())
     draw(explain(engine, product, MOST_WORDS), output)
     typer.echo(f"explanation: {output}")
 

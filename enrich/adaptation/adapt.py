@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from enrich.adaptation.corrections import Corrections
 from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
 from enrich.adaptation.outcome import CalibratedSets, Gain, Outcome
 from enrich.adaptation.readings import Reading, fullest, take_readings
+from enrich.adaptation.shop_labels import ShopLabels
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
 from enrich.engine import Engine
 from enrich.records import Modalities
@@ -28,11 +28,11 @@ FEWEST_LABELS = 50
 _FOLDS = 5
 
 
-def adapt(engine: Engine, corrections: Corrections) -> dict[str, Outcome]:
+def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Outcome]:
     """Returns what adaptation does to each attribute that enough products are labelled with."""
     return {
-        attribute: adapt_attribute(readings, corrections.groups, engine.calibration, attribute)
-        for attribute, readings in take_readings(engine, corrections).items()
+        attribute: adapt_attribute(readings, labels.groups, engine.calibration, attribute)
+        for attribute, readings in take_readings(engine, labels).items()
         if len(fullest(readings)) >= FEWEST_LABELS
     }
 
@@ -81,12 +81,11 @@ class _Answered:
     @classmethod
     def by(cls, reading: Reading, calibrated: CalibratedSets) -> "_Answered":
         """Returns calibrated answers, and each row's threshold for every target precision."""
-        found = [
-            [calibrated[m].thresholds[f"{precision:.2f}"] for m in reading.modalities]
+        thresholds = [
+            [calibrated[m].threshold(precision) for m in reading.modalities]
             for precision in TARGET_PRECISIONS
         ]
-        thresholds = torch.tensor([[math.inf if t is None else t for t in row] for row in found])
-        return cls(reading, reading.probabilities(calibrated), thresholds)
+        return cls(reading, reading.probabilities(calibrated), torch.tensor(thresholds))
 
     def measure(self) -> Figures:
         """Returns all figures, those of the thresholds too."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from enrich.adaptation.corrections import Corrections
+from enrich.adaptation.shop_labels import ShopLabels
 from enrich.calibration import CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
 from enrich.engine import Engine
@@ -67,8 +67,8 @@ class Reading:
         return at_temperatures(self.logits, rows, self.image_weight)
 
 
-def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Reading]]:
-    """Returns for each corrected attribute a reading of each set of modalities.
+def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Reading]]:
+    """Returns for each labelled attribute a reading of each set of modalities.
 
     A product with picture and text is in all three: without one of them it is what other products
     of the shop are that lack it. A product of which nothing can be read is in none.
@@ -76,13 +76,13 @@ def take_readings(engine: Engine, corrections: Corrections) -> dict[str, list[Re
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    readings: dict[str, list[Reading]] = {attribute: [] for attribute in corrections.targets}
+    readings: dict[str, list[Reading]] = {attribute: [] for attribute in labels.targets}
     for modalities in Modalities:
-        product, logits, weights = _score(engine, corrections.products, modalities)
+        product, logits, weights = _score(engine, labels.products, modalities)
         for column, attribute in enumerate(engine.spec.attributes):
             if attribute not in readings:
                 continue
-            targets = torch.from_numpy(corrections.targets[attribute])[product]
+            targets = torch.from_numpy(labels.targets[attribute])[product]
             reading = Reading(
                 product=product,
                 modalities=[modalities] * len(product),

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.interface import Encoded, ImageTower, TextTower
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 
 
 class NoImageTower(ImageTower):

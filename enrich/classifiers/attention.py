@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.tower_interface import Encoded
 from enrich.errors import ConfigError
 
 
@@ -35,6 +37,14 @@ def require_divisor(width: int, heads: int) -> None:
         raise ConfigError(
             f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
         )
+
+
+def joint_sequence(
+    image: Encoded, text: Encoded, inputs: ModelInputs
+) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
+    """Returns the tokens of both, text first, and which of them a row really has."""
+    mask = [text.mask & inputs.has_text.unsqueeze(1), image.mask & inputs.has_image.unsqueeze(1)]
+    return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)
 
 
 class SequenceWiseAttention(nn.Module):

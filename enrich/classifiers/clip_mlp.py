@@ -3,7 +3,8 @@
 import torch
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 
@@ -26,5 +27,4 @@ class ClipMlp(Classifier):
         both = torch.cat(
             [image.pooled_where(inputs.has_image), text.pooled_where(inputs.has_text)], dim=1
         )
-        logits = {attribute: head(both).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(self.heads(both), image.pooled, text.pooled)

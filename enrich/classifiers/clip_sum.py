@@ -1,7 +1,8 @@
 """CLIP's two embeddings, added up: the simplest use of both modalities."""
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 
@@ -21,5 +22,4 @@ class ClipSum(Classifier):
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
         total = image.pooled_where(inputs.has_image) + text.pooled_where(inputs.has_text)
-        logits = {attribute: head(total).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(self.heads(total), image.pooled, text.pooled)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers.config import ClipTowers
-from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text
 
 
 class ClipImageTower(ImageTower):

@@ -3,15 +3,10 @@
 import torch
 from torch import nn
 
-from enrich.classifiers.attention import build_transformer
+from enrich.classifiers.attention import build_transformer, joint_sequence
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import (
-    Classifier,
-    ModelInputs,
-    ModelOutput,
-    build_heads,
-    joint_sequence,
-)
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 
@@ -40,5 +35,4 @@ class ClipTransformer(Classifier):
         embeds = torch.cat([self.cls.expand(len(embeds), 1, -1), embeds], dim=1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         read = self.transformer(embeds, src_key_padding_mask=~mask)[:, 0]
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(self.heads(read), image.pooled, text.pooled)

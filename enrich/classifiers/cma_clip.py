@@ -11,17 +11,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import (
-    ByAttribute,
-    Classifier,
-    Encoded,
-    ModelInputs,
-    ModelOutput,
-    build_heads,
+from enrich.classifiers.attention import (
+    ModalityWiseAttention,
+    SequenceWiseAttention,
     joint_sequence,
 )
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.heads import ByAttribute, build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.tower_interface import Encoded
 from enrich.classifiers.towers import build_towers
 
 

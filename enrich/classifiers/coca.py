@@ -10,14 +10,9 @@ from torch import Tensor, nn
 
 from enrich.classifiers.coca_towers import OpenClipModule, build_coca, build_coca_parts
 from enrich.classifiers.config import ClassifierConfig, CocaTowers
-from enrich.classifiers.interface import (
-    Classifier,
-    ModelInputs,
-    ModelOutput,
-    build_heads,
-    end_of_text,
-    take,
-)
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.tower_interface import end_of_text, take
 from enrich.classifiers.towers import build_towers
 
 
@@ -60,8 +55,7 @@ class Coca(Classifier):
         words = torch.where(inputs.has_text.view(-1, 1, 1), words, self.no_text)
         decoded = self._decode(words, self.pooler(image.embeds[:, 1:]), inputs.has_image)
         read = take(decoded, end_of_text(inputs.token_mask))
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(self.heads(read), image.pooled, text.pooled)
 
     def pretrained(self) -> list[nn.Module]:
         towers = super().pretrained()

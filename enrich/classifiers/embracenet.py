@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 # The paper's c, the components that every modality is brought to.
@@ -38,8 +39,7 @@ class EmbraceNet(Classifier):
         docked = torch.stack([self.dock_image(image.pooled), self.dock_text(text.pooled)], dim=1)
         available = torch.stack([inputs.has_image, inputs.has_text], dim=1)
         embraced = embrace(docked, available, draw=self.training)
-        logits = {attribute: head(embraced).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(self.heads(embraced), image.pooled, text.pooled)
 
 
 def embrace(

@@ -5,7 +5,8 @@ from torch import nn
 
 from enrich.classifiers.absent_towers import NoTextTower
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 
@@ -30,6 +31,6 @@ class ImageOnly(Classifier):
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
         read = torch.where(inputs.has_image.unsqueeze(1), image.pooled, self.no_image)
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
+        logits = self.heads(read)
         weight = inputs.has_image.float().unsqueeze(1).expand(-1, len(logits))
         return ModelOutput(logits, image.pooled, text.pooled, weight)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.tokenizer import TextEncoder
 
 
@@ -108,157 +109,6 @@ def _copy(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A tower's output: one embedding a token, and which one stands for the whole.
-
-    `pooled_at` points at the image's CLS token or the text's end-of-text token.
-    """
-
-    embeds: Float[Tensor, "B N D"]
-    mask: Bool[Tensor, "B N"]
-    pooled_at: Int[Tensor, " B"]
-
-    @classmethod
-    def cls_first(cls, embeds: Float[Tensor, "B N D"]) -> "Encoded":
-        """Returns an image's tokens: the first stands for the whole, and none is padding."""
-        mask = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
-        return cls(embeds, mask, torch.zeros(len(embeds), dtype=torch.long, device=embeds.device))
-
-    @property
-    def pooled(self) -> Float[Tensor, "B D"]:
-        """The embedding that stands for the whole image or text."""
-        return take(self.embeds, self.pooled_at)
-
-    def pooled_where(self, present: Bool[Tensor, " B"]) -> Float[Tensor, "B D"]:
-        """Returns the pooled embedding, zero for the rows that lack this modality."""
-        return self.pooled.masked_fill(~present.unsqueeze(1), 0)
-
-
-def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
-    """Returns for each row the embedding at its own position."""
-    return embeds[torch.arange(embeds.shape[0], device=embeds.device), at]
-
-
-def joint_sequence(
-    image: Encoded, text: Encoded, inputs: ModelInputs
-) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
-    """Returns the tokens of both, text first, and which of them a row really has."""
-    mask = [text.mask & inputs.has_text.unsqueeze(1), image.mask & inputs.has_image.unsqueeze(1)]
-    return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)
-
-
-class ImageTower(nn.Module):
-    """Pixels to patch embeddings, in two steps so that frozen features can be cached.
-
-    A tower whose embeddings are CLS, then `grid` x `grid` patches row by row, then whatever else,
-    says so by `grid`; a picture of the attention is drawn of such towers only. One that is not
-    looked at is `absent`.
-    """
-
-    absent: ClassVar[bool] = False
-    width: int
-    grid: int = 0
-
-    def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
-        """Returns what the pre-trained part computes from normalised pixels."""
-        raise NotImplementedError
-
-    def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
-        """Returns the patch embeddings, CLS first, from the features."""
-        raise NotImplementedError
-
-    def lower(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
-        """Returns what stays the same while only the upper stages are trained; may be cached."""
-        raise NotImplementedError(f"{type(self).__name__} is trained as a whole or not at all")
-
-    def upper(self, lower: Float[Tensor, "B N"]) -> Float[Tensor, "B M C"]:
-        """Returns the features from what `lower` returned."""
-        raise NotImplementedError
-
-    def upper_parameters(self) -> list[nn.Parameter]:
-        """Returns the parameters that `upper` trains."""
-        raise NotImplementedError
-
-    def pretrained(self) -> nn.Module:
-        """Returns the part that starts from published weights (its own learning rate)."""
-        raise NotImplementedError
-
-    def fold_norms(self) -> None:
-        """Merges norms whose statistics are frozen into the weights before them, if it has any.
-
-        In place, for inference alone: afterwards only `features` and `embed` are right.
-        """
-
-
-class TextTower(nn.Module):
-    """Tokens to token embeddings of the image tower's width.
-
-    `words` and `attend` are its two halves, for classifiers that put pieces of an image between the
-    words. A tower whose layers read words only has nothing to attend with: its words are read. One
-    that is not read is `absent`.
-    """
-
-    absent: ClassVar[bool] = False
-    width: int
-
-    @property
-    def word_width(self) -> int:
-        """The width of `words`."""
-        return self.width
-
-    def forward(self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]) -> Encoded:
-        """Returns the token embeddings; the last unmasked token is the end of text."""
-        raise NotImplementedError
-
-    def words(
-        self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]
-    ) -> Float[Tensor, "B L W"]:
-        """Returns what stands for each token in a sequence shared with an image."""
-        # A class token behind them stands for the text alone.
-        return self(token_ids, token_mask).embeds[:, : token_ids.shape[1]]
-
-    def attend(
-        self,
-        embeds: Float[Tensor, "B N W"],
-        mask: Bool[Tensor, "B N"],
-        positions: Int[Tensor, " N"],
-    ) -> Float[Tensor, "B N D"]:
-        """Returns the shared sequence after the tower's own layers."""
-        return embeds
-
-    def pretrained(self) -> nn.Module | None:
-        """Returns the part that starts from published weights, None if there is none."""
-        raise NotImplementedError
-
-
-def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
-    """Returns the position of each row's last token, the end-of-text token."""
-    return token_mask.sum(dim=1).sub(1).clamp(min=0)
-
-
-class ByAttribute(nn.ModuleDict):
-    """A module for each attribute, which may be called `type`, as a method of modules is."""
-
-    def __setitem__(self, attribute: str, module: nn.Module) -> None:
-        self._modules[attribute] = module
-
-
-def build_heads(width: int, config: ClassifierConfig) -> ByAttribute:
-    """Returns for each attribute the MLP from an embedding to logits, alike in all classifiers."""
-    return ByAttribute(
-        {
-            attribute: nn.Sequential(
-                nn.Linear(width, width),
-                nn.GELU(),
-                nn.Dropout(config.dropout),
-                nn.Linear(width, len(labels)),
-            )
-            for attribute, labels in config.attributes.items()
-        }
-    )
-
-
 class Classifier(nn.Module):
     """Image and text of a batch of products to logits per attribute.
 
@@ -299,7 +149,7 @@ class Classifier(nn.Module):
         """Returns what the towers make of the batch: image and text.
 
         Raises:
-            ValueError: the batch holds neither pixels nor image features.
+            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
         """
         text = self.text_tower(inputs.token_ids, inputs.token_mask)
         return self.encode_image(inputs), text
@@ -308,7 +158,7 @@ class Classifier(nn.Module):
         """Returns what the image tower makes of the batch.
 
         Raises:
-            ValueError: the batch holds neither pixels nor image features.
+            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
         """
         tower = self.image_tower
         if inputs.image_features is not None:

@@ -6,7 +6,8 @@
     calibration.json   temperatures and thresholds
     metrics.json       what was measured
     training.yaml      the configuration that trains the same weights again, where a run wrote it;
-                       image_tower_training.yaml that of its image tower, where it had one trained
+                       image_tower_training.yaml that of its image tower, where it had one trained,
+                       opinions_training.yaml those of the classifiers whose opinions it heard
     MODEL_CARD.md      for people
 
 Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.stream import Segment, Stream, mean_word
 from enrich.classifiers.towers import build_towers
 from enrich.errors import ConfigError
@@ -66,5 +67,4 @@ class Mmbt(Classifier):
             places[: length - 1],
         )
         read = self.stream(self.text_tower, image, text)
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, cells.mean(1), mean_word(words, inputs))
+        return ModelOutput(self.heads(read), cells.mean(1), mean_word(words, inputs))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from enrich.classifiers.config import PairTowers
-from enrich.classifiers.interface import Encoded, ImageTower, TextTower
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 
 
 class VisionTower(ImageTower):

@@ -7,15 +7,10 @@ arXiv 2107.14795, with the blocks that transformers ships.
 import torch
 from torch import nn
 
-from enrich.classifiers.attention import require_divisor
+from enrich.classifiers.attention import joint_sequence, require_divisor
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import (
-    Classifier,
-    ModelInputs,
-    ModelOutput,
-    build_heads,
-    joint_sequence,
-)
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 LATENTS = 32

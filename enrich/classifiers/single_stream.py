@@ -8,7 +8,8 @@ where the paper has an object detector's regions.
 import torch
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.stream import Segment, Stream, mean_word
 from enrich.classifiers.towers import build_towers
 from enrich.tokenizer import TextEncoder
@@ -52,5 +53,4 @@ class SingleStream(Classifier):
             torch.full((patches.shape[1],), last, device=words.device),
         )
         read = self.stream(self.text_tower, text, image)
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
-        return ModelOutput(logits, patches.mean(1), mean_word(words, inputs))
+        return ModelOutput(self.heads(read), patches.mean(1), mean_word(words, inputs))

@@ -21,7 +21,7 @@ from enrich.classifiers.efficientnet_stages import (
     upper_maps,
     upper_parameters,
 )
-from enrich.classifiers.interface import Encoded, ImageTower, TextTower, end_of_text
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text
 
 STRIDE = 32
 

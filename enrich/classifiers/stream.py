@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import ClassifierConfig, PairTowers
-from enrich.classifiers.interface import ModelInputs, TextTower
+from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.tower_interface import TextTower
 from enrich.tokenizer import TextEncoder
 
 

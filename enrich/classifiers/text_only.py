@@ -5,7 +5,8 @@ from torch import nn
 
 from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, build_heads
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 
 
@@ -34,6 +35,6 @@ class TextOnly(Classifier):
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
         read = torch.where(inputs.has_text.unsqueeze(1), text.pooled, self.no_text)
-        logits = {attribute: head(read).float() for attribute, head in self.heads.items()}
+        logits = self.heads(read)
         weight = torch.zeros(len(read), len(logits), device=read.device)
         return ModelOutput(logits, image.pooled, text.pooled, weight)

@@ -5,8 +5,8 @@ transformers takes seconds to load, which a worker whose towers are not of it do
 
 from enrich.classifiers.coca_towers import build_coca
 from enrich.classifiers.config import ClassifierConfig, CocaTowers, PairTowers, SmallTowers
-from enrich.classifiers.interface import ImageTower, TextTower
 from enrich.classifiers.small_towers import EfficientNetTower, SmallTextTower
+from enrich.classifiers.tower_interface import ImageTower, TextTower
 
 
 def build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower, TextTower]:

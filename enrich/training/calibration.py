@@ -88,7 +88,7 @@ def fit_temperatures(
     logits = torch.cat([scored.logits for scored in conditions]).double()
     targets = torch.cat([scored.targets for scored in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
-    one = fit_temperature(logits, targets, share, None if near is None else near.temperature)
+    one = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
     weights = [s.image_weight for s in conditions if s.image_weight is not None]
     # At either end of the range the loss is flat on one side, where the optimiser finds no number.
     inside = _LOWEST + 1e-3 < math.log(one) < _HIGHEST - 1e-3
@@ -118,11 +118,11 @@ def fit_temperatures(
     return text_end, image_end
 
 
-def fit_temperature(
+def _fit_temperature(
     logits: Float[Tensor, "N C"],
     targets: Int[Tensor, " N"],
-    share: Float[Tensor, " N"] | None = None,
-    near: float | None = None,
+    share: Float[Tensor, " N"],
+    near: float | None,
 ) -> float:
     """Returns the temperature of least negative log-likelihood, in [0.05, 20].
 
@@ -132,8 +132,6 @@ def fit_temperature(
     """
     if len(targets) == 0:
         return near or 1.0
-    logits = logits.double()
-    share = torch.ones(len(targets), dtype=torch.double) if share is None else share
     hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1) @ share
     low, high = -_HIGHEST, -_LOWEST
     for _ in range(40):

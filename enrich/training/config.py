@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
+from enrich.config import Share
 
 CacheKind = Literal["image_features", "image_lower"]
 # Stands before the name of towers that open_clip published.
@@ -15,8 +16,6 @@ OPEN_CLIP = "open_clip:"
 LabelSet = Annotated[
     tuple[str, ...], BeforeValidator(lambda given: () if given == "from_data" else given)
 ]
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Phase(BaseModel):

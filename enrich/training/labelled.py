@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from enrich.correction_file import name_some
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
@@ -48,19 +47,35 @@ def load_labelled(
     catalogs: list[Path],
     attributes: dict[str, tuple[str, ...]],
 ) -> LabelledProducts:
-    """Reads one or more catalogs into one table.
-
-    Args:
-        catalogs: Catalog folders or `LAYOUT:PATH`; an attribute that a catalog lacks is unlabelled
-            there.
-        attributes: Labels in the order of the logits; other labels count as unlabelled.
+    """Reads one or more catalogs into one table; see `read_catalogs` and `join_catalogs`.
 
     Raises:
         ConfigError: something of a catalog is missing, or no row is left.
     """
+    return join_catalogs(read_catalogs(catalogs), attributes)
+
+
+def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
+    """Reads catalog folders, or what `LAYOUT:PATH` names, each as its layout holds it.
+
+    Raises:
+        ConfigError: something of a catalog is missing, or none of them has a row.
+    """
     read = [read_labelled(catalog) for catalog in catalogs]
-    if not sum(map(len, read)):
+    if not any(map(len, read)):
         raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
+    return read
+
+
+def join_catalogs(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+) -> LabelledProducts:
+    """Returns the rows of all catalogs as one table.
+
+    Args:
+        read: The catalogs; an attribute that one lacks is unlabelled there.
+        attributes: Labels in the order of the logits; other labels count as unlabelled.
+    """
     return LabelledProducts(
         texts=[
             build_text(title, description)
@@ -77,20 +92,17 @@ def load_labelled(
 
 
 def with_labels_of(
-    catalogs: list[Path], attributes: dict[str, tuple[str, ...]]
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
     """Returns the attributes; one without labels gets those of the rows to train on, sorted.
 
     Raises:
         ConfigError: such an attribute has fewer than two labels there.
     """
-    if all(attributes.values()):
-        return attributes
-    read = [read_labelled(catalog) for catalog in catalogs]
     filled = {}
     for attribute, labels in attributes.items():
         filled[attribute] = labels or _labels_to_train_on(read, attribute)
-        if len(filled[attribute]) < 2:
+        if not labels and len(filled[attribute]) < 2:
             known = sorted({name for rows in read for name in rows.labels})
             raise ConfigError(
                 f"attribute '{attribute}' shall take its labels from the data and finds "
@@ -101,9 +113,13 @@ def with_labels_of(
 
 
 def require_labels(
-    catalogs: list[Path], products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+    read: Sequence[LabelledRows],
+    products: LabelledProducts,
+    attributes: dict[str, tuple[str, ...]],
 ) -> None:
     """Checks that products to train on, and products to validate with, are labelled.
+
+    `products` are those of the catalogs that were read, whose labels an error names.
 
     Raises:
         ConfigError: one or more attributes have no label there.
@@ -120,15 +136,15 @@ def require_labels(
         if lacking:
             lacks.append(
                 f"attribute '{attribute}' has no label {' and none '.join(lacking)}: the catalogs "
-                f"hold {_name_labels(catalogs, attribute) or 'none'}; wanted: {', '.join(labels)}"
+                f"hold {_name_labels(read, attribute) or 'none'}; wanted: {', '.join(labels)}"
             )
     if lacks:
         raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
 
 
-def _name_labels(catalogs: list[Path], attribute: str) -> str:
-    read = [read_labelled(catalog).labels.get(attribute, []) for catalog in catalogs]
-    return name_some(label for labels in read for label in labels if label is not None)
+def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
+    found = (label for rows in read for label in rows.labels.get(attribute, []))
+    return name_some(label for label in found if label is not None)
 
 
 def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition, Hiding
@@ -28,7 +29,7 @@ from enrich.training.distributed import (
 from enrich.training.evaluation import SELECTED_UNDER, selection_score
 from enrich.training.losses import log_priors
 from enrich.training.optimiser import Stepper
-from enrich.training.parts import EpochSeed, Part, ahead, deal
+from enrich.training.parts import EpochSeed, Part, deal
 from enrich.training.progress import EpochProgress, say
 from enrich.training.state import Progressed, load_state, name_inputs, save_state
 
@@ -139,7 +140,7 @@ class Trainer:
         )
         seed = EpochSeed(config.seed, number, epoch)
         first_step = self.progressed.step
-        return ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
+        return make_ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
 
     def log_priors(self) -> dict[str, Tensor]:
         """Returns the logarithm of each label's share among the rows to train on."""

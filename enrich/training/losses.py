@@ -12,7 +12,7 @@ def multitask_loss(
     logits: dict[str, Float[Tensor, "B _"]],
     targets: Int[Tensor, "B K"],
     label_smoothing: float,
-    labelled: Int[Tensor, " K"] | None = None,
+    labelled: Int[Tensor, " K"],
 ) -> Float[Tensor, ""]:
     """Returns the mean over attributes of `label_losses`."""
     losses = label_losses(logits, targets, label_smoothing, labelled)
@@ -23,7 +23,7 @@ def label_losses(
     logits: dict[str, Float[Tensor, "B _"]],
     targets: Int[Tensor, "B K"],
     label_smoothing: float,
-    labelled: Int[Tensor, " K"] | None = None,
+    labelled: Int[Tensor, " K"],
 ) -> dict[str, Float[Tensor, ""]]:
     """Returns for each attribute the mean cross-entropy over its labelled rows.
 
@@ -31,11 +31,9 @@ def label_losses(
         logits: Scores per attribute.
         targets: The labels' indices, attributes in the order of `logits`.
         label_smoothing: In [0, 1).
-        labelled: Rows with a label of each attribute in the whole batch, where these rows are a
-            part of it: then the losses of the parts add up to that of the batch.
+        labelled: Rows with a label of each attribute in the whole batch, of which these rows may be
+            a part: so the losses of the parts add up to that of the batch.
     """
-    if labelled is None:
-        labelled = count_labelled(targets)
     losses = {}
     for column, (attribute, scores) in enumerate(logits.items()):
         total = F.cross_entropy(

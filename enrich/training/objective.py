@@ -58,7 +58,9 @@ class Objective(nn.Module):
                 output.image_embeds[both], output.text_embeds[both], part.groups[both]
             )
             return part.share * contrast
-        loss = self._multitask(output, part, part.targets)
+        loss = multitask_loss(
+            self._shifted(output), part.targets, self.label_smoothing, part.labelled
+        )
         if self.image_alone and part.inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part)
         if output.matching is not None:
@@ -71,9 +73,6 @@ class Objective(nn.Module):
         with autocast(inputs.has_text.device):
             output: ModelOutput = self.classifier(inputs)
         return output
-
-    def _multitask(self, output: ModelOutput, part: Part, targets: Tensor) -> Float[Tensor, ""]:
-        return multitask_loss(self._shifted(output), targets, self.label_smoothing, part.labelled)
 
     def _of_images_alone(self, part: Part) -> Float[Tensor, ""]:
         seen = part.inputs.has_image

@@ -6,9 +6,7 @@ resumed run draws what the unbroken one drew, and two processes what one draws i
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +18,6 @@ from enrich.training.batches import Batches, Hiding, shuffled
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import processes, rank
 from enrich.training.losses import count_labelled
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +100,3 @@ def deal(
                 )
             )
         yield parts
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yields the items while a thread makes the next one, so that a GPU need not wait for it."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, items, end)
-        while (item := waiting.result()) is not end:
-            waiting = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]

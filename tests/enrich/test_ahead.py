@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
+from enrich.ahead import each_thread_by_itself, make_ahead, open_pool, run_ahead
 
 
 def test_results_come_in_the_order_of_the_items_whichever_is_ready_first() -> None:
@@ -48,6 +48,33 @@ def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
     with pytest.raises(RuntimeError, match="no answer"), open_pool(1) as pool:
         list(run_ahead(range(50), lambda number: pool.submit(work, number), 50))
     assert len(begun) < 50
+
+
+def test_one_item_is_made_while_the_one_before_is_used() -> None:
+    begun = [threading.Event() for _ in range(4)]
+
+    def items() -> Iterator[int]:
+        for number in range(3):
+            begun[number].set()
+            yield number
+        begun[3].set()
+
+    found = []
+    for number in make_ahead(items()):
+        assert begun[number + 1].wait(10)
+        found.append(number)
+    assert found == [0, 1, 2]
+
+
+def test_an_error_in_what_is_made_ahead_reaches_whoever_uses_it() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise RuntimeError("no more")
+
+    made = make_ahead(items())
+    assert next(made) == 0
+    with pytest.raises(RuntimeError, match="no more"):
+        next(made)
 
 
 @pytest.mark.usefixtures("own_threads")

@@ -28,7 +28,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         ConfigError: a file or a column is missing or cannot be read, or a product is labelled
             twice.
     """
-    products, labels = (_read_table(folder / name, wanted) for name, wanted in _REQUIRED.items())
+    products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
     products = products.drop(columns="group_id", errors="ignore")
     if labels["product_id"].duplicated().any():
         twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
@@ -55,7 +55,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     )
 
 
-def _read_table(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
+def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.is_file():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)

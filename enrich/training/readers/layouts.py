@@ -8,13 +8,13 @@ from enrich.training.readers.catalog_folder import read_catalog_folder
 from enrich.training.readers.fashion_gen import read_fashion_gen
 from enrich.training.readers.food101 import read_food101
 from enrich.training.readers.rows import LabelledRows
-from enrich.training.readers.table import read_table
+from enrich.training.readers.table import read_described_table
 
 LAYOUTS: dict[str, Callable[[Path], LabelledRows]] = {
     "catalog": read_catalog_folder,
     "food101": read_food101,
     "fashion_gen": read_fashion_gen,
-    "table": read_table,
+    "table": read_described_table,
 }
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from enrich import table_file
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
+from enrich.table_file import read_table, select_text
 from enrich.training.readers.rows import LabelledRows, Published
 
 _SPLITS = {
@@ -49,7 +49,7 @@ class TableDescription(BaseModel):
     labels: dict[str, str] = Field(min_length=1)
 
 
-def read_table(file: Path) -> LabelledRows:
+def read_described_table(file: Path) -> LabelledRows:
     """Reads the table that a description speaks of.
 
     Raises:
@@ -79,7 +79,7 @@ def read_table(file: Path) -> LabelledRows:
 def _read_columns(file: Path, described: TableDescription) -> dict[str | None, list[str | None]]:
     """Returns the described columns by name; under None, one that holds nothing."""
     source = file.parent / described.table
-    table = table_file.read_table(source)
+    table = read_table(source)
     roles = described.title, described.description, described.image_path, described.group_id
     every = (*roles, described.split, *described.labels.values())
     named = {name for name in every if name is not None}
@@ -88,7 +88,7 @@ def _read_columns(file: Path, described: TableDescription) -> dict[str | None, l
             f"{source} has no column {', '.join(lacking)}; it has {', '.join(table.column_names)}. "
             f"Correct {file}, with null for what the table lacks"
         )
-    columns = table_file.select_text(table, sorted(named), source).to_pydict()
+    columns = select_text(table, sorted(named), source).to_pydict()
     filled = {name: [value or None for value in column] for name, column in columns.items()}
     return {**filled, None: [None] * len(table)}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from enrich.adaptation.corrections import read_corrections
 from enrich.adaptation.readings import fullest, take_readings
+from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.engine import Engine
 from enrich.records import Modalities
 
@@ -21,8 +21,8 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     file = tmp_path / "corrections.parquet"
     table = pd.DataFrame({"product_id": labels.keys(), "color": labels.values()})
     table.assign(style="casual").to_parquet(file)
-    corrections = read_corrections(file, shop / "products.parquet", engine.spec.attributes)
-    readings = take_readings(engine, corrections)
+    shop_labels = read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
+    readings = take_readings(engine, shop_labels)
 
     assert list(readings) == ["color", "style"]
     by_modalities = dict(zip(Modalities, readings["color"], strict=True))

@@ -16,8 +16,9 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import CocaTowers
-from enrich.classifiers.interface import ModelInputs, end_of_text, take
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.tower_interface import end_of_text, take
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.open_clip_weights import coca_parts
 from enrich.training.pretrained import load_parts

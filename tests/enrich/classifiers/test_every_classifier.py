@@ -1,7 +1,7 @@
 """What holds of every classifier that is registered, on every kind of towers."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.tokenizer import TextEncoder
-from enrich.training.losses import contrastive_loss, multitask_loss
+from enrich.training.losses import contrastive_loss, count_labelled, multitask_loss
 
 TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
 ROWS = len(TEXTS)
@@ -76,11 +76,6 @@ def inputs(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInputs:
     return ModelInputs(ids, mask, HAS_IMAGE, HAS_TEXT, pixel_values=pixels)
 
 
-def _rows(inputs: ModelInputs, rows: list[int]) -> ModelInputs:
-    given = {f.name: getattr(inputs, f.name) for f in fields(inputs)}
-    return ModelInputs(**{n: t if t is None else t[rows] for n, t in given.items()})
-
-
 @torch.inference_mode()
 def _answer(classifier: Classifier, inputs: ModelInputs) -> ModelOutput:
     return classifier(inputs)
@@ -125,7 +120,7 @@ def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
     classifier = build(name)
     together = _answer(classifier, inputs)
     for row in range(ROWS):
-        alone = _rows(inputs, [row])
+        alone = inputs.rows(row, row + 1)
         length = int(alone.token_mask.sum())
         alone = replace(
             alone, token_ids=alone.token_ids[:, :length], token_mask=alone.token_mask[:, :length]
@@ -224,7 +219,9 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
     output = classifier(inputs)
     assert classifier.trained_by
     if "multitask" in classifier.trained_by:
-        multitask_loss(output.logits, torch.ones(ROWS, 3).long(), 0.0).backward(retain_graph=True)
+        targets = torch.ones(ROWS, 3).long()
+        loss = multitask_loss(output.logits, targets, 0.0, count_labelled(targets))
+        loss.backward(retain_graph=True)
     if "contrastive" in classifier.trained_by:
         both = HAS_IMAGE & HAS_TEXT
         contrastive_loss(

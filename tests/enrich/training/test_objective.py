@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
-from enrich.classifiers.interface import Classifier, ImageTower, ModelInputs, ModelOutput, TextTower
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.tower_interface import ImageTower, TextTower
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import opinion_loss
 from enrich.training.objective import Objective

@@ -10,7 +10,15 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.labelled import TEST, TRAIN, VALIDATION, load_labelled, with_labels_of
+from enrich.training.labelled import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    join_catalogs,
+    load_labelled,
+    read_catalogs,
+    with_labels_of,
+)
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.run import train_checkpoint
@@ -51,23 +59,25 @@ def test_a_published_validation_split_is_all_there_is(tmp_path: Path) -> None:
 
 
 def test_labels_come_from_the_data_where_the_configuration_says_so(food101: Path) -> None:
-    catalogs = [Path(f"food101:{food101}")]
-    assert with_labels_of(catalogs, {"class": ()}) == FOODS
+    read = read_catalogs([Path(f"food101:{food101}")])
+    assert with_labels_of(read, {"class": ()}) == FOODS
     kept = {"class": ("beet salad",), "color": ("red", "blue")}
-    assert with_labels_of(catalogs, kept) == kept
+    assert with_labels_of(read, kept) == kept
+    given = {"color": ("red",)}
+    assert with_labels_of(read, {"class": ()} | given) == FOODS | given
 
 
 def test_a_label_that_only_the_test_split_has_is_none(fashion_gen: Path) -> None:
-    catalogs = [Path(f"fashion_gen:{fashion_gen}")]
-    attributes = with_labels_of(catalogs, {"category": ()})
+    read = read_catalogs([Path(f"fashion_gen:{fashion_gen}")])
+    attributes = with_labels_of(read, {"category": ()})
     assert attributes == {"category": ("BAGS & LUGGAGE", "SHIRTS")}
-    products = load_labelled(catalogs, attributes)
+    products = join_catalogs(read, attributes)
     assert products.targets[:, 0].tolist() == [1, 1, 0, 0, UNLABELLED]
 
 
 def test_an_attribute_without_labels_in_the_data_is_refused(food101: Path) -> None:
     with pytest.raises(ConfigError, match=r"'color' .* finds 0 there.*The data labels class"):
-        with_labels_of([Path(f"food101:{food101}")], {"class": (), "color": ()})
+        with_labels_of(read_catalogs([Path(f"food101:{food101}")]), {"class": (), "color": ()})
 
 
 def test_rows_know_which_catalog_they_are_of(catalog: Path, food101: Path) -> None:

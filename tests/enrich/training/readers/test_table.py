@@ -7,7 +7,7 @@ import pytest
 
 from enrich.errors import ConfigError
 from enrich.training.readers.rows import Published
-from enrich.training.readers.table import read_table
+from enrich.training.readers.table import read_described_table
 
 CSV = """sku,name,picture,base_colour,usage,part
 1,Red shirt,1.jpg,Red,None,train
@@ -31,7 +31,7 @@ def _write(folder: Path, description: str = DESCRIPTION, csv: str = CSV) -> Path
 
 
 def test_columns_of_any_name_become_texts_images_and_labels(tmp_path: Path) -> None:
-    rows = read_table(_write(tmp_path))
+    rows = read_described_table(_write(tmp_path))
     assert rows.titles == ["Red shirt", "Blue, plain shirt", None]
     assert rows.descriptions == [None] * 3
     assert (rows.root, rows.image_paths) == (tmp_path / "photos", ["1.jpg", "2.jpg", "3.jpg"])
@@ -39,29 +39,29 @@ def test_columns_of_any_name_become_texts_images_and_labels(tmp_path: Path) -> N
 
 
 def test_words_that_look_like_nothing_are_labels(tmp_path: Path) -> None:
-    assert read_table(_write(tmp_path)).labels["style"] == ["None", "NA", "Casual"]
+    assert read_described_table(_write(tmp_path)).labels["style"] == ["None", "NA", "Casual"]
 
 
 def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path: Path) -> None:
     table = pd.DataFrame({"title": ["a", None], "size": pd.array([40, None], dtype="Int64")})
     table.to_parquet(tmp_path / "products.parquet")
     lines = "table: products.parquet\ndescription: null\nimage_path: null\nlabels: {size: size}"
-    rows = read_table(_write(tmp_path, lines))
+    rows = read_described_table(_write(tmp_path, lines))
     assert (rows.titles, rows.labels["size"]) == (["a", None], ["40", None])
     assert rows.image_paths == [None, None]
 
 
 def test_a_published_split_is_kept_under_its_usual_names(tmp_path: Path) -> None:
-    rows = read_table(_write(tmp_path, DESCRIPTION + "split: part\n"))
+    rows = read_described_table(_write(tmp_path, DESCRIPTION + "split: part\n"))
     assert rows.split == [Published.TRAIN, Published.VALIDATION, Published.TEST]
 
 
 def test_rows_without_a_group_are_one_where_their_text_is(tmp_path: Path) -> None:
     lines = ["a,1.jpg,,,x", "a,2.jpg,,,", "a,3.jpg,,,x", ",4.jpg,,,", ",5.jpg,,,"]
     csv = "\n".join(["name,picture,base_colour,usage,line", *lines])
-    groups = read_table(_write(tmp_path, csv=csv)).groups
+    groups = read_described_table(_write(tmp_path, csv=csv)).groups
     assert groups[0] == groups[1] == groups[2] and len(set(groups)) == 3
-    groups = read_table(_write(tmp_path, DESCRIPTION + "group_id: line\n", csv)).groups
+    groups = read_described_table(_write(tmp_path, DESCRIPTION + "group_id: line\n", csv)).groups
     assert groups[0] == groups[2] == "x" and len(set(groups)) == 4
 
 
@@ -81,4 +81,4 @@ def test_a_description_that_does_not_fit_is_refused(
     tmp_path: Path, description: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_table(_write(tmp_path, description))
+        read_described_table(_write(tmp_path, description))

@@ -1,4 +1,4 @@
-"""Reads the products of a catalog whose labels somebody has checked.
+"""Reads the products of a shop that people have labelled.
 
 Knows nothing of classifiers: labels become numbers in the order that it is told.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from enrich.correction_file import KEY, name_some, read_correction_file
-from enrich.errors import ConfigError
+from enrich.correction_file import KEY, read_correction_file
+from enrich.errors import ConfigError, name_some
 from enrich.product_file import read_unique_products
 from enrich.records import Product
 from enrich.text import build_text
@@ -21,13 +21,13 @@ _MOST_TEXTS_OF_A_PICTURE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Corrections:
+class ShopLabels:
     """N labelled products of a catalog.
 
     `targets` maps each attribute to the labels' indices (N,), UNLABELLED where nobody said.
     Near-identical products, see `_group_near_identical`, have the same number in `groups` (N,):
-    what is fitted to one must not be measured on another. `unknown_ids` counts the corrections
-    whose product is not in the catalog.
+    what is fitted to one must not be measured on another. `unknown_ids` counts the labelled
+    products that are not in the catalog.
     """
 
     products: list[Product]
@@ -36,20 +36,20 @@ class Corrections:
     unknown_ids: int
 
 
-def read_corrections(
+def read_shop_labels(
     file: Path, catalog: Path, attributes: dict[str, tuple[str, ...]]
-) -> Corrections:
-    """Reads the corrections and finds their products in the catalog.
+) -> ShopLabels:
+    """Reads labels that people gave, and finds their products in the catalog.
 
     Args:
-        file: Parquet, CSV or JSON with `product_id` and a column for each corrected attribute; NULL
+        file: Parquet, CSV or JSON with `product_id` and a column for each labelled attribute; NULL
             or an empty text says nothing. Other columns are ignored.
         catalog: The product table, Parquet, CSV or JSON.
         attributes: The checkpoint's labels in the order of the logits.
 
     Raises:
         ConfigError: a file cannot be read or holds no label, a label is unknown to the checkpoint,
-            a product is corrected twice, or none of the products is in the catalog.
+            a product is labelled twice, or none of the products is in the catalog.
         SchemaMismatch: `product_id` or any attribute column is missing.
     """
     labels = read_correction_file(file, attributes)
@@ -69,7 +69,7 @@ def read_corrections(
             f"found {name_some(labels[KEY])}, wanted such as {name_some(by_id)}"
         )
     products = [by_id[product_id] for product_id in labels[KEY][found]]
-    return Corrections(
+    return ShopLabels(
         products=products,
         targets={attribute: column[found] for attribute, column in targets.items()},
         groups=_group_near_identical(products),

@@ -5,17 +5,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from enrich.adaptation.corrections import Corrections, read_corrections
+from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.errors import ConfigError, SchemaMismatch
 from enrich.training.losses import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
 
 
-def _read(tmp_path: Path, shop: Path, content: str) -> Corrections:
+def _read(tmp_path: Path, shop: Path, content: str) -> ShopLabels:
     file = tmp_path / "corrections.csv"
     file.write_text(content)
-    return read_corrections(file, shop / "products.parquet", ATTRIBUTES)
+    return read_shop_labels(file, shop / "products.parquet", ATTRIBUTES)
 
 
 def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, shop: Path) -> None:

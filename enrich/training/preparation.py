@@ -1,0 +1,144 @@
+"""All that a training run has before its first step. What is wrong with its settings shows here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from enrich.classifiers.interface import Classifier
+from enrich.errors import ConfigError
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import Batches, open_batches
+from enrich.training.config import TrainingConfig
+from enrich.training.distributed import first_then_others, processes, rank
+from enrich.training.labelled import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    LabelledProducts,
+    join_catalogs,
+    load_labelled,
+    read_catalogs,
+    require_labels,
+    with_labels_of,
+)
+from enrich.training.opinions import half_of, read_opinions
+from enrich.training.progress import say
+from enrich.training.recipes import collect_recipes
+from enrich.training.start import keep_usable_phases, start_classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which products a run uses for what: row numbers, of those alone that can be read.
+
+    `other_half` would be trained on too, but for a training on one half of the groups.
+    """
+
+    train: np.ndarray
+    other_half: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A classifier on its published weights, and the products that it will be trained on.
+
+    `config` has its labels filled in from the data, and no phase that cannot train the classifier.
+    `recipes` are the checkpoint's files that say how it was trained. `shops` are the strange ones
+    by name; the first of torchrun's processes alone opens them.
+    """
+
+    config: TrainingConfig
+    classifier: Classifier
+    tokenizer: Tokenizer
+    recipes: dict[str, str]
+    batches: Batches
+    rows: Rows
+    shops: dict[str, Batches]
+
+
+def prepare(
+    config: TrainingConfig, catalogs: list[Path], strange_shops: list[Path], workspace: Path
+) -> Preparation:
+    """Reads the products and starts the classifier.
+
+    Args:
+        config: The training run's configuration.
+        catalogs: Labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
+        strange_shops: Labelled catalogs that are only evaluated on.
+        workspace: Folder of what the run keeps, its cache too where the configuration names none.
+
+    Raises:
+        ConfigError: a catalog, the towers or the opinions cannot be read, or there are too few
+            products or labels.
+    """
+    config, products = _read(config, catalogs)
+    torch.manual_seed(config.seed)
+    workspace.mkdir(parents=True, exist_ok=True)
+    texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
+    classifier, tokenizer = first_then_others(lambda: start_classifier(config, texts, workspace))
+    config = keep_usable_phases(config, classifier)
+    encoder, cache = TextEncoder(tokenizer, config.text_length), config.cache or workspace / "cache"
+    batches = first_then_others(lambda: open_batches(products, classifier.config, encoder, cache))
+    shops = {
+        shop.name: open_batches(
+            load_labelled([shop], config.attributes), classifier.config, encoder, cache
+        )
+        for shop in strange_shops
+        if rank() == 0
+    }
+    recipes = collect_recipes(config, classifier)
+    if config.opinions:
+        heard_on = {name: config.attributes[name] for name in config.opinion_shares}
+        batches.opinions = read_opinions(config.opinions, products, heard_on)
+    rows = _share_out(batches, config.half)
+    _check_sizes(config, len(products), rows)
+    return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
+
+
+def _read(config: TrainingConfig, catalogs: list[Path]) -> tuple[TrainingConfig, LabelledProducts]:
+    """Returns the configuration with all labels, and the products."""
+    read = read_catalogs(catalogs)
+    attributes = with_labels_of(read, config.attributes)
+    products = join_catalogs(read, attributes)
+    require_labels(read, products, attributes)
+    return config.model_copy(update={"attributes": attributes}), products
+
+
+def _share_out(batches: Batches, half: int | None) -> Rows:
+    products = batches.products
+    train, validation, test = (
+        batches.readable(np.flatnonzero(products.split == split))
+        for split in (TRAIN, VALIDATION, TEST)
+    )
+    is_mine = np.full(len(train), True) if half is None else half_of(products.groups)[train] == half
+    return Rows(train[is_mine], train[~is_mine], validation, test)
+
+
+def _check_sizes(config: TrainingConfig, products: int, rows: Rows) -> None:
+    """Says how many products there are, and whether they are enough."""
+    train, validation, test = len(rows.train), len(rows.validation), len(rows.test)
+    say(
+        f"{products:,} products: {train:,} to train on, {validation:,} to validate, "
+        f"{test:,} to test"
+    )
+    if train < config.batch_size:
+        raise ConfigError(
+            f"{train} products to train on do not fill one batch of {config.batch_size}; "
+            "give more, or lower batch_size"
+        )
+    parts = config.accumulate * processes()
+    if config.batch_size < 2 * parts:
+        raise ConfigError(
+            f"a batch of {config.batch_size} in {parts} parts (accumulate {config.accumulate}, "
+            f"{processes()} process(es)) leaves fewer than 2 products a part; raise batch_size"
+        )
+    if not validation or not test:
+        raise ConfigError(
+            f"{validation} products to validate and {test} to test; a tenth of all groups goes to "
+            "each, and neither may be empty: give more products"
+        )
