@@ -84,6 +84,26 @@ def check_baseline_fits(
         _check_group_fits(baseline.catalog, group, attribute_labels)
 
 
+def changed_shares(
+    old: GroupSummary, new: GroupSummary, at_least: float
+) -> list[tuple[str, str, float, float]]:
+    """Returns attribute, label and both shares where they differ so much, most changed first."""
+    changes = []
+    for attribute in dict.fromkeys([*old.attributes, *new.attributes]):
+        shares = [_shares(group, attribute) for group in (old, new)]
+        for label in dict.fromkeys([*shares[0], *shares[1]]):
+            before, now = (share.get(label, 0.0) for share in shares)
+            if abs(now - before) >= at_least:
+                changes.append((attribute, label, before, now))
+    return sorted(changes, key=lambda change: -abs(change[3] - change[2]))
+
+
+def _shares(group: GroupSummary, attribute: str) -> dict[str, float]:
+    if attribute not in group.attributes:
+        return {}
+    return {label: n / group.rows for label, n in group.attributes[attribute].labels.items()}
+
+
 def _check_group_fits(
     catalog: str, group: GroupSummary, attribute_labels: Mapping[str, Sequence[str]]
 ) -> None:

@@ -9,6 +9,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
+from schemas.tables import select_attributes
 
 from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
@@ -16,6 +17,14 @@ from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategori
 
 # Something but spaces of any script and control characters, which the classifier does not read.
 _SHOWS = r"(?U)[^\s\p{C}]"
+
+
+def select_answered_attributes(rows: DataFrame) -> list[str]:
+    """Returns the attributes that the rows' classifier knows: an earlier one's columns are NULL."""
+    named = select_attributes(rows.columns)
+    counted = [F.count(_column(f"{name}_confidence")).alias(name) for name in named]
+    found = rows.agg(*counted).collect()[0]
+    return [name for name in named if found[name]]
 
 
 def select_counted(
@@ -113,8 +122,8 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
     """Counts a product table before inference.
 
     Args:
-        products: product_id of every row; title and description where the classifier will be asked,
-            which is_pending says.
+        products: product_id of every row; title and description where is_pending says that the
+            classifier will be asked about it for the first time.
         images_tried: the size of a sample of the images.
         images_read: how many of those could be read.
     """

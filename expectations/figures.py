@@ -55,7 +55,8 @@ class StagedFigures:
 class InputFigures:
     """The product table before inference; `images_tried` is the size of a sample.
 
-    `pending` are the rows that the classifier will be asked about; of the others no text is known.
+    `pending` are the rows that the classifier will be asked about for the first time: their texts
+    are looked at.
     """
 
     rows: int

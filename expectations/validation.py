@@ -38,7 +38,7 @@ def validate_input(
 
     Args:
         products: product_id of every row; title and description where is_pending says that the
-            classifier will be asked.
+            classifier will be asked about it for the first time.
         run_id: names the folder of the Data Docs pages.
         images_tried: how many images of a sample the caller tried to read; 0 checks none.
         images_read: how many of those could be read.

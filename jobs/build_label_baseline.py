@@ -15,25 +15,29 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
+from enrich.spark.staging import read_staged
 from enrich.spark.storage import explain_storage_failure
-from expectations.baseline import BaselineError, LabelBaseline, load_baseline, save_baseline
-from expectations.counting import count_staged, select_counted
-from expectations.summary import GroupSummary, OtherCategories
-from schemas.quoting import quote_part
-from schemas.tables import select_attributes
+from enrich.spark.tables import OutputTables
+from expectations.baseline import (
+    BaselineError,
+    LabelBaseline,
+    changed_shares,
+    load_baseline,
+    save_baseline,
+)
+from expectations.categories import choose_categories, list_others
+from expectations.counting import count_staged, select_answered_attributes, select_counted
 
 # Smaller changes of a share are not worth a line.
 SHOWN_CHANGE = 0.005
-# More names than a file that people review should hold.
-MAX_CATEGORIES = 10_000
 
 
 def main(
@@ -91,46 +95,17 @@ def select_answers(
     if version is not None and run_id is not None:
         raise ConfigError("--version is of the published table, --run-id of staged rows: give one")
     name = "product_attributes" if run_id is None else "staged_attributes"
-    table = f"{database}.{name}"
-    if not spark.catalog.tableExists(table):
-        raise ConfigError(f"no table {table}: run jobs/enrich_catalog.py --database {database}")
+    # Which attributes the tables answer is asked later, of the rows.
+    tables = OutputTables(spark, database, attributes=())
+    tables.require(name)
     if run_id is not None:
-        answered = F.col("modalities").isNotNull()
-        staged = spark.read.table(table).where((F.col("run_id") == run_id) & answered)
-        return staged, f"{name}, run {run_id}"
-    newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").collect()[0]["version"]
+        return select_answered(read_staged(tables, run_id)), f"{name}, run {run_id}"
+    newest = tables.version(name)
     chosen = newest if version is None else version
     if chosen > newest:
-        raise ConfigError(f"{table} has no version {chosen}; its newest is {newest}")
-    return spark.sql(f"SELECT * FROM {table} VERSION AS OF {chosen}"), f"{name}, version {chosen}"
-
-
-def select_answered_attributes(rows: DataFrame) -> list[str]:
-    """Returns the attributes that the rows' classifier knows: an earlier one's columns are NULL."""
-    named = select_attributes(rows.columns)
-    counted = [F.count(quote_part(f"{name}_confidence")).alias(name) for name in named]
-    found = rows.agg(*counted).collect()[0]
-    return [name for name in named if found[name]]
-
-
-def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]:
-    """Returns the categories that are large enough to be told apart; none where there are none."""
-    named = rows.where(F.col("product_category").isNotNull()).groupBy("product_category")
-    # As the gate counts them: what shows the same picture and text is one.
-    by_size = named.agg(F.count_distinct("content_hash").alias("count"))
-    enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "product_category")
-    return [row["product_category"] for row in enough.limit(largest).collect()]
-
-
-def list_others(rows: DataFrame, categories: list[str]) -> OtherCategories:
-    """Returns the categories that are counted together; None where they are too many to list."""
-    if not categories:
-        return None
-    found = rows.select("product_category").distinct().limit(MAX_CATEGORIES + 1).collect()
-    if len(found) > MAX_CATEGORIES:
-        return None
-    others = {row["product_category"] for row in found} - set(categories)
-    return tuple(sorted(others, key=lambda name: (name is not None, name)))
+        raise ConfigError(f"{tables.name(name)} has no version {chosen}; its newest is {newest}")
+    published = spark.read.option("versionAsOf", chosen).table(tables.name(name))
+    return published, f"{name}, version {chosen}"
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:
@@ -147,27 +122,10 @@ def show_difference(file: Path, new: LabelBaseline) -> None:
     table.add_row("", "products", f"{old.products.rows:,}", f"{new.products.rows:,}", "")
     table.add_row("", "model_version", str(old.model_version), str(new.model_version), "")
     table.add_row("", "source", old.source, new.source, "")
-    for attribute, label, before, now in changed_shares(old.products, new.products):
+    changes = changed_shares(old.products, new.products, SHOWN_CHANGE)
+    for attribute, label, before, now in changes:
         table.add_row(attribute, label, f"{before:.1%}", f"{now:.1%}", f"{now - before:+.1%}")
     console.print(table, markup=False)
-
-
-def changed_shares(old: GroupSummary, new: GroupSummary) -> list[tuple[str, str, float, float]]:
-    """Returns attribute, label and both shares where they differ, the largest changes first."""
-    changes = []
-    for attribute in dict.fromkeys([*old.attributes, *new.attributes]):
-        shares = [_shares(group, attribute) for group in (old, new)]
-        for label in dict.fromkeys([*shares[0], *shares[1]]):
-            before, now = (share.get(label, 0.0) for share in shares)
-            if abs(now - before) >= SHOWN_CHANGE:
-                changes.append((attribute, label, before, now))
-    return sorted(changes, key=lambda change: -abs(change[3] - change[2]))
-
-
-def _shares(group: GroupSummary, attribute: str) -> dict[str, float]:
-    if attribute not in group.attributes:
-        return {}
-    return {label: n / group.rows for label, n in group.attributes[attribute].labels.items()}
 
 
 if __name__ == "__main__":

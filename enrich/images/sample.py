@@ -3,7 +3,6 @@
 Whether a file is an image is the engine's business; here it only has to be readable.
 """
 
-import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -21,16 +20,11 @@ class ImageSample(NamedTuple):
     read: int
 
 
-def read_image_sample(
-    store: ImageStore, image_paths: Sequence[str], *, limit: int = 100
-) -> ImageSample:
-    """Tries to read at most `limit` of the images; the same paths give the same sample."""
-    chosen = list(image_paths)
-    if len(chosen) > limit:
-        # Neighbours in a table share folders; a mount that is lost in part hides among them.
-        chosen = random.Random(0).sample(chosen, limit)
+def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
+    """Tries to read each of the images, several at once."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return ImageSample(len(chosen), sum(pool.map(lambda path: _can_read(store, path), chosen)))
+        read = sum(pool.map(lambda path: _can_read(store, path), image_paths))
+    return ImageSample(len(image_paths), read)
 
 
 def _can_read(store: ImageStore, image_path: str) -> bool:

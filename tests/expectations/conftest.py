@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from expectations.baseline import LabelBaseline
-from expectations.drill import Answers, Coded, build_baseline
+from expectations.drill.answers import Answers, Coded
+from expectations.drill.in_arrays import build_baseline
 from expectations.summary import ABSTAINED
 
 ATTRIBUTES = ("color", "style")

@@ -8,6 +8,7 @@ import pytest
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,
+    changed_shares,
     check_baseline_fits,
     load_baseline,
     save_baseline,
@@ -125,3 +126,22 @@ def test_label_unknown_to_the_checkpoint_is_refused(where: str) -> None:
     baseline = LabelBaseline.model_validate(baseline_dict(**changes))
     with pytest.raises(BaselineError, match="names color 'mauve'; the checkpoint has red, blue"):
         check_baseline_fits(baseline, LABELS)
+
+
+def test_changed_shares_come_with_the_largest_change_first_and_without_small_ones() -> None:
+    old = LabelBaseline.model_validate(baseline_dict(products=group_dict(red=5, blue=3, green=2)))
+    new = LabelBaseline.model_validate(baseline_dict(products=group_dict(red=1, blue=4, mauve=5)))
+    assert changed_shares(old.products, new.products, 0.15) == [
+        ("color", "mauve", 0.0, 0.5),
+        ("color", "red", 0.5, 0.1),
+        ("color", "green", 0.2, 0.0),
+    ]
+
+
+def test_attribute_of_one_baseline_alone_has_no_share_in_the_other() -> None:
+    old, new = (
+        LabelBaseline.model_validate(baseline_dict(products=group_dict(name, red=10))).products
+        for name in ("color", "colour")
+    )
+    changes = [("color", "red", 1.0, 0.0), ("colour", "red", 0.0, 1.0)]
+    assert changed_shares(old, new, 0.5) == changes

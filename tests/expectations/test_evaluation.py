@@ -10,7 +10,8 @@ from great_expectations.core import ExpectationValidationResult
 from expectations import suites
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill import Answers, check_answers
+from expectations.drill.answers import Answers
+from expectations.drill.in_arrays import check_answers
 from expectations.evaluation import evaluate
 from expectations.figures import InputFigures
 from expectations.input_checks import check_input

@@ -6,7 +6,8 @@ from operator import attrgetter
 import numpy as np
 import pytest
 
-from expectations.drill import Answers, build_baseline, count_answers
+from expectations.drill.answers import Answers
+from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.expected import Expected, expect_like
 from expectations.summary import CatalogSummary
 

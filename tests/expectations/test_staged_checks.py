@@ -8,9 +8,10 @@ import pytest
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill import Answers, build_baseline, check_answers, count_answers
+from expectations.drill.answers import Answers
+from expectations.drill.in_arrays import build_baseline, check_answers, count_answers
+from expectations.drill.label_faults import give_to_others, rename_labels, stick_to_commonest
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
-from expectations.label_faults import give_to_others, rename_labels, stick_to_commonest
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
 from expectations.summary import ABSTAINED

@@ -11,8 +11,9 @@ from pyspark.sql import functions as F
 
 from expectations.baseline import BaselineError, LabelBaseline
 from expectations.counting import count_agreements, count_input, count_staged, select_counted
-from expectations.drill import Answers, build_baseline, count_answers
-from expectations.drill_spark import as_rows
+from expectations.drill.answers import Answers
+from expectations.drill.in_arrays import build_baseline, count_answers
+from expectations.drill.in_spark import as_rows
 from expectations.figures import Agreement, ConfidenceFigures
 from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings

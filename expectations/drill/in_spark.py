@@ -3,34 +3,35 @@
 Runs on the driver.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from schemas.tables import CORRECTIONS
 
 from expectations.baseline import LabelBaseline
-from expectations.drill import Answers, known_labels
-from expectations.report import ValidationReport
+from expectations.checks import Check
+from expectations.drill.answers import Answers
+from expectations.drill.in_arrays import known_labels
+from expectations.drill.runs import Case
+from expectations.report import QualityCheck, ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import ABSTAINED
 from expectations.validation import validate_staged
 
 
-def validate_answers(
-    spark: SparkSession,
-    answers: Answers,
-    before: Answers | None,
-    baseline: LabelBaseline,
-    settings: ValidationSettings,
+def validate_case(
+    spark: SparkSession, case: Case, baseline: LabelBaseline, settings: ValidationSettings
 ) -> ValidationReport:
-    """Returns what the gate says of a run, `before` being what was published."""
+    """Returns what the gate says of a run of all the case's answers."""
     return validate_staged(
-        as_rows(spark, answers),
-        None if before is None else as_rows(spark, before),
-        known_labels(answers, baseline),
+        as_rows(spark, case.answers),
+        None if case.before is None else as_rows(spark, case.before),
+        known_labels(case.answers, baseline),
         baseline,
         run_id="drill",
-        expected_rows=len(answers),
+        expected_rows=len(case.answers),
         docs_dir=None,
         settings=settings,
     )
@@ -54,3 +55,17 @@ def as_rows(spark: SparkSession, answers: Answers) -> DataFrame:
         columns[f"{attribute}_confidence"] = answers.confidences[attribute]
     rows = spark.createDataFrame(pd.DataFrame(columns))
     return rows.withColumn("corrections", F.lit(None).cast(CORRECTIONS))
+
+
+def is_same(checks: Sequence[Check], report: ValidationReport) -> bool:
+    """Returns whether a report holds the same checks, with the same figures and verdicts."""
+    return {_outline(check, check.passed) for check in checks} == {
+        _outline(check, check.outcome == "pass") for check in report.checks
+    }
+
+
+def _outline(check: Check | QualityCheck, passed: bool) -> tuple[object, ...]:
+    # Sums come in another order from Spark, and differ in their last digits.
+    observed = None if check.observed is None else round(check.observed, 4)
+    threshold = round(check.threshold, 6)
+    return check.expectation, check.attribute, check.category, observed, threshold, passed

@@ -9,8 +9,8 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
+from enrich.drill.faults import Fault, build_faulty_engine
 from enrich.engine import Engine
-from enrich.faults import Fault, build_faulty_engine
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import build_spec
 

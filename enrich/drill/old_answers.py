@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from enrich.demo.drill import SEED, digest_products
+from enrich.drill.products import SEED, digest_products
 from enrich.errors import ConfigError
 from enrich.records import Product
 

@@ -4,8 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from expectations.drill import Answers, Coded
+from expectations.drill.answers import Answers, Coded
+from expectations.drill.runs import SEED, Case
 from expectations.summary import ABSTAINED
+
+
+def build_label_faults(known: Answers) -> dict[str, Case]:
+    """Returns a case of every fault of every attribute, and one of rows that lost their order."""
+    rng = np.random.default_rng(SEED)
+    return {
+        **{f"{a}_stuck": Case(stick_to_commonest(known, a)) for a in known.labels},
+        **{f"{a}_labels_permuted": Case(rename_labels(known, a)) for a in known.labels},
+        "answers_of_others": Case(give_to_others(known, rng), before=known),
+    }
 
 
 def stick_to_commonest(answers: Answers, attribute: str) -> Answers:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from enrich.demo.old_answers import keep_answers, read_kept_answers
+from enrich.drill.old_answers import keep_answers, read_kept_answers
 from enrich.errors import ConfigError
 from enrich.records import Product
 

@@ -1,7 +1,4 @@
-"""Products to drill a quality gate with, and a checkpoint's answers to them, kept in a folder.
-
-Knows nothing of what a gate looks at.
-"""
+"""Products to drill a quality gate with: drawn ones, or a sample of a real catalog."""
 
 import dataclasses
 import hashlib
@@ -10,23 +7,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from rich.console import Console
-from rich.progress import track
 
-from enrich.classifiers.manifest import fetch_checkpoint, read_manifest
-from enrich.config import JobConfig
 from enrich.demo.catalog import is_demo_catalog, write_demo_catalog
 from enrich.errors import ConfigError
-from enrich.faults import Fault, build_faulty_engine
 from enrich.product_file import read_unique_products
 from enrich.records import Product
-from enrich.rows import arrow_schema, to_row
-from enrich.spec import build_spec
 from enrich.text import build_text
-from enrich.whole import whole_file
 
 SEED = 2026
 
@@ -56,11 +43,14 @@ def sample_products(catalog: Path, count: int) -> list[Product]:
     Products without a text are left out: without their picture nothing could be said of them.
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: there are no products, or not so many.
     """
+    file = catalog / "products.parquet"
+    if not file.exists():
+        raise ConfigError(f"CATALOG ABSENT: no {catalog}/products.parquet; NOTHING was drilled")
     products = [
         product
-        for product in read_unique_products(catalog / "products.parquet")
+        for product in read_unique_products(file)
         if build_text(product.title, product.description)
     ]
     if len(products) < count:
@@ -69,35 +59,11 @@ def sample_products(catalog: Path, count: int) -> list[Product]:
     return [products[place] for place in order]
 
 
-def answer_products(
-    cache: Path,
-    checkpoint: Path,
-    image_root: Path,
-    products: Sequence[Product],
-    fault: Fault | None = None,
-) -> tuple[str, pa.Table]:
-    """Returns the model_version and its answers, one row a product, in order.
-
-    What was answered before is read from the folder `cache`.
-    """
-    manifest = read_manifest(fetch_checkpoint(str(checkpoint)))
-    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), manifest, str(image_root.resolve()))
-    file = cache / f"{spec.model_version}-{fault or 'sound'}-{digest_products(products)}.parquet"
-    if not file.exists():
-        engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))
-        rows = [
-            {"product_id": told.product_id, **to_row(told, spec.attributes)}
-            for told in track(
-                engine.enrich(products),
-                f"answering, {fault or 'sound'}",
-                len(products),
-                console=Console(stderr=True),
-            )
-        ]
-        table = pa.Table.from_pylist(rows, schema=arrow_schema(spec.attributes))
-        with whole_file(file) as partial:
-            pq.write_table(table.drop_columns(["predictions", "model_version", "error"]), partial)
-    return spec.model_version, pq.read_table(file)
+def read_column(catalog: Path, products: Sequence[Product], column: str) -> list[str | None]:
+    """Returns what a column of the catalog's table says of each product."""
+    table = pq.read_table(catalog / "products.parquet", columns=["product_id", column])
+    by_id = dict(zip(table["product_id"].to_pylist(), table[column].to_pylist(), strict=True))
+    return [by_id[product.product_id] for product in products]
 
 
 def digest_products(products: Sequence[Product]) -> str:

@@ -1,17 +1,11 @@
-"""Draws runs from known answers and asks the gate about each: how often does it stop one?
-
-The same checks as on a real run, on figures counted from arrays instead of by Spark. Knows nothing
-of where answers come from or which faults they have.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+"""Sends answers through the gate: its own checks, on figures counted from arrays, not by Spark."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
+from expectations.drill.answers import Answers, Coded
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
@@ -22,65 +16,6 @@ from expectations.summary import (
     CatalogSummary,
     GroupSummary,
 )
-
-Places = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A column of names as places in a list of them."""
-
-    names: tuple[str, ...]
-    places: Places
-
-    @classmethod
-    def encode(cls, values: Sequence[str | None], missing: str) -> "Coded":
-        """Returns the column; None becomes `missing`."""
-        names, places = np.unique(
-            [missing if v is None else v for v in values], return_inverse=True
-        )
-        return cls(tuple(map(str, names)), places)
-
-    def take(self, rows: Places) -> "Coded":
-        """Returns those rows."""
-        return Coded(self.names, self.places[rows])
-
-    def values(self) -> NDArray[np.str_]:
-        """Returns the names, one a row."""
-        return np.array(self.names)[self.places]
-
-    def count(self) -> dict[str, int]:
-        """Returns the rows by name, of names that occur."""
-        counts = np.bincount(self.places, minlength=len(self.names))
-        return {name: int(n) for name, n in zip(self.names, counts, strict=True) if n}
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Answers to some products; labels have `ABSTAINED` where the classifier abstained.
-
-    Attributes:
-        categories: None where the catalog has none.
-    """
-
-    model_version: str
-    labels: Mapping[str, Coded]
-    confidences: Mapping[str, NDArray[np.float64]]
-    modalities: Coded
-    categories: Coded | None = None
-
-    def __len__(self) -> int:
-        return len(self.modalities.places)
-
-    def take(self, rows: Places) -> "Answers":
-        """Returns the answers of those rows."""
-        return Answers(
-            self.model_version,
-            {a: column.take(rows) for a, column in self.labels.items()},
-            {a: values[rows] for a, values in self.confidences.items()},
-            self.modalities.take(rows),
-            None if self.categories is None else self.categories.take(rows),
-        )
 
 
 def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigures:

@@ -1,7 +1,7 @@
 """Engines with one deliberate fault in how they treat pictures: what a quality gate must notice.
 
-For drills only. The faulty pixels go through the classifier, so that its answers are what a broken
-job would really publish.
+The faulty pixels go through the classifier, so that its answers are what a broken job would really
+publish.
 """
 
 import dataclasses

@@ -1,0 +1,50 @@
+"""A checkpoint's answers to products, sound or with a fault; once given, they stay in a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from enrich.classifiers.manifest import fetch_checkpoint, read_manifest
+from enrich.config import JobConfig
+from enrich.drill.faults import Fault, build_faulty_engine
+from enrich.drill.products import digest_products
+from enrich.records import Product
+from enrich.rows import arrow_schema, to_row
+from enrich.spec import build_spec
+from enrich.whole import whole_file
+
+
+def answer_products(
+    cache: Path,
+    checkpoint: Path,
+    image_root: Path,
+    products: Sequence[Product],
+    fault: Fault | None = None,
+) -> tuple[str, pa.Table]:
+    """Returns the model_version and its answers, one row a product, in order.
+
+    What was answered before is read from the folder `cache`.
+    """
+    manifest = read_manifest(fetch_checkpoint(str(checkpoint)))
+    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), manifest, str(image_root.resolve()))
+    file = cache / f"{spec.model_version}-{fault or 'sound'}-{digest_products(products)}.parquet"
+    if not file.exists():
+        engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))
+        rows = [
+            {"product_id": told.product_id, **to_row(told, spec.attributes)}
+            for told in track(
+                engine.enrich(products),
+                f"answering, {fault or 'sound'}",
+                len(products),
+                console=Console(stderr=True),
+            )
+        ]
+        table = pa.Table.from_pylist(rows, schema=arrow_schema(spec.attributes))
+        with whole_file(file) as partial:
+            pq.write_table(table.drop_columns(["predictions", "model_version", "error"]), partial)
+    return spec.model_version, pq.read_table(file)

@@ -1,0 +1,98 @@
+"""Answers that runs are drawn from, as arrays: a drill asks the gate thousands of times.
+
+Knows nothing of where answers come from or which faults they have.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from schemas.tables import select_attributes
+
+from expectations.summary import ABSTAINED, OTHER
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of names as places in a list of them."""
+
+    names: tuple[str, ...]
+    places: Places
+
+    @classmethod
+    def encode(cls, values: Sequence[str | None], missing: str) -> "Coded":
+        """Returns the column; None becomes `missing`."""
+        names, places = np.unique(
+            [missing if v is None else v for v in values], return_inverse=True
+        )
+        return cls(tuple(map(str, names)), places)
+
+    def take(self, rows: Places) -> "Coded":
+        """Returns those rows."""
+        return Coded(self.names, self.places[rows])
+
+    def values(self) -> NDArray[np.str_]:
+        """Returns the names, one a row."""
+        return np.array(self.names)[self.places]
+
+    def count(self) -> dict[str, int]:
+        """Returns the rows by name, of names that occur."""
+        counts = np.bincount(self.places, minlength=len(self.names))
+        return {name: int(n) for name, n in zip(self.names, counts, strict=True) if n}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers to some products; labels have `ABSTAINED` where the classifier abstained.
+
+    Attributes:
+        categories: None where the catalog has none.
+    """
+
+    model_version: str
+    labels: Mapping[str, Coded]
+    confidences: Mapping[str, NDArray[np.float64]]
+    modalities: Coded
+    categories: Coded | None = None
+
+    def __len__(self) -> int:
+        return len(self.modalities.places)
+
+    def take(self, rows: Places) -> "Answers":
+        """Returns the answers of those rows."""
+        return Answers(
+            self.model_version,
+            {a: column.take(rows) for a, column in self.labels.items()},
+            {a: values[rows] for a, values in self.confidences.items()},
+            self.modalities.take(rows),
+            None if self.categories is None else self.categories.take(rows),
+        )
+
+
+def read_answers(model_version: str, table: pa.Table, categories: Coded | None = None) -> Answers:
+    """Returns a table's answers.
+
+    Args:
+        model_version: whose answers they are.
+        table: modalities and, for every attribute `a`, `a` and `a_confidence`; one row a product.
+        categories: of the same products in the same order.
+    """
+    attributes = select_attributes(table.column_names)
+    return Answers(
+        model_version,
+        {a: Coded.encode(table[a].to_pylist(), ABSTAINED) for a in attributes},
+        {a: table[f"{a}_confidence"].to_numpy().astype(float) for a in attributes},
+        Coded.encode(table["modalities"].to_pylist(), "none"),
+        categories,
+    )
+
+
+def group_categories(categories: Sequence[str | None], min_share: float) -> Coded:
+    """Returns the categories, those with a smaller share of the products as `OTHER`."""
+    names = Coded.encode(categories, OTHER)
+    large = {name for name, n in names.count().items() if n >= min_share * len(categories)}
+    return Coded.encode([name if name in large else OTHER for name in names.values()], OTHER)

@@ -1,0 +1,69 @@
+"""Runs are drawn from known answers, and how often the gate stops one is a share of them."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from expectations.baseline import LabelBaseline
+from expectations.drill.answers import Answers, group_categories, read_answers
+from expectations.drill.in_arrays import check_answers
+from expectations.drill.label_faults import build_label_faults
+from expectations.drill.runs import (
+    is_stopped,
+    measure_detection,
+    measure_false_alarms,
+    measure_false_alarms_by_category,
+)
+from expectations.settings import ValidationSettings
+from expectations.summary import ABSTAINED, OTHER
+
+MakeAnswers = Callable[..., Answers]
+SETTINGS = ValidationSettings()
+LABELS = ("color", "style")
+FAULTS = ("stuck", "labels_permuted")
+
+
+def test_answers_of_a_table_have_a_label_for_what_was_not_answered() -> None:
+    table = pa.table(
+        {
+            "product_id": ["1", "2"],
+            "color": ["red", None],
+            "color_confidence": pa.array([0.75, 0.5], pa.float32()),
+            "modalities": ["image+text", None],
+        }
+    )
+    answers = read_answers("model-1", table)
+    assert answers.labels["color"].values().tolist() == ["red", ABSTAINED]
+    assert answers.confidences["color"].tolist() == [0.75, 0.5]
+    assert answers.modalities.values().tolist() == ["image+text", "none"]
+    assert answers.labels.keys() == {"color"} and answers.categories is None
+
+
+def test_small_and_absent_categories_are_grouped() -> None:
+    grouped = group_categories(["shoes", "hats", None, "shoes"], min_share=0.5)
+    assert grouped.values().tolist() == ["shoes", OTHER, OTHER, "shoes"]
+
+
+def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are(
+    make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    sound = join(make_answers(400, category="shoes"), make_answers(200, seed=1, category="hats"))
+    assert measure_false_alarms(sound, 100, 300, 5, SETTINGS) == 0
+    by_category = measure_false_alarms_by_category(sound, (20, 100), 300, 4, SETTINGS)
+    assert by_category == {20: 0, 100: 0}
+    strict = ValidationSettings(max_abstained_share=0)
+    assert measure_false_alarms(sound, 100, 300, 5, strict) == 1
+    assert measure_false_alarms_by_category(sound, (100,), 300, 4, strict) == {100: 1}
+
+
+def test_every_label_fault_is_a_case_that_is_found(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    sound = make_answers(5_000)
+    assert not is_stopped(check_answers(sound, baseline, SETTINGS))
+    cases = build_label_faults(sound)
+    rates = {
+        name: measure_detection(case, 5_000, baseline, 3, SETTINGS) for name, case in cases.items()
+    }
+    faults = [f"{attribute}_{fault}" for attribute in LABELS for fault in FAULTS]
+    assert rates == dict.fromkeys([*faults, "answers_of_others"], 1)
