@@ -6,7 +6,7 @@
 Wang et al., "Recipe recognition with large multimodal food dataset", ICME workshops 2015.
 """
 
-import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from enrich.training.readers.rows import LabelledRows, Published
 
 # The only attribute, and the published name of it.
 ATTRIBUTE = "class"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 def read_food101(folder: Path) -> LabelledRows:
@@ -48,14 +49,21 @@ def _read_titles(folder: Path, split: Published) -> Iterator[tuple[str, str, str
             f"no UPMC Food-101 in {folder}: wanted texts/{split}_titles.csv and the folder "
             f"images/{split}/"
         )
-    with file.open(encoding="utf-8", errors="replace", newline="") as lines:
-        for number, fields in enumerate(csv.reader(lines), start=1):
-            if not fields:
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
                 continue
+            fields = line.strip().split(",")
             if len(fields) < 3:
                 raise ConfigError(
                     f"{file}, row {number} has {len(fields)} field(s); wanted: image, title, class"
                 )
-            # Copies of the data set differ in whether a title with commas is quoted.
+            # Copies of the data set differ in whether a title with commas is quoted, and a title
+            # that begins with a quotation mark ends in the same line all the same.
             image, *title, name = fields
-            yield image.strip(), ",".join(title), name.strip()
+            yield image.strip(), _unquote(",".join(title)), name.strip()
+
+
+def _unquote(title: str) -> str:
+    quoted = _QUOTED.fullmatch(title)
+    return quoted[1].replace('""', '"') if quoted else title

@@ -49,6 +49,15 @@ def test_a_title_keeps_its_commas_whether_quoted_or_not(
     assert rows.image_paths == ["images/train/apple_pie/a_0.jpg"]
 
 
+def test_a_title_that_begins_with_a_quotation_mark_takes_no_other_row_along(
+    tmp_path: Path,
+) -> None:
+    rows = read_food101(
+        _replace_lines(tmp_path, '1.jpg,"Best" pie,pie', '2.jpg,"Pie,pie', "3.jpg,Tart,tart")
+    )
+    assert rows.titles == ['"Best" pie', '"Pie', "Tart"]
+
+
 def test_pictures_of_one_title_are_one_group_but_not_across_classes_or_without_title(
     tmp_path: Path,
 ) -> None:
