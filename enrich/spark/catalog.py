@@ -23,12 +23,10 @@ from enrich.spark.storage import messages_of
 from enrich.spark.table_files import READERS, choose_files, find_table, suffix_of
 from enrich.text import LONGEST_READ
 
-# What a role's column may be; all others are text.
-_ALLOWED: dict[str, tuple[type[DataType], ...]] = {
-    "product_id": (StringType, IntegralType),
-    "category": (StringType, IntegralType),
-    "priority": (NumericType,),
-}
+# What a column may be, else. Spark takes a Parquet column of NULLs alone, as pandas writes it, for
+# integers.
+_TEXT: tuple[type[DataType], ...] = (StringType, IntegralType)
+_ALLOWED: dict[str, tuple[type[DataType], ...]] = {"priority": (NumericType,)}
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
 # descriptions of megabytes in one Arrow batch fit into no memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -152,8 +150,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
         )
     for role, name in wanted.items():
-        allowed = _ALLOWED.get(role, (StringType,))
-        # A column without any value has the type void in JSON and Parquet written from pandas.
+        allowed = _ALLOWED.get(role, _TEXT)
+        # A column without any value has the type void in a Delta table.
         if not isinstance(types[name], allowed) and types[name].typeName() != "void":
             raise SchemaMismatch(
                 f"column {name} of '{location}' is {types[name].simpleString()}; wanted "

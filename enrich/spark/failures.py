@@ -6,6 +6,12 @@ from enrich import errors
 from enrich.errors import ConfigError, EnrichError, NoAnswer
 from enrich.spark.storage import explain_storage_failure, messages_of
 
+_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +SQLSTATE")
+# What Parquet's reader says of a file that trying again does not mend.
+_DAMAGED = re.compile(
+    "PARQUET_COLUMN_DATA_TYPE_MISMATCH|CANNOT_READ_FILE_FOOTER|could not decode|could not read page"
+    "|FAILED_TO_UNCOMPRESS|ParquetDecodingException"
+)
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
 
@@ -14,9 +20,20 @@ def explain_failure(error: Exception) -> EnrichError | None:
     """Returns the known error behind one of Spark or Python, None if there is none.
 
     A checkpoint that a worker cannot load is as wrong as one that the driver cannot; else a disk or
-    a store may have given out. Runs on the driver.
+    a store may have given out, or a file be damaged. Runs on the driver.
     """
-    return _find_wrong_input(error) or explain_storage_failure(error)
+    return _find_wrong_input(error) or explain_storage_failure(error) or _find_damaged_file(error)
+
+
+def _find_damaged_file(error: Exception) -> ConfigError | None:
+    said = list(messages_of(error))
+    found = next(filter(None, map(_UNREAD_FILE.search, said)), None)
+    if found is None or not any(map(_DAMAGED.search, said)):
+        return None
+    return ConfigError(
+        f"{found['said']} It is damaged, or has columns of other types than the other files of its "
+        "table: write it again"
+    )
 
 
 def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:

@@ -2,10 +2,13 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from enrich.errors import SchemaMismatch
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from enrich.errors import SchemaMismatch, first_line
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
@@ -45,7 +48,7 @@ def choose_files(path: str) -> tuple[str, str | list[str]]:
 
     Raises:
         FileNotFoundError: a local folder holds no part, or parts of several kinds.
-        SchemaMismatch: CSV files have different columns.
+        SchemaMismatch: CSV or Parquet files have different columns.
     """
     if (Path(path) / "_delta_log").is_dir():
         return "", path
@@ -54,7 +57,9 @@ def choose_files(path: str) -> tuple[str, str | list[str]]:
     if not suffix and Path(path).is_dir():
         raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
     if suffix == ".csv":
-        _require_same_columns(parts)
+        _require_same_columns(parts, _read_header, "the same in the same order")
+    elif suffix == ".parquet":
+        _require_same_columns(parts, _read_schema, "the same, of the same type also where all is NULL,")
     if suffix_of(path) or not parts:
         return suffix, path
     return suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts]
@@ -88,16 +93,20 @@ def _suffix_of_parts(parts: Sequence[Path]) -> str:
     return suffix_of(parts[0]) if parts else ""
 
 
-def _require_same_columns(files: Sequence[Path]) -> None:
-    """Raises SchemaMismatch for CSV files whose columns differ: Spark reads them by position."""
-    headers = {file: header for file in files if (header := _read_header(file))}
+def _require_same_columns(
+    files: Sequence[Path], read: Callable[[Path], list[str]], wanted: str
+) -> None:
+    """Raises SchemaMismatch for files whose columns differ, which Spark does not notice.
+
+    CSV files are read by position, Parquet files by the columns of one of them.
+    """
+    headers = {file: header for file in files if (header := read(file))}
     for file, header in headers.items():
         first = next(iter(headers))
         if header != headers[first]:
             raise SchemaMismatch(
                 f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
-                f"{', '.join(headers[first])}; wanted: the same in the same order in all files "
-                "of a folder"
+                f"{', '.join(headers[first])}; wanted: {wanted} in all files of a folder"
             )
 
 
@@ -107,3 +116,16 @@ def _read_header(file: Path) -> list[str]:
             return next(filter(None, csv.reader(lines)), [])
         except csv.Error as error:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
+
+
+def _read_schema(file: Path) -> list[str]:
+    """Returns a Parquet file's columns with their types, sorted."""
+    try:
+        schema = pq.ParquetFile(file).schema
+    except (OSError, pa.ArrowException) as error:
+        raise SchemaMismatch(f"{file} is no Parquet file: {first_line(error)}") from error
+    columns = (schema.column(number) for number in range(len(schema.names)))
+    return sorted(
+        f"{column.path} {'NULL' if column.logical_type.type == 'NULL' else column.physical_type}"
+        for column in columns
+    )

@@ -121,10 +121,11 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(spark: SparkSe
 
 
 def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:
-    TABLE.head(1).to_parquet(tmp_path / "part-0.parquet")
-    TABLE.tail(1).to_parquet(tmp_path / "part-1.parquet")
+    for number in (0, 1):
+        TABLE.head(1).assign(product_id=f"{number}").to_parquet(tmp_path / f"{number}.parquet")
 
-    assert open_catalog(spark, str(tmp_path), ColumnNames()).products.count() == 2
+    products = open_catalog(spark, str(tmp_path), ColumnNames()).products
+    assert sorted(row["product_id"] for row in products.collect()) == ["0", "1"]
 
 
 def test_what_else_lies_in_a_folder_of_parts_is_not_read(
@@ -179,6 +180,46 @@ def test_parts_with_other_columns_are_refused_instead_of_read_by_position(
     )
     with pytest.raises(SchemaMismatch, match=r"b\.csv has the columns product_id, image_path"):
         open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TABLE.head(1).drop(columns="description"),
+        TABLE.head(1).assign(product_id=7),
+        TABLE.head(1).assign(description=None),
+    ],
+    ids=["a column less", "another type", "NULLs alone"],
+)
+def test_parquet_parts_with_other_columns_are_refused_instead_of_read_as_null(
+    spark: SparkSession, tmp_path: Path, part: pd.DataFrame
+) -> None:
+    TABLE.head(1).to_parquet(tmp_path / "a.parquet")
+    part.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(SchemaMismatch, match=r"b\.parquet has the columns .* a\.parquet beside it"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_parquet_parts_may_have_their_columns_in_any_order(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    TABLE.head(1).to_parquet(tmp_path / "a.parquet")
+    TABLE.head(1)[TABLE.columns[::-1]].to_parquet(tmp_path / "b.parquet")
+    one, other = open_catalog(spark, str(tmp_path), ColumnNames()).products.collect()
+    assert one == other
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json"])
+def test_a_column_of_nulls_alone_is_no_column_of_another_type(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    table = TABLE.assign(description=None)
+    if kind == "parquet":
+        table.to_parquet(tmp_path / "products.parquet")
+    else:
+        table.to_json(tmp_path / "products.json", orient="records", lines=True)
+    found = open_catalog(spark, str(tmp_path), ColumnNames()).products.collect()
+    assert [row["description"] for row in found] == [None, None]
 
 
 def test_integer_ids_are_read_as_text(spark: SparkSession, tmp_path: Path) -> None:

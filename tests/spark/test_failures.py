@@ -1,12 +1,20 @@
 """Which known error lies behind one of Spark's."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from enrich.errors import CheckpointError, EnrichError, NoAnswer, StorageFailed, is_no_answer
+from enrich.errors import (
+    CheckpointError,
+    ConfigError,
+    EnrichError,
+    NoAnswer,
+    StorageFailed,
+    is_no_answer,
+)
 from enrich.spark.failures import explain_failure
 
 
@@ -33,6 +41,27 @@ def test_a_store_that_a_worker_cannot_reach_may_be_back_later(spark: SparkSessio
     found = _fail_with(spark, NoAnswer("no checkpoint can be read at s3://shop/cma-clip: refused"))
     assert isinstance(found, NoAnswer)
     assert found.exit_code == 1
+
+
+def test_a_damaged_file_of_a_product_table_is_wrong_input(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    table = tmp_path / "products.parquet"
+    ids = [f"product-{number}" for number in range(5_000)]
+    pd.DataFrame({"product_id": ids}).to_parquet(table)
+    content = bytearray(table.read_bytes())
+    # Its footer is sound.
+    content[100:8_000] = bytes(7_900)
+    table.write_bytes(content)
+
+    with pytest.raises(Exception, match="FAILED_READ_FILE") as caught:
+        spark.read.parquet(str(table)).collect()
+
+    found = explain_failure(caught.value)
+    assert isinstance(found, ConfigError)
+    assert "products.parquet" in str(found)
+    assert "damaged" in str(found)
+    assert "SQLSTATE" not in str(found)
 
 
 @pytest.mark.parametrize(
