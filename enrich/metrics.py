@@ -16,12 +16,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_fd_to_metric_families
 from prometheus_client.samples import Sample
+from schemas.tables import ENDED, Outcome
 
 log = logging.getLogger(__name__)
 
 PREFIX = "catalog_enrichment"
-OUTCOMES = ("published", "nothing_to_do", "staged", "blocked", "dropped", "failed")
-_SUCCESSES = ("published", "nothing_to_do")
 _LAST_SUCCESS = "last_success_timestamp_seconds"
 
 
@@ -53,7 +52,7 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         may_stay = has_failed and settles
         if folder is not None and has_news and not (may_stay and _says_blocked(folder, database)):
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
-            summary = said | ({"outcome": "failed"} if has_failed else {})
+            summary = said | ({"outcome": Outcome.FAILED} if has_failed else {})
             write_metrics(folder, database, summary, started_at, datetime.now(UTC))
 
 
@@ -77,11 +76,10 @@ def write_metrics(
         file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
-        is_success = summary["outcome"] in _SUCCESSES
+        is_success = summary["outcome"] in ENDED
         succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
-        if succeeded_at is not None:
-            text = "When a run last published or found nothing to do."
-            gauges.set(_LAST_SUCCESS, text, succeeded_at)
+        text = "When a run last published or found nothing to do; 0 before the first time."
+        gauges.set(_LAST_SUCCESS, text, succeeded_at)
         write_to_textfile(str(file), gauges.registry)
     except Exception:
         log.exception("the metrics of %s could not be written to %s", database, folder)
@@ -107,7 +105,7 @@ class _Gauges:
 def _add_run(
     gauges: _Gauges, summary: Mapping[str, Any], started_at: datetime, finished_at: datetime
 ) -> None:
-    ended = {outcome: float(outcome == summary["outcome"]) for outcome in OUTCOMES}
+    ended = {outcome.value: float(outcome == summary["outcome"]) for outcome in Outcome}
     gauges.set_each("last_run_outcome", "1 for how the last run ended.", "outcome", ended)
     gauges.set("last_run_start_timestamp_seconds", "When it began.", started_at.timestamp())
     gauges.set("last_run_end_timestamp_seconds", "When it ended.", finished_at.timestamp())
@@ -129,15 +127,16 @@ def _name_file(folder: Path, database: str) -> Path:
     return folder / f"{PREFIX}_{database}.prom"
 
 
-def _read_last_success(file: Path) -> float | None:
+def _read_last_success(file: Path) -> float:
     """Returns what the file says of the last success: a run that fails must not forget it."""
     samples = _read_samples(file, _LAST_SUCCESS)
-    return samples[0].value if samples else None
+    # A catalog that was never refreshed is stale too.
+    return samples[0].value if samples else 0.0
 
 
 def _says_blocked(folder: Path, database: str) -> bool:
     outcomes = _read_samples(_name_file(folder, database), "last_run_outcome")
-    return any(one.labels.get("outcome") == "blocked" and one.value == 1 for one in outcomes)
+    return any(one.labels.get("outcome") == Outcome.BLOCKED and one.value == 1 for one in outcomes)
 
 
 def _read_samples(file: Path, metric: str) -> list[Sample]:

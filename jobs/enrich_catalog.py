@@ -1,8 +1,8 @@
 """Enriches a product table: the main job.
 
     spark-submit jobs/enrich_catalog.py
-    spark-submit jobs/enrich_catalog.py --catalog shop/products.parquet --database shop
-    spark-submit jobs/enrich_catalog.py --database shop --publish-run RUN_ID --reason "new season"
+    spark-submit jobs/enrich_catalog.py --config shop.yaml
+    spark-submit jobs/enrich_catalog.py --config shop.yaml --publish-run RUN_ID --reason "..."
 
 The last line on standard output is one JSON object. Exit codes: 0 published, staged,
 dropped, nothing to do or a dry run, 2 wrong configuration, input or checkpoint, 3 nothing was
@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pyspark.sql import DataFrame, SparkSession
@@ -34,8 +34,8 @@ from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
+from enrich.spark.guards import refuse_demo_among_products
 from enrich.spark.inputs import Inputs
-from enrich.spark.page import Page
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import (
     FindVanished,
@@ -45,6 +45,7 @@ from enrich.spark.publishing import (
     summarize,
 )
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.report.page import Page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.survey import sample_image_paths
@@ -136,7 +137,7 @@ def main(
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
         with recorded(metrics_dir, settings.database, settles=True) as recording:
-            exit_code = settle_run(
+            ended = settle_run(
                 settings,
                 config.parent,
                 recording,
@@ -144,7 +145,7 @@ def main(
                 drop=drop_run,
                 reason=reason,
             )
-        raise typer.Exit(exit_code)
+        ended.tell()
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
     now = datetime.now(UTC)
@@ -165,46 +166,55 @@ def main(
         plan_catalog(settings, request)
         return
     with recorded(metrics_dir, settings.database) as recording:
-        exit_code = refresh_catalog(settings, request, config.parent, recording)
-    raise typer.Exit(exit_code)
+        ended = refresh_catalog(settings, request, config.parent, recording)
+    ended.tell()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended."""
+
+    tables: OutputTables
+    summary: RunSummary
+    exit_code: int
+
+    def tell(self) -> NoReturn:
+        """Prints some of the run's rows and the JSON line, and exits.
+
+        Comes after all else that may log: spark-submit sends standard error to standard output,
+        where the JSON line must be last.
+        """
+        show_run(self.tables, self.summary)
+        raise typer.Exit(self.exit_code)
 
 
 def plan_catalog(settings: Settings, request: RunRequest) -> None:
     """Prints what a refresh would do."""
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
-    spark = open_session("enrich_catalog")
-    snapshot, store = open_shop(spark, settings)
-    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
-    show_plan(plan_refresh(Inputs(spark, settings, request, spec, store, snapshot)))
+    show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 
 
 def refresh_catalog(
     settings: Settings, request: RunRequest, config_folder: Path, recording: Recording
-) -> int:
-    """Runs one refresh, prints what it did and returns the exit code.
-
-    Everything that can be wrong is checked first.
-    """
+) -> Ended:
+    """Runs one refresh and writes its page. Everything that can be wrong is checked first."""
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
     baseline = load_catalog_baseline(settings, manifest, config_folder)
-    spark = open_session("enrich_catalog")
-    snapshot, store = open_shop(spark, settings)
-    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
+    inputs = open_inputs(settings, request, manifest)
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
-    gate = Gate(settings.validation, spec.attributes, baseline, store, docs_dir)
+    gate = Gate(settings.validation, inputs.spec.attributes, baseline, inputs.store, docs_dir)
 
-    refresh = Refresh(Inputs(spark, settings, request, spec, store, snapshot))
+    refresh = Refresh(inputs)
     recording.summary = refresh.summary
     exit_code = 0
     try:
         refresh.run(gate.check_staged, gate.check_input)
     except NothingPublished as error:
-        # spark-submit sends standard error to standard output, where the JSON line must be last.
         report_error(error)
         exit_code = error.exit_code
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
-    tell_end(refresh.tables, refresh.summary, page, lambda: (snapshot, store))
-    return exit_code
+    record_end(refresh.tables, refresh.summary, page, lambda: (inputs.catalog, inputs.store))
+    return Ended(refresh.tables, refresh.summary, exit_code)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -272,15 +282,21 @@ def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
     return Baseline(baseline.catalog, {name: one.labels for name, one in attributes.items()})
 
 
-def open_products(spark: SparkSession, settings: Settings) -> CatalogSnapshot:
-    """Opens the product table."""
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    return open_catalog(spark, location, settings.columns)
+def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
+    """Opens all that a refresh depends on."""
+    spark = open_session("enrich_catalog")
+    snapshot, store = open_shop(spark, settings)
+    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
+    inputs = Inputs(spark, settings, request, spec, store, snapshot)
+    if settings.catalog == DEMO_CATALOG:
+        refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
+    return inputs
 
 
 def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot, ImageStore]:
     """Opens the product table, and the store of its pictures."""
-    snapshot = open_products(spark, settings)
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
+    snapshot = open_catalog(spark, location, settings.columns)
     root = choose_image_root(settings, snapshot.folder)
     store = ImageStore(
         root, settings.allowed_image_roots, settings.image_limits, settings.image_reading
@@ -296,8 +312,8 @@ def settle_run(
     publish: str | None,
     drop: str | None,
     reason: str | None,
-) -> int:
-    """Publishes or drops what an earlier run staged, prints it and returns the exit code."""
+) -> Ended:
+    """Publishes or drops what an earlier run staged, and writes its page anew."""
     if publish is not None and drop is not None:
         raise ConfigError("--publish-run and --drop-run exclude each other")
     if drop is not None and not reason:
@@ -326,8 +342,8 @@ def settle_run(
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
     # The product table that the run read: of another day's, the settings may name another.
     shop = settings.model_copy(update={"catalog": row["catalog"]})
-    tell_end(tables, summary, page, lambda: open_shop(spark, shop))
-    return exit_code
+    record_end(tables, summary, page, lambda: open_shop(spark, shop))
+    return Ended(tables, summary, exit_code)
 
 
 def choose_deletion(
@@ -383,18 +399,17 @@ def choose_image_root(settings: Settings, folder: str | None) -> str:
     return image_root
 
 
-def tell_end(
+def record_end(
     tables: OutputTables,
     summary: RunSummary,
     page: Page,
     open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
 ) -> None:
-    """Logs how the run ended, writes its page, and prints some of its rows and the JSON line."""
+    """Logs how the run ended, and writes its page."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     page.write(tables, summary, open_shop)
-    show_run(tables, summary)
 
 
 if __name__ == "__main__":

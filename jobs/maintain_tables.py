@@ -12,12 +12,11 @@ from typing import Annotated
 import typer
 
 from enrich.command_line import DatabaseOption, run_command
-from enrich.errors import ConfigError
 from enrich.spark.console import print_json_line
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
-from enrich.spark.tables import OutputTables, published_attributes
+from enrich.spark.tables import open_published
 
 
 def main(
@@ -31,10 +30,7 @@ def main(
     ] = 30,
 ) -> None:
     """Compacts the output tables and deletes what no reader needs any more."""
-    spark = open_session("maintain_tables")
-    if not spark.catalog.tableExists(f"{database}.product_attributes"):
-        raise ConfigError(f"there is no table {database}.product_attributes: name another database")
-    tables = OutputTables(spark, database, published_attributes(spark, database))
+    tables = open_published(open_session("maintain_tables"), database)
     done = maintain_tables(
         tables, retention_hours=retention_hours, keep_staged_days=keep_staged_days
     )

@@ -11,12 +11,11 @@ from typing import Annotated
 import typer
 
 from enrich.command_line import DatabaseOption, run_command
-from enrich.errors import ConfigError
 from enrich.spark.console import print_json_line
 from enrich.spark.rollback import roll_back
 from enrich.spark.session import open_session
 from enrich.spark.storage import explain_storage_failure
-from enrich.spark.tables import OutputTables, published_attributes
+from enrich.spark.tables import open_published
 
 
 def main(
@@ -25,10 +24,7 @@ def main(
     database: DatabaseOption = "enriched",
 ) -> None:
     """Takes back what a run published, and what others published after it."""
-    spark = open_session("rollback")
-    if not spark.catalog.tableExists(f"{database}.product_attributes"):
-        raise ConfigError(f"there is no table {database}.product_attributes: name another database")
-    tables = OutputTables(spark, database, published_attributes(spark, database))
+    tables = open_published(open_session("rollback"), database)
     taken_back = roll_back(tables, run_id, reason)
     print_json_line(
         {

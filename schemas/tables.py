@@ -5,6 +5,7 @@ Imports nothing; whoever creates a table formats these strings.
 
 import re
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 
 ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
 PREDICTION = (
@@ -34,21 +35,27 @@ QUARANTINE = """
     run_id STRING NOT NULL COMMENT 'the run that found it',
     run_date DATE NOT NULL COMMENT 'logical date of that run'"""
 
-OUTCOMES = (
-    "published",
-    "nothing_to_do",
-    "staged",
-    "blocked",
-    "dropped",
-    "rolled_back",
-    "failed",
-)
+
+class Outcome(StrEnum):
+    """How a run ended; the value of column `outcome` of `enrichment_runs`."""
+
+    PUBLISHED = "published"
+    NOTHING_TO_DO = "nothing_to_do"
+    STAGED = "staged"
+    BLOCKED = "blocked"
+    DROPPED = "dropped"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+# Runs that came to the end of what they were asked for.
+ENDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
 CHECK_OUTCOMES = ("pass", "warn", "fail")
 
 ENRICHMENT_RUNS = f"""
     run_id STRING NOT NULL COMMENT 'key',
     run_date DATE NOT NULL COMMENT 'logical date',
-    outcome STRING NOT NULL COMMENT 'one of {", ".join(OUTCOMES)}',
+    outcome STRING NOT NULL COMMENT 'one of {", ".join(Outcome)}',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
     finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
     catalog STRING NOT NULL COMMENT 'the product table that was read',
@@ -61,7 +68,7 @@ ENRICHMENT_RUNS = f"""
     published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
     unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
     quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
-    withheld BIGINT NOT NULL COMMENT 'answered but not published: staged, blocked, or out of date',
+    withheld BIGINT NOT NULL COMMENT 'pending, not published: staged, blocked, or out of date',
     vanished BIGINT COMMENT 'published rows whose product is no longer in the product table',
     deleted BIGINT COMMENT 'of these, the rows that were deleted',
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
@@ -118,7 +125,7 @@ def checks(
     return {
         "product_attributes": answers | {"modalities_known": known},
         "staged_attributes": answers | {"modalities_known": f"modalities IS NULL OR {known}"},
-        "enrichment_runs": {"outcome_known": _is_one_of("outcome", OUTCOMES)},
+        "enrichment_runs": {"outcome_known": _is_one_of("outcome", Outcome)},
         "label_quality": {"outcome_known": _is_one_of("outcome", CHECK_OUTCOMES)},
     }
 

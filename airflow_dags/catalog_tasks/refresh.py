@@ -58,10 +58,11 @@ def gate(summary: dict[str, Any]) -> None:
     """Lets a run through that passed validation and has something to publish."""
     counts = summary["counts"]
     if summary["outcome"] == "blocked":
+        publish = "trigger publish_blocked_run with this run id and a reason, or "
         raise AirflowFailException(
             f"run {summary['run_id']} is blocked: {summary['error']}. Look at it (report: "
-            f"{summary['report']}); then trigger publish_blocked_run with this run id and a "
-            "reason, or put right what was wrong and clear stage"
+            f"{summary['report']}); then {publish if counts['enriched'] else ''}"
+            "put right what was wrong and clear stage"
         )
     if summary["outcome"] != "staged" or not (counts["enriched"] or counts["vanished"]):
         raise AirflowSkipException(f"nothing to publish among {counts['read']:,} products")

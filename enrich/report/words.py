@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup
+from schemas.tables import Outcome
 
 from enrich.report.content import RunFacts
 
@@ -42,30 +43,34 @@ def describe_outcome(run: RunFacts) -> Verdict:
     """Returns what became of a run, and how to go on where a person has to decide."""
     published = run.counts["published"]
     verdicts = {
-        "published": Verdict(
+        Outcome.PUBLISHED: Verdict(
             "Published", f"{published:,} products carry the labels of this run.", "good"
         ),
-        "nothing_to_do": Verdict(
+        Outcome.NOTHING_TO_DO: Verdict(
             "Nothing to do", "No product is new or changed since it was enriched.", "calm"
         ),
-        "staged": _describe_waiting(run, Verdict("Staged", "wait for a look", "warn")),
-        "blocked": _describe_waiting(run, Verdict("Blocked", "were not published", "bad")),
-        "dropped": Verdict("Dropped", "What this run had staged was deleted.", "calm"),
+        Outcome.STAGED: _describe_waiting(run, Verdict("Staged", "wait for a look", "warn")),
+        Outcome.BLOCKED: _describe_waiting(run, Verdict("Blocked", "were not published", "bad")),
+        Outcome.DROPPED: Verdict("Dropped", "What this run had staged was deleted.", "calm"),
+        Outcome.ROLLED_BACK: Verdict(
+            "Rolled back", "What this run had published was taken back.", "calm"
+        ),
+        Outcome.FAILED: Verdict("Failed", "The run did not end well.", "bad"),
     }
-    return verdicts.get(run.outcome, Verdict("Failed", "The run did not end well.", "bad"))
+    return verdicts[Outcome(run.outcome)]
 
 
 def _describe_waiting(run: RunFacts, verdict: Verdict) -> Verdict:
     """Returns the verdict on rows that a person has to publish or to drop."""
     answered, vanished = run.counts["enriched"], run.counts.get("vanished") or 0
-    if not answered and run.outcome != "staged":
+    if not answered and run.outcome != Outcome.STAGED:
         return verdict._replace(sentence="No product was answered, so none waits to be published.")
     waiting = f"{answered:,} answered products {verdict.sentence}"
     if not answered:
         waiting = f"{vanished:,} products that are gone from the product table wait to be deleted"
     job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
     reason = ' --reason "..."'
-    publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == 'blocked' else ''}"
+    publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
     return verdict._replace(
         sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
         "--config, --catalog and --checkpoint besides:",

@@ -18,9 +18,9 @@ from schemas.quoting import quote, quote_part
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.images.places import LONGEST_PATH
+from enrich.spark.catalog_files import READERS, choose_files, find_table, suffix_of
 from enrich.spark.hadoop import open_folder
 from enrich.spark.storage import messages_of
-from enrich.spark.table_files import READERS, choose_files, find_table, suffix_of
 from enrich.text import LONGEST_READ
 
 # What a column may be, else. Spark takes a Parquet column of NULLs alone, as pandas writes it, for

@@ -48,9 +48,11 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     Runs on the driver.
     """
     console = Console(width=120)
-    name = "staged_attributes" if summary.counts["withheld"] else "product_attributes"
+    is_answered = summary.counts["enriched"] > 0
+    is_waiting = is_answered and summary.counts["withheld"]
+    name = "staged_attributes" if is_waiting else "product_attributes"
     rows = tables.read(name)
-    if summary.counts["enriched"]:
+    if is_answered:
         rows = rows.where(F.col("run_id") == summary.run_id)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
     shown = Table(*columns, title=f"the first of {tables.name(name)}")

@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
-from enrich.errors import ConfigError
 from enrich.spark.tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]
@@ -75,6 +74,11 @@ def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     return rows.withColumns({a: _own_label(a) for a in attributes})
 
 
+def entry_of(column: str, attribute: str | Column) -> Column:
+    """Returns the one entry of an array of structs that speaks of the attribute, else NULL."""
+    return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
+
+
 def record_corrections(
     tables: OutputTables, labels: pd.DataFrame, corrected_by: str, note: str | None
 ) -> int:
@@ -88,7 +92,7 @@ def record_corrections(
     Raises:
         ConfigError: the database has no corrections table.
     """
-    _require_table(tables)
+    tables.require("attribute_corrections")
     said = [
         (product_id, attribute, label)
         for attribute in labels.columns.drop("product_id")
@@ -119,7 +123,7 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
     Raises:
         ConfigError: the database has no corrections table.
     """
-    _require_table(tables)
+    tables.require("attribute_corrections")
     known = tables.read("attribute_corrections").where(_is_known(attribute_labels))
     last = select_last(known).where(F.col("label").isNotNull())
     return last.groupBy("product_id").agg(
@@ -138,28 +142,14 @@ def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     return rows.join(grouped.dropDuplicates(["product_id"]), "product_id")
 
 
-def _require_table(tables: OutputTables) -> None:
-    """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
-    name = tables.name("attribute_corrections")
-    if not tables.spark.catalog.tableExists(name):
-        raise ConfigError(
-            f"there is no table {name}: name the database that jobs/enrich_catalog.py wrote"
-        )
-
-
 def _label(attribute: str) -> Column:
-    mine = _of("corrections", attribute)
+    mine = entry_of("corrections", attribute)
     return F.when(mine.isNotNull(), mine["label"]).otherwise(F.col(quote_part(attribute)))
 
 
 def _own_label(attribute: str) -> Column:
-    mine = _of("predictions", attribute)
+    mine = entry_of("predictions", attribute)
     return F.when(~mine["abstained"], mine["label"])
-
-
-def _of(column: str, attribute: str) -> Column:
-    """Returns the one entry of an array of structs that speaks of the attribute, else NULL."""
-    return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
 
 
 def _is_known(attribute_labels: AttributeLabels) -> Column:

@@ -118,7 +118,7 @@ def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:
     unreadable = 0
     if survey.asked:
         tried = staged.where(F.col("modalities").isNull())
-        unreadable = survey.pending.join(tried, "product_id", "left_semi").count()
+        unreadable = survey.to_ask.join(tried, "product_id", "left_semi").count()
     quarantined = counts["quarantined"] + unreadable
     return counts | {
         "pending": 0,

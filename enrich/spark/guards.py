@@ -7,13 +7,35 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import TooManyFailures
+from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import count_failed_images
 from enrich.spark.survey import State, Survey
 from enrich.spark.tables import OutputTables
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
+
+
+def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:
+    """Raises ConfigError when the demo would go to the tables of another catalog.
+
+    Settings that name no product table mean the demo, and `--database` alone names none. Runs on
+    the driver; one action where the database is there.
+
+    Args:
+        tables: Those that the demo would go to.
+        demo: The name of the demo's folder, wherever a checkout had it.
+    """
+    ledger = tables.name("enrichment_runs")
+    if not tables.spark.catalog.tableExists(ledger):
+        return
+    of_others = tables.read("enrichment_runs").where(~F.col("catalog").endswith(demo))
+    if (run := of_others.first()) is not None:
+        raise ConfigError(
+            f"database '{tables.database}' holds what is known of {run['catalog']}, and the "
+            "demo's invented products would be published among it: give --config or --catalog, or "
+            "another --database for the demo"
+        )
 
 
 def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
@@ -55,27 +77,30 @@ def refuse_many_failures(
     """Raises TooManyFailures when too many products, or their images, could not be read.
 
     Runs on the driver; one action, none for a small run. What was asked about again does not count:
-    a few files that stay denied would stop every night on which little else is new.
+    a few files that stay denied would stop every night on which little else is new. Nor do answers
+    that were carried over.
     """
-    pending, answered = counts["pending"], counts["enriched"]
-    if pending >= MIN_ROWS_TO_ENFORCE and survey.counts[State.AGAIN]:
+    carried = counts["carried"]
+    asked, answered = counts["pending"] - carried, counts["enriched"] - carried
+    if asked >= MIN_ROWS_TO_ENFORCE and survey.counts[State.AGAIN]:
         again = survey.rows.where(F.col("state") == State.AGAIN)
-        staged = staged.join(again, ["product_id", "content_hash"], "left_anti")
-        pending, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
-    if pending < MIN_ROWS_TO_ENFORCE:
+        new = staged.where(F.col("is_carried").isNull())
+        staged = new.join(again, ["product_id", "content_hash"], "left_anti")
+        asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
+    if asked < MIN_ROWS_TO_ENFORCE:
         return
-    _refuse_many_unreadable(pending, answered, config, tables)
+    _refuse_many_unreadable(asked, answered, config, tables)
     _refuse_many_failed_images(staged, config, tables)
 
 
 def _refuse_many_unreadable(
-    pending: int, answered: int, config: JobConfig, tables: OutputTables
+    asked: int, answered: int, config: JobConfig, tables: OutputTables
 ) -> None:
     """Raises TooManyFailures when of too many products neither image nor text could be read."""
     allowed = config.max_quarantined_share
-    if (share := 1 - answered / pending) > allowed:
+    if (share := 1 - answered / asked) > allowed:
         raise TooManyFailures(
-            f"{share:.1%} of {pending:,} pending products could not be read, allowed are "
+            f"{share:.1%} of {asked:,} new or changed products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
             f"{tables.name('staged_attributes')} (status, error): check the export, the image root "
             "and its permissions, then run again"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,7 +12,7 @@ from enrich.config import ImageIdentity, JobConfig, MissingProducts
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
-from enrich.spark.ledger import has_later_run
+from enrich.spark.ledger import has_newer_run
 from enrich.spark.quarantine import select_known_unreadable
 from enrich.spark.records import RunRequest
 from enrich.spark.survey import INPUT_FIELDS, State, Survey, spread, with_states
@@ -30,6 +31,7 @@ class Inputs:
     spec: BuildsEngine
     store: ImageStore
     catalog: CatalogSnapshot
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     tables: OutputTables = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,5 +81,5 @@ class Inputs:
         return vanished if self.deletes and vanished and not self.is_of_the_past() else 0
 
     def is_of_the_past(self) -> bool:
-        """Tells whether a run of a later date has seen a newer product table, as of now."""
-        return has_later_run(self.tables, self.request.run_date)
+        """Tells whether a newer run has seen a newer product table, as of now."""
+        return has_newer_run(self.tables, self.request.run_date, self.started_at)

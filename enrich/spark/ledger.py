@@ -7,7 +7,9 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
+from schemas.tables import ENDED
 
+from enrich.errors import ConfigError
 from enrich.spark.tables import OutputTables
 
 
@@ -15,6 +17,20 @@ def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
     """Returns the ledger's row of a run, None when there is none. Runs on the driver."""
     row = tables.read("enrichment_runs").where(F.col("run_id") == run_id).first()
     return None if row is None else row.asDict(recursive=True)
+
+
+def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
+    """Returns the ledger's row of a run that somebody has named. Runs on the driver.
+
+    Raises:
+        ConfigError: there is no such run, or no ledger.
+    """
+    tables.require("enrichment_runs")
+    row = read_run(tables, run_id)
+    if row is None:
+        ledger = tables.name("enrichment_runs")
+        raise ConfigError(f"{ledger} has no run '{run_id}'; its column run_id lists those it has")
+    return row
 
 
 def write_rows(
@@ -49,13 +65,15 @@ def _in_utc(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def has_later_run(tables: OutputTables, run_date: date) -> bool:
-    """Tells whether a run of a later date has come to its end: it saw a newer product table, whole.
+def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
+    """Tells whether a newer run has come to its end: it saw a newer product table, whole.
 
-    Runs on the driver; one action.
+    Newer is a later date, or a later start on the same date. Runs on the driver; one action.
     """
-    ended = F.col("outcome").isin("published", "nothing_to_do")
+    ended = F.col("outcome").isin(*ENDED)
     # Rows of an older version do not say.
     is_whole = F.coalesce("is_whole", F.lit(True))
     runs = tables.read_as_updated("enrichment_runs").where(ended & is_whole)
-    return not runs.where(F.col("run_date") > run_date).isEmpty()
+    same_day = F.col("run_date") == run_date
+    is_newer = (F.col("run_date") > run_date) | (same_day & (F.col("started_at") > started_at))
+    return not runs.where(is_newer).isEmpty()

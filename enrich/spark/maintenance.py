@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 from schemas.quoting import quote, quote_literal
+from schemas.tables import ENDED, Outcome
 
 from enrich.spark.conflicts import retried_on_conflict
 from enrich.spark.creation import READABLE, table_definitions
@@ -27,7 +28,7 @@ _RETAIN_IS_HEEDED = {
 # commit, and by a later clock.
 _MARGIN = timedelta(days=1)
 # Nobody will publish or look at these any more.
-_SETTLED = ("published", "nothing_to_do", "dropped")
+_SETTLED = (*ENDED, Outcome.DROPPED)
 
 
 def maintain_tables(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import Outcome
 
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
@@ -68,7 +69,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         run_id = inputs.name_run(survey.fingerprint)
         mine = read("staged_attributes").where(F.col("run_id") == run_id)
         lasting = select_lasting(mine, inputs.spec.model_version)
-        staged = survey.pending.join(lasting, ["product_id", "content_hash"], "left_semi").count()
+        staged = survey.to_ask.join(lasting, ["product_id", "content_hash"], "left_semi").count()
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
@@ -102,7 +103,7 @@ def _why() -> Column:
 
 def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     """Runs on the driver; one action."""
-    pending = survey.pending.groupBy("why").count().collect()
+    pending = survey.to_ask.groupBy("why").count().collect()
     # An earlier run could not read these, and they are as they were.
     found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
         str(state): survey.counts[state] for state in KEYLESS
@@ -118,7 +119,7 @@ def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:
 
     Runs on the driver; one action.
     """
-    ended = ledger.where((F.col("outcome") != "failed") & (F.col("seconds")["inference"] > 0))
+    ended = ledger.where((F.col("outcome") != Outcome.FAILED) & (F.col("seconds")["inference"] > 0))
     # A version without that column counted what all attempts at a run had staged.
     asked = F.coalesce("asked", F.col("pending") - F.coalesce("carried", F.lit(0)))
     runs = ended.withColumn("asked", asked).where(F.col("asked") > 0)

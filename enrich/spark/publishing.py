@@ -10,12 +10,13 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import ENDED, Outcome
 
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import count_deleted
-from enrich.spark.ledger import has_later_run, read_run, write_rows
+from enrich.spark.ledger import find_run, has_newer_run, write_rows
 from enrich.spark.quarantine import select_unreadable
 from enrich.spark.records import RunSummary
 from enrich.spark.staging import read_staged
@@ -84,36 +85,17 @@ def publish_staged_run(
             changed.
     """
     row = find_run(tables, run_id)
-    if row["outcome"] in ("published", "nothing_to_do"):
+    if row["outcome"] in ENDED:
         return summarize(row)
-    if row["model_version"] != model_version:
-        raise ConfigError(
-            f"run '{run_id}' was staged by {row['model_version']}, and this is {model_version}: "
-            "give the checkpoint and target_precision that it ran with"
-        )
-    if row["outcome"] == "dropped":
-        raise ConfigError(
-            f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
-        )
-    if row["outcome"] != "staged" and not reason:
-        raise ConfigError(
-            f"run '{run_id}' is {row['outcome']} "
-            f"({row['error'] or row['reason'] or 'it did not end'}); to publish it all the same, "
-            'say why: --reason "..."'
-        )
-    if row["outcome"] != "staged" and row["pending"] and not row["enriched"]:
-        raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
+    _refuse_unpublishable(row, model_version, reason)
+    begin = time.perf_counter()
     # Its inputs count from its last attempt, also where an earlier one answered them.
     staged = read_staged(tables, run_id).withColumn("enriched_at", F.lit(row["started_at"]))
-    begin = time.perf_counter()
-    if (found := select_answered(staged).count()) != row["enriched"]:
-        raise ConfigError(
-            f"run '{run_id}' staged {row['enriched']} answers, and {found} are there now: they "
-            "were deleted, or the run was started again and has not ended. Run it again"
-        )
+    _refuse_incomplete(row, staged)
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        is_behind = find_vanished is not None and has_later_run(tables, row["run_date"])
+        seen = (row["run_date"], row["started_at"])
+        is_behind = find_vanished is not None and has_newer_run(tables, *seen)
         rows = select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
         done = tables.publish(rows, run_id, full_refresh=True)
         row["published"] = done.published
@@ -125,7 +107,7 @@ def publish_staged_run(
         row["deleted"] = count_deleted(tables, run_id)
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
-    row["outcome"] = "published" if is_changed else "nothing_to_do"
+    row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
     return _close(tables, row, reason)
 
 
@@ -138,9 +120,9 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
         ConfigError: there is no such run, or rows of it are published.
     """
     row = find_run(tables, run_id)
-    if row["outcome"] == "dropped":
+    if row["outcome"] == Outcome.DROPPED:
         return summarize(row)
-    if row["outcome"] in ("published", "nothing_to_do"):
+    if row["outcome"] in ENDED:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
     if not tables.read("product_attributes").where(F.col("run_id") == run_id).isEmpty():
@@ -150,23 +132,39 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
         )
     empty = tables.read("staged_attributes").limit(0)
     tables.replace_run("staged_attributes", empty, run_id)
-    row["outcome"] = "dropped"
+    row["outcome"] = Outcome.DROPPED
     return _close(tables, row, reason)
 
 
-def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
-    """Returns a run's row of the ledger. Runs on the driver.
+def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:
+    """Raises ConfigError where the ledger says that this run is not to be published, or not yet."""
+    run_id, is_staged = row["run_id"], row["outcome"] == Outcome.STAGED
+    if row["model_version"] != model_version:
+        raise ConfigError(
+            f"run '{run_id}' was staged by {row['model_version']}, and this is {model_version}: "
+            "give the checkpoint and target_precision that it ran with"
+        )
+    if row["outcome"] == Outcome.DROPPED:
+        raise ConfigError(
+            f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
+        )
+    if not is_staged and not reason:
+        raise ConfigError(
+            f"run '{run_id}' is {row['outcome']} "
+            f"({row['error'] or row['reason'] or 'it did not end'}); to publish it all the same, "
+            'say why: --reason "..."'
+        )
+    if not is_staged and row["pending"] and not row["enriched"]:
+        raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
 
-    Raises:
-        ConfigError: there is no such run.
-    """
-    ledger = tables.name("enrichment_runs")
-    if not tables.spark.catalog.tableExists(ledger):
-        raise ConfigError(f"there is no table {ledger}: name the database that the run was for")
-    row = read_run(tables, run_id)
-    if row is None:
-        raise ConfigError(f"{ledger} has no run '{run_id}'; its column run_id lists those it has")
-    return row
+
+def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
+    """Raises ConfigError where not all answers are there. Runs on the driver; one action."""
+    if (found := select_answered(staged).count()) != row["enriched"]:
+        raise ConfigError(
+            f"run '{row['run_id']}' staged {row['enriched']} answers, and {found} are there now: "
+            "they were deleted, or the run was started again and has not ended. Run it again"
+        )
 
 
 def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:

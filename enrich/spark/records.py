@@ -39,8 +39,8 @@ class InputRows:
     """What the check before inference gets to see of a run.
 
     `products` is the product table with product_id, title, description, image_path,
-    product_category, and is_pending: whether the classifier will be asked about the row. Where
-    nothing is to be answered, texts and paths are NULL.
+    product_category, and is_pending: whether it is new or changed, so that the classifier is asked
+    about it for the first time. Texts and paths of rows whose answer holds are NULL.
     """
 
     run_id: str
@@ -80,7 +80,7 @@ class Verdict:
 class RunSummary:
     """What a run did; becomes the ledger's row and the last line on standard output.
 
-    Every row read is published, unchanged, quarantined or, when nothing was published, withheld.
+    Every row read is published, unchanged, quarantined or withheld.
     """
 
     run_id: str = ""

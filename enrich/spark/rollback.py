@@ -6,16 +6,16 @@ from typing import Any
 
 from pyspark.sql import functions as F
 from schemas.quoting import quote
+from schemas.tables import Outcome
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.conflicts import CONFLICTS
 from enrich.spark.history import Commit, read_commits, select_standing
-from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.ledger import find_run, read_run, write_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
 from enrich.spark.tables import OutputTables
 
-ROLLED_BACK = "rolled_back"
 # Delta's words; the exception itself is Java's most general one.
 _FILES_ARE_GONE = "Not all files from version"
 
@@ -33,9 +33,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         ConfigError: there is no such run, it published nothing, a later run is not at its end, or
             the table's history, or what maintenance left of it, does not reach back before it.
     """
-    row = read_run(tables, run_id)
-    if row is None:
-        raise ConfigError(f"{tables.name('enrichment_runs')} has no run '{run_id}'")
+    row = find_run(tables, run_id)
     commits = read_commits(tables)
     mine = [c for c in select_standing(commits) if c.run_id == run_id]
     if mine:
@@ -66,7 +64,8 @@ def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
     for commit in {c.run_id: c for c in commits}.values():
         row = read_run(tables, str(commit.run_id))
         is_known = row is not None and (
-            row["outcome"] in ("published", ROLLED_BACK) or row["finished_at"] >= commit.made_at
+            row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
+            or row["finished_at"] >= commit.made_at
         )
         if not is_known:
             raise ConfigError(
@@ -81,7 +80,7 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
 
     Runs on the driver; one action.
     """
-    ledger = tables.read("enrichment_runs").where(F.col("outcome") == "published")
+    ledger = tables.read("enrichment_runs").where(F.col("outcome") == Outcome.PUBLISHED)
     found = ledger.where(F.col("run_id").isin(list(run_ids))).collect()
     return {row["run_id"]: row.asDict(recursive=True) for row in found}
 
@@ -89,6 +88,7 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
     """Runs on the driver; one Delta commit, two where a property has gone back."""
     name, since = tables.name("product_attributes"), tables.changes_since()
+    columns = set(tables.read("product_attributes").columns)
     if version < oldest:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
     try:
@@ -107,15 +107,17 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
             "deleted files of it. Take back a later run, or put right what is wrong and run with "
             "--full-refresh"
         ) from error
-    # A table's properties go back too; what maintenance deleted does not come back.
-    tables.keep_changes_since(since)
+    # A table's properties go back too; what maintenance deleted does not come back. And Delta
+    # reads no change of a row that had columns which the table no longer has.
+    has_shrunk = not columns <= set(tables.read("product_attributes").columns)
+    tables.keep_changes_since(tables.version("product_attributes") if has_shrunk else since)
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
     """Says in the ledger that the run of this row was taken back. Runs on the driver."""
     marked = {
         **row,
-        "outcome": ROLLED_BACK,
+        "outcome": Outcome.ROLLED_BACK,
         "withheld": row["withheld"] + row["published"],
         "published": 0,
         "deleted": 0,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import ENDED, Outcome
 
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.logs import bind_run
@@ -62,7 +63,7 @@ class Refresh:
         self.spec = inputs.spec
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
-        self.started_at = datetime.now(UTC)
+        self.started_at = inputs.started_at
         self._verdicts: list[Verdict] = []
         self._asked = 0
         # Whether an earlier attempt at the run had staged rows of it.
@@ -101,7 +102,7 @@ class Refresh:
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and not to_change and self._is_done(survey):
-                self.summary.outcome = "nothing_to_do"
+                self.summary.outcome = Outcome.NOTHING_TO_DO
                 self.summary.counts = count_nothing_new(survey, self._read_staged())
             else:
                 self._refresh(survey, validate, validate_input, scratch, is_staged=is_staged)
@@ -139,7 +140,7 @@ class Refresh:
             is_ours = False
             raise
         except NothingPublished as error:
-            self.summary.outcome = "blocked"
+            self.summary.outcome = Outcome.BLOCKED
             self.summary.error = str(error)
             raise
         except Exception as error:
@@ -184,18 +185,18 @@ class Refresh:
         if survey.asked + survey.counts[State.REVISED] == 0:
             return True
         staged = select_lasting(self._read_staged(), self.spec.model_version)
-        return select_unstaged(survey.pending.unionByName(survey.revised), staged).isEmpty()
+        return select_unstaged(survey.to_ask.unionByName(survey.revised), staged).isEmpty()
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
         row = read_run(self.tables, self.summary.run_id)
-        if row is None or row["outcome"] not in ("published", "nothing_to_do"):
+        if row is None or row["outcome"] not in ENDED:
             return False
         if not survey.asked:
             return True
         # Inputs that are as they were this morning make the same run, and what was published
         # meanwhile was computed from others.
-        pending = survey.pending.select("product_id", "content_hash")
+        pending = survey.to_ask.select("product_id", "content_hash")
         staged = self._read_staged().join(pending, ["product_id", "content_hash"], "left_semi")
         rows = self._select_publishable(staged)
         full_refresh = self.request.full_refresh
@@ -205,7 +206,14 @@ class Refresh:
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet."""
         lineage = self._lineage("model_version", "run_id", "run_date", "enriched_at")
-        stager = Stager(self.tables, self.spec, self.config, self.summary.run_id, lineage)
+        stager = Stager(
+            self.tables,
+            self.spec,
+            self.config,
+            self.summary.run_id,
+            lineage,
+            is_full_refresh=self.request.full_refresh,
+        )
         try:
             self._asked = stager.stage(survey, scratch)
             self._is_resumed = stager.is_resumed
@@ -262,7 +270,8 @@ class Refresh:
         if to_delete := self.inputs.count_to_delete(survey):
             refuse_many_deletions(to_delete, survey.read, self.config)
         if not self.request.publish:
-            summary.outcome = "staged" if counts["enriched"] or to_delete else "nothing_to_do"
+            has_work = counts["enriched"] or to_delete
+            summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
             return
         if counts["enriched"]:
             # Today's inputs count from now, also where an earlier attempt answered them.
@@ -295,7 +304,7 @@ class Refresh:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.
             counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
         is_changed = counts["enriched"] or counts["deleted"]
-        summary.outcome = "published" if is_changed else "nothing_to_do"
+        summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
         is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
@@ -307,7 +316,7 @@ class Refresh:
         row = {
             "run_id": summary.run_id,
             "run_date": self.request.run_date,
-            "outcome": summary.outcome or "failed",
+            "outcome": summary.outcome or Outcome.FAILED,
             "started_at": self.started_at,
             "finished_at": datetime.now(UTC),
             "catalog": self.inputs.catalog.name,

@@ -12,7 +12,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
-from enrich.config import JobConfig
+from enrich.config import ImageIdentity, JobConfig
+from enrich.errors import TableContended
 from enrich.records import Status
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
@@ -42,12 +43,17 @@ class Stager:
         config: JobConfig,
         run_id: str,
         lineage: Sequence[Column],
+        *,
+        is_full_refresh: bool,
     ) -> None:
         self._tables = tables
         self._spec = spec
         self._config = config
         self._run_id = run_id
         self._lineage = lineage
+        # A hash of paths alone knows nothing of pictures that were wrong then and are right now.
+        sees_images = config.image_identity is not ImageIdentity.PATH
+        self._may_reuse = sees_images and not is_full_refresh
         # One for all chunks: Spark lets no executor serve two profiles, be they equal.
         self._profile = build_gpu_profile(config.gpu_executors)
         self._loads = tables.spark.sparkContext.accumulator({}, Loads())
@@ -70,28 +76,53 @@ class Stager:
 
         Raises:
             RunInProgress: another process is staging the very same run.
+            TableContended: a published answer that was to be carried over is another by now.
             WorkersDied: too many products took their Python worker with them.
         """
         staged = read_staged(self._tables, self._run_id)
         rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
-        pending, revised = survey.pending, survey.revised
+        to_ask, revised = survey.to_ask, survey.revised
         count = survey.asked
         if rows:
             self.is_resumed = True
             self._chunk = 0 if last is None else last + 1
             drop_stale(self._tables, self._run_id, self._spec.model_version, survey)
             staged = read_staged(self._tables, self._run_id)
-            pending, revised = select_unstaged(pending, staged), select_unstaged(revised, staged)
-            count = pending.count()
+            to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
+            count = to_ask.count()
         if survey.counts[State.REVISED] and not revised.isEmpty():
-            self._write(self._select_carried(revised))
-        self._stage_answers(pending, count, scratch)
+            self._carry(revised)
+        if self._may_reuse and count >= self._config.products_per_chunk:
+            to_ask, count = self._reuse(to_ask, count)
+        self._stage_answers(to_ask, count, scratch)
         return count
 
-    def _stage_answers(self, pending: DataFrame, count: int, scratch: str) -> None:
+    def _carry(self, revised: DataFrame) -> None:
+        self._write(self._select_carried(revised))
+        if not select_unstaged(revised, read_staged(self._tables, self._run_id)).isEmpty():
+            raise TableContended(
+                f"another run or a rollback changed {self._tables.name('product_attributes')} "
+                "meanwhile: start this run again"
+            )
+
+    def _reuse(self, to_ask: DataFrame, count: int) -> tuple[DataFrame, int]:
+        """Stages what other runs have staged of these very products; returns what is left to ask.
+
+        A backlog that was cut off goes on where it was, also on another day: with another run_id.
+        """
+        found = self._select_staged_by_others(to_ask)
+        if found.isEmpty():
+            return to_ask, count
+        self._write(found)
+        left = select_unstaged(to_ask, read_staged(self._tables, self._run_id))
+        asked = left.count()
+        log.info("%s products had been staged by other runs", f"{count - asked:,}")
+        return left, asked
+
+    def _stage_answers(self, to_ask: DataFrame, count: int, scratch: str) -> None:
         finder = PoisonFinder(self._ask_and_write, self._config.max_poison_products)
         done = 0
-        for chunk in cut_into_chunks(pending, count, self._config.products_per_chunk, scratch):
+        for chunk in cut_into_chunks(to_ask, count, self._config.products_per_chunk, scratch):
             finder.stage(chunk.rows, chunk.products)
             done += chunk.products
             if chunk.products < count:
@@ -124,6 +155,16 @@ class Stager:
         answers = mine.select(*same, *labels, "predictions", "modalities", "status")
         is_carried = F.lit(True).alias("is_carried")
         return revised.select(*KEY, is_carried).join(answers, same)
+
+    def _select_staged_by_others(self, to_ask: DataFrame) -> DataFrame:
+        labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
+        staged = self._tables.read("staged_attributes").where(F.col("run_id") != self._run_id)
+        answered = select_lasting(staged, self._spec.model_version).where(
+            F.col("modalities").isNotNull()
+        )
+        same = ["product_id", "content_hash"]
+        answers = answered.select(*same, *labels, "predictions", "modalities", "status", "error")
+        return to_ask.select(*KEY).join(answers.dropDuplicates(same), same)
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")

@@ -63,7 +63,7 @@ class Survey:
         return sum(self.counts[state] for state in ASKED)
 
     @property
-    def pending(self) -> DataFrame:
+    def to_ask(self) -> DataFrame:
         """The products that the classifier is asked about."""
         return self.rows.where(F.col("state").isin(*ASKED))
 
@@ -149,8 +149,8 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     Runs on the driver; one pass over the products.
     """
     # The texts of products that nothing is to be asked about stay where they are.
-    is_asked = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
-    kept = [F.when(is_asked, F.col(field)).alias(field) for field in INPUT_FIELDS]
+    keeps_texts = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
+    kept = [F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
     surveyed = rows.select(*key, *kept, "content_hash", "revision", "state")
     surveyed.write.parquet(scratch)

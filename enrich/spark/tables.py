@@ -1,7 +1,7 @@
-"""The output tables: the only place that creates, writes or merges them.
+"""The output tables: what reads and writes their rows.
 
-Every write is idempotent: a run that is repeated replaces its own rows and nothing else, and says
-its run_id in the commit's userMetadata.
+What a run writes is idempotent: repeated, it replaces its own rows and nothing else, and the
+commit's userMetadata says its run_id.
 """
 
 import json
@@ -17,7 +17,7 @@ from schemas.quoting import quote, quote_part
 from schemas.tables import select_attributes
 from schemas.views import views
 
-from enrich.errors import RunInProgress, TableContended
+from enrich.errors import ConfigError, RunInProgress, TableContended
 from enrich.spark.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.creation import (
     create_table,
@@ -74,6 +74,14 @@ class OutputTables:
     def read(self, table: str) -> DataFrame:
         """Returns the table as it is now. Runs on the driver."""
         return self.spark.read.table(self.name(table))
+
+    def require(self, table: str) -> None:
+        """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
+        if not self.spark.catalog.tableExists(self.name(table)):
+            raise ConfigError(
+                f"there is no table {self.name(table)}: name the database that "
+                "jobs/enrich_catalog.py wrote"
+            )
 
     def read_ahead(self) -> None:
         """Starts to read the logs of the tables that every run reads, side by side.
@@ -307,6 +315,18 @@ def run_of_commit(user_metadata: str | None) -> str | None:
         return None
     run_id = said.get("run_id") if isinstance(said, dict) else None
     return run_id if isinstance(run_id, str) else None
+
+
+def open_published(spark: SparkSession, database: str) -> OutputTables:
+    """Returns the tables of a database, for all attributes that were ever published.
+
+    Runs on the driver.
+
+    Raises:
+        ConfigError: nothing was.
+    """
+    OutputTables(spark, database, ()).require("product_attributes")
+    return OutputTables(spark, database, published_attributes(spark, database))
 
 
 def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.guards import refuse_many_deletions
-from enrich.spark.ledger import has_later_run
+from enrich.spark.ledger import has_newer_run
 from enrich.spark.tables import OutputTables
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ def select_vanished(
         tables: The output tables.
         config: With `max_deleted_share`.
         row: The staged run's, from the ledger.
-        catalog: The product table. If it is not as the run saw it, or a run of a later date has
-            seen a newer one, nothing is to be deleted: None.
+        catalog: The product table. If it is not as the run saw it, or a newer run has seen a newer
+            one, nothing is to be deleted: None.
 
     Raises:
         TooManyFailures: so much is gone that the product table may be cut off.
@@ -41,8 +41,8 @@ def select_vanished(
             *(row["run_id"], *seen, *found),
         )
         return None
-    if has_later_run(tables, row["run_date"]):
-        log.warning("vanished products are left as they are: a run of a later date has ended")
+    if has_newer_run(tables, row["run_date"], row["started_at"]):
+        log.warning("vanished products are left as they are: a newer run has ended")
         return None
     published = tables.read("product_attributes").where(F.col("run_date") <= row["run_date"])
     lineage = {"run_date": row["run_date"], "enriched_at": row["started_at"]}

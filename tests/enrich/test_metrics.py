@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from enrich.errors import ConfigError
-from enrich.metrics import OUTCOMES, recorded, write_metrics
+from enrich.metrics import recorded, write_metrics
+from schemas.tables import Outcome
 
 STARTED = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 ENDED = STARTED + timedelta(seconds=90)
@@ -60,7 +61,7 @@ def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
     write(tmp_path / "new", PUBLISHED)
 
     found = read(tmp_path / "new")
-    assert found["last_run_outcome"] == {(o,): float(o == "published") for o in OUTCOMES}
+    assert found["last_run_outcome"] == {(o,): float(o == "published") for o in Outcome}
     assert found["last_run_start_timestamp_seconds"] == {(): STARTED.timestamp()}
     assert found["last_run_end_timestamp_seconds"] == {(): ENDED.timestamp()}
     assert found["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
@@ -91,9 +92,9 @@ def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> Non
     assert "last_run_products_per_second" not in found
 
 
-def test_a_run_that_never_succeeded_names_no_last_success(tmp_path: Path) -> None:
+def test_a_catalog_that_was_never_refreshed_is_as_stale_as_can_be(tmp_path: Path) -> None:
     write(tmp_path, Summary(outcome="blocked"))
-    assert "last_success_timestamp_seconds" not in read(tmp_path)
+    assert read(tmp_path)["last_success_timestamp_seconds"] == {(): 0.0}
 
 
 def test_nothing_to_do_is_a_success(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -290,10 +291,10 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
     first, again = Recording(), Recording()
 
     for recording in (first, again):
-        code = job_of_the_fake.settle_run(
+        ended = job_of_the_fake.settle_run(
             settings, tmp_path, recording, publish=staged.run_id, drop=None, reason=None
         )
-        assert code == 0
+        assert ended.exit_code == 0
 
     assert first.summary.outcome == "published"
     assert again.summary is None
@@ -314,16 +315,62 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     shop.write(products(4))
     staged = shop.refresh(config=delete, publish=False)
     strict = {**delete, "max_deleted_share": 0.1, "report_dir": None}
-    settings = job.Settings(catalog=str(shop.file), database=shop.database, **strict)
-    recording = Recording()
+    config = tmp_path / "job.yaml"
+    config.write_text(json.dumps({"catalog": str(shop.file), "database": shop.database, **strict}))
 
-    code = job.settle_run(
-        settings, tmp_path, recording, publish=staged.run_id, drop=None, reason=None
-    )
+    code = run_job(job, "--config", config, "--publish-run", staged.run_id)
 
     assert code == 3
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["run_id"], said["outcome"]) == (staged.run_id, "staged")
     assert "max_deleted_share" in said["error"]
-    assert recording.summary.error == said["error"]
     assert len(shop.table("product_attributes")) == 6
+
+
+@in_full
+def test_demo_goes_to_no_tables_of_another_catalog(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = job_of_the_fake
+    monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
+    # Wherever the checkout was.
+    elsewhere = tmp_path / "demo_catalog"
+    shutil.copytree(shop.file.parent, elsewhere)
+    monkeypatch.setattr(job, "draw_demo", lambda: str(elsewhere))
+    config = tmp_path / "job.yaml"
+    config.write_text(f"{{database: {shop.database}}}")
+
+    assert run_job(job, "--config", config) == 0
+    assert run_job(job, "--config", config, "--catalog", shop.file) == 0
+    capsys.readouterr()
+    assert run_job(job, "--config", config) == 2
+
+    assert "the demo's invented products would be published among it" in capsys.readouterr().err
+
+
+@in_full
+def test_metrics_that_cannot_be_written_stand_before_the_last_line(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(job_of_the_fake, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
+    # As in a job's terminal, and in Airflow's log.
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    (tmp_path / "taken").write_text("a file")
+    config = tmp_path / "job.yaml"
+    config.write_text(
+        f"{{catalog: '{shop.file}', database: {shop.database}, metrics_dir: taken/metrics}}"
+    )
+
+    assert run_job(job_of_the_fake, "--config", config) == 0
+
+    said = capsys.readouterr().out
+    assert f"the metrics of {shop.database} could not be written" in said
+    assert json.loads(said.splitlines()[-1])["outcome"] == "published"

@@ -226,7 +226,7 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
     night = {"run_id": "nightly"}
     # Said again, and on the next night: nobody has decided anything meanwhile.
     for again in (night, night, {"run_date": DAY + timedelta(days=1)}):
-        with pytest.raises(TooManyFailures, match=r"33\.3% of 300 pending products"):
+        with pytest.raises(TooManyFailures, match=r"33\.3% of 300 new or changed products"):
             shop.refresh(**again)
 
     assert shop.table("product_attributes").empty
@@ -238,6 +238,20 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
     next_night = shop.refresh(run_date=DAY + timedelta(days=2))
     assert (next_night.outcome, next_night.counts["pending"]) == ("published", 1)
     assert next_night.counts["quarantined"] == 100
+
+
+@in_full
+def test_unreadable_products_are_no_smaller_share_for_answers_that_are_carried_over(
+    shop: Shop,
+) -> None:
+    table = products(600).assign(department="sale")
+    shop.write(table.head(300))
+    shop.refresh()
+    table.loc[300:399, "title"] = None
+    shop.write(table)
+
+    with pytest.raises(TooManyFailures, match=r"33\.3% of 300 new or changed products"):
+        shop.refresh(config={"columns": {"category": "department"}})
 
 
 @in_full

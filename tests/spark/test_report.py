@@ -1,7 +1,6 @@
 """What a run's page says, held against the tables that it was collected from."""
 
 from collections import Counter
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,15 +11,16 @@ from fake_shop import Shop, fails, products
 from fault_drill import is_long
 from PIL import Image
 
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.report.content import ABSTAINED, Baseline, Change
 from enrich.spark.catalog import open_catalog
-from enrich.spark.gallery import CARDS_A_SHELF
 from enrich.spark.publishing import publish_staged_run
-from enrich.spark.report import ReportSources, collect_report, write_report
+from enrich.spark.report.collect import ReportSources, collect_report, write_report
+from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
@@ -37,6 +37,8 @@ def sources_of(shop: Shop) -> ReportSources:
         ATTRIBUTES,
         catalog=open_catalog(shop.spark, str(shop.file), ColumnNames()),
         store=ImageStore(str(shop.folder)),
+        calibration=read_manifest(BUNDLED).calibration,
+        target_precision=0.9,
         baseline=Baseline("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
     )
 
@@ -213,12 +215,7 @@ def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(s
     assert collect_report(sources_of(shop), "monday").before.version == taken_back
 
 
-def test_run_without_catalog_and_pictures_has_a_page_and_an_unknown_run_none(
-    shop: Shop, tmp_path: Path
-) -> None:
-    run_id = shop.refresh().run_id
-    bare = replace(sources_of(shop), catalog=None, store=None)
-
-    assert "no title" in write_report(bare, run_id, tmp_path).read_text()
-    with pytest.raises(ConfigError, match=r"no run 'gone' in db_\d+.enrichment_runs"):
-        write_report(bare, "gone", tmp_path)
+def test_an_unknown_run_has_no_page(shop: Shop, tmp_path: Path) -> None:
+    shop.refresh()
+    with pytest.raises(ConfigError, match=r"enrichment_runs has no run 'gone'"):
+        write_report(sources_of(shop), "gone", tmp_path)

@@ -190,6 +190,21 @@ def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -
 
     assert "fit" not in shop.table("product_attributes").columns
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+    # Changes of rows that had more columns cannot be read; what the rollback itself did can.
+    assert set(shop.table("attribute_changes")["change"]) <= {"taken_back", "new", "gone"}
+    shop.write(products(8))
+    shop.refresh(run_id="next")
+    assert "next" in set(shop.table("attribute_changes")["run_id"])
+
+
+def test_what_maintenance_deleted_of_the_changes_does_not_come_back(shop: Shop) -> None:
+    for number in range(3):
+        shop.write(products(6 + number))
+        shop.refresh(run_id=f"run-{number}")
+    shop.tables.keep_changes_since(2)
+
+    roll_back(shop.tables, "run-1", "wrong images")
+
     assert shop.tables.changes_since() == 2
 
 

@@ -1,20 +1,21 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
+from datetime import timedelta
 from itertools import groupby
 
 import pytest
-from fake_shop import Shop, passes, products
+from fake_shop import DAY, Shop, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import RunInProgress, WorkersDied
+from enrich.errors import RunInProgress, TableContended, WorkersDied
 from enrich.spark import staging
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.records import StagedRows, Verdict
-from enrich.spark.staging import choose_tasks, gather_equal
+from enrich.spark.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.tables import OutputTables
 
 pytestmark = pytest.mark.spark
@@ -74,9 +75,9 @@ def test_all_chunks_are_for_the_same_executors(shop: Shop, monkeypatch: pytest.M
     assert len(built) == 1
 
 
-def test_run_that_died_after_two_chunks_asks_only_about_the_rest(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def cut_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A shop of forty products whose first run has died after two of its chunks."""
     shop.write(products(40))
     append_chunk = OutputTables.append_chunk
 
@@ -89,6 +90,16 @@ def test_run_that_died_after_two_chunks_asks_only_about_the_rest(
         patched.setattr(OutputTables, "append_chunk", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             shop.refresh(config=CHUNKS_OF_TEN)
+    return shop
+
+
+def asked(shop: Shop, run_id: str) -> int:
+    """Returns about how many products a run asked the classifier."""
+    return int(shop.table("enrichment_runs").set_index("run_id").loc[run_id, "asked"])
+
+
+def test_run_that_died_after_two_chunks_asks_only_about_the_rest(cut_off: Shop) -> None:
+    shop = cut_off
     before = shop.table("staged_attributes")
     assert 0 < len(before) < 40
 
@@ -100,6 +111,63 @@ def test_run_that_died_after_two_chunks_asks_only_about_the_rest(
     assert len(after) == 40
     kept = after.merge(before, on=["product_id", "enriched_at"])
     assert len(kept) == len(before)
+
+
+@in_full
+def test_a_backlog_that_died_goes_on_on_another_day(cut_off: Shop) -> None:
+    before = len(cut_off.table("staged_attributes"))
+    table = products(40).set_index("product_id", drop=False)
+    table.loc[cut_off.table("staged_attributes")["product_id"][0], "title"] = "another shirt"
+    cut_off.write(table)
+
+    tomorrow = cut_off.refresh(config=CHUNKS_OF_TEN, run_date=DAY + timedelta(days=1))
+
+    assert tomorrow.counts["published"] == 40
+    assert asked(cut_off, tomorrow.run_id) == 40 - before + 1
+    mine = cut_off.table("staged_attributes").query(f"run_id == '{tomorrow.run_id}'")
+    assert mine["product_id"].is_unique
+    assert len(mine) == 40
+
+
+@in_full
+@pytest.mark.parametrize(
+    ("config", "full_refresh", "left"),
+    [({}, False, 0), ({}, True, 40), ({"image_identity": "path"}, False, 40)],
+    ids=["as it is", "full refresh", "pictures are known by their paths alone"],
+)
+def test_what_another_run_staged_is_used_where_it_cannot_be_wrong(
+    shop: Shop, config: dict, full_refresh: bool, left: int
+) -> None:
+    shop.write(products(40))
+    settings = CHUNKS_OF_TEN | config
+    shop.refresh(config=settings, publish=False)
+    tomorrow = shop.refresh(
+        config=settings, run_date=DAY + timedelta(days=1), full_refresh=full_refresh
+    )
+    assert (tomorrow.counts["published"], asked(shop, tomorrow.run_id)) == (40, left)
+
+
+@in_full
+def test_a_published_answer_that_changes_before_it_is_carried_over_stops_the_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = products().assign(department="sale")
+    shop.write(table)
+    shop.refresh()
+    select_carried = Stager._select_carried
+
+    def meanwhile(self: Stager, revised: DataFrame) -> DataFrame:
+        shop.sql("DELETE FROM shop.product_attributes WHERE product_id = 'p0'")
+        return select_carried(self, revised)
+
+    monkeypatch.setattr(Stager, "_select_carried", meanwhile)
+    config = {"columns": {"category": "department"}}
+    with pytest.raises(TableContended, match="start this run again"):
+        shop.refresh(config=config)
+    monkeypatch.undo()
+
+    again = shop.refresh(config=config)
+    assert (again.outcome, again.counts["published"]) == ("published", 6)
 
 
 @in_full

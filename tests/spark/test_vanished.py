@@ -12,6 +12,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
+from enrich.spark.run import Refresh
 from enrich.spark.vanished import select_vanished
 
 pytestmark = [
@@ -126,6 +127,32 @@ def test_a_backfill_deletes_nothing_that_a_newer_run_published(smaller: Shop) ->
 
     assert (counts["vanished"], counts["deleted"]) == (0, 0)
     assert len(smaller.table("product_attributes")) == 6
+
+
+def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
+    shop.refresh()
+    whole, shop.file = shop.file, shop.folder / "cut_off.parquet"
+    shop.write(products(4))
+    older = shop.prepare(config=DELETE, run_id="older")
+    shop.file = whole
+    shop.refresh(config=DELETE, run_id="newer")
+
+    counts = Refresh(older).run(passes).counts
+
+    assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert len(shop.table("product_attributes")) == 6
+
+
+def test_of_two_runs_of_one_day_the_older_brings_nothing_back(shop: Shop) -> None:
+    shop.write(products(8))
+    shop.refresh(config=DELETE, run_id="older", publish=False)
+    shop.write(products(6))
+    shop.refresh(config=DELETE, run_id="newer")
+
+    counts = publish(shop, "older").counts
+
+    assert (counts["published"], counts["withheld"]) == (0, 8)
+    assert len(shop.table("product_attributes")) == 6
 
 
 def test_a_row_that_a_newer_run_published_meanwhile_is_not_deleted(smaller: Shop) -> None:

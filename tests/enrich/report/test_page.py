@@ -136,6 +136,7 @@ def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
         ("blocked", "Blocked"),
         ("nothing_to_do", "Nothing to do"),
         ("dropped", "Dropped"),
+        ("rolled_back", "Rolled back"),
         ("failed", "Failed"),
     ],
 )

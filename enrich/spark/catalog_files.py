@@ -59,7 +59,9 @@ def choose_files(path: str) -> tuple[str, str | list[str]]:
     if suffix == ".csv":
         _require_same_columns(parts, _read_header, "the same in the same order")
     elif suffix == ".parquet":
-        _require_same_columns(parts, _read_schema, "the same, of the same type also where all is NULL,")
+        _require_same_columns(
+            parts, _read_schema, "the same, of the same type also where all is NULL,"
+        )
     if suffix_of(path) or not parts:
         return suffix, path
     return suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts]

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from schemas.quoting import quote_part
 
 from enrich.records import Modalities
-from enrich.report.content import ABSTAINED, BINS
+from enrich.report.content import BINS
+from enrich.spark.report.run_rows import published_label
 
 
 class Fact(NamedTuple):
@@ -69,7 +69,7 @@ def count_facts(
     Runs on the driver; one action.
 
     Args:
-        rows: What `select_run_rows` of `enrich.spark.run_rows` returns.
+        rows: What `select_run_rows` of `enrich.spark.report.run_rows` returns.
         before: The published table before the run.
         quarantine: What the run put into quarantine.
         attributes: The checkpoint's.
@@ -111,9 +111,8 @@ def _facts_of_answer() -> Iterator[Column]:
 def _facts_of_published(attributes: Sequence[str]) -> Iterator[Column]:
     yield _fact("published")
     for attribute in attributes:
-        label = F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED))
-        is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
-        yield F.when(is_answered, _fact("before", F.lit(attribute), label))
+        label = published_label(attribute)
+        yield F.when(label.isNotNull(), _fact("before", F.lit(attribute), label))
 
 
 def _fact(

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.report.content import ABSTAINED
+from enrich.spark.corrections import entry_of
 
 
 def select_run_rows(
@@ -26,7 +27,7 @@ def select_run_rows(
         attributes: The checkpoint's.
     """
     labels = F.map_from_arrays(
-        F.array(*map(F.lit, attributes)), F.array(*(_label_before(a) for a in attributes))
+        F.array(*map(F.lit, attributes)), F.array(*(published_label(a) for a in attributes))
     )
     # First those of the run's products: on most nights few, and the table need not be sorted.
     before = before.join(staged.select("product_id"), "product_id", "left_semi")
@@ -46,17 +47,18 @@ def select_run_rows(
     return answers.withColumn("is_changed", F.when(had_been, F.coalesce(is_changed, F.lit(False))))
 
 
-def _label_before(attribute: str) -> Column:
-    # Without a confidence the row is older than the attribute.
+def published_label(attribute: str) -> Column:
+    """Returns a published row's label, ABSTAINED for none, NULL in rows older than the attribute.
+
+    Such rows have no confidence in it.
+    """
     is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
     return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED)))
 
 
 def _answer(said: Column) -> Column:
     own = F.when(~said["abstained"], said["label"])
-    entry = F.get(
-        F.filter("corrections", lambda one: one["attribute"] == said["attribute"]), F.lit(0)
-    )
+    entry = entry_of("corrections", said["attribute"])
     label = F.when(entry.isNotNull(), entry["label"]).otherwise(own)
     best = F.struct(said["label"].alias("label"), said["confidence"].alias("confidence"))
     return F.struct(

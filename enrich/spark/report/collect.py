@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from enrich.calibration import Calibration
-from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
 from enrich.records import Modalities
 from enrich.report.content import (
@@ -30,11 +29,11 @@ from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
-from enrich.spark.facts import FactCounts, count_facts
-from enrich.spark.gallery import choose_gallery, with_texts
 from enrich.spark.history import Commit, read_commits
-from enrich.spark.ledger import read_run
-from enrich.spark.run_rows import select_run_rows
+from enrich.spark.ledger import find_run
+from enrich.spark.report.facts import FactCounts, count_facts
+from enrich.spark.report.gallery import choose_gallery, with_texts
+from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
@@ -59,19 +58,15 @@ _OF_THE_LEDGER = (
 
 @dataclass(frozen=True, slots=True)
 class ReportSources:
-    """The tables, and what their rows are shown beside.
-
-    Without `catalog` there are no titles and no pictures, without `store` no pictures, without
-    `calibration` no thresholds, without `baseline` nothing expected.
-    """
+    """The tables, and what their rows are shown beside; without `baseline` nothing is expected."""
 
     tables: OutputTables
     attribute_labels: Mapping[str, Sequence[str]]
-    catalog: CatalogSnapshot | None = None
-    store: ImageStore | None = None
-    calibration: Calibration | None = None
-    target_precision: float = 0.90
-    baseline: Baseline | None = None
+    catalog: CatalogSnapshot
+    store: ImageStore
+    calibration: Calibration
+    target_precision: float
+    baseline: Baseline | None
 
 
 def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
@@ -83,9 +78,7 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
         ConfigError: the ledger knows no such run.
     """
     report = collect_report(sources, run_id)
-    pictures = report.gallery.pictures
-    thumbnails = {} if sources.store is None else make_thumbnails(sources.store, pictures)
-    page = render_page(report, thumbnails)
+    page = render_page(report, make_thumbnails(sources.store, report.gallery.pictures))
     path = folder / f"{run_id}.html"
     with whole_file(path) as partial:
         partial.write_bytes(page)
@@ -102,9 +95,7 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
         ConfigError: the ledger knows no such run.
     """
     tables = sources.tables
-    ledger = read_run(tables, run_id)
-    if ledger is None:
-        raise ConfigError(f"no run '{run_id}' in {tables.name('enrichment_runs')} to report on")
+    ledger = find_run(tables, run_id)
     version, written_at = _find_version_before(tables, ledger)
     before = _read_published(tables, version)
     quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
@@ -114,8 +105,7 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
         facts = count_facts(rows, before, quarantine, tables.attributes)
     finally:
         rows.unpersist()
-    if sources.catalog is not None:
-        gallery = with_texts(gallery, sources.catalog.products)
+    gallery = with_texts(gallery, sources.catalog.products)
     return RunReport(
         run=_describe_run(tables, ledger),
         checks=_read_checks(tables, run_id),
@@ -219,8 +209,6 @@ def _find_thresholds(
     attribute: str, sources: ReportSources, facts: FactCounts
 ) -> dict[str, float | None]:
     """Returns the thresholds of the sets of modalities that the run met."""
-    if sources.calibration is None:
-        return {}
     met = {fact.detail for fact in facts.of("status")}
     calibrated = sources.calibration.attributes[attribute]
     precision = f"{sources.target_precision:.2f}"

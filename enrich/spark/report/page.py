@@ -5,13 +5,15 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from schemas.tables import Outcome
+
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
 from enrich.images.store import ImageStore
 from enrich.report.content import Baseline
 from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.records import RunSummary
-from enrich.spark.report import ReportSources, write_report
+from enrich.spark.report.collect import ReportSources, write_report
 from enrich.spark.tables import OutputTables
 
 log = logging.getLogger("enrich")
@@ -34,7 +36,7 @@ class Page:
     ) -> None:
         """Writes the page where the configuration wants one; a run never fails by its page."""
         settings = self.settings
-        if settings.report_dir is None or summary.outcome == "nothing_to_do":
+        if settings.report_dir is None or summary.outcome == Outcome.NOTHING_TO_DO:
             return
         try:
             catalog, store = open_shop()
