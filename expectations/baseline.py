@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from schemas.labels import ABSTAINED
 
-from expectations.summary import ABSTAINED, CatalogSummary, GroupSummary, OtherCategories
+from expectations.summary import CatalogSummary, GroupSummary, OtherCategories
 
 _NUMBERS_ON_LINES = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from schemas.labels import ABSTAINED
+
 from expectations import chance
 from expectations.checks import ChanceCheck, Check
 from expectations.figures import ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
-from expectations.summary import ABSTAINED, AttributeSummary
+from expectations.summary import AttributeSummary
 
 NAMED_LABELS = 20
 

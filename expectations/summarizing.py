@@ -4,9 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from schemas.labels import ABSTAINED
+
 from expectations.figures import ConfidenceFigures, StagedFigures
 from expectations.summary import (
-    ABSTAINED,
     CONFIDENCE_EDGES,
     AttributeSummary,
     CatalogSummary,

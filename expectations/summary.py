@@ -7,10 +7,7 @@ Knows nothing of Spark, and holds no product.
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-# NULL is a label of its own: a comparison that skips NULLs still passes when half the labels are
-# gone.
-ABSTAINED = "(abstained)"
+from schemas.labels import ABSTAINED
 
 # Products of categories that a baseline counts together, and of none.
 OTHER = "(other)"

@@ -4,6 +4,10 @@ A checkpoint carries its own label sets; these are what `cma-clip-small` and the
 Knows nothing of classifiers, tables or texts.
 """
 
+# NULL as a label of its own, in counts and in a label baseline's file: a comparison that skips
+# NULLs still passes when half the labels are gone.
+ABSTAINED = "(abstained)"
+
 ATTRIBUTE_LABELS: dict[str, tuple[str, ...]] = {
     "color": (
         "beige",

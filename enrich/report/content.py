@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-# The label under which abstentions are counted, here and in a label baseline's file.
-ABSTAINED = "(abstained)"
-
 # A run's stages in the order in which they run; the ledger keeps their seconds in no order.
 STAGES = (
     "tables",

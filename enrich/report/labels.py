@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from PIL import ImageColor
+from schemas.labels import ABSTAINED
 
-from enrich.report.content import ABSTAINED, AttributeFacts
+from enrich.report.content import AttributeFacts
 
 
 class LabelRow(NamedTuple):

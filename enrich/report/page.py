@@ -9,9 +9,10 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from schemas.labels import ABSTAINED
 
 from enrich.report import charts, labels, words
-from enrich.report.content import ABSTAINED, BINS, RunReport
+from enrich.report.content import BINS, RunReport
 
 MAX_PAGE_BYTES = 3_000_000
 

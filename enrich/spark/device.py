@@ -6,6 +6,7 @@ import torch
 from pyspark import TaskContext
 
 from enrich.errors import ConfigError
+from enrich.precision import local_device
 
 
 def choose_device() -> torch.device:
@@ -20,7 +21,7 @@ def choose_device() -> torch.device:
     context = TaskContext.get()
     assigned = context.resources().get("gpu") if context else None
     if assigned is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return local_device()
     address = int(assigned.addresses[0])
     if address >= torch.cuda.device_count():
         raise ConfigError(

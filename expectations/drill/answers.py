@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from schemas.labels import ABSTAINED
 from schemas.tables import select_attributes
 
-from expectations.summary import ABSTAINED, OTHER
+from expectations.summary import OTHER
 
 Places = NDArray[np.int64]
 

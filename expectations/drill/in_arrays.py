@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from schemas.labels import ABSTAINED
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
@@ -10,7 +11,6 @@ from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
 from expectations.summary import (
-    ABSTAINED,
     CONFIDENCE_EDGES,
     AttributeSummary,
     CatalogSummary,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from schemas.labels import ABSTAINED
 from schemas.tables import CORRECTIONS
 
 from expectations.baseline import LabelBaseline
@@ -17,7 +18,6 @@ from expectations.drill.in_arrays import known_labels
 from expectations.drill.runs import Case
 from expectations.report import QualityCheck, ValidationReport
 from expectations.settings import ValidationSettings
-from expectations.summary import ABSTAINED
 from expectations.validation import validate_staged
 
 

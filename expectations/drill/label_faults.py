@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+from schemas.labels import ABSTAINED
 
 from expectations.drill.answers import Answers, Coded
 from expectations.drill.runs import SEED, Case
-from expectations.summary import ABSTAINED
 
 
 def build_label_faults(known: Answers) -> dict[str, Case]:

@@ -8,7 +8,7 @@ import pytest
 from expectations.baseline import LabelBaseline
 from expectations.drill.answers import Answers, Coded
 from expectations.drill.in_arrays import build_baseline
-from expectations.summary import ABSTAINED
+from schemas.labels import ABSTAINED
 
 ATTRIBUTES = ("color", "style")
 COLOR_SHARES = {"red": 0.4, "blue": 0.2, "green": 0.2, ABSTAINED: 0.2}

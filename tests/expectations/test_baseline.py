@@ -13,7 +13,8 @@ from expectations.baseline import (
     load_baseline,
     save_baseline,
 )
-from expectations.summary import ABSTAINED, CONFIDENCE_EDGES, OTHER
+from expectations.summary import CONFIDENCE_EDGES, OTHER
+from schemas.labels import ABSTAINED
 
 LABELS = {"color": ("red", "blue"), "pattern": ("solid",), "style": ("casual",)}
 HISTOGRAM = [0] * (len(CONFIDENCE_EDGES) - 1) + [10]

@@ -15,7 +15,8 @@ from expectations.drill.runs import (
     measure_false_alarms_by_category,
 )
 from expectations.settings import ValidationSettings
-from expectations.summary import ABSTAINED, OTHER
+from expectations.summary import OTHER
+from schemas.labels import ABSTAINED
 
 MakeAnswers = Callable[..., Answers]
 SETTINGS = ValidationSettings()

@@ -14,7 +14,7 @@ from expectations.drill.label_faults import give_to_others, rename_labels, stick
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
-from expectations.summary import ABSTAINED
+from schemas.labels import ABSTAINED
 
 MakeAnswers = Callable[..., Answers]
 LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}

@@ -7,7 +7,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from expectations.baseline import load_baseline
-from expectations.summary import ABSTAINED, OTHER
+from expectations.summary import OTHER
+from schemas.labels import ABSTAINED
 
 pytestmark = pytest.mark.spark
 

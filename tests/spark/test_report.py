@@ -16,12 +16,13 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.report.content import ABSTAINED, Baseline, Change
+from enrich.report.content import Baseline, Change
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report.collect import ReportSources, collect_report, write_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.rollback import roll_back
+from schemas.labels import ABSTAINED
 
 pytestmark = [
     pytest.mark.spark,

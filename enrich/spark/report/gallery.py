@@ -9,9 +9,10 @@ from dataclasses import fields, replace
 
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
+from schemas.labels import ABSTAINED
 
 from enrich.records import Status
-from enrich.report.content import ABSTAINED, Answer, Card, Gallery, Guess
+from enrich.report.content import Answer, Card, Gallery, Guess
 from enrich.spark.survey import INPUT_FIELDS
 
 CARDS_A_SHELF = 18

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
 
-from enrich.report.content import ABSTAINED
 from enrich.spark.corrections import entry_of
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from enrich.report.content import (
-    ABSTAINED,
     BINS,
     Answer,
     AttributeFacts,
@@ -23,6 +22,7 @@ from enrich.report.content import (
     RunFacts,
     RunReport,
 )
+from schemas.labels import ABSTAINED
 
 MakeReport = Callable[..., RunReport]
 

@@ -6,9 +6,10 @@ import pytest
 from PIL import ImageColor
 
 from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
-from enrich.report.content import ABSTAINED, RunReport
+from enrich.report.content import RunReport
 from enrich.report.labels import compare_labels, find_swatch
 from enrich.report.words import LONGEST_TEXT, format_number, format_share, tame
+from schemas.labels import ABSTAINED
 
 
 def test_strip_is_filled_in_proportion_and_leaves_nothing_out() -> None:

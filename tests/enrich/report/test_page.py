@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from enrich.report.content import ABSTAINED, Guess, RunReport
+from enrich.report.content import Guess, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
+from schemas.labels import ABSTAINED
 
 from .conftest import MakeReport
 
