@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from enrich.demo.flaws import FLAWS, FLAWS_AT
-from enrich.demo.product import Product, make_product
+from enrich.demo.product import DrawnProduct, make_product
 from enrich.errors import ConfigError
 
 PRODUCT_COLUMNS = ("product_id", "title", "description", "image_path")
@@ -69,7 +69,7 @@ def is_demo_catalog(folder: Path) -> bool:
 
 def _write_into(folder: Path, count: int, seed: int, flaws: bool, show_progress: bool) -> None:
     (folder / "images").mkdir(parents=True)
-    rows: list[Product] = []
+    rows: list[DrawnProduct] = []
     for index in track(range(count), "drawing products", disable=not show_progress):
         product = make_product(index, seed=seed)
         if flaws and index in FLAWS_AT:
@@ -89,11 +89,11 @@ def _write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[str | No
     pq.write_table(pa.table(values, schema=schema), path)
 
 
-def _product_row(product: Product) -> tuple[str | None, ...]:
+def _product_row(product: DrawnProduct) -> tuple[str | None, ...]:
     return product.product_id, product.title, product.description, product.image_path
 
 
-def _label_row(product: Product) -> tuple[str | None, ...]:
+def _label_row(product: DrawnProduct) -> tuple[str | None, ...]:
     goods = product.goods
     style = goods.article.style
     return product.product_id, product.group_id, goods.color, goods.pattern, style

@@ -9,68 +9,68 @@ from dataclasses import replace
 from PIL import Image
 
 from enrich.demo.formats import saved
-from enrich.demo.product import Product
+from enrich.demo.product import DrawnProduct
 
 
-def _as_jpeg(product: Product) -> Product:
+def _as_jpeg(product: DrawnProduct) -> DrawnProduct:
     """The same product under a name that ends in .jpg: flaws are told by content, not by name."""
     return replace(product, image_path=f"images/{product.product_id}.jpg")
 
 
-def _without_image_file(product: Product, _: list[Product]) -> Product:
+def _without_image_file(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, image_bytes=None)
 
 
-def _without_image_path(product: Product, _: list[Product]) -> Product:
+def _without_image_path(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, image_path=None, image_bytes=None)
 
 
-def _with_truncated_jpeg(product: Product, _: list[Product]) -> Product:
+def _with_truncated_jpeg(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     picture = Image.open(io.BytesIO(product.image_bytes or b"")).convert("RGB")
     whole = saved(picture, "JPEG", quality=85)
     return replace(_as_jpeg(product), image_bytes=whole[: len(whole) * 2 // 5])
 
 
-def _with_text_for_image(product: Product, _: list[Product]) -> Product:
+def _with_text_for_image(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(_as_jpeg(product), image_bytes=b"<html><body>404 Not Found</body></html>\n")
 
 
-def _with_empty_image_file(product: Product, _: list[Product]) -> Product:
+def _with_empty_image_file(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(_as_jpeg(product), image_bytes=b"")
 
 
-def _without_text(product: Product, _: list[Product]) -> Product:
+def _without_text(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, title="", description=None)
 
 
-def _with_nothing_to_read(product: Product, _: list[Product]) -> Product:
+def _with_nothing_to_read(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, title="  ", description="", image_bytes=None)
 
 
-def _with_the_id_before(product: Product, rows: list[Product]) -> Product:
+def _with_the_id_before(product: DrawnProduct, rows: list[DrawnProduct]) -> DrawnProduct:
     before = rows[-1]
     title = f"{before.goods.brand} {before.goods.article.names[0]}, second listing"
     return replace(before, title=title, description="Listed twice by two sellers.")
 
 
-def _without_id(product: Product, _: list[Product]) -> Product:
+def _without_id(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, product_id=None)
 
 
-def _with_very_long_description(product: Product, _: list[Product]) -> Product:
+def _with_very_long_description(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     sentence = f"{product.description} "
     return replace(product, description=(sentence * (20_000 // len(sentence) + 1))[:20_000])
 
 
-def _with_title(title: str) -> Callable[[Product, list[Product]], Product]:
+def _with_title(title: str) -> Callable[[DrawnProduct, list[DrawnProduct]], DrawnProduct]:
     return lambda product, _: replace(product, title=title)
 
 
-def _with_path_out_of_the_folder(product: Product, _: list[Product]) -> Product:
+def _with_path_out_of_the_folder(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     return replace(product, image_path="../../etc/passwd", image_bytes=None)
 
 
-def _with_absurd_size(product: Product, _: list[Product]) -> Product:
+def _with_absurd_size(product: DrawnProduct, _: list[DrawnProduct]) -> DrawnProduct:
     """A picture of 100 bytes whose header promises 60,000 x 60,000 pixels."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(64))
@@ -84,7 +84,7 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
-FLAWS: dict[str, Callable[[Product, list[Product]], Product]] = {
+FLAWS: dict[str, Callable[[DrawnProduct, list[DrawnProduct]], DrawnProduct]] = {
     "image file missing": _without_image_file,
     "image path null": _without_image_path,
     "jpeg truncated": _with_truncated_jpeg,

@@ -17,7 +17,7 @@ from enrich.demo.wording import write_description, write_title
 
 
 @dataclass(frozen=True)
-class Product:
+class DrawnProduct:
     """One row of the catalog, its truth, and the bytes of its picture (None: no file)."""
 
     product_id: str | None
@@ -29,7 +29,7 @@ class Product:
     image_bytes: bytes | None
 
 
-def make_product(index: int, *, seed: int) -> Product:
+def make_product(index: int, *, seed: int) -> DrawnProduct:
     """Invents product number `index`; every eighth is a second photograph of the one before."""
     model = index - 1 if index % 8 == 7 else index
     goods = choose_goods(np.random.default_rng([seed, model, 0]))
@@ -37,7 +37,7 @@ def make_product(index: int, *, seed: int) -> Product:
     picture, alpha, word = _picture(goods, np.random.default_rng([seed, model, 2]), picture_rng)
     image_bytes, suffix = encode(picture, alpha, goods.color, picture_rng)
     text_rng = np.random.default_rng([seed, model, 3])
-    return Product(
+    return DrawnProduct(
         product_id=f"demo-{index:05d}",
         title=write_title(goods, word, text_rng),
         description=write_description(goods, word, text_rng),

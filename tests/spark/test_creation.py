@@ -100,7 +100,8 @@ def test_tables_refuse_what_no_run_may_write(refreshed: Shop, wrong: str) -> Non
 def test_every_known_status_and_a_missing_answer_are_accepted(refreshed: Shop) -> None:
     for status in Status:
         values = f"status = '{status}', modalities = NULL, color_confidence = NULL"
-        refreshed.sql(f"UPDATE shop.staged_attributes SET {values} WHERE product_id = 'p0'")
+        done = refreshed.sql(f"UPDATE shop.staged_attributes SET {values} WHERE product_id = 'p0'")
+        assert done["num_affected_rows"][0] == 1
 
 
 def test_a_run_on_tables_that_are_as_they_should_be_changes_no_definition(shop: Shop) -> None:
