@@ -72,7 +72,7 @@ class Stager:
 
         Args:
             survey: What the run wants.
-            scratch: A folder that is not there yet and that the caller removes.
+            scratch: A folder that is not there yet, in one that the caller removes.
 
         Raises:
             RunInProgress: another process is staging the very same run.
@@ -93,7 +93,7 @@ class Stager:
         if survey.counts[State.REVISED] and not revised.isEmpty():
             self._carry(revised)
         if self._may_reuse and count >= self._config.products_per_chunk:
-            to_ask, count = self._reuse(to_ask, count)
+            to_ask, count = self._reuse(to_ask, count, f"{scratch}_of_others")
         self._stage_answers(to_ask, count, scratch)
         return count
 
@@ -105,12 +105,16 @@ class Stager:
                 "meanwhile: start this run again"
             )
 
-    def _reuse(self, to_ask: DataFrame, count: int) -> tuple[DataFrame, int]:
+    def _reuse(self, to_ask: DataFrame, count: int, scratch: str) -> tuple[DataFrame, int]:
         """Stages what other runs have staged of these very products; returns what is left to ask.
 
         A backlog that was cut off goes on where it was, also on another day: with another run_id.
         """
         found = self._select_staged_by_others(to_ask)
+        # By way of a folder: to Delta, what a commit's query reads of the table must not grow
+        # meanwhile, and another run may be staging.
+        found.write.parquet(scratch)
+        found = self._tables.spark.read.schema(found.schema).parquet(scratch)
         if found.isEmpty():
             return to_ask, count
         self._write(found)
