@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pyspark.sql import DataFrame, SparkSession
@@ -36,11 +36,11 @@ from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
 from enrich.spark.inputs import Inputs
+from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import (
     FindVanished,
     drop_staged_run,
-    find_run,
     publish_staged_run,
     summarize,
 )
@@ -146,6 +146,7 @@ def main(
                 reason=reason,
             )
         ended.tell()
+        raise typer.Exit(ended.exit_code)
     if reason is not None:
         raise ConfigError("--reason goes with --publish-run or --drop-run")
     now = datetime.now(UTC)
@@ -168,6 +169,7 @@ def main(
     with recorded(metrics_dir, settings.database) as recording:
         ended = refresh_catalog(settings, request, config.parent, recording)
     ended.tell()
+    raise typer.Exit(ended.exit_code)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -178,14 +180,13 @@ class Ended:
     summary: RunSummary
     exit_code: int
 
-    def tell(self) -> NoReturn:
-        """Prints some of the run's rows and the JSON line, and exits.
+    def tell(self) -> None:
+        """Prints some of the run's rows and the JSON line.
 
         Comes after all else that may log: spark-submit sends standard error to standard output,
         where the JSON line must be last.
         """
         show_run(self.tables, self.summary)
-        raise typer.Exit(self.exit_code)
 
 
 def plan_catalog(settings: Settings, request: RunRequest) -> None:

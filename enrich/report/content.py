@@ -10,6 +10,7 @@ STAGES = (
     "tables",
     "survey",
     "input",
+    "reuse",
     "inference",
     "quarantine",
     "validation",

@@ -23,10 +23,12 @@ from enrich.spark.hadoop import open_folder
 from enrich.spark.storage import messages_of
 from enrich.text import LONGEST_READ
 
-# What a column may be, else. Spark takes a Parquet column of NULLs alone, as pandas writes it, for
-# integers.
-_TEXT: tuple[type[DataType], ...] = (StringType, IntegralType)
-_ALLOWED: dict[str, tuple[type[DataType], ...]] = {"priority": (NumericType,)}
+# What a role's column may be; all others are text.
+_ALLOWED: dict[str, tuple[type[DataType], ...]] = {
+    "product_id": (StringType, IntegralType),
+    "category": (StringType, IntegralType),
+    "priority": (NumericType,),
+}
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
 # descriptions of megabytes in one Arrow batch fit into no memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -61,7 +63,10 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
     is_name = "/" not in location and not Path(location).exists()
     try:
         with _quiet(spark):
-            frame, version, folder = (_open_table if is_name else _open_path)(spark, location)
+            if is_name:
+                frame, version, folder = _open_table(spark, location)
+            else:
+                frame, version, folder = _open_path(spark, location, columns)
             # Resolves the plan here, where a failure can be explained.
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
@@ -98,7 +103,9 @@ def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
     return frame, _files_digest(frame), None
 
 
-def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]:
+def _open_path(
+    spark: SparkSession, location: str, columns: ColumnNames
+) -> tuple[DataFrame, str, str]:
     path = location.rstrip("/")
     is_table = bool(suffix_of(path))
     folder = path.rsplit("/", 1)[0] if is_table else path
@@ -106,13 +113,14 @@ def _open_path(spark: SparkSession, location: str) -> tuple[DataFrame, str, str]
         path = str(find_table(Path(location)).resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
-    suffix, files = choose_files(path)
-    if not suffix:
+    files = choose_files(path, [name for name in columns.model_dump().values() if name])
+    if not files.suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
-    kind, options = READERS[suffix]
-    frame = spark.read.format(kind).options(**options).load(files)
+    kind, options = READERS[files.suffix]
+    frame = spark.read.format(kind).options(**options).load(files.load)
+    frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder
 
 
@@ -150,8 +158,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
         )
     for role, name in wanted.items():
-        allowed = _ALLOWED.get(role, _TEXT)
-        # A column without any value has the type void in a Delta table.
+        allowed = _ALLOWED.get(role, (StringType,))
+        # A column without any value is void.
         if not isinstance(types[name], allowed) and types[name].typeName() != "void":
             raise SchemaMismatch(
                 f"column {name} of '{location}' is {types[name].simpleString()}; wanted "

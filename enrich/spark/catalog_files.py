@@ -2,8 +2,9 @@
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ READERS = {
     ".json": ("json", {}),
     ".jsonl": ("json", {}),
 }
+_EMPTY = "NULL"
 # What Spark takes for a pattern in the name of a file.
 _PATTERN = re.compile(r"[{}\[\]*?\\]")
 
@@ -40,31 +42,46 @@ def find_table(path: Path) -> Path:
     return next((table for table in inside if table.exists()), path)
 
 
-def choose_files(path: str) -> tuple[str, str | list[str]]:
-    """Returns the suffix of a table's files, "" for a Delta table, and what Spark is to load.
+class Files(NamedTuple):
+    """What a table at a path is made of.
 
-    Of a local folder of parts its files one by one: Spark would read whatever lies in it, and look
-    through the images below.
+    `suffix` is that of its files, "" for a Delta table, and `load` what Spark is to load: of a
+    local folder of parts its files one by one, because Spark would read whatever lies in it, and
+    look through the images below. `empty` are columns of NULLs alone, which Spark takes for
+    integers, as Parquet has them there.
+    """
+
+    suffix: str
+    load: str | list[str]
+    empty: frozenset[str]
+
+
+def choose_files(path: str, columns: Collection[str]) -> Files:
+    """Returns the files of a table of which these columns are read.
 
     Raises:
         FileNotFoundError: a local folder holds no part, or parts of several kinds.
-        SchemaMismatch: CSV or Parquet files have different columns.
+        OSError: a local file is not Parquet, though it is called so.
+        SchemaMismatch: CSV files have different columns, or Parquet files different ones of these.
     """
     if (Path(path) / "_delta_log").is_dir():
-        return "", path
+        return Files("", path, frozenset())
     parts = _list_parts(Path(path))
     suffix = suffix_of(path) or _suffix_of_parts(parts)
     if not suffix and Path(path).is_dir():
         raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
+    empty = frozenset[str]()
     if suffix == ".csv":
-        _require_same_columns(parts, _read_header, "the same in the same order")
+        headers = {part: header for part in parts if (header := _read_header(part))}
+        _require_same_columns(headers, "the same in the same order")
     elif suffix == ".parquet":
-        _require_same_columns(
-            parts, _read_schema, "the same, of the same type also where all is NULL,"
-        )
+        types = {part: _read_types(part, columns) for part in parts or _list_file(Path(path))}
+        described = {part: [f"{n} {t}" for n, t in found.items()] for part, found in types.items()}
+        _require_same_columns(described, "the same, of the same types, be it NULL,")
+        empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     if suffix_of(path) or not parts:
-        return suffix, path
-    return suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts]
+        return Files(suffix, path, empty)
+    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts], empty)
 
 
 def suffix_of(path: str | Path) -> str:
@@ -95,14 +112,15 @@ def _suffix_of_parts(parts: Sequence[Path]) -> str:
     return suffix_of(parts[0]) if parts else ""
 
 
-def _require_same_columns(
-    files: Sequence[Path], read: Callable[[Path], list[str]], wanted: str
-) -> None:
+def _list_file(path: Path) -> list[Path]:
+    return [path] if path.is_file() else []
+
+
+def _require_same_columns(headers: Mapping[Path, Sequence[str]], wanted: str) -> None:
     """Raises SchemaMismatch for files whose columns differ, which Spark does not notice.
 
     CSV files are read by position, Parquet files by the columns of one of them.
     """
-    headers = {file: header for file in files if (header := read(file))}
     for file, header in headers.items():
         first = next(iter(headers))
         if header != headers[first]:
@@ -120,14 +138,18 @@ def _read_header(file: Path) -> list[str]:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
 
 
-def _read_schema(file: Path) -> list[str]:
-    """Returns a Parquet file's columns with their types, sorted."""
+def _read_types(file: Path, names: Collection[str]) -> dict[str, str]:
+    """Returns the types of a Parquet file's columns of these names, in the order of the names."""
     try:
         schema = pq.ParquetFile(file).schema
-    except (OSError, pa.ArrowException) as error:
-        raise SchemaMismatch(f"{file} is no Parquet file: {first_line(error)}") from error
-    columns = (schema.column(number) for number in range(len(schema.names)))
-    return sorted(
-        f"{column.path} {'NULL' if column.logical_type.type == 'NULL' else column.physical_type}"
-        for column in columns
-    )
+    except pa.ArrowInvalid as error:
+        raise OSError(f"{file} is no Parquet file: {first_line(error)}") from error
+    columns = {one.path: one for one in map(schema.column, range(len(schema.names)))}
+    return {
+        # As pyarrow calls the logical type Null.
+        name: _EMPTY
+        if columns[name].logical_type.type == "UNKNOWN"
+        else columns[name].physical_type
+        for name in sorted(names)
+        if name in columns
+    }

@@ -5,6 +5,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import Outcome
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures
@@ -29,8 +30,9 @@ def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:
     ledger = tables.name("enrichment_runs")
     if not tables.spark.catalog.tableExists(ledger):
         return
-    of_others = tables.read("enrichment_runs").where(~F.col("catalog").endswith(demo))
-    if (run := of_others.first()) is not None:
+    has_answers = (F.col("published") > 0) | (F.col("outcome") == Outcome.STAGED)
+    of_others = has_answers & ~F.col("catalog").endswith(demo)
+    if (run := tables.read("enrichment_runs").where(of_others).first()) is not None:
         raise ConfigError(
             f"database '{tables.database}' holds what is known of {run['catalog']}, and the "
             "demo's invented products would be published among it: give --config or --catalog, or "

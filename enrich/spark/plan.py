@@ -17,7 +17,7 @@ from schemas.tables import Outcome
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.inputs import Inputs
-from enrich.spark.staging import select_lasting
+from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.survey import KEYLESS, State, Survey, count_states
 
 _RUNS_READ = 50
@@ -38,8 +38,8 @@ class Plan:
     """What a run would do; becomes the last line on standard output.
 
     `counts` are as in a run's summary, `reasons` says why products are pending or quarantined.
-    `staged` is how many of the pending this very run has staged already. `expected_seconds` is None
-    where no earlier run tells; `expected_from` is the run that does.
+    `staged` is how many of the pending this very run has staged already, or runs that were cut off.
+    `expected_seconds` is None where no earlier run tells; `expected_from` is the run that does.
     """
 
     run_id: str
@@ -67,9 +67,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         survey = Survey(rows, *count_states(rows))
         reasons = _count_reasons(survey)
         run_id = inputs.name_run(survey.fingerprint)
-        mine = read("staged_attributes").where(F.col("run_id") == run_id)
-        lasting = select_lasting(mine, inputs.spec.model_version)
-        staged = survey.to_ask.join(lasting, ["product_id", "content_hash"], "left_semi").count()
+        staged = _count_staged(inputs, survey, run_id)
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
@@ -88,6 +86,20 @@ def plan_refresh(inputs: Inputs) -> Plan:
         seconds={"survey": survey_s},
         model_version=inputs.spec.model_version,
     )
+
+
+def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:
+    """Returns how many of the products are staged, by this run or by runs that were cut off.
+
+    Runs on the driver; one action.
+    """
+    read, model_version = inputs.tables.read_as_updated, inputs.spec.model_version
+    key = ["product_id", "content_hash"]
+    mine = read("staged_attributes").where(F.col("run_id") == run_id)
+    found = select_lasting(mine, model_version).select(key)
+    if may_reuse(inputs.config, survey.asked, is_full_refresh=inputs.request.full_refresh):
+        found = found.union(select_cut_off(read, run_id, model_version).select(key))
+    return survey.to_ask.join(found, key, "left_semi").count()
 
 
 def _why() -> Column:

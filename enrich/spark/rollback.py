@@ -47,6 +47,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
     # The table may have other columns now; a killed call may have left the views as they were.
+    _leave_out_wider_rows(tables, commits)
     tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
     stale = _read_published(tables, gone) | ({run_id: row} if mine else {})
@@ -88,7 +89,6 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
     """Runs on the driver; one Delta commit, two where a property has gone back."""
     name, since = tables.name("product_attributes"), tables.changes_since()
-    columns = set(tables.read("product_attributes").columns)
     if version < oldest:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
     try:
@@ -107,10 +107,24 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
             "deleted files of it. Take back a later run, or put right what is wrong and run with "
             "--full-refresh"
         ) from error
-    # A table's properties go back too; what maintenance deleted does not come back. And Delta
-    # reads no change of a row that had columns which the table no longer has.
-    has_shrunk = not columns <= set(tables.read("product_attributes").columns)
-    tables.keep_changes_since(tables.version("product_attributes") if has_shrunk else since)
+    # A table's properties go back too; what maintenance deleted does not come back.
+    tables.keep_changes_since(since)
+
+
+def _leave_out_wider_rows(tables: OutputTables, commits: Sequence[Commit]) -> None:
+    """Lets `attribute_changes` begin with the last rollback where that took columns away.
+
+    Delta reads no change of a row that had columns which the table no longer has. Runs on the
+    driver.
+    """
+    restored = max(one.version for one in commits if one.restored_to is not None)
+    now = tables.read("product_attributes")
+    with reaching_back(tables.spark):
+        before = tables.spark.read.option("versionAsOf", restored - 1).table(
+            tables.name("product_attributes")
+        )
+    if not set(before.columns) <= set(now.columns):
+        tables.keep_changes_since(max(restored, tables.changes_since()))
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:

@@ -129,11 +129,7 @@ class Refresh:
                     self._judge(validate_input(self._input_rows(survey)))
             self._is_resumed = is_staged
             if not is_staged:
-                with self._timed("inference"):
-                    self._stage(survey, f"{scratch}/chunks")
-                if self._asked:
-                    speed = self._asked / self.summary.seconds["inference"]
-                    self.summary.products_per_second = round(speed, 1)
+                self._stage(survey, f"{scratch}/chunks")
             self._finish(survey, validate)
         except RunInProgress:
             # The ledger's row is the other process's.
@@ -204,7 +200,7 @@ class Refresh:
         return found.withheld == 0
 
     def _stage(self, survey: Survey, scratch: str) -> None:
-        """Stages what is not staged yet."""
+        """Stages what is not staged yet, and keeps how fast that was."""
         lineage = self._lineage("model_version", "run_id", "run_date", "enriched_at")
         stager = Stager(
             self.tables,
@@ -215,10 +211,19 @@ class Refresh:
             is_full_refresh=self.request.full_refresh,
         )
         try:
-            self._asked = stager.stage(survey, scratch)
-            self._is_resumed = stager.is_resumed
+            with self._timed("inference"):
+                staged = stager.stage(survey, scratch)
         finally:
             self.summary.engine_loads = stager.engine_loads
+        self._asked, self._is_resumed = staged.asked, staged.is_resumed
+        seconds = self.summary.seconds
+        if staged.reuse_s:
+            seconds |= {
+                "reuse": staged.reuse_s,
+                "inference": round(seconds["inference"] - staged.reuse_s, 2),
+            }
+        if self._asked:
+            self.summary.products_per_second = round(self._asked / seconds["inference"], 1)
 
     def _lineage(self, *names: str) -> list[Column]:
         """Returns columns that say where a row is from."""

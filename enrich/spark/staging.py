@@ -6,11 +6,14 @@ killed after nine of ten chunks goes on with the tenth.
 
 import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
+from schemas.tables import Outcome
 
 from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import TableContended
@@ -30,11 +33,25 @@ log = logging.getLogger(__name__)
 _ENOUGH_TO_GATHER = 1_000
 
 
-class Stager:
-    """Stages one run; `is_resumed` once an earlier attempt is found to have staged rows of it.
+# What an answer of another run rests on is sure to be what it would rest on now: no limits, allowed
+# roots or stores had a say in it.
+_SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
 
-    Runs on the driver.
+
+class Staged(NamedTuple):
+    """How a run was staged.
+
+    `asked` is how many products the classifier was asked about, `is_resumed` whether an earlier
+    attempt at the run had staged rows, and `reuse_s` the seconds spent on answers of other runs.
     """
+
+    asked: int
+    is_resumed: bool
+    reuse_s: float
+
+
+class Stager:
+    """Stages one run. Runs on the driver."""
 
     def __init__(
         self,
@@ -51,22 +68,19 @@ class Stager:
         self._config = config
         self._run_id = run_id
         self._lineage = lineage
-        # A hash of paths alone knows nothing of pictures that were wrong then and are right now.
-        sees_images = config.image_identity is not ImageIdentity.PATH
-        self._may_reuse = sees_images and not is_full_refresh
+        self._is_full_refresh = is_full_refresh
         # One for all chunks: Spark lets no executor serve two profiles, be they equal.
         self._profile = build_gpu_profile(config.gpu_executors)
         self._loads = tables.spark.sparkContext.accumulator({}, Loads())
         self._chunk = 0
-        self.is_resumed = False
 
     @property
     def engine_loads(self) -> dict[str, int]:
         """Engines loaded, by Python worker."""
         return dict(self._loads.value)
 
-    def stage(self, survey: Survey, scratch: str) -> int:
-        """Stages all that the run wants and has not staged yet; returns how many were asked about.
+    def stage(self, survey: Survey, scratch: str) -> Staged:
+        """Stages all that the run wants and has not staged yet.
 
         Runs on the driver; one Delta commit a chunk.
 
@@ -84,7 +98,6 @@ class Stager:
         to_ask, revised = survey.to_ask, survey.revised
         count = survey.asked
         if rows:
-            self.is_resumed = True
             self._chunk = 0 if last is None else last + 1
             drop_stale(self._tables, self._run_id, self._spec.model_version, survey)
             staged = read_staged(self._tables, self._run_id)
@@ -92,10 +105,12 @@ class Stager:
             count = to_ask.count()
         if survey.counts[State.REVISED] and not revised.isEmpty():
             self._carry(revised)
-        if self._may_reuse and count >= self._config.products_per_chunk:
+        begin = time.perf_counter()
+        if may_reuse(self._config, count, is_full_refresh=self._is_full_refresh):
             to_ask, count = self._reuse(to_ask, count, f"{scratch}_of_others")
+        reuse_s = time.perf_counter() - begin
         self._stage_answers(to_ask, count, scratch)
-        return count
+        return Staged(count, rows > 0, round(reuse_s, 2))
 
     def _carry(self, revised: DataFrame) -> None:
         self._write(self._select_carried(revised))
@@ -106,11 +121,11 @@ class Stager:
             )
 
     def _reuse(self, to_ask: DataFrame, count: int, scratch: str) -> tuple[DataFrame, int]:
-        """Stages what other runs have staged of these very products; returns what is left to ask.
+        """Stages what runs that were cut off have staged of these very products.
 
-        A backlog that was cut off goes on where it was, also on another day: with another run_id.
+        Returns what is left to ask.
         """
-        found = self._select_staged_by_others(to_ask)
+        found = self._select_of_others(to_ask)
         # By way of a folder: to Delta, what a commit's query reads of the table must not grow
         # meanwhile, and another run may be staging.
         found.write.parquet(scratch)
@@ -120,7 +135,7 @@ class Stager:
         self._write(found)
         left = select_unstaged(to_ask, read_staged(self._tables, self._run_id))
         asked = left.count()
-        log.info("%s products had been staged by other runs", f"{count - asked:,}")
+        log.info("%s products had been staged by runs that were cut off", f"{count - asked:,}")
         return left, asked
 
     def _stage_answers(self, to_ask: DataFrame, count: int, scratch: str) -> None:
@@ -160,15 +175,13 @@ class Stager:
         is_carried = F.lit(True).alias("is_carried")
         return revised.select(*KEY, is_carried).join(answers, same)
 
-    def _select_staged_by_others(self, to_ask: DataFrame) -> DataFrame:
+    def _select_of_others(self, to_ask: DataFrame) -> DataFrame:
         labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
-        staged = self._tables.read("staged_attributes").where(F.col("run_id") != self._run_id)
-        answered = select_lasting(staged, self._spec.model_version).where(
-            F.col("modalities").isNotNull()
-        )
         same = ["product_id", "content_hash"]
-        answers = answered.select(*same, *labels, "predictions", "modalities", "status", "error")
-        return to_ask.select(*KEY).join(answers.dropDuplicates(same), same)
+        cut_off = select_cut_off(self._tables.read, self._run_id, self._spec.model_version)
+        answers = cut_off.select(*same, *labels, "predictions", "modalities", "status", "error")
+        # Several runs may have been cut off one after the other.
+        return to_ask.select(*KEY).join(answers, same).dropDuplicates(same)
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")
@@ -197,6 +210,35 @@ def drop_stale(tables: OutputTables, run_id: str, model_version: str, survey: Su
 def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
     """Returns what a run has staged. Runs on the driver; lazy."""
     return tables.read("staged_attributes").where(F.col("run_id") == run_id)
+
+
+def may_reuse(config: JobConfig, asked: int, *, is_full_refresh: bool) -> bool:
+    """Tells whether a run looks for what runs that were cut off have staged.
+
+    A backlog goes on where it was, also on another day, when it is another run. Not for less than
+    a chunk, which is what a crash may cost; and a hash of paths knows nothing of pictures that were
+    wrong then and are right now.
+    """
+    is_backlog = asked >= config.products_per_chunk
+    return is_backlog and not is_full_refresh and config.image_identity is not ImageIdentity.PATH
+
+
+def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version: str) -> DataFrame:
+    """Returns the answers that other runs had staged when they were cut off.
+
+    Runs on the driver; lazy. A run that has come to an end is in the ledger, and what became of its
+    answers is somebody's decision: they may have been blocked or taken back.
+
+    Args:
+        read: Reads an output table.
+        run_id: The run that asks.
+        model_version: The checkpoint's that it asks.
+    """
+    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).select("run_id")
+    staged = read("staged_attributes").where(F.col("run_id") != run_id)
+    is_usable = F.col("modalities").isNotNull() & F.col("is_carried").isNull()
+    mine = (F.col("model_version") == model_version) & F.col("status").isin(*_SURE)
+    return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
 
 
 def select_lasting(staged: DataFrame, model_version: str) -> DataFrame:

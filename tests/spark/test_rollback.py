@@ -4,6 +4,7 @@ import os
 import time
 from datetime import date, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_shop import Shop, products
@@ -11,7 +12,9 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
+from enrich.spark import rollback
 from enrich.spark.history import read_commits, select_standing
+from enrich.spark.maintenance import maintain_tables
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
@@ -191,10 +194,28 @@ def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -
     assert "fit" not in shop.table("product_attributes").columns
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
     # Changes of rows that had more columns cannot be read; what the rollback itself did can.
-    assert set(shop.table("attribute_changes")["change"]) <= {"taken_back", "new", "gone"}
+    changes = shop.table("attribute_changes")
+    assert set(changes["change"]) == {"taken_back", "gone"}
+    maintain_tables(shop.tables, retention_hours=720, keep_staged_days=30)
+    assert len(shop.table("attribute_changes")) == len(changes)
     shop.write(products(8))
     shop.refresh(run_id="next")
     assert "next" in set(shop.table("attribute_changes")["run_id"])
+
+
+def test_a_rollback_that_was_killed_in_the_middle_is_finished_by_the_same_call(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="first")
+    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
+    shop.refresh(spec=wider, run_id="wider")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(rollback, "_leave_out_wider_rows", Mock(side_effect=KeyboardInterrupt))
+        roll_back(shop.tables, "wider", "wrong images")
+
+    assert roll_back(shop.tables, "wider", "wrong images") == ["wider"]
+
+    assert set(shop.table("attribute_changes")["change"]) == {"taken_back"}
 
 
 def test_what_maintenance_deleted_of_the_changes_does_not_come_back(shop: Shop) -> None:

@@ -2,19 +2,22 @@
 
 from datetime import timedelta
 from itertools import groupby
+from typing import Any
 
 import pytest
-from fake_shop import DAY, Shop, passes, products
+from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import RunInProgress, TableContended, WorkersDied
+from enrich.errors import RunInProgress, TableContended, ValidationFailed, WorkersDied
 from enrich.spark import staging
 from enrich.spark.chunks import cut_into_chunks
+from enrich.spark.plan import plan_refresh
 from enrich.spark.records import StagedRows, Verdict
+from enrich.spark.rollback import roll_back
 from enrich.spark.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.tables import OutputTables
 
@@ -75,10 +78,8 @@ def test_all_chunks_are_for_the_same_executors(shop: Shop, monkeypatch: pytest.M
     assert len(built) == 1
 
 
-@pytest.fixture
-def cut_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A shop of forty products whose first run has died after two of its chunks."""
-    shop.write(products(40))
+def cut_off(shop: Shop, **settings: Any) -> int:
+    """Lets a run over a backlog die after two of its chunks; returns how many it has staged."""
     append_chunk = OutputTables.append_chunk
 
     def dies_at_the_third(self: OutputTables, rows: object, run_id: str, chunk: int) -> None:
@@ -86,22 +87,24 @@ def cut_off(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
             raise KeyboardInterrupt
         append_chunk(self, rows, run_id, chunk)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(OutputTables, "append_chunk", dies_at_the_third)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OutputTables, "append_chunk", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            shop.refresh(config=CHUNKS_OF_TEN)
-    return shop
+            shop.refresh(**{"config": CHUNKS_OF_TEN} | settings)
+    staged = len(shop.table("staged_attributes"))
+    assert 0 < staged < 40
+    return staged
 
 
 def asked(shop: Shop, run_id: str) -> int:
-    """Returns about how many products a run asked the classifier."""
+    """Returns how many products a run asked the classifier."""
     return int(shop.table("enrichment_runs").set_index("run_id").loc[run_id, "asked"])
 
 
-def test_run_that_died_after_two_chunks_asks_only_about_the_rest(cut_off: Shop) -> None:
-    shop = cut_off
+def test_run_that_died_after_two_chunks_asks_only_about_the_rest(shop: Shop) -> None:
+    shop.write(products(40))
+    cut_off(shop)
     before = shop.table("staged_attributes")
-    assert 0 < len(before) < 40
 
     again = shop.refresh(config=CHUNKS_OF_TEN)
 
@@ -113,38 +116,74 @@ def test_run_that_died_after_two_chunks_asks_only_about_the_rest(cut_off: Shop) 
     assert len(kept) == len(before)
 
 
+TOMORROW = {"run_date": DAY + timedelta(days=1)}
+
+
 @in_full
-def test_a_backlog_that_died_goes_on_on_another_day(cut_off: Shop) -> None:
-    before = len(cut_off.table("staged_attributes"))
+def test_a_backlog_that_died_goes_on_on_another_day(shop: Shop) -> None:
     table = products(40).set_index("product_id", drop=False)
-    table.loc[cut_off.table("staged_attributes")["product_id"][0], "title"] = "another shirt"
-    cut_off.write(table)
+    shop.write(table)
+    staged = cut_off(shop)
+    table.loc[shop.table("staged_attributes")["product_id"][0], "title"] = "another shirt"
+    shop.write(table)
 
-    tomorrow = cut_off.refresh(config=CHUNKS_OF_TEN, run_date=DAY + timedelta(days=1))
+    planned = plan_refresh(shop.prepare(config=CHUNKS_OF_TEN, **TOMORROW))
+    run = shop.refresh(config=CHUNKS_OF_TEN, **TOMORROW)
 
-    assert tomorrow.counts["published"] == 40
-    assert asked(cut_off, tomorrow.run_id) == 40 - before + 1
-    mine = cut_off.table("staged_attributes").query(f"run_id == '{tomorrow.run_id}'")
-    assert mine["product_id"].is_unique
-    assert len(mine) == 40
+    assert run.counts["published"] == 40
+    assert asked(shop, run.run_id) == 40 - (staged - 1)
+    assert planned.staged == staged - 1
+    assert {"reuse", "inference"} <= run.seconds.keys()
+    mine = shop.table("staged_attributes").query(f"run_id == '{run.run_id}'")
+    assert (len(mine), mine["product_id"].nunique()) == (40, 40)
+    assert set(mine["run_date"]) == set(TOMORROW.values())
+
+
+@in_full
+def test_a_product_that_several_runs_have_staged_is_staged_once(shop: Shop) -> None:
+    shop.write(products(40))
+    cut_off(shop, full_refresh=True)
+    staged = shop.table("staged_attributes")
+    shop.sql(
+        "INSERT INTO shop.staged_attributes SELECT * REPLACE ('other' AS run_id) "
+        "FROM shop.staged_attributes"
+    )
+
+    run = shop.refresh(config=CHUNKS_OF_TEN, **TOMORROW)
+
+    assert (run.counts["published"], asked(shop, run.run_id)) == (40, 40 - len(staged))
 
 
 @in_full
 @pytest.mark.parametrize(
-    ("config", "full_refresh", "left"),
-    [({}, False, 0), ({}, True, 40), ({"image_identity": "path"}, False, 40)],
-    ids=["as it is", "full refresh", "pictures are known by their paths alone"],
+    ("first", "second"),
+    [
+        ({}, {"full_refresh": True}),
+        ({}, {"model_version": "fake-2"}),
+        ({}, {"config": {"products_per_chunk": 100}}),
+        (by_paths := {"config": CHUNKS_OF_TEN | {"image_identity": "path"}}, by_paths),
+    ],
+    ids=["full refresh", "another model", "less than a chunk", "pictures known by their paths"],
 )
-def test_what_another_run_staged_is_used_where_it_cannot_be_wrong(
-    shop: Shop, config: dict, full_refresh: bool, left: int
+def test_answers_of_a_run_that_was_cut_off_are_not_used_by(
+    shop: Shop, first: dict, second: dict
 ) -> None:
     shop.write(products(40))
-    settings = CHUNKS_OF_TEN | config
-    shop.refresh(config=settings, publish=False)
-    tomorrow = shop.refresh(
-        config=settings, run_date=DAY + timedelta(days=1), full_refresh=full_refresh
-    )
-    assert (tomorrow.counts["published"], asked(shop, tomorrow.run_id)) == (40, left)
+    cut_off(shop, **first)
+    run = shop.refresh(**{"config": CHUNKS_OF_TEN} | second | TOMORROW)
+    assert asked(shop, run.run_id) == 40
+
+
+@in_full
+def test_answers_that_were_blocked_or_taken_back_are_asked_for_again(shop: Shop) -> None:
+    shop.write(products(40))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, config=CHUNKS_OF_TEN)
+    wrong = shop.refresh(config=CHUNKS_OF_TEN, run_id="wrong", **TOMORROW)
+    roll_back(shop.tables, "wrong", "a bad GPU")
+    again = shop.refresh(config=CHUNKS_OF_TEN, run_id="again", **TOMORROW)
+
+    assert [asked(shop, run.run_id) for run in (wrong, again)] == [40, 40]
 
 
 @in_full
