@@ -345,6 +345,7 @@ def test_demo_goes_to_no_tables_of_another_catalog(
     config.write_text(f"{{database: {shop.database}}}")
 
     assert run_job(job, "--config", config) == 0
+    shop.write(products(7))
     assert run_job(job, "--config", config, "--catalog", shop.file) == 0
     capsys.readouterr()
     assert run_job(job, "--config", config) == 2

@@ -207,15 +207,17 @@ def test_a_rollback_that_was_killed_in_the_middle_is_finished_by_the_same_call(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
     wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
     shop.refresh(spec=wider, run_id="wider")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(rollback, "_leave_out_wider_rows", Mock(side_effect=KeyboardInterrupt))
-        roll_back(shop.tables, "wider", "wrong images")
+        roll_back(shop.tables, "second", "wrong images")
 
-    assert roll_back(shop.tables, "wider", "wrong images") == ["wider"]
+    assert roll_back(shop.tables, "second", "wrong images") == ["second", "wider"]
 
-    assert set(shop.table("attribute_changes")["change"]) == {"taken_back"}
+    assert set(shop.table("attribute_changes")["change"]) == {"taken_back", "gone"}
 
 
 def test_what_maintenance_deleted_of_the_changes_does_not_come_back(shop: Shop) -> None:

@@ -144,10 +144,8 @@ def test_a_product_that_several_runs_have_staged_is_staged_once(shop: Shop) -> N
     shop.write(products(40))
     cut_off(shop, full_refresh=True)
     staged = shop.table("staged_attributes")
-    shop.sql(
-        "INSERT INTO shop.staged_attributes SELECT * REPLACE ('other' AS run_id) "
-        "FROM shop.staged_attributes"
-    )
+    other = shop.tables.read("staged_attributes").withColumn("run_id", F.lit("other"))
+    shop.tables.append("staged_attributes", other)
 
     run = shop.refresh(config=CHUNKS_OF_TEN, **TOMORROW)
 
