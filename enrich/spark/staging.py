@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 # Products a task. By their hash, some of many small tasks would get a third more than others.
 _ENOUGH_TO_GATHER = 1_000
 
-
 # What an answer of another run rests on is sure to be what it would rest on now: no limits, allowed
 # roots or stores had a say in it.
 _SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
