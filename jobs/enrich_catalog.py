@@ -406,11 +406,13 @@ def record_end(
     page: Page,
     open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
 ) -> None:
-    """Logs how the run ended, and writes its page."""
+    """Logs how the run ended, writes its page, and keeps the versions of the tables."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     page.write(tables, summary, open_shop)
+    written = ("product_attributes", "enrichment_runs")
+    summary.table_versions = {table: tables.version(table) for table in written}
 
 
 if __name__ == "__main__":

@@ -33,9 +33,6 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
 
     Runs on the driver.
     """
-    summary.table_versions = {
-        name: tables.version(name) for name in ("product_attributes", "enrichment_runs")
-    }
     # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
     if not is_json():
         show_rows(tables, summary)

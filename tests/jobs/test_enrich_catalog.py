@@ -269,6 +269,9 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert planned["counts"]["pending"] == staged["counts"]["enriched"] == 6
     assert (staged["outcome"], dropped["outcome"]) == ("staged", "dropped")
     assert (published["outcome"], published["counts"]["published"]) == ("published", 6)
+    assert (
+        published["table_versions"]["product_attributes"] == shop.version("product_attributes") - 1
+    )
     # What Java says while it shuts down would stand behind the last line.
     log_manager = shop.spark._jvm.org.apache.logging.log4j.LogManager
     assert log_manager.getRootLogger().getLevel().toString() == "OFF"
