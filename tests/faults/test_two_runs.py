@@ -33,6 +33,9 @@ class Race:
     folder: Path
     late: set[int] = field(default_factory=set)
     merges: Counter[str] = field(default_factory=Counter)
+    # Set once the late thread is about to stage; the early one waits for it where that matters.
+    is_on: threading.Event = field(default_factory=threading.Event)
+    early_waits: bool = False
 
     def is_late(self) -> bool:
         return threading.get_ident() in self.late
@@ -75,6 +78,10 @@ def race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Race:
 
         def raced(*arguments: Any, **named: Any) -> Any:
             what = describe(*arguments)
+            if race.is_late():
+                race.is_on.set()
+            elif race.early_waits and what == "staged":
+                assert race.is_on.wait(PATIENCE_S)
             if race.is_late() and rows_at is not None:
                 held = race.hold(arguments[rows_at], what)
                 arguments = (*arguments[:rows_at], held, *arguments[rows_at + 1 :])
@@ -187,6 +194,8 @@ def test_the_same_run_twice_at_once_stops_one_of_them_and_says_why(
     twin = Shop(spark.newSession(), shop.folder, shop.database)
     shop.tables.create_missing()
 
+    # Else it may be done before the other begins, which then goes on from what is staged.
+    race.early_waits = True
     late, ended = run_late(race, lambda: twin.refresh(run_id="twice"))
     first = shop.refresh(run_id="twice")
     late.join()
