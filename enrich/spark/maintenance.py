@@ -112,8 +112,7 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
     # The commit of this very property is the next version, and young enough.
     since = tables.version("product_attributes") + 1 if kept is None else kept
-    # A rollback may have moved it further.
-    tables.keep_changes_since(max(since, tables.changes_since()))
+    tables.keep_changes_since(since)
 
 
 def _describe(tables: OutputTables, table: str) -> Row:

@@ -119,12 +119,9 @@ def _leave_out_wider_rows(tables: OutputTables, commits: Sequence[Commit]) -> No
     """
     restored = max(one.version for one in commits if one.restored_to is not None)
     now = tables.read("product_attributes")
-    with reaching_back(tables.spark):
-        before = tables.spark.read.option("versionAsOf", restored - 1).table(
-            tables.name("product_attributes")
-        )
+    before = tables.read_version("product_attributes", restored - 1)
     if not set(before.columns) <= set(now.columns):
-        tables.keep_changes_since(max(restored, tables.changes_since()))
+        tables.keep_changes_since(restored)
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:

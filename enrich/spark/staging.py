@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 # Products a task. By their hash, some of many small tasks would get a third more than others.
 _ENOUGH_TO_GATHER = 1_000
 
+_SAME_PRODUCT = ["product_id", "content_hash"]
+
 # What an answer of another run rests on is sure to be what it would rest on now: no limits, allowed
 # roots or stores had a say in it.
 _SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
@@ -166,21 +168,21 @@ class Stager:
         """Returns the published answers of revised products as they were staged."""
         attributes = tuple(self._spec.attributes)
         published = with_own_labels(self._tables.read("product_attributes"), attributes)
-        labels = [quote_part(c) for a in attributes for c in (a, f"{a}_confidence")]
         # As it was surveyed: another run may have published something else meanwhile.
         mine = published.where(F.col("model_version") == self._spec.model_version)
-        same = ["product_id", "content_hash"]
-        answers = mine.select(*same, *labels, "predictions", "modalities", "status")
+        answers = self._select_answers(mine)
         is_carried = F.lit(True).alias("is_carried")
-        return revised.select(*KEY, is_carried).join(answers, same)
+        return revised.select(*KEY, is_carried).join(answers, _SAME_PRODUCT)
 
     def _select_of_others(self, to_ask: DataFrame) -> DataFrame:
-        labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
-        same = ["product_id", "content_hash"]
         cut_off = select_cut_off(self._tables.read, self._run_id, self._spec.model_version)
-        answers = cut_off.select(*same, *labels, "predictions", "modalities", "status", "error")
+        found = to_ask.select(*KEY).join(self._select_answers(cut_off, "error"), _SAME_PRODUCT)
         # Several runs may have been cut off one after the other.
-        return to_ask.select(*KEY).join(answers, same).dropDuplicates(same)
+        return found.dropDuplicates(_SAME_PRODUCT)
+
+    def _select_answers(self, rows: DataFrame, *more: str) -> DataFrame:
+        labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
+        return rows.select(*_SAME_PRODUCT, *labels, "predictions", "modalities", "status", *more)
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")

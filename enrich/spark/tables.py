@@ -26,7 +26,7 @@ from enrich.spark.creation import (
     table_definitions,
     update_table,
 )
-from enrich.spark.settings import session_settings
+from enrich.spark.settings import reaching_back, session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 _CHANGES_SINCE = "enrich.changesSince"
@@ -74,6 +74,11 @@ class OutputTables:
     def read(self, table: str) -> DataFrame:
         """Returns the table as it is now. Runs on the driver."""
         return self.spark.read.table(self.name(table))
+
+    def read_version(self, table: str, version: int) -> DataFrame:
+        """Returns the table as it was in a version, however old. Runs on the driver."""
+        with reaching_back(self.spark):
+            return self.spark.read.option("versionAsOf", version).table(self.name(table))
 
     def require(self, table: str) -> None:
         """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
@@ -141,11 +146,11 @@ class OutputTables:
 
     @retried_on_conflict
     def keep_changes_since(self, version: int) -> None:
-        """Writes down the oldest version whose change data is there, unless the table says so.
+        """Writes down the oldest version whose change data is there, unless a later one stands.
 
-        Runs on the driver; one Delta commit.
+        Runs on the driver; one Delta commit. What is gone does not come back.
         """
-        if version != self.changes_since():
+        if version > self.changes_since():
             table = quote(self.name("product_attributes"))
             value = f"'{_CHANGES_SINCE}' = '{int(version)}'"
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({value})")

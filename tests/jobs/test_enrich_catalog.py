@@ -235,8 +235,15 @@ def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch
     fake = dataclasses.replace(manifest, config=config)
     monkeypatch.setattr(job, "read_manifest", lambda _: fake)
     monkeypatch.setattr(job, "name_model_version", lambda *_: "fake-1")
+    monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
     monkeypatch.setattr(job, "open_session", lambda _: shop.spark)
     return job
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Returns the JSON object that a job has printed last."""
+    said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return said
 
 
 @in_full
@@ -248,13 +255,12 @@ def test_commands_for_a_bad_day_say_what_they_did(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = job_of_the_fake
-    monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
     config = tmp_path / "job.yaml"
     config.write_text(f"{{catalog: '{shop.file}', database: {shop.database}}}")
 
     def run(*flags: str) -> dict[str, Any]:
         assert run_job(job, "--config", config, *flags) == 0
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
+        return last_line(capsys)
 
     planned = run("--dry-run")
     staged = run("--no-publish")
@@ -264,7 +270,7 @@ def test_commands_for_a_bad_day_say_what_they_did(
     monkeypatch.setattr(rollback, "open_session", lambda _: shop.spark)
     flags = ("--database", shop.database, "--run-id", published["run_id"], "--reason", "pink")
     assert run_job(rollback, *flags) == 0
-    taken_back = json.loads(capsys.readouterr().out.splitlines()[-1])
+    taken_back = last_line(capsys)
 
     assert planned["counts"]["pending"] == staged["counts"]["enriched"] == 6
     assert (staged["outcome"], dropped["outcome"]) == ("staged", "dropped")
@@ -324,7 +330,7 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     code = run_job(job, "--config", config, "--publish-run", staged.run_id)
 
     assert code == 3
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = last_line(capsys)
     assert (said["run_id"], said["outcome"]) == (staged.run_id, "staged")
     assert "max_deleted_share" in said["error"]
     assert len(shop.table("product_attributes")) == 6
@@ -339,7 +345,6 @@ def test_demo_goes_to_no_tables_of_another_catalog(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = job_of_the_fake
-    monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
     # Wherever the checkout was.
     elsewhere = tmp_path / "demo_catalog"
     shutil.copytree(shop.file.parent, elsewhere)
@@ -364,7 +369,6 @@ def test_metrics_that_cannot_be_written_stand_before_the_last_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(job_of_the_fake, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
     # As in a job's terminal, and in Airflow's log.
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     (tmp_path / "taken").write_text("a file")

@@ -34,7 +34,6 @@ from enrich.spark.ledger import find_run
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
-from enrich.spark.settings import reaching_back
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
 from enrich.whole import whole_file
@@ -97,7 +96,7 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
     tables = sources.tables
     ledger = find_run(tables, run_id)
     version, written_at = _find_version_before(tables, ledger)
-    before = _read_published(tables, version)
+    before = tables.read_version("product_attributes", version)
     quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
     rows = _select_rows(sources, run_id, before).persist()
     try:
@@ -153,13 +152,6 @@ def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
         elif start is not None and (commit.run_id or commit.restored_to is not None):
             break
     return start
-
-
-def _read_published(tables: OutputTables, version: int) -> DataFrame:
-    """Runs on the driver; lazy."""
-    reader = tables.spark.read.option("versionAsOf", version)
-    with reaching_back(tables.spark):
-        return reader.table(tables.name("product_attributes"))
 
 
 def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
