@@ -11,6 +11,7 @@
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
     ├── AdaptationRefused       exit 3  a checkpoint would not get better in this shop
+    ├── ExportRefused           exit 3  a checkpoint would answer otherwise in eight bits
     └── NothingPublished        exit 3  the staged rows stay for a look
         ├── ValidationFailed    exit 3  an expectation of severity critical failed
         └── TooManyFailures     exit 3  too much is unreadable or gone, or nothing was read
@@ -112,6 +113,12 @@ class CheckpointError(ConfigError):
 
 class AdaptationRefused(EnrichError):
     """What was fitted to a shop's labels answers its products no better than before."""
+
+    exit_code = 3
+
+
+class ExportRefused(EnrichError):
+    """In eight bits a checkpoint gives other answers."""
 
     exit_code = 3
 

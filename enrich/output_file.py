@@ -1,8 +1,10 @@
-"""The file that a job writes: whether it can be, before anything is computed."""
+"""The file or folder that a job writes: whether it can be, before anything is computed."""
 
+import re
 import tempfile
 from pathlib import Path
 
+from enrich.classifiers.config import NAME_PATTERN
 from enrich.errors import ConfigError
 
 
@@ -28,3 +30,16 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"nothing can be written in {output.parent}: {error.strerror}") from error
+
+
+def check_checkpoint_target(name: str, output: Path) -> None:
+    """Checks that a checkpoint of that name can be written as a folder that is not there yet.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not re.match(NAME_PATTERN, name):
+        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
+    if output.exists():
+        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+    prepare_target(output)

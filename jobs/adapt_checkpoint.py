@@ -11,7 +11,6 @@ object.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +23,12 @@ from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
 from enrich.adaptation.outcome import Outcome
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
-from enrich.classifiers.config import NAME_PATTERN
 from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.engine import Engine
 from enrich.errors import AdaptationRefused, ConfigError
-from enrich.output_file import prepare_target
+from enrich.output_file import check_checkpoint_target
 from enrich.precision import local_device
 from enrich.product_file import read_unique_products
 from enrich.spec import build_spec
@@ -66,7 +64,7 @@ def main(
         raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
     manifest = read_manifest(fetch_checkpoint(checkpoint))
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
-    check_target(name, output)
+    check_checkpoint_target(name, output)
     spec = build_spec(
         JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
     )
@@ -89,15 +87,6 @@ def main(
             "attributes": summarise(outcomes),
         }
         typer.echo(json.dumps(summary))
-
-
-def check_target(name: str, output: Path) -> None:
-    """Checks that the result can be written, before anything is computed."""
-    if not re.match(NAME_PATTERN, name):
-        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
-    if output.exists():
-        raise ConfigError(f"{output} exists already; remove it, or give another --output")
-    prepare_target(output)
 
 
 def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Outcome]:

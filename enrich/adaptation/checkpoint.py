@@ -5,17 +5,16 @@ Knows nothing of how the calibration was fitted.
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 from enrich.adaptation.outcome import Outcome
 from enrich.calibration import Calibration
+from enrich.classifiers.checkpoint import derived_checkpoint
 from enrich.classifiers.manifest import Manifest
 from enrich.records import Modalities
 from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
-from enrich.whole import whole_folder
 
 _CARD_HEADING = "## Adapted to a shop"
 _SHOWN = (
@@ -63,11 +62,7 @@ def write_adapted(
     """
     config = manifest.config.model_copy(update={"name": name})
     calibration = with_outcomes(manifest.calibration, outcomes)
-    with whole_folder(output) as partial:
-        for file in filter(Path.is_file, manifest.folder.iterdir()):
-            # Not its mode: the new files are written to.
-            shutil.copyfile(file, partial / file.name)
-        (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
         _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)

@@ -1,7 +1,9 @@
 """Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +12,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from enrich.calibration import Calibration
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
@@ -22,7 +26,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     """Loads the weights onto `device`, ready for inference, and the tokenizer.
 
     Raises:
-        CheckpointError: the weights or the tokenizer do not fit the configuration.
+        CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
+            cannot compute as it says.
     """
     folder, config = manifest.folder, manifest.config
     try:
@@ -44,6 +49,9 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
             f"{type(error).__name__}: {error}"
         ) from error
     classifier.to(device).to(memory_format=torch.channels_last).eval()
+    if config.int8 and device.type == "cpu":
+        use_eight_bits(classifier.image_tower)
+        use_eight_bits(classifier.text_tower)
     return classifier, TextEncoder(tokenizer, config.text_length)
 
 
@@ -78,6 +86,22 @@ def save_checkpoint(
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
+
+
+@contextmanager
+def derived_checkpoint(
+    manifest: Manifest, config: ClassifierConfig, output: Path
+) -> Iterator[Path]:
+    """Gives a copy of a checkpoint's folder with another configuration, to change it further.
+
+    It becomes `output` when the block ends well.
+    """
+    with whole_folder(output) as partial:
+        for file in filter(Path.is_file, manifest.folder.iterdir()):
+            # Not its mode: the new files are written to.
+            shutil.copyfile(file, partial / file.name)
+        (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+        yield partial
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

@@ -138,7 +138,8 @@ class Architecture(BaseModel):
 class ClassifierConfig(Architecture):
     """Everything that training fixed, as kept in a checkpoint's `config.json`.
 
-    `attributes` maps each attribute to its labels in the order of the logits.
+    `attributes` maps each attribute to its labels in the order of the logits. With `int8` the
+    linear layers of the towers compute in eight bits on a CPU.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -148,3 +149,4 @@ class ClassifierConfig(Architecture):
     image: ImageShape
     text_length: int = Field(gt=2)
     attributes: dict[AttributeName, tuple[str, ...]] = Field(min_length=1)
+    int8: bool = False

@@ -4,7 +4,7 @@ They stay in memory together, because their speed is measured in turns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,14 @@ class Contender:
     def attributes(self) -> dict[str, tuple[str, ...]]:
         """The labels of each attribute, in the order of the logits."""
         return self.manifest.config.attributes
+
+    def as_stored(self, device: torch.device) -> Classifier:
+        """Returns the classifier with all its layers in floating point, whose costs are counted."""
+        config = self.manifest.config
+        if not config.int8:
+            return self.classifier
+        exact = replace(self.manifest, config=config.model_copy(update={"int8": False}))
+        return load_classifier(exact, device)[0]
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
         """Returns the products as this checkpoint takes them, their pictures decoded once."""

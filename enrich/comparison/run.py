@@ -175,14 +175,15 @@ def _measure_costs(
         turns.append((contender.classifier, inputs))
     costs = []
     for contender, speed in zip(contenders, measure_speed(turns, workplace.device), strict=True):
-        parameters, pretrained = count_parameters(contender.classifier)
+        stored = contender.as_stored(workplace.device)
+        parameters, pretrained = count_parameters(stored)
         costs.append(
             {
                 "checkpoint": contender.name,
                 "classifier": contender.manifest.config.classifier,
                 "parameters": parameters,
                 "pretrained_parameters": pretrained,
-                "flops_per_product": count_flops(contender.classifier, workplace.device),
+                "flops_per_product": count_flops(stored, workplace.device),
                 "products_per_second": round(speed, 1),
                 "checkpoint_bytes": measure_size(contender.manifest.folder),
             }

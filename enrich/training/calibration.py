@@ -161,7 +161,7 @@ def pick_threshold(
     each = torch.ones(len(order)) if evidence is None else evidence[order]
     hits = (correct[order] * each).double().cumsum(0)
     counts = each.double().cumsum(0)
-    good = _wilson_lower_bound(hits, counts) >= precision
+    good = wilson_lower_bound(hits, counts) >= precision
     good &= sorted_confidence >= _LEAST_CONFIDENCE
     # Rows of equal confidence are answered together or not at all.
     last_of_ties = torch.ones_like(good)
@@ -181,7 +181,10 @@ def _log_ends(calibrated: CalibratedModalities) -> tuple[float, float]:
     return math.log(calibrated.temperature), math.log(image_end)
 
 
-def _wilson_lower_bound(hits: Tensor, counts: Tensor) -> Tensor:
+def wilson_lower_bound(
+    hits: Float[Tensor, "*N"], counts: Float[Tensor, "*N"]
+) -> Float[Tensor, "*N"]:
+    """Returns what a share is at least, in [0, 1], in nine of ten samples (Wilson 1927)."""
     share, z2 = hits / counts, _WILSON_Z**2
     spread = _WILSON_Z * (share * (1 - share) / counts + z2 / (4 * counts**2)).sqrt()
     return (share + z2 / (2 * counts) - spread) / (1 + z2 / counts)

@@ -1,5 +1,6 @@
 """A checkpoint that cannot be compared stops the run before it starts."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from enrich.comparison.contenders import load_contenders
+from enrich.comparison.cost import count_parameters
 from enrich.errors import CheckpointError, ConfigError
 
 CPU = torch.device("cpu")
@@ -37,3 +39,16 @@ def test_two_checkpoints_of_one_name_are_refused(
     shutil.copytree(two_checkpoints["tiny"], tmp_path / "tiny")
     with pytest.raises(ConfigError, match="called tiny; rename one"):
         load_contenders([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
+
+
+def test_costs_of_a_checkpoint_in_eight_bits_are_counted_of_its_weights_as_stored(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    exported = tmp_path / "exported"
+    shutil.copytree(two_checkpoints["tiny"], exported)
+    config = json.loads((exported / "config.json").read_text())
+    (exported / "config.json").write_text(json.dumps(config | {"int8": True}))
+    before, after = load_contenders([str(two_checkpoints["tiny"]), str(exported)], CPU)
+    assert count_parameters(after.classifier) != count_parameters(before.classifier)
+    assert count_parameters(after.as_stored(CPU)) == count_parameters(before.classifier)
+    assert before.as_stored(CPU) is before.classifier

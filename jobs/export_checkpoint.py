@@ -1,0 +1,72 @@
+"""Writes a checkpoint again as one whose towers compute in eight bits on a CPU.
+
+    python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
+        --output checkpoints/clip-int8
+
+For towers of transformers, whose time is in linear layers. Products of the catalog are answered
+before and after, and nothing is written where the answers differ. The last line on standard output
+is one JSON object.
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from enrich.classifiers.manifest import fetch_checkpoint, read_manifest
+from enrich.command_line import ImageRootOption, run_command
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.export import compare, refuse_other_answers, summarise, to_report, write_exported
+from enrich.output_file import check_checkpoint_target
+from enrich.product_file import read_unique_products
+from enrich.spec import build_spec
+
+# Less is not worth another model_version, with which the whole catalog is enriched again.
+LEAST_SPEEDUP = 1.05
+
+
+def main(
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")],
+    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
+    output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    image_root: ImageRootOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="The new checkpoint's name; the old one and '-int8'.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Products to compare, at random.")] = 2_000,
+    min_agreement: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="The share of answers that must surely stay, 0 to 1."),
+    ] = 0.98,
+) -> None:
+    """Writes a checkpoint that computes in eight bits, if it answers as before."""
+    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    if manifest.config.int8:
+        raise ConfigError(f"{checkpoint} computes in eight bits already")
+    name = name or f"{manifest.config.name}-int8"
+    check_checkpoint_target(name, output)
+    spec = build_spec(
+        JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
+    )
+    products = read_unique_products(catalog)
+    chosen = random.Random(0).sample(products, min(sample, len(products)))
+    comparison = compare(spec, manifest, chosen)
+    Console(width=160).print(Markdown(to_report(comparison)))
+    refuse_other_answers(comparison, min_agreement)
+    write_exported(manifest, name, comparison, output)
+    if comparison.speedup < LEAST_SPEEDUP:
+        typer.echo(
+            f"{output} is hardly faster on this machine, because its towers have few linear "
+            "layers: the checkpoint as it is serves you as well",
+            err=True,
+        )
+    typer.echo(json.dumps({"output": str(output), "name": name, **summarise(comparison)}))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,55 @@
+"""jobs/export_checkpoint.py: a checkpoint in, one in eight bits out, or a refusal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> list[object]:
+    """Three hundred products without pictures."""
+    titles = [f"{color} shirt {n}" for n in range(100) for color in ("red", "blue", "green")]
+    products = {"product_id": range(300), "title": titles, "description": "", "image_path": ""}
+    pd.DataFrame(products).to_csv(tmp_path / "products.csv", index=False)
+    return [
+        *("--checkpoint", BUNDLED, "--catalog", tmp_path / "products.csv"),
+        *("--output", tmp_path / "exported"),
+    ]
+
+
+def test_a_checkpoint_that_answers_as_before_is_written_and_is_not_exported_again(
+    run: Run, flags: list[object], tmp_path: Path
+) -> None:
+    code, out, err = run(*flags)
+    assert code == 0
+    assert read_manifest(tmp_path / "exported").config.int8
+    told = json.loads(out.splitlines()[-1])
+    assert told["name"] == "cma-clip-small-int8"
+    assert told["attributes"]["color"]["products"] == 300
+    # Its picture tower is one of convolutions.
+    assert "hardly faster" in err
+
+    again = ["--checkpoint", tmp_path / "exported", *flags[2:-1], tmp_path / "again"]
+    code, _, err = run(*again)
+    assert code == 2 and "in eight bits already" in err
+
+
+def test_one_that_would_answer_otherwise_is_not(
+    run: Run, flags: list[object], tmp_path: Path
+) -> None:
+    code, _, err = run(*flags, "--sample", 20)
+    assert code == 3 and "nothing is written" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["products.csv"]
+
+
+def test_a_folder_that_is_there_is_kept(run: Run, flags: list[object], tmp_path: Path) -> None:
+    (tmp_path / "exported").mkdir()
+    code, _, err = run(*flags)
+    assert code == 2 and "exists already" in err
