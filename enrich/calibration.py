@@ -49,18 +49,19 @@ class Correction(BaseModel):
     """How one attribute's logits are put right for a shop, before any temperature.
 
     The corrected logit of label i is sum_j weight[i][j] * logit_j + bias[i], labels in the order of
-    the checkpoint's configuration.
+    the checkpoint's configuration. Without a weight it is logit_i + bias[i].
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: tuple[tuple[FiniteFloat, ...], ...]
+    weight: tuple[tuple[FiniteFloat, ...], ...] | None = None
     bias: tuple[FiniteFloat, ...]
 
     @model_validator(mode="after")
     def _is_square(self) -> "Correction":
         labels = len(self.bias)
-        if len(self.weight) != labels or any(len(row) != labels for row in self.weight):
+        rows = self.weight
+        if rows is not None and {len(rows), *map(len, rows)} != {labels}:
             raise ValueError(f"wanted {labels} rows of {labels} weights, one for each bias")
         return self
 

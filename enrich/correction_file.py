@@ -3,6 +3,7 @@
 Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
 
     Args:
         file: Parquet, CSV or JSON.
-        attribute_labels: The checkpoint's labels by attribute; case and blanks around do not count.
+        attribute_labels: The checkpoint's labels by attribute; blanks around do not count, nor does
+            case where one label alone can be meant.
 
     Raises:
         ConfigError: the file cannot be read, a label is unknown to the checkpoint, or a product is
@@ -51,12 +53,18 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:
-    given = column.str.strip().str.lower().replace("", None)
-    known = {label.lower(): label for label in labels}
-    unknown = given.dropna()[~given.dropna().isin(list(known))]
+    exact = {label.strip(): label for label in labels}
+    folded = Counter(map(str.lower, exact))
+    # Both "Blue" and "blue" may be labels: then it is what stands there, or neither.
+    alone = {name.lower(): label for name, label in exact.items() if folded[name.lower()] == 1}
+    given = column.str.strip().replace("", None)
+    meant = given.map(
+        lambda name: exact.get(name) or alone.get(name.lower()), na_action="ignore"
+    ).astype(object)
+    unknown = given[given.notna() & meant.isna()]
     if len(unknown):
         raise ConfigError(
             f"{file}: the checkpoint has no {column.name} {name_some(unknown)} ({len(unknown)} "
             f"rows); wanted: {', '.join(labels)}, or nothing"
         )
-    return given.map(known)
+    return meant

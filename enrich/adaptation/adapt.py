@@ -322,5 +322,5 @@ def _compose(layer: Layer, before: Correction | None) -> Correction:
     weight, bias = layer.weight, layer.bias
     if before is not None:
         bias = bias + weight @ torch.tensor(before.bias)
-        weight = weight @ torch.tensor(before.weight)
+        weight = weight if before.weight is None else weight @ torch.tensor(before.weight)
     return Correction(weight=tuple(map(tuple, weight.tolist())), bias=tuple(bias.tolist()))

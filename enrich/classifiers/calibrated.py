@@ -41,8 +41,10 @@ def correct(logits: Float[Tensor, "B C"], correction: Correction | None) -> Floa
     """Returns the logits as a shop's correction leaves them."""
     if correction is None:
         return logits
-    weight = torch.tensor(correction.weight, dtype=logits.dtype)
-    return logits @ weight.T + torch.tensor(correction.bias, dtype=logits.dtype)
+    bias = torch.tensor(correction.bias, dtype=logits.dtype)
+    if correction.weight is None:
+        return logits + bias
+    return logits @ torch.tensor(correction.weight, dtype=logits.dtype).T + bias
 
 
 def log_temperatures(

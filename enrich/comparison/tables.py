@@ -15,6 +15,8 @@ NOTES = (
     "90 % precision on these very products; t90 is the threshold that the checkpoint brings along "
     "for 90 %, with the precision and the share answered that it holds here. R@90P jumps where a "
     "threshold is gained or lost, so its intervals are wide.",
+    "Labels that a checkpoint does not know are left out of its figures: rows says how many "
+    "remain. The overview's means are over the attributes that all answer with the same labels.",
     "ECE is before and after calibration. Image weight is the mean share of the picture.",
     "A star marks a difference whose interval leaves out zero. Each row was trained once: what "
     "another seed would change is in no interval.",
@@ -51,10 +53,12 @@ def build_tables(comparison: Comparison) -> list[Table]:
 def _overview(comparison: Comparison) -> Table:
     """Returns a row a checkpoint: what it costs, and the paper's figure under each condition."""
     shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
+    alike = _answered_alike(comparison)
+    figures = [record for record in comparison.figures if record["attribute"] in alike]
     rows = []
     for cost in comparison.costs:
         name = cost["checkpoint"]
-        recalls = [_mean_recall(comparison.figures, name, *which) for which in shown]
+        recalls = [_mean_recall(figures, name, *which) for which in shown]
         rows.append([name, *_cost_cells(cost), *recalls])
     columns = ("checkpoint", "parameters", "pre-trained", "MFLOPs", "products/s", "MB")
     return Table(
@@ -62,6 +66,15 @@ def _overview(comparison: Comparison) -> Table:
         (*columns, *(f"{shop}: {condition}" for shop, condition in shown)),
         [rows],
     )
+
+
+def _answered_alike(comparison: Comparison) -> set[str]:
+    """Returns the attributes that every checkpoint answers with the first one's labels."""
+    first, *others = [cost["checkpoint"] for cost in comparison.costs]
+    alike = {r["attribute"] for r in comparison.figures if r["checkpoint"] == first}
+    for other in others:
+        alike &= {r["attribute"] for r in comparison.differences if r["checkpoint"] == other}
+    return alike
 
 
 def _cost_cells(cost: Record) -> list[str]:

@@ -5,7 +5,7 @@ Knows nothing of layouts, which `enrich.training.readers` reads, nor of classifi
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +61,19 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
     Raises:
         ConfigError: something of a catalog is missing, or none of them has a row.
     """
-    read = [read_labelled(catalog) for catalog in catalogs]
+    read = [_strip_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
         raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
     return read
+
+
+def _strip_labels(rows: LabelledRows) -> LabelledRows:
+    """Returns the rows without blanks around their labels: "red " is no other label than "red"."""
+    labels = {
+        attribute: [label and (label.strip() or None) for label in column]
+        for attribute, column in rows.labels.items()
+    }
+    return replace(rows, labels=labels)
 
 
 def join_catalogs(

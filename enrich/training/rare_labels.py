@@ -7,7 +7,6 @@ frequent ones; a little of it finds rare labels that a likelihood hardly knows, 
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,10 +41,7 @@ def prefer_rare_labels(
     best = max(allowed, key=lambda tau: scores[tau][1])
     if best == 0:
         return None
-    return Correction(
-        weight=tuple(map(tuple, torch.eye(len(log_priors)).tolist())),
-        bias=tuple((-best * log_priors).tolist()),
-    )
+    return Correction(bias=tuple((-best * log_priors).tolist()))
 
 
 def _weigh(labelled: Sequence[Scored], shift: Float[Tensor, " C"]) -> tuple[float, float]:

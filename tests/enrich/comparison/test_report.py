@@ -65,8 +65,20 @@ def comparison() -> Comparison:
         }
         for checkpoint in (FIRST, SECOND)
     ]
-    differences = [_record(SECOND, "as is", "color", **difference)]
+    differences = [
+        _record(SECOND, "as is", attribute, **difference) for attribute in ("color", "style")
+    ]
     return Comparison("a CPU, 1 thread", costs, figures, differences)
+
+
+def test_overview_averages_only_what_all_answer_with_the_same_labels(
+    comparison: Comparison,
+) -> None:
+    alike = [record for record in comparison.differences if record["attribute"] == "color"]
+    overview = build_tables(replace(comparison, differences=alike))[0]
+    assert [row[-1] for row in overview.blocks[0]] == ["0.800", "0.800"]
+    alone = replace(comparison, costs=comparison.costs[:1], differences=[])
+    assert build_tables(alone)[0].blocks[0][0][-1] == "0.600"
 
 
 def test_overview_has_a_row_a_checkpoint_with_its_cost_and_mean_recall(

@@ -187,6 +187,24 @@ def test_only_whole_label_words_of_any_attribute_are_removed(text: str, left: st
     assert " ".join(removed.split()) == left
 
 
+@pytest.mark.parametrize(
+    ("label", "text", "left"),
+    [
+        ("红色", "红色连衣裙", "连衣裙"),
+        ("赤", "赤いドレス", "いドレス"),
+        ("สีแดง", "เสื้อสีแดงสวย", "เสื้อ สวย"),
+        ("rot", "brot rot", "brot"),
+        ("red红", "tired红 red红包", "tired红 包"),
+        ("c++", "c++ book", "book"),
+        ("100%", "100% cotton 1100%", "cotton 1100%"),
+    ],
+)
+def test_label_words_are_found_where_blanks_or_letters_do_not_end_them(
+    label: str, text: str, left: str
+) -> None:
+    assert LabelWords({"kind": (label,)}, {}).remove(text).split() == left.split()
+
+
 def test_the_longer_of_two_label_words_goes_first() -> None:
     words = LabelWords({"color": ("rose", "rose gold")}, {})
     assert words.remove("rose gold ring").split() == ["ring"]
