@@ -31,6 +31,7 @@ from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec, RunsProducts, build_spec
+from enrich.whole import whole_file
 
 ROWS_IN_MEMORY = 1_000
 
@@ -81,16 +82,15 @@ def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterato
 
 
 def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path) -> Counter[bool]:
-    """Writes the rows as they come, under another name first: a reader never sees half a file.
+    """Writes the rows as they come; a reader never sees half a file.
 
     Returns:
         How many rows were answered (True), and how many were not.
     """
     schema = arrow_schema(spec.attributes)
-    partial = output.with_name(f".{output.name}.partial")
     answered: Counter[bool] = Counter()
     waiting = iter(rows)
-    try:
+    with whole_file(output) as partial:
         with _told_of_the_disk(output):
             writer = pq.ParquetWriter(partial, schema)
         while some := list(islice(waiting, ROWS_IN_MEMORY)):
@@ -99,9 +99,6 @@ def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path
             answered.update(row["modalities"] is not None for row in some)
         with _told_of_the_disk(output):
             writer.close()
-            partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
     return answered
 
 

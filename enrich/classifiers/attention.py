@@ -6,45 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.tower_interface import Encoded
-from enrich.errors import ConfigError
-
-
-def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    """Returns a pre-norm transformer encoder over batch-first sequences.
-
-    Raises:
-        ConfigError: the width cannot be shared out among the heads.
-    """
-    require_divisor(width, heads)
-    layer = nn.TransformerEncoderLayer(
-        width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
-    )
-    # Nested tensors would drop the padding and with it the positions that callers index.
-    return nn.TransformerEncoder(
-        layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
-    )
-
-
-def require_divisor(width: int, heads: int) -> None:
-    """Checks that attention heads can share out a width.
-
-    Raises:
-        ConfigError: they cannot.
-    """
-    if width % heads:
-        raise ConfigError(
-            f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
-        )
-
-
-def joint_sequence(
-    image: Encoded, text: Encoded, inputs: ModelInputs
-) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
-    """Returns the tokens of both, text first, and which of them a row really has."""
-    mask = [text.mask & inputs.has_text.unsqueeze(1), image.mask & inputs.has_image.unsqueeze(1)]
-    return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)
+from enrich.classifiers.transformer import build_transformer
 
 
 class SequenceWiseAttention(nn.Module):

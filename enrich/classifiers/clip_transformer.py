@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from enrich.classifiers.attention import build_transformer, joint_sequence
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
+from enrich.classifiers.transformer import build_transformer, joint_sequence
 
 
 class ClipTransformer(Classifier):

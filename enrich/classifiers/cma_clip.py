@@ -11,16 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import (
-    ModalityWiseAttention,
-    SequenceWiseAttention,
-    joint_sequence,
-)
+from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import ByAttribute, build_heads
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.tower_interface import Encoded
 from enrich.classifiers.towers import build_towers
+from enrich.classifiers.transformer import joint_sequence
 
 
 class Read(NamedTuple):

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import require_divisor
 from enrich.classifiers.config import ClassifierConfig, CocaTowers
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
+from enrich.classifiers.transformer import require_divisor
 from enrich.errors import CheckpointError
 
 # A module of open_clip: no type of it can be named before it is imported.

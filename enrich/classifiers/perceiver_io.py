@@ -7,11 +7,11 @@ arXiv 2107.14795, with the blocks that transformers ships.
 import torch
 from torch import nn
 
-from enrich.classifiers.attention import joint_sequence, require_divisor
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
+from enrich.classifiers.transformer import joint_sequence, require_divisor
 
 LATENTS = 32
 # Channels that tell a token's modality; both towers have the same width, so only these differ.

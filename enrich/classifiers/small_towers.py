@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet import CHANNELS, EfficientNetLite0
 from enrich.classifiers.efficientnet_stages import (
@@ -22,6 +21,7 @@ from enrich.classifiers.efficientnet_stages import (
     upper_parameters,
 )
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text
+from enrich.classifiers.transformer import build_transformer
 
 STRIDE = 32
 

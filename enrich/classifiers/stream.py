@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import ClassifierConfig, PairTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.tower_interface import TextTower
+from enrich.classifiers.transformer import build_transformer
 from enrich.tokenizer import TextEncoder
 
 

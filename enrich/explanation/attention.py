@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import SequenceWiseAttention, joint_sequence
+from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.transformer import joint_sequence
 from enrich.errors import CheckpointError
 
 

@@ -4,7 +4,6 @@ Tells a file that is not there from a store that failed. Knows nothing of pixels
 """
 
 import errno
-import io
 import os
 import re
 import stat
@@ -90,7 +89,7 @@ def is_failure(error: BaseException) -> bool:
 def _read_local(place: Place, limit: int, roots: Collection[Place]) -> bytes:
     # Without O_NONBLOCK the open of a named pipe waits for somebody to write to it, for ever.
     descriptor = os.open(place.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ImageProblem(Status.IMAGE_MISSING, "no regular file")
@@ -99,15 +98,7 @@ def _read_local(place: Place, limit: int, roots: Collection[Place]) -> bytes:
         opened = Place("file", "", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         if not any(opened.is_under(root) for root in roots):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
-        return _read_up_to(file, min(limit, found.st_size))
-
-
-def _read_up_to(file: io.FileIO, length: int) -> bytes:
-    parts = []
-    while length > 0 and (part := file.read(length)):
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
+        return file.read(min(limit, found.st_size))
 
 
 def _open_store(place: Place, reading: ImageReading) -> tuple[fs.FileSystem, str]:

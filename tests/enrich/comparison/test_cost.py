@@ -7,10 +7,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.classifiers.attention import build_transformer
 from enrich.classifiers.config import ClassifierConfig, SmallTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.transformer import build_transformer
 from enrich.comparison import cost
 from enrich.comparison.cost import (
     count_flops,
