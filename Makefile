@@ -8,7 +8,7 @@ IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIV
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
-	environment test-environment airflow-environment train-environment comparison-environment
+	known-labels environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,17 +97,23 @@ CACHE = trained/cache
 # The recipe of a comparison; `trained/comparison` is that of training_comparison.yaml.
 CONFIG ?= jobs/conf/training_comparison.yaml
 COMPARISON = trained/$(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
-# A recipe with other towers than the small ones brings its own.
-SHARED_TOWER = $(if $(shell grep -s '^towers: small' $(CONFIG)),$(TOWER))
+# A recipe with other towers than the small ones, which it need not name, brings its own.
+OTHER_TOWERS = $(shell grep '^towers:' $(CONFIG) | grep -vE "^towers: *[\"']?small[\"']?([[:space:]]|$$)")
+SHARED_TOWER = $(if $(wildcard $(CONFIG)),$(if $(OTHER_TOWERS),,$(TOWER)))
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
 ABLATIONS = without-modality-wise without-both
 
 # Two towers that each see one half of the groups say what the other half looks like.
-train: $(TOWER) trained/half-0 trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+train: known-labels $(TOWER) trained/half-0 trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
 		--set 'opinions=[trained/half-0.opinions.npz, trained/half-1.opinions.npz]' \
 		--output trained/cma-clip-small
+
+# The last step alone wants the bundled labels, hours after the towers, which take any.
+known-labels: | train-environment
+	@$(IN_VENV) python jobs/train_classifier.py --check $(addprefix --catalog ,$(CATALOGS)) \
+		$(addprefix --strange-shop ,$(STRANGE_SHOPS)) --output trained/cma-clip-small
 
 compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train every classifier alike on CATALOGS, by the recipe CONFIG, and compare them.
 	$(IN_VENV) python jobs/evaluate_classifiers.py --output $(COMPARISON)/report --cache $(CACHE) \

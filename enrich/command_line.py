@@ -61,9 +61,18 @@ def run_command(
 
 
 def load_yaml(
-    file: Path, settings: type[Settings], overrides: Mapping[str, object] | None = None
+    file: Path,
+    settings: type[Settings],
+    flags: Mapping[str, object] | None = None,
+    stated: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Reads a YAML file into validated settings; an override that is not None goes before it.
+    """Reads a YAML file into validated settings.
+
+    Args:
+        file: The YAML file.
+        settings: What it is read into.
+        flags: Values that go before all others; of a flag that was not given it is None.
+        stated: Values that go before those of the file, as somebody wrote them: None is a value.
 
     Raises:
         ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
@@ -72,8 +81,8 @@ def load_yaml(
         content = yaml.safe_load(file.read_text()) or {}
         if not isinstance(content, dict):
             raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
-        given = {key: value for key, value in (overrides or {}).items() if value is not None}
-        return settings.model_validate(content | given)
+        given = {key: value for key, value in (flags or {}).items() if value is not None}
+        return settings.model_validate(content | dict(stated or {}) | given)
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -20,7 +20,7 @@ from enrich.classifiers.config import ClassifierName
 from enrich.classifiers.listing import list_classifiers
 from enrich.command_line import load_yaml, parse_settings, run_command
 from enrich.training.config import TrainingConfig
-from enrich.training.run import train_checkpoint
+from enrich.training.run import check_training, train_checkpoint
 
 DEFAULT_CONFIG = Path(__file__).parent / "conf" / "training_small.yaml"
 
@@ -56,6 +56,10 @@ def main(
     strange_shop: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on only; repeatable.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Say what is wrong with catalogs and labels; train nothing."),
+    ] = False,
     list_classifiers: Annotated[
         bool,
         # Eager: it asks for no catalog.
@@ -68,10 +72,14 @@ def main(
     ] = False,
 ) -> None:
     """Trains a classifier from labelled product tables."""
-    overrides = parse_settings(set_ or []) | {"classifier": classifier, "name": name}
-    settings = load_yaml(config, TrainingConfig, overrides)
+    flags = {"classifier": classifier, "name": name}
+    settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:
         settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
+    if check:
+        check_training(settings, catalog, output, strange_shop or [])
+        typer.echo("nothing is wrong with catalogs and labels")
+        return
     if train_checkpoint(settings, catalog, output, strange_shops=strange_shop) is None:
         return  # the first of torchrun's processes prints
     Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))

@@ -54,6 +54,41 @@ def test_small_classifiers_are_compared_on_one_image_tower() -> None:
     assert all("--set image_tower=trained/image-tower " in line for line in trainings)
 
 
+@pytest.mark.parametrize(
+    ("towers", "shared"),
+    [
+        ("", True),
+        ("towers: 'small'  # the default", True),
+        ("towers: small-models/clip", False),
+        ("towers:\n  vision: google/vit\n  text: bert", False),
+    ],
+)
+def test_a_recipe_is_compared_on_the_shared_tower_unless_it_names_other_towers(
+    tmp_path: Path, towers: str, shared: bool
+) -> None:
+    (tmp_path / "training_own.yaml").write_text(f"name: own\n{towers}\n# towers: some/clip\n")
+    trainings, _ = _comparison(f"CONFIG={tmp_path}/training_own.yaml")
+    assert {"--set image_tower=trained/image-tower " in line for line in trainings} == {shared}
+
+
+def test_for_a_recipe_that_is_not_there_no_tower_is_trained(tmp_path: Path) -> None:
+    trainings, _ = _comparison(f"CONFIG={tmp_path}/gone.yaml")
+    assert not any("image_tower" in line for line in trainings)
+
+
+def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first() -> None:
+    made = subprocess.run(
+        ["make", "-n", "-B", "train", "CATALOGS=shop abo", "STRANGE_SHOPS=other"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    commands = made.stdout.replace("\\\n", "").splitlines()
+    check, *trainings = (line for line in commands if "train_classifier.py" in line)
+    assert "--check" in check and len(trainings) == 4
+    assert not any("--check" in line for line in trainings)
+    for flag in ("--catalog shop", "--catalog abo", "--strange-shop other", "cma-clip-small"):
+        assert flag in check and flag in trainings[-1]
+
+
 def test_several_graphics_cards_train_together() -> None:
     trainings, evaluation = _comparison("GPUS=4")
     assert all("torchrun --nproc-per-node 4 jobs/train_classifier.py" in t for t in trainings)

@@ -29,6 +29,8 @@ _PANEL_IN = 3.4
 # the other.
 _FIRST_ANSWERS = 20
 _FEW = 10
+# A figure of hundreds of labels takes gigabytes to draw, and nobody reads it.
+_MOST_LABELS = 60
 
 
 def draw_checkpoint(
@@ -137,13 +139,19 @@ def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -
 def draw_confusion(
     answers: CalibratedAnswers, labels: tuple[str, ...], title: str, file: Path
 ) -> None:
-    """Draws what the products of each label are answered as, in percent of that label."""
+    """Draws what the products of each label are answered as, in percent of that label.
+
+    Of many labels the most frequent ones, and the title says so.
+    """
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (answers.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
-    seen = np.flatnonzero(counts.sum(0) + counts.sum(1))
-    counts = counts[np.ix_(seen, seen)]
-    shares = 100 * counts / counts.sum(1, keepdims=True).clip(1)
-    side = 2.2 + 0.36 * len(seen)
+    totals = counts.sum(1)
+    seen = np.flatnonzero(counts.sum(0) + totals)
+    shown = np.sort(seen[np.argsort(-totals[seen], kind="stable")[:_MOST_LABELS]])
+    if len(shown) < len(seen):
+        title = f"{title}\nthe {len(shown)} most frequent of {len(seen)} labels"
+    shares = 100 * counts[np.ix_(shown, shown)] / totals[shown, None].clip(1)
+    side = 2.2 + 0.36 * len(shown)
     with new_figure(file, title, side, side) as figure:
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
@@ -151,12 +159,9 @@ def draw_confusion(
             share = shares[row, column]
             ink = "white" if share > 55 else "black"
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=ink, size=8)
-        names = [labels[at] for at in seen]
-        axes.set_xticks(range(len(seen)), names, rotation=45, ha="right", rotation_mode="anchor")
-        totals = counts.sum(1)
-        axes.set_yticks(
-            range(len(seen)), [f"{n} ({t:,})" for n, t in zip(names, totals, strict=True)]
-        )
+        names = [labels[at] for at in shown]
+        axes.set_xticks(range(len(shown)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(shown)), [f"{labels[at]} ({totals[at]:,})" for at in shown])
         axes.set(xlabel="answered", ylabel="label (products)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

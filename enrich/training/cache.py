@@ -43,11 +43,16 @@ _HAS_IMAGE = "has_image.npy"
 
 @dataclass(frozen=True, slots=True)
 class CachedImages:
-    """`pixels` is uint8 (N, 3, S, S); `has_image` (N,) is False where nothing could be read."""
+    """`pixels` is uint8 (N, 3, S, S); `has_image` (N,) is False where nothing could be read.
+
+    `folder` is named after the files and the size. `pictures` is a digest of the files alone: the
+    same at another size, and where a catalog was moved with its files' times.
+    """
 
     pixels: np.ndarray
     has_image: np.ndarray
     folder: Path
+    pictures: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +75,16 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
         ConfigError: images are named, and not one of them can be read.
     """
     pictures = list(zip(products.image_roots, products.image_paths, strict=True))
-    listing = repr((shape, pictures, [_stamp(*picture) for picture in pictures]))
-    folder = root / f"images-{hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    stamps = [_stamp(*picture) for picture in pictures]
+    folder = root / f"images-{_digest((shape, pictures, stamps))[:12]}"
+    named = _digest((products.image_paths, stamps))
     if _is_decoded(folder):
-        return _open_pixels(folder)
+        return CachedImages(*_open_pixels(folder), folder, named)
     with _alone(folder):
         if not _is_decoded(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
-        return _open_pixels(folder)
+        return CachedImages(*_open_pixels(folder), folder, named)
 
 
 def cache_images(
@@ -134,15 +140,24 @@ def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def _digest(listed: object) -> str:
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
 def _is_decoded(folder: Path) -> bool:
     # The other processes of a run take what the first one has just decoded.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
-    return is_final and (folder / _HAS_IMAGE).exists()
+    try:
+        _open_pixels(folder)
+    except (FileNotFoundError, EOFError, ValueError):
+        # Not there yet, or cut short: by a disk that was full, or a machine that lost its power.
+        return False
+    return is_final
 
 
-def _open_pixels(folder: Path) -> CachedImages:
-    pixels = np.load(folder / _PIXELS, mmap_mode="r")
-    return CachedImages(pixels, np.load(folder / _HAS_IMAGE), folder)
+def _open_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pixels and which pictures could be read."""
+    return np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
 
 
 def _compute_view(
@@ -184,7 +199,8 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     pixels.flush()
     if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
         (folder / _STORE_FAILED).touch()
-    np.save(folder / _HAS_IMAGE, np.array([one is None for one in problems], dtype=bool))
+    with whole_file(folder / _HAS_IMAGE) as partial, partial.open("wb") as out:
+        np.save(out, np.array([one is None for one in problems], dtype=bool))
 
 
 def _decode_all(

@@ -87,7 +87,7 @@ class TrainingConfig(Architecture):
     towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
     image_tower: Path | None = None
-    image_size_px: int = Field(default=128, ge=32)
+    image_size_px: int = Field(default=128, ge=64)
     text_length: int = Field(default=48, gt=2)
     vocabulary: int = 8192
     attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)

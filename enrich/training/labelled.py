@@ -121,6 +121,38 @@ def with_labels_of(
     return filled
 
 
+def find_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Returns each attribute's labels of products that are none of its own, one a product."""
+    return {
+        attribute: [
+            label
+            for rows in read
+            for label in rows.labels.get(attribute, ())
+            if label is not None and label not in labels
+        ]
+        for attribute, labels in attributes.items()
+    }
+
+
+def require_splits(read: Sequence[LabelledRows]) -> None:
+    """Checks that splits which the catalogs themselves name leave no part without a product.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if all(rows.split is None for rows in read):
+        return  # more products help, and how many there are is known later
+    there = {split for rows in read for split in _split(rows)}
+    if lacking := [f"no {name}" for name, split in _PUBLISHED.items() if split not in there]:
+        raise ConfigError(
+            f"the split that the catalogs name has {' and '.join(lacking)} product: give some "
+            "products that split, or name no split, and a tenth of all groups goes to validation "
+            "and to the test each"
+        )
+
+
 def require_labels(
     read: Sequence[LabelledRows],
     products: LabelledProducts,

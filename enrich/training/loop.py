@@ -58,7 +58,7 @@ class Trainer:
         self.device = training_device()
         # A classifier that never sees a text has learnt nothing about one.
         self.selected_under = SELECTED_UNDER if config.drop_text < 1 else (Condition.NO_TEXT,)
-        self.inputs = name_inputs(config, batches.products, train_rows)
+        self.inputs = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
         self.curves: Curves | None = None

@@ -9,24 +9,29 @@ label is no longer the only teacher: cross-fitting, with the soft labels of Hint
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.training.batches import Batches, Condition
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import ask
-from enrich.training.labelled import LabelledProducts
 from enrich.whole import whole_file
 
 _PRODUCTS = "products"
 _RECIPE = "settings"
+# Of a row's probability, what labels that are known here must have for it to say anything.
+_MOST = 0.5
+# What numpy and zipfile raise for a file that is not there, is cut short or has a wrong byte.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)
 
 
 def half_of(groups: np.ndarray) -> np.ndarray:
@@ -53,7 +58,7 @@ def write_opinions(
         for attribute, scores in output.logits.items():
             answers[attribute].append(scores.float().softmax(1).half().cpu().numpy())
     recipe = config.model_dump_json(exclude={"cache"})
-    arrays: dict[str, Any] = {_PRODUCTS: np.array(_digest(batches.products))}
+    arrays: dict[str, Any] = {_PRODUCTS: np.array(_digest(batches))}
     arrays[_RECIPE] = np.array(recipe)
     for attribute, labels in attributes.items():
         arrays[_name_labels(attribute)] = np.array(labels)
@@ -66,30 +71,42 @@ def write_opinions(
 
 def read_opinions(
     files: Sequence[Path],
-    products: LabelledProducts,
+    batches: Batches,
     attributes: Mapping[str, tuple[str, ...]],
 ) -> dict[str, np.ndarray]:
     """Returns for each of the attributes float16 (N, labels); rows of zeros are without opinion.
 
+    Labels are matched by name: what is said of others is left out, and the rest counts whole, where
+    it is the larger part.
+
     Raises:
-        ConfigError: a file cannot be read, or is of other products, attributes or labels.
+        ConfigError: a file cannot be read, is of other products, pictures or attributes, or shares
+            no label of an attribute.
     """
     opinions = {
-        attribute: np.zeros((len(products), len(labels)), np.float16)
+        attribute: np.zeros((len(batches.products), len(labels)), np.float16)
         for attribute, labels in attributes.items()
     }
-    wanted = _digest(products)
+    wanted = _digest(batches)
     for file in files:
         with _opened(file) as found:
             if str(found[_PRODUCTS]) != wanted:
                 raise ConfigError(
-                    f"the opinions in {file} are of other products: give the same catalogs in "
-                    "the same order, or train that half again"
+                    f"the opinions in {file} are of other products or pictures: give the same "
+                    "catalogs in the same order, with the same picture files, or train that half "
+                    "again"
                 )
             for attribute, labels in attributes.items():
-                if tuple(found[_name_labels(attribute)]) != labels:
-                    raise ConfigError(f"{file} knows other labels of '{attribute}'")
-                opinions[attribute] += found[attribute]
+                known = found[_name_labels(attribute)].tolist()
+                shared = [label for label in labels if label in known]
+                if not shared:
+                    raise ConfigError(
+                        f"{file} shares no label of '{attribute}': it knows {name_some(known)}; "
+                        f"wanted: {name_some(labels)}. Train that half again with these labels, or "
+                        f"leave '{attribute}' out of opinion_shares"
+                    )
+                said = _whole(found[attribute][:, [known.index(label) for label in shared]])
+                opinions[attribute][:, [labels.index(label) for label in shared]] += said
     return opinions
 
 
@@ -110,7 +127,7 @@ def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with np.load(file) as found:
             yield found
-    except (OSError, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         raise ConfigError(
             f"no opinions can be read in {file}: {error}; train that half again"
         ) from error
@@ -120,7 +137,19 @@ def _name_labels(attribute: str) -> str:
     return f"labels of {attribute}"
 
 
-def _digest(products: LabelledProducts) -> str:
-    digest = hashlib.sha256(repr((products.texts, products.image_paths)).encode())
+def _whole(said: np.ndarray) -> np.ndarray:
+    """Returns the probabilities (N, labels) such that each row adds up to 1, or to 0.
+
+    Where most of it goes to labels that are not among these, the rest is no opinion.
+    """
+    total = said.sum(1, keepdims=True, dtype=np.float32)
+    whole: np.ndarray = np.divide(said, total, out=np.zeros(said.shape), where=total > _MOST)
+    return whole.astype(np.float16)
+
+
+def _digest(batches: Batches) -> str:
+    products = batches.products
+    said_of = (products.texts, products.image_paths, batches.images.pictures)
+    digest = hashlib.sha256(repr(said_of).encode())
     digest.update(np.ascontiguousarray(products.groups).tobytes())
     return digest.hexdigest()

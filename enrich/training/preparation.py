@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
@@ -18,10 +18,12 @@ from enrich.training.labelled import (
     TRAIN,
     VALIDATION,
     LabelledProducts,
+    find_unlisted,
     join_catalogs,
     load_labelled,
     read_catalogs,
     require_labels,
+    require_splits,
     with_labels_of,
 )
 from enrich.training.opinions import half_of, read_opinions
@@ -76,7 +78,7 @@ def prepare(
         ConfigError: a catalog, the towers or the opinions cannot be read, or there are too few
             products or labels.
     """
-    config, products = _read(config, catalogs)
+    config, products = read_products(config, catalogs)
     torch.manual_seed(config.seed)
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
@@ -94,18 +96,31 @@ def prepare(
     recipes = collect_recipes(config, classifier)
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}
-        batches.opinions = read_opinions(config.opinions, products, heard_on)
+        batches.opinions = read_opinions(config.opinions, batches, heard_on)
     rows = _share_out(batches, config.half)
     _check_sizes(config, len(products), rows)
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
 
 
-def _read(config: TrainingConfig, catalogs: list[Path]) -> tuple[TrainingConfig, LabelledProducts]:
-    """Returns the configuration with all labels, and the products."""
+def read_products(
+    config: TrainingConfig, catalogs: list[Path]
+) -> tuple[TrainingConfig, LabelledProducts]:
+    """Returns the configuration with all labels, and the products.
+
+    Raises:
+        ConfigError: a catalog cannot be read, or a split lacks products or labels.
+    """
     read = read_catalogs(catalogs)
+    require_splits(read)
     attributes = with_labels_of(read, config.attributes)
     products = join_catalogs(read, attributes)
     require_labels(read, products, attributes)
+    for attribute, unlisted in find_unlisted(read, attributes).items():
+        if unlisted:
+            say(
+                f"{attribute}: {len(unlisted):,} products have a label that is not listed, such as "
+                f"{name_some(unlisted)}; they count as unlabelled, in figures and thresholds too"
+            )
     return config.model_copy(update={"attributes": attributes}), products
 
 
@@ -139,6 +154,6 @@ def _check_sizes(config: TrainingConfig, products: int, rows: Rows) -> None:
         )
     if not validation or not test:
         raise ConfigError(
-            f"{validation} products to validate and {test} to test; a tenth of all groups goes to "
-            "each, and neither may be empty: give more products"
+            f"{validation} products to validate and {test} to test, and neither may be none: give "
+            "more products. Of catalogs that name no split, a tenth of all groups goes to each"
         )

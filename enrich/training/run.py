@@ -7,14 +7,16 @@ import torch
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
+from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate
+from enrich.training.labelled import load_labelled
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import refuse_same_names
 from enrich.training.opinions import write_opinions
-from enrich.training.preparation import Preparation, prepare
+from enrich.training.preparation import Preparation, prepare, read_products
 from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
@@ -42,12 +44,11 @@ def train_checkpoint(
 
     Raises:
         ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or
-            there are too few products or labels.
+            there are too few products or labels, or files stand where folders are to be written.
     """
     strange_shops, names = strange_shops or [], [catalog.name for catalog in catalogs]
-    refuse_same_names("catalog", names, "the metrics go")
-    refuse_same_names("strange shop", [shop.name for shop in strange_shops], "the metrics go")
-    workspace = output.with_name(f"{output.name}.training")
+    _check_paths(catalogs, output, strange_shops)
+    workspace = _workspace(output)
     run = prepare(config, catalogs, strange_shops, workspace)
     rows, batches = run.rows, run.batches
     trainer = Trainer(run.classifier, batches, run.config, rows.train, rows.validation, workspace)
@@ -65,6 +66,35 @@ def train_checkpoint(
     metrics = _measure(run, names, calibration, trainer.device)
     _write(run, names, calibration, metrics, output)
     return metrics
+
+
+def check_training(
+    config: TrainingConfig, catalogs: list[Path], output: Path, strange_shops: list[Path]
+) -> None:
+    """Checks what `train_checkpoint` is given as far as that needs neither pictures nor towers.
+
+    Raises:
+        ConfigError: a catalog cannot be read, two have the same name, there are too few labels, or
+            a file stands where the checkpoint is to be written.
+    """
+    _check_paths(catalogs, output, strange_shops)
+    config, _ = read_products(config, catalogs)
+    for shop in strange_shops:
+        load_labelled([shop], config.attributes)
+
+
+def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) -> None:
+    refuse_same_names("catalog", [catalog.name for catalog in catalogs], "the metrics go")
+    refuse_same_names("strange shop", [shop.name for shop in strange_shops], "the metrics go")
+    for folder in (output, _workspace(output)):
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(
+                f"{folder} is a file, and a folder is to be written there: give another --output"
+            )
+
+
+def _workspace(output: Path) -> Path:
+    return output.with_name(f"{output.name}.training")
 
 
 def _write_opinions(run: Preparation, file: Path, device: torch.device) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from enrich.classifiers.interface import Classifier
+from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
-from enrich.training.labelled import LabelledProducts
 from enrich.whole import whole_file
 
 # Where files lie changes none of a run's weights; what is read in them counts by its content.
@@ -52,17 +53,34 @@ class Progressed:
         self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
 
 
-def name_inputs(config: TrainingConfig, products: LabelledProducts, rows: np.ndarray) -> str:
-    """Returns a digest of all that a run's weights depend on: another one is another run."""
+def name_inputs(
+    config: TrainingConfig, classifier: Classifier, batches: Batches, rows: np.ndarray
+) -> str:
+    """Returns a digest of all that a run's weights depend on: another one is another run.
+
+    Args:
+        config: The run's settings.
+        classifier: As it starts. The weights that are random there follow from the settings.
+        batches: All products, their pictures and tokenizer.
+        rows: Those to train on.
+    """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
-    # A classifier without an image tower reads none, and there may be none.
-    towers = [] if config.image_tower is None else [config.image_tower / "model.safetensors"]
-    for file in (*filter(Path.exists, towers), *config.opinions):
+    for file in config.opinions:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
+    # What a hub or a folder holds under the same name may be another model by now.
+    digest.update(classifier.config.model_dump_json().encode())
+    digest.update(batches.encoder.tokenizer.to_str().encode())
+    for tower in classifier.pretrained():
+        for tensor in tower.state_dict().values():
+            # As bytes, because numpy knows no bfloat16.
+            digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    products, images = batches.products, batches.images
+    # The folder's name changes with any of the files.
+    digest.update(images.folder.name.encode())
     for column in (products.texts, products.image_roots, products.image_paths):
         digest.update(repr(column).encode())
-    for numbers in (products.targets, products.groups, rows):
+    for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
 

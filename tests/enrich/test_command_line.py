@@ -74,6 +74,16 @@ def test_an_override_goes_before_the_file_unless_it_is_none(file: Path) -> None:
     assert (settings.catalog, settings.database) == ("from_flag", "from_file")
 
 
+def test_what_is_stated_goes_before_the_file_also_where_it_is_null_and_flags_before_it(
+    file: Path,
+) -> None:
+    file.write_text("image_root: from_file\ncatalog: from_file\n")
+    stated = {"image_root": None, "catalog": "stated", "database": "stated"}
+    settings = load_yaml(file, JobConfig, {"catalog": "from_flag", "database": None}, stated)
+    assert (settings.image_root, settings.catalog) == (None, "from_flag")
+    assert settings.database == "stated"
+
+
 def test_an_override_is_validated_too(file: Path) -> None:
     file.write_text("")
     with pytest.raises(ConfigError, match="database"):

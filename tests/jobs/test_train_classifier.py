@@ -1,5 +1,6 @@
 """jobs/train_classifier.py: which classifier is trained, and what its checkpoint is called."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from enrich.classifiers.registry import CLASSIFIERS
+from enrich.demo.catalog import write_demo_catalog
 from enrich.training.config import TrainingConfig
 
 Run = Callable[..., tuple[int, str, str]]
@@ -71,6 +73,38 @@ def test_a_checkpoint_s_name_says_which_classifier_it_is(
     code, out, _ = run(*flags, *given)
     assert code == 0 and "checkpoint:" in out
     assert [(config.name, config.classifier) for config in trained] == [(name, classifier)]
+
+
+def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(
+    run: Run, trained: list[TrainingConfig], flags: list[object]
+) -> None:
+    assert run(*flags, "--set", "patience=3", "--set", "name=other")[0] == 0
+    file = Path(str(flags[1]))
+    file.write_text(file.read_text() + "patience: 3\n")
+    shutil.rmtree(Path(str(flags[-1])))
+    assert run(*flags, "--set", "patience=null", "--set", "classifier=mmbt")[0] == 0
+    assert [(one.patience, one.name, one.classifier) for one in trained] == [
+        (3, "other", "cma_clip"),
+        (None, "shop", "mmbt"),
+    ]
+
+
+def test_a_check_says_what_is_wrong_and_trains_nothing(
+    run: Run, trained: list[TrainingConfig], flags: list[object], tmp_path: Path
+) -> None:
+    write_demo_catalog(tmp_path / "shop", products=40, seed=1, flaws=False)
+    flags = ["--config", flags[1], "--catalog", tmp_path / "shop", "--check", "--output"]
+    code, out, _ = run(*flags, tmp_path / "made")
+    assert code == 0 and "nothing is wrong" in out
+    for wrong, message in (
+        (["--set", "attributes={color: [rot, blau]}"], "'color' has no label to train on"),
+        (["--strange-shop", tmp_path / "gone"], "gone"),
+        (["--strange-shop", tmp_path / "shop"] * 2, "more than one strange shop"),
+    ):
+        code, _, err = run(*flags, tmp_path / "made", *wrong)
+        assert code == 2 and message in err
+    assert run(*flags, flags[1])[0] == 2, "a file stands where the checkpoint is to go"
+    assert not trained and not list(tmp_path.glob("made*"))
 
 
 @pytest.mark.parametrize("wrong", [("--classifier", "resnet"), ("--name", "../up")])

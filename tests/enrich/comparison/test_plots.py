@@ -1,16 +1,20 @@
 """Every plot is a picture that can be opened, small enough to be committed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint, draw_confusion
 from enrich.comparison.figure import file_name
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.batches import Condition
+from enrich.training.evaluation import CalibratedAnswers
 
 
 def _check(file: Path) -> None:
@@ -58,6 +62,32 @@ def test_confusions_are_shares_of_each_label(
     assert drawn[0].shape == (3, 3) and drawn[0].sum(1) == pytest.approx([100] * 3)
     of_first = answers.probs[answers.targets == 0].argmax(1)
     assert drawn[0][0, 0] == pytest.approx(100 * (of_first == 0).float().mean().item())
+
+
+def test_of_many_labels_the_most_frequent_are_drawn_and_the_title_says_so(
+    tmp_path: Path,
+    make_answers: Callable[[int, int, int], CalibratedAnswers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, titles = [], []
+    imshow, suptitle = Axes.imshow, Figure.suptitle
+    monkeypatch.setattr(
+        Axes, "imshow", lambda axes, shares, **how: drawn.append(shares) or imshow(axes, shares)
+    )
+    monkeypatch.setattr(
+        Figure,
+        "suptitle",
+        lambda figure, title, **how: titles.append(title) or suptitle(figure, title, **how),
+    )
+    answers = make_answers(3000, 70, 0)
+    # Half of the products with one of the first ten labels lose it to the eleventh.
+    answers.targets[(answers.targets < 10) & (torch.arange(3000) % 2 == 0)] = 10
+    draw_confusion(answers, tuple(f"label {n}" for n in range(70)), "title", tmp_path / "c.png")
+    assert drawn[0].shape == (60, 60)
+    assert titles == ["title\nthe 60 most frequent of 70 labels"]
+    eleventh = answers.probs[answers.targets == 10].argmax(1)
+    assert drawn[0][0, 0] == pytest.approx(100 * (eleventh == 10).float().mean().item())
+    assert drawn[0][0].sum() == pytest.approx(100 * (eleventh >= 10).float().mean().item())
 
 
 def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(

@@ -42,7 +42,7 @@ def batches(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> B
         groups=np.arange(COUNT),
         split=np.full(COUNT, TRAIN),
     )
-    images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"))
+    images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"), "noise")
     return Batches(products, images, TextEncoder(tokenizer, 16), WORDS)
 
 

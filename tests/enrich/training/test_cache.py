@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ from enrich.training.cache import CachedImages, cache_images, cache_pixels
 from enrich.training.labelled import LabelledProducts
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+PRODUCTS = LabelledProducts(
+    texts=["a", "b"],
+    image_paths=["red.jpg", "blue.jpg"],
+    image_roots=["shop", "shop"],
+    catalog=np.zeros(2, dtype=np.int64),
+    targets=np.zeros((2, 1), dtype=np.int64),
+    groups=np.arange(2),
+    split=np.zeros(2, dtype=np.int64),
+)
 Cache = Callable[..., CachedImages]
 
 
@@ -105,6 +115,47 @@ def test_pictures_that_came_or_changed_since_are_read(cache: Cache, tmp_path: Pa
     assert (third.pixels[0] == third.pixels[1]).all() and (first.pixels[0] != third.pixels[0]).any()
 
 
+def test_pictures_are_the_same_ones_at_another_size_and_others_when_one_changed(
+    tmp_path: Path, write_jpeg: Callable[..., Path]
+) -> None:
+    def identify(size_px: int, root: Path) -> str:
+        products = replace(PRODUCTS, image_roots=[str(root)] * 2)
+        shape = SHAPE.model_copy(update={"size_px": size_px})
+        return cache_pixels(products, shape, tmp_path / "cache").pictures
+
+    shop, moved = tmp_path / "shop", tmp_path / "moved"
+    write_jpeg(shop / "red.jpg", (220, 20, 20))
+    first = identify(64, shop)
+    shutil.copytree(shop, moved)
+    assert identify(32, shop) == identify(64, moved) == first
+    write_jpeg(shop / "blue.jpg", (20, 20, 220))
+    assert identify(64, shop) != first
+
+
+def test_a_list_of_readable_pictures_that_was_cut_short_is_made_anew(cache: Cache) -> None:
+    first = cache("red.jpg", "blue.jpg")
+    marker = first.folder / "has_image.npy"
+    whole = marker.read_bytes()
+    for left in (0, 40, len(whole) - 1):
+        marker.write_bytes(whole[:left])
+        again = cache("red.jpg", "blue.jpg")
+        assert again.has_image.all() and np.array_equal(again.pixels, first.pixels)
+
+
+def test_pictures_whose_list_could_not_be_written_are_not_taken_for_complete(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(file: Any, array: np.ndarray) -> None:
+        with file if hasattr(file, "write") else Path(file).open("wb") as out:
+            out.write(b"\x93NUMPY")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(cache_module.np, "save", fill_the_disk)
+        cache("red.jpg", "blue.jpg")
+    assert cache("red.jpg", "blue.jpg").has_image.all()
+
+
 def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +191,7 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
     classifier = build_classifier(small_config, tokenizer.get_vocab_size())
     images = cache("red.jpg", "blue.jpg")
     blank = np.zeros_like(images.pixels)
-    missing = CachedImages(blank, np.array([False, False]), images.folder)
+    missing = CachedImages(blank, np.array([False, False]), images.folder, images.pictures)
     found = [
         cache_images(classifier, one, "image_features", 1, torch.device("cpu")).views[0]
         for one in (missing, images)

@@ -46,7 +46,7 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     )
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64), dtype=np.uint8)
     has_image = np.array([True, True, True, True, False, False])
-    images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"))
+    images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"), "noise")
     words = LabelWords(classifier.config.attributes, {})
     return classifier, Batches(products, images, encoder, words)
 

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from enrich.errors import ConfigError
-from enrich.training.labelled import TEST, TRAIN, VALIDATION, LabelledProducts, load_labelled
+from enrich.training.labelled import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    LabelledProducts,
+    find_unlisted,
+    join_catalogs,
+    load_labelled,
+    read_catalogs,
+)
 from enrich.training.losses import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
@@ -54,8 +63,16 @@ def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path)
 
 def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> None:
     colors = ["red", "blue", "mauve", None]
-    products = load_labelled([_write(tmp_path / "a", 4, color=colors)], ATTRIBUTES)
+    read = read_catalogs([_write(tmp_path / "a", 4, color=colors)])
+    products = join_catalogs(read, ATTRIBUTES)
     assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED, UNLABELLED]
+    assert find_unlisted(read, ATTRIBUTES) == {"color": ["mauve"], "fit": []}
+
+
+def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:
+    colors = ["red ", "\tblue", " "]
+    products = load_labelled([_write(tmp_path / "a", 3, color=colors)], ATTRIBUTES)
+    assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED]
 
 
 def test_an_attribute_that_a_catalog_lacks_is_unlabelled_there(tmp_path: Path) -> None:

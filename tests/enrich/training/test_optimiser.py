@@ -93,6 +93,19 @@ def test_gradients_are_clipped_to_the_configured_length(make: Make) -> None:
     assert length.item() == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_gradients_that_an_earlier_phase_left_in_frozen_parts_do_not_count(make: Make) -> None:
+    trainer = make("a", HEADS, gradient_clip=1e-3)
+    frozen = list(trainer.classifier.image_tower.pretrained().parameters())
+    for parameter in frozen:
+        parameter.grad = torch.full_like(parameter, 1e3)
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer.log_priors())
+    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
+    left = {id(parameter) for parameter in frozen}
+    parameters = [p for p in trainer.classifier.parameters() if id(p) not in left]
+    length = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+    assert length.item() == pytest.approx(1e-3, rel=1e-2)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,10 @@
 """A run ends in the same weights whatever happens to it: killed, repeated, or shared out."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import CLIPConfig, CLIPModel
 
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import Classifier
@@ -19,9 +20,10 @@ from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import calibrate
-from enrich.training.labelled import TRAIN, load_labelled
+from enrich.training.labelled import TRAIN
 from enrich.training.loop import Trainer
 from enrich.training.opinions import half_of, read_opinions
+from enrich.training.preparation import prepare
 from enrich.training.run import train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
@@ -101,7 +103,11 @@ def _weights(output: Path) -> bytes:
 
 
 def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
+    tmp_path: Path,
+    catalog: Path,
+    settings: dict[str, Any],
+    undisturbed: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = settings | {"save_every_s": 0}
     output = tmp_path / "killed"
@@ -111,6 +117,7 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
     assert (progressed["phase"], progressed["epoch"], progressed["step"]) == (1, 0, 2)
 
     train_checkpoint(TrainingConfig.model_validate(settings), [catalog], output)
+    assert "resuming in phase 2 after 0 epochs and 2 steps" in capsys.readouterr().err
     assert _weights(output) == _weights(undisturbed)
     for kept in ("classifier", "average", "best"):
         for name, tensor in _state(undisturbed)[kept].items():
@@ -125,6 +132,32 @@ def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
     assert _weights(tmp_path / "again") == _weights(undisturbed)
     written = yaml.safe_load((undisturbed / "training.yaml").read_text())
     assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
+
+
+def test_a_run_goes_on_until_pictures_or_the_towers_weights_have_changed(
+    tmp_path: Path,
+    catalog: Path,
+    clip_folder: Path,
+    settings: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shop, clip = tmp_path / "shop", tmp_path / "clip"
+    shutil.copytree(catalog, shop)
+    shutil.copytree(clip_folder, clip)
+    config = settings | {"towers": str(clip), "phases": settings["phases"][:1]}
+
+    def train() -> str:
+        train_checkpoint(TrainingConfig.model_validate(config), [shop], tmp_path / "made")
+        said = capsys.readouterr().err
+        return "goes on" if "resuming" in said else "anew" if "starting anew" in said else "first"
+
+    assert [train(), train()] == ["first", "goes on"]
+    one, other = sorted(shop.rglob("*.jpg"))[:2]
+    shutil.copy(other, one)
+    assert [train(), train()] == ["anew", "goes on"]
+    torch.manual_seed(1)
+    CLIPModel(CLIPConfig.from_pretrained(clip)).save_pretrained(clip)
+    assert [train(), train()] == ["anew", "goes on"]
 
 
 def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
@@ -168,13 +201,14 @@ def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
         return _weights(tmp_path / name)
 
     files = []
-    products = load_labelled([catalog], ATTRIBUTE_LABELS)
+    run = prepare(TrainingConfig.model_validate(quick), [catalog], [], tmp_path / "read")
+    batches, products = run.batches, run.batches.products
     is_trained_on, half = products.split == TRAIN, half_of(products.groups)
     colors = {"color": ATTRIBUTE_LABELS["color"]}
     for number in (0, 1):
         train(f"half-{number}", half=number)
         files.append(tmp_path / f"half-{number}.opinions.npz")
-        said = read_opinions(files[-1:], products, colors)["color"].sum(1)
+        said = read_opinions(files[-1:], batches, colors)["color"].sum(1)
         assert ((said > 0) == (is_trained_on & (half != number))).all()
 
     alone = {"image_alone": 1.0}
@@ -183,12 +217,8 @@ def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
     assert [recipe["half"] for recipe in recipes] == [0, 1]
     assert not (tmp_path / "unheard" / "opinions_training.yaml").exists()
 
-    with pytest.raises(ConfigError, match="are of other products"):
-        read_opinions(files, replace(products, groups=products.groups[::-1]), colors)
-    with pytest.raises(ConfigError, match="other labels of 'color'"):
-        read_opinions(files, products, {"color": ("red", "blue")})
     with pytest.raises(ConfigError, match="no opinions can be read"):
-        read_opinions([tmp_path / "gone.npz"], products, colors)
+        read_opinions([tmp_path / "gone.npz"], batches, colors)
 
 
 def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
@@ -215,6 +245,39 @@ def test_attributes_that_no_product_has_a_label_of_are_refused_before_anything_i
     assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: rot, blau" in said
     assert "the catalogs hold none; wanted: small, large" in said and "'pattern'" not in said
     assert not (tmp_path / "made.training" / "cache").exists()
+
+
+@pytest.mark.parametrize("blocked", ["made", "made.training"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], blocked: str
+) -> None:
+    (tmp_path / blocked).write_text("mine")
+    said = _refused([catalog], TrainingConfig.model_validate(settings), tmp_path / "made")
+    assert f"{tmp_path / blocked} is a file" in said
+    assert [file.name for file in tmp_path.iterdir()] == [blocked]
+
+
+@pytest.mark.parametrize(
+    ("splits", "lacking"),
+    [
+        (("train", "valid"), "no test product"),
+        (("train", "train"), "no test product"),
+        (("valid", "test"), "no train product"),
+        (("test", "test"), "no train and no validation product"),
+    ],
+)
+def test_a_split_column_that_names_no_product_of_a_split_is_refused_with_what_to_do(
+    tmp_path: Path, settings: dict[str, Any], splits: tuple[str, str], lacking: str
+) -> None:
+    lines = "".join(f"{c} shirt {n},{splits[n % 2]},{c}\n" for n in range(60) for c in ("a", "b"))
+    (tmp_path / "a.csv").write_text(f"title,part,color\n{lines}")
+    (tmp_path / "a.yaml").write_text(
+        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\nlabels: {color: color}"
+    )
+    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
+    said = _refused([Path(f"table:{tmp_path}/a.yaml")], config, tmp_path / "made")
+    assert lacking in said and "name no split" in said
+    assert "give more products" not in said
 
 
 def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_lost(

@@ -1,14 +1,22 @@
 """What a run's weights depend on makes it another run; what they do not depend on does not."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import Batches
+from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
-from enrich.training.labelled import LabelledProducts
+from enrich.training.labelled import TEST, LabelledProducts
+from enrich.training.loop import Trainer
 from enrich.training.state import name_inputs
+from enrich.training.tokenizers import train_tokenizer
 
 ROWS = np.arange(2)
 PRODUCTS = LabelledProducts(
@@ -20,39 +28,92 @@ PRODUCTS = LabelledProducts(
     groups=ROWS,
     split=np.zeros(2, dtype=np.int64),
 )
+PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")
+Name = Callable[..., str]
 
 
-def _name(products: LabelledProducts = PRODUCTS, **settings: Any) -> str:
-    config = TrainingConfig.model_validate({"name": "tiny", "phases": []} | settings)
-    return name_inputs(config, products, ROWS)
+@pytest.fixture
+def trainer(make: Callable[..., Trainer]) -> Trainer:
+    return make("a")
 
 
-def test_pictures_of_another_folder_are_another_run() -> None:
-    assert _name(replace(PRODUCTS, image_roots=["shop", "other"])) != _name() == _name()
+@pytest.fixture
+def name(trainer: Trainer) -> Name:
+    """Returns a function that names the inputs of one small run, with what is given changed."""
+
+    def name(
+        products: LabelledProducts = PRODUCTS,
+        images: CachedImages = IMAGES,
+        encoder: TextEncoder = trainer.batches.encoder,
+        **settings: Any,
+    ) -> str:
+        config = TrainingConfig.model_validate({"name": "tiny", "phases": []} | settings)
+        batches = Batches(products, images, encoder, trainer.batches.label_words)
+        return name_inputs(config, trainer.classifier, batches, ROWS)
+
+    return name
 
 
-def test_an_image_tower_counts_by_its_weights_and_not_by_its_place(tmp_path: Path) -> None:
-    for name, weights in (("one", b"1"), ("same", b"1"), ("other", b"2")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(weights)
-    one, same, other = (_name(image_tower=tmp_path / name) for name in ("one", "same", "other"))
-    assert len({_name(), one, other}) == 3 and one == same
+def test_pictures_of_another_folder_are_another_run(name: Name) -> None:
+    assert name(replace(PRODUCTS, image_roots=["shop", "other"])) != name() == name()
 
 
-def test_opinions_count_by_what_they_say(tmp_path: Path) -> None:
+def test_pictures_that_changed_are_another_run_and_their_cache_may_lie_anywhere(name: Name) -> None:
+    assert name(images=replace(IMAGES, folder=Path("cache/images-2"))) != name()
+    assert name(images=replace(IMAGES, folder=Path("moved/images-1"))) == name()
+
+
+def test_pictures_that_can_be_read_by_now_are_another_run(name: Name) -> None:
+    assert name(images=replace(IMAGES, has_image=np.array([True, True]))) != name()
+
+
+def test_another_split_is_another_run(name: Name) -> None:
+    assert name(replace(PRODUCTS, split=np.array([0, TEST]))) != name()
+
+
+def test_towers_count_by_their_weights_and_not_by_their_place(name: Name, trainer: Trainer) -> None:
+    before = name()
+    assert name(image_tower="somewhere") == before
+    tower = trainer.classifier.image_tower.pretrained()
+    for one in (next(tower.parameters()), next(tower.buffers())):
+        named = name()
+        with torch.no_grad():
+            one.add_(1)
+        assert name() not in (before, named)
+
+
+def test_weights_that_the_seed_gives_are_no_input(name: Name, trainer: Trainer) -> None:
+    before = name()
+    with torch.no_grad():
+        next(trainer.classifier.text_tower.parameters()).add_(1)
+    assert name() == before
+
+
+def test_towers_that_compute_otherwise_with_the_same_weights_are_another_run(
+    name: Name, trainer: Trainer
+) -> None:
+    before = name()
+    towers = trainer.classifier.config.towers.model_copy(update={"heads": 4})
+    trainer.classifier.config = trainer.classifier.config.model_copy(update={"towers": towers})
+    assert name() != before
+
+
+def test_another_tokenizer_is_another_run(name: Name) -> None:
+    other = TextEncoder(train_tokenizer(["entirely other words"] * 4, vocabulary=270), 16)
+    assert name(encoder=other) != name()
+
+
+def test_opinions_count_by_what_they_say(name: Name, tmp_path: Path) -> None:
     opinions = tmp_path / "half-0.opinions.npz"
     said = []
     for content in (b"1", b"2"):
         opinions.write_bytes(content)
-        said.append(_name(opinions=[opinions], image_alone=1.0))
+        said.append(name(opinions=[opinions], image_alone=1.0))
     opinions.rename(tmp_path / "moved.npz")
-    assert len({_name(image_alone=1.0), *said}) == 3
-    assert _name(opinions=[tmp_path / "moved.npz"], image_alone=1.0) == said[1]
+    assert len({name(image_alone=1.0), *said}) == 3
+    assert name(opinions=[tmp_path / "moved.npz"], image_alone=1.0) == said[1]
 
 
-def test_an_image_tower_that_is_not_there_is_nobody_s_to_read() -> None:
-    assert _name(image_tower="gone", classifier="text_only") == _name(classifier="text_only")
-
-
-def test_where_a_run_keeps_its_files_changes_nothing(tmp_path: Path) -> None:
-    assert _name(cache=tmp_path, save_every_s=1) == _name()
+def test_where_a_run_keeps_its_files_changes_nothing(name: Name, tmp_path: Path) -> None:
+    assert name(cache=tmp_path, save_every_s=1) == name()
