@@ -18,10 +18,10 @@ from enrich.classifiers.checkpoint import derived_checkpoint
 from enrich.classifiers.manifest import Manifest
 from enrich.engine import Engine
 from enrich.errors import ConfigError, ExportRefused
+from enrich.markdown import Table, escape, to_markdown
 from enrich.records import EnrichedProduct, Prediction, Product
 from enrich.spec import EngineSpec
 from enrich.training.calibration import wilson_lower_bound
-from enrich.training.markdown import Table, escape, to_markdown
 
 # A GPU computes with the weights as they are stored.
 _DEVICE = torch.device("cpu")

@@ -12,8 +12,8 @@ from enrich.adaptation.outcome import Outcome
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import derived_checkpoint
 from enrich.classifiers.manifest import Manifest
+from enrich.markdown import Table, escape, to_markdown
 from enrich.records import Modalities
-from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
 
 _CARD_HEADING = "## Adapted to a shop"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from enrich.comparison.run import Comparison
 from enrich.comparison.tables import NOTES, build_tables
-from enrich.training.markdown import Table, escape, to_markdown
+from enrich.markdown import Table, escape, to_markdown
 
 _WIDEST, _HEADER_WIDTH, _NOTE_WIDTH = 400, 12, 100
 

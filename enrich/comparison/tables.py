@@ -6,7 +6,7 @@ from statistics import fmean
 from enrich.comparison.bootstrap import FIGURES
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
-from enrich.training.markdown import Table
+from enrich.markdown import Table
 from enrich.training.metrics import HEADINGS
 
 NOTES = (

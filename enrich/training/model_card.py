@@ -5,8 +5,8 @@ from typing import Any
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.listing import summarise
 from enrich.classifiers.registry import CLASSIFIERS
+from enrich.markdown import Table, escape, to_markdown
 from enrich.training.config import TrainingConfig
-from enrich.training.markdown import Table, escape, to_markdown
 from enrich.training.metrics import HEADINGS, Figures
 
 _INTRODUCTION = """# {name}

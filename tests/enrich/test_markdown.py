@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.training.markdown import Table, escape, to_markdown
+from enrich.markdown import Table, escape, to_markdown
 
 
 @pytest.mark.parametrize(
