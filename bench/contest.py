@@ -5,7 +5,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def measure(
     present = list(modules)
     for _ in range(repetitions):
         for module in list(present):
-            with _open(module, setup) as contender:
+            with contextlib.closing(Contender(module, setup)) as contender:
                 if contender.missing:
                     tell(f"NOT MEASURED: {module}, because {contender.missing} is not installed")
                     present.remove(module)
@@ -98,15 +98,6 @@ def floor_of(figures: dict[str, Figures], *, is_gpu: bool) -> float:
     """
     forward, decode = (figures[name].products_per_second for name in ("forward", "decode"))
     return min(forward, decode) if is_gpu else 1 / (1 / forward + 1 / decode)
-
-
-@contextlib.contextmanager
-def _open(module: str, setup: Setup) -> Iterator[Contender]:
-    contender = Contender(module, setup)
-    try:
-        yield contender
-    finally:
-        contender.close()
 
 
 def _summarise(runs: list[dict[str, Any]]) -> Figures:

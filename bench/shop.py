@@ -11,18 +11,18 @@ from enrich.demo.goods import choose_goods
 from enrich.demo.wording import write_description, write_title
 
 
-def write_shop(folder: Path, products: int, side_px: int, seed: int = 0) -> Path:
+def write_shop(folder: Path, products: int, side_px: int) -> Path:
     """Writes `images/` and returns the `products.parquet` beside it; what is there is kept."""
     file = folder / "products.parquet"
     if file.exists():
         return file
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    photographer = Photographer(side_px, seed)
+    photographer = Photographer(side_px)
     rows = []
     for number in range(products):
         image_path = f"images/{number:06d}.jpg"
         (folder / image_path).write_bytes(photographer.take())
-        title, description = write_texts(number, seed)
+        title, description = write_texts(number)
         rows.append(
             {
                 "product_id": f"{number:06d}",

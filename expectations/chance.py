@@ -10,7 +10,7 @@ from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Numbers = NDArray[np.float64]
 
@@ -29,9 +29,7 @@ def kl_divergence(counts: Numbers, shares: Numbers, baseline_rows: float) -> flo
     """
     expected = shares * baseline_rows + PSEUDO_COUNT
     expected = expected / expected.sum()
-    observed = counts / counts.sum()
-    seen = observed > 0
-    return float(np.sum(observed[seen] * np.log(observed[seen] / expected[seen])))
+    return float(special.rel_entr(counts / counts.sum(), expected).sum())
 
 
 def total_variation(counts: Numbers, shares: Numbers) -> float:

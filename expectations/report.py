@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from great_expectations.core import ExpectationValidationResult
+from schemas.tables import CheckOutcome
 
 from expectations.checks import Check
-from expectations.suites import name_figure
+from expectations.suites import name_figures
 
-Outcome = Literal["pass", "fail", "warn"]
 Suite = Literal["input", "staged"]
 
 
@@ -28,7 +28,6 @@ class QualityCheck:
         observed: rows, a share, a distance, or a divergence in nats; None where Great Expectations
             could not evaluate it.
         threshold: what `observed` is held against, in the same unit.
-        outcome: "warn" is a failure that is reported and does not block.
         detail: what was observed and what is allowed, as a sentence.
     """
 
@@ -38,7 +37,7 @@ class QualityCheck:
     expectation: str
     observed: float | None
     threshold: float
-    outcome: Outcome
+    outcome: CheckOutcome
     detail: str
 
 
@@ -65,12 +64,12 @@ class ValidationReport:
     @property
     def failures(self) -> tuple[str, ...]:
         """Sentences of the checks that block."""
-        return tuple(check.detail for check in self.checks if check.outcome == "fail")
+        return tuple(check.detail for check in self.checks if check.outcome is CheckOutcome.FAIL)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences of the checks that failed and do not block."""
-        return tuple(check.detail for check in self.checks if check.outcome == "warn")
+        return tuple(check.detail for check in self.checks if check.outcome is CheckOutcome.WARN)
 
 
 def read_results(
@@ -78,14 +77,9 @@ def read_results(
 ) -> tuple[QualityCheck, ...]:
     """Returns the checks with Great Expectations' verdict on each, in the order of the checks."""
     # Results come back grouped, not in the suite's order; the column tells which check one is of.
-    by_figure = {
-        (result.expectation_config.type, result.expectation_config.kwargs["column"]): result
-        for result in results
-    }
-    return tuple(
-        _read_result(suite, check, by_figure[check.expectation, name_figure(check)])
-        for check in checks
-    )
+    by_figure = {result.expectation_config.kwargs["column"]: result for result in results}
+    named = zip(name_figures(checks), checks, strict=True)
+    return tuple(_read_result(suite, check, by_figure[name]) for name, check in named)
 
 
 def _read_result(suite: Suite, check: Check, result: ExpectationValidationResult) -> QualityCheck:
@@ -106,11 +100,12 @@ def _read_result(suite: Suite, check: Check, result: ExpectationValidationResult
     )
 
 
-def _outcome(result: ExpectationValidationResult, check: Check, *, evaluated: bool) -> Outcome:
+def _outcome(result: ExpectationValidationResult, check: Check, *, evaluated: bool) -> CheckOutcome:
     if result.success:
-        return "pass"
+        return CheckOutcome.PASS
     # A check that could not run says nothing about the data: it blocks, whatever its severity.
-    return "warn" if evaluated and check.severity == "warning" else "fail"
+    is_warning = evaluated and check.severity == "warning"
+    return CheckOutcome.WARN if is_warning else CheckOutcome.FAIL
 
 
 def _evaluation_error(result: ExpectationValidationResult) -> str | None:

@@ -4,7 +4,8 @@ Builds expectations and runs none. Every class is a core expectation under the n
 this domain; the name reaches the report, the label_quality table and the Data Docs page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import great_expectations.expectations as gxe
 import pandas as pd
@@ -96,23 +97,35 @@ class ExpectImagesReachable(gxe.ExpectColumnMaxToBeBetween):
 def build_suite(name: str, checks: Sequence[Check]) -> ExpectationSuite:
     """Builds the suite of these checks."""
     # Passed at once: add_expectation() looks for a data context, which only a validation has.
-    return ExpectationSuite(name=name, expectations=[_build_expectation(check) for check in checks])
+    named = zip(name_figures(checks), checks, strict=True)
+    return ExpectationSuite(name=name, expectations=[_build_expectation(*one) for one in named])
 
 
-def build_figures_table(checks: Iterable[Check]) -> pd.DataFrame:
+def build_figures_table(checks: Sequence[Check]) -> pd.DataFrame:
     """Returns one row with a column for what each check observed."""
-    return pd.DataFrame({name_figure(check): [float(check.observed)] for check in checks})
+    named = zip(name_figures(checks), checks, strict=True)
+    return pd.DataFrame({name: [float(check.observed)] for name, check in named})
 
 
-def name_figure(check: Check) -> str:
-    """Returns the column of a check's figure: what the Data Docs page shows as its heading."""
-    words = check.expectation.removeprefix("expect_").replace("_", " ")
-    return ": ".join(part for part in (check.about, words) if part).translate(MARKUP)
+def name_figures(checks: Sequence[Check]) -> list[str]:
+    """Returns the column of each check's figure: what the Data Docs page shows as its heading.
+
+    No two are alike, in capitals or small letters: Great Expectations takes those for one column.
+    """
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for check in checks:
+        words = check.expectation.removeprefix("expect_").replace("_", " ")
+        name = ": ".join(part for part in (check.about, words) if part).translate(MARKUP)
+        seen[name.casefold()] += 1
+        times = seen[name.casefold()]
+        names.append(name if times == 1 else f"{name} ({times})")
+    return names
 
 
-def _build_expectation(check: Check) -> gxe.Expectation:
+def _build_expectation(figure: str, check: Check) -> gxe.Expectation:
     return EXPECTATIONS[check.expectation](
-        column=name_figure(check),
+        column=figure,
         min_value=check.at_least,
         max_value=check.at_most,
         severity=check.severity,

@@ -20,11 +20,12 @@ from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
+from enrich.output_file import prepare_target
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.failures import explain_failure
 from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
 from enrich.spark.staging import read_staged
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
 from expectations.baseline import (
     BaselineError,
@@ -58,6 +59,7 @@ def main(
     ] = 200,
 ) -> None:
     """Builds a label baseline from published answers, or from those of a staged run."""
+    prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
     versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
@@ -104,8 +106,7 @@ def select_answers(
     chosen = newest if version is None else version
     if chosen > newest:
         raise ConfigError(f"{tables.name(name)} has no version {chosen}; its newest is {newest}")
-    published = spark.read.option("versionAsOf", chosen).table(tables.name(name))
-    return published, f"{name}, version {chosen}"
+    return tables.read_version(name, chosen), f"{name}, version {chosen}"
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:
@@ -129,4 +130,4 @@ def show_difference(file: Path, new: LabelBaseline) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, explain_storage_failure)
+    run_command(main, explain_failure)

@@ -12,20 +12,20 @@ published, 1 anything else.
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
-from enrich.command_line import load_yaml, run_command
-from enrich.config import DEMO_CATALOG, JobConfig, MissingProducts
+from enrich.command_line import ImageRootOption, load_yaml, run_command
+from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
-from enrich.errors import ConfigError, NoAnswer, NothingPublished
+from enrich.errors import ConfigError, NothingPublished
 from enrich.images.sample import read_image_sample
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -38,19 +38,14 @@ from enrich.spark.guards import refuse_demo_among_products
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import (
-    FindVanished,
-    drop_staged_run,
-    publish_staged_run,
-    summarize,
-)
+from enrich.spark.publishing import drop_staged_run, publish_staged_run, summarize
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.report.page import Page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
-from enrich.spark.vanished import select_vanished
+from enrich.spark.vanished import choose_deletion
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import (
     BaselineError,
@@ -82,9 +77,7 @@ def main(
     catalog: Annotated[
         str | None, typer.Option(help="Product table: a path, or a table's name.")
     ] = None,
-    image_root: Annotated[
-        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
-    ] = None,
+    image_root: ImageRootOption = None,
     database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
@@ -133,42 +126,35 @@ def main(
     start_logging(settings.log_format)
     metrics_dir = None if settings.metrics_dir is None else config.parent / settings.metrics_dir
     # An empty id, of a variable that was not set, is no wish for a refresh.
-    if publish_run is not None or drop_run is not None:
+    to_settle = drop_run if publish_run is None else publish_run
+    if to_settle is not None:
         if dry_run:
             raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
         with recorded(metrics_dir, settings.database, settles=True) as recording:
+            if publish_run is not None and drop_run is not None:
+                raise ConfigError("--publish-run and --drop-run exclude each other")
+            is_drop = drop_run is not None
             ended = settle_run(
-                settings,
-                config.parent,
-                recording,
-                publish=publish_run,
-                drop=drop_run,
-                reason=reason,
+                settings, config.parent, recording, to_settle, is_drop=is_drop, reason=reason
             )
-        ended.tell()
-        raise typer.Exit(ended.exit_code)
-    if reason is not None:
-        raise ConfigError("--reason goes with --publish-run or --drop-run")
-    now = datetime.now(UTC)
-    # What it published would stand as newer than any run before that day. Somewhere it may be
-    # tomorrow already.
-    if run_date is not None and run_date.date() > now.date() + timedelta(days=1):
-        raise ConfigError(
-            f"--run-date {run_date:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}"
+    else:
+        if reason is not None:
+            raise ConfigError("--reason goes with --publish-run or --drop-run")
+        request = RunRequest(
+            run_date=choose_run_date(run_date),
+            run_id=run_id,
+            full_refresh=full_refresh,
+            limit=limit,
+            publish=not no_publish,
         )
-    request = RunRequest(
-        run_date=(run_date or now).date(),
-        run_id=run_id,
-        full_refresh=full_refresh,
-        limit=limit,
-        publish=not no_publish,
-    )
-    if dry_run:
-        plan_catalog(settings, request)
-        return
-    with recorded(metrics_dir, settings.database) as recording:
-        ended = refresh_catalog(settings, request, config.parent, recording)
-    ended.tell()
+        if dry_run:
+            plan_catalog(settings, request)
+            return
+        with recorded(metrics_dir, settings.database) as recording:
+            ended = refresh_catalog(settings, request, config.parent, recording)
+    # After all else that may log: spark-submit sends standard error to standard output, where the
+    # JSON line must be last.
+    show_run(ended.tables, ended.summary)
     raise typer.Exit(ended.exit_code)
 
 
@@ -180,13 +166,15 @@ class Ended:
     summary: RunSummary
     exit_code: int
 
-    def tell(self) -> None:
-        """Prints some of the run's rows and the JSON line.
 
-        Comes after all else that may log: spark-submit sends standard error to standard output,
-        where the JSON line must be last.
-        """
-        show_run(self.tables, self.summary)
+def choose_run_date(given: datetime | None) -> date:
+    """Returns the logical date: as given, else today."""
+    now = datetime.now(UTC)
+    # What it published would stand as newer than any run before that day. Somewhere it may be
+    # tomorrow already.
+    if given is not None and given.date() > now.date() + timedelta(days=1):
+        raise ConfigError(f"--run-date {given:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}")
+    return (given or now).date()
 
 
 def plan_catalog(settings: Settings, request: RunRequest) -> None:
@@ -309,35 +297,34 @@ def settle_run(
     settings: Settings,
     config_folder: Path,
     recording: Recording,
+    run_id: str,
     *,
-    publish: str | None,
-    drop: str | None,
+    is_drop: bool,
     reason: str | None,
 ) -> Ended:
     """Publishes or drops what an earlier run staged, and writes its page anew."""
-    if publish is not None and drop is not None:
-        raise ConfigError("--publish-run and --drop-run exclude each other")
-    if drop is not None and not reason:
+    if is_drop and not reason:
         raise ConfigError('why is the run dropped? Wanted: --reason "..."')
     manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
-    row = find_run(tables, str(publish if publish is not None else drop))
+    row = find_run(tables, run_id)
     before = summarize(row)
     exit_code = 0
-    if publish is not None:
+    if is_drop:
+        assert reason is not None
+        summary = drop_staged_run(tables, run_id, reason)
+    else:
         version = name_model_version(manifest, settings.target_precision)
-        find_vanished = choose_deletion(spark, settings, tables)
+        find_vanished = choose_deletion(tables, settings)
         try:
-            summary = publish_staged_run(tables, labels, version, publish, reason, find_vanished)
+            summary = publish_staged_run(tables, labels, version, run_id, reason, find_vanished)
         except NothingPublished as error:
             report_error(error)
             exit_code = error.exit_code
             summary = dataclasses.replace(before, error=str(error))
-    else:
-        summary = drop_staged_run(tables, str(drop), str(reason))
     # That it had been settled before is no success of today's.
     recording.summary = summary if summary != before else None
     page = Page(settings, config_folder, manifest, expected_labels(baseline))
@@ -345,25 +332,6 @@ def settle_run(
     shop = settings.model_copy(update={"catalog": row["catalog"]})
     record_end(tables, summary, page, lambda: open_shop(spark, shop))
     return Ended(tables, summary, exit_code)
-
-
-def choose_deletion(
-    spark: SparkSession, settings: Settings, tables: OutputTables
-) -> FindVanished | None:
-    """Returns what finds the published rows to delete, None where the settings keep them."""
-    if settings.missing_products is MissingProducts.KEEP:
-        return None
-
-    def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
-        # The product table that the run read: of another day's, the settings may name another.
-        try:
-            catalog = open_catalog(spark, row["catalog"], settings.columns)
-        except (ConfigError, NoAnswer) as error:
-            log.warning("vanished products are left to the next run: %s", error)
-            return None
-        return select_vanished(tables, settings, row, catalog)
-
-    return find_vanished
 
 
 def load_catalog_baseline(

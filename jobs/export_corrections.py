@@ -19,8 +19,8 @@ from enrich.errors import ConfigError
 from enrich.output_file import prepare_target
 from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, with_group_id
+from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
 from enrich.whole import whole_file
 
@@ -53,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main, explain_storage_failure)
+    run_command(main, explain_failure)

@@ -15,8 +15,8 @@ from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
 from enrich.command_line import DatabaseOption, run_command
 from enrich.correction_file import KEY, read_correction_file
 from enrich.spark.corrections import record_corrections
+from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import OutputTables
 
 
@@ -43,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main, explain_storage_failure)
+    run_command(main, explain_failure)

@@ -13,9 +13,9 @@ import typer
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.spark.console import print_json_line
+from enrich.spark.failures import explain_failure
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.session import open_session
-from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import open_published
 
 
@@ -38,4 +38,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(main, explain_storage_failure)
+    run_command(main, explain_failure)

@@ -50,7 +50,18 @@ class Outcome(StrEnum):
 
 # Runs that came to the end of what they were asked for.
 ENDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
-CHECK_OUTCOMES = ("pass", "warn", "fail")
+
+
+class CheckOutcome(StrEnum):
+    """What became of a check, from good to bad; column `outcome` of `label_quality`.
+
+    A warning is a failure that is reported and does not block.
+    """
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
 
 ENRICHMENT_RUNS = f"""
     run_id STRING NOT NULL COMMENT 'key',
@@ -98,7 +109,7 @@ LABEL_QUALITY = f"""
     expectation STRING NOT NULL COMMENT 'what was expected',
     observed DOUBLE COMMENT 'rows, a share, or a divergence in nats',
     threshold DOUBLE COMMENT 'what observed is held against',
-    outcome STRING NOT NULL COMMENT 'one of {", ".join(CHECK_OUTCOMES)}',
+    outcome STRING NOT NULL COMMENT 'one of {", ".join(CheckOutcome)}',
     detail STRING COMMENT 'the same as a sentence'"""
 
 
@@ -126,7 +137,7 @@ def checks(
         "product_attributes": answers | {"modalities_known": known},
         "staged_attributes": answers | {"modalities_known": f"modalities IS NULL OR {known}"},
         "enrichment_runs": {"outcome_known": _is_one_of("outcome", Outcome)},
-        "label_quality": {"outcome_known": _is_one_of("outcome", CHECK_OUTCOMES)},
+        "label_quality": {"outcome_known": _is_one_of("outcome", CheckOutcome)},
     }
 
 

@@ -56,10 +56,9 @@ class SparkJob(BaseOperator):
         accepted: Collection[int] = (DONE,),
         checkout: str = CHECKOUT,
         spark_submit: str = SPARK_SUBMIT,
-        pool: str = POOL,
         **task: Any,
     ) -> None:
-        super().__init__(pool=pool, **task)
+        super().__init__(pool=POOL, **task)
         self.job = job
         self.flags = dict(flags)
         self.accepted = tuple(accepted)

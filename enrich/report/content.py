@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
+from enrich.records import Candidate
+
 # A run's stages in the order in which they run; the ledger keeps their seconds in no order.
 STAGES = (
     "tables",
@@ -99,24 +101,17 @@ class AttributeFacts:
     changes: tuple[Change, ...] = ()
 
 
-class Guess(NamedTuple):
-    """A label with its calibrated probability in [0, 1]."""
-
-    label: str
-    confidence: float
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one product's card says of one attribute.
 
-    `label` is what is published, ABSTAINED where that is none; `guesses` are the classifier's, the
-    best first. `old` is the label published before, None for a product that was not.
+    `label` is what is published, ABSTAINED where that is none; `candidates` are the classifier's,
+    the best first. `old` is the label published before, None for a product that was not.
     """
 
     attribute: str
     label: str
-    guesses: tuple[Guess, ...]
+    candidates: tuple[Candidate, ...]
     image_weight: float | None = None
     is_corrected: bool = False
     old: str | None = None

@@ -56,7 +56,7 @@ def _render(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
             thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
             style=Markup(style),
             style_digest=Markup(digest),
-            verdict=words.describe_outcome(report.run),
+            headline=words.describe_outcome(report.run),
         )
     )
     return page.encode("utf-8", errors="replace")

@@ -30,7 +30,7 @@ def tame(value: object) -> object:
     return shown if len(shown) <= LONGEST_TEXT else f"{shown[: LONGEST_TEXT - 1]}…"
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """An outcome as a person says it; `style` is a class of the style sheet."""
 
     title: str
@@ -39,39 +39,39 @@ class Verdict(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-def describe_outcome(run: RunFacts) -> Verdict:
+def describe_outcome(run: RunFacts) -> Headline:
     """Returns what became of a run, and how to go on where a person has to decide."""
     published = run.counts["published"]
-    verdicts = {
-        Outcome.PUBLISHED: Verdict(
+    headlines = {
+        Outcome.PUBLISHED: Headline(
             "Published", f"{published:,} products carry the labels of this run.", "good"
         ),
-        Outcome.NOTHING_TO_DO: Verdict(
+        Outcome.NOTHING_TO_DO: Headline(
             "Nothing to do", "No product is new or changed since it was enriched.", "calm"
         ),
-        Outcome.STAGED: _describe_waiting(run, Verdict("Staged", "wait for a look", "warn")),
-        Outcome.BLOCKED: _describe_waiting(run, Verdict("Blocked", "were not published", "bad")),
-        Outcome.DROPPED: Verdict("Dropped", "What this run had staged was deleted.", "calm"),
-        Outcome.ROLLED_BACK: Verdict(
+        Outcome.STAGED: _describe_waiting(run, Headline("Staged", "wait for a look", "warn")),
+        Outcome.BLOCKED: _describe_waiting(run, Headline("Blocked", "were not published", "bad")),
+        Outcome.DROPPED: Headline("Dropped", "What this run had staged was deleted.", "calm"),
+        Outcome.ROLLED_BACK: Headline(
             "Rolled back", "What this run had published was taken back.", "calm"
         ),
-        Outcome.FAILED: Verdict("Failed", "The run did not end well.", "bad"),
+        Outcome.FAILED: Headline("Failed", "The run did not end well.", "bad"),
     }
-    return verdicts[Outcome(run.outcome)]
+    return headlines[Outcome(run.outcome)]
 
 
-def _describe_waiting(run: RunFacts, verdict: Verdict) -> Verdict:
-    """Returns the verdict on rows that a person has to publish or to drop."""
+def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
+    """Returns the headline on rows that a person has to publish or to drop."""
     answered, vanished = run.counts["enriched"], run.counts.get("vanished") or 0
     if not answered and run.outcome != Outcome.STAGED:
-        return verdict._replace(sentence="No product was answered, so none waits to be published.")
-    waiting = f"{answered:,} answered products {verdict.sentence}"
+        return headline._replace(sentence="No product was answered, so none waits to be published.")
+    waiting = f"{answered:,} answered products {headline.sentence}"
     if not answered:
         waiting = f"{vanished:,} products that are gone from the product table wait to be deleted"
     job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
     reason = ' --reason "..."'
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
-    return verdict._replace(
+    return headline._replace(
         sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
         "--config, --catalog and --checkpoint besides:",
         commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
@@ -84,10 +84,11 @@ def name_expectation(expectation: str) -> str:
 
 
 def format_number(number: float | None) -> str:
-    """Returns a count with its thousands apart, anything else with three digits."""
+    """Returns a count with its thousands apart, anything else with three digits or more."""
     if number is None:
         return "-"
-    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.3g}"
+    is_whole = abs(number) >= 100 or float(number).is_integer()
+    return f"{number:,.0f}" if is_whole else f"{number:.3g}"
 
 
 def format_share(share: float | None) -> str:

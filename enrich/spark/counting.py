@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.survey import BROKEN, State, Survey
+from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
 COUNTS = (
@@ -68,7 +68,7 @@ def count_staged(
     if is_resumed and found["staged"]:
         # An earlier attempt at this run may have merged its rows.
         rows = survey.rows.where(F.col("state") == State.UNCHANGED)
-        unchanged -= rows.join(staged, ["product_id", "content_hash"], "left_semi").count()
+        unchanged -= rows.join(staged, SAME_PRODUCT, "left_semi").count()
     return count_surveyed(survey) | {
         "pending": found["staged"],
         "carried": found["carried"],

@@ -10,7 +10,7 @@ from schemas.tables import Outcome
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import count_failed_images
-from enrich.spark.survey import State, Survey
+from enrich.spark.survey import SAME_PRODUCT, State, Survey
 from enrich.spark.tables import OutputTables
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
@@ -87,7 +87,7 @@ def refuse_many_failures(
     if asked >= MIN_ROWS_TO_ENFORCE and survey.counts[State.AGAIN]:
         again = survey.rows.where(F.col("state") == State.AGAIN)
         new = staged.where(F.col("is_carried").isNull())
-        staged = new.join(again, ["product_id", "content_hash"], "left_anti")
+        staged = new.join(again, SAME_PRODUCT, "left_anti")
         asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
     if asked < MIN_ROWS_TO_ENFORCE:
         return

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pyspark.sql import Row
 from pyspark.sql import functions as F
 from schemas.quoting import quote, quote_literal
 from schemas.tables import ENDED, Outcome
@@ -57,9 +56,9 @@ def maintain_tables(
     tables.create_views()
     before, after = {}, {}
     for table in table_definitions(tables.attributes):
-        found = _describe(tables, table)
+        found = tables.describe(table)
         _compact(tables, table, found["properties"], retention_hours)
-        before[table], after[table] = found["numFiles"], _describe(tables, table)["numFiles"]
+        before[table], after[table] = found["numFiles"], tables.describe(table)["numFiles"]
     return removed | {"files_before": before, "files_after": after}
 
 
@@ -113,8 +112,3 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     # The commit of this very property is the next version, and young enough.
     since = tables.version("product_attributes") + 1 if kept is None else kept
     tables.keep_changes_since(since)
-
-
-def _describe(tables: OutputTables, table: str) -> Row:
-    """Returns the table's numFiles and properties, among others. Runs on the driver."""
-    return tables.spark.sql(f"DESCRIBE DETAIL {quote(tables.name(table))}").collect()[0]

@@ -18,7 +18,7 @@ from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.inputs import Inputs
 from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
-from enrich.spark.survey import KEYLESS, State, Survey, count_states
+from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, count_states
 
 _RUNS_READ = 50
 # The counts of a run that do not wait for the classifier.
@@ -94,12 +94,11 @@ def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:
     Runs on the driver; one action.
     """
     read, model_version = inputs.tables.read_as_updated, inputs.spec.model_version
-    key = ["product_id", "content_hash"]
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
-    found = select_lasting(mine, model_version).select(key)
-    if may_reuse(inputs.config, survey.asked, is_full_refresh=inputs.request.full_refresh):
-        found = found.union(select_cut_off(read, run_id, model_version).select(key))
-    return survey.to_ask.join(found, key, "left_semi").count()
+    found = select_lasting(mine, model_version).select(SAME_PRODUCT)
+    if may_reuse(inputs, survey.asked):
+        found = found.union(select_cut_off(read, run_id, model_version).select(SAME_PRODUCT))
+    return survey.to_ask.join(found, SAME_PRODUCT, "left_semi").count()
 
 
 def _why() -> Column:

@@ -4,11 +4,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
-from enrich.spark.survey import ASKED, INPUT_FIELDS, KEYLESS, State, Survey
+from enrich.spark.survey import ASKED, INPUT_FIELDS, KEYLESS, SAME_PRODUCT, State, Survey
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
-_SAME_FINDING = ("product_id", "content_hash", "reason")
+_SAME_FINDING = [*SAME_PRODUCT, "reason"]
 
 
 def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
@@ -19,7 +19,7 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     """
     unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
     store_failed = _has_store_failed("error").alias("store_failed")
-    return unreadable.select("product_id", "content_hash", store_failed)
+    return unreadable.select(*SAME_PRODUCT, store_failed)
 
 
 def select_new_quarantine(
@@ -50,7 +50,7 @@ def select_unreadable(staged: DataFrame) -> DataFrame:
     error = F.concat_ws(": ", "status", "error").alias("error")
     reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
     unread = staged.where(F.col("modalities").isNull())
-    return unread.select("product_id", "content_hash", error, reason.alias("reason"))
+    return unread.select(*SAME_PRODUCT, error, reason.alias("reason"))
 
 
 def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
@@ -59,8 +59,8 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
     Runs on the driver; lazy.
     """
     there = survey.rows.where(F.col("state") == State.QUARANTINED)
-    kept = own.join(there, ["product_id", "content_hash"], "left_semi").select(*new.columns)
-    return kept.join(new, list(_SAME_FINDING), "left_anti")
+    kept = own.join(there, SAME_PRODUCT, "left_semi").select(*new.columns)
+    return kept.join(new, _SAME_FINDING, "left_anti")
 
 
 def _has_store_failed(error: str) -> Column:
@@ -70,14 +70,13 @@ def _has_store_failed(error: str) -> Column:
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
     # A duplicate may have the very content of the row that was kept.
     kept = survey.rows.where(F.col("state").isin(*ASKED, State.QUARANTINED))
-    raw = kept.select("product_id", "content_hash", *INPUT_FIELDS)
-    return select_unreadable(staged).join(raw, ["product_id", "content_hash"])
+    raw = kept.select(*SAME_PRODUCT, *INPUT_FIELDS)
+    return select_unreadable(staged).join(raw, SAME_PRODUCT)
 
 
 def _broken(survey: Survey) -> DataFrame:
     return survey.broken.select(
-        "product_id",
-        "content_hash",
+        *SAME_PRODUCT,
         *INPUT_FIELDS,
         F.lit(None).cast("string").alias("error"),
         F.col("state").alias("reason"),

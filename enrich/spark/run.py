@@ -41,7 +41,7 @@ from enrich.spark.staging import (
     select_lasting,
     select_unstaged,
 )
-from enrich.spark.survey import KEYLESS, State, Survey, survey_products
+from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, survey_products
 
 log = logging.getLogger(__name__)
 
@@ -192,8 +192,8 @@ class Refresh:
             return True
         # Inputs that are as they were this morning make the same run, and what was published
         # meanwhile was computed from others.
-        pending = survey.to_ask.select("product_id", "content_hash")
-        staged = self._read_staged().join(pending, ["product_id", "content_hash"], "left_semi")
+        pending = survey.to_ask.select(SAME_PRODUCT)
+        staged = self._read_staged().join(pending, SAME_PRODUCT, "left_semi")
         rows = self._select_publishable(staged)
         full_refresh = self.request.full_refresh
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
@@ -202,14 +202,7 @@ class Refresh:
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet, and keeps how fast that was."""
         lineage = self._lineage("model_version", "run_id", "run_date", "enriched_at")
-        stager = Stager(
-            self.tables,
-            self.spec,
-            self.config,
-            self.summary.run_id,
-            lineage,
-            is_full_refresh=self.request.full_refresh,
-        )
+        stager = Stager(self.inputs, self.summary.run_id, lineage)
         try:
             with self._timed("inference"):
                 staged = stager.stage(survey, scratch)

@@ -20,19 +20,17 @@ from enrich.errors import TableContended
 from enrich.records import Status
 from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.inputs import Inputs
 from enrich.spark.poison import PoisonFinder
 from enrich.spark.resources import build_gpu_profile
-from enrich.spark.survey import INPUT_FIELDS, State, Survey
+from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT, State, Survey
 from enrich.spark.tables import OutputTables
 from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
-from enrich.spec import BuildsEngine
 
 log = logging.getLogger(__name__)
 
 # Products a task. By their hash, some of many small tasks would get a third more than others.
 _ENOUGH_TO_GATHER = 1_000
-
-_SAME_PRODUCT = ["product_id", "content_hash"]
 
 # What an answer of another run rests on is sure to be what it would rest on now: no limits, allowed
 # roots or stores had a say in it.
@@ -54,25 +52,16 @@ class Staged(NamedTuple):
 class Stager:
     """Stages one run. Runs on the driver."""
 
-    def __init__(
-        self,
-        tables: OutputTables,
-        spec: BuildsEngine,
-        config: JobConfig,
-        run_id: str,
-        lineage: Sequence[Column],
-        *,
-        is_full_refresh: bool,
-    ) -> None:
-        self._tables = tables
-        self._spec = spec
-        self._config = config
+    def __init__(self, inputs: Inputs, run_id: str, lineage: Sequence[Column]) -> None:
+        self._inputs = inputs
+        self._tables = inputs.tables
+        self._spec = inputs.spec
+        self._config = inputs.config
         self._run_id = run_id
         self._lineage = lineage
-        self._is_full_refresh = is_full_refresh
         # One for all chunks: Spark lets no executor serve two profiles, be they equal.
-        self._profile = build_gpu_profile(config.gpu_executors)
-        self._loads = tables.spark.sparkContext.accumulator({}, Loads())
+        self._profile = build_gpu_profile(inputs.config.gpu_executors)
+        self._loads = inputs.spark.sparkContext.accumulator({}, Loads())
         self._chunk = 0
 
     @property
@@ -107,7 +96,7 @@ class Stager:
         if survey.counts[State.REVISED] and not revised.isEmpty():
             self._carry(revised)
         begin = time.perf_counter()
-        if may_reuse(self._config, count, is_full_refresh=self._is_full_refresh):
+        if may_reuse(self._inputs, count):
             to_ask, count = self._reuse(to_ask, count, f"{scratch}_of_others")
         reuse_s = time.perf_counter() - begin
         self._stage_answers(to_ask, count, scratch)
@@ -172,17 +161,17 @@ class Stager:
         mine = published.where(F.col("model_version") == self._spec.model_version)
         answers = self._select_answers(mine)
         is_carried = F.lit(True).alias("is_carried")
-        return revised.select(*KEY, is_carried).join(answers, _SAME_PRODUCT)
+        return revised.select(*KEY, is_carried).join(answers, SAME_PRODUCT)
 
     def _select_of_others(self, to_ask: DataFrame) -> DataFrame:
         cut_off = select_cut_off(self._tables.read, self._run_id, self._spec.model_version)
-        found = to_ask.select(*KEY).join(self._select_answers(cut_off, "error"), _SAME_PRODUCT)
+        found = to_ask.select(*KEY).join(self._select_answers(cut_off, "error"), SAME_PRODUCT)
         # Several runs may have been cut off one after the other.
-        return found.dropDuplicates(_SAME_PRODUCT)
+        return found.dropDuplicates(SAME_PRODUCT)
 
     def _select_answers(self, rows: DataFrame, *more: str) -> DataFrame:
         labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
-        return rows.select(*_SAME_PRODUCT, *labels, "predictions", "modalities", "status", *more)
+        return rows.select(*SAME_PRODUCT, *labels, "predictions", "modalities", "status", *more)
 
     def _select_crashed(self, products: DataFrame) -> DataFrame:
         error = F.lit("the Python worker died over this product, each time it was tried")
@@ -213,13 +202,14 @@ def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
     return tables.read("staged_attributes").where(F.col("run_id") == run_id)
 
 
-def may_reuse(config: JobConfig, asked: int, *, is_full_refresh: bool) -> bool:
+def may_reuse(inputs: Inputs, asked: int) -> bool:
     """Tells whether a run looks for what runs that were cut off have staged.
 
     A backlog goes on where it was, also on another day, when it is another run. Not for less than
     a chunk, which is what a crash may cost; and a hash of paths knows nothing of pictures that were
     wrong then and are right now.
     """
+    config, is_full_refresh = inputs.config, inputs.request.full_refresh
     is_backlog = asked >= config.products_per_chunk
     return is_backlog and not is_full_refresh and config.image_identity is not ImageIdentity.PATH
 

@@ -16,6 +16,8 @@ from enrich.records import Status
 from enrich.spark.settings import bytes_of
 
 INPUT_FIELDS = ("title", "description", "image_path")
+# Tells products apart, and each from what it was: its text and its image make the hash.
+SAME_PRODUCT = ["product_id", "content_hash"]
 # Of a product table: some thousand products, whose images take seconds to read.
 _BYTES_PER_TASK = 1 << 20
 
@@ -109,16 +111,15 @@ def with_states(
             `store_failed`, where an image's store may answer by now.
         is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
-    same_product = ["product_id", "content_hash"]
     return (
-        hashed.withColumns({"place": _place_among_duplicates(), "is_read": F.lit(True)})
+        hashed.withColumns({"place": place_among_duplicates(), "is_read": F.lit(True)})
         .join(_prefixed(published), "product_id", "full" if is_whole else "left")
         # What a newer run published has not vanished from an older table.
         .where(F.col("is_read") | ~F.col("is_newer"))
         .join(corrections, "product_id", "left")
         .join(
-            quarantined.groupBy(*same_product).agg(F.every("store_failed").alias("store_failed")),
-            same_product,
+            quarantined.groupBy(SAME_PRODUCT).agg(F.every("store_failed").alias("store_failed")),
+            SAME_PRODUCT,
             "left",
         )
         .withColumn("state", _state())
@@ -191,7 +192,7 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
     return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
 
 
-def _place_among_duplicates() -> Column:
+def place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
     order = [F.col(field).asc_nulls_last() for field in fields]

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from schemas.quoting import quote, quote_part
 from schemas.tables import select_attributes
@@ -140,9 +140,7 @@ class OutputTables:
 
         Runs on the driver.
         """
-        table = quote(self.name("product_attributes"))
-        detail = self.spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]
-        return int(detail["properties"].get(_CHANGES_SINCE, 0))
+        return int(self.describe("product_attributes")["properties"].get(_CHANGES_SINCE, 0))
 
     @retried_on_conflict
     def keep_changes_since(self, version: int) -> None:
@@ -288,6 +286,10 @@ class OutputTables:
                 .execute()
             )
         return int(done.first()["num_deleted_rows"])
+
+    def describe(self, table: str) -> Row:
+        """Returns the table's numFiles and properties, among others. Runs on the driver."""
+        return self.spark.sql(f"DESCRIBE DETAIL {quote(self.name(table))}").collect()[0]
 
     def version(self, table: str) -> int:
         """Returns the table's newest Delta version. Runs on the driver."""

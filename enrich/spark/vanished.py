@@ -7,13 +7,32 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.config import JobConfig
-from enrich.spark.catalog import CatalogSnapshot
+from enrich.config import JobConfig, MissingProducts
+from enrich.errors import ConfigError, NoAnswer
+from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
+from enrich.spark.publishing import FindVanished
 from enrich.spark.tables import OutputTables
 
 log = logging.getLogger(__name__)
+
+
+def choose_deletion(tables: OutputTables, config: JobConfig) -> FindVanished | None:
+    """Returns what finds the published rows to delete, None where the settings keep them."""
+    if config.missing_products is MissingProducts.KEEP:
+        return None
+
+    def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
+        # The product table that the run read: of another day's, the settings may name another.
+        try:
+            catalog = open_catalog(tables.spark, row["catalog"], config.columns)
+        except (ConfigError, NoAnswer) as error:
+            log.warning("vanished products are left to the next run: %s", error)
+            return None
+        return select_vanished(tables, config, row, catalog)
+
+    return find_vanished
 
 
 def select_vanished(

@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,9 +37,12 @@ def test_stage_that_start_up_hides_is_named_and_left_out(monkeypatch: pytest.Mon
     took = {"products": 8, "cpu_seconds": None, "start_up_seconds": 9.0, "worker_mb": 1}
     seconds = {"hidden": -0.5, "seen": 0.5}
     peer = SimpleNamespace(
-        missing=None, stages=list(seconds), time=lambda stage: took | {"seconds": seconds[stage]}
+        missing=None,
+        stages=list(seconds),
+        time=lambda stage: took | {"seconds": seconds[stage]},
+        close=lambda: None,
     )
-    monkeypatch.setattr(contest, "_open", lambda *_: nullcontext(peer))
+    monkeypatch.setattr(contest, "Contender", lambda *_: peer)
     said: list[str] = []
     figures = measure(["peer"], SETUP, 3, said.append)
     assert list(figures) == ["seen"]

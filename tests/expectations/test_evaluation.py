@@ -1,5 +1,6 @@
 """Great Expectations decides on the figures and writes pages that people can read."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_great_expectations_agrees_with_every_check(
     assert [one.observed for one in found.checks] == [one.observed for one in checks]
     assert [one.outcome == "pass" for one in found.checks] == [one.passed for one in checks]
     assert {one.outcome for one in found.checks} == {"pass", "warn", "fail"}
+
+
+@pytest.mark.parametrize("names", [("shoes", "SHOES"), ("Straße", "STRASSE"), ("a<b", "a\u2039b")])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_categories_that_differ_in_capitals_alone_are_judged_each_by_itself(
+    names: tuple[str, str], odd: int
+) -> None:
+    checks = [
+        dataclasses.replace(KNOWN, category=name, observed=int(at == odd))
+        for at, name in enumerate(names)
+    ]
+    found = report(checks)
+    assert [one.outcome for one in found.checks] == [
+        "fail" if at == odd else "pass" for at in range(2)
+    ]
+    assert [one.observed for one in found.checks] == [one.observed for one in checks]
 
 
 def test_outcome_is_great_expectations_own() -> None:

@@ -23,6 +23,7 @@ from enrich.demo.catalog import write_demo_catalog
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
 from enrich.spark.publishing import publish_staged_run
+from enrich.spark.vanished import choose_deletion
 from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
@@ -219,7 +220,7 @@ def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
     staged = shop.refresh(config=delete, publish=False)
     tomorrow = job.Settings(catalog="of-tomorrow.parquet", database=shop.database, **delete)
 
-    find_vanished = job.choose_deletion(shop.spark, tomorrow, shop.tables)
+    find_vanished = choose_deletion(shop.tables, tomorrow)
     publish_staged_run(
         shop.tables, FakeEngineSpec().attributes, "fake-1", staged.run_id, None, find_vanished
     )
@@ -301,7 +302,7 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
 
     for recording in (first, again):
         ended = job_of_the_fake.settle_run(
-            settings, tmp_path, recording, publish=staged.run_id, drop=None, reason=None
+            settings, tmp_path, recording, staged.run_id, is_drop=False, reason=None
         )
         assert ended.exit_code == 0
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import CheckOutcome
 
 from enrich.calibration import Calibration
 from enrich.images.store import ImageStore
@@ -175,8 +176,8 @@ def _read_checks(tables: OutputTables, run_id: str) -> tuple[Check, ...]:
     """Runs on the driver; one action. Those that did not pass come first."""
     columns = Check.__dataclass_fields__
     checks = tables.read("label_quality").where(F.col("run_id") == run_id).select(*columns)
-    outcome = F.array_position(F.array(*map(F.lit, ("fail", "warn", "pass"))), F.col("outcome"))
-    order = (outcome, "suite", "attribute", "category", "expectation")
+    badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
+    order = (badness, "suite", "attribute", "category", "expectation")
     return tuple(
         Check(**row.asDict()) for row in checks.orderBy(*order).limit(_CHECKS_READ).collect()
     )

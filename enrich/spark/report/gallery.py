@@ -11,9 +11,9 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 
-from enrich.records import Status
-from enrich.report.content import Answer, Card, Gallery, Guess
-from enrich.spark.survey import INPUT_FIELDS
+from enrich.records import Candidate, Status
+from enrich.report.content import Answer, Card, Gallery
+from enrich.spark.survey import INPUT_FIELDS, place_among_duplicates
 
 CARDS_A_SHELF = 18
 # How many of one attribute, label, status or reason; a shelf takes the first of each in turn.
@@ -49,16 +49,14 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
     ids = {card.product_id for cards in shelves.values() for card in cards}
     if not ids:
         return gallery
-    # Smallest first with NULLs last, as the survey of a run sorts them.
-    order = [c for name in INPUT_FIELDS for c in (F.col(name).isNull().alias(f"no_{name}"), name)]
+    wanted = products.where(F.col("product_id").isin(*ids))
     kept = (
-        products.where(F.col("product_id").isin(*ids))
-        .groupBy("product_id")
-        .agg(F.min(F.struct(*order)).alias("kept"))
+        wanted.withColumn("place", place_among_duplicates())
+        .where(F.col("place") == 1)
         .select(
             "product_id",
-            F.substring("kept.title", 1, _LONGEST_TEXT).alias("title"),
-            F.substring("kept.image_path", 1, _LONGEST_PATH).alias("image_path"),
+            F.substring("title", 1, _LONGEST_TEXT).alias("title"),
+            F.substring("image_path", 1, _LONGEST_PATH).alias("image_path"),
         )
     )
     texts = {row["product_id"]: row.asDict() for row in kept.collect()}
@@ -136,13 +134,13 @@ def _answer(said: Row) -> Answer:
     return Answer(
         attribute=said["attribute"],
         label=said["label"],
-        guesses=tuple(_guess(guess) for guess in said["guesses"]),
+        candidates=tuple(map(_candidate, said["candidates"])),
         image_weight=said["image_weight"],
         is_corrected=said["is_corrected"],
         old=said["old"],
     )
 
 
-def _guess(guess: Row) -> Guess:
-    confidence = guess["confidence"]
-    return Guess(guess["label"], math.nan if confidence is None else confidence)
+def _candidate(said: Row) -> Candidate:
+    confidence = said["confidence"]
+    return Candidate(said["label"], math.nan if confidence is None else confidence)

@@ -16,7 +16,7 @@ def select_run_rows(
     """Returns a run's rows with an array `answers`, one entry an attribute.
 
     Runs on the driver; lazy. An answer has `attribute`, `label` (as published, ABSTAINED for none),
-    `is_corrected`, `guesses`, `confidence`, `abstained`, `image_weight` and `old`: the label
+    `is_corrected`, `candidates`, `confidence`, `abstained`, `image_weight` and `old`: the label
     published before, ABSTAINED for none, NULL for a product that had not been published.
     `is_changed` is NULL where none had been.
 
@@ -65,7 +65,7 @@ def _answer(said: Column) -> Column:
         said["attribute"].alias("attribute"),
         F.coalesce(label, F.lit(ABSTAINED)).alias("label"),
         entry.isNotNull().alias("is_corrected"),
-        F.concat(F.array(best), said["alternatives"]).alias("guesses"),
+        F.concat(F.array(best), said["alternatives"]).alias("candidates"),
         said["confidence"].alias("confidence"),
         said["abstained"].alias("abstained"),
         said["image_weight"].alias("image_weight"),

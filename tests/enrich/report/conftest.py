@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import pytest
 from PIL import Image
 
+from enrich.records import Candidate
 from enrich.report.content import (
     BINS,
     Answer,
@@ -18,7 +19,6 @@ from enrich.report.content import (
     Change,
     Check,
     Gallery,
-    Guess,
     RunFacts,
     RunReport,
 )
@@ -38,7 +38,7 @@ def make_report() -> MakeReport:
         answer = Answer(
             text("color"),
             text("red"),
-            (Guess(text("red"), 0.93), Guess(text("blue"), 0.04)),
+            (Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)),
             image_weight=0.7,
             is_corrected=True,
             old=text("blue"),

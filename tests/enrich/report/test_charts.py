@@ -89,7 +89,9 @@ def test_words_of_others_are_cut_and_lose_what_cannot_be_seen() -> None:
 
 
 def test_numbers_are_written_for_people() -> None:
-    assert [format_number(n) for n in (12345.0, 0.12345, 0, None)] == ["12,345", "0.123", "0", "-"]
+    shown = {12345.0: "12,345", 4321.5: "4,322", 100.4: "100", 12.345: "12.3", 0.12345: "0.123"}
+    assert {number: format_number(number) for number in shown} == shown
+    assert [format_number(0), format_number(None)] == ["0", "-"]
     assert [format_share(s) for s in (0.123, 0.0123, 0.0, 1.0, None)] == [
         "12%",
         "1.2%",

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from enrich.report.content import Guess, RunReport
+from enrich.records import Candidate
+from enrich.report.content import RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
 from schemas.labels import ABSTAINED
 
@@ -232,7 +233,7 @@ def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) 
     report = make_report()
     (card, *_) = report.gallery.unsure
     (said,) = card.answers
-    broken = replace(card, answers=(replace(said, guesses=(Guess("red", math.nan),)),))
+    broken = replace(card, answers=(replace(said, candidates=(Candidate("red", math.nan),)),))
     page = render_page(replace(report, gallery=replace(report.gallery, unsure=(broken,))), {})
 
     assert "nan" in Page(page).text
