@@ -2,9 +2,10 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 import yaml
@@ -15,6 +16,9 @@ from enrich.errors import ConfigError, EnrichError
 from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
 from enrich.redaction import describe_invalid
+
+# A date that there is none of, or brackets within brackets without end, are errors of Python's own.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -60,6 +64,23 @@ def run_command(
             sys.exit(known.exit_code)
 
 
+class _DistinctKeys(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML's own loader keeps the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Returns the mapping that the node spells."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key, times in Counter(keys).items() if times > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(twice)} comes twice; wanted: once", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _DistinctKeys)
+
+
 def load_yaml(
     file: Path,
     settings: type[Settings],
@@ -78,17 +99,17 @@ def load_yaml(
         ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
     """
     try:
-        content = yaml.safe_load(file.read_text()) or {}
+        content = _read_yaml(file.read_text()) or {}
         if not isinstance(content, dict):
             raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
         given = {key: value for key, value in (flags or {}).items() if value is not None}
         return settings.model_validate(content | dict(stated or {}) | given)
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{file}: {describe_invalid(error, settings)}") from error
+    except _NO_YAML as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, object]:
@@ -103,7 +124,7 @@ def parse_settings(given: Sequence[str]) -> dict[str, object]:
         if not separator:
             raise ConfigError(f"'{one}' is no setting; wanted KEY=VALUE")
         try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            settings[key] = _read_yaml(value)
+        except _NO_YAML as error:
             raise ConfigError(f"the value of {key} is not valid YAML: {error}") from error
     return settings

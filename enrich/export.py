@@ -69,9 +69,11 @@ def compare(spec: EngineSpec, manifest: Manifest, products: Sequence[Product]) -
     """Answers the products twice: as the checkpoint does, and with its linear layers in eight bits.
 
     Raises:
-        ConfigError: none of the products can be read.
+        ConfigError: there are no products, or none of them can be read.
         CheckpointError: this machine cannot compute in eight bits.
     """
+    if not products:
+        raise ConfigError("there are no products to compare answers of: give another --catalog")
     in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     before, cpu_ms_before = _answer(Engine(spec, manifest, _DEVICE), products, "as it is")
     after, cpu_ms_after = _answer(Engine(spec, in_eight_bits, _DEVICE), products, "in eight bits")

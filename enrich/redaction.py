@@ -28,7 +28,9 @@ _NAMED = re.compile(
     r"(?P<name>(?<![\w.-])[\w.-]*(?:secret|password|passwd|pwd|token|signature|sig|credential"
     r"|api[._-]?key|(?:secret|access|account)[._-]?key(?:[._-]?id)?)"
     # Hadoop names the account behind it: fs.azure.account.key.NAME.dfs.core.windows.net
-    r"(?:\.[\w.-]{1,100})?=)[^\s&;,'\"<>]+",
+    # Python and JSON put quotation marks around names and values.
+    r"(?:\.[\w.-]{1,100})?(?:['\"]?\s{0,3}=\s{0,3}['\"]?|['\"]\s{0,3}:\s{0,3}['\"]?))"
+    r"[^\s&;,'\"<>]+",
     re.IGNORECASE,
 )
 

@@ -1,18 +1,22 @@
 """Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
 
+import contextlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _LARGEST_BLOCK = 64 << 20
+_END_BYTES = 100
 _NO_SPACE = re.compile(r"\S")
 
 
@@ -38,6 +42,9 @@ def read_table(file: Path) -> pa.Table:
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:
     """Returns those columns of a file's table as strings; bytes that are no UTF-8 become U+FFFD.
 
+    Whole numbers are written as such: pandas makes 4006381333931.0 of an integer in a column that
+    has a gap.
+
     Raises:
         SchemaMismatch: a column is missing, is there twice or cannot be read as text.
     """
@@ -49,10 +56,19 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
         raise SchemaMismatch(f"{file} has more than one column {', '.join(twice)}; wanted: one")
     strings = pa.schema([(name, pa.string()) for name in columns])
     try:
-        selected = table.select(columns).cast(strings)
+        texts = [_to_text(column) for column in table.select(columns).columns]
     except pa.ArrowException as error:
         raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
-    return pa.table([_as_utf8(column) for column in selected.columns], schema=strings)
+    return pa.table([_as_utf8(column) for column in texts], schema=strings)
+
+
+def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        # There may be fractions among them.
+        with contextlib.suppress(pa.ArrowInvalid):
+            column = column.cast(pa.int64())
+    # What bytes cannot be read as is mended afterwards.
+    return pc.cast(column, options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
 
 
 def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -87,9 +103,31 @@ def _read_csv_in_blocks(file: Path, blocks: pyarrow.csv.ReadOptions) -> pa.Table
         strings_can_be_null=True,
         check_utf8=False,
     )
-    return pyarrow.csv.read_csv(
+    table = pyarrow.csv.read_csv(
         file, read_options=blocks, parse_options=lines, convert_options=text
     )
+    _refuse_open_quotation(table, file)
+    return table
+
+
+def _refuse_open_quotation(table: pa.Table, file: Path) -> None:
+    """Refuses a file whose last field runs from a quotation mark somewhere to the file's end.
+
+    In any other column Arrow misses the fields that should follow.
+    """
+    if not table.num_rows or not table.num_columns:
+        return
+    last = table[-1][-1].cast(pa.binary()).as_py() or b""
+    if b"\n" not in last.rstrip(b"\r\n"):
+        return
+    with file.open("rb") as content:
+        content.seek(-min(file.stat().st_size, _END_BYTES), os.SEEK_END)
+        is_closed = content.read().rstrip(b"\r\n").endswith(b'"')
+    if not is_closed:
+        begin = last[:40].decode(errors="replace")
+        raise ValueError(
+            f"a quotation mark in its row {table.num_rows:,} is closed nowhere, before {begin!r}"
+        )
 
 
 def _read_json(file: Path) -> pa.Table:
@@ -100,7 +138,7 @@ def _read_json(file: Path) -> pa.Table:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     # Numbers stay as they are written: 1.10 and 1.1 are two ids.
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str)
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)
     end = 0
     while (start := _NO_SPACE.search(text, end)) is not None:
         try:

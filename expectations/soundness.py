@@ -1,6 +1,7 @@
 """The checks that need no baseline: rows are whole, values are sound, most rows are answered."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import log
 
 from schemas.labels import ABSTAINED
 
@@ -14,7 +15,10 @@ NAMED_LABELS = 20
 
 # So many different products with one and the same confidence are no chance.
 MIN_ROWS_FOR_SPREAD = 20
-MIN_CONFIDENCE_SPREAD = 0.001
+# In log-odds, because a classifier that is very sure differs in the digits behind many nines. At
+# one half it is a thousandth.
+MIN_CONFIDENCE_SPREAD = 0.004
+_NEAREST_TO_SURE = 1e-9
 
 
 def check_rows(figures: StagedFigures, expected_rows: int) -> Iterator[Check]:
@@ -67,7 +71,8 @@ def check_values(
         "A confidence is a probability between 0 and 1.",
         "have a confidence outside [0, 1]",
     )
-    if sum(summary.confidences) >= MIN_ROWS_FOR_SPREAD:
+    # Of one label alone every answer is certain.
+    if sum(summary.confidences) >= MIN_ROWS_FOR_SPREAD and len(labels) > 1:
         yield _check_spread(attribute, confidences)
 
 
@@ -109,9 +114,14 @@ def _check_spread(attribute: str, confidences: ConfidenceFigures) -> Check:
     return Check(
         expectation="expect_confidence_to_vary",
         attribute=attribute,
-        observed=highest - lowest,
+        observed=_log_odds(highest) - _log_odds(lowest),
         at_least=MIN_CONFIDENCE_SPREAD,
-        rule="Products differ, and so do their confidences: the highest less the lowest.",
-        finding=f"confidences range from {lowest:.4f} to {highest:.4f}, "
-        f"expected to differ by {MIN_CONFIDENCE_SPREAD:g} at least",
+        rule="Products differ, and so do their confidences: highest less lowest, in log-odds.",
+        finding=f"confidences range from {lowest:.6g} to {highest:.6g}, "
+        f"expected to differ by {MIN_CONFIDENCE_SPREAD:g} in log-odds at least",
     )
+
+
+def _log_odds(confidence: float) -> float:
+    inside = min(max(confidence, _NEAREST_TO_SURE), 1 - _NEAREST_TO_SURE)
+    return log(inside / (1 - inside))

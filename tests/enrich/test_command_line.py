@@ -45,6 +45,14 @@ def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
         (b"- batch_size\n", "wanted lines of the form"),
         (b"just words\n", "wanted lines of the form"),
         (b"catalog: \xff\xfe\n", "is not valid YAML"),
+        (b"catalog: 2026-13-45\n", "is not valid YAML"),
+        (b"[" * 5_000, "is not valid YAML"),
+        (b"catalog: a\ncatalog: b\n", "catalog comes twice"),
+        (
+            b"baselines: {a: x.json}\nbatch_size: 2\nbaselines: {b: y.json}\n",
+            "baselines comes twice",
+        ),
+        (b"baselines: {a: x.json, a: y.json}\n", "a comes twice"),
         (b"catalog: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],
 )
@@ -99,7 +107,15 @@ def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
     }
 
 
-@pytest.mark.parametrize(("given", "problem"), [("seed", "wanted KEY=VALUE"), ("seed=[", "seed")])
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("seed", "wanted KEY=VALUE"),
+        ("seed=[", "seed"),
+        ("seed=2026-13-45", "seed"),
+        ("towers={vision: a, vision: b}", "vision comes twice"),
+    ],
+)
 def test_a_setting_that_cannot_be_read_is_an_error(given: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         parse_settings([given])

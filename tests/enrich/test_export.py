@@ -129,5 +129,7 @@ def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
 def test_products_that_cannot_be_read_are_no_comparison(
     spec: EngineSpec, manifest: Manifest
 ) -> None:
+    with pytest.raises(ConfigError, match="no products"):
+        compare(spec, manifest, [])
     with pytest.raises(ConfigError, match="--image-root"):
         compare(spec, manifest, [Product("1", None, None, "gone.jpg")])

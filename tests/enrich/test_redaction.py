@@ -27,6 +27,10 @@ SECRET = "hunter2/x+y"
         f"fs.azure.account.key.me.dfs.core.windows.net={SECRET}==",
         f"s3://AKIA:12/{SECRET}@bucket/images",
         f"abfss://container:{SECRET}@account.dfs.core.windows.net/x",
+        f"AWS_SECRET_ACCESS_KEY='{SECRET}'",
+        f"found {{'url': 'x', 'password': '{SECRET}'}}",
+        f'{{"access_key": "{SECRET}"}}',
+        f"password = {SECRET}",
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str) -> None:

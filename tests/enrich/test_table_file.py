@@ -1,5 +1,6 @@
 """Columns of a file come as text, whatever wrote the file."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,3 +79,40 @@ def test_what_is_no_table_is_a_message(tmp_path: Path, name: str, content: bytes
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match="file can be read at"):
         read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_quotation_that_nothing_ends_is_refused_also_in_the_last_column(
+    tmp_path: Path, end: str
+) -> None:
+    file = tmp_path / "a.csv"
+    whole = 'product_id,title\n1,"so\nwide"\n2,"tall\n"' + end
+    file.write_bytes(whole.encode())
+    assert read_table(file)["title"].to_pylist() == ["so\nwide", "tall\n"]
+    file.write_bytes(b'product_id,title\n1,"open\n2,b\n3,c' + end.encode())
+    with pytest.raises(ConfigError, match="is closed nowhere"):
+        read_table(file)
+
+
+def test_whole_numbers_with_a_gap_are_no_fractions(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "product_id": [4006381333931.0, None],
+            "title": [Decimal("12.00"), None],
+            "description": [1.5, 2.0],
+        }
+    )
+    assert select_text(table, table.column_names, tmp_path).to_pydict() == {
+        "product_id": ["4006381333931", None],
+        "title": ["12", None],
+        "description": ["1.5", "2"],
+    }
+
+
+def test_bytes_are_text_too_whatever_they_hold(tmp_path: Path) -> None:
+    table = pa.table({"title": pa.array([b"caf\xc3\xa9", b"caf\xe9", None], pa.binary())})
+    assert select_text(table, ["title"], tmp_path)["title"].to_pylist() == [
+        "café",
+        "caf\ufffd",
+        None,
+    ]

@@ -175,6 +175,21 @@ def test_constant_confidence_blocks_unless_products_are_few(make_answers: MakeAn
         assert (("color", "expect_confidence_to_vary") in blocking(check(odd))) == blocks
 
 
+def test_a_classifier_that_is_very_sure_is_none_that_always_says_the_same(
+    make_answers: MakeAnswers,
+) -> None:
+    figures = count_answers(make_answers(100))
+    for lowest, highest, blocks in (
+        (0.9999, 0.99999, False),
+        (0.5, 0.502, False),
+        (0.99999, 0.99999, True),
+        (1.0, 1.0, True),
+    ):
+        sure = figures.confidences | {"color": ConfidenceFigures(0, 0, lowest, highest)}
+        found = blocking(check(dataclasses.replace(figures, confidences=sure)))
+        assert (("color", "expect_confidence_to_vary") in found) == blocks
+
+
 def test_unknown_label_blocks_in_the_smallest_run_and_is_named(
     make_answers: MakeAnswers,
 ) -> None:
