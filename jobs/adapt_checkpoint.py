@@ -23,7 +23,7 @@ from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
 from enrich.adaptation.outcome import Outcome
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.engine import Engine
@@ -62,7 +62,7 @@ def main(
     """Fits a checkpoint to a shop by products that somebody has labelled."""
     if corrections is None and suggest is None:
         raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
-    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    manifest = fetch_manifest(checkpoint)
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     spec = build_spec(

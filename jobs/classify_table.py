@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.errors import StorageFailed, first_line
@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Classifies a file's products without Spark."""
     settings = JobConfig(checkpoint=checkpoint)
-    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
     spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
     engine = spec.build(local_device())

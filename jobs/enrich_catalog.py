@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pyspark.sql import SparkSession
 
-from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
@@ -179,7 +179,7 @@ def choose_run_date(given: datetime | None) -> date:
 
 def plan_catalog(settings: Settings, request: RunRequest) -> None:
     """Prints what a refresh would do."""
-    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    manifest = fetch_manifest(settings.checkpoint)
     show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 
 
@@ -187,7 +187,7 @@ def refresh_catalog(
     settings: Settings, request: RunRequest, config_folder: Path, recording: Recording
 ) -> Ended:
     """Runs one refresh and writes its page. Everything that can be wrong is checked first."""
-    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     inputs = open_inputs(settings, request, manifest)
     docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
@@ -305,7 +305,7 @@ def settle_run(
     """Publishes or drops what an earlier run staged, and writes its page anew."""
     if is_drop and not reason:
         raise ConfigError('why is the run dropped? Wanted: --reason "..."')
-    manifest = read_manifest(fetch_checkpoint(settings.checkpoint or str(BUNDLED)))
+    manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
@@ -47,7 +47,7 @@ def main(
     prepare_target(output, image, catalog)
     product, folder = choose_product(given, image, catalog)
     settings = JobConfig(checkpoint=checkpoint)
-    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    manifest = fetch_manifest(checkpoint)
     spec = build_spec(settings, manifest, image_root or str(folder))
     engine = spec.build(local_device())
     draw(explain(engine, product, MOST_WORDS), output)

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.classifiers.manifest import fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
@@ -45,7 +45,7 @@ def main(
     ] = 0.98,
 ) -> None:
     """Writes a checkpoint that computes in eight bits, if it answers as before."""
-    manifest = read_manifest(fetch_checkpoint(checkpoint))
+    manifest = fetch_manifest(checkpoint)
     if manifest.config.int8:
         raise ConfigError(f"{checkpoint} computes in eight bits already")
     name = name or f"{manifest.config.name}-int8"

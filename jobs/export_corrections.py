@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import DatabaseOption, run_command
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError
@@ -39,7 +39,7 @@ def main(
     if output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
     prepare_target(output, catalog)
-    attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
+    attributes = fetch_manifest(checkpoint).config.attributes
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
     rows = read_last_labels(tables, attributes)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import DatabaseOption, run_command
 from enrich.correction_file import KEY, read_correction_file
 from enrich.spark.corrections import record_corrections
@@ -30,7 +30,7 @@ def main(
     ] = str(BUNDLED),
 ) -> None:
     """Records labels that a person gave products."""
-    attributes = read_manifest(fetch_checkpoint(checkpoint)).config.attributes
+    attributes = fetch_manifest(checkpoint).config.attributes
     labels = read_correction_file(file, attributes)
     spark = open_session("import_corrections")
     tables = OutputTables(spark, database, tuple(attributes))

@@ -83,18 +83,19 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(folder, config, calibration, _digest(folder))
 
 
-def fetch_checkpoint(location: str) -> Path:
-    """Returns the local folder of a checkpoint; one in an object store is copied here first.
+def fetch_manifest(location: str | None) -> Manifest:
+    """Reads the checkpoint at `location`, None for the bundled one.
 
-    Every process makes its own copy, so that none serves a stale one.
+    One in an object store is copied here first. Every process makes its own copy, so that none
+    serves a stale one.
 
     Raises:
-        CheckpointError: nothing can be read at `location`.
+        CheckpointError: it cannot be read, or a file does not hold what it should.
         NoAnswer: its store is out of reach.
     """
     until_exit = ExitStack()
     atexit.register(until_exit.close)
-    return until_exit.enter_context(fetched_checkpoint(location))
+    return read_manifest(until_exit.enter_context(fetched_checkpoint(location or str(BUNDLED))))
 
 
 @contextmanager

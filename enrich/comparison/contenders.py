@@ -11,7 +11,7 @@ import torch
 
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.manifest import Manifest, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.labelled import LabelledProducts
@@ -54,7 +54,7 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
     """
     names = [Path(location).resolve().name for location in locations]
     refuse_same_names("checkpoint folder", names, "the report goes")
-    manifests = [read_manifest(fetch_checkpoint(location)) for location in locations]
+    manifests = [fetch_manifest(location) for location in locations]
     return [
         Contender(name, manifest, *load_classifier(manifest, device))
         for name, manifest in zip(names, manifests, strict=True)

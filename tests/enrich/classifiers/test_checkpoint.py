@@ -17,7 +17,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.manifest import BUNDLED, fetch_checkpoint, read_manifest
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
 from enrich.command_line import load_yaml
@@ -241,10 +241,11 @@ def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_is_refused(folde
 
 
 def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
-    local = fetch_checkpoint(f"file://{tiny_checkpoint}")
-    assert local != tiny_checkpoint
-    assert read_manifest(local).digest == read_manifest(tiny_checkpoint).digest
-    assert fetch_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
+    copied = fetch_manifest(f"file://{tiny_checkpoint}")
+    assert copied.folder != tiny_checkpoint
+    assert copied.digest == read_manifest(tiny_checkpoint).digest
+    assert fetch_manifest(str(tiny_checkpoint)).folder == tiny_checkpoint
+    assert fetch_manifest(None).folder == BUNDLED
 
 
 def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
@@ -268,13 +269,13 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
         monkeypatch.setenv(name, "somebody")
     store = "endpoint_override=127.0.0.1:1&scheme=http&region=here"
     with pytest.raises(NoAnswer, match="no checkpoint can be read at s3://shop/cma-clip"):
-        fetch_checkpoint(f"s3://shop/cma-clip?{store}")
+        fetch_manifest(f"s3://shop/cma-clip?{store}")
 
 
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
 def test_a_uri_that_cannot_be_read_is_named(location: str) -> None:
     with pytest.raises(CheckpointError) as error:
-        fetch_checkpoint(location)
+        fetch_manifest(location)
     assert location in str(error.value)
 
 
