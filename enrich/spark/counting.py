@@ -109,20 +109,23 @@ def count_failed_images(staged: DataFrame) -> tuple[int, int]:
     return failed, named
 
 
-def count_nothing_new(survey: Survey, staged: DataFrame) -> dict[str, Any]:
+def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -> dict[str, Any]:
     """Returns the counts of a run that is done already.
 
-    Runs on the driver; one action if products are pending: those that could not be read.
+    Runs on the driver; two actions if products are pending: those that could not be read, and those
+    that are not brought back because a newer run has seen a product table without them.
     """
     counts = count_surveyed(survey)
-    unreadable = 0
+    unreadable = withheld = 0
     if survey.asked:
         tried = staged.where(F.col("modalities").isNull())
         unreadable = survey.to_ask.join(tried, "product_id", "left_semi").count()
+        answered = survey.to_ask.join(tried, "product_id", "left_anti")
+        withheld = answered.join(published, "product_id", "left_anti").count()
     quarantined = counts["quarantined"] + unreadable
     return counts | {
         "pending": 0,
-        "unchanged": survey.read - quarantined,
+        "unchanged": survey.read - quarantined - withheld,
         "quarantined": quarantined,
-        "withheld": 0,
+        "withheld": withheld,
     }

@@ -15,7 +15,14 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.quarantine import select_known_unreadable
 from enrich.spark.records import RunRequest
-from enrich.spark.survey import INPUT_FIELDS, State, Survey, spread, with_states
+from enrich.spark.survey import (
+    INPUT_FIELDS,
+    State,
+    Survey,
+    order_of_duplicates,
+    spread,
+    with_states,
+)
 from enrich.spark.tables import OutputTables
 from enrich.spark.udf import build_content_hash_udf
 from enrich.spec import BuildsEngine
@@ -43,7 +50,8 @@ class Inputs:
         products = self.catalog.products
         if self.request.limit is not None:
             with_id = products.where(F.col("product_id").isNotNull())
-            products = with_id.orderBy("product_id").limit(self.request.limit)
+            ordered = with_id.orderBy("product_id", *order_of_duplicates())
+            products = ordered.limit(self.request.limit)
         identity = self.config.image_identity
         content_hash = build_content_hash_udf(self.store, identity, self.config.read_threads)
         if identity is not ImageIdentity.PATH:

@@ -100,6 +100,8 @@ def publish_staged_run(
         done = tables.publish(rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published
+        # Its last attempt may have found some of them published.
+        row["unchanged"] = row["read"] - row["quarantined"] - row["enriched"]
     _quarantine(tables, staged, row)
     if gone is not None:
         tables.delete_published(gone, run_id)

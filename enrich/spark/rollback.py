@@ -24,7 +24,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     """Brings `product_attributes` back to the state before a run, and says so in the ledger.
 
     Runs on the driver; one Delta commit, then one per run for the ledger. Repeated, it changes
-    nothing. What was staged stays: the same run published again needs no inference.
+    nothing. What was staged stays: the same run published again needs no inference. Runs that found
+    nothing to do meanwhile are marked as well, because what they found no longer holds.
 
     Returns:
         The runs that are taken back: this one, and those that published after it.
@@ -46,11 +47,14 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
+    last = next(c for c in reversed(commits) if c.restored_to is not None)
     # The table may have other columns now; a killed call may have left the views as they were.
-    _leave_out_wider_rows(tables, commits)
+    _leave_out_wider_rows(tables, last)
     tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
-    stale = _read_published(tables, gone) | ({run_id: row} if mine else {})
+    undone = [c for c in commits if (last.restored_to or 0) < c.version < last.version]
+    stale = _read_disproved(tables, undone, last, standing) | _read_published(tables, [run_id])
+    stale |= {run_id: row} if mine else {}
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):
         _mark(tables, stale[one], f"with run {run_id}: {reason}")
@@ -71,8 +75,8 @@ def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
         if not is_known:
             raise ConfigError(
                 f"run '{commit.run_id}' published, and {tables.name('enrichment_runs')} does not "
-                "say so yet: it is still at work, or was killed. Let it end, or run it again, "
-                "before anything is taken back"
+                "say so yet: it is still at work, or was killed. Let it end, or run it again "
+                f"(jobs/enrich_catalog.py --run-id {commit.run_id}), before anything is taken back"
             )
 
 
@@ -84,6 +88,25 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
     ledger = tables.read("enrichment_runs").where(F.col("outcome") == Outcome.PUBLISHED)
     found = ledger.where(F.col("run_id").isin(list(run_ids))).collect()
     return {row["run_id"]: row.asDict(recursive=True) for row in found}
+
+
+def _read_disproved(
+    tables: OutputTables, undone: Sequence[Commit], last: Commit, standing: set[str | None]
+) -> dict[str, dict[str, Any]]:
+    """Returns the ledger's rows of runs that say what no longer holds, by run.
+
+    They published what is undone and not restored, or they found nothing to do beside it. Runs on
+    the driver; one or two actions.
+    """
+    if not undone:
+        return {}
+    published = {str(c.run_id) for c in undone if c.run_id and c.run_id not in standing}
+    quiet = tables.read("enrichment_runs").where(
+        (F.col("outcome") == Outcome.NOTHING_TO_DO)
+        & F.col("finished_at").between(F.lit(undone[0].made_at), F.lit(last.made_at))
+    )
+    found = {row["run_id"]: row.asDict(recursive=True) for row in quiet.collect()}
+    return found | _read_published(tables, sorted(published))
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
@@ -111,17 +134,16 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
     tables.keep_changes_since(since)
 
 
-def _leave_out_wider_rows(tables: OutputTables, commits: Sequence[Commit]) -> None:
+def _leave_out_wider_rows(tables: OutputTables, last: Commit) -> None:
     """Lets `attribute_changes` begin with the last rollback where that took columns away.
 
     Delta reads no change of a row that had columns which the table no longer has. Runs on the
     driver.
     """
-    restored = max(one.version for one in commits if one.restored_to is not None)
     now = tables.read("product_attributes")
-    before = tables.read_version("product_attributes", restored - 1)
+    before = tables.read_version("product_attributes", last.version - 1)
     if not set(before.columns) <= set(now.columns):
-        tables.keep_changes_since(restored)
+        tables.keep_changes_since(last.version)
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:

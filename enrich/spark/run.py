@@ -103,7 +103,9 @@ class Refresh:
             # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
-                self.summary.counts = count_nothing_new(survey, self._read_staged())
+                self.summary.counts = count_nothing_new(
+                    survey, self._read_staged(), self.tables.read("product_attributes")
+                )
             else:
                 self._refresh(survey, validate, validate_input, scratch, is_staged=is_staged)
         return self.summary
@@ -273,7 +275,8 @@ class Refresh:
             return
         if counts["enriched"]:
             # Today's inputs count from now, also where an earlier attempt answered them.
-            staged = staged.withColumn("enriched_at", F.lit(self.started_at))
+            names = ("run_date", "enriched_at")
+            staged = staged.withColumns(dict(zip(names, self._lineage(*names), strict=True)))
             found = self.tables.publish(
                 self._select_publishable(staged),
                 summary.run_id,
@@ -300,7 +303,9 @@ class Refresh:
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.
-            counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
+            row = read_run(self.tables, summary.run_id)
+            if row is None or row["outcome"] not in ENDED:
+                counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 

@@ -194,9 +194,13 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
 
 def place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
+    return F.row_number().over(Window.partitionBy("product_id").orderBy(*order_of_duplicates()))
+
+
+def order_of_duplicates() -> list[Column]:
+    """Returns by what rows with one id are ordered: the first one is kept."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
-    order = [F.col(field).asc_nulls_last() for field in fields]
-    return F.row_number().over(Window.partitionBy("product_id").orderBy(*order))
+    return [F.col(field).asc_nulls_last() for field in fields]
 
 
 def _state() -> Column:

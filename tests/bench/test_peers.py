@@ -92,7 +92,7 @@ def test_peer_answers_what_the_engine_does(peer: str, setup: Setup, ours: Answer
     labels, scores = as_documented
     assert (labels == ours[0]).all()
     # Daft has a JPEG decoder of its own, whose pixels differ by a grey level here and there.
-    assert np.abs(scores - ours[1]).max() < (0.02 if peer == "daft" else 1e-4)
+    assert np.abs(scores - ours[1]).max() < (0.03 if peer == "daft" else 1e-4)
 
     assert len(as_ours) == has_both
     for labels, scores in as_ours:

@@ -64,6 +64,17 @@ def test_a_run_that_was_taken_back_is_published_again_only_with_a_reason(shop: S
     assert len(shop.table("product_attributes")) == 6
 
 
+def test_counts_add_up_where_another_run_had_published_some_of_it_meanwhile(shop: Shop) -> None:
+    shop.refresh(run_id="odd", publish=False)
+    shop.refresh(run_id="trial", limit=1)
+    assert shop.refresh(run_id="odd").counts["unchanged"] == 1
+    roll_back(shop.tables, "odd", "wrong images")
+
+    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "odd", "right after all").counts
+
+    assert counts["read"] == 6 == counts["published"] + counts["unchanged"] + counts["withheld"]
+
+
 def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
     shop.refresh(publish=False, run_id="draft")
     drop_staged_run(shop.tables, "draft", "a mistake")

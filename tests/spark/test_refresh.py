@@ -305,6 +305,36 @@ def test_a_product_of_two_categories_keeps_one_of_them_whatever_the_order(shop: 
 
 
 @in_full
+def test_a_limit_that_falls_among_duplicates_keeps_the_one_that_a_whole_run_keeps(
+    shop: Shop,
+) -> None:
+    twins = pd.concat([products(2).assign(title=title) for title in ("z", "b", "a")])
+    shop.write(twins)
+    shop.refresh(limit=1)
+    shop.refresh(run_id="whole")
+
+    runs = shop.table("product_attributes").set_index("product_id")["run_id"]
+    assert runs["p0"] != "whole" and runs["p1"] == "whole"
+
+
+@in_full
+def test_a_run_id_that_is_given_again_on_another_day_counts_from_that_day(shop: Shop) -> None:
+    shop.refresh(run_id="named")
+    other = products()
+    other.loc[0, "title"] = "a red shirt"
+    shop.write(other)
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
+    shop.write(products())
+
+    again = shop.refresh(run_id="named", run_date=date(2026, 11, 26))
+
+    assert again.counts["withheld"] == 0
+    p0 = shop.table("product_attributes").set_index("product_id").loc["p0"]
+    assert (p0["run_id"], p0["run_date"]) == ("named", date(2026, 11, 26))
+    assert shop.refresh(run_id="named", run_date=date(2026, 11, 26)).outcome == "nothing_to_do"
+
+
+@in_full
 def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(shop: Shop) -> None:
     morning = shop.refresh()
     wrong = products()

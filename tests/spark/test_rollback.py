@@ -93,6 +93,22 @@ def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop
     assert shop.table("enrichment_runs").set_index("run_id").loc["second", "published"] == 0
 
 
+def test_a_run_whose_answers_another_one_had_published_is_not_taken_back_with_a_later_one(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="trial", limit=1)
+    shop.refresh(run_id="first")
+    roll_back(shop.tables, "first", "a mistake")
+    shop.refresh(run_id="second")
+    assert shop.refresh(run_id="first").counts["published"] == 0
+    shop.write(products(7))
+    shop.refresh(run_id="third")
+
+    assert roll_back(shop.tables, "third", "another mistake") == ["third"]
+    outcomes = shop.table("enrichment_runs").set_index("run_id")["outcome"]
+    assert outcomes["first"] == outcomes["second"] == "published"
+
+
 def test_run_that_published_nothing_cannot_be_taken_back(shop: Shop) -> None:
     shop.refresh(run_id="draft", publish=False)
 

@@ -12,6 +12,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
+from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.vanished import select_vanished
 
@@ -244,3 +245,49 @@ def test_a_run_that_ends_during_a_backfill_s_inference_saves_its_rows(shop: Shop
 
     assert (counts["vanished"], counts["deleted"]) == (1, 0)
     assert "p0" in set(shop.table("product_attributes")["product_id"])
+
+
+def test_a_run_that_was_taken_back_is_whole_again_though_a_later_one_had_found_nothing_to_do(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="monday", config=DELETE)
+    shop.write(products(7).iloc[1:])
+    tuesday = {"run_id": "tuesday", "run_date": date(2026, 11, 25), "config": DELETE}
+    shop.refresh(**tuesday)
+    quiet = shop.refresh(run_id="wednesday", run_date=date(2026, 11, 26), config=DELETE)
+    assert quiet.outcome == "nothing_to_do"
+
+    assert roll_back(shop.tables, "tuesday", "a mistake") == ["tuesday"]
+
+    ledger = shop.table("enrichment_runs").set_index("run_id")
+    assert ledger["outcome"].to_dict() == {
+        "monday": "published",
+        "tuesday": "rolled_back",
+        "wednesday": "rolled_back",
+    }
+    again = shop.refresh(**tuesday)
+    assert (again.counts["published"], again.counts["deleted"]) == (1, 1)
+    assert sorted(shop.table("product_attributes")["product_id"]) == [f"p{n}" for n in range(1, 7)]
+
+
+def test_a_product_that_is_not_brought_back_is_withheld_however_often_its_run_is_repeated(
+    smaller: Shop,
+) -> None:
+    smaller.refresh(run_id="newest", run_date=date(2026, 11, 26), config=DELETE)
+    smaller.write(products())
+    older = {"run_id": "older", "run_date": date(2026, 11, 25), "config": DELETE}
+    for _ in range(2):
+        counts = smaller.refresh(**older).counts
+        assert (counts["unchanged"], counts["withheld"]) == (4, 2)
+
+
+def test_what_an_earlier_attempt_deleted_is_not_deleted_again_by_a_later_one(
+    smaller: Shop,
+) -> None:
+    named = {"run_id": "named", "config": DELETE}
+    assert smaller.refresh(**named).counts["deleted"] == 2
+    smaller.write(products())
+
+    counts = smaller.refresh(**named).counts
+
+    assert (counts["published"], counts["vanished"], counts["deleted"]) == (2, 0, 0)
