@@ -110,6 +110,10 @@ train: known-labels $(TOWER) trained/half-0 trained/half-1 ## Train the bundled 
 		--set 'opinions=[trained/half-0.opinions.npz, trained/half-1.opinions.npz]' \
 		--output trained/cma-clip-small
 
+ifneq ($(filter train,$(MAKECMDGOALS)),)
+$(TOWER) trained/half-0 trained/half-1: | known-labels
+endif
+
 # The last step alone wants the bundled labels, hours after the towers, which take any.
 known-labels: | train-environment
 	@$(IN_VENV) python jobs/train_classifier.py --check $(addprefix --catalog ,$(CATALOGS)) \

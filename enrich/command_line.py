@@ -3,7 +3,7 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -67,14 +67,16 @@ def run_command(
 class _DistinctKeys(yaml.SafeLoader):
     """Refuses a key that comes twice, of which YAML's own loader keeps the last one in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Returns the mapping that the node spells."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Returns the mapping as it is written, before others are merged into it by `<<`."""
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key, times in Counter(keys).items() if times > 1]:
-            raise yaml.constructor.ConstructorError(
+        twice = [key for key, times in Counter(keys).items() if times > 1 and key != "<<"]
+        if twice:
+            raise yaml.composer.ComposerError(
                 None, None, f"{', '.join(twice)} comes twice; wanted: once", node.start_mark
             )
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _read_yaml(text: str) -> Any:

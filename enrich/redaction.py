@@ -29,8 +29,8 @@ _NAMED = re.compile(
     r"|api[._-]?key|(?:secret|access|account)[._-]?key(?:[._-]?id)?)"
     # Hadoop names the account behind it: fs.azure.account.key.NAME.dfs.core.windows.net
     # Python and JSON put quotation marks around names and values.
-    r"(?:\.[\w.-]{1,100})?(?:['\"]?\s{0,3}=\s{0,3}['\"]?|['\"]\s{0,3}:\s{0,3}['\"]?))"
-    r"[^\s&;,'\"<>]+",
+    r"(?:\.[\w.-]{1,100})?(?:['\"]?\s{0,3}=|['\"]\s{0,3}:)\s{0,3})"
+    r"(?!\*{3})(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"<>]+)",
     re.IGNORECASE,
 )
 

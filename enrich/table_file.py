@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _LARGEST_BLOCK = 64 << 20
-_END_BYTES = 100
 _NO_SPACE = re.compile(r"\S")
 
 
@@ -118,12 +116,11 @@ def _refuse_open_quotation(table: pa.Table, file: Path) -> None:
     if not table.num_rows or not table.num_columns:
         return
     last = table[-1][-1].cast(pa.binary()).as_py() or b""
-    if b"\n" not in last.rstrip(b"\r\n"):
+    if b"\n" not in last:
         return
     with file.open("rb") as content:
-        content.seek(-min(file.stat().st_size, _END_BYTES), os.SEEK_END)
-        is_closed = content.read().rstrip(b"\r\n").endswith(b'"')
-    if not is_closed:
+        marks = sum(block.count(b'"') for block in iter(lambda: content.read(_LARGEST_BLOCK), b""))
+    if marks % 2:
         begin = last[:40].decode(errors="replace")
         raise ValueError(
             f"a quotation mark in its row {table.num_rows:,} is closed nowhere, before {begin!r}"

@@ -16,7 +16,7 @@ class Check:
 
     Attributes:
         expectation: its name, in snake case.
-        observed: rows, a share, a distance or a divergence in nats.
+        observed: rows, a share, a distance, log-odds, or a divergence in nats.
         rule: what is expected, as a sentence.
         finding: what was observed and what is allowed, as a sentence.
         at_most, at_least: what `observed` is held against; one of them is None.

@@ -25,8 +25,8 @@ class QualityCheck:
         suite: "input" before inference, "staged" before publishing.
         attribute: None for the whole table.
         category: None for all products.
-        observed: rows, a share, a distance, or a divergence in nats; None where Great Expectations
-            could not evaluate it.
+        observed: rows, a share, a distance, log-odds, or a divergence in nats; None where Great
+            Expectations could not evaluate it.
         threshold: what `observed` is held against, in the same unit.
         detail: what was observed and what is allowed, as a sentence.
     """

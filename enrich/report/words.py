@@ -53,7 +53,7 @@ def describe_outcome(run: RunFacts) -> Headline:
         Outcome.BLOCKED: _describe_waiting(run, Headline("Blocked", "were not published", "bad")),
         Outcome.DROPPED: Headline("Dropped", "What this run had staged was deleted.", "calm"),
         Outcome.ROLLED_BACK: Headline(
-            "Rolled back", "What this run had published was taken back.", "calm"
+            "Rolled back", "What this run had published or found was taken back.", "calm"
         ),
         Outcome.FAILED: Headline("Failed", "The run did not end well.", "bad"),
     }

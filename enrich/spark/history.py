@@ -71,13 +71,19 @@ def select_standing(commits: Sequence[Commit]) -> list[Commit]:
     return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
 
 
-def count_deleted(tables: OutputTables, run_id: str) -> int:
+def count_deleted(tables: OutputTables, run_id: str, told: datetime | None = None) -> int:
     """Returns how many published rows a run deleted, of vanished products, and that are gone still.
 
     Runs on the driver. Looks at the newest commits only: the run is not at its end yet.
+
+    Args:
+        tables: The output tables.
+        run_id: The run.
+        told: Until when the ledger tells already what it deleted.
     """
     standing = select_standing(read_commits(tables, _NEWEST))
-    return sum(commit.deleted for commit in standing if commit.run_id == run_id)
+    mine = [c for c in standing if c.run_id == run_id and (told is None or c.made_at > told)]
+    return sum(commit.deleted for commit in mine)
 
 
 def _find_restored(row: Row, earlier: Sequence[Commit]) -> int:

@@ -90,7 +90,8 @@ def publish_staged_run(
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
     # Its inputs count from its last attempt, also where an earlier one answered them.
-    staged = read_staged(tables, run_id).withColumn("enriched_at", F.lit(row["started_at"]))
+    lineage = {"run_date": F.lit(row["run_date"]), "enriched_at": F.lit(row["started_at"])}
+    staged = read_staged(tables, run_id).withColumns(lineage)
     _refuse_incomplete(row, staged)
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:

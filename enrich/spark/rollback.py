@@ -52,9 +52,9 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     _leave_out_wider_rows(tables, last)
     tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
-    undone = [c for c in commits if (last.restored_to or 0) < c.version < last.version]
-    stale = _read_disproved(tables, undone, last, standing) | _read_published(tables, [run_id])
-    stale |= {run_id: row} if mine else {}
+    stale = _read_published(tables, [run_id]) | ({run_id: row} if mine else {})
+    for restore in (c for c in commits if c.restored_to is not None):
+        stale |= _read_disproved(tables, commits, restore, standing)
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):
         _mark(tables, stale[one], f"with run {run_id}: {reason}")
@@ -91,22 +91,23 @@ def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, d
 
 
 def _read_disproved(
-    tables: OutputTables, undone: Sequence[Commit], last: Commit, standing: set[str | None]
+    tables: OutputTables, commits: Sequence[Commit], restore: Commit, standing: set[str | None]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ledger's rows of runs that say what no longer holds, by run.
+    """Returns the ledger's rows of runs that say what a RESTORE has made untrue, by run.
 
-    They published what is undone and not restored, or they found nothing to do beside it. Runs on
-    the driver; one or two actions.
+    They published what it undid, and of which nothing stands, or they found nothing to do beside
+    it. What they have said since they said of another table. Runs on the driver; one action.
     """
+    undone = [c for c in commits if (restore.restored_to or 0) < c.version < restore.version]
     if not undone:
         return {}
-    published = {str(c.run_id) for c in undone if c.run_id and c.run_id not in standing}
-    quiet = tables.read("enrichment_runs").where(
-        (F.col("outcome") == Outcome.NOTHING_TO_DO)
-        & F.col("finished_at").between(F.lit(undone[0].made_at), F.lit(last.made_at))
-    )
-    found = {row["run_id"]: row.asDict(recursive=True) for row in quiet.collect()}
-    return found | _read_published(tables, sorted(published))
+    published = {c.run_id for c in undone if c.run_id and c.run_id not in standing}
+    outcome, finished_at = F.col("outcome"), F.col("finished_at")
+    is_gone = (outcome == Outcome.PUBLISHED) & F.col("run_id").isin(sorted(filter(None, published)))
+    was_quiet = (outcome == Outcome.NOTHING_TO_DO) & (finished_at >= F.lit(undone[0].made_at))
+    said_before = finished_at <= F.lit(restore.made_at)
+    found = tables.read("enrichment_runs").where(said_before & (is_gone | was_quiet)).collect()
+    return {row["run_id"]: row.asDict(recursive=True) for row in found}
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:

@@ -304,8 +304,9 @@ class Refresh:
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.
             row = read_run(self.tables, summary.run_id)
-            if row is None or row["outcome"] not in ENDED:
-                counts["vanished"] = counts["deleted"] = count_deleted(self.tables, summary.run_id)
+            told = row["finished_at"] if row is not None and row["outcome"] in ENDED else None
+            deleted = count_deleted(self.tables, summary.run_id, told)
+            counts["vanished"] = counts["deleted"] = deleted
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 

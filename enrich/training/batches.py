@@ -68,6 +68,7 @@ class LabelWords:
         for attribute in attributes:
             for known in synonyms.get(attribute, {}).values():
                 words.update(known)
+        words.discard("")
         # Longest first, so that "sea green" goes before "green".
         longest_first = sorted(words, key=lambda word: (-len(word), word))
         self._pattern = re.compile("|".join(map(_as_whole_word, longest_first)), re.IGNORECASE)

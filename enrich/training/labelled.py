@@ -125,6 +125,7 @@ def find_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
     """Returns each attribute's labels of products that are none of its own, one a product."""
+    known = {attribute: set(map(str.strip, labels)) for attribute, labels in attributes.items()}
     return {
         attribute: [
             label
@@ -132,7 +133,7 @@ def find_unlisted(
             for label in rows.labels.get(attribute, ())
             if label is not None and label not in labels
         ]
-        for attribute, labels in attributes.items()
+        for attribute, labels in known.items()
     }
 
 
@@ -226,7 +227,8 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
     targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
         if attribute in rows.labels:
-            index = {label: at for at, label in enumerate(labels)}
+            # Checkpoints that were trained before may have blanks around their own.
+            index = {label.strip(): at for at, label in enumerate(labels)}
             targets[:, column] = [
                 UNLABELLED if label is None else index.get(label, UNLABELLED)
                 for label in rows.labels[attribute]

@@ -91,7 +91,8 @@ def test_peer_answers_what_the_engine_does(peer: str, setup: Setup, ours: Answer
     as_documented, *as_ours = classify(peer, setup, [False, True] if has_both else [False])
     labels, scores = as_documented
     assert (labels == ours[0]).all()
-    # Daft has a JPEG decoder of its own, whose pixels differ by a grey level here and there.
+    # Daft has a JPEG decoder of its own, whose pixels differ by a grey level here and there: 0.023
+    # with the bundled checkpoint.
     assert np.abs(scores - ours[1]).max() < (0.03 if peer == "daft" else 1e-4)
 
     assert len(as_ours) == has_both

@@ -65,6 +65,18 @@ def test_a_file_that_is_no_settings_is_a_config_error(
     assert str(file) in str(error.value)
 
 
+def test_what_is_merged_into_a_mapping_is_no_key_that_comes_twice(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "columns: &own {title: name}\n"
+        "validation: {categories: &mine {<<: *own, title: other}}\n"
+        "more: {<<: *mine}\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    assert "twice" not in str(error.value) and "unknown key 'more'" in str(error.value)
+
+
 def test_a_file_that_is_not_there_is_a_config_error(file: Path) -> None:
     for path in (file, file.parent):
         with pytest.raises(ConfigError, match=f"no configuration in {path}"):

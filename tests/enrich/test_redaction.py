@@ -31,6 +31,7 @@ SECRET = "hunter2/x+y"
         f"found {{'url': 'x', 'password': '{SECRET}'}}",
         f'{{"access_key": "{SECRET}"}}',
         f"password = {SECRET}",
+        f"password='a, b&{SECRET}; c', user=me",
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str) -> None:

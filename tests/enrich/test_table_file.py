@@ -92,6 +92,11 @@ def test_a_quotation_that_nothing_ends_is_refused_also_in_the_last_column(
     file.write_bytes(b'product_id,title\n1,"open\n2,b\n3,c' + end.encode())
     with pytest.raises(ConfigError, match="is closed nowhere"):
         read_table(file)
+    file.write_bytes(b'product_id,title\n1,"open\n2,b\n3,"c"' + end.encode())
+    with pytest.raises(ConfigError, match="is closed nowhere"):
+        read_table(file)
+    file.write_bytes(b'product_id,title\n1,"so\nwide" ' + 200 * end.encode())
+    assert read_table(file).num_rows >= 1
 
 
 def test_whole_numbers_with_a_gap_are_no_fractions(tmp_path: Path) -> None:

@@ -75,6 +75,24 @@ def test_counts_add_up_where_another_run_had_published_some_of_it_meanwhile(shop
     assert counts["read"] == 6 == counts["published"] + counts["unchanged"] + counts["withheld"]
 
 
+def test_a_run_that_was_staged_again_on_another_day_is_published_as_of_that_day(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="odd", publish=False)
+    other = products()
+    other.loc[0, "title"] = "a red shirt"
+    shop.write(other)
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
+    shop.write(products())
+    shop.refresh(run_id="odd", run_date=date(2026, 11, 26), publish=False)
+
+    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None).counts
+
+    assert counts["withheld"] == 0
+    published = shop.table("product_attributes").set_index("product_id")
+    assert published.loc["p0", "run_date"] == date(2026, 11, 26)
+
+
 def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
     shop.refresh(publish=False, run_id="draft")
     drop_staged_run(shop.tables, "draft", "a mistake")

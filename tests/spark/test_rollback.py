@@ -109,6 +109,24 @@ def test_a_run_whose_answers_another_one_had_published_is_not_taken_back_with_a_
     assert outcomes["first"] == outcomes["second"] == "published"
 
 
+def test_what_a_killed_rollback_took_back_is_said_by_the_next_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day, (run_id, count) in enumerate({"a": 6, "b": 7, "c": 8}.items(), start=20):
+        shop.write(products(count))
+        shop.refresh(run_id=run_id, run_date=date(2026, 11, day))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(rollback, "_mark", Mock(side_effect=KeyboardInterrupt))
+        roll_back(shop.tables, "b", "a mistake")
+    shop.write(products(9))
+    shop.refresh(run_id="d", run_date=date(2026, 11, 23))
+
+    assert roll_back(shop.tables, "d", "another mistake") == ["b", "c", "d"]
+    outcomes = shop.table("enrichment_runs").set_index("run_id")["outcome"]
+    assert outcomes.to_dict() == {"a": "published", **dict.fromkeys("bcd", "rolled_back")}
+    assert roll_back(shop.tables, "b", "a mistake") == []
+
+
 def test_run_that_published_nothing_cannot_be_taken_back(shop: Shop) -> None:
     shop.refresh(run_id="draft", publish=False)
 

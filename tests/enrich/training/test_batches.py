@@ -205,6 +205,10 @@ def test_label_words_are_found_where_blanks_or_letters_do_not_end_them(
     assert LabelWords({"kind": (label,)}, {}).remove(text).split() == left.split()
 
 
+def test_an_empty_label_is_no_word() -> None:
+    assert LabelWords({"kind": ("", "red")}, {}).remove("a red hat").split() == ["a", "hat"]
+
+
 def test_the_longer_of_two_label_words_goes_first() -> None:
     words = LabelWords({"color": ("rose", "rose gold")}, {})
     assert words.remove("rose gold ring").split() == ["ring"]

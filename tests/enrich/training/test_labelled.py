@@ -73,6 +73,8 @@ def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:
     colors = ["red ", "\tblue", " "]
     products = load_labelled([_write(tmp_path / "a", 3, color=colors)], ATTRIBUTES)
     assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED]
+    older = {"color": ("red ", "blue")}
+    assert load_labelled([tmp_path / "a"], older).targets[:, 0].tolist() == [0, 1, UNLABELLED]
 
 
 def test_an_attribute_that_a_catalog_lacks_is_unlabelled_there(tmp_path: Path) -> None:
