@@ -48,7 +48,9 @@ def use_eight_bits(tower: nn.Module) -> None:
     Raises:
         CheckpointError: this torch, or this CPU, cannot.
     """
-    if _ENGINE not in torch.backends.quantized.supported_engines:
+    # torch has announced that it will drop these layers some day.
+    is_there = hasattr(torch, "quantize_per_channel")
+    if not is_there or _ENGINE not in torch.backends.quantized.supported_engines:
         raise CheckpointError(
             f"this checkpoint computes in eight bits, which torch {torch.__version__} does not do "
             "on this CPU: use the checkpoint that it was exported from"
