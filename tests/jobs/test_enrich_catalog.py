@@ -234,7 +234,7 @@ def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch
     manifest = read_manifest(BUNDLED)
     config = manifest.config.model_copy(update={"attributes": FakeEngineSpec().attributes})
     fake = dataclasses.replace(manifest, config=config)
-    monkeypatch.setattr(job, "read_manifest", lambda _: fake)
+    monkeypatch.setattr(job, "fetch_manifest", lambda _: fake)
     monkeypatch.setattr(job, "name_model_version", lambda *_: "fake-1")
     monkeypatch.setattr(job, "build_spec", lambda *_: FakeEngineSpec("fake-1"))
     monkeypatch.setattr(job, "open_session", lambda _: shop.spark)
