@@ -3,7 +3,6 @@
 Knows nothing of how eight bits are computed with.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from enrich.classifiers.checkpoint import derived_checkpoint
+from enrich.classifiers.checkpoint import (
+    add_to_card,
+    derived_checkpoint,
+    read_metrics,
+    write_metrics,
+)
 from enrich.classifiers.manifest import Manifest
 from enrich.engine import Engine
 from enrich.errors import ConfigError, ExportRefused
@@ -120,15 +124,12 @@ def write_exported(manifest: Manifest, name: str, comparison: Comparison, output
     """Writes the checkpoint's folder, with the comparison in its metrics and on its card."""
     config = manifest.config.model_copy(update={"name": name, "int8": True})
     with derived_checkpoint(manifest, config, output) as partial:
-        metrics = partial / "metrics.json"
-        known = json.loads(metrics.read_text()) if metrics.exists() else {}
-        metrics.write_text(json.dumps(known | {"int8": summarise(comparison)}, indent=2) + "\n")
-        card = partial / "MODEL_CARD.md"
-        text = card.read_text().rstrip() if card.exists() else ""
-        card.write_text(
-            f"{text}\n\n## In eight bits\n\nThe linear layers of {escape(manifest.config.name)}, "
-            f"content {manifest.digest}, compute in eight bits here. The figures above are those "
-            f"of the checkpoint before.\n\n{to_report(comparison)}"
+        write_metrics(partial, read_metrics(partial) | {"int8": summarise(comparison)})
+        add_to_card(
+            partial,
+            f"## In eight bits\n\nThe linear layers of {escape(manifest.config.name)}, content "
+            f"{manifest.digest}, compute in eight bits here. The figures above are those of the "
+            f"checkpoint before.\n\n{to_report(comparison)}",
         )
 
 

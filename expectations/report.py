@@ -78,8 +78,8 @@ def read_results(
     """Returns the checks with Great Expectations' verdict on each, in the order of the checks."""
     # Results come back grouped, not in the suite's order; the column tells which check one is of.
     by_figure = {result.expectation_config.kwargs["column"]: result for result in results}
-    named = zip(name_figures(checks), checks, strict=True)
-    return tuple(_read_result(suite, check, by_figure[name]) for name, check in named)
+    named = name_figures(checks)
+    return tuple(_read_result(suite, check, by_figure[name]) for name, check in named.items())
 
 
 def _read_result(suite: Suite, check: Check, result: ExpectationValidationResult) -> QualityCheck:

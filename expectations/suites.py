@@ -97,30 +97,30 @@ class ExpectImagesReachable(gxe.ExpectColumnMaxToBeBetween):
 def build_suite(name: str, checks: Sequence[Check]) -> ExpectationSuite:
     """Builds the suite of these checks."""
     # Passed at once: add_expectation() looks for a data context, which only a validation has.
-    named = zip(name_figures(checks), checks, strict=True)
-    return ExpectationSuite(name=name, expectations=[_build_expectation(*one) for one in named])
+    expectations = [_build_expectation(*named) for named in name_figures(checks).items()]
+    return ExpectationSuite(name=name, expectations=expectations)
 
 
 def build_figures_table(checks: Sequence[Check]) -> pd.DataFrame:
     """Returns one row with a column for what each check observed."""
-    named = zip(name_figures(checks), checks, strict=True)
-    return pd.DataFrame({name: [float(check.observed)] for name, check in named})
+    named = name_figures(checks)
+    return pd.DataFrame({name: [float(check.observed)] for name, check in named.items()})
 
 
-def name_figures(checks: Sequence[Check]) -> list[str]:
-    """Returns the column of each check's figure: what the Data Docs page shows as its heading.
+def name_figures(checks: Sequence[Check]) -> dict[str, Check]:
+    """Returns the checks by the columns of their figures, the headings of the Data Docs page.
 
     No two are alike, in capitals or small letters: Great Expectations takes those for one column.
     """
-    names: list[str] = []
+    named: dict[str, Check] = {}
     seen: Counter[str] = Counter()
     for check in checks:
         words = check.expectation.removeprefix("expect_").replace("_", " ")
         name = ": ".join(part for part in (check.about, words) if part).translate(MARKUP)
         seen[name.casefold()] += 1
         times = seen[name.casefold()]
-        names.append(name if times == 1 else f"{name} ({times})")
-    return names
+        named[name if times == 1 else f"{name} ({times})"] = check
+    return named
 
 
 def _build_expectation(figure: str, check: Check) -> gxe.Expectation:

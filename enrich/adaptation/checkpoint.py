@@ -3,14 +3,18 @@
 Knows nothing of how the calibration was fitted.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from enrich.adaptation.outcome import Outcome
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import derived_checkpoint
+from enrich.classifiers.checkpoint import (
+    add_to_card,
+    derived_checkpoint,
+    read_metrics,
+    write_metrics,
+)
 from enrich.classifiers.manifest import Manifest
 from enrich.markdown import Table, escape, to_markdown
 from enrich.records import Modalities
@@ -64,8 +68,8 @@ def write_adapted(
     calibration = with_outcomes(manifest.calibration, outcomes)
     with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-        _add_metrics(partial / "metrics.json", manifest, outcomes, shop)
-        _add_to_card(partial / "MODEL_CARD.md", manifest, outcomes, shop)
+        _add_metrics(partial, manifest, outcomes, shop)
+        add_to_card(partial, _describe(manifest, outcomes, shop))
 
 
 def to_report(outcomes: dict[str, Outcome]) -> str:
@@ -137,8 +141,8 @@ def _cells(figures: Figures) -> list[str]:
     return ["" if figure is None else f"{figure:.3f}" for figure in found]
 
 
-def _add_metrics(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
-    metrics = json.loads(file.read_text()) if file.exists() else {}
+def _add_metrics(folder: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
+    metrics = read_metrics(folder)
     # A second adaptation builds on the first, so its account does too.
     earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
     adaptation = earlier | {
@@ -146,13 +150,12 @@ def _add_metrics(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], s
         "shop": shop,
         "attributes": summarise(outcomes),
     }
-    file.write_text(json.dumps(metrics | {"adaptation": adaptation}, indent=2) + "\n")
+    write_metrics(folder, metrics | {"adaptation": adaptation})
 
 
-def _add_to_card(file: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
-    card = file.read_text() if file.exists() else ""
-    file.write_text(
-        f"{card.rstrip()}\n\n{_CARD_HEADING}\n\n"
+def _describe(manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> str:
+    return (
+        f"{_CARD_HEADING}\n\n"
         f"{escape(manifest.config.name)}, content {manifest.digest}, was adapted to labelled "
         f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
         "every product is answered by what was fitted to the others. The gain is by how much less "

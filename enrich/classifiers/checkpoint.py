@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -83,7 +84,7 @@ def save_checkpoint(
         tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        write_metrics(partial, metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
 
@@ -102,6 +103,24 @@ def derived_checkpoint(
             shutil.copyfile(file, partial / file.name)
         (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
         yield partial
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Returns what `metrics.json` holds; nothing where a checkpoint brings none."""
+    file = folder / "metrics.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:
+    """Writes `metrics.json` anew."""
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def add_to_card(folder: Path, section: str) -> None:
+    """Adds a section, Markdown with its heading, to the end of the model card."""
+    file = folder / "MODEL_CARD.md"
+    card = file.read_text() if file.exists() else ""
+    file.write_text(f"{card.rstrip()}\n\n{section}")
 
 
 def _as_stored(tensor: Tensor) -> Tensor:

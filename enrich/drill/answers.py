@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from enrich.classifiers.manifest import fetch_manifest
+from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
 from enrich.drill.faults import Fault, build_faulty_engine
 from enrich.drill.products import digest_products
@@ -30,7 +30,7 @@ def answer_products(
 
     What was answered before is read from the folder `cache`.
     """
-    manifest = fetch_manifest(str(checkpoint))
+    manifest = read_manifest(checkpoint)
     spec = build_spec(JobConfig(checkpoint=str(checkpoint)), manifest, str(image_root.resolve()))
     file = cache / f"{spec.model_version}-{fault or 'sound'}-{digest_products(products)}.parquet"
     if not file.exists():

@@ -37,6 +37,11 @@ class Commit(NamedTuple):
     restored_to: int | None
     deleted: int
 
+    @property
+    def undoes(self) -> range:
+        """The versions that it went back over; none where it is no RESTORE."""
+        return range(0) if self.restored_to is None else range(self.restored_to + 1, self.version)
+
 
 def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit]:
     """Returns the versions of the published table, or the newest ones, oldest first.
@@ -66,8 +71,8 @@ def select_standing(commits: Sequence[Commit]) -> list[Commit]:
     """
     undone: set[int] = set()
     for commit in reversed(commits):
-        if commit.restored_to is not None and commit.version not in undone:
-            undone.update(range(commit.restored_to + 1, commit.version))
+        if commit.version not in undone:
+            undone.update(commit.undoes)
     return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
 
 

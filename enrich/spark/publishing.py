@@ -5,7 +5,7 @@ Knows nothing of catalogs, images or classifiers.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -58,6 +58,14 @@ def select_answered(staged: DataFrame) -> DataFrame:
     return staged.where(F.col("modalities").isNotNull())
 
 
+def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataFrame:
+    """Returns the rows as of a run's attempt, whatever earlier one they are from.
+
+    By these two columns a newer row is told from an older one. Runs on the driver; lazy.
+    """
+    return rows.withColumns({"run_date": F.lit(run_date), "enriched_at": F.lit(started_at)})
+
+
 def publish_staged_run(
     tables: OutputTables,
     attribute_labels: AttributeLabels,
@@ -90,12 +98,11 @@ def publish_staged_run(
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
     # Its inputs count from its last attempt, also where an earlier one answered them.
-    lineage = {"run_date": F.lit(row["run_date"]), "enriched_at": F.lit(row["started_at"])}
-    staged = read_staged(tables, run_id).withColumns(lineage)
+    seen = (row["run_date"], row["started_at"])
+    staged = with_attempt(read_staged(tables, run_id), *seen)
     _refuse_incomplete(row, staged)
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        seen = (row["run_date"], row["started_at"])
         is_behind = find_vanished is not None and has_newer_run(tables, *seen)
         rows = select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
         done = tables.publish(rows, run_id, full_refresh=True)

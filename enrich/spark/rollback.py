@@ -6,7 +6,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 from schemas.quoting import quote
-from schemas.tables import Outcome
+from schemas.tables import ENDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.conflicts import CONFLICTS
@@ -52,9 +52,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     _leave_out_wider_rows(tables, last)
     tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
-    stale = _read_published(tables, [run_id]) | ({run_id: row} if mine else {})
-    for restore in (c for c in commits if c.restored_to is not None):
-        stale |= _read_disproved(tables, commits, restore, standing)
+    stale = {run_id: row} if mine or row["outcome"] == Outcome.PUBLISHED else {}
+    stale |= _read_disproved(tables, commits, standing)
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):
         _mark(tables, stale[one], f"with run {run_id}: {reason}")
@@ -80,34 +79,27 @@ def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
             )
 
 
-def _read_published(tables: OutputTables, run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the ledger's rows of those that it takes for published, by run.
-
-    Runs on the driver; one action.
-    """
-    ledger = tables.read("enrichment_runs").where(F.col("outcome") == Outcome.PUBLISHED)
-    found = ledger.where(F.col("run_id").isin(list(run_ids))).collect()
-    return {row["run_id"]: row.asDict(recursive=True) for row in found}
-
-
 def _read_disproved(
-    tables: OutputTables, commits: Sequence[Commit], restore: Commit, standing: set[str | None]
+    tables: OutputTables, commits: Sequence[Commit], standing: set[str | None]
 ) -> dict[str, dict[str, Any]]:
     """Returns the ledger's rows of runs that say what a RESTORE has made untrue, by run.
 
     They published what it undid, and of which nothing stands, or they found nothing to do beside
     it. What they have said since they said of another table. Runs on the driver; one action.
     """
-    undone = [c for c in commits if (restore.restored_to or 0) < c.version < restore.version]
-    if not undone:
-        return {}
-    published = {c.run_id for c in undone if c.run_id and c.run_id not in standing}
-    outcome, finished_at = F.col("outcome"), F.col("finished_at")
-    is_gone = (outcome == Outcome.PUBLISHED) & F.col("run_id").isin(sorted(filter(None, published)))
-    was_quiet = (outcome == Outcome.NOTHING_TO_DO) & (finished_at >= F.lit(undone[0].made_at))
-    said_before = finished_at <= F.lit(restore.made_at)
-    found = tables.read("enrichment_runs").where(said_before & (is_gone | was_quiet)).collect()
-    return {row["run_id"]: row.asDict(recursive=True) for row in found}
+    ended = tables.read("enrichment_runs").where(F.col("outcome").isin(*ENDED)).collect()
+    found = {}
+    for restore in commits:
+        undone = [c for c in commits if c.version in restore.undoes]
+        if not undone:
+            continue
+        gone = {c.run_id for c in undone} - standing
+        for row in ended:
+            published, said_at = row["outcome"] == Outcome.PUBLISHED, row["finished_at"]
+            is_about_it = row["run_id"] in gone if published else said_at >= undone[0].made_at
+            if is_about_it and said_at <= restore.made_at:
+                found[row["run_id"]] = row.asDict(recursive=True)
+    return found
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:

@@ -29,7 +29,7 @@ from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refus
 from enrich.spark.history import count_deleted
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import read_run, write_checks, write_rows
-from enrich.spark.publishing import select_answered, select_publishable
+from enrich.spark.publishing import select_answered, select_publishable, with_attempt
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.scratch import scratch_folder
@@ -275,8 +275,7 @@ class Refresh:
             return
         if counts["enriched"]:
             # Today's inputs count from now, also where an earlier attempt answered them.
-            names = ("run_date", "enriched_at")
-            staged = staged.withColumns(dict(zip(names, self._lineage(*names), strict=True)))
+            staged = with_attempt(staged, self.request.run_date, self.started_at)
             found = self.tables.publish(
                 self._select_publishable(staged),
                 summary.run_id,
@@ -299,7 +298,7 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            gone = survey.vanished.select("*", *self._lineage("run_date", "enriched_at"))
+            gone = with_attempt(survey.vanished, self.request.run_date, self.started_at)
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             # An earlier attempt may have been killed after it deleted, before the ledger said so.

@@ -12,7 +12,7 @@ from enrich.errors import ConfigError, NoAnswer
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
-from enrich.spark.publishing import FindVanished
+from enrich.spark.publishing import FindVanished, with_attempt
 from enrich.spark.tables import OutputTables
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,7 @@ def select_vanished(
         log.warning("vanished products are left as they are: a newer run has ended")
         return None
     published = tables.read("product_attributes").where(F.col("run_date") <= row["run_date"])
-    lineage = {"run_date": row["run_date"], "enriched_at": row["started_at"]}
-    gone = published.join(catalog.products, "product_id", "left_anti").select(
-        "product_id", *(F.lit(value).alias(name) for name, value in lineage.items())
-    )
+    missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
+    gone = with_attempt(missing, row["run_date"], row["started_at"])
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone
