@@ -69,8 +69,6 @@ class TrainingConfig(Architecture):
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
     The multitask loss is that of the whole batch; contrast has its negatives in its own part.
-    `balance` is the tau of logit adjustment (Menon et al., arXiv 2007.07314): 0 trains for the
-    labels' shares as they are, 1 as if all were equally frequent; confidence shifts with it.
     `image_alone` is the weight of a second loss: a batch's rows that show their picture, answered
     from it alone, over all labels of the batch. There, where files of `opinions` are given, they
     take the place of a share of that loss, by attribute (`opinion_shares`), each with the mean over
@@ -98,7 +96,6 @@ class TrainingConfig(Architecture):
     weight_decay: float = Field(default=0.05, ge=0)
     gradient_clip: float = Field(default=1.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    balance: float = Field(default=0.0, ge=0, le=1)
     patience: int | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     drop_text: float = Field(default=0.15, ge=0, le=1)

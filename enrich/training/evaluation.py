@@ -1,6 +1,6 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from enrich.training.metrics import (
     measure,
     measure_thresholds,
 )
-from enrich.training.rare_labels import prefer_rare_labels
+from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 _BATCH = 256
 # The conditions under which a set of modalities is calibrated, and what a row of each counts: a
@@ -135,11 +135,11 @@ def calibrate(
     batches: Batches,
     rows: np.ndarray,
     device: torch.device,
-    log_priors: Mapping[str, torch.Tensor],
+    trained_on: np.ndarray,
 ) -> Calibration:
     """Fits corrections for rare labels, temperatures and thresholds on validation rows.
 
-    `log_priors` are the logarithms of the labels' shares among the rows trained on, per attribute.
+    Which labels are rare, the rows that were `trained_on` tell.
     """
     answers = {
         condition: answer(classifier, batches, rows, condition, device)
@@ -147,7 +147,8 @@ def calibrate(
         for condition in shares
     }
     fitted, corrections = {}, {}
-    for attribute in classifier.config.attributes:
+    seen = torch.from_numpy(batches.products.targets[trained_on])
+    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         scored = {
             modalities: [
                 replace(
@@ -161,7 +162,7 @@ def calibrate(
         }
         correction = prefer_rare_labels(
             [one for conditions in scored.values() for one in conditions],
-            log_priors[attribute].cpu(),
+            log_priors(seen[:, column], len(labels)),
         )
         if correction is not None:
             corrections[attribute] = correction

@@ -27,7 +27,6 @@ from enrich.training.distributed import (
     training_device,
 )
 from enrich.training.evaluation import SELECTED_UNDER, selection_score
-from enrich.training.losses import log_priors
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import EpochSeed, Part, deal
 from enrich.training.progress import EpochProgress, say
@@ -84,7 +83,7 @@ class Trainer:
 
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         self.batches.cached = first_then_others(lambda: self._cache_images(phase))
-        stepper = Stepper(self.classifier, phase, self.config, self.log_priors())
+        stepper = Stepper(self.classifier, phase, self.config)
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
         while self.progressed.epoch < phase.epochs and not self._is_stale():
@@ -141,14 +140,6 @@ class Trainer:
         seed = EpochSeed(config.seed, number, epoch)
         first_step = self.progressed.step
         return make_ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
-
-    def log_priors(self) -> dict[str, Tensor]:
-        """Returns the logarithm of each label's share among the rows to train on."""
-        targets = torch.from_numpy(self.batches.products.targets[self.train_rows])
-        return {
-            attribute: log_priors(targets[:, column], len(labels)).to(self.device)
-            for column, (attribute, labels) in enumerate(self.classifier.config.attributes.items())
-        }
 
     def _is_scored(self, phase: Phase) -> bool:
         # Contrast before the labels leaves the heads random. Where it is all there is, there are

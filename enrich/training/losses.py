@@ -72,15 +72,6 @@ def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
     return (targets != UNLABELLED).sum(0)
 
 
-def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
-    """Returns the logarithm of each label's share in the targets, unlabelled rows left out.
-
-    One row is added to every label, so that none is infinitely rare.
-    """
-    counts = torch.bincount(targets[targets != UNLABELLED], minlength=labels) + 1
-    return (counts / counts.sum()).log()
-
-
 def contrastive_loss(
     image_embeds: Float[Tensor, "B D"],
     text_embeds: Float[Tensor, "B D"],

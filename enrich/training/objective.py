@@ -28,16 +28,9 @@ class Objective(nn.Module):
     Contrast and matching are means over the rows of a part that show both, and parts count by size.
 
     One module, because DistributedDataParallel knows of no loss that its forward does not return.
-    `log_priors` are of the training rows, per attribute.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        phase: Phase,
-        config: TrainingConfig,
-        log_priors: dict[str, Tensor],
-    ) -> None:
+    def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
         super().__init__()
         self.classifier = classifier
         self.loss = phase.loss
@@ -46,8 +39,6 @@ class Objective(nn.Module):
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
         self.opinion_shares = config.opinion_shares
-        # Logit adjustment: an answer must win by what its label's frequency gives away.
-        self.shifts = {a: config.balance * priors for a, priors in log_priors.items()}
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Returns the part's addition to the loss of its batch."""
@@ -58,9 +49,7 @@ class Objective(nn.Module):
                 output.image_embeds[both], output.text_embeds[both], part.groups[both]
             )
             return part.share * contrast
-        loss = multitask_loss(
-            self._shifted(output), part.targets, self.label_smoothing, part.labelled
-        )
+        loss = multitask_loss(output.logits, part.targets, self.label_smoothing, part.labelled)
         if self.image_alone and part.inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part)
         if output.matching is not None:
@@ -77,14 +66,9 @@ class Objective(nn.Module):
     def _of_images_alone(self, part: Part) -> Float[Tensor, ""]:
         seen = part.inputs.has_image
         alone = self._answer(part.inputs.images_alone())
-        losses = label_losses(
-            self._shifted(alone), part.targets[seen], self.label_smoothing, part.labelled
-        )
+        losses = label_losses(alone.logits, part.targets[seen], self.label_smoothing, part.labelled)
         for attribute, opinions in part.opinions.items():
             share = self.opinion_shares[attribute]
             said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
             losses[attribute] = (1 - share) * losses[attribute] + share * said
         return torch.stack(list(losses.values())).mean()
-
-    def _shifted(self, output: ModelOutput) -> dict[str, Tensor]:
-        return {a: logits + self.shifts[a] for a, logits in output.logits.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
@@ -24,18 +24,12 @@ from enrich.training.objective import Objective, Part
 class Stepper:
     """Turns the parts of a batch into one step of the weights, over a phase of training."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        phase: Phase,
-        config: TrainingConfig,
-        log_priors: dict[str, Tensor],
-    ) -> None:
+    def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
         self._config = config
         self._device = training_device()
         # First, because it says what is trained, and that is what processes share gradients of.
         self._optimiser = build_optimiser(classifier, phase, config.weight_decay)
-        self._objective = with_shared_gradients(Objective(classifier, phase, config, log_priors))
+        self._objective = with_shared_gradients(Objective(classifier, phase, config))
         # The gradients of float16 would vanish; bfloat16 has the range of float32.
         self._scaler = torch.amp.GradScaler(
             self._device.type, enabled=choose_dtype(self._device) is torch.float16

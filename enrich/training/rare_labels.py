@@ -7,11 +7,13 @@ frequent ones; a little of it finds rare labels that a likelihood hardly knows, 
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.calibration import Correction
 from enrich.training.calibration import Scored
+from enrich.training.losses import UNLABELLED
 from enrich.training.metrics import macro_f1
 
 _TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -42,6 +44,15 @@ def prefer_rare_labels(
     if best == 0:
         return None
     return Correction(bias=tuple((-best * log_priors).tolist()))
+
+
+def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
+    """Returns the logarithm of each label's share in the targets, unlabelled rows left out.
+
+    One row is added to every label, so that none is infinitely rare.
+    """
+    counts = torch.bincount(targets[targets != UNLABELLED], minlength=labels) + 1
+    return (counts / counts.sum()).log()
 
 
 def _weigh(labelled: Sequence[Scored], shift: Float[Tensor, " C"]) -> tuple[float, float]:

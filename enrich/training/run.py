@@ -60,9 +60,7 @@ def train_checkpoint(
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"), trainer.device)
     fit_trust(run.classifier, batches, rows.validation, trainer.device, TRUSTED_UNDER)
-    calibration = calibrate(
-        run.classifier, batches, rows.validation, trainer.device, trainer.log_priors()
-    )
+    calibration = calibrate(run.classifier, batches, rows.validation, trainer.device, rows.train)
     metrics = _measure(run, names, calibration, trainer.device)
     _write(run, names, calibration, metrics, output)
     return metrics

@@ -9,7 +9,6 @@ from enrich.training.losses import (
     UNLABELLED,
     contrastive_loss,
     count_labelled,
-    log_priors,
     multitask_loss,
 )
 
@@ -60,11 +59,6 @@ def test_the_losses_of_parts_add_up_to_the_batchs() -> None:
         for rows in (slice(0, 2), slice(2, 6))
     ]
     torch.testing.assert_close(sum(parts), _loss(logits, targets, 0.1))
-
-
-def test_priors_are_the_labels_shares_and_an_unseen_label_has_one() -> None:
-    priors = log_priors(torch.tensor([0, 0, 0, UNLABELLED, 1]), labels=3)
-    torch.testing.assert_close(priors.exp(), torch.tensor([4, 2, 1]) / 7)
 
 
 def test_contrast_of_no_product_is_zero_and_moves_no_weight() -> None:

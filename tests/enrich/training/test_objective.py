@@ -1,4 +1,4 @@
-"""What training makes small: rare labels count more where the configuration says so."""
+"""What training makes small: the loss of labels and opinions, and of a picture answered alone."""
 
 from dataclasses import replace
 
@@ -33,21 +33,10 @@ class Indifferent(Classifier):
         return ModelOutput({"style": torch.zeros(rows, 2)}, embeds, embeds)
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
-def test_an_indifferent_answer_loses_by_what_the_labels_frequency_gives_away(
-    balance: float,
-) -> None:
-    shares = torch.tensor([0.9, 0.1])
-    config = TrainingConfig(name="a", phases=(HEADS,), balance=balance)
-    objective = Objective(Indifferent(ImageTower()), HEADS, config, {"style": shares.log()})
-    wanted = -(shares**balance / (shares**balance).sum())[1].log()
-    torch.testing.assert_close(objective(two_rows(has_image=YES)), wanted)
-
-
 def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
     classifier = Indifferent(ImageTower())
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
-    objective = Objective(classifier, HEADS, config, {"style": torch.zeros(2)})
+    objective = Objective(classifier, HEADS, config)
     loss = objective(two_rows(has_image=torch.tensor([True, False])))
     both, alone = classifier.asked
     assert both.has_text.all() and not alone.has_text.any()
@@ -67,7 +56,7 @@ def test_an_opinion_takes_its_share_of_what_the_label_says_of_the_picture_alone(
     config = TrainingConfig(
         name="a", phases=(HEADS,), image_alone=1.0, opinion_shares={"style": 0.25}
     )
-    objective = Objective(Indifferent(ImageTower()), HEADS, config, {"style": torch.zeros(2)})
+    objective = Objective(Indifferent(ImageTower()), HEADS, config)
     part = replace(two_rows(has_image=YES), opinions={"style": torch.tensor([[2.0, 2.0]] * 2)})
     # So loud an opinion, four times a probability, that its share shows.
     torch.testing.assert_close(objective(part), torch.tensor(2.0).log() * (1 + 0.75 + 0.25 * 4))
@@ -87,7 +76,7 @@ def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
 ) -> None:
     classifier = Indifferent(image_tower, text_tower)
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
-    Objective(classifier, HEADS, config, {"style": torch.zeros(2)})(two_rows(has_image=has_image))
+    Objective(classifier, HEADS, config)(two_rows(has_image=has_image))
     assert len(classifier.asked) == 1
 
 

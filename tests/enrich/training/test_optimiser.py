@@ -28,7 +28,7 @@ def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
 def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     """Returns the gradients of the first batch, with nothing hidden and no dropout."""
     classifier = trainer.classifier.eval()
-    objective = Objective(classifier, HEADS, trainer.config, trainer.log_priors())
+    objective = Objective(classifier, HEADS, trainer.config)
     plain, seed = Hiding(0.0, 0.0, 0.0), EpochSeed(0, 0, 0)
     trainer.batches.cached = trainer._cache_images(HEADS)
     parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
@@ -69,7 +69,7 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(
 ) -> None:
     _compute_in(torch.float16, monkeypatch)
     trainer = make("a", HEADS)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer.log_priors())
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     stepper._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = {n: p.clone() for n, p in trainer.classifier.named_parameters()}
     stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
@@ -80,13 +80,13 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(
 def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     _compute_in(torch.bfloat16, monkeypatch)
     trainer = make("a", HEADS)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer.log_priors())
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     assert stepper.state_dict()["scaler"] == {}
 
 
 def test_gradients_are_clipped_to_the_configured_length(make: Make) -> None:
     trainer = make("a", HEADS, gradient_clip=1e-3)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer.log_priors())
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
     gradients = [p.grad for p in trainer.classifier.parameters() if p.grad is not None]
     length = torch.stack([g.norm() for g in gradients]).norm()
@@ -98,7 +98,7 @@ def test_gradients_that_an_earlier_phase_left_in_frozen_parts_do_not_count(make:
     frozen = list(trainer.classifier.image_tower.pretrained().parameters())
     for parameter in frozen:
         parameter.grad = torch.full_like(parameter, 1e3)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config, trainer.log_priors())
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
     left = {id(parameter) for parameter in frozen}
     parameters = [p for p in trainer.classifier.parameters() if id(p) not in left]

@@ -3,7 +3,8 @@
 import torch
 
 from enrich.training.calibration import Scored
-from enrich.training.rare_labels import prefer_rare_labels
+from enrich.training.losses import UNLABELLED
+from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 PRIORS = torch.tensor([0.9, 0.08, 0.02]).log()
 
@@ -45,3 +46,8 @@ def test_one_that_is_bold_already_is_left_alone() -> None:
 def test_without_a_labelled_row_nothing_is_preferred() -> None:
     empty = Scored(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
     assert prefer_rare_labels([empty], PRIORS) is None
+
+
+def test_priors_are_the_labels_shares_and_an_unseen_label_has_one() -> None:
+    priors = log_priors(torch.tensor([0, 0, 0, UNLABELLED, 1]), labels=3)
+    torch.testing.assert_close(priors.exp(), torch.tensor([4, 2, 1]) / 7)
