@@ -30,6 +30,19 @@ class Modalities(StrEnum):
     IMAGE = "image"
     TEXT = "text"
 
+    @classmethod
+    def of(cls, has_image: bool, has_text: bool) -> "Modalities":
+        """Returns those of a product.
+
+        Raises:
+            ValueError: it has neither.
+        """
+        if has_image:
+            return cls.IMAGE_AND_TEXT if has_text else cls.IMAGE
+        if has_text:
+            return cls.TEXT
+        raise ValueError("an answer rests on an image or a text")
+
 
 @dataclass(frozen=True, slots=True)
 class Product:

@@ -36,9 +36,8 @@ class Prepared:
     @property
     def modalities(self) -> Modalities | None:
         """What an answer can rest on; None if nothing could be read."""
-        if self.pixels is not None:
-            return Modalities.IMAGE_AND_TEXT if self.text else Modalities.IMAGE
-        return Modalities.TEXT if self.text else None
+        has_image, has_text = self.pixels is not None, bool(self.text)
+        return Modalities.of(has_image, has_text) if has_image or has_text else None
 
 
 @dataclass(frozen=True, slots=True)

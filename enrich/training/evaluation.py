@@ -43,12 +43,6 @@ SELECTED_UNDER = (
     Condition.WORDS_MASKED,
     Condition.OTHER_TEXT,
 )
-# By whether there is an image and whether there is a text.
-_MODALITIES = {
-    (True, True): Modalities.IMAGE_AND_TEXT,
-    (True, False): Modalities.IMAGE,
-    (False, True): Modalities.TEXT,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +105,7 @@ def answer(
     outputs, modalities = [], []
     for inputs, output in ask(classifier, batches, rows, condition, device):
         outputs.append(output)
-        seen = zip(inputs.has_image.tolist(), inputs.has_text.tolist(), strict=True)
-        modalities += [_MODALITIES[present] for present in seen]
+        modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}
