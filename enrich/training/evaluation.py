@@ -1,7 +1,8 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from enrich.training.metrics import (
     measure_thresholds,
 )
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
+
+Output = TypeVar("Output")
 
 _BATCH = 256
 # The conditions under which a set of modalities is calibrated, and what a row of each counts: a
@@ -76,14 +79,16 @@ class CalibratedAnswers:
 
 
 def ask(
-    classifier: Classifier,
+    classifier: Callable[[ModelInputs], Output],
     batches: Batches,
     rows: np.ndarray,
     condition: Condition,
     device: torch.device,
-) -> Iterator[tuple[ModelInputs, ModelOutput]]:
-    """Yields what the classifier says of the rows under a condition, batch by batch, in order."""
-    classifier.eval()
+) -> Iterator[tuple[ModelInputs, Output]]:
+    """Yields what a classifier makes of the rows under a condition, batch by batch, in order.
+
+    `classifier` is one in evaluation mode, or a method of it.
+    """
     for inputs in batches.evaluation(rows, condition, _BATCH):
         with torch.inference_mode(), autocast(device):
             output = classifier(inputs.to(device))
@@ -102,8 +107,9 @@ def answer(
     Rows without a label are left out, and so are those of which nothing can be read.
     """
     rows = batches.readable(rows)
-    outputs, modalities = [], []
-    for inputs, output in ask(classifier, batches, rows, condition, device):
+    outputs: list[ModelOutput] = []
+    modalities: list[Modalities] = []
+    for inputs, output in ask(classifier.eval(), batches, rows, condition, device):
         outputs.append(output)
         modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
     targets = torch.from_numpy(batches.products.targets[rows])

@@ -7,7 +7,7 @@ generalisation (Wolpert 1992), what weighs two readers must be fitted to what ne
 that is one number an attribute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from enrich.classifiers.cma_clip import CmaClip, Read
 from enrich.classifiers.interface import Classifier
-from enrich.precision import autocast
 from enrich.training.batches import Batches, Condition
+from enrich.training.evaluation import ask
 from enrich.training.losses import UNLABELLED
 
-_BATCH = 256
 _TRIED = torch.linspace(-4, 4, 65)
 
 
@@ -43,7 +42,8 @@ def fit_trust(
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows]).to(device)
-    read = {c: _read(classifier, batches, rows, c, device) for c in shares}
+    asked = {c: ask(classifier.eval().read, batches, rows, c, device) for c in shares}
+    read = {c: _join(part for _, part in parts) for c, parts in asked.items()}
     for column, attribute in enumerate(classifier.config.attributes):
         labelled = targets[:, column] != UNLABELLED
         if labelled.any():
@@ -57,19 +57,7 @@ def fit_trust(
             classifier.set_trust(attribute, _TRIED[int(torch.tensor(losses).argmin())])
 
 
-def _read(
-    classifier: CmaClip,
-    batches: Batches,
-    rows: np.ndarray,
-    condition: Condition,
-    device: torch.device,
-) -> Read:
-    classifier.eval()
-    with torch.inference_mode(), autocast(device):
-        parts = [
-            classifier.read(inputs.to(device))
-            for inputs in batches.evaluation(rows, condition, _BATCH)
-        ]
+def _join(parts: Iterable[Read]) -> Read:
     return Read(
         *(
             torch.cat(column).float() if column[0].is_floating_point() else torch.cat(column)
