@@ -125,21 +125,11 @@ def main(
     settings = load_yaml(config, Settings, overrides)
     start_logging(settings.log_format)
     metrics_dir = None if settings.metrics_dir is None else config.parent / settings.metrics_dir
-    # An empty id, of a variable that was not set, is no wish for a refresh.
-    to_settle = drop_run if publish_run is None else publish_run
-    if to_settle is not None:
-        if dry_run:
-            raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
+    settlement = choose_settlement(publish_run, drop_run, reason, dry_run=dry_run)
+    if settlement is not None:
         with recorded(metrics_dir, settings.database, settles=True) as recording:
-            if publish_run is not None and drop_run is not None:
-                raise ConfigError("--publish-run and --drop-run exclude each other")
-            is_drop = drop_run is not None
-            ended = settle_run(
-                settings, config.parent, recording, to_settle, is_drop=is_drop, reason=reason
-            )
+            ended = settle_run(settings, config.parent, recording, settlement)
     else:
-        if reason is not None:
-            raise ConfigError("--reason goes with --publish-run or --drop-run")
         request = RunRequest(
             run_date=choose_run_date(run_date),
             run_id=run_id,
@@ -165,6 +155,38 @@ class Ended:
     tables: OutputTables
     summary: RunSummary
     exit_code: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is to become of a run that was staged and not published."""
+
+    run_id: str
+    is_drop: bool
+    reason: str | None
+
+
+def choose_settlement(
+    publish_run: str | None, drop_run: str | None, reason: str | None, *, dry_run: bool
+) -> Settlement | None:
+    """Returns what the flags ask for, None where they ask for a refresh.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    # An empty id, of a variable that was not set, is no wish for a refresh.
+    run_id = drop_run if publish_run is None else publish_run
+    if run_id is None:
+        if reason is not None:
+            raise ConfigError("--reason goes with --publish-run or --drop-run")
+        return None
+    if dry_run:
+        raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
+    if publish_run is not None and drop_run is not None:
+        raise ConfigError("--publish-run and --drop-run exclude each other")
+    if drop_run is not None and not reason:
+        raise ConfigError('why is the run dropped? Wanted: --reason "..."')
+    return Settlement(run_id, drop_run is not None, reason)
 
 
 def choose_run_date(given: datetime | None) -> date:
@@ -297,23 +319,19 @@ def settle_run(
     settings: Settings,
     config_folder: Path,
     recording: Recording,
-    run_id: str,
-    *,
-    is_drop: bool,
-    reason: str | None,
+    settlement: Settlement,
 ) -> Ended:
     """Publishes or drops what an earlier run staged, and writes its page anew."""
-    if is_drop and not reason:
-        raise ConfigError('why is the run dropped? Wanted: --reason "..."')
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest, config_folder)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
+    run_id, reason = settlement.run_id, settlement.reason
     row = find_run(tables, run_id)
     before = summarize(row)
     exit_code = 0
-    if is_drop:
+    if settlement.is_drop:
         assert reason is not None
         summary = drop_staged_run(tables, run_id, reason)
     else:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from enrich.records import Candidate
 
-# A run's stages in the order in which they run; the ledger keeps their seconds in no order.
+# A run's stages in the order in which they run; the ledger keeps their seconds in no order, and
+# cannot know how long its own writing takes.
 STAGES = (
     "tables",
     "survey",
@@ -17,7 +18,6 @@ STAGES = (
     "quarantine",
     "validation",
     "publish",
-    "ledger",
 )
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.

@@ -144,6 +144,7 @@ WRONG = {
     "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
+    "publish and drop": ({}, {"--publish-run": "a", "--drop-run": "b"}, "exclude each other"),
     "drop without a reason": ({}, {"--drop-run": "monday"}, "why is the run dropped?"),
     "a day to come": ({}, {"--run-date": "2999-01-01"}, "--run-date 2999-01-01 is in the future"),
     "reason for a refresh": ({}, {"--reason": "x"}, "--reason goes with --publish-run"),
@@ -200,6 +201,21 @@ def test_wrong_input_exits_2_with_one_message(
     assert message in errors[0]
     assert "Traceback" not in err
     assert not spark.catalog.databaseExists("untouched")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--publish-run", "a", "--drop-run", "b"), ("--drop-run", "a"), ("--reason", "because")],
+)
+def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "job.yaml").write_text("{database: untouched, metrics_dir: metrics}")
+
+    code, _, err = run("--config", str(tmp_path / "job.yaml"), *flags)
+
+    assert code == 2, err
+    assert not (tmp_path / "metrics").exists()
 
 
 def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:

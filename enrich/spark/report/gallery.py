@@ -18,9 +18,8 @@ from enrich.spark.survey import INPUT_FIELDS, place_among_duplicates
 CARDS_A_SHELF = 18
 # How many of one attribute, label, status or reason; a shelf takes the first of each in turn.
 _CARDS_A_PART = 6
-# A longer text is not for reading, and a longer path names no file.
+# A longer text is not for reading.
 _LONGEST_TEXT = 500
-_LONGEST_PATH = 4_096
 
 
 def choose_gallery(rows: DataFrame, quarantine: DataFrame) -> Gallery:
@@ -56,7 +55,7 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
         .select(
             "product_id",
             F.substring("title", 1, _LONGEST_TEXT).alias("title"),
-            F.substring("image_path", 1, _LONGEST_PATH).alias("image_path"),
+            "image_path",
         )
     )
     texts = {row["product_id"]: row.asDict() for row in kept.collect()}

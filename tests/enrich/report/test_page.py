@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from enrich.records import Candidate
-from enrich.report.content import RunReport
+from enrich.report.content import STAGES, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
 from schemas.labels import ABSTAINED
 
@@ -46,6 +46,25 @@ class Page(HTMLParser):
 
     def count(self, tag: str) -> int:
         return sum(found == tag for found, _ in self.elements)
+
+
+def test_a_stage_has_one_color_on_every_page(make_report: MakeReport) -> None:
+    report = make_report("harmless")
+    quick = replace(report, run=replace(report.run, seconds={"tables": 1.0, "inference": 2.0}))
+    whole = replace(report, run=replace(report.run, seconds=dict.fromkeys(STAGES, 1.0)))
+
+    drawn = [
+        {one["class"] for tag, one in Page(render_page(page, {})).elements if tag == "rect"}
+        for page in (quick, whole)
+    ]
+
+    assert {name for name in drawn[0] if name.startswith("stage-")} == {
+        "stage-tables",
+        "stage-inference",
+    }
+    assert {f"stage-{stage}" for stage in STAGES} <= drawn[1]
+    styles = render_page(whole, {}).decode()
+    assert all(f"rect.stage-{stage} {{" in styles for stage in STAGES)
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
