@@ -24,10 +24,11 @@ from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.memory import keep_freed_memory
+from enrich.precision import local_device
 from enrich.predictions import Reader
 from enrich.recent import RecentPictures
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
-from enrich.spec import EngineSpec
+from enrich.spec import EngineSpec, default_spec
 from enrich.text import build_text
 from enrich.window import Prepared, start_window
 
@@ -155,3 +156,16 @@ class Engine:
     ) -> Iterator[tuple[Prediction, ...]]:
         """Returns the predictions of the window's readable products."""
         return self._reader.read(output, [m for one in window if (m := one.modalities) is not None])
+
+
+def open_engine(manifest: Manifest, image_root: str) -> Engine:
+    """Returns the engine of a checkpoint on this machine, with default settings.
+
+    Args:
+        manifest: What `fetch_manifest` read; the weights are loaded from its folder.
+        image_root: Where relative image paths start.
+
+    Raises:
+        CheckpointError: the weights do not fit, or this machine cannot compute with them.
+    """
+    return Engine(default_spec(manifest, image_root), manifest, local_device())

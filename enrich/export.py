@@ -24,7 +24,7 @@ from enrich.engine import Engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.markdown import Table, escape, to_markdown
 from enrich.records import EnrichedProduct, Prediction, Product
-from enrich.spec import EngineSpec
+from enrich.spec import default_spec
 from enrich.training.calibration import wilson_lower_bound
 
 # A GPU computes with the weights as they are stored.
@@ -69,7 +69,7 @@ class Comparison:
         return self.cpu_ms_before / self.cpu_ms_after
 
 
-def compare(spec: EngineSpec, manifest: Manifest, products: Sequence[Product]) -> Comparison:
+def compare(manifest: Manifest, image_root: str, products: Sequence[Product]) -> Comparison:
     """Answers the products twice: as the checkpoint does, and with its linear layers in eight bits.
 
     Raises:
@@ -78,6 +78,7 @@ def compare(spec: EngineSpec, manifest: Manifest, products: Sequence[Product]) -
     """
     if not products:
         raise ConfigError("there are no products to compare answers of: give another --catalog")
+    spec = default_spec(manifest, image_root)
     in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     before, cpu_ms_before = _answer(Engine(spec, manifest, _DEVICE), products, "as it is")
     after, cpu_ms_after = _answer(Engine(spec, in_eight_bits, _DEVICE), products, "in eight bits")

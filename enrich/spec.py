@@ -115,6 +115,11 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
     )
 
 
+def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
+    """Returns the recipe with default settings for a checkpoint on this machine."""
+    return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
+
+
 def _absolute(location: str) -> str:
     location = spell_out(location)
     return location if "://" in location else os.path.abspath(location)  # noqa: PTH100

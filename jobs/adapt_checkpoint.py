@@ -25,13 +25,10 @@ from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
-from enrich.config import JobConfig
-from enrich.engine import Engine
+from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.output_file import check_checkpoint_target
-from enrich.precision import local_device
 from enrich.product_file import read_unique_products
-from enrich.spec import build_spec
 
 # A shop of other goods that the bundled checkpoint had never seen had 0.2 and 0.58.
 SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5
@@ -65,13 +62,10 @@ def main(
     manifest = fetch_manifest(checkpoint)
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
-    spec = build_spec(
-        JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
-    )
     # Before the engine is built: what is wrong with a file shows at once.
-    labelled = corrections and read_shop_labels(corrections, catalog, spec.attributes)
+    labelled = corrections and read_shop_labels(corrections, catalog, manifest.config.attributes)
     products = read_unique_products(catalog) if suggest else []
-    engine = spec.build(local_device())
+    engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     if suggest:
         known = {product.product_id for product in labelled.products} if labelled else set()
         written = write_suggestions(engine, products, suggest, known, output)

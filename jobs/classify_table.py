@@ -23,14 +23,13 @@ from rich.progress import track
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
-from enrich.config import JobConfig
+from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, first_line
 from enrich.output_file import prepare_target
-from enrich.precision import local_device
 from enrich.product_file import read_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
-from enrich.spec import EngineSpec, RunsProducts, build_spec
+from enrich.spec import EngineSpec
 from enrich.whole import whole_file
 
 ROWS_IN_MEMORY = 1_000
@@ -44,15 +43,13 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
-    settings = JobConfig(checkpoint=checkpoint)
     manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
-    spec = build_spec(settings, manifest, image_root or str(catalog.resolve().parent))
-    engine = spec.build(local_device())
+    engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     prepare_target(output, catalog)
 
     begin = time.perf_counter()
-    rows = write_parquet(classify(engine, spec, products), spec, output)
+    rows = write_parquet(classify(engine, products), engine.spec, output)
     seconds = time.perf_counter() - begin
     summary = {
         "read": rows.total(),
@@ -60,13 +57,13 @@ def main(
         "unreadable": rows[False],
         "seconds": round(seconds, 2),
         "products_per_second": round(rows.total() / seconds, 1) if rows else None,
-        "model_version": spec.model_version,
+        "model_version": engine.spec.model_version,
         "output": str(output),
     }
     typer.echo(json.dumps(summary))
 
 
-def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterator[dict[str, Any]]:
+def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yields one row a product, in order, with a progress bar on standard error."""
     batches = table.to_batches(ROWS_IN_MEMORY)
     products = (Product(*row.values()) for batch in batches for row in batch.to_pylist())
@@ -76,8 +73,8 @@ def classify(engine: RunsProducts, spec: EngineSpec, table: pa.Table) -> Iterato
     for answer in answers:
         yield {
             "product_id": answer.product_id,
-            **to_row(answer, spec.attributes),
-            "model_version": spec.model_version,
+            **to_row(answer, engine.spec.attributes),
+            "model_version": engine.spec.model_version,
         }
 
 

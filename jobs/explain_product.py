@@ -14,14 +14,12 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
-from enrich.config import JobConfig
+from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
 from enrich.output_file import prepare_target
-from enrich.precision import local_device
 from enrich.product_file import find_product
 from enrich.records import Product
-from enrich.spec import build_spec
 
 
 def main(
@@ -46,10 +44,7 @@ def main(
         raise ConfigError("--image is a file's path by itself: --image-root goes with --catalog")
     prepare_target(output, image, catalog)
     product, folder = choose_product(given, image, catalog)
-    settings = JobConfig(checkpoint=checkpoint)
-    manifest = fetch_manifest(checkpoint)
-    spec = build_spec(settings, manifest, image_root or str(folder))
-    engine = spec.build(local_device())
+    engine = open_engine(fetch_manifest(checkpoint), image_root or str(folder))
     draw(explain(engine, product, MOST_WORDS), output)
     typer.echo(f"explanation: {output}")
 

@@ -18,20 +18,18 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import ImageRootOption, run_command
-from enrich.config import JobConfig
+from enrich.command_line import ImageRootOption, check_address, run_command
 from enrich.errors import ConfigError
 from enrich.export import compare, refuse_other_answers, summarise, to_report, write_exported
 from enrich.output_file import check_checkpoint_target
 from enrich.product_file import read_unique_products
-from enrich.spec import build_spec
 
 # Less is not worth another model_version, with which the whole catalog is enriched again.
 LEAST_SPEEDUP = 1.05
 
 
 def main(
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")],
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.", callback=check_address)],
     catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     image_root: ImageRootOption = None,
@@ -50,12 +48,9 @@ def main(
         raise ConfigError(f"{checkpoint} computes in eight bits already")
     name = name or f"{manifest.config.name}-int8"
     check_checkpoint_target(name, output)
-    spec = build_spec(
-        JobConfig(checkpoint=checkpoint), manifest, image_root or str(catalog.resolve().parent)
-    )
     products = read_unique_products(catalog)
     chosen = random.Random(0).sample(products, min(sample, len(products)))
-    comparison = compare(spec, manifest, chosen)
+    comparison = compare(manifest, image_root or str(catalog.resolve().parent), chosen)
     Console(width=160).print(Markdown(to_report(comparison)))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)

@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.progress import track
 
 from enrich.classifiers.manifest import read_manifest
-from enrich.config import JobConfig
 from enrich.drill.faults import Fault, build_faulty_engine
 from enrich.drill.products import digest_products
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
-from enrich.spec import build_spec
+from enrich.spec import default_spec
 from enrich.whole import whole_file
 
 
@@ -31,7 +30,7 @@ def answer_products(
     What was answered before is read from the folder `cache`.
     """
     manifest = read_manifest(checkpoint)
-    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), manifest, str(image_root.resolve()))
+    spec = default_spec(manifest, str(image_root.resolve()))
     file = cache / f"{spec.model_version}-{fault or 'sound'}-{digest_products(products)}.parquet"
     if not file.exists():
         engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))

@@ -12,8 +12,8 @@ import torch
 
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import Engine
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
+from enrich.engine import Engine, open_engine
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
@@ -89,6 +89,15 @@ PRODUCTS = [
     Product("grey", "grey shirt", "soft", "grey.jpg"),
     Product("whole", "red shirt", "of cotton", "red.jpg"),
 ]
+
+
+def test_a_checkpoint_in_a_store_is_fetched_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    away = shutil.copytree(tiny_checkpoint, tmp_path / "away")
+    manifest = fetch_manifest(f"file://{away}")
+    shutil.rmtree(away)
+    engine = open_engine(manifest, str(tmp_path))
+    assert engine.classifier is not None
+    assert engine.spec.model_version == name_model_version(manifest, 0.90)
 
 
 def test_every_product_gets_one_answer_in_order(any_spec: BuildsEngine) -> None:

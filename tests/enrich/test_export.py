@@ -16,11 +16,10 @@ from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.classifiers.registry import build_classifier
-from enrich.config import JobConfig
+from enrich.engine import open_engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.export import Agreement, Comparison, compare, refuse_other_answers, write_exported
 from enrich.records import Product
-from enrich.spec import EngineSpec, build_spec
 
 WORDS = ("red", "blue", "green", "white", "striped", "formal")
 
@@ -57,15 +56,13 @@ def products(
 
 
 @pytest.fixture(scope="module")
-def spec(manifest: Manifest, products: list[Product]) -> EngineSpec:
-    with_image = next(one.image_path for one in products if one.image_path)
-    settings = JobConfig(checkpoint=str(manifest.folder))
-    return build_spec(settings, manifest, str(Path(with_image).parent))
+def image_root(products: list[Product]) -> str:
+    return str(Path(next(one.image_path for one in products if one.image_path)).parent)
 
 
 @pytest.fixture(scope="module")
-def comparison(spec: EngineSpec, manifest: Manifest, products: list[Product]) -> Comparison:
-    return compare(spec, manifest, products)
+def comparison(manifest: Manifest, image_root: str, products: list[Product]) -> Comparison:
+    return compare(manifest, image_root, products)
 
 
 def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
@@ -118,18 +115,16 @@ def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
     card = (tmp_path / "clip-int8" / "MODEL_CARD.md").read_text()
     assert card.startswith("# clip\n") and f"content {manifest.digest}" in card
 
-    engine = build_spec(
-        JobConfig(checkpoint=str(tmp_path / "clip-int8")), written, "/nowhere"
-    ).build(torch.device("cpu"))
+    engine = open_engine(written, "/nowhere")
     towers = (engine.classifier.image_tower, engine.classifier.text_tower)
     assert all(any(isinstance(p, EightBitLinear) for p in tower.modules()) for tower in towers)
     assert len(list(engine.enrich(products))) == len(products)
 
 
 def test_products_that_cannot_be_read_are_no_comparison(
-    spec: EngineSpec, manifest: Manifest
+    manifest: Manifest, image_root: str
 ) -> None:
     with pytest.raises(ConfigError, match="no products"):
-        compare(spec, manifest, [])
+        compare(manifest, image_root, [])
     with pytest.raises(ConfigError, match="--image-root"):
-        compare(spec, manifest, [Product("1", None, None, "gone.jpg")])
+        compare(manifest, image_root, [Product("1", None, None, "gone.jpg")])

@@ -51,6 +51,11 @@ def test_output_has_the_rows_of_the_input_in_their_order(shop: Path, run: Run) -
     assert [file.name for file in (shop / "out").iterdir()] == ["a.parquet"]
 
 
+def test_an_address_with_a_password_is_no_checkpoint(shop: Path, run: Run) -> None:
+    code, _, err = run(*_flags(shop, checkpoint="s3://me:secret@bucket/checkpoint"))
+    assert code == 2 and "checkpoint holds a password" in err and "secret" not in err
+
+
 def test_last_line_on_standard_output_is_one_json_object(shop: Path, run: Run) -> None:
     _, out, _ = run(*_flags(shop))
     summary = json.loads(out.splitlines()[-1])
