@@ -1,7 +1,6 @@
 """Great Expectations decides on the figures and writes pages that people can read."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,13 +69,11 @@ def test_outcome_is_great_expectations_own() -> None:
     assert KNOWN.passed and found.outcome == "fail"
 
 
-def test_every_expectation_is_known_to_the_suite() -> None:
-    named = {
-        name
-        for name, member in inspect.getmembers(suites, inspect.isclass)
-        if name.startswith("Expect") and member.__module__ == suites.__name__
-    }
-    assert {one.__name__ for one in suites.EXPECTATIONS.values()} == named
+def test_great_expectations_calls_an_expectation_as_its_check_does() -> None:
+    vary = Check("expect_confidence_to_vary", 0.1, "r", "f", at_least=0.004)
+    built = suites.build_suite("s", [KNOWN, vary]).expectations
+    assert [one.expectation_type for one in built] == [KNOWN.expectation, vary.expectation]
+    assert [type(one).__name__ for one in built] == ["ExpectKnownLabels", "ExpectConfidenceToVary"]
 
 
 RAISED = {"raised_exception": True, "exception_message": "no column\nJVM stack", "traceback": ""}
