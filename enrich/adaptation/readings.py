@@ -3,25 +3,19 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
-import logging
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
+from enrich.adaptation.watched import classify_watched
 from enrich.calibration import CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
 from enrich.engine import Engine
-from enrich.images.failures import describe_failures
-from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Product
 from enrich.training.losses import UNLABELLED
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +114,11 @@ def _score(
     rows: list[int] = []
     logits = {a: [torch.empty(0, len(labels))] for a, labels in engine.spec.attributes.items()}
     weights: list[Tensor] = []
-    bar = track(products, f"reading {modalities}", console=Console(stderr=True), transient=True)
+    shown = [_show(product, modalities) for product in products]
+    # Once: the pictures are the same ones when they are read alone.
+    warns = modalities is Modalities.IMAGE_AND_TEXT
     numbers = iter(range(len(products)))
-    problems: list[ImageProblem | None] = []
-    for batch, output in engine.classify(_show(product, modalities) for product in bar):
-        problems += [one.image_problem for one in batch]
+    for batch, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
         numbered = [(next(numbers), one.modalities) for one in batch]
         readable = [(number, found) for number, found in numbered if found is not None]
         rows += [number for number, found in readable if found is modalities]
@@ -135,9 +129,6 @@ def _score(
             logits[attribute].append(scores.float().cpu()[kept])
         if output.image_weight is not None:
             weights.append(output.image_weight.float().cpu()[kept])
-    # Once: what is shown without its picture names none.
-    if modalities is Modalities.IMAGE_AND_TEXT and (told := describe_failures(problems)):
-        log.warning(told)
     product = torch.tensor(rows, dtype=torch.long)
     joined = {attribute: torch.cat(parts) for attribute, parts in logits.items()}
     return product, joined, torch.cat(weights) if weights else None

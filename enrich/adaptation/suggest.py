@@ -7,7 +7,6 @@ instead: thresholds rest on these labels too, and on hard products alone none wo
 (measured, DECISIONS.md).
 """
 
-import logging
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 
+from enrich.adaptation.watched import classify_watched
 from enrich.engine import Engine
-from enrich.images.failures import describe_failures
-from enrich.images.limits import ImageProblem
 from enrich.records import Product
 from enrich.spreadsheet import guard
 from enrich.whole import whole_file
-
-log = logging.getLogger(__name__)
 
 _SHOWN = ("product_id", "title", "image_path")
 _BLIND_FOR_ONE_HARD = 3
@@ -85,10 +79,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
     ids: list[str] = []
     labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
     moves: list[torch.Tensor] = []
-    bar = track(products, "reading the catalog", console=Console(stderr=True), transient=True)
-    problems: list[ImageProblem | None] = []
-    for batch, output in engine.classify(bar):
-        problems += [one.image_problem for one in batch]
+    for batch, output in classify_watched(engine, products, "reading the catalog"):
         readable = [(one.product_id, one.modalities) for one in batch if one.modalities is not None]
         if output is None:
             continue
@@ -101,8 +92,6 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
             answer = torch.nn.functional.one_hot(best, len(names))
             moved.append(probs[attribute] - answer)
         moves.append(torch.cat(moved, dim=1))
-    if told := describe_failures(problems):
-        log.warning(told)
     return Guesses(ids, labels, torch.cat(moves).numpy() if moves else np.empty((0, 0)))
 
 

@@ -1,0 +1,39 @@
+"""Classifies products while somebody watches: a progress bar, and a warning of lost images."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import track
+
+from enrich.classifiers.interface import ModelOutput
+from enrich.engine import Engine
+from enrich.images.failures import describe_failures
+from enrich.images.limits import ImageProblem
+from enrich.records import Product
+from enrich.window import Prepared
+
+log = logging.getLogger(__name__)
+
+
+def classify_watched(
+    engine: Engine, products: Sequence[Product], title: str, *, warns: bool = True
+) -> Iterator[tuple[list[Prepared], ModelOutput | None]]:
+    """Yields what `engine.classify` makes of the products.
+
+    Args:
+        engine: Its images start from the catalog's root.
+        products: All that are to be classified.
+        title: What stands beside the bar.
+        warns: Whether to say afterwards how many images cannot be read.
+
+    Raises:
+        ConfigError: images are named, and not one of them can be read; if it warns.
+    """
+    bar = track(products, title, console=Console(stderr=True), transient=True)
+    problems: list[ImageProblem | None] = []
+    for batch, output in engine.classify(bar):
+        problems += [one.image_problem for one in batch]
+        yield batch, output
+    if warns and (told := describe_failures(problems)):
+        log.warning(told)
