@@ -12,7 +12,8 @@ Tolerances and the level of false alarms are the defaults of `ValidationSettings
 beforehand on other products (drawn with another seed, and a real shop by season and year); nothing
 was tuned to the runs drawn here.
 
-The last line on standard output is one JSON object. Exit code 1: the gate is worse than wanted.
+The last line on standard output is one JSON object. Exit code 1: the gate is worse than wanted, or
+Spark and Great Expectations come to other checks than the drill.
 """
 
 import json
@@ -30,6 +31,7 @@ from enrich.drill.answers import answer_products
 from enrich.drill.faults import Fault
 from enrich.drill.old_answers import keep_answers, read_kept_answers
 from enrich.drill.products import draw_products, read_column, sample_products
+from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
@@ -192,4 +194,4 @@ def compare_with_spark(cases: dict[str, Case], baseline: LabelBaseline) -> bool:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_failure)
