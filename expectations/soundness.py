@@ -6,9 +6,8 @@ from math import log
 from schemas.labels import ABSTAINED
 
 from expectations import chance
-from expectations.checks import ChanceCheck, Check
+from expectations.checks import Check
 from expectations.figures import ConfidenceFigures, StagedFigures
-from expectations.settings import ValidationSettings
 from expectations.summary import AttributeSummary
 
 NAMED_LABELS = 20
@@ -77,25 +76,20 @@ def check_values(
 
 
 def check_abstained_share(
-    attribute: str, summary: AttributeSummary, settings: ValidationSettings
-) -> ChanceCheck:
+    attribute: str, summary: AttributeSummary, tolerance: float, alpha: float
+) -> Check:
     """Returns the check that an attribute is answered for often enough to be of use."""
     rows = sum(summary.labels.values())
     abstained = summary.labels.get(ABSTAINED, 0) / rows
-    tolerance = settings.max_abstained_share
-
-    def check(alpha: float) -> Check:
-        allowed = chance.allowed_share(tolerance, rows, alpha)
-        return Check(
-            expectation="expect_abstained_share_below",
-            attribute=attribute,
-            observed=abstained,
-            at_most=allowed,
-            rule=f"At most {tolerance:.0%} of rows have no label, and what chance adds to that.",
-            finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%}",
-        )
-
-    return check
+    allowed = chance.allowed_share(tolerance, rows, alpha)
+    return Check(
+        expectation="expect_abstained_share_below",
+        attribute=attribute,
+        observed=abstained,
+        at_most=allowed,
+        rule=f"At most {tolerance:.0%} of rows have no label, and what chance adds to that.",
+        finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%}",
+    )
 
 
 def _no_row(expectation: str, attribute: str, found: int, rule: str, finding: str) -> Check:

@@ -4,10 +4,11 @@ Pure functions of counts. Knows nothing of Spark or Great Expectations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from expectations.agreement import check_agreements
 from expectations.baseline import LabelBaseline
-from expectations.checks import Check, Severity, share_out
+from expectations.checks import ChanceCheck, Check, Severity, share_out
 from expectations.drift import Scope, compare
 from expectations.expected import Expected, expect_like
 from expectations.figures import StagedFigures
@@ -47,10 +48,11 @@ def check_staged(
         )
     if baseline is not None and baseline.model_version is not None:
         checks.append(_check_model(figures, baseline, settings))
-    by_chance = [
-        *(check_abstained_share(a, by_attribute[a], settings) for a in attribute_labels),
-        *check_agreements(figures.agreements, settings),
+    by_chance: list[ChanceCheck] = [
+        partial(check_abstained_share, a, by_attribute[a], settings.max_abstained_share)
+        for a in attribute_labels
     ]
+    by_chance += check_agreements(figures.agreements, settings)
     if baseline is not None:
         for scope in _scopes(figures, baseline, settings):
             by_chance += compare(scope, settings)

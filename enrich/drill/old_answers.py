@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from schemas.tables import select_attributes
 
 from enrich.drill.products import SEED, digest_products
 from enrich.errors import ConfigError
@@ -21,11 +22,10 @@ def keep_answers(
 ) -> None:
     """Writes what `answer_products` returned, and a JSON file beside it: where it comes from."""
     kept = {"modalities": table["modalities"].dictionary_encode()}
-    for name in table.column_names:
-        if f"{name}_confidence" in table.column_names:
-            kept[name] = table[name].dictionary_encode()
-            confidences = table[f"{name}_confidence"].to_numpy()
-            kept[f"{name}_confidence"] = pa.array(confidences.astype(np.float16))
+    for name in select_attributes(table.column_names):
+        kept[name] = table[name].dictionary_encode()
+        confidences = table[f"{name}_confidence"].to_numpy()
+        kept[f"{name}_confidence"] = pa.array(confidences.astype(np.float16))
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(kept), file, compression="zstd")
     origin = {

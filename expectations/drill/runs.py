@@ -61,9 +61,10 @@ def measure_false_alarms_by_category(
     runs: int,
     settings: ValidationSettings,
 ) -> dict[int, float]:
-    """Returns the same for runs of one category, against baselines of the whole catalog, by size.
+    """Returns the share of sound runs of one category that are stopped, by size.
 
-    A category that has fewer products than a run gives all that the baseline left of it.
+    Baselines are of the whole catalog. A category that has fewer products than a run gives all that
+    the baseline left of it.
     """
     assert sound.categories is not None
     names = [name for name in sound.categories.names if name != OTHER]
