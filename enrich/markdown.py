@@ -17,12 +17,22 @@ class Table:
     blocks: Sequence[Sequence[Sequence[str]]]
 
 
-def to_markdown(table: Table, level: int = 3) -> str:
-    """Returns the title as a heading of that level and the table below it."""
+def to_markdown(table: Table) -> str:
+    """Returns the title as a heading of level 3 and the table below it."""
     lines = [table.columns, ["---"] * len(table.columns)]
     lines += [row for block in table.blocks for row in block]
     rows = [f"| {' | '.join(cells)} |" for cells in ([escape(c) for c in line] for line in lines)]
-    return f"{'#' * level} {escape(table.title)}\n\n" + "\n".join(rows) + "\n"
+    return f"### {escape(table.title)}\n\n" + "\n".join(rows) + "\n"
+
+
+def name_once(name: str, rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Returns a block of rows with its name before the first one."""
+    return [[name if at == 0 else "", *row] for at, row in enumerate(rows)]
+
+
+def format_figure(figure: float | None) -> str:
+    """Returns a figure as a cell, to three places; one that is not known is empty."""
+    return "" if figure is None else f"{figure:.3f}"
 
 
 def escape(text: str) -> str:

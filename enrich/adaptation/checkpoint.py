@@ -16,7 +16,7 @@ from enrich.classifiers.checkpoint import (
     write_metrics,
 )
 from enrich.classifiers.manifest import Manifest
-from enrich.markdown import Table, escape, to_markdown
+from enrich.markdown import Table, escape, format_figure, to_markdown
 from enrich.records import Modalities
 from enrich.training.metrics import HEADINGS, Figures
 
@@ -137,8 +137,7 @@ def _tell_silence(attribute: str, outcome: Outcome) -> str:
 
 
 def _cells(figures: Figures) -> list[str]:
-    found = (figures.get(figure) for figure in _SHOWN)
-    return ["" if figure is None else f"{figure:.3f}" for figure in found]
+    return [format_figure(figures.get(figure)) for figure in _SHOWN]
 
 
 def _add_metrics(folder: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:

@@ -6,7 +6,7 @@ from statistics import fmean
 from enrich.comparison.bootstrap import FIGURES
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
-from enrich.markdown import Table
+from enrich.markdown import Table, format_figure, name_once
 from enrich.training.metrics import HEADINGS
 
 NOTES = (
@@ -94,7 +94,7 @@ def _mean_recall(figures: Iterable[Record], checkpoint: str, shop: str, conditio
         if (record["checkpoint"], record["shop"], record["condition"])
         == (checkpoint, shop, condition)
     ]
-    return f"{fmean(recalls):.3f}" if recalls else ""
+    return format_figure(fmean(recalls) if recalls else None)
 
 
 def _by_shop_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -107,20 +107,18 @@ def _by_shop_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]
 def _blocks(
     records: Sequence[Record], cells: Callable[[Record], list[str]]
 ) -> list[list[list[str]]]:
-    """Returns a block a condition, named once, with the checkpoints in the order given."""
-    blocks = []
-    for condition in dict.fromkeys(record["condition"] for record in records):
-        among = [record for record in records if record["condition"] == condition]
-        names = [condition, *[""] * (len(among) - 1)]
-        blocks.append([[n, r["checkpoint"], *cells(r)] for n, r in zip(names, among, strict=True)])
-    return blocks
+    """Returns a block a condition, with the checkpoints in the order given."""
+    rows: dict[str, list[list[str]]] = {}
+    for record in records:
+        rows.setdefault(record["condition"], []).append([record["checkpoint"], *cells(record)])
+    return [name_once(condition, own) for condition, own in rows.items()]
 
 
 def _figure_cells(record: Record) -> list[str]:
     cells = [f"{record['rows']:,}"]
     for figure in HEADINGS:
         value, bounds = record.get(figure), record.get(f"{figure}_interval")
-        cell = "" if value is None else f"{value:.3f}"
+        cell = format_figure(value)
         if bounds and None not in bounds:
             cell += " ({:.3f}-{:.3f})".format(*bounds)
         cells.append(cell)

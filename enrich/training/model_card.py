@@ -5,7 +5,7 @@ from typing import Any
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.listing import summarise
 from enrich.classifiers.registry import CLASSIFIERS
-from enrich.markdown import Table, escape, to_markdown
+from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
 from enrich.training.config import TrainingConfig
 from enrich.training.metrics import HEADINGS, Figures
 
@@ -84,19 +84,13 @@ def write_model_card(
 
 
 def _table(title: str, figures: dict[str, dict[str, Figures]]) -> Table:
-    """Returns a block a condition, which is named once, and in it a row an attribute."""
+    """Returns a block a condition, and in it a row an attribute."""
     blocks = []
     for condition, by_attribute in figures.items():
-        block = [
-            ["", attribute, f"{measured['rows']:,}", *map(_cell, map(measured.get, HEADINGS))]
+        rows = [
+            [attribute, f"{measured['rows']:,}", *map(format_figure, map(measured.get, HEADINGS))]
             for attribute, measured in by_attribute.items()
             if measured["rows"]
         ]
-        for row in block[:1]:
-            row[0] = condition
-        blocks.append(block)
+        blocks.append(name_once(condition, rows))
     return Table(title, ("condition", "attribute", "rows", *HEADINGS.values()), blocks)
-
-
-def _cell(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.3f}"

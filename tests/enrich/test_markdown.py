@@ -22,8 +22,8 @@ def test_what_markdown_would_read_as_its_own_is_escaped(text: str, shown: str) -
 
 def test_table_has_a_heading_a_head_and_all_rows_of_all_blocks() -> None:
     table = Table("a|b", ("x", "y_"), [[["1", "2"], ["", "3"]], [], [["4", "|"]]])
-    assert to_markdown(table, level=2).splitlines() == [
-        r"## a\|b",
+    assert to_markdown(table).splitlines() == [
+        r"### a\|b",
         "",
         r"| x | y\_ |",
         "| --- | --- |",
