@@ -22,7 +22,7 @@ from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibrat
 from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.calibration import Scored, fit_temperatures, pick_threshold, strictest
-from enrich.training.metrics import Figures, measure, measure_thresholds
+from enrich.training.measures import Figures, measure, measure_thresholds
 
 FEWEST_LABELS = 50
 _FOLDS = 5

@@ -18,7 +18,7 @@ from enrich.classifiers.checkpoint import (
 from enrich.classifiers.manifest import Manifest
 from enrich.markdown import Table, escape, format_figure, to_markdown
 from enrich.records import Modalities
-from enrich.training.metrics import HEADINGS, Figures
+from enrich.training.measures import HEADINGS, Figures
 
 _CARD_HEADING = "## Adapted to a shop"
 _SHOWN = (

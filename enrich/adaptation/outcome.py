@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from enrich.calibration import CalibratedModalities, Correction
 from enrich.records import Modalities
-from enrich.training.metrics import Figures
+from enrich.training.measures import Figures
 
 # In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
 LEAST_GAIN = 0.002

@@ -19,7 +19,7 @@ from enrich.comparison.figure import (
 )
 from enrich.training.batches import Condition
 from enrich.training.evaluation import CalibratedAnswers
-from enrich.training.metrics import expected_calibration_error
+from enrich.training.measures import expected_calibration_error
 
 Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
 

@@ -7,7 +7,7 @@ from enrich.comparison.bootstrap import FIGURES
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
 from enrich.markdown import Table, format_figure, name_once
-from enrich.training.metrics import HEADINGS
+from enrich.training.measures import HEADINGS
 
 NOTES = (
     "Intervals are 95 %, by bootstrap over groups of near-identical products.",

@@ -15,7 +15,7 @@ from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import Scored, fit
 from enrich.training.losses import UNLABELLED
-from enrich.training.metrics import (
+from enrich.training.measures import (
     Figures,
     expected_calibration_error,
     measure,

@@ -7,7 +7,7 @@ from enrich.classifiers.listing import summarise
 from enrich.classifiers.registry import CLASSIFIERS
 from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
 from enrich.training.config import TrainingConfig
-from enrich.training.metrics import HEADINGS, Figures
+from enrich.training.measures import HEADINGS, Figures
 
 _INTRODUCTION = """# {name}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from enrich.calibration import Correction
 from enrich.training.calibration import Scored
 from enrich.training.losses import UNLABELLED
-from enrich.training.metrics import macro_f1
+from enrich.training.measures import macro_f1
 
 _TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 # How much accuracy may be lost, in standard errors: too little to be told from chance.

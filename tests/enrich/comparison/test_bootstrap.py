@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from enrich.comparison.bootstrap import FIGURES, draw_groups, interval, replicate
-from enrich.training.metrics import macro_f1, recall_at_precision
+from enrich.training.measures import macro_f1, recall_at_precision
 
 ROWS, LABELS, GROUPS = 60, 4, 25
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from enrich.training.metrics import (
+from enrich.training.measures import (
     expected_calibration_error,
     macro_f1,
     measure,
