@@ -19,11 +19,10 @@ from enrich.comparison.figure import (
 )
 from enrich.training.batches import Condition
 from enrich.training.evaluation import CalibratedAnswers
-from enrich.training.measures import expected_calibration_error
+from enrich.training.measures import BINS, expected_calibration_error, find_bins
 
 Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
 
-_BINS = 15
 _PANEL_IN = 3.4
 # What a handful of answers says is chance: no line starts before the one, no dot rests on less than
 # the other.
@@ -70,7 +69,7 @@ def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: P
             upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
             confidence = answers.probs.amax(1).numpy()
             weights = np.full(len(confidence), 1 / len(confidence))
-            lower.hist(confidence, _BINS, range=(0, 1), weights=weights, color=BLUE, rwidth=0.9)
+            lower.hist(confidence, BINS, range=(0, 1), weights=weights, color=BLUE, rwidth=0.9)
             lower.set(xlabel="confidence")
         panels[0, 0].set_ylabel("share that is right")
         panels[0, 0].legend(loc="upper left")
@@ -83,11 +82,11 @@ def _draw_bins(
     """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE."""
     confidence, best = probs.max(1)
     correct = best == answers.targets
-    which = (confidence * _BINS).long().clamp(max=_BINS - 1).numpy()
-    rows = np.bincount(which, minlength=_BINS)
+    which = find_bins(confidence).numpy()
+    rows = np.bincount(which, minlength=BINS)
     filled = rows >= _FEW
     mean_confidence, accuracy = (
-        np.bincount(which, values.double().numpy(), _BINS)[filled] / rows[filled]
+        np.bincount(which, values.double().numpy(), BINS)[filled] / rows[filled]
         for values in (confidence, correct)
     )
     area = 8 + 250 * rows[filled] / rows.sum()

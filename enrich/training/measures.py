@@ -8,6 +8,9 @@ from torch import Tensor
 
 Figures = dict[str, float | int | None]
 
+# Of equal width over [0, 1], as in Guo et al. 2017.
+BINS = 15
+
 # What people call the figures. t90 is the checkpoint's own threshold for a precision of 90 %.
 HEADINGS = {
     "accuracy": "accuracy",
@@ -29,15 +32,15 @@ def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
     if len(targets) == 0:
         return {"rows": 0}
     confidence, best = probs.max(1)
-    correct = best == targets
-    return {
-        "rows": len(targets),
-        "accuracy": round(correct.float().mean().item(), 4),
-        "macro_f1": round(macro_f1(best, targets), 4),
-        "recall_at_90_precision": round(recall_at_precision(confidence, correct, 0.90), 4),
-        "recall_at_95_precision": round(recall_at_precision(confidence, correct, 0.95), 4),
-        "ece": round(expected_calibration_error(confidence, correct), 4),
+    correct, every_row = best == targets, once(len(targets))
+    figures: dict[str, Tensor | float] = {
+        "accuracy": correct.float().mean(),
+        "macro_f1": macro_f1(best, targets, every_row),
+        "recall_at_90_precision": recall_at_precision(confidence, correct, 0.90, every_row),
+        "recall_at_95_precision": recall_at_precision(confidence, correct, 0.95, every_row),
+        "ece": expected_calibration_error(confidence, correct),
     }
+    return {"rows": len(targets), **{name: round(float(one), 4) for name, one in figures.items()}}
 
 
 def measure_thresholds(
@@ -63,31 +66,60 @@ def measure_thresholds(
     return figures
 
 
-def macro_f1(best: Int[Tensor, " N"], targets: Int[Tensor, " N"]) -> float:
-    """Returns the mean F1 over the labels that occur in `targets`, in [0, 1]."""
-    scores = []
-    for label in targets.unique():
-        hits = ((best == label) & (targets == label)).sum().item()
-        scores.append(2 * hits / ((best == label).sum().item() + (targets == label).sum().item()))
-    return sum(scores) / len(scores)
+def macro_f1(
+    best: Int[Tensor, " N"], targets: Int[Tensor, " N"], weights: Float[Tensor, "R N"]
+) -> Float[Tensor, " R"]:
+    """Returns the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
+
+    A weighting says how often each row counts. A label of whose rows none counts keeps the F1 that
+    it has where all count once: left out, a rare label that is never found would lift the mean of
+    every draw without it.
+    """
+    labels = targets.unique()
+    answered, wanted = ((of.unsqueeze(1) == labels).to(weights.dtype) for of in (best, targets))
+    # Before the others, the weighting of every row once.
+    weights = torch.cat([torch.ones_like(weights[:1]), weights])
+    hits, answers, occurrences = (weights @ rows for rows in (answered * wanted, answered, wanted))
+    scores = 2 * hits / (answers + occurrences)
+    return scores.where(occurrences > 0, scores[:1])[1:].mean(1)
 
 
 def recall_at_precision(
-    confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"], precision: float
-) -> float:
-    """Returns correct answers above the lowest threshold of that precision over all rows."""
+    confidence: Float[Tensor, " N"],
+    correct: Bool[Tensor, " N"],
+    precision: float,
+    weights: Float[Tensor, "R N"],
+) -> Float[Tensor, " R"]:
+    """Returns correct answers above the lowest threshold of that precision over all rows.
+
+    In [0, 1], for each weighting; nan for one under which no row counts.
+    """
     confidence, order = confidence.sort(descending=True)
-    hits = correct[order].double().cumsum(0)
-    good = hits / torch.arange(1, len(hits) + 1) >= precision
+    weights = weights[:, order]
     # No threshold parts rows of equal confidence.
-    good[:-1] &= confidence[:-1] != confidence[1:]
-    return float(hits[good.nonzero()[-1]] / len(hits)) if good.any() else 0.0
+    parts = torch.ones(len(order), dtype=torch.bool)
+    parts[:-1] = confidence[:-1] != confidence[1:]
+    hits = (weights * correct[order]).cumsum(1)
+    good = (hits / weights.cumsum(1) >= precision) & parts
+    # Hits only grow along the row, so the largest good one is that of the lowest threshold.
+    return (hits * good).amax(1) / weights.sum(1)
+
+
+def once(rows: int) -> Float[Tensor, "1 N"]:
+    """Returns the weighting under which each of so many rows counts once."""
+    return torch.ones(1, rows, dtype=torch.double)
 
 
 def expected_calibration_error(
-    confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"], bins: int = 15
+    confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"]
 ) -> float:
-    """Returns the mean gap of confidence and accuracy over equal-width bins, in [0, 1]."""
-    which = (confidence * bins).long().clamp(max=bins - 1)
-    gap = torch.zeros(bins).index_add_(0, which, confidence.float() - correct.float())
+    """Returns the mean gap of confidence and accuracy over BINS, in [0, 1]."""
+    gap = torch.zeros(BINS).index_add_(
+        0, find_bins(confidence), confidence.float() - correct.float()
+    )
     return float(gap.abs().sum() / len(confidence))
+
+
+def find_bins(confidence: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """Returns in which of the BINS each confidence is, counted from 0."""
+    return (confidence * BINS).long().clamp(max=BINS - 1)

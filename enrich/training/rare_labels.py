@@ -14,7 +14,7 @@ from torch import Tensor
 from enrich.calibration import Correction
 from enrich.training.calibration import Scored
 from enrich.training.losses import UNLABELLED
-from enrich.training.measures import macro_f1
+from enrich.training.measures import macro_f1, once
 
 _TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 # How much accuracy may be lost, in standard errors: too little to be told from chance.
@@ -61,5 +61,5 @@ def _weigh(labelled: Sequence[Scored], shift: Float[Tensor, " C"]) -> tuple[floa
     for scored in labelled:
         best = (scored.logits + shift).argmax(1)
         accuracies.append((best == scored.targets).float().mean().item())
-        f1s.append(macro_f1(best, scored.targets))
+        f1s.append(macro_f1(best, scored.targets, once(len(best))).item())
     return sum(accuracies) / len(accuracies), sum(f1s) / len(f1s)

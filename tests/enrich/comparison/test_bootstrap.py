@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from enrich.comparison.bootstrap import FIGURES, draw_groups, interval, replicate
-from enrich.training.measures import macro_f1, recall_at_precision
+from enrich.training.measures import macro_f1, once, recall_at_precision
 
 ROWS, LABELS, GROUPS = 60, 4, 25
 
@@ -35,8 +35,8 @@ def test_each_replicate_is_the_plain_figure_of_the_rows_drawn(
         correct = best == targets[rows]
         wanted = (
             correct.float().mean().item(),
-            macro_f1(best, targets[rows]),
-            recall_at_precision(confidence, correct, 0.90),
+            macro_f1(best, targets[rows], once(len(rows))).item(),
+            recall_at_precision(confidence, correct, 0.90, once(len(rows))).item(),
         )
         assert [found[figure][at].item() for figure in FIGURES] == pytest.approx(wanted, abs=1e-6)
 

@@ -8,6 +8,7 @@ from enrich.training.measures import (
     macro_f1,
     measure,
     measure_thresholds,
+    once,
     recall_at_precision,
 )
 
@@ -16,30 +17,35 @@ def test_macro_f1_is_the_mean_over_labels_that_occur() -> None:
     targets = torch.tensor([0, 0, 0, 1, 1, 2])
     best = torch.tensor([0, 0, 1, 1, 3, 3])
     # 0: precision 1, recall 2/3; 1: 1/2 and 1/2; 2: never answered; 3 does not occur.
-    assert macro_f1(best, targets) == pytest.approx((0.8 + 0.5 + 0.0) / 3)
+    assert macro_f1(best, targets, once(len(best))).item() == pytest.approx((0.8 + 0.5 + 0.0) / 3)
 
 
 def test_recall_at_precision_counts_right_answers_over_all_rows() -> None:
     confidence = torch.tensor([0.5, 0.9, 0.7, 0.8, 0.6])
     correct = torch.tensor([True, True, False, True, True])
     # Best first: right, right, wrong, right, right. Precision 1, 1, 2/3, 3/4, 4/5.
-    assert recall_at_precision(confidence, correct, 0.90) == pytest.approx(2 / 5)
-    assert recall_at_precision(confidence, correct, 0.80) == pytest.approx(4 / 5)
-    assert recall_at_precision(confidence, ~correct, 0.90) == 0.0
+    for precision, right, wanted in (
+        (0.90, correct, 2 / 5),
+        (0.80, correct, 4 / 5),
+        (0.90, ~correct, 0),
+    ):
+        found = recall_at_precision(confidence, right, precision, once(5))
+        assert found.tolist() == pytest.approx([wanted])
 
 
 def test_recall_does_not_part_rows_of_equal_confidence() -> None:
     confidence = torch.tensor([0.9, 0.8, 0.8])
     for correct in ([True, True, False], [True, False, True]):
-        assert recall_at_precision(confidence, torch.tensor(correct), 0.95) == pytest.approx(1 / 3)
+        found = recall_at_precision(confidence, torch.tensor(correct), 0.95, once(3))
+        assert found.tolist() == pytest.approx([1 / 3])
 
 
 def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     confidence = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0, 0.0])
     correct = torch.tensor([True, True, False, False, True, False, True, False])
-    # Of ten bins: [0.9, 1] 4.8 against 3 right, [0.5, 0.6) 1.1 against 1, [0, 0.1) 0 against 0.
+    # Of fifteen bins: the last 4.8 against 3 right, the ninth 1.1 against 1, the first 0 against 0.
     wanted = (1.8 + 0.1 + 0.0) / 8
-    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(wanted)
+    assert expected_calibration_error(confidence, correct) == pytest.approx(wanted)
 
 
 def test_gaps_of_opposite_sign_do_not_cancel_across_bins() -> None:
