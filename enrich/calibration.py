@@ -45,7 +45,7 @@ class CalibratedModalities(BaseModel):
         return math.inf if found is None else found
 
 
-class Correction(BaseModel):
+class ScoreCorrection(BaseModel):
     """How one attribute's logits are put right for a shop, before any temperature.
 
     The corrected logit of label i is sum_j weight[i][j] * logit_j + bias[i], labels in the order of
@@ -58,7 +58,7 @@ class Correction(BaseModel):
     bias: tuple[FiniteFloat, ...]
 
     @model_validator(mode="after")
-    def _is_square(self) -> "Correction":
+    def _is_square(self) -> "ScoreCorrection":
         labels = len(self.bias)
         rows = self.weight
         if rows is not None and {len(rows), *map(len, rows)} != {labels}:
@@ -75,7 +75,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attributes: dict[str, dict[Modalities, CalibratedModalities]]
-    corrections: dict[str, Correction] = {}
+    corrections: dict[str, ScoreCorrection] = {}
 
     @field_validator("attributes")
     @classmethod

@@ -18,7 +18,7 @@ from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strengt
 from enrich.adaptation.outcome import CalibratedSets, Gain, Outcome
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, Correction
+from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, ScoreCorrection
 from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.calibration import Scored, fit_temperatures, pick_threshold, strictest
@@ -125,7 +125,7 @@ class _Trial:
     modalities.
     """
 
-    correction: Correction | None
+    correction: ScoreCorrection | None
     calibrated: CalibratedSets
     fully: _Answered
     partly: list[_Answered]
@@ -163,12 +163,14 @@ class _Scores:
     by what has not seen the product's own label. `correction` is that of the way itself.
     """
 
-    correction: Correction | None
+    correction: ScoreCorrection | None
     without: list[list[Reading]]
     held_out: list[Reading]
 
 
-def _leave(readings: list[Reading], base: CalibratedSets, earlier: Correction | None) -> _Trial:
+def _leave(
+    readings: list[Reading], base: CalibratedSets, earlier: ScoreCorrection | None
+) -> _Trial:
     """Returns how the checkpoint answers as it is."""
     return _Trial(
         correction=earlier,
@@ -179,7 +181,10 @@ def _leave(readings: list[Reading], base: CalibratedSets, earlier: Correction | 
 
 
 def _correct(
-    readings: list[Reading], groups: np.ndarray, base: CalibratedSets, earlier: Correction | None
+    readings: list[Reading],
+    groups: np.ndarray,
+    base: CalibratedSets,
+    earlier: ScoreCorrection | None,
 ) -> _Scores:
     """Returns the scores that correction layers make of the checkpoint's."""
     whole = fullest(readings)
@@ -317,10 +322,10 @@ def _pick_thresholds(
     return found
 
 
-def _compose(layer: Layer, before: Correction | None) -> Correction:
+def _compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
     """Returns the correction of raw logits, which an earlier one may have gone before."""
     weight, bias = layer.weight, layer.bias
     if before is not None:
         bias = bias + weight @ torch.tensor(before.bias)
         weight = weight if before.weight is None else weight @ torch.tensor(before.weight)
-    return Correction(weight=tuple(map(tuple, weight.tolist())), bias=tuple(bias.tolist()))
+    return ScoreCorrection(weight=tuple(map(tuple, weight.tolist())), bias=tuple(bias.tolist()))

@@ -5,7 +5,7 @@ Knows nothing of how it was fitted.
 
 from dataclasses import dataclass
 
-from enrich.calibration import CalibratedModalities, Correction
+from enrich.calibration import CalibratedModalities, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.measures import Figures
 
@@ -48,7 +48,7 @@ class Outcome:
     gain: Gain
     gains: dict[Modalities, Gain]
     silenced: list[Modalities]
-    correction: Correction | None
+    correction: ScoreCorrection | None
     calibrated: CalibratedSets
 
     @property

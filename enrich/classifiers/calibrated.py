@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.calibration import CalibratedModalities, Calibration, Correction
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.records import Modalities
 
 
@@ -37,7 +37,9 @@ def at_temperatures(
     return (logits / scales.unsqueeze(1)).softmax(1)
 
 
-def correct(logits: Float[Tensor, "B C"], correction: Correction | None) -> Float[Tensor, "B C"]:
+def correct(
+    logits: Float[Tensor, "B C"], correction: ScoreCorrection | None
+) -> Float[Tensor, "B C"]:
     """Returns the logits as a shop's correction leaves them."""
     if correction is None:
         return logits

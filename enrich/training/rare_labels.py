@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from enrich.calibration import Correction
+from enrich.calibration import ScoreCorrection
 from enrich.training.calibration import Scored
 from enrich.training.losses import UNLABELLED
 from enrich.training.measures import macro_f1, once
@@ -23,7 +23,7 @@ _UNSEEN = 0.25
 
 def prefer_rare_labels(
     conditions: Sequence[Scored], log_priors: Float[Tensor, " C"]
-) -> Correction | None:
+) -> ScoreCorrection | None:
     """Returns the correction of highest macro-F1 that costs no accuracy to speak of, or None.
 
     Both are means over the conditions. The rows must not be those trained on.
@@ -43,7 +43,7 @@ def prefer_rare_labels(
     best = max(allowed, key=lambda tau: scores[tau][1])
     if best == 0:
         return None
-    return Correction(bias=tuple((-best * log_priors).tolist()))
+    return ScoreCorrection(bias=tuple((-best * log_priors).tolist()))
 
 
 def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:

@@ -18,7 +18,7 @@ from enrich.adaptation.adapt import (
 )
 from enrich.adaptation.outcome import Gain, Outcome
 from enrich.adaptation.readings import Reading
-from enrich.calibration import CalibratedModalities, Calibration, Correction
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.calibrated import correct
 from enrich.records import Modalities
 
@@ -195,7 +195,7 @@ def test_a_second_adaptation_builds_on_the_first() -> None:
     raw = readings[0].logits
     again = correct(raw, second.correction).argmax(1)
     assert (again == correct(raw, first.correction).argmax(1)).float().mean() > 0.9
-    assert isinstance(second.correction, Correction) and not second.is_better
+    assert isinstance(second.correction, ScoreCorrection) and not second.is_better
 
 
 def test_ten_products_of_one_text_are_no_ten_products() -> None:

@@ -14,7 +14,7 @@ from enrich.adaptation.checkpoint import (
     write_adapted,
 )
 from enrich.adaptation.outcome import Gain, Outcome
-from enrich.calibration import CalibratedModalities, Calibration, Correction
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
 
@@ -83,7 +83,7 @@ def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(
 
 
 def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> None:
-    earlier = Correction(weight=((1.0,),), bias=(0.0,))
+    earlier = ScoreCorrection(weight=((1.0,),), bias=(0.0,))
     given = Calibration(attributes={"color": BETTER.calibrated}, corrections={"color": earlier})
     kept = replace(BETTER, correction=earlier)
     assert with_outcomes(given, {"color": kept}).corrections == {"color": earlier}
