@@ -20,7 +20,7 @@ from rich.markdown import Markdown
 
 from enrich.adaptation.adapt import FEWEST_LABELS, adapt
 from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
-from enrich.adaptation.outcome import Outcome
+from enrich.adaptation.effect import Effect
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
@@ -71,39 +71,39 @@ def main(
         written = write_suggestions(engine, products, suggest, known, output)
         typer.echo(json.dumps({"suggested": written, "output": str(output)}))
     elif labelled:
-        outcomes = fit(engine, labelled)
-        write_adapted(manifest, outcomes, name, catalog.resolve().parent.name, output)
+        effects = fit(engine, labelled)
+        write_adapted(manifest, effects, name, catalog.resolve().parent.name, output)
         summary = {
             "output": str(output),
             "name": name,
             "products": len(labelled.products),
             "not_in_catalog": labelled.unknown_ids,
-            "attributes": summarise(outcomes),
+            "attributes": summarise(effects),
         }
         typer.echo(json.dumps(summary))
 
 
-def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Outcome]:
+def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
     """Fits and prints what comes of it.
 
     Raises:
         ConfigError: no attribute is labelled often enough.
         AdaptationRefused: no attribute would be answered better.
     """
-    outcomes = adapt(engine, labelled)
+    effects = adapt(engine, labelled)
     for attribute, targets in labelled.targets.items():
-        if attribute not in outcomes:
+        if attribute not in effects:
             typer.echo(
                 f"{attribute}: left as it was, fewer than {FEWEST_LABELS} of its "
                 f"{(targets >= 0).sum()} labelled products can be read",
                 err=True,
             )
-    if not outcomes:
+    if not effects:
         raise ConfigError(
             f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
         )
-    for attribute, outcome in outcomes.items():
-        accuracy, ece = outcome.before["accuracy"] or 0, outcome.before["ece"] or 0
+    for attribute, effect in effects.items():
+        accuracy, ece = effect.before["accuracy"] or 0, effect.before["ece"] or 0
         if accuracy < SUSPICIOUS_ACCURACY and ece > SUSPICIOUS_ECE:
             typer.echo(
                 f"{attribute}: the classifier is right in {accuracy:.0%} of "
@@ -111,14 +111,14 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Outcome]:
                 "wrong, it is fitted to its mistakes: label products that --suggest names",
                 err=True,
             )
-    Console(width=160).print(Markdown(to_report(outcomes)))
-    if not any(outcome.is_better for outcome in outcomes.values()):
+    Console(width=160).print(Markdown(to_report(effects)))
+    if not any(effect.is_better for effect in effects.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "
             "precise enough, so nothing is written: give more labels, of products that --suggest "
             "names"
         )
-    return outcomes
+    return effects
 
 
 if __name__ == "__main__":

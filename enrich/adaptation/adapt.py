@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from enrich.adaptation.effect import CalibratedSets, Effect, Gain
 from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
-from enrich.adaptation.outcome import CalibratedSets, Gain, Outcome
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, ScoreCorrection
@@ -28,7 +28,7 @@ FEWEST_LABELS = 50
 _FOLDS = 5
 
 
-def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Outcome]:
+def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
     """Returns what adaptation does to each attribute that enough products are labelled with."""
     return {
         attribute: adapt_attribute(readings, labels.groups, engine.calibration, attribute)
@@ -39,7 +39,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Outcome]:
 
 def adapt_attribute(
     readings: list[Reading], groups: np.ndarray, calibration: Calibration, attribute: str
-) -> Outcome:
+) -> Effect:
     """Returns the attribute's correction, its new calibration, and what they change.
 
     New temperatures and thresholds alone are the rule. A correction of the scores beside them has
@@ -58,9 +58,9 @@ def adapt_attribute(
     as_it_is = _leave(readings, base, earlier)
     tempered = _calibrate_held_out(_Scores(earlier, [readings] * _FOLDS, readings), groups, base)
     corrected = _calibrate_held_out(_correct(readings, groups, base, earlier), groups, base)
-    outcome = corrected.compare(as_it_is, groups)
-    if outcome.is_better and corrected.compare(tempered, groups).is_better:
-        return outcome
+    effect = corrected.compare(as_it_is, groups)
+    if effect.is_better and corrected.compare(tempered, groups).is_better:
+        return effect
     return tempered.compare(as_it_is, groups)
 
 
@@ -130,9 +130,9 @@ class _Trial:
     fully: _Answered
     partly: list[_Answered]
 
-    def compare(self, before: "_Trial", groups: np.ndarray) -> Outcome:
+    def compare(self, before: "_Trial", groups: np.ndarray) -> Effect:
         """Returns what would change if this were done instead of what was tried before."""
-        return Outcome(
+        return Effect(
             before=before.fully.measure(),
             after=self.fully.measure(),
             gain=self.fully.gain(before.fully, groups),

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from enrich.adaptation.outcome import Outcome
+from enrich.adaptation.effect import Effect
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -42,9 +42,9 @@ _READ_FROM = {
 }
 
 
-def with_outcomes(calibration: Calibration, outcomes: dict[str, Outcome]) -> Calibration:
-    """Returns the calibration with the outcomes that are better; others change nothing."""
-    better = {attribute: one for attribute, one in outcomes.items() if one.is_better}
+def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
+    """Returns the calibration with what was fitted where that is better; else as it was."""
+    better = {attribute: one for attribute, one in effects.items() if one.is_better}
     return Calibration(
         attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
         corrections=calibration.corrections
@@ -53,83 +53,83 @@ def with_outcomes(calibration: Calibration, outcomes: dict[str, Outcome]) -> Cal
 
 
 def write_adapted(
-    manifest: Manifest, outcomes: dict[str, Outcome], name: str, shop: str, output: Path
+    manifest: Manifest, effects: dict[str, Effect], name: str, shop: str, output: Path
 ) -> None:
     """Writes the checkpoint folder that the job runs like any other.
 
     Args:
         manifest: The checkpoint that was adapted, perhaps not for the first time.
-        outcomes: What was found for each corrected attribute.
+        effects: What was found for each corrected attribute.
         name: The new checkpoint's.
         shop: What the card calls the shop.
         output: The folder to write.
     """
     config = manifest.config.model_copy(update={"name": name})
-    calibration = with_outcomes(manifest.calibration, outcomes)
+    calibration = with_effects(manifest.calibration, effects)
     with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-        _add_metrics(partial, manifest, outcomes, shop)
-        add_to_card(partial, _describe(manifest, outcomes, shop))
+        _add_metrics(partial, manifest, effects, shop)
+        add_to_card(partial, _describe(manifest, effects, shop))
 
 
-def to_report(outcomes: dict[str, Outcome]) -> str:
+def to_report(effects: dict[str, Effect]) -> str:
     """Returns the table as Markdown, and below it what its figures do not tell."""
     told = [
-        _tell_silence(attribute, outcome)
-        for attribute, outcome in outcomes.items()
-        if outcome.is_better and outcome.silenced
+        _tell_silence(attribute, effect)
+        for attribute, effect in effects.items()
+        if effect.is_better and effect.silenced
     ]
     return "\n".join(
-        [to_markdown(to_table(outcomes)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
+        [to_markdown(to_table(effects)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
     )
 
 
-def to_table(outcomes: dict[str, Outcome]) -> Table:
+def to_table(effects: dict[str, Effect]) -> Table:
     """Returns each attribute's figures before and after, and whether it was adapted."""
     blocks = []
-    for attribute, outcome in outcomes.items():
-        gain = f"{outcome.gain.mean:+.3f} ± {outcome.gain.error:.3f}"
+    for attribute, effect in effects.items():
+        gain = f"{effect.gain.mean:+.3f} ± {effect.gain.error:.3f}"
         blocks.append(
             [
-                [attribute, f"{outcome.before['rows']:,}", "before", *_cells(outcome.before), ""],
-                [_verdict(outcome), "", "after", *_cells(outcome.after), gain],
+                [attribute, f"{effect.before['rows']:,}", "before", *_cells(effect.before), ""],
+                [_verdict(effect), "", "after", *_cells(effect.after), gain],
             ]
         )
     columns = ("attribute", "products", "", *(HEADINGS[figure] for figure in _SHOWN), "gain, nats")
     return Table("Cross-validated on the labelled products", columns, blocks)
 
 
-def summarise(outcomes: dict[str, Outcome]) -> dict[str, Any]:
-    """Returns the outcomes as plain values, without what was fitted."""
+def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
+    """Returns the effects as plain values, without what was fitted."""
     return {
         attribute: {
-            "adapted": outcome.is_better,
-            "gain_nats": round(outcome.gain.mean, 4),
+            "adapted": effect.is_better,
+            "gain_nats": round(effect.gain.mean, 4),
             # Labels of a single text tell nothing of the error.
             "gain_error_nats": (
-                round(outcome.gain.error, 4) if math.isfinite(outcome.gain.error) else None
+                round(effect.gain.error, 4) if math.isfinite(effect.gain.error) else None
             ),
-            "worse_from": [str(modalities) for modalities in outcome.worse_from],
-            "silenced": [str(modalities) for modalities in outcome.silenced],
-            "loses_answers": outcome.loses_answers,
-            "before": outcome.before,
-            "after": outcome.after,
+            "worse_from": [str(modalities) for modalities in effect.worse_from],
+            "silenced": [str(modalities) for modalities in effect.silenced],
+            "loses_answers": effect.loses_answers,
+            "before": effect.before,
+            "after": effect.after,
         }
-        for attribute, outcome in outcomes.items()
+        for attribute, effect in effects.items()
     }
 
 
-def _verdict(outcome: Outcome) -> str:
-    if outcome.is_better:
-        return "adapted" + (": nothing answered at 90 %" if outcome.falls_silent else "")
-    if worse := " and ".join(_READ_FROM[modalities] for modalities in outcome.worse_from):
+def _verdict(effect: Effect) -> str:
+    if effect.is_better:
+        return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
+    if worse := " and ".join(_READ_FROM[modalities] for modalities in effect.worse_from):
         return f"left as it was: worse from {worse}"
-    return "left as it was" + (": answers too few" if outcome.loses_answers else "")
+    return "left as it was" + (": answers too few" if effect.loses_answers else "")
 
 
-def _tell_silence(attribute: str, outcome: Outcome) -> str:
-    read_from = " or ".join(_READ_FROM[modalities] for modalities in outcome.silenced)
-    where = "" if outcome.falls_silent else f" from {read_from}"
+def _tell_silence(attribute: str, effect: Effect) -> str:
+    read_from = " or ".join(_READ_FROM[modalities] for modalities in effect.silenced)
+    where = "" if effect.falls_silent else f" from {read_from}"
     return (
         f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
         "show no confidence that is right so often."
@@ -140,24 +140,24 @@ def _cells(figures: Figures) -> list[str]:
     return [format_figure(figures.get(figure)) for figure in _SHOWN]
 
 
-def _add_metrics(folder: Path, manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> None:
+def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], shop: str) -> None:
     metrics = read_metrics(folder)
     # A second adaptation builds on the first, so its account does too.
     earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
     adaptation = earlier | {
         "from": f"{manifest.config.name}-{manifest.digest}",
         "shop": shop,
-        "attributes": summarise(outcomes),
+        "attributes": summarise(effects),
     }
     write_metrics(folder, metrics | {"adaptation": adaptation})
 
 
-def _describe(manifest: Manifest, outcomes: dict[str, Outcome], shop: str) -> str:
+def _describe(manifest: Manifest, effects: dict[str, Effect], shop: str) -> str:
     return (
         f"{_CARD_HEADING}\n\n"
         f"{escape(manifest.config.name)}, content {manifest.digest}, was adapted to labelled "
         f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
         "every product is answered by what was fitted to the others. The gain is by how much less "
         "a label surprises, as the mean over products, with its standard error.\n\n"
-        f"{to_report(outcomes)}"
+        f"{to_report(effects)}"
     )

@@ -16,7 +16,7 @@ from enrich.adaptation.adapt import (
     _Scores,
     adapt_attribute,
 )
-from enrich.adaptation.outcome import Gain, Outcome
+from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.readings import Reading
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.calibrated import correct
@@ -62,10 +62,10 @@ def _readings(
 
 def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     readings = _readings(swapped=True)
-    outcome = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
-    assert outcome.is_better and outcome.gain.mean > 5 * outcome.gain.error
-    assert outcome.after["accuracy"] > outcome.before["accuracy"] + 0.1
-    answers = correct(readings[0].logits, outcome.correction).argmax(1)
+    effect = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    assert effect.is_better and effect.gain.mean > 5 * effect.gain.error
+    assert effect.after["accuracy"] > effect.before["accuracy"] + 0.1
+    answers = correct(readings[0].logits, effect.correction).argmax(1)
     assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
 
 
@@ -75,22 +75,22 @@ def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
 
 
 def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
-    outcome = adapt_attribute(
+    effect = adapt_attribute(
         _readings(swapped=False, scale=3.0), np.arange(ROWS), _calibration(), "color"
     )
-    assert outcome.is_better
-    assert outcome.after["ece"] < 0.08 < 0.16 < outcome.before["ece"]
-    assert outcome.after["accuracy"] == outcome.before["accuracy"]
+    assert effect.is_better
+    assert effect.after["ece"] < 0.08 < 0.16 < effect.before["ece"]
+    assert effect.after["accuracy"] == effect.before["accuracy"]
     for modalities in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE):
-        assert outcome.calibrated[modalities].temperature > 1.5
+        assert effect.calibrated[modalities].temperature > 1.5
 
 
 def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     """Few labels and no convention to learn, but twice the confidence that is due."""
     readings = _readings(swapped=False, scale=2.0, rows=60, images=60)
-    outcome = adapt_attribute(readings, np.arange(60), _calibration(), "color")
-    assert outcome.is_better and outcome.after["accuracy"] == outcome.before["accuracy"]
-    before, after = readings[0].logits, correct(readings[0].logits, outcome.correction)
+    effect = adapt_attribute(readings, np.arange(60), _calibration(), "color")
+    assert effect.is_better and effect.after["accuracy"] == effect.before["accuracy"]
+    before, after = readings[0].logits, correct(readings[0].logits, effect.correction)
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
 
 
@@ -98,10 +98,10 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
 def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed: int) -> None:
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)
-    outcome = adapt_attribute(readings, np.arange(60), _calibration(), "color")
+    effect = adapt_attribute(readings, np.arange(60), _calibration(), "color")
     unseen = _readings(swapped=False, scale=4.0, rows=2_000, seed=5)[0].logits
-    answers = correct(unseen, outcome.correction).argmax(1)
-    assert outcome.is_better and answers.equal(unseen.argmax(1))
+    answers = correct(unseen, effect.correction).argmax(1)
+    assert effect.is_better and answers.equal(unseen.argmax(1))
 
 
 def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
@@ -112,16 +112,16 @@ def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
     logits = logits + torch.randn(ROWS, LABELS, generator=random)
     logits[:, 0] += torch.where(image.targets == 1, -2, 2)
     readings = [both, replace(image, logits=logits), text]
-    outcome = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
-    answers = correct(both.logits, outcome.correction).argmax(1)
+    effect = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    answers = correct(both.logits, effect.correction).argmax(1)
     assert answers.equal(both.logits.argmax(1)), "new temperatures alone are the next best"
-    assert outcome.is_better and outcome.gains[Modalities.IMAGE].mean > 0
+    assert effect.is_better and effect.gains[Modalities.IMAGE].mean > 0
 
 
 def test_products_of_a_single_text_are_no_reason_to_stop() -> None:
     readings = _readings(swapped=True)
-    outcome = adapt_attribute(readings, np.zeros(ROWS, dtype=int), _calibration(), "color")
-    assert not outcome.is_better, "nothing can be held out"
+    effect = adapt_attribute(readings, np.zeros(ROWS, dtype=int), _calibration(), "color")
+    assert not effect.is_better, "nothing can be held out"
 
 
 def test_labels_by_chance_change_no_figure_for_the_better() -> None:
@@ -131,10 +131,10 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
         Reading(r.product, r.modalities, r.logits, random[r.product], r.image_weight)
         for r in readings
     ]
-    outcome = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
+    effect = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
     # What is fitted to noise is not believed on the products that it was fitted to.
-    assert outcome.after["accuracy"] < 0.3
-    assert outcome.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
+    assert effect.after["accuracy"] < 0.3
+    assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -169,10 +169,10 @@ def test_products_of_one_text_are_in_one_fold() -> None:
 def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher_threshold() -> (
     None
 ):
-    outcome = adapt_attribute(
+    effect = adapt_attribute(
         _readings(swapped=True, images=20), np.arange(ROWS), _calibration(1.7), "color"
     )
-    both, image = (outcome.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
+    both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
     assert image.temperature == 1.7 and image.rows == 100
     assert image.thresholds["0.90"] == both.thresholds["0.90"] > THRESHOLDS["0.90"]
@@ -245,9 +245,9 @@ def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
 def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:
     sure = _readings(swapped=False, rows=80, images=80, scale=1.0)
     readings = [replace(one, targets=one.logits.argmax(1)) for one in sure]
-    outcome = adapt_attribute(readings, np.arange(80), _calibration(), "color")
+    effect = adapt_attribute(readings, np.arange(80), _calibration(), "color")
     for modalities in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE):
-        assert outcome.calibrated[modalities].temperature > 0.3
+        assert effect.calibrated[modalities].temperature > 0.3
 
 
 def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered() -> None:
@@ -258,15 +258,15 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     readings[0] = readings[0].where(torch.arange(60) < 45)
     base = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": 0.9}, rows=4_000)
     calibration = Calibration(attributes={"color": dict.fromkeys(Modalities, base)})
-    outcome = adapt_attribute([*readings, text], np.arange(60), calibration, "color")
-    found = outcome.calibrated[Modalities.IMAGE_AND_TEXT]
-    confidence = readings[0].probabilities(outcome.calibrated).max(1).values
+    effect = adapt_attribute([*readings, text], np.arange(60), calibration, "color")
+    found = effect.calibrated[Modalities.IMAGE_AND_TEXT]
+    confidence = readings[0].probabilities(effect.calibrated).max(1).values
     answered = (confidence >= (found.thresholds["0.90"] or 9)).float().mean()
     assert answered > 0.8
 
 
 FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
-OUTCOME = Outcome(
+OUTCOME = Effect(
     before=FIGURES,
     after=FIGURES,
     gain=Gain(0.1, 0.01),
@@ -278,11 +278,11 @@ OUTCOME = Outcome(
 
 
 def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
-    outcome = replace(OUTCOME, after=FIGURES | {"answered_at_90_threshold": 0.25})
-    assert outcome.loses_answers and not outcome.is_better
-    assert replace(outcome, after=FIGURES).is_better
+    effect = replace(OUTCOME, after=FIGURES | {"answered_at_90_threshold": 0.25})
+    assert effect.loses_answers and not effect.is_better
+    assert replace(effect, after=FIGURES).is_better
     wrong_before = FIGURES | {"precision_at_90_threshold": 0.8}
-    assert replace(outcome, before=wrong_before).is_better
+    assert replace(effect, before=wrong_before).is_better
 
 
 def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
@@ -304,8 +304,8 @@ def test_what_nothing_is_answered_from_any_more_is_known() -> None:
     readings = _readings(swapped=False)
     random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
     noisy = [replace(one, targets=random[one.product]) for one in readings]
-    outcome = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
-    assert outcome.silenced == [*Modalities]
-    assert outcome.falls_silent and not outcome.loses_answers
+    effect = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
+    assert effect.silenced == [*Modalities]
+    assert effect.falls_silent and not effect.loses_answers
     known = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
     assert not known.silenced

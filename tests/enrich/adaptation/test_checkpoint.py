@@ -10,10 +10,10 @@ from enrich.adaptation.checkpoint import (
     summarise,
     to_report,
     to_table,
-    with_outcomes,
+    with_effects,
     write_adapted,
 )
-from enrich.adaptation.outcome import Gain, Outcome
+from enrich.adaptation.effect import Effect, Gain
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
@@ -21,7 +21,7 @@ from enrich.records import Modalities
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
 NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
-OUTCOME = Outcome(
+OUTCOME = Effect(
     before={"rows": 60, "accuracy": 0.5, **ANSWERED},
     after={"rows": 60, "accuracy": 0.4, **ANSWERED},
     gain=Gain(0.0, 0.1),
@@ -52,11 +52,11 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
 
 def test_what_an_attribute_would_be_worse_from_is_said() -> None:
     gains = {Modalities.IMAGE: Gain(-0.2, 0.1), Modalities.TEXT: Gain(-0.05, 0.1)}
-    outcome = replace(BETTER, gains=gains)
-    assert not outcome.is_better and replace(outcome, gains={}).is_better
-    shown = to_table({"color": outcome}).blocks[0][1][0]
+    effect = replace(BETTER, gains=gains)
+    assert not effect.is_better and replace(effect, gains={}).is_better
+    shown = to_table({"color": effect}).blocks[0][1][0]
     assert shown == "left as it was: worse from the picture alone"
-    assert summarise({"color": outcome})["color"]["worse_from"] == ["image"]
+    assert summarise({"color": effect})["color"]["worse_from"] == ["image"]
 
 
 def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
@@ -86,9 +86,9 @@ def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> N
     earlier = ScoreCorrection(weight=((1.0,),), bias=(0.0,))
     given = Calibration(attributes={"color": BETTER.calibrated}, corrections={"color": earlier})
     kept = replace(BETTER, correction=earlier)
-    assert with_outcomes(given, {"color": kept}).corrections == {"color": earlier}
+    assert with_effects(given, {"color": kept}).corrections == {"color": earlier}
     none = given.model_copy(update={"corrections": {}})
-    assert with_outcomes(none, {"color": BETTER}).corrections == {}
+    assert with_effects(none, {"color": BETTER}).corrections == {}
 
 
 def test_a_second_adaptation_leaves_the_account_of_the_first(

@@ -34,7 +34,7 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Effect:
     """What adaptation does to one attribute.
 
     `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
