@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.adaptation.effect import CalibratedSets, Effect, Gain
-from enrich.adaptation.fitting import STRENGTHS, Labelled, Layer, choose_strength, fit_layer
+from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, ScoreCorrection
@@ -242,7 +242,7 @@ def _fit_without(
 def _choose_strength(reading: Reading, groups: np.ndarray, base: CalibratedSets) -> float:
     folds = _deal_folds(groups[reading.product.numpy()])
     rows = [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
-    return choose_strength(_label(reading, base), rows, STRENGTHS)
+    return choose_strength(_label(reading, base), rows)
 
 
 def _fit(reading: Reading, base: CalibratedSets, strength: float) -> Layer:

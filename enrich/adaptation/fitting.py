@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-# From hardly any penalty to no correction at all.
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, math.inf)
+# From no correction at all to hardly any penalty: of equals the first, the strongest, is chosen.
+_STRENGTHS = (math.inf, 100.0, 30.0, 10.0, 3.0, 1.0)
 # What a shift of all of a label's logits costs beside a change of its mixture.
 _SHIFT_COST = 0.3
 
@@ -83,18 +83,15 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     return Layer(centre + mixture.detach() @ centre, shift.detach())
 
 
-def choose_strength(
-    labelled: Labelled, folds: Sequence[Tensor], strengths: Sequence[float]
-) -> float:
+def choose_strength(labelled: Labelled, folds: Sequence[Tensor]) -> float:
     """Returns the strength under which rows are best predicted from the other folds' rows.
 
     Args:
         labelled: The rows to fit to.
         folds: The rows of each fold.
-        strengths: To choose from, the strongest last; between equals it is chosen.
     """
-    losses = {s: _held_out_loss(labelled, folds, s) for s in strengths}
-    return min(reversed(strengths), key=losses.__getitem__)
+    losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
+    return min(losses, key=losses.__getitem__)
 
 
 def _held_out_loss(labelled: Labelled, folds: Sequence[Tensor], strength: float) -> float:

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 UNLABELLED = -100  # what cross_entropy ignores
+_TEMPERATURE = 0.07  # of the contrast, where CLIP begins
 
 
 def multitask_loss(
@@ -76,7 +77,6 @@ def contrastive_loss(
     image_embeds: Float[Tensor, "B D"],
     text_embeds: Float[Tensor, "B D"],
     group_ids: Int[Tensor, " B"],
-    temperature: float = 0.07,
 ) -> Float[Tensor, ""]:
     """Returns CLIP's symmetric loss (Radford et al., arXiv 2103.00020).
 
@@ -87,7 +87,7 @@ def contrastive_loss(
         return (image_embeds.sum() + text_embeds.sum()).float()
     image = F.normalize(image_embeds.float(), dim=1)
     text = F.normalize(text_embeds.float(), dim=1)
-    scores = image @ text.T / temperature
+    scores = image @ text.T / _TEMPERATURE
     same_group = group_ids.unsqueeze(0) == group_ids.unsqueeze(1)
     same_group.fill_diagonal_(False)
     scores = scores.masked_fill(same_group, float("-inf"))

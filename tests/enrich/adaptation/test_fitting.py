@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from enrich.adaptation.fitting import STRENGTHS, Labelled, choose_strength, fit_layer
+from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 
 LABELS = 6
 
@@ -49,7 +49,7 @@ def test_the_prior_is_weak_where_labels_disagree_and_strong_where_they_do_not(
 ) -> None:
     labelled = _shop(200, 0, confused)
     folds = list(torch.arange(200).chunk(5))
-    assert (choose_strength(labelled, folds, STRENGTHS) <= 10) == weak
+    assert (choose_strength(labelled, folds) <= 10) == weak
 
 
 def test_a_label_that_nobody_gave_keeps_its_chance() -> None:
