@@ -46,7 +46,9 @@ class CalibratedModalities(BaseModel):
 
 
 class ScoreCorrection(BaseModel):
-    """How one attribute's logits are put right for a shop, before any temperature.
+    """How one attribute's logits are put right, before any temperature.
+
+    For rare labels after training, or for a shop by adaptation.
 
     The corrected logit of label i is sum_j weight[i][j] * logit_j + bias[i], labels in the order of
     the checkpoint's configuration. Without a weight it is logit_i + bias[i].
@@ -69,7 +71,7 @@ class ScoreCorrection(BaseModel):
 class Calibration(BaseModel):
     """The content of a checkpoint's `calibration.json`.
 
-    `corrections` holds the attributes that were adapted to a shop.
+    `corrections` holds the attributes whose logits are corrected.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

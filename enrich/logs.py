@@ -32,7 +32,7 @@ class LogFormat(StrEnum):
 
 
 def start_logging(log_format: LogFormat = LogFormat.TEXT) -> None:
-    """Sends what is logged to standard error; said again, the last word counts."""
+    """Sends what is logged to standard error; called again, the last call counts."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JSON if log_format is LogFormat.JSON else _RedactedText())
     root = logging.getLogger()

@@ -35,7 +35,7 @@ class Recording:
 def recorded(folder: Path | None, database: str, *, settles: bool = False) -> Iterator[Recording]:
     """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
 
-    What ends well and says nothing of a run has nothing to tell: the file stays as it is.
+    Where what is inside ends well without a summary, there was no run: the file stays as it is.
 
     Args:
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.

@@ -95,7 +95,7 @@ class Reader:
                     attribute=attribute,
                     label=first.label,
                     confidence=first.confidence,
-                    # No number is not below the threshold, and yet no answer.
+                    # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
                     abstained=not first.confidence >= thresholds[modalities[row]],
                     image_weight=image_weights[row],
                     alternatives=tuple(candidates[1:]),

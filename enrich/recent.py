@@ -51,7 +51,7 @@ class RecentPictures:
         """Remembers pixels, which from now on nobody may change.
 
         Returns the array that these bytes are known by: another thread's, where that was faster.
-        What is equal is then found to be so in every run, whichever thread was the first.
+        So equal pictures are one array in every run, whichever thread was the first.
         """
         pixels.setflags(write=False)
         key = _key(data)

@@ -303,8 +303,8 @@ def _pick_thresholds(
 ) -> dict[str, float | None]:
     """Returns the thresholds that the reading's answers ask for, or those of before.
 
-    So many right answers as a bound on the precision wants cannot be had of some dozens of labels.
-    Such a threshold stays what thousands of others made it if it holds its precision here.
+    A few dozen labels hold too few right answers for the bound on the precision. Where they give no
+    threshold, the earlier one, which rests on thousands of rows, stays if its precision holds here.
     """
     confidence, best = reading.probabilities(calibrated).max(1)
     is_right = best == reading.targets

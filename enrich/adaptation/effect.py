@@ -29,7 +29,7 @@ class Gain:
 
     @property
     def least(self) -> float:
-        """Returns what is more than chance and more than next to nothing."""
+        """What the mean must exceed to count: its standard error, and LEAST_GAIN."""
         return max(self.error, LEAST_GAIN)
 
 

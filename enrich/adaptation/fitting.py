@@ -1,7 +1,7 @@
 """Fits one attribute's correction layer: corrected logits = (I + D) logits + b.
 
-With a label set of seventeen, D has as many entries as a few hundred labels can hardly carry, so
-both are held towards 0 by a penalty, a normal prior. How strong it is, is chosen elsewhere.
+For seventeen labels D has 289 entries, too many for a few hundred labelled products. So D and b are
+held towards 0 by a penalty, a normal prior, whose strength is chosen by cross-validation.
 """
 
 import math

@@ -64,8 +64,8 @@ class Reading:
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Reading]]:
     """Returns for each labelled attribute a reading of each set of modalities.
 
-    A product with picture and text is in all three: without one of them it is what other products
-    of the shop are that lack it. A product of which nothing can be read is in none.
+    A product with picture and text is in all three: shown without one of them it stands for those
+    products of the shop that lack it. A product of which nothing can be read is in none.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.

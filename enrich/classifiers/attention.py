@@ -61,7 +61,7 @@ class ModalityWiseAttention(nn.Module):
         self.register_buffer("trust", torch.zeros(()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # Checkpoints written before there was one trust both modalities alike.
+        # Older checkpoints hold no trust: to them both modalities are alike.
         state_dict.setdefault(f"{prefix}trust", torch.zeros(()))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -40,7 +40,7 @@ def at_temperatures(
 def correct(
     logits: Float[Tensor, "B C"], correction: ScoreCorrection | None
 ) -> Float[Tensor, "B C"]:
-    """Returns the logits as a shop's correction leaves them."""
+    """Returns the corrected logits; None leaves them as they are."""
     if correction is None:
         return logits
     bias = torch.tensor(correction.bias, dtype=logits.dtype)

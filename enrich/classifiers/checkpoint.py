@@ -41,8 +41,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
-        # tokenizers raises a bare Exception for a tokenizer.json that it cannot read; what a
-        # configuration that fits nothing makes of a library's own classes is anything.
+        # tokenizers raises a bare Exception for a tokenizer.json that it cannot read; and a library
+        # may raise anything at a configuration that does not fit its classes.
         if type(error) is Exception:
             raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
         raise CheckpointError(

@@ -24,8 +24,7 @@ from enrich.training.measures import BINS, expected_calibration_error, find_bins
 Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
 
 _PANEL_IN = 3.4
-# What a handful of answers says is chance: no line starts before the one, no dot rests on less than
-# the other.
+# A share of fewer answers is chance: no line starts before so many, and no dot rests on less.
 _FIRST_ANSWERS = 20
 _FEW = 10
 # A figure of hundreds of labels takes gigabytes to draw, and nobody reads it.

@@ -100,8 +100,8 @@ def cache_images(
         views: The pictures as they are, and `views` - 1 random variations of all of them.
         device: Where it is computed.
     """
-    # Named after the frozen weights, so that a tower that was trained on gets new files, after the
-    # pictures that are there, and after how they are varied, so that another way of it does.
+    # Named after the frozen weights, the pictures that are there and how these are varied: files of
+    # other ones do not fit.
     name = f"{kind}-{_frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
     files = [images.folder / f"{name}-0.npy"]
     files += [

@@ -18,8 +18,8 @@ from enrich.classifiers.calibrated import at_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
-# What precision may lack where a threshold is not guarded. Without it, whether such rows have a
-# threshold at all is chance, and with it the share of answers everywhere.
+# How far precision may fall short where a threshold is not guarded. Without it, chance decides
+# whether such rows reach a threshold, and so how many answers there are under all conditions.
 _SLACK = 0.03
 # An answer that is more likely wrong than right is none, however good those above it are.
 _LEAST_CONFIDENCE = 0.5
@@ -28,7 +28,7 @@ _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
 _PRIOR_SPREAD = 0.5
 # How far a shop's temperature may be from the checkpoint's, as the standard deviation of their log
-# ratio. Some dozens of products that are all answered right would else be no reason for any doubt.
+# ratio. Without it, a few dozen products that are all answered right would leave no doubt at all.
 _NEAR_SPREAD = 0.3
 
 

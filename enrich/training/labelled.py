@@ -227,7 +227,7 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
     targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
         if attribute in rows.labels:
-            # Checkpoints that were trained before may have blanks around their own.
+            # Labels of older checkpoints may have blanks around them.
             index = {label.strip(): at for at, label in enumerate(labels)}
             targets[:, column] = [
                 UNLABELLED if label is None else index.get(label, UNLABELLED)

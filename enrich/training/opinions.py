@@ -28,7 +28,7 @@ from enrich.whole import whole_file
 
 _PRODUCTS = "products"
 _RECIPE = "settings"
-# Of a row's probability, what labels that are known here must have for it to say anything.
+# The share of a row's probability that labels known here must have; else it is no opinion.
 _MOST = 0.5
 # What numpy and zipfile raise for a file that is not there, is cut short or has a wrong byte.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)

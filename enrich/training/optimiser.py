@@ -58,7 +58,7 @@ class Stepper:
                 self._scaler.scale(loss * processes()).backward()
             total += loss.detach()
         self._scaler.unscale_(self._optimiser)
-        # Of a part that this phase freezes the last gradients of an earlier one may be left.
+        # What this phase freezes may still hold the last gradients of an earlier one.
         held = [p for group in self._optimiser.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(held, self._config.gradient_clip)
         self._scaler.step(self._optimiser)
