@@ -12,7 +12,7 @@ from schemas.quoting import quote_part
 from schemas.tables import select_attributes
 
 from expectations.figures import Agreement, InputFigures, StagedFigures
-from expectations.summarizing import MODALITIES, MODEL, CountedValue, build_figures
+from expectations.summarising import MODALITIES, MODEL, CountedValue, build_figures
 from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
 # Something but spaces of any script and control characters, which the classifier does not read.

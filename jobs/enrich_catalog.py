@@ -38,7 +38,7 @@ from enrich.spark.guards import refuse_demo_among_products
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import drop_staged_run, publish_staged_run, summarize
+from enrich.spark.publishing import drop_staged_run, publish_staged_run, summarise
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.report.page import Page
 from enrich.spark.run import Refresh
@@ -329,7 +329,7 @@ def settle_run(
     tables = OutputTables(spark, settings.database, tuple(labels))
     run_id, reason = settlement.run_id, settlement.reason
     row = find_run(tables, run_id)
-    before = summarize(row)
+    before = summarise(row)
     exit_code = 0
     if settlement.is_drop:
         assert reason is not None

@@ -94,7 +94,7 @@ def publish_staged_run(
     """
     row = find_run(tables, run_id)
     if row["outcome"] in ENDED:
-        return summarize(row)
+        return summarise(row)
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
     # Its inputs count from its last attempt, also where an earlier one answered them.
@@ -131,7 +131,7 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     """
     row = find_run(tables, run_id)
     if row["outcome"] == Outcome.DROPPED:
-        return summarize(row)
+        return summarise(row)
     if row["outcome"] in ENDED:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
@@ -200,10 +200,10 @@ def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> Run
         "published_version": tables.version("product_attributes"),
     }
     write_rows(tables, "enrichment_runs", [row], row["run_id"])
-    return summarize(row)
+    return summarise(row)
 
 
-def summarize(row: dict[str, Any]) -> RunSummary:
+def summarise(row: dict[str, Any]) -> RunSummary:
     """Returns what a row of the ledger says of its run."""
     return RunSummary(
         run_id=row["run_id"],

@@ -29,7 +29,7 @@ def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigu
         rows=len(answers),
         distinct_products=len(answers),
         model_versions={answers.model_version: len(answers)},
-        summary=_summarize(answers),
+        summary=_summarise(answers),
         label_rows={a: _count_labels(column) for a, column in answers.labels.items()},
         confidences={
             attribute: ConfidenceFigures(0, 0, float(values.min()), float(values.max()))
@@ -41,7 +41,7 @@ def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigu
 
 def build_baseline(answers: Answers, catalog: str = "drill") -> LabelBaseline:
     """Returns the baseline of these answers."""
-    summary = _summarize(answers)
+    summary = _summarise(answers)
     return LabelBaseline(
         catalog=catalog,
         model_version=answers.model_version,
@@ -77,28 +77,28 @@ def check_answers(
     )
 
 
-def _summarize(answers: Answers) -> CatalogSummary:
+def _summarise(answers: Answers) -> CatalogSummary:
     categories = {}
     if answers.categories is not None:
         for place, name in enumerate(answers.categories.names):
             rows = np.flatnonzero(answers.categories.places == place)
             if len(rows):
-                categories[name] = _summarize_group(answers.take(rows))
-    return CatalogSummary(products=_summarize_group(answers), categories=categories)
+                categories[name] = _summarise_group(answers.take(rows))
+    return CatalogSummary(products=_summarise_group(answers), categories=categories)
 
 
-def _summarize_group(answers: Answers) -> GroupSummary:
+def _summarise_group(answers: Answers) -> GroupSummary:
     return GroupSummary(
         rows=len(answers),
         modalities=answers.modalities.count(),
         attributes={
-            attribute: _summarize_attribute(column, answers.confidences[attribute])
+            attribute: _summarise_attribute(column, answers.confidences[attribute])
             for attribute, column in answers.labels.items()
         },
     )
 
 
-def _summarize_attribute(labels: Coded, confidences: NDArray[np.float64]) -> AttributeSummary:
+def _summarise_attribute(labels: Coded, confidences: NDArray[np.float64]) -> AttributeSummary:
     bins = np.searchsorted(CONFIDENCE_EDGES[:-1], confidences, side="right")
     answered = confidences[labels.values() != ABSTAINED]
     return AttributeSummary(

@@ -59,24 +59,24 @@ def build_figures(
         rows=models.total(),
         distinct_products=distinct_products,
         model_versions=dict(models),
-        summary=_summarize(counted, attributes) if counted else None,
+        summary=_summarise(counted, attributes) if counted else None,
         label_rows={a: _count_labels(_of(counted, a)) for a in attributes},
         confidences={a: _confidence_figures(_of(counted, a)) for a in attributes},
     )
 
 
-def _summarize(counted: Sequence[CountedValue], attributes: Sequence[str]) -> CatalogSummary:
+def _summarise(counted: Sequence[CountedValue], attributes: Sequence[str]) -> CatalogSummary:
     by_group: dict[str, list[CountedValue]] = defaultdict(list)
     for value in counted:
         if value.group is not None:
             by_group[value.group].append(value)
     return CatalogSummary(
-        products=_summarize_group(counted, attributes),
-        categories={name: _summarize_group(of, attributes) for name, of in by_group.items()},
+        products=_summarise_group(counted, attributes),
+        categories={name: _summarise_group(of, attributes) for name, of in by_group.items()},
     )
 
 
-def _summarize_group(counted: Sequence[CountedValue], attributes: Sequence[str]) -> GroupSummary:
+def _summarise_group(counted: Sequence[CountedValue], attributes: Sequence[str]) -> GroupSummary:
     modalities: Counter[str] = Counter()
     for value in counted:
         if value.kind == MODALITIES:
@@ -84,11 +84,11 @@ def _summarize_group(counted: Sequence[CountedValue], attributes: Sequence[str])
     return GroupSummary(
         rows=modalities.total(),
         modalities=_largest_first(modalities),
-        attributes={a: _summarize_attribute(_of(counted, a)) for a in attributes},
+        attributes={a: _summarise_attribute(_of(counted, a)) for a in attributes},
     )
 
 
-def _summarize_attribute(counted: Sequence[CountedValue]) -> AttributeSummary:
+def _summarise_attribute(counted: Sequence[CountedValue]) -> AttributeSummary:
     labels: Counter[str] = Counter()
     bins = [0] * len(CONFIDENCE_EDGES)
     answered, total, squares = 0, 0.0, 0.0
