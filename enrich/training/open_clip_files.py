@@ -68,7 +68,7 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
     )
 
 
-def open_tokenizer(folder: Path, words: int, another: str | None = None) -> Tokenizer:
+def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
     """Returns the folder's tokenizer, or the one that open_clip itself has for its models.
 
     Args:
