@@ -24,6 +24,10 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
             raise ConfigError(f"--output would change {given}, which is read: name another file")
     if output.is_dir():
         raise ConfigError(f"{output} is a folder; give --output the name of a file")
+    if output.exists() and not output.is_file():
+        raise ConfigError(
+            f"{output} is a device or a pipe, which a file would replace: name a file"
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):

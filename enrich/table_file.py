@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _LARGEST_BLOCK = 64 << 20
+_TOO_LARGE = 2.0**63  # for 64 bits
 _NO_SPACE = re.compile(r"\S")
 
 
@@ -28,6 +29,11 @@ def read_table(file: Path) -> pa.Table:
     Raises:
         ConfigError: the file cannot be read.
     """
+    if (file / "_delta_log").is_dir():
+        raise ConfigError(
+            f"{file} is a Delta table, whose folder also holds rows that were deleted or replaced: "
+            "jobs/enrich_catalog.py reads it; here one Parquet, CSV or JSON file is wanted"
+        )
     kind = {".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}.get(file.suffix.lower(), "Parquet")
     try:
         if kind == "CSV":
@@ -53,20 +59,34 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
     if twice := [name for name in columns if table.column_names.count(name) > 1]:
         raise SchemaMismatch(f"{file} has more than one column {', '.join(twice)}; wanted: one")
     strings = pa.schema([(name, pa.string()) for name in columns])
-    try:
-        texts = [_to_text(column) for column in table.select(columns).columns]
-    except pa.ArrowException as error:
-        raise SchemaMismatch(f"{file}: a column cannot be read as text: {error}") from error
-    return pa.table([_as_utf8(column) for column in texts], schema=strings)
+    texts = []
+    for name in columns:
+        try:
+            texts.append(_as_utf8(_to_text(table[name])))
+        except pa.ArrowException as error:
+            raise SchemaMismatch(
+                f"{file}: column {name} cannot be read as text: {first_line(error)}"
+            ) from error
+    return pa.table(texts, schema=strings)
 
 
 def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+    if pa.types.is_floating(column.type):
+        return _numbers_to_text(column.cast(pa.float64()))
+    if pa.types.is_decimal(column.type):
         # There may be fractions among them.
         with contextlib.suppress(pa.ArrowInvalid):
             column = column.cast(pa.int64())
     # What bytes cannot be read as is mended afterwards.
     return pc.cast(column, options=pc.CastOptions(pa.string(), allow_invalid_utf8=True))
+
+
+def _numbers_to_text(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns whole numbers as such and others as they are; NaN, which is a gap too, is NULL."""
+    given = pc.if_else(pc.is_nan(numbers), None, numbers)
+    is_whole = pc.and_(pc.equal(pc.floor(given), given), pc.less(pc.abs(given), _TOO_LARGE))
+    whole = pc.if_else(is_whole, given, None).cast(pa.int64())
+    return pc.coalesce(whole.cast(pa.string()), given.cast(pa.string()))
 
 
 def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:

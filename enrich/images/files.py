@@ -48,7 +48,8 @@ def read_bytes(place: Place, limit: int, roots: Collection[Place], reading: Imag
     if place.scheme == "file":
         return _read_local(place, limit, roots)
     file_system, path = _open_store(place, reading)
-    with file_system.open_input_stream(path) as stream:
+    # Else pyarrow unpacks whatever is called .gz.
+    with file_system.open_input_stream(path, compression=None) as stream:
         data: bytes = stream.read(limit)
         return data
 
@@ -87,18 +88,21 @@ def is_failure(error: BaseException) -> bool:
 
 
 def _read_local(place: Place, limit: int, roots: Collection[Place]) -> bytes:
-    # Without O_NONBLOCK the open of a named pipe waits for somebody to write to it, for ever.
-    descriptor = os.open(place.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with open(place.path, "rb", opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise ImageProblem(Status.IMAGE_MISSING, "no regular file")
         # What was opened counts, and not what was looked at before: a folder on the way may have
         # become a link in between.
-        opened = Place("file", "", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        opened = Place("file", "", str(Path(f"/proc/self/fd/{file.fileno()}").readlink()))
         if not any(opened.is_under(root) for root in roots):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
         return file.read(min(limit, found.st_size))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK the open of a named pipe waits for somebody to write to it, for ever.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _open_store(place: Place, reading: ImageReading) -> tuple[fs.FileSystem, str]:

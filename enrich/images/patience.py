@@ -24,10 +24,13 @@ from tenacity import (
 Answer = TypeVar("Answer")
 
 # Questions in a row that failed with all their attempts before a store is taken to be down. While
-# it is, one question in ASK_AGAIN_S seconds is put to it and all others fail at once: a run against
-# a silent store ends in minutes instead of days.
+# it is, one question is put to it after a pause that doubles as long as it fails. A short pause is
+# waited for, so that an outage of seconds costs few pictures; in a long one all others fail at
+# once, so that a run against a silent store ends in minutes instead of days.
 GIVE_UP_AFTER = 10
+_FIRST_TRIAL_S = 1.0
 ASK_AGAIN_S = 30.0
+_WAITED_FOR_S = 5.0
 # Threads that wait for answers of one store that nobody wants any more. Below the connections that
 # a client of S3 keeps (25), or the hanging ones would use them up; buckets of a region share one.
 MOST_HANGING = 16
@@ -67,6 +70,7 @@ class Patience:
         self._hanging: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._failures = 0
+        self._pause_s = _FIRST_TRIAL_S
         self._next_trial_at = 0.0
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
@@ -87,7 +91,8 @@ class Patience:
         return self._counted(lambda: self._retrying.copy()(question))
 
     def _counted(self, ask: Callable[[], Answer]) -> Answer:
-        self._refuse_while_down()
+        while (left_s := self._pause_left()) > 0:
+            time.sleep(left_s)
         try:
             answer = ask()
         except Exception as error:
@@ -118,19 +123,31 @@ class Patience:
         except BaseException as error:
             answer.set_exception(error)
 
-    def _refuse_while_down(self) -> None:
+    def _pause_left(self) -> float:
+        """Returns the seconds to wait with a question; of those that waited, the first is put.
+
+        Raises:
+            StoreFailed: the store is down, and the pause too long to wait.
+        """
         with self._lock:
             if self._failures < GIVE_UP_AFTER:
-                return
-            if time.monotonic() < self._next_trial_at:
+                return 0.0
+            left_s = self._next_trial_at - time.monotonic()
+            if left_s <= 0:
+                self._pause(min(2 * self._pause_s, ASK_AGAIN_S))
+                return 0.0
+            if self._pause_s > _WAITED_FOR_S:
                 raise StoreFailed(f"not asked: the store failed {self._failures} times in a row")
-            self._next_trial_at = time.monotonic() + ASK_AGAIN_S
+            return left_s
 
     def _note(self, *, failed: bool) -> None:
         with self._lock:
             self._failures = self._failures + 1 if failed else 0
             if self._failures == GIVE_UP_AFTER:
-                self._next_trial_at = time.monotonic() + ASK_AGAIN_S
+                self._pause(_FIRST_TRIAL_S)
+
+    def _pause(self, seconds: float) -> None:
+        self._pause_s, self._next_trial_at = seconds, time.monotonic() + seconds
 
 
 @contextmanager

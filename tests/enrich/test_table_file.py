@@ -27,6 +27,38 @@ def test_bytes_that_are_no_utf8_become_replacement_characters_and_nothing_else_c
     assert read["product_id"] == ["1", "2", "3", "4", "5"]
 
 
+def test_whole_numbers_among_floats_are_text_as_such_and_nan_is_a_gap(tmp_path: Path) -> None:
+    file = tmp_path / "products.parquet"
+    ids = pa.array([4006381333931.0, float("nan"), 7.0, None, 1.5, float("inf"), 2.0**60, -3.0])
+    pq.write_table(pa.table({"product_id": ids, "text": pa.nulls(8, pa.float32())}), file)
+    read = select_text(read_table(file), ["product_id", "text"], file).to_pydict()
+    assert read["product_id"] == [
+        *("4006381333931", None, "7", None, "1.5", "inf", "1152921504606846976", "-3")
+    ]
+    assert read["text"] == [None] * 8
+
+
+def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "products.parquet"
+    pq.write_table(pa.table({"product_id": ["1"], "sizes": [["S", "M"]]}), file)
+    with pytest.raises(SchemaMismatch, match="column sizes cannot be read as text"):
+        select_text(read_table(file), ["product_id", "sizes"], file)
+
+
+def test_a_delta_table_is_no_folder_of_parquet_files(tmp_path: Path) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    pq.write_table(pa.table({"product_id": ["deleted"]}), tmp_path / "part-0.parquet")
+    with pytest.raises(ConfigError, match="is a Delta table"):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_csv_of_a_header_alone_is_an_empty_table(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "products.csv"
+    file.write_bytes(f"product_id,title{end}".encode())
+    assert read_table(file).to_pydict() == {"product_id": [], "title": []}
+
+
 def test_a_csv_of_another_encoding_is_read_but_for_its_own_letters(tmp_path: Path) -> None:
     file = tmp_path / "products.csv"
     file.write_bytes("product_id,title\n007,red shirt\n008,caf\u00e9\n".encode("latin-1"))
@@ -81,7 +113,7 @@ def test_what_is_no_table_is_a_message(tmp_path: Path, name: str, content: bytes
         read_table(tmp_path / name)
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_quotation_that_nothing_ends_is_refused_also_in_the_last_column(
     tmp_path: Path, end: str
 ) -> None:

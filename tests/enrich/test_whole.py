@@ -29,3 +29,26 @@ def test_a_file_is_not_there_before_all_of_it_is(tmp_path: Path) -> None:
         assert not file.exists()
 
     assert file.read_text() == "today's"
+
+
+def test_of_two_that_write_at_a_time_the_last_one_s_stays_whole(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+
+    with whole_file(file) as first:
+        first.write_text("first")
+        with whole_file(file) as second:
+            second.write_text("second")
+        assert file.read_text() == "second"
+
+    assert file.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".page [1].html.0123abcd.partial"
+    left.write_text("tod")
+
+    with whole_file(tmp_path / "page [1].html") as partial:
+        partial.write_text("today's")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["page [1].html"]

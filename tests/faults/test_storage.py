@@ -71,6 +71,12 @@ def test_objects_are_read_from_the_endpoint_of_the_environment(
     assert read(image_path) == DATA
 
 
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
+def test_an_object_is_read_as_it_is_whatever_it_is_called(store: FaultyStore, suffix: str) -> None:
+    store.put(f"images/0.{suffix}", DATA)
+    assert read(f"0.{suffix}") == DATA
+
+
 def test_identity_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) -> None:
     shop = ImageStore(ROOT)
     before = shop.identity("a b.jpg")
@@ -142,6 +148,7 @@ def test_a_store_that_is_down_is_given_up_and_taken_up_again(
 ) -> None:
     clock = SimpleNamespace(monotonic=lambda: 0.0)
     monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(patience, "_WAITED_FOR_S", 0.0)
     store.fault = lambda method, key, before: "503"
     for _ in range(patience.GIVE_UP_AFTER):
         problem(attempts=1)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -106,6 +107,11 @@ def _write_text(shop: Path) -> dict[str, object]:
     return {}
 
 
+def _pipe_out(shop: Path) -> dict[str, object]:
+    os.mkfifo(shop / "pipe")
+    return {"output": shop / "pipe"}
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -116,6 +122,7 @@ def _write_text(shop: Path) -> dict[str, object]:
         (lambda shop: {"checkpoint": shop / "gone"}, "no checkpoint in"),
         (lambda shop: {"image-root": "http://example.org/"}, "not allowed for images"),
         (lambda shop: {"output": shop}, "is a folder; give --output the name of a file"),
+        (_pipe_out, "is a device or a pipe"),
         (lambda shop: {"output": shop / "red.jpg" / "a.parquet"}, "nothing can be written in"),
     ],
 )

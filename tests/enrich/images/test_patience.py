@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +55,19 @@ class Store:
         if self.asked <= self.failures:
             raise self.error
         return "answer"
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 ways = pytest.mark.parametrize("way", [Patience.ask, Patience.ask_in_place])
@@ -135,25 +147,40 @@ def test_a_store_that_hangs_does_not_speak_for_another(released: threading.Event
 def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    clock = Clock()
     monkeypatch.setattr(patience, "time", clock)
-    asking, store = patient(attempts=1), Store(GIVE_UP_AFTER + 1)
-    for _ in range(GIVE_UP_AFTER):
-        with pytest.raises(Passing):
-            asking.ask_in_place(store)
-    for _ in range(50):
-        with pytest.raises(StoreFailed, match="not asked"):
-            asking.ask_in_place(store)
-    assert store.asked == GIVE_UP_AFTER
+    asking, store = patient(attempts=1), Store(1_000)
 
-    clock.monotonic = lambda: patience.ASK_AGAIN_S
-    with pytest.raises(Passing):
-        asking.ask_in_place(store)
-    with pytest.raises(StoreFailed, match="not asked"):
-        asking.ask_in_place(store)
+    for _ in range(100):
+        with pytest.raises((Passing, StoreFailed)):
+            asking.ask_in_place(store)
+    assert store.asked == GIVE_UP_AFTER + 3
+    assert clock.now == 1 + 2 + 4
 
-    clock.monotonic = lambda: 2 * patience.ASK_AGAIN_S
+    for trial in range(1, 20):
+        clock.now += patience.ASK_AGAIN_S
+        for _ in range(50):
+            with pytest.raises((Passing, StoreFailed)):
+                asking.ask_in_place(store)
+        assert store.asked == GIVE_UP_AFTER + 3 + trial
+
+    store.failures = 0
+    clock.now += patience.ASK_AGAIN_S
     assert [asking.ask_in_place(store) for _ in range(3)] == ["answer"] * 3
+
+
+def test_an_outage_of_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(patience, "time", clock)
+    asking, lost = patient(attempts=1), 0
+
+    for _ in range(1_000):
+        store = Store(int(clock.now < 3))
+        try:
+            assert asking.ask_in_place(store) == "answer"
+        except Passing:
+            lost += 1
+    assert lost == GIVE_UP_AFTER + 2
 
 
 def test_answers_in_between_keep_a_store_from_counting_as_down() -> None:

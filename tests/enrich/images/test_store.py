@@ -174,6 +174,21 @@ def test_a_path_that_cannot_be_read_is_a_status(
         assert time.monotonic() - begin < 1
 
 
+@pytest.mark.parametrize("image_path", [".", "nowhere.jpg", "pipe.jpg", "link.jpg", "a b.jpg"])
+def test_no_path_leaves_a_file_open(root: Path, image_path: str) -> None:
+    store = ImageStore(str(root))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with contextlib.suppress(ImageProblem):
+            store.read(image_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_why_a_folder_is_no_image_is_said_with_its_path(root: Path) -> None:
+    with pytest.raises(ImageProblem, match=r"Is a directory.*folder\.jpg"):
+        ImageStore(str(root)).read("folder.jpg")
+
+
 @pytest.mark.parametrize("image_path", [None, "", " \t"])
 def test_a_path_of_nothing_is_told_from_a_file_that_is_gone(
     root: Path, image_path: str | None
