@@ -45,10 +45,10 @@ def find_table(path: Path) -> Path:
 class Files(NamedTuple):
     """What a table at a path is made of.
 
-    `suffix` is that of its files, "" for a Delta table, and `load` what Spark is to load: of a
-    local folder of parts its files one by one, because Spark would read whatever lies in it, and
-    look through the images below. `empty` are columns of NULLs alone, which Spark takes for
-    integers, as Parquet has them there.
+    `suffix` is that of its files, "" for a Delta table, and `load` what Spark is to load, where
+    local names stand for themselves and not for a pattern: of a folder of parts its files one by
+    one, because Spark would read whatever lies in it, and look through the images below. `empty`
+    are columns of NULLs alone, which Spark takes for integers, as Parquet has them there.
     """
 
     suffix: str
@@ -79,9 +79,10 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         described = {part: [f"{n} {t}" for n, t in found.items()] for part, found in types.items()}
         _require_same_columns(described, "the same, of the same types, be it NULL,")
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
-    if suffix_of(path) or not parts:
+    if not Path(path).exists():
         return Files(suffix, path, empty)
-    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", str(part)) for part in parts], empty)
+    local = [path] if suffix_of(path) else map(str, parts)
+    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", file) for file in local], empty)
 
 
 def suffix_of(path: str | Path) -> str:

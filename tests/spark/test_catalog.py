@@ -120,6 +120,26 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(spark: SparkSe
         open_catalog(spark, "hdfs://127.0.0.1:1/shop/products.parquet", ColumnNames())
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_a_name_like_a_pattern_means_that_file_alone(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    file = Path(write(tmp_path, kind, spark))
+    file.with_stem("way").write_bytes(file.read_bytes())
+    like_a_pattern = file.rename(file.with_stem("w?y"))
+
+    assert open_catalog(spark, str(like_a_pattern), ColumnNames()).products.count() == len(TABLE)
+
+
+@pytest.mark.parametrize("name", ["shop [2026]/{a,b}", "back\\slash"])
+def test_brackets_in_a_path_are_letters(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.parquet"
+    file.parent.mkdir(exist_ok=True)
+    TABLE.to_parquet(file)
+
+    assert open_catalog(spark, str(file), ColumnNames()).products.count() == len(TABLE)
+
+
 def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Path) -> None:
     for number in (0, 1):
         TABLE.head(1).assign(product_id=f"{number}").to_parquet(tmp_path / f"{number}.parquet")
