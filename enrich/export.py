@@ -115,7 +115,7 @@ def refuse_other_answers(comparison: Comparison, least: float) -> None:
     ]
     if short:
         raise ExportRefused(
-            f"nothing is written, because answers would change: {'; '.join(short)}. Wanted: "
+            f"nothing is written, because answers may change: {'; '.join(short)}. Wanted: "
             f"{least:g}. Give a larger --sample if it is a matter of too few, else use the "
             "checkpoint as it is"
         )

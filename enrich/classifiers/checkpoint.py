@@ -38,6 +38,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         classifier.load_state_dict(
             {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
         )
+        _refuse_no_numbers(weights)
+        _refuse_small_vocabulary(classifier, tokenizer)
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
@@ -54,6 +56,24 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         use_eight_bits(classifier.image_tower)
         use_eight_bits(classifier.text_tower)
     return classifier, TextEncoder(tokenizer, config.text_length)
+
+
+def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+
+
+@torch.inference_mode()
+def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> None:
+    """Raises where the text tower has no embedding for the tokenizer's last token."""
+    last = torch.tensor([[tokenizer.get_vocab_size() - 1]])
+    try:
+        classifier.text_tower.eval()(last, torch.ones_like(last, dtype=torch.bool))
+    except IndexError as error:
+        raise ValueError(
+            f"tokenizer.json has {last.item() + 1:,} tokens, more than the text tower"
+        ) from error
 
 
 def round_as_stored(classifier: Classifier) -> None:

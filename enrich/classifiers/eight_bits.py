@@ -36,6 +36,8 @@ class EightBitLinear(nn.Module):
             )
         bias = None if linear.bias is None else linear.bias.detach().float()
         self._packed = torch.ops.quantized.linear_prepack(rounded, bias)
+        # open_clip's text towers ask a layer's weight for its type, and for nothing else.
+        self.register_buffer("weight", torch.empty(0), persistent=False)
 
     def forward(self, inputs: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """Returns the layer's outputs in float32."""

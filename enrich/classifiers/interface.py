@@ -166,10 +166,25 @@ class Classifier(nn.Module):
         elif inputs.image_lower is not None:
             features = tower.upper(inputs.image_lower)
         elif inputs.pixel_values is not None:
-            features = tower.features(self.normalise_pixels(inputs.pixel_values))
+            features = self._read_pixels(inputs.pixel_values, inputs.has_image)
         else:
             raise ValueError("a batch needs pixel_values, image_lower or image_features")
         return tower.embed(features)
+
+    def _read_pixels(
+        self, pixels: UInt8[Tensor, "B 3 H W"], has_image: Bool[Tensor, " B"]
+    ) -> Float[Tensor, "B M C"]:
+        """Returns the image tower's features; on a CPU zeros where there is no image to look at."""
+        read = self.image_tower.features
+        # A GPU would be waited for, to know how many there are; norms in training want the batch.
+        if self.training or pixels.is_cuda or bool(has_image.all()):
+            return read(self.normalise_pixels(pixels))
+        # One row at least: not every tower takes a batch of none.
+        rows = has_image.nonzero()[:, 0] if has_image.any() else torch.zeros(1, dtype=torch.long)
+        found = read(self.normalise_pixels(pixels[rows]))
+        features = found.new_zeros(len(pixels), *found.shape[1:])
+        features[rows] = found
+        return features
 
     def pretrained(self) -> list[nn.Module]:
         """Returns the parts that start from published weights (their own learning rate)."""

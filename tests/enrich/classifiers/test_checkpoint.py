@@ -1,5 +1,6 @@
 """A checkpoint folder is whole, says what it is, and runs no code of its own."""
 
+import copy
 import dataclasses
 import json
 import pickle
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, PairTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.pair_towers import build_encoder
@@ -175,6 +177,41 @@ def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
     _change(folder / "config.json", lambda c: c["attributes"]["color"].append("black"))
     with pytest.raises(CheckpointError, match=r"model\.safetensors .*another configuration"):
         _load(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    weights[name].view(-1)[0] = float("nan")
+    (folder / "model.safetensors").write_bytes(save(weights))
+    with pytest.raises(CheckpointError, match=f"{name} holds NaN"):
+        _load(folder)
+
+
+@pytest.mark.parametrize("towers", ["clip", "pair", "coca"])
+def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(
+    tmp_path: Path,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    calibration: Calibration,
+    request: pytest.FixtureRequest,
+    towers: str,
+) -> None:
+    described = copy.deepcopy(request.getfixturevalue(f"{towers}_json"))
+    texts = {"clip": ["text_config"], "pair": ["text"], "coca": ["text_cfg", "multimodal_cfg"]}
+    for name in texts[towers]:
+        described[name]["vocab_size"] = tokenizer.get_vocab_size() - 60
+    kinds = {
+        "clip": lambda: ClipTowers(clip=described),
+        "pair": lambda: PairTowers(**described),
+        "coca": lambda: CocaTowers(coca=described),
+    }
+    config = small_config.model_copy(update={"towers": kinds[towers]()})
+    saved = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {}, "# card\n")
+
+    with pytest.raises(CheckpointError, match="320 tokens, more than the text tower"):
+        _load(tmp_path / "made")
 
 
 def test_the_digest_changes_with_whatever_changes_answers_and_with_nothing_else(

@@ -1,5 +1,6 @@
 """What holds of every classifier that is registered, on every kind of towers."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, PairTowers
+from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
@@ -144,6 +146,31 @@ def test_what_stands_where_something_is_missing_does_not_matter(
     mask[~HAS_TEXT, :5] = True
     other = replace(inputs, token_ids=ids, token_mask=mask, pixel_values=pixels)
     _assert_same(_answer(build(name), inputs), _answer(build(name), other))
+
+
+@pytest.mark.parametrize("shown", [HAS_IMAGE, torch.zeros(ROWS, dtype=torch.bool)])
+def test_no_tower_looks_at_pictures_that_are_not_there(
+    build: Build, inputs: ModelInputs, shown: torch.Tensor
+) -> None:
+    classifier = build("cma_clip")
+    seen = []
+    features = classifier.image_tower.features
+    with pytest.MonkeyPatch.context() as patch:
+        watched = lambda pixels: seen.append(len(pixels)) or features(pixels)  # noqa: E731
+        patch.setattr(classifier.image_tower, "features", watched)
+        _answer(classifier, replace(inputs, has_image=shown, has_text=torch.ones_like(shown)))
+    assert seen == [max(1, int(shown.sum()))]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_eight_bits_give_nearly_the_same_answer(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    exact = _answer(build(name), inputs)
+    rounded = copy.deepcopy(build(name))
+    use_eight_bits(rounded.image_tower)
+    use_eight_bits(rounded.text_tower)
+    _assert_same(exact, _answer(rounded, inputs), atol=0.2)
 
 
 @pytest.mark.parametrize("name", READS_IMAGE)
