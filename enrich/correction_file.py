@@ -30,7 +30,7 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
     Raises:
         ConfigError: the file cannot be read, a label is unknown to the checkpoint, or a product is
             corrected twice.
-        SchemaMismatch: `product_id` or any attribute column is missing.
+        SchemaMismatch: `product_id` or any attribute column is missing, or nearly an attribute's.
     """
     table = read_table(file)
     corrected = [attribute for attribute in attribute_labels if attribute in table.column_names]
@@ -39,6 +39,10 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
             f"{file} corrects no attribute: it has {', '.join(table.column_names)}; wanted: "
             f"{KEY} and at least one of {', '.join(attribute_labels)}"
         )
+    spelled = {attribute.lower(): attribute for attribute in attribute_labels.keys() - {*corrected}}
+    for name in table.column_names:
+        if (meant := spelled.get(name.strip().lower())) is not None:
+            raise SchemaMismatch(f"{file} has a column '{name}'; write '{meant}' for the attribute")
     rows = select_text(table, [KEY, *corrected], file).to_pandas()
     rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
     for attribute in corrected:

@@ -14,7 +14,8 @@ import typer
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import DatabaseOption, run_command
 from enrich.correction_file import KEY, read_correction_file
-from enrich.spark.corrections import record_corrections
+from enrich.errors import name_some
+from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import OutputTables
@@ -40,6 +41,13 @@ def main(
         f"{file}: {named} of {len(labels):,} products; {new:,} labels are new in "
         f"{tables.name('attribute_corrections')} and will be published by the next run"
     )
+    if missing := find_unpublished(tables, labels[KEY].tolist()):
+        typer.echo(
+            f"{len(missing):,} of these products have no row in "
+            f"{tables.name('product_attributes')} yet, whose labels wait until they have: "
+            f"{name_some(missing)}",
+            err=True,
+        )
 
 
 if __name__ == "__main__":

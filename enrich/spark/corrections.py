@@ -115,6 +115,16 @@ def record_corrections(
     return count
 
 
+def find_unpublished(tables: OutputTables, product_ids: Sequence[str]) -> list[str]:
+    """Returns those of the products that have no row in `product_attributes`, in order.
+
+    Runs on the driver; one action.
+    """
+    asked = tables.spark.createDataFrame([(one,) for one in product_ids], "product_id STRING")
+    missing = asked.join(tables.read("product_attributes"), "product_id", "left_anti")
+    return [row["product_id"] for row in missing.orderBy("product_id").collect()]
+
+
 def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns product_id and one column an attribute: people's last word, as far as it is a label.
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from enrich.correction_file import read_correction_file
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, SchemaMismatch
 
 
 def _read(folder: Path, given: list[str | None], labels: tuple[str, ...]) -> list[str]:
@@ -19,6 +19,14 @@ def test_case_and_blanks_do_not_count_where_one_label_alone_can_be_meant(tmp_pat
     given = [" RED", "navy blue ", None, " ", "Olive"]
     labels = ("Red", "Navy Blue", "olive ")
     assert _read(tmp_path, given, labels) == ["Red", "Navy Blue", "olive "]
+
+
+@pytest.mark.parametrize("name", [" pattern", "Pattern", "PATTERN "])
+def test_a_column_that_is_nearly_an_attribute_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "labelled.csv"
+    file.write_text(f"product_id,color,{name}\n1,red,striped\n")
+    with pytest.raises(SchemaMismatch, match=f"a column '{name}'; write 'pattern'"):
+        read_correction_file(file, {"color": ["red"], "pattern": ["striped"]})
 
 
 def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:

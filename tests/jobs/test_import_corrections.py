@@ -42,6 +42,8 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
     assert (first[0], again[0], exported) == (0, 0, 0)
     assert "color and style of 2 products; 2 labels are new" in first[1]
     assert "2 products; 0 labels are new" in again[1]
+    assert "2 of these products have no row in corrected.product_attributes yet" in first[2]
+    assert "'008', '7'" in first[2]
     labels = pd.read_csv(out, dtype=str).set_index("product_id")
     assert labels.loc["7", "color"] == "red"
     assert labels.loc["008", "style"] == "smart casual"
