@@ -1,6 +1,7 @@
 """Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
 
 import contextlib
+import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -124,27 +125,38 @@ def _read_csv_in_blocks(file: Path, blocks: pyarrow.csv.ReadOptions) -> pa.Table
     table = pyarrow.csv.read_csv(
         file, read_options=blocks, parse_options=lines, convert_options=text
     )
-    _refuse_open_quotation(table, file)
+    refuse_open_quotation(file)
     return table
 
 
-def _refuse_open_quotation(table: pa.Table, file: Path) -> None:
-    """Refuses a file whose last field runs from a quotation mark somewhere to the file's end.
+def refuse_open_quotation(file: Path) -> None:
+    """Refuses a CSV file in which a quotation mark that nothing closes well swallows rows.
 
-    In any other column Arrow misses the fields that should follow.
+    Raises:
+        ValueError: it is such a file.
     """
-    if not table.num_rows or not table.num_columns:
-        return
-    last = table[-1][-1].cast(pa.binary()).as_py() or b""
-    if b"\n" not in last:
-        return
     with file.open("rb") as content:
         marks = sum(block.count(b'"') for block in iter(lambda: content.read(_LARGEST_BLOCK), b""))
-    if marks % 2:
-        begin = last[:40].decode(errors="replace")
-        raise ValueError(
-            f"a quotation mark in its row {table.num_rows:,} is closed nowhere, before {begin!r}"
-        )
+    if marks % 2 == 0:
+        return
+    limit = csv.field_size_limit(_LARGEST_BLOCK)
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            rows, line = csv.reader(lines, strict=True), 0
+            while True:
+                try:
+                    next(rows, None)
+                except csv.Error as error:
+                    # Within a line it may be 5" screen, which takes no other row along.
+                    if rows.line_num > line + 1:
+                        raise ValueError(
+                            f"a quotation mark in line {line + 1:,} is closed nowhere"
+                        ) from error
+                if rows.line_num == line:
+                    return
+                line = rows.line_num
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _read_json(file: Path) -> pa.Table:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
+from enrich.table_file import refuse_open_quotation
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
@@ -62,7 +63,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     Raises:
         FileNotFoundError: a local folder holds no part, or parts of several kinds.
         OSError: a local file is not Parquet, though it is called so.
-        SchemaMismatch: CSV files have different columns, or Parquet files different ones of these.
+        SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
+            or a quotation mark of a CSV file is closed nowhere.
     """
     if (Path(path) / "_delta_log").is_dir():
         return Files("", path, frozenset())
@@ -72,6 +74,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
     empty = frozenset[str]()
     if suffix == ".csv":
+        for file in parts or _list_file(Path(path)):
+            _refuse_open_quotation(file)
         headers = {part: header for part in parts if (header := _read_header(part))}
         _require_same_columns(headers, "the same in the same order")
     elif suffix == ".parquet":
@@ -137,6 +141,13 @@ def _read_header(file: Path) -> list[str]:
             return next(filter(None, csv.reader(lines)), [])
         except csv.Error as error:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
+
+
+def _refuse_open_quotation(file: Path) -> None:
+    try:
+        refuse_open_quotation(file)
+    except ValueError as error:
+        raise SchemaMismatch(f"{file} is cut off or damaged: {error}") from error
 
 
 def _read_types(file: Path, names: Collection[str]) -> dict[str, str]:

@@ -131,6 +131,23 @@ def test_a_name_like_a_pattern_means_that_file_alone(
     assert open_catalog(spark, str(like_a_pattern), ColumnNames()).products.count() == len(TABLE)
 
 
+def test_a_quotation_mark_that_swallows_rows_is_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = [f"p{n},title {n},text {n},{n}.jpg" for n in range(20)]
+    file = tmp_path / "products.csv"
+    for odd, is_sound in (('p8,5" screen,text,8.jpg', True), ('p8,"screen,text,8.jpg', False)):
+        rows[8] = odd
+        file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
+        if is_sound:
+            products = open_catalog(spark, str(file), ColumnNames()).products
+            assert products.count() == len(rows)
+        else:
+            for location in (file, tmp_path):
+                with pytest.raises(SchemaMismatch, match="in line 10 is closed nowhere"):
+                    open_catalog(spark, str(location), ColumnNames())
+
+
 @pytest.mark.parametrize("name", ["shop [2026]/{a,b}", "back\\slash"])
 def test_brackets_in_a_path_are_letters(spark: SparkSession, tmp_path: Path, name: str) -> None:
     file = tmp_path / f"{name}.parquet"
