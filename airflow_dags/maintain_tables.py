@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
+from catalog_tasks.alerts import report_failed_run
 from catalog_tasks.refresh import DEFAULTS
 from catalog_tasks.settings import DATABASE
 from catalog_tasks.spark_job import SparkJob
@@ -15,6 +16,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
+    on_failure_callback=report_failed_run,
     params={
         "retention_hours": Param(
             720, type="integer", minimum=168, description="How far back time travel must reach."

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
 
+from catalog_tasks.alerts import report_failed_run
 from catalog_tasks.refresh import DEFAULTS, add_publish
 
 with DAG(
@@ -15,6 +16,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     max_active_runs=1,
     default_args=DEFAULTS,
+    on_failure_callback=report_failed_run,
     params={
         "run_id": Param(
             type="string", minLength=1, description="Run id, as the failed gate's log names it."

@@ -1,4 +1,8 @@
-"""What happens when a task has failed for good: one line that machines can read, and a webhook.
+"""What happens when a run has failed for good: a line that machines can read, and a webhook.
+
+A task knows its error, but says nothing any more when its process is killed, by the kernel for its
+memory say. So a task only keeps its error, and who is told is told of the run, once, by Airflow's
+own process that reads the DAG files.
 
 Knows no service: whatever takes a POST of JSON can be told (a chat's incoming webhook, a pager).
 """
@@ -15,39 +19,52 @@ from airflow.sdk import Variable
 WEBHOOK_VARIABLE = "catalog_alert_secret_url"
 WEBHOOK_TIMEOUT_S = 10
 
+# The XCom of a failed task; Airflow deletes it when the task starts again.
+ERROR = "error"
+NO_ERROR = "its process was killed, for its memory perhaps, or a person marked it as failed"
+
 log = logging.getLogger(__name__)
 
 
-def report_failure(context: dict[str, Any]) -> None:
-    """Logs the failure, and posts it to the webhook if there is one; an `on_failure_callback`."""
-    failure = describe_failure(context)
-    log.error("catalog_task_failed %s", json.dumps(failure))
-    if webhook := Variable.get(WEBHOOK_VARIABLE, default=None):
+def keep_error(context: dict[str, Any]) -> None:
+    """Logs a task's failure, and keeps its error for the run's; a task's `on_failure_callback`."""
+    # Without an exception this is not the task's process, and nothing can be kept from there.
+    if exception := context.get("exception"):
+        error = str(exception) or repr(exception)
+        log.error("catalog_task_failed %s", json.dumps(describe_failure(context, error)))
+        context["ti"].xcom_push(key=ERROR, value=error)
+
+
+def report_failed_run(context: dict[str, Any]) -> None:
+    """Logs a run's failure and posts it to the webhook, if any; a DAG's `on_failure_callback`."""
+    task_instance = context.get("ti")
+    error = task_instance.xcom_pull(key=ERROR) if task_instance else context["reason"]
+    failure = describe_failure(context, error or NO_ERROR)
+    log.error("catalog_run_failed %s", json.dumps(failure))
+    if webhook := Variable.get(WEBHOOK_VARIABLE, default="").strip():
         post(webhook, failure)
 
 
-def describe_failure(context: dict[str, Any]) -> dict[str, Any]:
-    """Returns what somebody who is woken by it wants to know first."""
-    task_instance = context["ti"]
-    # `text` is what the usual chats show.
-    error = str(context.get("exception") or "the task's process ended")
-    return {
-        "text": f"{task_instance.dag_id}.{task_instance.task_id} failed: {error}",
-        "dag_id": task_instance.dag_id,
-        "task_id": task_instance.task_id,
-        "run_id": task_instance.run_id,
-        "try_number": task_instance.try_number,
-        "error": error,
-        "log_url": task_instance.log_url,
-    }
+def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
+    """Returns what somebody who is woken by it wants to know first; `text` is what chats show."""
+    failed = context["dag"].dag_id
+    failure = {"dag_id": failed, "run_id": context["run_id"], "error": error}
+    # Of a run Airflow names the task that failed last, if one has.
+    if task_instance := context.get("ti"):
+        failed += f".{task_instance.task_id}"
+        failure |= {
+            "task_id": task_instance.task_id,
+            "try_number": task_instance.try_number,
+            "log_url": task_instance.log_url,
+        }
+    return {"text": f"{failed} failed: {error}", **failure}
 
 
 def post(webhook: str, message: dict[str, Any]) -> None:
     """Sends JSON; that nobody could be told is logged, and hides no other error."""
-    request = Request(
-        webhook, json.dumps(message).encode(), headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
     try:
+        request = Request(webhook, json.dumps(message).encode(), headers=headers)
         urlopen(request, timeout=WEBHOOK_TIMEOUT_S).close()
     except (OSError, HTTPException, ValueError) as error:
         log.error("nobody was told: the webhook answers with %s", type(error).__name__)

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from catalog_tasks.alerts import report_failure
+from catalog_tasks.alerts import keep_error
 from catalog_tasks.assets import PRODUCT_ATTRIBUTES
 from catalog_tasks.settings import CONFIG, DATABASE, PRODUCTS, RUN_DATE, RUN_ID
 from catalog_tasks.spark_job import DONE, NOT_PUBLISHED, SparkJob
@@ -20,14 +20,15 @@ log = logging.getLogger(__name__)
 JOB = "enrich_catalog.py"
 TABLES = {"--config": CONFIG, "--database": DATABASE}
 
-# Five, ten and twenty minutes: long enough for a cluster that restarts, short enough for a night.
+# After 5, 10 and 20 minutes, to which Airflow adds up to as much again: long enough for a cluster
+# that restarts, short enough for a night.
 DEFAULTS: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(minutes=5),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(hours=1),
     "execution_timeout": timedelta(hours=1),
-    "on_failure_callback": report_failure,
+    "on_failure_callback": keep_error,
 }
 
 
@@ -82,4 +83,6 @@ def add_publish(run_id: str, *, reason: str = "", checkpoint: str = "") -> Spark
             "--reason": reason,
         },
         outlets=[PRODUCT_ATTRIBUTES],
+        # It takes minutes, and is what a night is for: no other DAG's stage, of hours, goes first.
+        priority_weight=2,
     )

@@ -31,6 +31,13 @@ NO_RETRY = {
     NOT_PUBLISHED: "nothing was published",
 }
 
+# Spark draws its progress over the line on which the JSON is to stand. First, so that the Variable
+# may say otherwise.
+_NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
+
+# What starting a process raises of a folder, a command or a word that is wrong.
+_NOT_STARTED = (FileNotFoundError, NotADirectoryError, PermissionError, ValueError)
+
 # Variables meant for another Spark or Python, and Airflow's own, which may hold its secrets.
 _NOT_FOR_THE_JOB = ("SPARK_", "PYSPARK_", "PYTHON", "VIRTUAL_ENV", "AIRFLOW", "_AIRFLOW")
 _FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS")
@@ -58,7 +65,8 @@ class SparkJob(BaseOperator):
         spark_submit: str = SPARK_SUBMIT,
         **task: Any,
     ) -> None:
-        super().__init__(pool=POOL, **task)
+        # By itself Airflow starts first what most tasks wait for: a stage, and no publish.
+        super().__init__(pool=POOL, weight_rule="absolute", **task)
         self.job = job
         self.flags = dict(flags)
         self.accepted = tuple(accepted)
@@ -77,12 +85,18 @@ class SparkJob(BaseOperator):
             AirflowFailException: a retry could not help.
             AirflowException: it might.
         """
-        job = [f"jobs/{self.job}", *flag_words(self.flags)]
-        ended = self.process.run_command(
-            ["spark-submit", *shlex.split(self.spark_submit), *job],
-            env=job_environment(os.environ, self.checkout),
-            cwd=self.checkout,
-        )
+        spark_submit = ["spark-submit", *_NO_PROGRESS_BAR, *split_words(self.spark_submit)]
+        try:
+            ended = self.process.run_command(
+                [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)],
+                env=job_environment(os.environ, self.checkout),
+                cwd=self.checkout,
+            )
+        except _NOT_STARTED as error:
+            raise AirflowFailException(
+                f"{self.job} cannot be started in {self.checkout}, which the Variable "
+                f"catalog_checkout names: {error}"
+            ) from error
         if ended.exit_code not in self.accepted:
             raise failure(self.job, ended.exit_code, ended.output)
         summary = read_summary(self.job, ended.output)
@@ -93,6 +107,16 @@ class SparkJob(BaseOperator):
     def on_kill(self) -> None:
         """Ends Spark, its driver and its workers when Airflow ends the task."""
         self.process.send_sigterm()
+
+
+def split_words(spark_submit: str) -> list[str]:
+    """Returns the words of more arguments for spark-submit, as a shell takes them apart."""
+    try:
+        return shlex.split(spark_submit)
+    except ValueError as error:
+        raise AirflowFailException(
+            f"the Variable catalog_spark_submit is no command line: {error}"
+        ) from error
 
 
 def flag_words(flags: Mapping[str, str | bool]) -> list[str]:
@@ -123,7 +147,8 @@ def failure(job: str, exit_code: int, last_line: str) -> AirflowException:
 def read_summary(job: str, last_line: str) -> dict[str, Any]:
     """Returns the JSON object that a job ends with."""
     try:
-        summary = json.loads(last_line)
+        # Where somebody wants a progress bar, it stands before, and each state of it ends with \r.
+        summary = json.loads(last_line.rpartition("\r")[2])
     except ValueError:
         summary = None
     if not isinstance(summary, dict):

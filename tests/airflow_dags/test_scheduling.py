@@ -104,7 +104,7 @@ def test_an_infrastructure_error_is_tried_again(airflow: Any, refresh: Any, tmp_
 
 
 def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
-    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]]
+    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
 ) -> None:
     url, posted = webhook
     script = "echo \"error: unknown key 'catalogue'\"; exit 2"
@@ -112,20 +112,34 @@ def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
     assert state == "failed"
     assert (tasks["stage"]["state"], tasks["stage"]["try_number"]) == ("failed", 1)
     assert tasks["publish"]["state"] == "upstream_failed"
-    (told,) = posted
+    (told,) = waited(lambda: posted, "an alert")
     assert (told["dag_id"], told["task_id"], told["run_id"]) == (
         "reenrich_catalog",
         "stage",
         run_id,
     )
+    assert "reenrich_catalog.stage failed" in told["text"]
     assert "unknown key 'catalogue'" in told["text"]
     log = airflow.log("reenrich_catalog", run_id, "stage")
     assert 'catalog_task_failed {"text": "reenrich_catalog.stage failed' in log
     assert "hook-of-the-test" not in log
 
 
+def test_somebody_is_told_of_a_task_whose_own_process_was_killed(
+    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
+) -> None:
+    url, posted = webhook
+    # As the kernel kills it for its memory, in every try.
+    tasks, run_id, state = refresh("kill -9 $PPID", catalog_alert_secret_url=url)
+    assert state == "failed"
+    assert (tasks["stage"]["state"], tasks["stage"]["try_number"]) == ("failed", 4)
+    (told,) = waited(lambda: posted, "an alert")
+    assert (told["task_id"], told["run_id"], told["try_number"]) == ("stage", run_id, 4)
+    assert "its process was killed" in told["text"]
+
+
 def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
-    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]]
+    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
 ) -> None:
     url, posted = webhook
     blocked = {**STAGED, "outcome": "blocked", "error": "color: too many NULLs"}
@@ -137,7 +151,9 @@ def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
         "gate": ("failed", 1),
         "publish": ("upstream_failed", 0),
     }
-    assert [(told["task_id"], told["run_id"]) for told in posted] == [("gate", run_id)]
+    (told,) = waited(lambda: posted, "an alert")
+    assert (told["task_id"], told["run_id"]) == ("gate", run_id)
+    assert "color: too many NULLs" in told["text"]
     log = airflow.log("reenrich_catalog", run_id, "gate")
     assert "color: too many NULLs" in log
     assert "publish_blocked_run" in log

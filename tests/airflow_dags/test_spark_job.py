@@ -24,7 +24,7 @@ SUMMARY = {"run_id": "r1", "outcome": "published", "counts": {"read": 3}}
 PRINT = f"echo 'a warning'; echo '{json.dumps(SUMMARY)}'"
 
 
-def spark_job(checkout: Path, **given: Any) -> SparkJob:
+def spark_job(checkout: Path | str, **given: Any) -> SparkJob:
     """Returns the task as it is once its templates are filled in."""
     settings = {"flags": {}, "spark_submit": "", **given}
     return SparkJob(task_id="job", job="a_job.py", checkout=str(checkout), **settings)
@@ -54,9 +54,46 @@ def test_anything_else_is_retried(fake_checkout: Callable[[str], Path], script: 
     assert not isinstance(failed.value, AirflowFailException)
 
 
+@pytest.mark.parametrize(
+    ("given", "variable"),
+    [
+        ({"checkout": "nowhere"}, "catalog_checkout"),
+        ({"checkout": "a_file"}, "catalog_checkout"),
+        ({"checkout": "bare"}, "catalog_checkout"),
+        ({"checkout": "not_executable"}, "catalog_checkout"),
+        ({"spark_submit": "--conf 'spark.x=a b"}, "catalog_spark_submit"),
+    ],
+)
+def test_what_cannot_be_started_is_not_retried_and_the_variable_is_named(
+    fake_checkout: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    variable: str,
+) -> None:
+    # No other spark-submit of this machine is to be found.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    (tmp_path / "bare").mkdir()
+    spark_submit = tmp_path / "not_executable" / ".venv" / "bin" / "spark-submit"
+    spark_submit.parent.mkdir(parents=True)
+    spark_submit.touch(0o644)
+    settings = {"checkout": str(fake_checkout(PRINT)), **given}
+    with pytest.raises(AirflowFailException, match=variable):
+        run(spark_job(**settings))
+
+
 def test_an_accepted_exit_code_is_a_result(fake_checkout: Callable[[str], Path]) -> None:
     job = spark_job(fake_checkout(f"{PRINT}; exit 3"), accepted=(0, 3))
     assert run(job) == SUMMARY
+
+
+def test_a_progress_bar_on_the_last_line_is_none_of_the_result(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    bar = r"\r[Stage 447:>   (0 + 2) / 2]\r\r                         \r"
+    assert run(spark_job(fake_checkout(f"printf '{bar}'; {PRINT.rpartition('; ')[2]}"))) == SUMMARY
 
 
 @pytest.mark.parametrize("line", ["Done.", "[1]", ""])
@@ -90,6 +127,9 @@ def test_flags_are_words_that_no_value_can_break_out_of(
     flags = {"--reason": "--drop-run x; rm -rf /", "--empty": "", "--on": True, "--off": False}
     job = spark_job(checkout, flags=flags, spark_submit='--conf "spark.x=a b"')
     assert run(job)["words"] == [
+        # Before the user's own, so that those hold.
+        "--conf",
+        "spark.ui.showConsoleProgress=false",
         "--conf",
         "spark.x=a b",
         "jobs/a_job.py",

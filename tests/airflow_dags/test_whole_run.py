@@ -50,7 +50,6 @@ class Lakehouse:
         return (
             f"--conf spark.sql.warehouse.dir={self.folder}/warehouse "
             f"--conf 'spark.hadoop.javax.jdo.option.ConnectionURL={metastore}' "
-            "--conf spark.ui.showConsoleProgress=false "
             # Tables of 60 rows: more tasks are mostly their own start-up.
             "--conf spark.sql.shuffle.partitions=1 "
             "--conf spark.databricks.delta.snapshotPartitions=1"

@@ -1,0 +1,95 @@
+"""What is told of a failure; that it is told by a real Airflow is test_scheduling.py's."""
+
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make test-airflow does")
+
+from airflow.sdk import Variable
+from catalog_tasks import alerts
+
+
+class Task:
+    """A task's instance as callbacks are given it, and what it keeps between processes."""
+
+    task_id = "stage"
+    try_number = 4
+    log_url = "http://airflow/log"
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.kept[key] = value
+
+    def xcom_pull(self, key: str) -> Any:
+        return self.kept.get(key)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What is posted, and to whom."""
+    posted: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(alerts, "post", lambda webhook, message: posted.append((webhook, message)))
+    monkeypatch.setattr(Variable, "get", lambda *_, **__: "https://chat/hook\n")
+    return posted
+
+
+def context(**more: Any) -> dict[str, Any]:
+    return {"dag": SimpleNamespace(dag_id="refresh_catalog"), "run_id": "r1", **more}
+
+
+def test_a_run_is_told_of_with_the_error_that_its_task_has_kept(
+    told: list[tuple[str, dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    task = Task()
+    alerts.keep_error(context(ti=task, exception=ValueError("no such key")))
+    assert told == []
+    alerts.report_failed_run(context(ti=task, reason="task_failure"))
+    message = {
+        "text": "refresh_catalog.stage failed: no such key",
+        "dag_id": "refresh_catalog",
+        "run_id": "r1",
+        "error": "no such key",
+        "task_id": "stage",
+        "try_number": 4,
+        "log_url": "http://airflow/log",
+    }
+    assert told == [("https://chat/hook", message)]
+    assert [line.partition(" {")[0] for line in caplog.messages] == [
+        "catalog_task_failed",
+        "catalog_run_failed",
+    ]
+    assert json.loads(caplog.messages[0].partition(" ")[2]) == message
+
+
+def test_a_task_that_could_keep_no_error_is_told_of_all_the_same(
+    told: list[tuple[str, dict[str, Any]]],
+) -> None:
+    task = Task()
+    # As Airflow calls it of a task that gives no sign of life, from where nothing can be kept.
+    alerts.keep_error(context(ti=task))
+    assert task.kept == {}
+    alerts.report_failed_run(context(ti=task, reason="task_failure"))
+    assert "refresh_catalog.stage failed: its process was killed" in told[0][1]["text"]
+
+
+def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(
+    told: list[tuple[str, dict[str, Any]]],
+) -> None:
+    alerts.report_failed_run(context(reason="all_tasks_deadlocked"))
+    assert told[0][1]["text"] == "refresh_catalog failed: all_tasks_deadlocked"
+
+
+@pytest.mark.parametrize("webhook", ["http://[bad", "chat/hook", "ftp:/", "http://a b/", "x:y"])
+def test_an_address_that_is_none_is_logged_and_raises_nothing(
+    webhook: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        alerts.post(webhook, {"text": "refresh_catalog failed"})
+    assert "nobody was told" in caplog.text
+    assert webhook not in caplog.text
