@@ -3,19 +3,16 @@
 A range of past days, in order: Airflow's own backfill of this DAG.
 """
 
-import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
 
+from catalog_tasks.alerts import report_failed_run
 from catalog_tasks.assets import PRODUCT_TABLE
+from catalog_tasks.product_table import is_written
 from catalog_tasks.refresh import DEFAULTS, add_refresh
 from catalog_tasks.settings import PRODUCTS
-
-# A file that grows is none to read yet: half of a Parquet file is a wrong input, tried once.
-QUIET_S = 60
 
 with DAG(
     "refresh_catalog",
@@ -27,6 +24,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
+    on_failure_callback=report_failed_run,
     doc_md=__doc__,
     tags=["catalog"],
 ):
@@ -43,16 +41,6 @@ with DAG(
         whoever writes them can say so by an event of the asset product_table.
         """
         table = Path(products)
-        if not table.is_absolute():
-            return True
-        if not table.exists():
-            return False
-        if any((folder / "_delta_log").is_dir() for folder in (table, table / "products")):
-            return True  # Delta shows whole commits only
-        written = []
-        for file in (table, *table.glob("*"), *table.glob("products*/*")):
-            with suppress(FileNotFoundError):
-                written.append(file.stat().st_mtime)
-        return time.time() - max(written, default=time.time()) > QUIET_S
+        return is_written(table) if table.is_absolute() else True
 
     wait_for_products(PRODUCTS) >> add_refresh()

@@ -4,9 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
+from airflow.serialization.serialized_objects import DagSerialization
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"refresh_catalog", "reenrich_catalog", "publish_blocked_run", "maintain_tables"}
@@ -69,29 +71,53 @@ def test_refresh_waits_stages_asks_the_gate_and_publishes(dags: dict[str, Any]) 
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["product_attributes"]
 
 
-def test_products_that_are_still_being_written_are_waited_for(
+def test_only_products_at_an_absolute_local_path_are_waited_for(
     dags: dict[str, Any], tmp_path: Path
 ) -> None:
     is_there = dags["refresh_catalog"].get_task("wait_for_products").python_callable
-    file = tmp_path / "shop" / "part-0.parquet"
-    assert not is_there(str(file.parent))
-    file.parent.mkdir()
-    file.touch()
-    os.utime(file.parent, (0, 0))
-    assert not is_there(str(file)) and not is_there(str(file.parent))
-    os.utime(file, (0, 0))
-    assert is_there(str(file)) and is_there(str(file.parent))
-    parts = file.parent / "products"
-    parts.mkdir()
-    (parts / "part-1.parquet").touch()
-    (file.parent / "gone.tmp").symlink_to("nowhere")
-    for folder in (parts, file.parent):
-        os.utime(folder, (0, 0))
-    assert not is_there(str(file.parent))
-    # Delta shows whole commits only.
-    (parts / "_delta_log").mkdir()
-    assert is_there(str(file.parent))
-    assert is_there("shop.products") and is_there("s3a://shop/products")
+    table = tmp_path / "products.csv"
+    assert not is_there(str(table))
+    table.touch()
+    os.utime(table, (0, 0))
+    assert is_there(str(table))
+    assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
+
+
+def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, Any]) -> None:
+    class Padded:
+        def get(self, name: str, default: str) -> str:
+            return f" /shop/{name} of {{run_date}}\r\n"
+
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    context = {
+        "var": {"value": Padded()},
+        "run_id": "r1",
+        "dag_run": SimpleNamespace(logical_date=day),
+    }
+    dag = dags["refresh_catalog"]
+    environment = dag.get_template_env()
+
+    def filled_in(template: str) -> str:
+        return environment.from_string(template).render(context)
+
+    stage = dag.get_task("stage")
+    (products,) = dag.get_task("wait_for_products").op_args
+    assert filled_in(products) == "/shop/catalog_products of 2026-11-01"
+    assert filled_in(stage.flags["--catalog"]) == "/shop/catalog_products of 2026-11-01"
+    assert filled_in(stage.flags["--config"]) == "/shop/catalog_config of {run_date}"
+    assert filled_in(stage.flags["--database"]) == "/shop/catalog_database of {run_date}"
+    assert filled_in(stage.checkout) == "/shop/catalog_checkout of {run_date}"
+
+
+def test_what_is_staged_is_published_before_anything_else_is_staged(dags: dict[str, Any]) -> None:
+    # The scheduler asks its own kind of a DAG.
+    weights: dict[str, set[int]] = {}
+    for dag in dags.values():
+        for job in spark_jobs({"": DagSerialization.from_dict(DagSerialization.to_dict(dag))}):
+            weight = job.weight_rule.get_weight(SimpleNamespace(task=job))
+            weights.setdefault(job.task_id, set()).add(weight)
+    others = weights["stage"] | weights["maintain"]
+    assert min(weights["publish"]) > max(others)
 
 
 def test_every_spark_job_is_retried_later_and_later_ends_in_time_and_tells_of_failure(
@@ -101,8 +127,9 @@ def test_every_spark_job_is_retried_later_and_later_ends_in_time_and_tells_of_fa
         assert job.retries == 3
         assert job.retry_exponential_backoff == 2
         assert timedelta(hours=1) <= job.execution_timeout <= timedelta(hours=12)
-    for task in (task for dag in dags.values() for task in dag.tasks):
-        assert task.on_failure_callback, task
+    for dag in dags.values():
+        assert dag.on_failure_callback
+        assert all(task.on_failure_callback for task in dag.tasks)
 
 
 @cache

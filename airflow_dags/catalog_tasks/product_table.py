@@ -1,0 +1,60 @@
+"""Whether a product table at a local path is written to its end, as far as its files tell.
+
+Half of a table is a wrong input to the job, which tries such a one once.
+"""
+
+import mimetypes
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+QUIET_S = 60
+
+# In a catalog folder of several tables, the one that the job reads, in the job's order.
+_TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", ".parquet", ".csv", ".json", ".jsonl")]
+# Where Spark writes before it moves all files to their places.
+_UNFINISHED = ("_temporary", ".spark-staging")
+
+
+def is_written(path: Path) -> bool:
+    """Returns whether a table is there, and nobody has written to it for a minute.
+
+    Images are left out: they come and go while a table stays, and there may be millions of them.
+    """
+    if any((folder / "_delta_log").is_dir() for folder in (path, path / "products")):
+        return True  # Delta shows whole commits only
+    table = next((path / name for name in _TABLE_IN_FOLDER if (path / name).exists()), path)
+    if not table.is_dir():
+        return _are_quiet([table])
+    written, has_data = [], False
+    for folder, folders, files in os.walk(table):
+        if any(name.startswith(_UNFINISHED) for name in folders):
+            return False
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        files = [name for name in files if not _is_image(name)]
+        written += [Path(folder, name) for name in files]
+        if not all(map(_is_hidden, files)):
+            # Also changed by a file of yesterday's that was moved in.
+            written.append(Path(folder))
+            has_data = True
+    return has_data and _are_quiet(written)
+
+
+def _are_quiet(written: Iterable[Path]) -> bool:
+    times = []
+    for path in written:
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return time.time() - max(times, default=time.time()) > QUIET_S
+
+
+def _is_hidden(name: str) -> bool:
+    """Returns whether Spark takes a file or folder of this name for none of a table's data."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _is_image(name: str) -> bool:
+    kind, _ = mimetypes.guess_type(name, strict=False)
+    return kind is not None and kind.startswith("image/")

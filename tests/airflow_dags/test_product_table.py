@@ -1,0 +1,116 @@
+"""When a product table at a local path is written to its end."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from catalog_tasks.product_table import is_written
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def write(shop: Path) -> Write:
+    """Returns a function that writes a file of the shop, long ago unless it is written just now."""
+
+    def write(name: str, *, now: bool = False) -> Path:
+        file = shop / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        if not now:
+            os.utime(file, (0, 0))
+        for folder, _, _ in os.walk(shop):
+            os.utime(folder, (0, 0))
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "products.parquet",
+        "part-0.parquet",
+        "products/part-0.parquet",
+        "day=1/a.parquet",
+        "_day=1/a.parquet",
+        "products.parquet/day=1/hour=2/part-0",
+    ],
+)
+def test_a_table_is_waited_for_until_its_files_are_quiet(
+    shop: Path, write: Write, name: str
+) -> None:
+    assert not is_written(shop)
+    file = write(name, now=True)
+    assert not is_written(shop)
+    assert not is_written(file)
+    write(name)
+    assert is_written(shop)
+    assert is_written(file)
+
+
+@pytest.mark.parametrize("unfinished", ["_temporary/0/_temporary/attempt_1", ".spark-staging-1"])
+@pytest.mark.parametrize("table", [".", "products", "products.parquet"])
+def test_what_spark_has_not_moved_to_its_place_is_no_table_yet(
+    shop: Path, write: Write, table: str, unfinished: str
+) -> None:
+    write(f"{table}/part-0.parquet")
+    assert is_written(shop)
+    write(f"{table}/{unfinished}/part-1.parquet")
+    assert not is_written(shop)
+
+
+@pytest.mark.parametrize("name", [None, "_SUCCESS", ".part-0.parquet.crc", "images/1.jpg", ".x/y"])
+def test_a_folder_without_data_is_no_table_yet(shop: Path, write: Write, name: str | None) -> None:
+    shop.mkdir()
+    os.utime(shop, (0, 0))
+    if name:
+        write(name)
+    assert not is_written(shop)
+
+
+def test_a_part_that_was_moved_in_just_now_is_waited_for(shop: Path, write: Write) -> None:
+    part = write("part-0.parquet").rename(shop / "part-1.parquet")
+    assert part.stat().st_mtime == 0
+    assert not is_written(shop)
+
+
+@pytest.mark.parametrize(
+    "name", ["images/1.jpg", "images/2.PNG", "1.webp", "labels/a.parquet", "notes.txt"]
+)
+def test_images_and_what_lies_beside_the_table_are_left_out(
+    shop: Path, write: Write, name: str
+) -> None:
+    write("products.parquet")
+    write(name, now=True)
+    assert is_written(shop)
+
+
+def test_images_below_a_folder_of_parts_are_left_out(shop: Path, write: Write) -> None:
+    write("part-0.parquet")
+    write("images/1.jpg", now=True)
+    os.utime(shop / "images")
+    assert is_written(shop)
+    write("part-1.parquet.unfinished", now=True)
+    assert not is_written(shop)
+
+
+def test_a_file_that_is_gone_holds_nothing_up(shop: Path, write: Write) -> None:
+    write("part-0.parquet")
+    (shop / "gone.parquet").symlink_to("nowhere")
+    os.utime(shop, (0, 0))
+    assert is_written(shop)
+
+
+@pytest.mark.parametrize("folder", [".", "products"])
+def test_delta_shows_whole_commits_only(shop: Path, write: Write, folder: str) -> None:
+    write(f"{folder}/part-0.parquet", now=True)
+    assert not is_written(shop)
+    (shop / folder / "_delta_log").mkdir()
+    assert is_written(shop)
