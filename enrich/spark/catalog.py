@@ -29,6 +29,7 @@ _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "category": (StringType, IntegralType),
     "priority": (NumericType,),
 }
+_OF_FILES = "files-"
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
 # descriptions of megabytes in one Arrow batch fit into no memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -93,6 +94,17 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
         spark.sparkContext.setLogLevel(level)
 
 
+def refuse_replaced(catalog: CatalogSnapshot) -> None:
+    """Raises NoAnswer where the table's files are others than when it was opened.
+
+    Spark reads a file's first bytes as far as it was long then, and takes the end for the end of
+    the table. Runs on the driver; no action. A Delta table is pinned to its version.
+    """
+    is_of_files = catalog.version.startswith(_OF_FILES)
+    if is_of_files and _files_digest(catalog.products) != catalog.version:
+        raise NoAnswer(f"'{catalog.name}' was replaced while it was read: run this again")
+
+
 def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
     name = quote(name)
     frame = spark.read.table(name)
@@ -145,7 +157,7 @@ def _files_digest(frame: DataFrame) -> str:
             if (name := one.getPath().getName()) in wanted:
                 described.append(repr((folder, name, one.getLen(), one.getModificationTime())))
     digest = hashlib.sha256("\n".join(sorted(described)).encode())
-    return f"files-{digest.hexdigest()[:12]}"
+    return f"{_OF_FILES}{digest.hexdigest()[:12]}"
 
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:

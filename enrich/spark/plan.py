@@ -95,7 +95,7 @@ def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:
     """
     read, model_version = inputs.tables.read_as_updated, inputs.spec.model_version
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
-    found = select_lasting(mine, model_version).select(SAME_PRODUCT)
+    found = select_lasting(mine, inputs).select(SAME_PRODUCT)
     if may_reuse(inputs, survey.asked):
         found = found.union(select_cut_off(read, run_id, model_version).select(SAME_PRODUCT))
     return survey.to_ask.join(found, SAME_PRODUCT, "left_semi").count()

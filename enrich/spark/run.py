@@ -13,10 +13,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import ENDED, Outcome
 
+from enrich.config import ImageIdentity
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.logs import bind_run
 from enrich.records import Status
 from enrich.redaction import describe_error
+from enrich.spark.catalog import refuse_replaced
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
     count_expected,
@@ -93,11 +95,13 @@ class Refresh:
             with self._timed("survey"):
                 rows = self.inputs.select_states(self.tables.read)
                 survey = survey_products(rows, f"{scratch}/survey")
+                refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 if self.request.run_id and not self._read_staged().isEmpty():
                     # A name that was given may have been given to other inputs before.
-                    drop_stale(self.tables, self.summary.run_id, self.spec.model_version, survey)
+                    drop_stale(self.inputs, self.summary.run_id, survey)
+                self._forget_what_may_be_mended()
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -178,11 +182,23 @@ class Refresh:
         products = read.withColumn("is_pending", F.col("state") == State.PENDING)
         return InputRows(self.summary.run_id, products)
 
+    def _forget_what_may_be_mended(self) -> None:
+        """Drops the run's answers where its pictures may be others now, and nothing tells.
+
+        A hash of paths knows of no picture that was put right after a rollback or a blocked run.
+        """
+        if self.config.image_identity is not ImageIdentity.PATH:
+            return
+        row = read_run(self.tables, self.summary.run_id)
+        if row is not None and row["outcome"] in (Outcome.BLOCKED, Outcome.ROLLED_BACK):
+            none = self.tables.read("staged_attributes").limit(0)
+            self.tables.replace_run("staged_attributes", none, self.summary.run_id)
+
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
         if survey.asked + survey.counts[State.REVISED] == 0:
             return True
-        staged = select_lasting(self._read_staged(), self.spec.model_version)
+        staged = select_lasting(self._read_staged(), self.inputs)
         return select_unstaged(survey.to_ask.unionByName(survey.revised), staged).isEmpty()
 
     def _is_done(self, survey: Survey) -> bool:

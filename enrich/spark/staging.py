@@ -89,7 +89,7 @@ class Stager:
         count = survey.asked
         if rows:
             self._chunk = 0 if last is None else last + 1
-            drop_stale(self._tables, self._run_id, self._spec.model_version, survey)
+            drop_stale(self._inputs, self._run_id, survey)
             staged = read_staged(self._tables, self._run_id)
             to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
             count = to_ask.count()
@@ -183,18 +183,18 @@ class Stager:
         self._chunk += 1
 
 
-def drop_stale(tables: OutputTables, run_id: str, model_version: str, survey: Survey) -> None:
+def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     """Drops what a run staged for products that have changed or gone since, or does not last.
 
     Runs on the driver; two actions, a commit if there is something to drop. What the run has
     published already stays staged: after a rollback it is published from there.
     """
-    staged = read_staged(tables, run_id)
-    lasting = select_lasting(staged, model_version).alias("staged")
+    staged = read_staged(inputs.tables, run_id)
+    lasting = select_lasting(staged, inputs).alias("staged")
     wanted = survey.tried.alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < staged.count():
-        tables.replace_run("staged_attributes", valid, run_id)
+        inputs.tables.replace_run("staged_attributes", valid, run_id)
 
 
 def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
@@ -232,13 +232,17 @@ def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version:
     return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
 
 
-def select_lasting(staged: DataFrame, model_version: str) -> DataFrame:
-    """Returns the staged answers of this model that need not be asked for again.
+def select_lasting(staged: DataFrame, inputs: Inputs) -> DataFrame:
+    """Returns the answers that a run has staged and need not be asked for again.
 
-    Runs on the driver; lazy. An image whose store had failed may be there now.
+    Runs on the driver; lazy. An image whose store had failed may be there now, and a full refresh
+    wants nothing that a run of the same name staged on another day.
     """
-    is_read = ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
-    return staged.where((F.col("model_version") == model_version) & is_read)
+    is_lasting = F.col("model_version") == inputs.spec.model_version
+    is_lasting &= ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
+    if inputs.request.full_refresh:
+        is_lasting &= F.col("run_date") == F.lit(inputs.request.run_date)
+    return staged.where(is_lasting)
 
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:

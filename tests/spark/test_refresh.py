@@ -9,7 +9,7 @@ from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 
 from enrich.config import ColumnNames, JobConfig
-from enrich.errors import TooManyFailures, ValidationFailed
+from enrich.errors import NoAnswer, TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
@@ -17,6 +17,7 @@ from enrich.spark.inputs import Inputs
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
+from enrich.spark.survey import Survey, survey_products
 
 pytestmark = pytest.mark.spark
 
@@ -82,6 +83,49 @@ def test_a_night_without_work_asks_spark_for_little(shop: Shop) -> None:
     assert night.outcome == "nothing_to_do"
     # Each costs a new Java a tenth of a second or more.
     assert len(set(tracker.getJobIdsForGroup(None)) - before) <= 45
+
+
+@in_full
+def test_full_refresh_under_yesterdays_run_id_asks_about_everything_again(shop: Shop) -> None:
+    shop.refresh(run_id="nightly", run_date=date(2026, 11, 24))
+    again = shop.refresh(run_id="nightly", run_date=date(2026, 11, 25), full_refresh=True)
+    asked = shop.table("enrichment_runs")["asked"].tolist()
+    repeated = shop.refresh(run_id="nightly", run_date=date(2026, 11, 25), full_refresh=True)
+
+    assert asked == [6]
+    assert (again.outcome, again.counts["published"]) == ("published", 6)
+    assert repeated.outcome == "nothing_to_do"
+
+
+@in_full
+@pytest.mark.parametrize(("identity", "asked"), [("path", 6), ("content", 0)])
+def test_a_blocked_run_by_paths_asks_again_because_pictures_may_be_others_now(
+    shop: Shop, identity: str, asked: int
+) -> None:
+    config = {"image_identity": identity}
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, config=config)
+
+    assert shop.refresh(config=config).outcome == "published"
+
+    assert shop.table("enrichment_runs")["asked"].tolist() == [asked]
+
+
+@in_full
+def test_a_product_table_that_is_replaced_under_way_stops_the_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def survey_meanwhile(*args: object) -> Survey:
+        survey = survey_products(*args)
+        shop.write(products(7))
+        return survey
+
+    monkeypatch.setattr("enrich.spark.run.survey_products", survey_meanwhile)
+    with pytest.raises(NoAnswer, match="was replaced while it was read: run this again"):
+        shop.refresh()
+    monkeypatch.undo()
+
+    assert shop.refresh().counts["published"] == 7
 
 
 @in_full
