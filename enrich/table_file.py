@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from enrich.errors import ConfigError, SchemaMismatch, first_line
 _LARGEST_BLOCK = 64 << 20
 _TOO_LARGE = 2.0**63  # for 64 bits
 _NO_SPACE = re.compile(r"\S")
+_OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
 
 
 def read_table(file: Path) -> pa.Table:
@@ -73,7 +74,7 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
 
 def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
-        return _numbers_to_text(column.cast(pa.float64()))
+        return _numbers_to_text(column)
     if pa.types.is_decimal(column.type):
         # There may be fractions among them.
         with contextlib.suppress(pa.ArrowInvalid):
@@ -84,10 +85,12 @@ def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _numbers_to_text(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns whole numbers as such and others as they are; NaN, which is a gap too, is NULL."""
-    given = pc.if_else(pc.is_nan(numbers), None, numbers)
+    text = numbers.cast(pa.string())
+    wide = numbers.cast(pa.float64())
+    given = pc.if_else(pc.is_nan(wide), None, wide)
     is_whole = pc.and_(pc.equal(pc.floor(given), given), pc.less(pc.abs(given), _TOO_LARGE))
     whole = pc.if_else(is_whole, given, None).cast(pa.int64())
-    return pc.coalesce(whole.cast(pa.string()), given.cast(pa.string()))
+    return pc.if_else(pc.is_valid(given), pc.coalesce(whole.cast(pa.string()), text), None)
 
 
 def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -132,31 +135,50 @@ def _read_csv_in_blocks(file: Path, blocks: pyarrow.csv.ReadOptions) -> pa.Table
 def refuse_open_quotation(file: Path) -> None:
     """Refuses a CSV file in which a quotation mark that nothing closes well swallows rows.
 
+    One pass. Not for what stays within a row, such as 5" screen in a quoted text.
+
     Raises:
         ValueError: it is such a file.
     """
-    with file.open("rb") as content:
-        marks = sum(block.count(b'"') for block in iter(lambda: content.read(_LARGEST_BLOCK), b""))
-    if marks % 2 == 0:
-        return
     limit = csv.field_size_limit(_LARGEST_BLOCK)
     try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            rows, line = csv.reader(lines, strict=True), 0
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as content:
+            taken: list[str] = []
+            rows = csv.reader(_noted(content, taken), strict=True)
+            line, columns = 1, 0
             while True:
                 try:
-                    next(rows, None)
+                    row = next(rows, [])
+                    columns = columns or len(row)
                 except csv.Error as error:
-                    # Within a line it may be 5" screen, which takes no other row along.
-                    if rows.line_num > line + 1:
+                    if _are_rows(taken[1:], columns, is_end="unexpected end" in str(error)):
                         raise ValueError(
-                            f"a quotation mark in line {line + 1:,} is closed nowhere"
+                            f"a quotation mark in line {line:,} is closed nowhere"
                         ) from error
-                if rows.line_num == line:
+                if not taken:
                     return
-                line = rows.line_num
+                line += len(taken)
+                taken.clear()
     finally:
         csv.field_size_limit(limit)
+
+
+def _are_rows(lines: Sequence[str], columns: int, *, is_end: bool) -> bool:
+    """Tells whether lines that a quotation took along are rows, and no text of several lines.
+
+    Rows have as many commas. The last line, unless it is the file's end, holds what closed the
+    quotation badly: in a row that opens one of its own.
+    """
+    whole = lines if is_end else lines[:-1]
+    return any(line.count(",") >= max(1, columns - 1) for line in whole) or (
+        not is_end and any(_OPENS_A_FIELD.search(line) for line in lines[-1:])
+    )
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
 
 
 def _read_json(file: Path) -> pa.Table:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.table_file import read_table, select_text
+from enrich.table_file import read_table, refuse_open_quotation, select_text
 
 
 def _unchecked(values: list[bytes | None]) -> pa.Array:
@@ -36,6 +36,42 @@ def test_whole_numbers_among_floats_are_text_as_such_and_nan_is_a_gap(tmp_path: 
         *("4006381333931", None, "7", None, "1.5", "inf", "1152921504606846976", "-3")
     ]
     assert read["text"] == [None] * 8
+
+
+def test_fractions_are_written_as_precisely_as_they_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "products.parquet"
+    pq.write_table(pa.table({"product_id": pa.array([1.1, 0.3, 7.0], pa.float32())}), file)
+    read = select_text(read_table(file), ["product_id"], file).to_pydict()
+    assert read["product_id"] == ["1.1", "0.3", "7"]
+
+
+SOUND = "p{0},title {0},text {0},{0}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("odd", "line"),
+    [
+        ({8: 'p8,"screen,text,8.jpg'}, 10),
+        ({8: 'p8,"screen,text,8.jpg', 15: 'p15,"monitor,text,15.jpg'}, 10),
+        ({8: 'p8,"screen,text,8.jpg', 9: 'p9,"monitor,text,9.jpg'}, 10),
+        ({19: 'p19,"screen,text,19.jpg'}, None),
+        ({8: 'p8,5" screen,text,8.jpg'}, None),
+        ({8: 'p8,"5" screen",text,8.jpg'}, None),
+        ({8: 'p8,"line one\nMonitor 24" wide, black",text,8.jpg'}, None),
+        ({8: 'p8,"one\n\ntwo ""quoted"", and so on",text,8.jpg'}, None),
+    ],
+)
+def test_a_quotation_mark_is_refused_where_it_swallows_rows_and_nowhere_else(
+    tmp_path: Path, odd: dict[int, str], line: int | None
+) -> None:
+    rows = [odd.get(n, SOUND.format(n)) for n in range(20)]
+    file = tmp_path / "products.csv"
+    file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
+    if line is None:
+        refuse_open_quotation(file)
+    else:
+        with pytest.raises(ValueError, match=f"in line {line} is closed nowhere"):
+            refuse_open_quotation(file)
 
 
 def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
