@@ -126,14 +126,15 @@ class OutputTables:
         for table, fields in grown.items():
             finish_update(self.spark, self.name(table), fields)
 
-    def create_views(self) -> None:
-        """Creates the views anew, over all attributes that were ever published.
+    def create_views(self, *names: str) -> None:
+        """Creates the views anew, or those named, over all attributes that were ever published.
 
         Runs on the driver.
         """
         attributes = published_attributes(self.spark, self.database)
         for view, query in views(self.database, attributes, self.changes_since()).items():
-            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
+            if not names or view in names:
+                self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
 
     def changes_since(self) -> int:
         """Returns the oldest version of `product_attributes` whose change data is there.

@@ -1,0 +1,37 @@
+"""What maintenance does where a table is missing; tests/spark/test_views.py sees what it keeps."""
+
+import pytest
+from fake_shop import Shop
+
+from enrich.spark.maintenance import maintain_tables
+
+pytestmark = pytest.mark.spark
+
+OLD = "2020-01-01 00:00:00"
+
+
+def test_tables_that_were_dropped_are_left_out(shop: Shop) -> None:
+    shop.tables.create_missing()
+    for table in ("label_quality", "staged_attributes"):
+        shop.sql(f"DROP TABLE shop.{table}")
+
+    done = maintain_tables(shop.tables, retention_hours=168, keep_staged_days=1)
+
+    assert done["staged_runs_removed"] == 0
+    assert set(done["files_after"]) == {
+        "product_attributes",
+        "quarantine",
+        "enrichment_runs",
+        "attribute_corrections",
+    }
+
+
+def test_staged_rows_are_left_alone_while_no_ledger_says_whose_they_are(shop: Shop) -> None:
+    shop.refresh(run_id="published")
+    shop.sql(f"UPDATE shop.staged_attributes SET enriched_at = '{OLD}'")
+    shop.sql("DROP TABLE shop.enrichment_runs")
+
+    done = maintain_tables(shop.tables, retention_hours=168, keep_staged_days=1)
+
+    assert done["staged_runs_removed"] == 0
+    assert set(shop.table("staged_attributes")["run_id"]) == {"published"}
