@@ -10,9 +10,11 @@ from pathlib import Path
 from threading import Thread
 
 import psutil
+from py4j.protocol import Py4JJavaError
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
-from enrich.errors import MetastoreBusy
+from enrich.errors import MetastoreBusy, NoAnswer, first_line
 from enrich.logs import is_json
 from enrich.spark.java_logs import log_java_as_json
 from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # All that Derby makes before service.properties, without which it opens nothing.
 _UNBORN = {"README_DO_NOT_TOUCH_FILES.txt", "db.lck", "dbex.lck", "log", "seg0", "tmp"}
+# Spark stops itself when it has asked the masters of a cluster for a minute.
+_STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 
 
@@ -29,27 +33,45 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
 
     Runs on the driver. Its metastore is opened in the background, if at all.
 
+    Args:
+        opens_metastore: False where the caller is to make a metastore first.
+
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
-        ConfigError: the shared metastore does not let this job in.
-        NoAnswer: the shared metastore is out of reach.
+        ConfigError: the shared metastore does not let this job in, or is none yet.
+        NoAnswer: the cluster's master or the shared metastore is out of reach.
     """
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
     # Its metastore is not touched yet.
-    spark = builder.getOrCreate()
+    spark = _start(builder)
     if is_json():
         log_java_as_json(spark)
     address = read_address(spark)
     if address.startswith("jdbc:derby:"):
         refuse_busy_metastore(address)
-    elif address:
+    elif address and opens_metastore:
         refuse_closed_metastore(spark, address)
     if opens_metastore:
         # That takes seconds, in which a job opens its catalog.
         Thread(target=_open_metastore, args=(spark,)).start()
     return spark
+
+
+def _start(builder: SparkSession.Builder) -> SparkSession:
+    """Returns the session; Spark says in pages of Java that it has given up its master."""
+    try:
+        return builder.getOrCreate()
+    except Py4JJavaError as error:
+        if not _STOPPED.search(first_line(error)):
+            raise
+        master = SparkConf().get("spark.master", "")
+        # From nothing: Java's pages would hide the one line.
+        raise NoAnswer(
+            f"Spark's master at {master} does not answer, or takes no job: wait and repeat. A "
+            "mistyped address looks the same (--master, spark.master)"
+        ) from None
 
 
 def refuse_busy_metastore(connection_url: str) -> None:
