@@ -9,8 +9,10 @@ Said again, it changes nothing. The last line on standard output is one JSON obj
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.spark.console import print_json_line
+from enrich.spark.failures import explain_failure
+from enrich.spark.metastore_creation import create_hive_tables
 from enrich.spark.session import open_session
-from enrich.spark.shared_metastore import create_hive_tables, read_address
+from enrich.spark.shared_metastore import read_address
 
 
 def main() -> None:
@@ -28,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_failure)

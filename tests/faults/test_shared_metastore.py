@@ -10,11 +10,12 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO
 
 import psutil
@@ -45,6 +46,25 @@ class Metastore:
     home: Path
     address: str
     password: str
+    server: Callable[..., str]
+
+    def ask(self, statement: str, database: str = "metastore") -> list[str]:
+        """Returns the lines of the server's answer to its superuser."""
+        return self.server("psql", "-d", database, "-Atqc", statement).splitlines()
+
+    def beside(self, name: str) -> "Metastore":
+        """Returns the same with a new, empty database."""
+        self.ask(f"CREATE DATABASE {name} OWNER enrich", "postgres")
+        return replace(self, address=self.address.replace("/metastore", f"/{name}"))
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Stops the server at once, as a crash does, and starts it again."""
+        self.server("pg_ctl", "-m", "immediate", "stop")
+        try:
+            yield
+        finally:
+            self.server("pg_ctl", "-w", "start")
 
     def command(self, program: str, *flags: object) -> list[str]:
         """Returns spark-submit or spark-sql with the settings of docs/metastore.md."""
@@ -58,12 +78,16 @@ class Metastore:
         return [program, *settings, *map(str, flags)]
 
     def start(
-        self, *command: str, password: str | None = None, stdout: int | IO[str] = subprocess.PIPE
+        self,
+        *command: str,
+        user: str = "enrich",
+        password: str | None = None,
+        stdout: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         """Starts a command with the metastore's address and password in its environment."""
         environment = in_venv(
             METASTORE_ADDRESS=self.address,
-            METASTORE_USER="enrich",
+            METASTORE_USER=user,
             METASTORE_PASSWORD=password or self.password,
         )
         return subprocess.Popen(
@@ -76,9 +100,11 @@ class Metastore:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *command: str, password: str | None = None) -> tuple[int, str]:
+    def run(
+        self, *command: str, user: str = "enrich", password: str | None = None
+    ) -> tuple[int, str]:
         """Returns a command's exit code and output; one that takes too long is killed."""
-        with self.start(*command, password=password) as started:
+        with self.start(*command, user=user, password=password) as started:
             try:
                 output = started.communicate(timeout=PATIENCE_S)[0]
             finally:
@@ -110,28 +136,38 @@ def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
         if SERVER_USER:
             shutil.chown(data, SERVER_USER)
 
-        def run(program: str, *flags: object) -> None:
-            subprocess.run(
-                [programs / program, *map(str, flags)],
-                check=True,
-                user=SERVER_USER,
-                cwd=data,
-                stdout=subprocess.DEVNULL,
-                timeout=60,
-            )
-
-        run("initdb", "-D", data / "db", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        (data / "db" / "pg_hba.conf").write_text(
-            "local all all trust\nhost all enrich 127.0.0.1/32 scram-sha-256\n"
-        )
         options = f"-h 127.0.0.1 -p {port} -k {data} -c fsync=off -c logging_collector=off"
+        always: dict[str, tuple[object, ...]] = {
+            "initdb": ("-D", data / "db"),
+            "pg_ctl": ("-D", data / "db", "-l", data / "log", "-o", options),
+            "psql": ("-h", data, "-p", port),
+        }
+
+        def run(program: str, *flags: object) -> str:
+            # Into a file: a server that is started keeps what it was given open.
+            with (data / "said").open("w+") as said:
+                subprocess.run(
+                    [programs / program, *map(str, (*always[program], *flags))],
+                    check=True,
+                    user=SERVER_USER,
+                    cwd=data,
+                    stdout=said,
+                    timeout=60,
+                )
+                said.seek(0)
+                return said.read()
+
+        run("initdb", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        (data / "db" / "pg_hba.conf").write_text(
+            "local all all trust\nhost all enrich,guest 127.0.0.1/32 scram-sha-256\n"
+        )
         # Before it is started: a start that fails may leave a server, too.
-        stack.callback(run, "pg_ctl", "-D", data / "db", "-m", "immediate", "stop")
-        run("pg_ctl", "-D", data / "db", "-l", data / "log", "-o", options, "-w", "start")
-        role = f"CREATE ROLE enrich LOGIN PASSWORD '{password}'"
-        for statement in (role, "CREATE DATABASE metastore OWNER enrich"):
-            run("psql", "-h", data, "-p", port, "-d", "postgres", "-qc", statement)
-        metastore = Metastore(home, f"127.0.0.1:{port}/metastore", password)
+        stack.callback(run, "pg_ctl", "-m", "immediate", "stop")
+        run("pg_ctl", "-w", "start")
+        metastore = Metastore(home, f"127.0.0.1:{port}/metastore", password, run)
+        for role in ("enrich", "guest"):
+            metastore.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'", "postgres")
+        metastore.ask("CREATE DATABASE metastore OWNER enrich", "postgres")
         _, output = metastore.run(*metastore.command("spark-submit", CREATION))
         assert json.loads(output.splitlines()[-1])["databases"] == ["default"], output
         yield metastore
@@ -227,6 +263,50 @@ def list_command_lines() -> Iterator[str]:
             yield " ".join(process.cmdline())
 
 
+@in_full
+def test_session_outlasts_a_restart_of_the_server(
+    metastore: Metastore, session: SqlSession
+) -> None:
+    session.ask("CREATE DATABASE lasting")
+    session.ask("CREATE TABLE lasting.numbers USING DELTA AS SELECT 7 AS number")
+    with ThreadPoolExecutor(1) as asking:
+        with metastore.down():
+            answer = asking.submit(session.ask, "SELECT number FROM lasting.numbers")
+            # Hive asks at once, and not of a server that is up again.
+            sleep(3)
+            assert not answer.done(), answer.result()
+        assert "7" in answer.result()
+
+
+@in_full
+def test_run_that_has_lost_its_metastore_says_so_and_goes_on_when_it_is_repeated(
+    metastore: Metastore, tmp_path: Path
+) -> None:
+    write_demo_catalog(tmp_path / "shop", products=40)
+    (tmp_path / "settings.yaml").write_text(f"catalog: {tmp_path / 'shop'}\ndatabase: lost\n")
+    job = metastore.command("spark-submit", JOB, "--config", tmp_path / "settings.yaml")
+    log = tmp_path / "run.log"
+    with ExitStack() as stack:
+        run = metastore.start(*job, stdout=stack.enter_context(log.open("w")))
+        stack.callback(run.wait)
+        stack.callback(run.kill)
+        end = monotonic() + PATIENCE_S
+        while "inference ..." not in log.read_text():
+            assert run.poll() is None and monotonic() < end, log.read_text()
+            sleep(0.1)
+        with metastore.down():
+            code = run.wait(PATIENCE_S)
+    said = log.read_text()
+    assert code == 1
+    assert len(list_errors(said)) == 1, said
+    assert "does not answer" in said or "cannot open the metastore at" in said
+    assert "Traceback" not in said
+
+    code, output = metastore.run(*job)
+    assert code == 0, output
+    assert json.loads(output.splitlines()[-1])["outcome"] == "published"
+
+
 def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: Metastore) -> None:
     job = metastore.command(
         "spark-submit", ROOT / "jobs" / "rollback.py", "--run-id", "x", "--reason", "y"
@@ -237,3 +317,65 @@ def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: M
     assert f"cannot open the metastore at jdbc:postgresql://{metastore.address} as enrich" in output
     assert metastore.password not in output
     assert "\tat " not in output
+
+
+def test_database_that_nobody_has_prepared_is_no_metastore(metastore: Metastore) -> None:
+    empty = metastore.beside("empty")
+    rollback = ROOT / "jobs" / "rollback.py"
+    job = empty.command("spark-submit", rollback, "--run-id", "x", "--reason", "y")
+    code, output = empty.run(*job)
+
+    assert code == 2
+    assert len(errors := list_errors(output)) == 1, output
+    assert f"{empty.address} is no metastore yet" in errors[0]
+    assert "jobs/create_metastore.py" in errors[0]
+    assert "\tat " not in output
+
+
+@in_full
+def test_no_metastore_is_made_among_tables_of_others(metastore: Metastore) -> None:
+    taken = metastore.beside("taken")
+    taken.ask("CREATE TABLE customers (id int)", "taken")
+    code, output = taken.run(*taken.command("spark-submit", CREATION))
+
+    assert code == 2
+    assert len(errors := list_errors(output)) == 1, output
+    assert "holds tables of others: 'customers'" in errors[0]
+    assert list_tables(taken, "taken") == ["customers"]
+
+
+@in_full
+def test_user_who_may_make_no_tables_is_told_so(metastore: Metastore) -> None:
+    closed = metastore.beside("closed")
+    code, output = closed.run(*closed.command("spark-submit", CREATION), user="guest")
+
+    assert code == 2
+    assert len(errors := list_errors(output)) == 1, output
+    assert "permission denied for schema public" in errors[0]
+    assert "Traceback" not in output and "\tat " not in output
+
+
+@in_full
+def test_of_two_that_make_a_metastore_one_is_told_to_repeat(metastore: Metastore) -> None:
+    raced = metastore.beside("raced")
+    make = raced.command("spark-submit", CREATION)
+    with raced.start(*make) as slow, raced.start(*make) as quick:
+        outputs = [one.communicate(timeout=PATIENCE_S)[0] for one in (slow, quick)]
+    for one, output in zip((slow, quick), outputs, strict=True):
+        if one.returncode:
+            assert one.returncode == 1, output
+            assert "another process prepares the metastore" in "".join(list_errors(output))
+            assert "Traceback" not in output
+    assert 0 in (slow.returncode, quick.returncode), outputs
+
+    code, output = raced.run(*make)
+    assert code == 0, output
+    assert len(list_tables(raced, "raced")) > 40
+
+
+def list_errors(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("error: ")]
+
+
+def list_tables(metastore: Metastore, database: str) -> list[str]:
+    return metastore.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database)
