@@ -4,6 +4,7 @@ import re
 
 from enrich import errors
 from enrich.errors import ConfigError, EnrichError, NoAnswer
+from enrich.spark.lost_metastore import explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +SQLSTATE")
@@ -19,10 +20,15 @@ _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTIL
 def explain_failure(error: Exception) -> EnrichError | None:
     """Returns the known error behind one of Spark or Python, None if there is none.
 
-    A checkpoint that a worker cannot load is as wrong as one that the driver cannot; else a disk or
-    a store may have given out, or a file be damaged. Runs on the driver.
+    A checkpoint that a worker cannot load is as wrong as one that the driver cannot; else a disk, a
+    store or the metastore may have given out, or a file be damaged. Runs on the driver.
     """
-    return _find_wrong_input(error) or explain_storage_failure(error) or _find_damaged_file(error)
+    return (
+        _find_wrong_input(error)
+        or explain_storage_failure(error)
+        or _find_damaged_file(error)
+        or explain_lost_metastore(error)
+    )
 
 
 def _find_damaged_file(error: Exception) -> ConfigError | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from enrich.errors import (
@@ -98,3 +99,34 @@ def test_what_is_no_wrong_input_stays_what_it_was(spark: SparkSession) -> None:
     assert _fail_with(spark, RuntimeError("as enrich.errors.CheckpointError: says")) is None
     assert _fail_with(spark, EnrichError("something else")) is None
     assert isinstance(_fail_with(spark, OSError(28, "No space left on device")), StorageFailed)
+
+
+def test_a_table_that_is_there_after_all_was_asked_of_a_metastore_that_did_not_answer(
+    spark: SparkSession,
+) -> None:
+    with pytest.raises(AnalysisException, match="TABLE_OR_VIEW_NOT_FOUND") as missing:
+        spark.sql("DESCRIBE HISTORY lost_shop.staged")
+    with pytest.raises(AnalysisException, match="SCHEMA_NOT_FOUND") as homeless:
+        spark.sql("SHOW TABLES IN lost_shop")
+    assert explain_failure(missing.value) is None
+    assert explain_failure(homeless.value) is None
+
+    spark.sql("CREATE DATABASE lost_shop")
+    spark.sql("CREATE TABLE lost_shop.staged USING DELTA AS SELECT 1 AS one")
+    try:
+        found = explain_failure(missing.value)
+        assert isinstance(found, NoAnswer)
+        assert "lost_shop.staged seemed to be missing" in str(found)
+        assert isinstance(explain_failure(homeless.value), NoAnswer)
+    finally:
+        spark.sql("DROP DATABASE lost_shop CASCADE")
+
+
+def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says() -> None:
+    said = "HiveException: Unable to fetch table staged. Connection to db:5432 refused. Check that"
+
+    found = explain_failure(AnalysisException(f"org.apache.hadoop.hive.ql.metadata.{said}\n\tat x"))
+
+    assert isinstance(found, NoAnswer)
+    assert "the metastore does not answer" in str(found)
+    assert "\n" not in str(found)

@@ -1,0 +1,68 @@
+"""Tells when the catalog gives a false answer: the metastore was out of reach.
+
+Hive asks whether a database is there before it looks into it, and takes a connection that is lost
+at that moment for a no. Spark then says that a table cannot be found.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+from pyspark.sql.catalog import Catalog
+
+from enrich.errors import EnrichError, NoAnswer, is_no_answer
+from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
+from enrich.spark.storage import messages_of
+
+_OF_HIVE = "HiveException"
+# Which parameter of an error has the name of what was not found, and how to ask for it again.
+_ASKED_AGAIN: dict[str, tuple[str, Callable[[Catalog, str], bool]]] = {
+    "TABLE_OR_VIEW_NOT_FOUND": ("relationName", Catalog.tableExists),
+    "SCHEMA_NOT_FOUND": ("schemaName", Catalog.databaseExists),
+}
+_REPEAT = (
+    "Every table is as its last commit left it. Wait and run the same command again: it goes on "
+    "from what is staged"
+)
+
+
+def explain_lost_metastore(error: Exception) -> EnrichError | None:
+    """Returns what an error means if the metastore is or was out of reach, else None.
+
+    Runs on the driver.
+    """
+    for said in messages_of(error):
+        if _OF_HIVE in said and is_no_answer(said):
+            return NoAnswer(f"the metastore does not answer: {said.splitlines()[0]}. {_REPEAT}")
+    spark = SparkSession.getActiveSession()
+    if spark is None or not isinstance(error, AnalysisException):
+        return None
+    # Whatever was said: while the metastore is closed, that is why.
+    return _find_closed(spark) or _find_false_no(spark, error)
+
+
+def _find_closed(spark: SparkSession) -> EnrichError | None:
+    address = read_address(spark)
+    if not address or address.startswith("jdbc:derby:"):
+        return None
+    try:
+        refuse_closed_metastore(spark, address)
+    except EnrichError as closed:
+        return closed
+    return None
+
+
+def _find_false_no(spark: SparkSession, error: AnalysisException) -> NoAnswer | None:
+    if (again := _ASKED_AGAIN.get(error.getCondition() or "")) is None:
+        return None
+    parameter, is_there = again
+    name = (error.getMessageParameters() or {}).get(parameter, "")
+    # What gives no answer this time either stays the error that it is.
+    with suppress(Exception):
+        if is_there(spark.catalog, name):
+            return NoAnswer(
+                f"the metastore did not answer for a moment, in which {name.replace('`', '')} "
+                f"seemed to be missing. {_REPEAT}"
+            )
+    return None
