@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 # Passes of halved batches after which larger ones are tried again: what took the memory may have
 # been a neighbour that was loading. Doubled by every halving.
 _PASSES_BEFORE_MORE = 200
-# Not all that the GPU's libraries allocate goes through torch, which has no class for their errors,
-# nor for a CPU's.
+# Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
+# through torch, and a CPU's.
 _OUT_OF_MEMORY = (
     *("_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED", "CUDA error: out of memory"),
     "DefaultCPUAllocator: can't allocate memory",

@@ -67,12 +67,12 @@ def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:
 @torch.inference_mode()
 def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> None:
     """Raises where the text tower has no embedding for the tokenizer's last token."""
-    last = torch.tensor([[tokenizer.get_vocab_size() - 1]])
+    last = torch.tensor([[max(tokenizer.get_vocab().values())]])
     try:
         classifier.text_tower.eval()(last, torch.ones_like(last, dtype=torch.bool))
     except IndexError as error:
         raise ValueError(
-            f"tokenizer.json has {last.item() + 1:,} tokens, more than the text tower"
+            f"tokenizer.json has a token {last.item():,}, which the text tower has not"
         ) from error
 
 

@@ -24,9 +24,9 @@ from tenacity import (
 Answer = TypeVar("Answer")
 
 # Questions in a row that failed with all their attempts before a store is taken to be down. While
-# it is, one question is put to it after a pause that doubles as long as it fails. A short pause is
-# waited for, so that an outage of seconds costs few pictures; in a long one all others fail at
-# once, so that a run against a silent store ends in minutes instead of days.
+# it is, one question is put to it after each pause, and pauses double as long as it fails. A short
+# one is waited for, so that an outage of seconds costs few pictures; in a long one all others fail
+# at once, so that a run against a silent store ends in minutes instead of days.
 GIVE_UP_AFTER = 10
 _FIRST_TRIAL_S = 1.0
 ASK_AGAIN_S = 30.0
@@ -76,6 +76,9 @@ class Patience:
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """Returns what `question` returns, within the time limit whatever it does.
 
+        The limit begins when it is put; before that a store that is down may be waited for, seven
+        seconds at most.
+
         It runs in a thread of its own, which is left behind when the time is up: a store that
         sends a byte a second never breaks a limit of the client's, and its client cannot be
         interrupted.
@@ -124,7 +127,7 @@ class Patience:
             answer.set_exception(error)
 
     def _pause_left(self) -> float:
-        """Returns the seconds to wait with a question; of those that waited, the first is put.
+        """Returns the seconds to wait with a question, 0 for one that is to be put now.
 
         Raises:
             StoreFailed: the store is down, and the pause too long to wait.

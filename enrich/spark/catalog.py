@@ -100,8 +100,13 @@ def refuse_replaced(catalog: CatalogSnapshot) -> None:
     Spark reads a file's first bytes as far as it was long then, and takes the end for the end of
     the table. Runs on the driver; no action. A Delta table is pinned to its version.
     """
-    is_of_files = catalog.version.startswith(_OF_FILES)
-    if is_of_files and _files_digest(catalog.products) != catalog.version:
+    if not catalog.version.startswith(_OF_FILES):
+        return
+    try:
+        is_same = _files_digest(catalog.products) == catalog.version
+    except Py4JJavaError:
+        is_same = False  # who replaces a folder removes it first
+    if not is_same:
         raise NoAnswer(f"'{catalog.name}' was replaced while it was read: run this again")
 
 

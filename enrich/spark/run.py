@@ -41,6 +41,7 @@ from enrich.spark.staging import (
     drop_stale,
     read_staged,
     select_lasting,
+    select_trusted,
     select_unstaged,
 )
 from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, survey_products
@@ -101,7 +102,8 @@ class Refresh:
                 if self.request.run_id and not self._read_staged().isEmpty():
                     # A name that was given may have been given to other inputs before.
                     drop_stale(self.inputs, self.summary.run_id, survey)
-                self._forget_what_may_be_mended()
+                if self.config.image_identity is ImageIdentity.PATH:
+                    self._drop_doubted()
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -182,17 +184,11 @@ class Refresh:
         products = read.withColumn("is_pending", F.col("state") == State.PENDING)
         return InputRows(self.summary.run_id, products)
 
-    def _forget_what_may_be_mended(self) -> None:
-        """Drops the run's answers where its pictures may be others now, and nothing tells.
-
-        A hash of paths knows of no picture that was put right after a rollback or a blocked run.
-        """
-        if self.config.image_identity is not ImageIdentity.PATH:
-            return
-        row = read_run(self.tables, self.summary.run_id)
-        if row is not None and row["outcome"] in (Outcome.BLOCKED, Outcome.ROLLED_BACK):
-            none = self.tables.read("staged_attributes").limit(0)
-            self.tables.replace_run("staged_attributes", none, self.summary.run_id)
+    def _drop_doubted(self) -> None:
+        """Drops what the run had staged when it was taken back, where that may not stand."""
+        trusted = select_trusted(self.tables.read, self.inputs, self.summary.run_id)
+        if trusted.count() < self._read_staged().count():
+            self.tables.replace_run("staged_attributes", trusted, self.summary.run_id)
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""

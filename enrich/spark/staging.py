@@ -245,6 +245,20 @@ def select_lasting(staged: DataFrame, inputs: Inputs) -> DataFrame:
     return staged.where(is_lasting)
 
 
+def select_trusted(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
+    """Returns what a run has staged, without what is in doubt since it was taken back.
+
+    A hash of paths knows of no picture that was put right after a rollback. Runs on the driver;
+    lazy, but for one action where products are known by paths.
+    """
+    staged = read("staged_attributes").where(F.col("run_id") == run_id)
+    if inputs.config.image_identity is not ImageIdentity.PATH:
+        return staged
+    is_taken_back = (F.col("run_id") == run_id) & (F.col("outcome") == Outcome.ROLLED_BACK)
+    row = read("enrichment_runs").where(is_taken_back).first()
+    return staged if row is None else staged.where(F.col("enriched_at") > row["finished_at"])
+
+
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
     """Returns the products that were not staged as they are. Runs on the driver; lazy."""
     is_staged = _same("wanted", "staged")

@@ -71,9 +71,9 @@ def macro_f1(
 ) -> Float[Tensor, " R"]:
     """Returns the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
 
-    A weighting says how often each row counts. A label of whose rows none counts keeps the F1 that
-    it has where all count once: left out, a rare label that is never found would lift the mean of
-    every draw without it.
+    A weighting says how often each row counts. A label whose rows all weigh nothing keeps the F1
+    that it has where all count once: left out, a rare label that is never found would lift the mean
+    of every draw without it.
     """
     labels = targets.unique()
     answered, wanted = ((of.unsqueeze(1) == labels).to(weights.dtype) for of in (best, targets))

@@ -98,32 +98,24 @@ def test_full_refresh_under_yesterdays_run_id_asks_about_everything_again(shop: 
 
 
 @in_full
-@pytest.mark.parametrize(("identity", "asked"), [("path", 6), ("content", 0)])
-def test_a_blocked_run_by_paths_asks_again_because_pictures_may_be_others_now(
-    shop: Shop, identity: str, asked: int
-) -> None:
-    config = {"image_identity": identity}
-    with pytest.raises(ValidationFailed):
-        shop.refresh(fails, config=config)
-
-    assert shop.refresh(config=config).outcome == "published"
-
-    assert shop.table("enrichment_runs")["asked"].tolist() == [asked]
-
-
-@in_full
+@pytest.mark.parametrize("is_removed", [False, True])
 def test_a_product_table_that_is_replaced_under_way_stops_the_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, is_removed: bool
 ) -> None:
     def survey_meanwhile(*args: object) -> Survey:
         survey = survey_products(*args)
-        shop.write(products(7))
+        if is_removed:
+            shop.file.parent.rename(shop.folder.with_name("moved"))
+        else:
+            shop.write(products(7))
         return survey
 
     monkeypatch.setattr("enrich.spark.run.survey_products", survey_meanwhile)
     with pytest.raises(NoAnswer, match="was replaced while it was read: run this again"):
         shop.refresh()
     monkeypatch.undo()
+    shop.file.parent.mkdir(exist_ok=True)
+    shop.write(products(7))
 
     assert shop.refresh().counts["published"] == 7
 

@@ -15,6 +15,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
 from enrich.spark.history import read_commits, select_standing
 from enrich.spark.maintenance import maintain_tables
+from enrich.spark.plan import plan_refresh
 from enrich.spark.rollback import roll_back
 
 pytestmark = [
@@ -91,6 +92,22 @@ def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop
     assert roll_back(shop.tables, "second", "a mistake after all") == ["second"]
     assert shop.version("product_attributes") == version
     assert shop.table("enrichment_runs").set_index("run_id").loc["second", "published"] == 0
+
+
+def test_by_paths_a_run_that_was_taken_back_asks_again_as_its_pictures_may_be_others(
+    shop: Shop,
+) -> None:
+    config = {"image_identity": "path"}
+    shop.refresh(config=config)
+    run_id = shop.table("enrichment_runs")["run_id"].iloc[0]
+    roll_back(shop.tables, run_id, "the pictures were another shop's")
+
+    planned = plan_refresh(shop.prepare(config=config)).staged
+    again = shop.refresh(config=config)
+    asked = shop.table("enrichment_runs")["asked"].tolist()
+
+    assert (planned, asked, again.run_id, again.outcome) == (0, [6], run_id, "published")
+    assert shop.refresh(config=config).outcome == "nothing_to_do"
 
 
 def test_a_run_whose_answers_another_one_had_published_is_not_taken_back_with_a_later_one(

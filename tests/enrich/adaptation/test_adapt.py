@@ -266,7 +266,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
 
 
 FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
-OUTCOME = Effect(
+EFFECT = Effect(
     before=FIGURES,
     after=FIGURES,
     gain=Gain(0.1, 0.01),
@@ -278,7 +278,7 @@ OUTCOME = Effect(
 
 
 def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
-    effect = replace(OUTCOME, after=FIGURES | {"answered_at_90_threshold": 0.25})
+    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": 0.25})
     assert effect.loses_answers and not effect.is_better
     assert replace(effect, after=FIGURES).is_better
     wrong_before = FIGURES | {"precision_at_90_threshold": 0.8}
@@ -288,7 +288,7 @@ def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
 def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
     never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
     silent = replace(
-        OUTCOME,
+        EFFECT,
         after=FIGURES | {"precision_at_90_threshold": None, "answered_at_90_threshold": 0.0},
         silenced=[*Modalities],
         calibrated=dict.fromkeys(Modalities, never),

@@ -21,7 +21,7 @@ from enrich.records import Modalities
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
 NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
-OUTCOME = Effect(
+EFFECT = Effect(
     before={"rows": 60, "accuracy": 0.5, **ANSWERED},
     after={"rows": 60, "accuracy": 0.4, **ANSWERED},
     gain=Gain(0.0, 0.1),
@@ -30,7 +30,7 @@ OUTCOME = Effect(
     correction=None,
     calibrated=dict.fromkeys(Modalities, ANSWERS),
 )
-BETTER = replace(OUTCOME, gain=Gain(0.2, 0.1), after=OUTCOME.before)
+BETTER = replace(EFFECT, gain=Gain(0.2, 0.1), after=EFFECT.before)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
     gain: float, error: float, accuracy: float, wanted: bool
 ) -> None:
     after = {"rows": 60, "accuracy": accuracy, **ANSWERED}
-    assert replace(OUTCOME, gain=Gain(gain, error), after=after).is_better == wanted
+    assert replace(EFFECT, gain=Gain(gain, error), after=after).is_better == wanted
 
 
 def test_what_an_attribute_would_be_worse_from_is_said() -> None:
@@ -95,9 +95,9 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     given = read_manifest(tiny_checkpoint)
-    write_adapted(given, {"color": OUTCOME}, "once", "one shop", tmp_path / "once")
+    write_adapted(given, {"color": EFFECT}, "once", "one shop", tmp_path / "once")
     once = read_manifest(tmp_path / "once")
-    write_adapted(once, {"color": OUTCOME}, "twice", "another shop", tmp_path / "twice")
+    write_adapted(once, {"color": EFFECT}, "twice", "another shop", tmp_path / "twice")
     card = (tmp_path / "twice" / "MODEL_CARD.md").read_text()
     assert card.startswith("# tiny") and card.index("one shop") < card.index("another shop")
     told = json.loads((tmp_path / "twice" / "metrics.json").read_text())["adaptation"]
