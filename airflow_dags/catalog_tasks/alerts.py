@@ -38,7 +38,11 @@ def keep_error(context: dict[str, Any]) -> None:
 def report_failed_run(context: dict[str, Any]) -> None:
     """Logs a run's failure and posts it to the webhook, if any; a DAG's `on_failure_callback`."""
     task_instance = context.get("ti")
-    error = task_instance.xcom_pull(key=ERROR) if task_instance else context["reason"]
+    try:
+        error = task_instance.xcom_pull(key=ERROR) if task_instance else context["reason"]
+    except Exception:
+        log.exception("the error of %s cannot be read", context["run_id"])
+        error = None
     failure = describe_failure(context, error or NO_ERROR)
     log.error("catalog_run_failed %s", json.dumps(failure))
     if webhook := Variable.get(WEBHOOK_VARIABLE, default="").strip():

@@ -13,7 +13,8 @@ from pathlib import Path
 QUIET_S = 60
 
 # In a catalog folder of several tables, the one that the job reads, in the job's order.
-_TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", ".parquet", ".csv", ".json", ".jsonl")]
+_KINDS = (".parquet", ".csv", ".json", ".jsonl")
+_TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", *_KINDS)]
 # Where Spark writes before it moves all files to their places.
 _UNFINISHED = ("_temporary", ".spark-staging")
 
@@ -28,17 +29,22 @@ def is_written(path: Path) -> bool:
     table = next((path / name for name in _TABLE_IN_FOLDER if (path / name).exists()), path)
     if not table.is_dir():
         return _are_quiet([table])
+    # Beside parts in the catalog's own folder may lie anything.
+    is_of_parts = table == path and path.suffix.lower() not in _KINDS
     written, has_data = [], False
     for folder, folders, files in os.walk(table):
         if any(name.startswith(_UNFINISHED) for name in folders):
             return False
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        files = [name for name in files if not _is_image(name)]
-        written += [Path(folder, name) for name in files]
-        if not all(map(_is_hidden, files)):
-            # Also changed by a file of yesterday's that was moved in.
+        others = [name for name in files if not _is_image(name)]
+        data = [name for name in others if not _is_hidden(name)]
+        if is_of_parts:
+            data = [name for name in data if name.lower().endswith(_KINDS)]
+        written += [Path(folder, name) for name in others]
+        if data and len(others) == len(files):
+            # Also changed by a file of yesterday's that was moved in; and by every image.
             written.append(Path(folder))
-            has_data = True
+        has_data = has_data or bool(data)
     return has_data and _are_quiet(written)
 
 

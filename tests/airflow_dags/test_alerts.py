@@ -78,6 +78,17 @@ def test_a_task_that_could_keep_no_error_is_told_of_all_the_same(
     assert "refresh_catalog.stage failed: its process was killed" in told[0][1]["text"]
 
 
+def test_an_error_that_cannot_be_read_keeps_nobody_from_being_told(
+    told: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_reach(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(Task, "xcom_pull", out_of_reach)
+    alerts.report_failed_run(context(ti=Task(), reason="task_failure"))
+    assert "refresh_catalog.stage failed" in told[0][1]["text"]
+
+
 def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(
     told: list[tuple[str, dict[str, Any]]],
 ) -> None:

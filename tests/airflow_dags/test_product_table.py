@@ -66,7 +66,9 @@ def test_what_spark_has_not_moved_to_its_place_is_no_table_yet(
     assert not is_written(shop)
 
 
-@pytest.mark.parametrize("name", [None, "_SUCCESS", ".part-0.parquet.crc", "images/1.jpg", ".x/y"])
+@pytest.mark.parametrize(
+    "name", [None, "_SUCCESS", ".part-0.parquet.crc", "images/1.jpg", ".x/y", "README.md"]
+)
 def test_a_folder_without_data_is_no_table_yet(shop: Path, write: Write, name: str | None) -> None:
     shop.mkdir()
     os.utime(shop, (0, 0))
@@ -99,6 +101,13 @@ def test_images_below_a_folder_of_parts_are_left_out(shop: Path, write: Write) -
     assert is_written(shop)
     write("part-1.parquet.unfinished", now=True)
     assert not is_written(shop)
+
+
+def test_images_beside_parts_hold_nothing_up(shop: Path, write: Write) -> None:
+    write("part-0.parquet")
+    write("1.jpg", now=True)
+    os.utime(shop)
+    assert is_written(shop)
 
 
 def test_a_file_that_is_gone_holds_nothing_up(shop: Path, write: Write) -> None:
