@@ -35,8 +35,8 @@ def explain_lost_metastore(error: Exception) -> EnrichError | None:
     for said in messages_of(error):
         if _OF_HIVE in said and is_no_answer(said):
             return NoAnswer(f"the metastore does not answer: {said.splitlines()[0]}. {_REPEAT}")
-    spark = SparkSession.getActiveSession()
-    if spark is None or not isinstance(error, AnalysisException):
+    # Java may be dead, where it is another error: nobody asks it then.
+    if not isinstance(error, AnalysisException) or not (spark := SparkSession.getActiveSession()):
         return None
     # Whatever was said: while the metastore is closed, that is why.
     return _find_closed(spark) or _find_false_no(spark, error)
