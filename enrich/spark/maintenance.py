@@ -58,8 +58,9 @@ def maintain_tables(
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)
+    is_whole = set(there) == set(table_definitions(tables.attributes))
     # Before anything goes: a view that reads what is gone answers nothing at all.
-    tables.create_views("attribute_changes")
+    tables.create_views(*(() if is_whole else ("attribute_changes",)))
     before, after = {}, {}
     for table in there:
         found = tables.describe(table)
