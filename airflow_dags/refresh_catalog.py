@@ -41,6 +41,6 @@ with DAG(
         whoever writes them can say so by an event of the asset product_table.
         """
         table = Path(products)
-        return is_written(table) if table.is_absolute() else True
+        return not table.is_absolute() or is_written(table)
 
     wait_for_products(PRODUCTS) >> add_refresh()

@@ -1,7 +1,7 @@
 """What can go wrong with a set-up. Bad data is a status on a row, never one of these.
 
     EnrichError                 exit 1
-    ├── MetastoreBusy           exit 1  another process holds the embedded metastore, or makes one
+    ├── MetastoreBusy           exit 1  another process holds the metastore, or prepares it
     ├── RunInProgress           exit 1  another process is at the very same run
     ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
@@ -68,7 +68,7 @@ class EnrichError(Exception):
 
 
 class MetastoreBusy(EnrichError):
-    """Another process holds the embedded metastore, which admits one at a time, or makes one."""
+    """Another process holds the embedded metastore, or is preparing the same shared one."""
 
 
 class RunInProgress(EnrichError):

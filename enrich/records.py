@@ -32,7 +32,7 @@ class Modalities(StrEnum):
 
     @classmethod
     def of(cls, has_image: bool, has_text: bool) -> "Modalities":
-        """Returns those of a product.
+        """Returns what an answer rests on, of a product with an image, a text, or both.
 
         Raises:
             ValueError: it has neither.

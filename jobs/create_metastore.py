@@ -12,14 +12,14 @@ from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.metastore_creation import create_hive_tables
 from enrich.spark.session import open_session
-from enrich.spark.shared_metastore import read_address
+from enrich.spark.shared_metastore import is_shared, read_address
 
 
 def main() -> None:
     """Makes Hive's own tables in the metastore that Spark's settings name."""
     spark = open_session("create_metastore", opens_metastore=False)
     address = read_address(spark)
-    if not address or address.startswith("jdbc:derby:"):
+    if not is_shared(address):
         raise ConfigError(
             f"the metastore is {address or 'a service'}, which needs no preparation: name a shared "
             "one, as jobs/conf/shared_metastore.conf does"

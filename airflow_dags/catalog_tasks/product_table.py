@@ -12,8 +12,8 @@ from pathlib import Path
 
 QUIET_S = 60
 
-# In a catalog folder of several tables, the one that the job reads, in the job's order.
 _KINDS = (".parquet", ".csv", ".json", ".jsonl")
+# In a catalog folder of several tables, the one that the job reads, in the job's order.
 _TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", *_KINDS)]
 # Where Spark writes before it moves all files to their places.
 _UNFINISHED = ("_temporary", ".spark-staging")

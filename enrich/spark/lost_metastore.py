@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.catalog import Catalog
 
 from enrich.errors import EnrichError, NoAnswer, is_no_answer
-from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
+from enrich.spark.shared_metastore import is_shared, read_address, refuse_closed_metastore
 from enrich.spark.storage import messages_of
 
 _OF_HIVE = "HiveException"
@@ -44,7 +44,7 @@ def explain_lost_metastore(error: Exception) -> EnrichError | None:
 
 def _find_closed(spark: SparkSession) -> EnrichError | None:
     address = read_address(spark)
-    if not address or address.startswith("jdbc:derby:"):
+    if not is_shared(address):
         return None
     try:
         refuse_closed_metastore(spark, address)

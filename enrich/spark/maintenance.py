@@ -58,9 +58,11 @@ def maintain_tables(
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)
-    is_whole = set(there) == set(table_definitions(tables.attributes))
     # Before anything goes: a view that reads what is gone answers nothing at all.
-    tables.create_views(*(() if is_whole else ("attribute_changes",)))
+    if set(there) == set(table_definitions(tables.attributes)):
+        tables.create_views()
+    else:
+        tables.create_views("attribute_changes")  # whose table is there
     before, after = {}, {}
     for table in there:
         found = tables.describe(table)

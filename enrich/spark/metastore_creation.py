@@ -14,10 +14,10 @@ from enrich.errors import ConfigError, EnrichError, MetastoreBusy, name_some
 from enrich.spark.shared_metastore import (
     ADDRESS,
     DRIVER,
-    FIRST_TABLE,
     MAY_CREATE,
     PASSWORD,
     USER,
+    is_prepared,
     list_tables,
     read_address,
     read_login,
@@ -81,7 +81,7 @@ def _refuse_tables_of_others(spark: SparkSession, address: str, mapping: str) ->
     own = {name.upper() for name in re.findall(r'table="(\w+)"', mapping)} | {_COUNTERS}
     found = list_tables(spark, address)
     others = sorted(name for name in found if name.upper() not in own)
-    if others and FIRST_TABLE not in map(str.upper, found):
+    if others and not is_prepared(found):
         raise ConfigError(
             f"the database at {address} holds tables of others: {name_some(others)}. Wanted: a "
             "new, empty one, in METASTORE_ADDRESS (docs/metastore.md)"

@@ -17,7 +17,7 @@ from schemas.tables import Outcome
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.inputs import Inputs
-from enrich.spark.staging import may_reuse, select_cut_off, select_lasting, select_trusted
+from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, count_states
 
 _RUNS_READ = 50
@@ -94,8 +94,7 @@ def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:
     Runs on the driver; one action.
     """
     read, model_version = inputs.tables.read_as_updated, inputs.spec.model_version
-    mine = select_trusted(read, inputs, run_id)
-    found = select_lasting(mine, inputs).select(SAME_PRODUCT)
+    found = select_lasting(read, inputs, run_id).select(SAME_PRODUCT)
     if may_reuse(inputs, survey.asked):
         found = found.union(select_cut_off(read, run_id, model_version).select(SAME_PRODUCT))
     return survey.to_ask.join(found, SAME_PRODUCT, "left_semi").count()

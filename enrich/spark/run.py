@@ -41,7 +41,6 @@ from enrich.spark.staging import (
     drop_stale,
     read_staged,
     select_lasting,
-    select_trusted,
     select_unstaged,
 )
 from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, survey_products
@@ -99,11 +98,11 @@ class Refresh:
                 refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
-                if self.request.run_id and not self._read_staged().isEmpty():
-                    # A name that was given may have been given to other inputs before.
+                # A name that was given may have been given to other inputs before, and inputs that
+                # are known by paths may be others under the same name.
+                by_path = self.config.image_identity is ImageIdentity.PATH
+                if (self.request.run_id or by_path) and not self._read_staged().isEmpty():
                     drop_stale(self.inputs, self.summary.run_id, survey)
-                if self.config.image_identity is ImageIdentity.PATH:
-                    self._drop_doubted()
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -184,17 +183,11 @@ class Refresh:
         products = read.withColumn("is_pending", F.col("state") == State.PENDING)
         return InputRows(self.summary.run_id, products)
 
-    def _drop_doubted(self) -> None:
-        """Drops what the run had staged when it was taken back, where that may not stand."""
-        trusted = select_trusted(self.tables.read, self.inputs, self.summary.run_id)
-        if trusted.count() < self._read_staged().count():
-            self.tables.replace_run("staged_attributes", trusted, self.summary.run_id)
-
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
         if survey.asked + survey.counts[State.REVISED] == 0:
             return True
-        staged = select_lasting(self._read_staged(), self.inputs)
+        staged = select_lasting(self.tables.read, self.inputs, self.summary.run_id)
         return select_unstaged(survey.to_ask.unionByName(survey.revised), staged).isEmpty()
 
     def _is_done(self, survey: Survey) -> bool:

@@ -3,6 +3,7 @@
 Knows Hive's settings for it (javax.jdo.option.Connection...), and no password: Hadoop fills it in.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -18,12 +19,22 @@ USER = "javax.jdo.option.ConnectionUserName"
 PASSWORD = "javax.jdo.option.ConnectionPassword"
 MAY_CREATE = "datanucleus.schema.autoCreateAll"
 # Of Hive's tables, the one of the databases.
-FIRST_TABLE = "DBS"
+_FIRST_TABLE = "DBS"
 
 
 def read_address(spark: SparkSession) -> str:
     """Returns the metastore's JDBC address; "" where the settings name none. Runs on the driver."""
     return spark.sparkContext._jsc.hadoopConfiguration().get(ADDRESS) or ""
+
+
+def is_shared(address: str) -> bool:
+    """Tells a database server's address from that of Derby, which admits one process, and none."""
+    return bool(address) and not address.startswith("jdbc:derby:")
+
+
+def is_prepared(tables: Iterable[str]) -> bool:
+    """Tells whether a database with these tables is a metastore already."""
+    return _FIRST_TABLE in map(str.upper, tables)
 
 
 def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
@@ -36,9 +47,9 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
             prepared the database.
         NoAnswer: the server is out of reach.
     """
-    found = {name.upper() for name in list_tables(spark, address)}
+    found = list_tables(spark, address)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    if FIRST_TABLE not in found and hadoop.get(MAY_CREATE) == "false":
+    if not is_prepared(found) and hadoop.get(MAY_CREATE) == "false":
         raise ConfigError(
             f"the database at {address} is no metastore yet: none of Hive's tables is there. Name "
             "another one in METASTORE_ADDRESS, or prepare this one, once, with "

@@ -190,7 +190,7 @@ def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     published already stays staged: after a rollback it is published from there.
     """
     staged = read_staged(inputs.tables, run_id)
-    lasting = select_lasting(staged, inputs).alias("staged")
+    lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
     wanted = survey.tried.alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < staged.count():
@@ -232,31 +232,24 @@ def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version:
     return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
 
 
-def select_lasting(staged: DataFrame, inputs: Inputs) -> DataFrame:
+def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
     """Returns the answers that a run has staged and need not be asked for again.
 
-    Runs on the driver; lazy. An image whose store had failed may be there now, and a full refresh
-    wants nothing that a run of the same name staged on another day.
+    An image whose store had failed may be there now; a full refresh wants nothing that a run of the
+    same name staged on another day; and a hash of paths knows of no picture that was put right
+    since the run was taken back. Runs on the driver; lazy, but for one action where products are
+    known by paths.
     """
+    is_mine = F.col("run_id") == run_id
     is_lasting = F.col("model_version") == inputs.spec.model_version
     is_lasting &= ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
     if inputs.request.full_refresh:
         is_lasting &= F.col("run_date") == F.lit(inputs.request.run_date)
-    return staged.where(is_lasting)
-
-
-def select_trusted(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
-    """Returns what a run has staged, without what is in doubt since it was taken back.
-
-    A hash of paths knows of no picture that was put right after a rollback. Runs on the driver;
-    lazy, but for one action where products are known by paths.
-    """
-    staged = read("staged_attributes").where(F.col("run_id") == run_id)
-    if inputs.config.image_identity is not ImageIdentity.PATH:
-        return staged
-    is_taken_back = (F.col("run_id") == run_id) & (F.col("outcome") == Outcome.ROLLED_BACK)
-    row = read("enrichment_runs").where(is_taken_back).first()
-    return staged if row is None else staged.where(F.col("enriched_at") > row["finished_at"])
+    if inputs.config.image_identity is ImageIdentity.PATH:
+        is_taken_back = F.col("outcome") == Outcome.ROLLED_BACK
+        if (row := read("enrichment_runs").where(is_mine & is_taken_back).first()) is not None:
+            is_lasting &= F.col("enriched_at") > row["finished_at"]
+    return read("staged_attributes").where(is_mine & is_lasting)
 
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:

@@ -1,90 +1,19 @@
-"""Images are read from allowed places only, decoded within limits, and come out as RGB."""
+"""Images are read from allowed places only, and what cannot be read is a status."""
 
 import contextlib
 import errno
-import io
 import os
 import socket
-import struct
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from costly_images import tiff
-from PIL import Image
 
 from enrich.errors import ConfigError
-from enrich.images.decoding import decode
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
-
-
-def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _decode(data: bytes, *, target_px: int = 64, max_pixels: int = 1_000_000) -> Image.Image:
-    return decode(data, limits=ImageLimits(max_pixels=max_pixels), target_px=target_px)
-
-
-def _noise(side: int = 100) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def _png_that_claims(width: int, height: int) -> bytes:
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR" + header) + _chunk(b"IDAT" + zlib.compress(b""))
-
-
-def _chunk(content: bytes) -> bytes:
-    checksum = zlib.crc32(content).to_bytes(4, "big")
-    return (len(content) - 4).to_bytes(4, "big") + content + checksum
-
-
-_JPEG = _encode(_noise(), "JPEG")
-_PNG = _encode(_noise(), "PNG")
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (_JPEG[: len(_JPEG) // 2], Status.IMAGE_CORRUPT),
-        (_PNG[: len(_PNG) // 2], Status.IMAGE_CORRUPT),
-        (b"<html>not found</html>", Status.IMAGE_CORRUPT),
-        (b"", Status.IMAGE_CORRUPT),
-        (b"P6 1 1 255 red", Status.IMAGE_CORRUPT),
-        (_png_that_claims(60_000, 60_000), Status.IMAGE_TOO_LARGE),
-        (_png_that_claims(1_001, 1_000), Status.IMAGE_TOO_LARGE),
-    ],
-    ids=[
-        "jpeg cut",
-        "png cut",
-        "text",
-        "empty",
-        "a format not allowed",
-        "png of 60000",
-        "one row too many",
-    ],
-)
-def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
-    with pytest.raises(ImageProblem) as problem:
-        _decode(data)
-    assert problem.value.status is status
-    assert str(problem.value)
-
-
-def test_a_picture_of_exactly_the_allowed_pixels_is_decoded() -> None:
-    assert _decode(_PNG, max_pixels=10_000).size == (100, 100)
-    with pytest.raises(ImageProblem, match=r"100 x 100 px is over max_pixels = 9,999"):
-        _decode(_PNG, max_pixels=9_999)
 
 
 @pytest.fixture
@@ -371,103 +300,6 @@ def test_identity_changes_with_the_file(root: Path, write_jpeg: Callable[..., Pa
     assert store.identity("a b.jpg") == before
     write_jpeg(root / "a b.jpg", side=80)
     assert store.identity("a b.jpg") != before
-
-
-def _center(image: Image.Image) -> tuple[int, ...]:
-    assert image.mode == "RGB"
-    return image.getpixel((image.width // 2, image.height // 2))
-
-
-def test_the_transparent_gray_of_16_bits_is_white_and_no_other_is() -> None:
-    gray = np.array([[0, 0x8000], [0x4000, 0xFFFF]], dtype=np.uint16).repeat(8, 0).repeat(8, 1)
-    decoded = _decode(_encode(Image.fromarray(gray), "PNG", transparency=0x8000))
-    assert [decoded.getpixel(at)[0] for at in ((0, 0), (15, 0), (0, 15))] == [0, 255, 63]
-
-
-@pytest.mark.parametrize("pixels", [0, 178_956_971])
-def test_a_limit_that_could_not_be_kept_is_refused(pixels: int) -> None:
-    with pytest.raises(ValueError, match="max_pixels"):
-        ImageLimits(max_pixels=pixels)
-
-
-def test_transparency_lands_on_white() -> None:
-    side = (20, 20)
-    clear = Image.new("RGBA", side, (255, 0, 0, 0))
-    assert _center(_decode(_encode(clear, "PNG"))) == (255, 255, 255)
-    half = Image.new("RGBA", side, (0, 0, 0, 128))
-    assert _center(_decode(_encode(half, "PNG"))) == (127, 127, 127)
-    gray = Image.new("LA", side, (0, 0))
-    assert _center(_decode(_encode(gray, "PNG"))) == (255, 255, 255)
-    webp = _encode(clear, "WEBP", lossless=True)
-    assert _center(_decode(webp)) == (255, 255, 255)
-
-
-def test_a_palette_with_transparency_lands_on_white_and_keeps_its_other_colors() -> None:
-    image = Image.new("P", (20, 20), 0)
-    image.putpalette([0, 0, 0, 200, 10, 10])
-    image.paste(1, (0, 0, 20, 5))
-    for kind in ("PNG", "GIF"):
-        decoded = _decode(_encode(image, kind, transparency=0))
-        assert _center(decoded) == (255, 255, 255)
-        assert decoded.getpixel((10, 2)) == (200, 10, 10)
-
-
-def test_cmyk_and_gray_become_rgb() -> None:
-    red = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
-    assert _center(_decode(_encode(red, "JPEG"))) == pytest.approx((255, 0, 0), abs=3)
-    gray = Image.new("L", (20, 20), 90)
-    for kind in ("JPEG", "PNG"):
-        assert _center(_decode(_encode(gray, kind))) == pytest.approx((90, 90, 90), abs=1)
-    assert _center(_decode(_encode(Image.new("1", (20, 20), 1), "PNG"))) == (255, 255, 255)
-
-
-@pytest.mark.parametrize(("value", "wanted"), [(0, 0), (32_768, 127), (65_535, 255)])
-def test_gray_of_16_bits_keeps_its_brightness(value: int, wanted: int) -> None:
-    image = Image.fromarray(np.full((20, 20), value, dtype=np.uint16))
-    for kind in ("PNG", "TIFF"):
-        assert _center(_decode(_encode(image, kind))) == pytest.approx((wanted,) * 3, abs=1)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_gray_of_16_bits_is_the_same_in_either_byte_order(order: str) -> None:
-    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
-    side, bits, one = (struct.pack(f"{order}HH", number, 0) for number in (256, 16, 1))
-    place, length = (struct.pack(f"{order}I", number) for number in (8, values.nbytes))
-    tags = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 1, bits), (259, 3, 1, one)]
-    tags += [(262, 3, 1, one), (273, 4, 1, place), (279, 4, 1, length)]
-    picture = _decode(tiff(tags, values.astype(f"{order}u2").tobytes(), order))
-    assert (np.array(picture) == (values // 257)[:, :, None]).all()
-
-
-def test_a_picture_taken_sideways_stands_upright() -> None:
-    lying = Image.new("RGB", (64, 32), "blue")
-    lying.paste((255, 0, 0), (0, 0, 32, 32))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    upright = _decode(_encode(lying, "JPEG", exif=exif, quality=95))
-    assert upright.size == (32, 64)
-    assert upright.getpixel((16, 8)) == pytest.approx((254, 0, 0), abs=4)
-    assert upright.getpixel((16, 56)) == pytest.approx((0, 0, 254), abs=4)
-
-
-def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
-    waves = np.sin(np.linspace(0, 20, 1_600))[None, :, None] * np.array([90, 60, -90]) + 128
-    large = Image.fromarray(np.repeat(waves, 1_200, axis=0).astype(np.uint8))
-    data = _encode(large, "JPEG", quality=95)
-    scaled = _decode(data, target_px=128, max_pixels=10_000_000)
-    full = _decode(data, target_px=5_000, max_pixels=10_000_000)
-    assert full.size == (1_600, 1_200)
-    assert scaled.size == (400, 300)
-    shape = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
-    gap = to_pixels(scaled, shape).astype(int) - to_pixels(full, shape)
-    assert np.abs(gap).mean() < 1.5
-
-
-@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
-def test_a_sound_picture_with_damaged_tags_is_read(kind: str) -> None:
-    encoded = io.BytesIO()
-    Image.new("RGB", (40, 30), (200, 20, 20)).save(encoded, kind, exif=b"garbage!", lossless=True)
-    assert _decode(encoded.getvalue()).size == (40, 30)
 
 
 def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
