@@ -122,8 +122,8 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
     """Counts a product table before inference.
 
     Args:
-        products: product_id of every row; title and description where is_pending says that the
-            classifier will be asked about it for the first time.
+        products: product_id of every row, NULL where it has none of use; title and description
+            where is_pending says that the classifier will be asked about it for the first time.
         images_tried: the size of a sample of the images.
         images_read: how many of those could be read.
     """

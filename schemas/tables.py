@@ -25,7 +25,7 @@ _LINEAGE = """
 
 QUARANTINE = """
     product_id STRING COMMENT 'as found; NULL when that is the reason',
-    reason STRING NOT NULL COMMENT 'null_id, duplicate_id, no_modality or poison',
+    reason STRING NOT NULL COMMENT 'null_id, surplus_fields, duplicate_id, no_modality or poison',
     error STRING COMMENT 'what could not be read, for people',
     title STRING COMMENT 'raw input',
     description STRING COMMENT 'raw input',

@@ -19,6 +19,7 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog_files import READERS, choose_files, find_table, suffix_of
+from enrich.spark.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.hadoop import open_folder
 from enrich.spark.storage import messages_of
 from enrich.text import LONGEST_READ
@@ -40,7 +41,8 @@ class CatalogSnapshot:
     """A product table as it was when the run began.
 
     `products` has the columns product_id, title, description, image_path and product_category, all
-    STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none.
+    STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none. And
+    has_surplus_fields: whether a row of CSV has more fields than columns.
     `version` is the Delta version, or a digest of the files. `folder` is where relative image paths
     start from by default; None for a table known by name only.
     """
@@ -136,7 +138,10 @@ def _open_path(
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     kind, options = READERS[files.suffix]
-    frame = spark.read.format(kind).options(**options).load(files.load)
+    if kind == "csv":
+        frame = read_csv(spark, files.load, options)
+    else:
+        frame = spark.read.format(kind).options(**options).load(files.load)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder
 
@@ -166,7 +171,8 @@ def _files_digest(frame: DataFrame) -> str:
 
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
-    types = {field.name: field.dataType for field in frame.schema}
+    types = {field.name: field.dataType for field in frame.schema if field.name != HAS_SURPLUS}
+    has_surplus = F.lit(False) if HAS_SURPLUS not in frame.columns else F.col(HAS_SURPLUS)
     roles = columns.model_dump()
     wanted = {role: name for role, name in roles.items() if name is not None}
     if missing := [name for name in wanted.values() if name not in types]:
@@ -190,7 +196,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
                 output[role]
             )
             for role, name in roles.items()
-        )
+        ),
+        has_surplus.alias("has_surplus_fields"),
     )
 
 

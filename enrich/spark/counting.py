@@ -39,7 +39,7 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
         "enriched": 0,
         "published": 0,
         "unchanged": survey.counts[State.UNCHANGED],
-        "quarantined": sum(survey.counts[state] for state in BROKEN),
+        "quarantined": sum(survey.counts[state] for state in (State.QUARANTINED, *BROKEN)),
         "withheld": pending,
         "vanished": survey.counts[State.VANISHED],
         "deleted": 0,

@@ -18,7 +18,7 @@ from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.inputs import Inputs
 from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
-from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, count_states
+from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey, count_states
 
 _RUNS_READ = 50
 # The counts of a run that do not wait for the classifier.
@@ -116,7 +116,7 @@ def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     pending = survey.to_ask.groupBy("why").count().collect()
     # An earlier run could not read these, and they are as they were.
     found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
-        str(state): survey.counts[state] for state in KEYLESS
+        str(state): survey.counts[state] for state in BROKEN
     }
     return {
         "pending": {row["why"]: row["count"] for row in pending},

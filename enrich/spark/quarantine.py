@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
-from enrich.spark.survey import ASKED, INPUT_FIELDS, KEYLESS, SAME_PRODUCT, State, Survey
+from enrich.spark.survey import ASKED, BROKEN, INPUT_FIELDS, SAME_PRODUCT, State, Survey
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
@@ -25,9 +25,9 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
 def select_new_quarantine(
     survey: Survey, staged: DataFrame, before: DataFrame, model_version: str
 ) -> DataFrame:
-    """Returns the rows without a usable key or a readable modality that no run put away yet.
+    """Returns the rows that are broken or unreadable, and that no run put away yet.
 
-    Runs on the driver; lazy. A broken key is found anew in every run, and what an earlier run put
+    Runs on the driver; lazy. What is broken is found anew in every run, and what an earlier run put
     into quarantine stays that run's.
 
     Args:
@@ -37,7 +37,7 @@ def select_new_quarantine(
         model_version: The run's. What another could not read is found anew by this one.
     """
     found = _unreadable(survey, staged).unionByName(_broken(survey))
-    is_broken = F.col("reason").isin(*KEYLESS)
+    is_broken = F.col("reason").isin(*BROKEN)
     before = before.where(is_broken | (F.col("model_version") == model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     # That the store answers by now, and the image is broken all the same, is news.

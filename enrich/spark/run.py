@@ -43,7 +43,7 @@ from enrich.spark.staging import (
     select_lasting,
     select_unstaged,
 )
-from enrich.spark.survey import KEYLESS, SAME_PRODUCT, State, Survey, survey_products
+from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey, survey_products
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,10 @@ class Refresh:
 
     def _input_rows(self, survey: Survey) -> InputRows:
         read = survey.rows.where(F.col("state") != State.VANISHED)
-        products = read.withColumn("is_pending", F.col("state") == State.PENDING)
+        # Of a row with too many fields nobody knows which one is its id.
+        usable_id = F.when(F.col("state") != State.SURPLUS_FIELDS, F.col("product_id"))
+        is_pending = F.col("state") == State.PENDING
+        products = read.withColumns({"product_id": usable_id, "is_pending": is_pending})
         return InputRows(self.summary.run_id, products)
 
     def _is_staged(self, survey: Survey) -> bool:
@@ -365,4 +368,4 @@ def _is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
     """
     if survey.counts[State.PENDING]:
         return not is_staged
-    return sum(survey.counts[state] for state in KEYLESS) > _DOUBTFUL_IDS * survey.read
+    return sum(survey.counts[state] for state in BROKEN) > _DOUBTFUL_IDS * survey.read

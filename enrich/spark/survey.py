@@ -31,16 +31,15 @@ class State(StrEnum):
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
     NULL_ID = "null_id"
+    SURPLUS_FIELDS = "surplus_fields"  # of a CSV row: which of them is which nobody knows
     DUPLICATE_ID = "duplicate_id"
     VANISHED = "vanished"  # published, and no longer in the product table
 
 
 # What the classifier is asked about.
 ASKED = (State.PENDING, State.AGAIN)
-# Rows without a usable key.
-KEYLESS = (State.NULL_ID, State.DUPLICATE_ID)
-# What ends in quarantine without being tried.
-BROKEN = (State.QUARANTINED, *KEYLESS)
+# Rows that are of no use, whatever was found out earlier.
+BROKEN = (State.NULL_ID, State.SURPLUS_FIELDS, State.DUPLICATE_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,8 @@ class Survey:
 
     @property
     def broken(self) -> DataFrame:
-        """The rows without a usable key."""
-        return self.rows.where(F.col("state").isin(*KEYLESS))
+        """The rows that are of no use."""
+        return self.rows.where(F.col("state").isin(*BROKEN))
 
 
 def with_states(
@@ -200,7 +199,7 @@ def place_among_duplicates() -> Column:
 def order_of_duplicates() -> list[Column]:
     """Returns by what rows with one id are ordered: the first one is kept."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
-    return [F.col(field).asc_nulls_last() for field in fields]
+    return [F.col("has_surplus_fields"), *(F.col(field).asc_nulls_last() for field in fields)]
 
 
 def _state() -> Column:
@@ -216,6 +215,7 @@ def _state() -> Column:
     return (
         F.when(F.col("is_read").isNull(), State.VANISHED)
         .when(F.col("product_id").isNull(), State.NULL_ID)
+        .when(F.col("has_surplus_fields"), State.SURPLUS_FIELDS)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
         .when(F.col("is_newer"), State.UNCHANGED)
         .when(answer_holds & is_as_published[0] & is_as_published[1], State.UNCHANGED)

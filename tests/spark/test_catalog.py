@@ -276,6 +276,7 @@ def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> N
         "image_path",
         "product_category",
         "priority",
+        "has_surplus_fields",
     ]
     assert {row["product_category"] for row in products.collect()} == {"7", "8"}
 
@@ -341,3 +342,23 @@ def test_a_file_that_is_written_over_is_another_version(
     pd.concat([TABLE, TABLE]).to_csv(location, index=False)
 
     assert open_catalog(spark, location, ColumnNames()).version != before
+
+
+def test_rows_of_csv_with_more_fields_than_columns_are_told(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = {
+        'sound,"red, ""large""\nshirt",text,1.jpg': False,
+        "shifted,red, large shirt,text,1.jpg": True,
+        'shifted in lines,"red,\nlarge",shirt,text,1.jpg,more': True,
+        "short,red shirt": False,
+        "commas at the end,red shirt,text,1.jpg,,": False,
+    }
+    file = tmp_path / "products.csv"
+    file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
+
+    found = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
+
+    assert found["has_surplus_fields"].tolist() == list(rows.values())
+    assert found["title"].tolist()[0] == 'red, "large"\nshirt'
+    assert found["title"].tolist()[3:] == ["red shirt"] * 2
