@@ -108,7 +108,8 @@ def _evaluate(
     workplace: Workplace,
 ) -> dict[Key, tuple[Record, Replicates]]:
     """Returns the figures of one checkpoint in one shop, and draws the plots of the two."""
-    _console.print(f"{contender.name} on {shop.title}: {len(products):,} products")
+    line = f"{contender.name} on {shop.title}: {len(products):,} products"
+    _console.print(line, soft_wrap=True, markup=False)
     batches = contender.batches(products, workplace.cache)
     batches.see_once(contender.classifier, workplace.device)
     answered = _ask(contender, batches, workplace.device)

@@ -26,7 +26,8 @@ _console = Console(stderr=True)
 def say(text: str) -> None:
     """Prints a line on standard error; of several processes only the first one does."""
     if rank() == 0:
-        _console.print(text, soft_wrap=True)
+        # A label's name may hold what Rich takes for markup.
+        _console.print(text, soft_wrap=True, markup=False)
 
 
 def watch(items: Iterable[Item], title: str, total: int) -> Iterable[Item]:

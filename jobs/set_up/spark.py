@@ -35,7 +35,7 @@ GET_JARS = (
 
 
 def write_spark_conf(spark_home: Path) -> None:
-    """Writes Spark's defaults, with the absolute paths filled in."""
+    """Writes Spark's defaults, with the absolute paths filled in, where Spark finds them."""
     conf = spark_home / "conf"
     conf.mkdir(exist_ok=True)
     paths = {"lakehouse": LAKEHOUSE, "jars": spark_home / "jars", "class_archive": CLASS_ARCHIVE}
@@ -44,6 +44,9 @@ def write_spark_conf(spark_home: Path) -> None:
         for name, path in paths.items():
             text = text.replace(f"{{{name}}}", str(path))
         (conf / template.name).write_text(text)
+    # Spark's own script finds no spark-env.sh in a folder with a space in its name.
+    script = spark_home / "bin" / "load-spark-env.sh"
+    script.write_text(script.read_text().replace(". ${SPARK_ENV_SH}\n", '. "${SPARK_ENV_SH}"\n'))
 
 
 def fetch_delta_jars(spark_jars: Path) -> None:

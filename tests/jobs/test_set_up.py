@@ -1,12 +1,15 @@
 """jobs/set_up: what it says of a machine, when it believes an old set-up, what it writes."""
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 import time
 import tomllib
 from pathlib import Path
 
+import pyspark
 import pytest
 
 from jobs.set_up import __main__ as set_up
@@ -215,6 +218,8 @@ def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp
 
 
 def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "load-spark-env.sh").touch()
     spark.write_spark_conf(tmp_path)
     conf = tmp_path / "conf"
     names = {"spark-defaults.conf", "spark-env.sh", "log4j2.properties"}
@@ -223,6 +228,22 @@ def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_pat
     assert not re.search(r"\{\w+\}", defaults)
     assert f"databaseName={ROOT}/lakehouse/metastore;" in defaults
     assert f"{tmp_path}/jars/*" in defaults
+
+
+def test_spark_listens_to_this_machine_alone_in_a_folder_with_a_space_too(tmp_path: Path):
+    home = tmp_path / "our shop" / "pyspark"
+    script = home / "bin" / "load-spark-env.sh"
+    script.parent.mkdir(parents=True)
+    found = (Path(pyspark.__file__).parent / "bin" / "load-spark-env.sh").read_text()
+    script.write_text(found.replace('. "${SPARK_ENV_SH}"', ". ${SPARK_ENV_SH}"))  # as it came
+    spark.write_spark_conf(home)
+    shown = subprocess.run(
+        ["bash", "-c", '. "$SPARK_HOME/bin/load-spark-env.sh" && echo "$SPARK_LOCAL_IP"'],
+        env={"SPARK_HOME": str(home), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+    )
+    assert (shown.stdout, shown.stderr) == ("127.0.0.1\n", "")
 
 
 @pytest.mark.parametrize(("exit_code", "made"), [(0, True), (1, False)])

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from enrich.training import progress
-from enrich.training.progress import EpochProgress
+from enrich.training.progress import EpochProgress, say
 
 
 @pytest.fixture
@@ -25,6 +25,11 @@ def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
         for _ in range(4):
             shown.advance(0.25, products=400)
     assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")
+
+
+def test_brackets_in_a_name_are_shown(log: io.StringIO) -> None:
+    say("colour: [/red] and [bold] are no labels of it")
+    assert log.getvalue() == "colour: [/red] and [bold] are no labels of it\n"
 
 
 def test_a_terminal_shows_loss_and_speed_beside_the_bar(
