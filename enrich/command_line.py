@@ -15,7 +15,7 @@ from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
 from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
-from enrich.redaction import describe_invalid, refuse_secrets
+from enrich.redaction import describe_invalid
 
 # A date that there is none of, or brackets within brackets without end, are errors of Python's own.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -31,22 +31,10 @@ def _check_database(name: str) -> str:
     return name
 
 
-def check_address(checkpoint: str) -> str:
-    """Returns the address of a checkpoint as it was given.
-
-    Raises:
-        ConfigError: it holds a password or a token.
-    """
-    refuse_secrets(checkpoint, "checkpoint")
-    return checkpoint
-
-
 DatabaseOption = Annotated[
     str, typer.Option(help="Where the output tables live.", callback=_check_database)
 ]
-CheckpointOption = Annotated[
-    str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=check_address)
-]
+CheckpointOption = Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")]
 ImageRootOption = Annotated[
     str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
 ]

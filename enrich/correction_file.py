@@ -20,7 +20,7 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
     """Returns product_id and the attributes' columns that are there, as the checkpoint writes them.
 
     NULL or an empty text says nothing; rows that say nothing are left out, other columns ignored.
-    An apostrophe that keeps an id from being a spreadsheet's formula is no part of the id.
+    An apostrophe that keeps an id of a CSV from being a spreadsheet's formula is no part of it.
 
     Args:
         file: Parquet, CSV or JSON.
@@ -44,7 +44,8 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
         if (meant := spelled.get(name.strip().lower())) is not None:
             raise SchemaMismatch(f"{file} has a column '{name}'; write '{meant}' for the attribute")
     rows = select_text(table, [KEY, *corrected], file).to_pandas()
-    rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
+    if file.suffix.lower() == ".csv":
+        rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
     for attribute in corrected:
         rows[attribute] = _as_labels(rows[attribute], attribute_labels[attribute], file)
     rows = rows.dropna(subset=corrected, how="all").dropna(subset=KEY)

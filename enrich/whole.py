@@ -42,15 +42,18 @@ def _remove_leftovers(file: Path) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to write to, which becomes `folder` when the block ends well.
 
-    Where there is a folder already, its files are replaced one by one and its others stay.
+    Where there is a folder already, its files are replaced one by one and its others stay. When the
+    block does not end well, what was written goes.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    for file in partial.iterdir():
-        file.replace(folder / file.name)
-    partial.rmdir()
+    try:
+        yield partial
+        if not folder.exists():
+            partial.rename(folder)
+            return
+        for file in partial.iterdir():
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

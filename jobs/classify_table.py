@@ -66,7 +66,7 @@ def main(
 def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:
     """Yields one row a product, in order, with a progress bar on standard error."""
     batches = table.to_batches(ROWS_IN_MEMORY)
-    products = (Product(*row.values()) for batch in batches for row in batch.to_pylist())
+    products = (Product(**row) for batch in batches for row in batch.to_pylist())
     answers = track(
         engine.enrich(products), "classifying", table.num_rows, console=Console(stderr=True)
     )

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import ImageRootOption, check_address, run_command
+from enrich.command_line import ImageRootOption, run_command
 from enrich.errors import ConfigError
 from enrich.export import compare, refuse_other_answers, summarise, to_report, write_exported
 from enrich.output_file import check_checkpoint_target
@@ -29,7 +29,7 @@ LEAST_SPEEDUP = 1.05
 
 
 def main(
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.", callback=check_address)],
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")],
     catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     image_root: ImageRootOption = None,

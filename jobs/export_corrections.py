@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import DatabaseOption, run_command
+from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError
 from enrich.output_file import prepare_target
@@ -22,6 +22,7 @@ from enrich.spark.corrections import read_last_labels, with_group_id
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import OutputTables
+from enrich.spreadsheet import guard
 from enrich.whole import whole_file
 
 
@@ -31,9 +32,7 @@ def main(
         str | None, typer.Option(help="Product table with the four columns, for group_id.")
     ] = None,
     database: DatabaseOption = "enriched",
-    checkpoint: Annotated[str, typer.Option(help="The classifier whose labels are written.")] = str(
-        BUNDLED
-    ),
+    checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Writes the labels that people gave products to a file."""
     if output.suffix not in (".csv", ".parquet"):
@@ -46,6 +45,8 @@ def main(
     if catalog is not None:
         rows = with_group_id(rows, open_catalog(spark, catalog, ColumnNames()).products)
     labels = rows.orderBy("product_id").toPandas()
+    if output.suffix == ".csv":
+        labels["product_id"] = labels["product_id"].map(guard)
     write = labels.to_csv if output.suffix == ".csv" else labels.to_parquet
     with whole_file(output) as partial:
         write(partial, index=False)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import DatabaseOption, run_command
+from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.correction_file import KEY, read_correction_file
 from enrich.errors import name_some
 from enrich.spark.corrections import find_unpublished, record_corrections
@@ -26,9 +26,7 @@ def main(
     by: Annotated[str, typer.Option(help="Who gave the labels.")],
     note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
     database: DatabaseOption = "enriched",
-    checkpoint: Annotated[
-        str, typer.Option(help="The classifier whose labels may be named.")
-    ] = str(BUNDLED),
+    checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Records labels that a person gave products."""
     attributes = fetch_manifest(checkpoint).config.attributes

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, is_no_answer
-from enrich.redaction import describe_invalid
+from enrich.redaction import describe_invalid, refuse_secrets
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # In this order they make up the content digest: what any of them says changes the answers.
@@ -91,11 +91,14 @@ def fetch_manifest(location: str | None) -> Manifest:
 
     Raises:
         CheckpointError: it cannot be read, or a file does not hold what it should.
+        ConfigError: the address holds a password or a token.
         NoAnswer: its store is out of reach.
     """
+    location = location or str(BUNDLED)
+    refuse_secrets(location, "checkpoint")
     until_exit = ExitStack()
     atexit.register(until_exit.close)
-    return read_manifest(until_exit.enter_context(fetched_checkpoint(location or str(BUNDLED))))
+    return read_manifest(until_exit.enter_context(fetched_checkpoint(location)))
 
 
 @contextmanager

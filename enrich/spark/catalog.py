@@ -203,7 +203,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
 
 def _read_column(role: str, column: Column) -> Column:
     if role == "priority":
-        return column.cast("double")
+        # To Spark NaN is above every number.
+        return F.nanvl(column.cast("double"), F.lit(None).cast("double"))
     # One byte that is no UTF-8 stops Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text

@@ -74,8 +74,9 @@ class Inputs:
         request = self.request
         if request.run_id:
             return request.run_id
-        inputs = (self.catalog.name, self.spec.model_version, request.limit, request.full_refresh)
-        digest = hashlib.sha256(repr((inputs, fingerprint)).encode()).hexdigest()
+        where = (self.catalog.name, self.config.database)
+        what = (self.spec.model_version, request.limit, request.full_refresh, fingerprint)
+        digest = hashlib.sha256(repr((*where, *what)).encode()).hexdigest()
         return f"{request.run_date:%Y%m%d}-{digest[:10]}"
 
     @property

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.whole import whole_file
+from enrich.whole import whole_file, whole_folder
 
 
 def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
@@ -52,3 +52,21 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
         partial.write_text("today's")
 
     assert [path.name for path in tmp_path.iterdir()] == ["page [1].html"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
+    tmp_path: Path, is_there: bool
+) -> None:
+    folder = tmp_path / "checkpoint"
+    if is_there:
+        folder.mkdir()
+        (folder / "config.json").write_text("yesterday's")
+
+    with pytest.raises(OSError, match="disk"), whole_folder(folder) as partial:
+        (partial / "config.json").write_text("tod")
+        raise OSError("disk is full")
+
+    found = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert found == (["yesterday's"] if is_there else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["checkpoint"] if is_there else [])

@@ -80,7 +80,7 @@ class Shop:
         **request: object,
     ) -> Inputs:
         """Returns what a refresh is given."""
-        settings = JobConfig(database=self.database, **(config or {}))
+        settings = JobConfig(**{"database": self.database, **(config or {})})
         return Inputs(
             self.spark,
             settings,

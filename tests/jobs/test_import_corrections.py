@@ -52,6 +52,22 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
     assert "pattern" not in published, "a checkpoint's attributes come with its first run"
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(
+    run: Run, database: str, tmp_path: Path, suffix: str
+) -> None:
+    given, out = tmp_path / "labels.parquet", tmp_path / f"out{suffix}"
+    pd.DataFrame({"product_id": ["=1+1", "'-2", "3"], "color": "red"}).to_parquet(given)
+    assert run("--file", given, "--by", "ana", "--database", database)[0] == 0
+
+    assert export("--output", out, "--database", database) == 0
+    _, said, _ = run("--file", out, "--by", "ana", "--database", database)
+
+    assert "of 3 products; 0 labels are new" in said
+    if suffix == ".csv":
+        assert sorted(pd.read_csv(out)["product_id"]) == ["''-2", "'=1+1", "3"]
+
+
 def test_a_database_that_is_not_there_is_not_made_for_corrections(
     run: Run, tmp_path: Path, spark: SparkSession
 ) -> None:

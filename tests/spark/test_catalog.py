@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
@@ -362,3 +363,15 @@ def test_rows_of_csv_with_more_fields_than_columns_are_told(
     assert found["has_surplus_fields"].tolist() == list(rows.values())
     assert found["title"].tolist()[0] == 'red, "large"\nshirt'
     assert found["title"].tolist()[3:] == ["red shirt"] * 2
+
+
+def test_a_priority_that_is_no_number_is_none(spark: SparkSession, tmp_path: Path) -> None:
+    file = str(tmp_path / "products")
+    rows = spark.createDataFrame(TABLE).withColumn(
+        "sales", F.expr("double(if(product_id = 1, '7', 'NaN'))")
+    )
+    rows.write.format("delta").save(file)
+
+    found = open_catalog(spark, file, ColumnNames(priority="sales")).products.orderBy("product_id")
+
+    assert [row["priority"] for row in found.collect()] == [7.0, None]

@@ -85,6 +85,13 @@ def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) 
     assert (found[0].rows, found[0].without_id, found[0].repeated_id) == (40, 40, 0)
 
 
+def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
+    shop.write(products())
+    inputs = [shop.prepare(config={"database": name}) for name in ("shop", "trial")]
+    first, other = (one.name_run("the same products") for one in inputs)
+    assert first != other
+
+
 @pytest.mark.parametrize("run_id", [None, "nightly"])
 def test_rerun_of_the_same_run_changes_nothing(shop: Shop, run_id: str | None) -> None:
     table = products(7)
