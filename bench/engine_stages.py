@@ -16,11 +16,9 @@ from enrich.ahead import each_thread_by_itself, open_pool
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import Engine
-from enrich.images.decoding import decode as decode_picture
-from enrich.images.store import ImageStore
+from enrich.images.decoding import decode_pixels
 from enrich.memory import keep_freed_memory
 from enrich.precision import local_device
-from enrich.preprocess import to_pixels
 from enrich.records import Product
 from enrich.window import even_slices
 
@@ -42,13 +40,12 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
-    spec, shape = engine.spec, read_manifest(setup.checkpoint).config.image
-    store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
+    shape = read_manifest(setup.checkpoint).config.image
+    store, limits = engine.spec.open_store(), engine.spec.limits
 
     def read_pixels(product: Product) -> np.ndarray:
         # Without the engine's memory of recent pictures: the next repetition decodes them again.
-        data = store.read(product.image_path)
-        return to_pixels(decode_picture(data, limits=spec.limits, target_px=shape.size_px), shape)
+        return decode_pixels(store.read(product.image_path), limits=limits, shape=shape)
 
     def forward(batches: list[ModelInputs]) -> int:
         with each_thread_by_itself(), open_pool(engine.lanes) as pool:

@@ -1,11 +1,11 @@
 """The job's configuration: one YAML file, validated, overridden by flags.
 
-Nothing that training fixed appears here; it travels with the checkpoint. Knows nothing of Spark.
+Nothing that training fixed appears here; it travels with the checkpoint. Imports no Spark.
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -77,9 +77,9 @@ class GpuExecutors(BaseModel):
 class JobConfig(BaseModel):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them.
 
-    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file; these paths,
-    `data_docs`, `report_dir`, where each run's page goes, and `metrics_dir`, where its figures for
-    Prometheus go, start from the configuration file's folder. A share is in [0, 1].
+    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file, `report_dir` is
+    where each run's page goes, and `metrics_dir` where its figures for Prometheus go. A share is in
+    [0, 1].
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,3 +118,10 @@ class JobConfig(BaseModel):
         for address in (value,) if isinstance(value, str) else value or ():
             refuse_secrets(address, str(info.field_name))
         return value
+
+    def starting_from(self, folder: Path) -> Self:
+        """Returns these settings, where baselines and what is written for people start there."""
+        written = {"data_docs", "report_dir", "metrics_dir"}
+        given = {name: folder / path for name in written if (path := getattr(self, name))}
+        baselines = {catalog: folder / file for catalog, file in self.baselines.items()}
+        return self.model_copy(update=given | {"baselines": baselines})

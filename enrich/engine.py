@@ -22,7 +22,6 @@ from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
-from enrich.images.store import ImageStore
 from enrich.memory import keep_freed_memory
 from enrich.precision import local_device
 from enrich.predictions import Reader
@@ -57,7 +56,7 @@ class Engine:
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
         self._reader = Reader(manifest.config.attributes, self.calibration, spec.target_precision)
-        self._store = ImageStore(spec.image_root, spec.allowed_roots, spec.limits, spec.reading)
+        self._store = spec.open_store()
         self._recent = RecentPictures()
         cores = torch.get_num_threads()
         self.lanes = cores if device.type == "cpu" else _GPU_LANES

@@ -5,7 +5,7 @@ A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS
@@ -14,6 +14,7 @@ from enrich.config import JobConfig
 from enrich.errors import CheckpointError
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.places import spell_out
+from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ class EngineSpec:
     target_precision: float
     batch_size: int
     read_threads: int
-    reading: ImageReading = field(default_factory=ImageReading)
+    reading: ImageReading
+
+    def open_store(self) -> ImageStore:
+        """Returns the store of the products' images."""
+        return ImageStore(self.image_root, self.allowed_roots, self.limits, self.reading)
 
     def build(self, device: "torch.device") -> "Engine":
         """Loads the checkpoint onto `device`.

@@ -122,13 +122,12 @@ def main(
         "checkpoint": checkpoint,
         "log_format": log_format,
     }
-    settings = load_yaml(config, Settings, overrides)
+    settings = load_yaml(config, Settings, overrides).starting_from(config.parent)
     start_logging(settings.log_format)
-    metrics_dir = None if settings.metrics_dir is None else config.parent / settings.metrics_dir
     settlement = choose_settlement(publish_run, drop_run, reason, dry_run=dry_run)
     if settlement is not None:
-        with recorded(metrics_dir, settings.database, settles=True) as recording:
-            ended = settle_run(settings, config.parent, recording, settlement)
+        with recorded(settings.metrics_dir, settings.database, settles=True) as recording:
+            ended = settle_run(settings, recording, settlement)
     else:
         request = RunRequest(
             run_date=choose_run_date(run_date),
@@ -140,8 +139,8 @@ def main(
         if dry_run:
             plan_catalog(settings, request)
             return
-        with recorded(metrics_dir, settings.database) as recording:
-            ended = refresh_catalog(settings, request, config.parent, recording)
+        with recorded(settings.metrics_dir, settings.database) as recording:
+            ended = refresh_catalog(settings, request, recording)
     # After all else that may log: spark-submit sends standard error to standard output, where the
     # JSON line must be last.
     show_run(ended.tables, ended.summary)
@@ -205,15 +204,12 @@ def plan_catalog(settings: Settings, request: RunRequest) -> None:
     show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 
 
-def refresh_catalog(
-    settings: Settings, request: RunRequest, config_folder: Path, recording: Recording
-) -> Ended:
+def refresh_catalog(settings: Settings, request: RunRequest, recording: Recording) -> Ended:
     """Runs one refresh and writes its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
-    baseline = load_catalog_baseline(settings, manifest, config_folder)
+    baseline = load_catalog_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
-    docs_dir = None if settings.data_docs is None else config_folder / settings.data_docs
-    gate = Gate(settings.validation, inputs.spec.attributes, baseline, inputs.store, docs_dir)
+    gate = Gate(settings, inputs.spec.attributes, baseline, inputs.store)
 
     refresh = Refresh(inputs)
     recording.summary = refresh.summary
@@ -223,7 +219,7 @@ def refresh_catalog(
     except NothingPublished as error:
         report_error(error)
         exit_code = error.exit_code
-    page = Page(settings, config_folder, manifest, expected_labels(baseline))
+    page = Page(settings, manifest, expected_labels(baseline))
     record_end(refresh.tables, refresh.summary, page, lambda: (inputs.catalog, inputs.store))
     return Ended(refresh.tables, refresh.summary, exit_code)
 
@@ -232,11 +228,10 @@ def refresh_catalog(
 class Gate:
     """What a run's products and answers are held against."""
 
-    settings: ValidationSettings
+    settings: Settings
     attribute_labels: Mapping[str, Sequence[str]]
     baseline: LabelBaseline | None
     store: ImageStore
-    docs_dir: Path | None
 
     def check_input(self, rows: InputRows) -> Verdict:
         """Judges the products before the classifier is asked about any."""
@@ -251,8 +246,8 @@ class Gate:
             run_id=rows.run_id,
             images_tried=images.tried,
             images_read=images.read,
-            docs_dir=self.docs_dir,
-            settings=self.settings,
+            docs_dir=self.settings.data_docs,
+            settings=self.settings.validation,
         )
         return to_verdict(report)
 
@@ -267,8 +262,8 @@ class Gate:
             self.baseline,
             run_id=staged.run_id,
             expected_rows=staged.expected,
-            docs_dir=self.docs_dir,
-            settings=self.settings,
+            docs_dir=self.settings.data_docs,
+            settings=self.settings.validation,
         )
         return to_verdict(report)
 
@@ -296,9 +291,9 @@ def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
 def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
     """Opens all that a refresh depends on."""
     spark = open_session("enrich_catalog")
-    snapshot, store = open_shop(spark, settings)
-    spec = build_spec(settings, manifest, choose_image_root(settings, snapshot.folder))
-    inputs = Inputs(spark, settings, request, spec, store, snapshot)
+    catalog, store = open_shop(spark, settings)
+    spec = build_spec(settings, manifest, choose_image_root(settings, catalog.folder))
+    inputs = Inputs(spark, settings, request, spec, store, catalog)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
     return inputs
@@ -307,23 +302,18 @@ def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> 
 def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot, ImageStore]:
     """Opens the product table, and the store of its pictures."""
     location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    snapshot = open_catalog(spark, location, settings.columns)
-    root = choose_image_root(settings, snapshot.folder)
+    catalog = open_catalog(spark, location, settings.columns)
+    root = choose_image_root(settings, catalog.folder)
     store = ImageStore(
         root, settings.allowed_image_roots, settings.image_limits, settings.image_reading
     )
-    return snapshot, store
+    return catalog, store
 
 
-def settle_run(
-    settings: Settings,
-    config_folder: Path,
-    recording: Recording,
-    settlement: Settlement,
-) -> Ended:
+def settle_run(settings: Settings, recording: Recording, settlement: Settlement) -> Ended:
     """Publishes or drops what an earlier run staged, and writes its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
-    baseline = load_catalog_baseline(settings, manifest, config_folder)
+    baseline = load_catalog_baseline(settings, manifest)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
@@ -345,22 +335,20 @@ def settle_run(
             summary = dataclasses.replace(before, error=str(error))
     # That it had been settled before is no success of today's.
     recording.summary = summary if summary != before else None
-    page = Page(settings, config_folder, manifest, expected_labels(baseline))
-    # The product table that the run read: of another day's, the settings may name another.
+    page = Page(settings, manifest, expected_labels(baseline))
+    # From the ledger: the settings may name another table by now.
     shop = settings.model_copy(update={"catalog": row["catalog"]})
     record_end(tables, summary, page, lambda: open_shop(spark, shop))
     return Ended(tables, summary, exit_code)
 
 
-def load_catalog_baseline(
-    settings: Settings, manifest: Manifest, config_folder: Path
-) -> LabelBaseline | None:
+def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
     """Returns the baseline that the configuration names for this catalog, None if it names none."""
     file = settings.baselines.get(settings.catalog)
     if file is None:
         return None
     try:
-        baseline = load_baseline(config_folder / file)
+        baseline = load_baseline(file)
         check_baseline_fits(baseline, manifest.config.attributes)
     except BaselineError as error:
         raise ConfigError(str(error)) from error

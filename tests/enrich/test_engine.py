@@ -17,7 +17,7 @@ from enrich.engine import Engine, open_engine
 from enrich.errors import CheckpointError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
-from enrich.images.limits import ImageLimits
+from enrich.images.limits import ImageLimits, ImageReading
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 from enrich.window import Prepared
@@ -56,6 +56,7 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         target_precision=0.90,
         batch_size=BATCH,
         read_threads=2,
+        reading=ImageReading(),
     )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from schemas.tables import Outcome
 
@@ -24,7 +23,6 @@ class Page:
     """The page of a run, and what its rows are shown beside. Runs on the driver."""
 
     settings: JobConfig
-    config_folder: Path
     manifest: Manifest
     expected: Baseline | None
 
@@ -49,7 +47,7 @@ class Page:
                 target_precision=settings.target_precision,
                 baseline=self.expected,
             )
-            folder = self.config_folder / settings.report_dir
-            summary.report = str(write_report(sources, summary.run_id, folder).resolve())
+            page = write_report(sources, summary.run_id, settings.report_dir)
+            summary.report = str(page.resolve())
         except Exception:
             log.exception("the page of run %s could not be written", summary.run_id)

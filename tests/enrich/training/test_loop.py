@@ -16,9 +16,8 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
-from enrich.images.limits import ImageLimits
 from enrich.records import Product, Status
-from enrich.spec import EngineSpec, name_model_version
+from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.loop import Trainer
 from enrich.training.pretrained import load_efficientnet_weights
@@ -271,17 +270,7 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     manifest = read_manifest(tmp_path / "made")
     assert manifest.config.towers.kind == "hugging_face_clip"
     assert (manifest.config.image.size_px, manifest.config.image.fit) == (64, "crop")
-    spec = EngineSpec(
-        checkpoint=str(tmp_path / "made"),
-        model_version=name_model_version(manifest, 0.90),
-        attributes=manifest.config.attributes,
-        image_root=str(catalog),
-        allowed_roots=(),
-        limits=ImageLimits(),
-        target_precision=0.90,
-        batch_size=4,
-        read_threads=1,
-    )
+    spec = default_spec(manifest, str(catalog))
     rows = pd.read_parquet(catalog / "products.parquet").head(6)
     answers = list(spec.build(torch.device("cpu")).enrich(Product(*row) for row in rows.to_numpy()))
     assert [answer.product_id for answer in answers] == rows.product_id.tolist()

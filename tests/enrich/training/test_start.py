@@ -13,9 +13,8 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.errors import ConfigError
-from enrich.images.limits import ImageLimits
 from enrich.records import EnrichedProduct, Modalities, Product
-from enrich.spec import EngineSpec, name_model_version
+from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.run import train_checkpoint
 from enrich.training.start import keep_usable_phases, start_classifier
@@ -51,17 +50,7 @@ def _config(cache: Path, **settings: Any) -> TrainingConfig:
 def _enrich(checkpoint: Path, catalog: Path) -> list[EnrichedProduct]:
     """Returns what the job's engine says of a whole product, and of one without text or image."""
     manifest = read_manifest(checkpoint)
-    spec = EngineSpec(
-        checkpoint=str(checkpoint),
-        model_version=name_model_version(manifest, 0.90),
-        attributes=manifest.config.attributes,
-        image_root=str(catalog),
-        allowed_roots=(),
-        limits=ImageLimits(),
-        target_precision=0.90,
-        batch_size=4,
-        read_threads=1,
-    )
+    spec = default_spec(manifest, str(catalog))
     row = pd.read_parquet(catalog / "products.parquet").iloc[0]
     products = [
         Product("both", row.title, row.description, row.image_path),
