@@ -17,7 +17,7 @@ from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
 from enrich.redaction import describe_invalid
 
-# A date that there is none of, or brackets within brackets without end, are errors of Python's own.
+# 2026-02-30 raises a ValueError, brackets within brackets without end a RecursionError.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 Settings = TypeVar("Settings", bound=BaseModel)

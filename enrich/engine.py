@@ -144,11 +144,11 @@ class Engine:
             pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         )
 
-    def calibrate(
+    def probabilities(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
-        return self._reader.calibrate(output, modalities)
+        return self._reader.probabilities(output, modalities)
 
     def _predict(
         self, window: list[Prepared], output: ModelOutput

@@ -40,11 +40,11 @@ class Reader:
         weights = self._image_weights(output)
         columns = [
             self._read_attribute(attribute, probs, weights[attribute], modalities)
-            for attribute, probs in self.calibrate(output, modalities).items()
+            for attribute, probs in self.probabilities(output, modalities).items()
         ]
         return zip(*columns, strict=True)
 
-    def calibrate(
+    def probabilities(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""

@@ -148,8 +148,8 @@ def _check_answered_confidence(
         rule="The mean confidence of answered rows, which is the precision to expect of them where "
         f"confidences are calibrated, stays near the baseline's: {tolerance:g} and what chance "
         "adds to that.",
-        finding=f"answered rows have a mean confidence of {summary.answered_mean:.3f}, the "
-        f"baseline {scope.baseline!r} lets expect {expected.mean:.3f}, allowed difference "
+        finding=f"answered rows have a mean confidence of {summary.answered_mean:.3f}, by the "
+        f"baseline {scope.baseline!r} {expected.mean:.3f} is expected, allowed difference "
         f"{allowed:.3f}",
     )
 
@@ -168,8 +168,8 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
         at_most=allowed,
         rule="Answers rest on images and texts as often as in the baseline: total variation, "
         f"{tolerance:.0%} and what chance adds to that.",
-        finding=f"{observed:.1%} of rows rest on other modalities than the baseline "
-        f"{scope.baseline!r} lets expect, allowed {allowed:.1%}; largest shifts: "
+        finding=f"{observed:.1%} of rows rest on other modalities than expected by the baseline "
+        f"{scope.baseline!r}, allowed {allowed:.1%}; largest shifts: "
         f"{rests_on.largest_shifts()}",
     )
 

@@ -106,9 +106,9 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
         accuracy, ece = effect.before["accuracy"] or 0, effect.before["ece"] or 0
         if accuracy < SUSPICIOUS_ACCURACY and ece > SUSPICIOUS_ECE:
             typer.echo(
-                f"{attribute}: the classifier is right in {accuracy:.0%} of "
-                "these products, far from what it believes; if somebody chose those that it gets "
-                "wrong, it is fitted to its mistakes: label products that --suggest names",
+                f"{attribute}: the classifier is right in {accuracy:.0%} of these products, far "
+                "less than its confidence says. If they were chosen because it got them wrong, "
+                "fitting teaches it its mistakes: label products that --suggest names",
                 err=True,
             )
     Console(width=160).print(Markdown(to_report(effects)))

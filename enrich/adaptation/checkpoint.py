@@ -59,7 +59,7 @@ def write_adapted(
 
     Args:
         manifest: The checkpoint that was adapted, perhaps not for the first time.
-        effects: What was found for each corrected attribute.
+        effects: What was found for each attribute that had labels.
         name: The new checkpoint's.
         shop: What the card calls the shop.
         output: The folder to write.

@@ -84,7 +84,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
         if output is None:
             continue
         ids += [product_id for product_id, _ in readable]
-        probs = engine.calibrate(output, [modalities for _, modalities in readable])
+        probs = engine.probabilities(output, [modalities for _, modalities in readable])
         moved = []
         for attribute, names in engine.spec.attributes.items():
             best = probs[attribute].argmax(1)

@@ -74,7 +74,7 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
         reason = first_line(error).rstrip(".")
-        # A path may be called as the trouble is.
+        # The path itself may hold words such as "timed out".
         said = [message.replace(location, "") for message in messages_of(error)]
         kind = NoAnswer if any(map(is_no_answer, said)) else ConfigError
         raise kind(

@@ -82,7 +82,7 @@ def entry_of(column: str, attribute: str | Column) -> Column:
 def record_corrections(
     tables: OutputTables, labels: pd.DataFrame, corrected_by: str, note: str | None
 ) -> int:
-    """Appends what is not yet the last word on an attribute, and returns how many labels that are.
+    """Appends the labels that differ from the newest correction, and returns how many those are.
 
     Runs on the driver; at most one Delta commit.
 
@@ -142,7 +142,7 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
 
 
 def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
-    """Adds a group_id that products with the same text share; who is not in the catalog leaves.
+    """Adds a group_id that products with the same text share; drops rows without a product.
 
     Runs on the driver; lazy. A product without text is alike to none.
     """

@@ -84,7 +84,7 @@ def count_deleted(tables: OutputTables, run_id: str, told: datetime | None = Non
     Args:
         tables: The output tables.
         run_id: The run.
-        told: Until when the ledger tells already what it deleted.
+        told: Of commits up to this time the ledger tells already what they deleted.
     """
     standing = select_standing(read_commits(tables, _NEWEST))
     mine = [c for c in standing if c.run_id == run_id and (told is None or c.made_at > told)]

@@ -28,7 +28,7 @@ class PoisonFinder:
     """
 
     def __init__(self, stage: Callable[[DataFrame, int], None], max_poison: int) -> None:
-        """`stage` writes rows, a so many; `max_poison` products are put up with, more are not."""
+        """`stage` writes the rows of a frame, and is told how many; see `stage` for `max_poison`."""
         self.found: list[DataFrame] = []
         self._stage = stage
         self._max_poison = max_poison
@@ -39,7 +39,7 @@ class PoisonFinder:
         Runs on the driver.
 
         Raises:
-            WorkersDied: more products than are put up with; it is rather the machines.
+            WorkersDied: more than `max_poison` products kill; it is rather the machines.
         """
         try:
             self._stage(rows, count)

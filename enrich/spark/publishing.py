@@ -178,7 +178,7 @@ def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
 
 
 def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:
-    """Puts away what a run could not read that was stopped before it did so itself.
+    """Quarantines the unreadable rows of a run that was blocked before it could.
 
     Runs on the driver. Else the next night would find nothing new but these, and stop at them.
     """

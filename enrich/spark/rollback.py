@@ -84,8 +84,8 @@ def _read_disproved(
 ) -> dict[str, dict[str, Any]]:
     """Returns the ledger's rows of runs that say what a RESTORE has made untrue, by run.
 
-    They published what it undid, and of which nothing stands, or they found nothing to do beside
-    it. What they have said since they said of another table. Runs on the driver; one action.
+    Those all of whose commits it undid, and those that found nothing to do while these stood. What
+    ended after it saw the restored table, and stays. Runs on the driver; one action.
     """
     ended = tables.read("enrichment_runs").where(F.col("outcome").isin(*ENDED)).collect()
     found = {}

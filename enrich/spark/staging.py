@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 # Products a task. By their hash, some of many small tasks would get a third more than others.
 _ENOUGH_TO_GATHER = 1_000
 
-# What an answer of another run rests on is sure to be what it would rest on now: no limits, allowed
-# roots or stores had a say in it.
+# Of another run's answers these may be used: no limits, allowed roots or stores had a say in them,
+# which may be others by now.
 _SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
 
 
@@ -191,7 +191,7 @@ def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     """
     staged = read_staged(inputs.tables, run_id)
     lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
-    wanted = survey.tried.alias("wanted")
+    wanted = survey.products.alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < staged.count():
         inputs.tables.replace_run("staged_attributes", valid, run_id)

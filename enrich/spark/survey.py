@@ -60,7 +60,7 @@ class Survey:
 
     @property
     def asked(self) -> int:
-        """About how many products the classifier is asked."""
+        """How many products the classifier is asked about."""
         return sum(self.counts[state] for state in ASKED)
 
     @property
@@ -74,10 +74,9 @@ class Survey:
         return self.rows.where(F.col("state") == State.REVISED)
 
     @property
-    def tried(self) -> DataFrame:
-        """The products that were tried already, or are asked about."""
-        states = (*ASKED, State.REVISED, State.UNCHANGED, State.QUARANTINED)
-        return self.rows.where(F.col("state").isin(*states))
+    def products(self) -> DataFrame:
+        """The rows of the product table that can be used."""
+        return self.rows.where(~F.col("state").isin(*BROKEN, State.VANISHED))
 
     @property
     def vanished(self) -> DataFrame:

@@ -24,7 +24,7 @@ def choose_deletion(tables: OutputTables, config: JobConfig) -> FindVanished | N
         return None
 
     def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
-        # The product table that the run read: of another day's, the settings may name another.
+        # From the ledger: the settings may name another table by now.
         try:
             catalog = open_catalog(tables.spark, row["catalog"], config.columns)
         except (ConfigError, NoAnswer) as error:
