@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
-from enrich.product_file import read_products
+from enrich.files.products import read_products
 from enrich.records import Product
 from enrich.spec import EngineSpec, build_spec
 

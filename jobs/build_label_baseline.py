@@ -20,7 +20,7 @@ from rich.table import Table
 
 from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
-from enrich.output_file import prepare_target
+from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.publishing import select_answered

@@ -25,12 +25,12 @@ from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, first_line
-from enrich.output_file import prepare_target
-from enrich.product_file import read_products
+from enrich.files.products import read_products
+from enrich.files.targets import prepare_target
+from enrich.files.whole import whole_file
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec
-from enrich.whole import whole_file
 
 ROWS_IN_MEMORY = 1_000
 

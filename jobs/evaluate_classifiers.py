@@ -16,7 +16,7 @@ import typer
 from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
 from enrich.errors import ConfigError
-from enrich.output_file import prepare_target
+from enrich.files.targets import prepare_target
 from enrich.precision import local_device
 
 

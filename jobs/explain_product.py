@@ -17,8 +17,8 @@ from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
-from enrich.output_file import prepare_target
-from enrich.product_file import find_product
+from enrich.files.products import find_product
+from enrich.files.targets import prepare_target
 from enrich.records import Product
 
 

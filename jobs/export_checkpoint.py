@@ -21,8 +21,8 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.errors import ConfigError
 from enrich.export import compare, refuse_other_answers, summarise, to_report, write_exported
-from enrich.output_file import check_checkpoint_target
-from enrich.product_file import read_unique_products
+from enrich.files.products import read_unique_products
+from enrich.files.targets import check_checkpoint_target
 
 # Less is not worth another model_version, with which the whole catalog is enriched again.
 LEAST_SPEEDUP = 1.05

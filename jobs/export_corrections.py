@@ -16,14 +16,14 @@ from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError
-from enrich.output_file import prepare_target
+from enrich.files.spreadsheet import guard
+from enrich.files.targets import prepare_target
+from enrich.files.whole import whole_file
 from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, with_group_id
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import OutputTables
-from enrich.spreadsheet import guard
-from enrich.whole import whole_file
 
 
 def main(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from enrich.correction_file import KEY, read_correction_file
 from enrich.errors import ConfigError, name_some
-from enrich.product_file import read_unique_products
+from enrich.files.corrections import KEY, read_correction_file
+from enrich.files.products import read_unique_products
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.losses import UNLABELLED

@@ -17,9 +17,9 @@ import torch
 
 from enrich.adaptation.watched import classify_watched
 from enrich.engine import Engine
+from enrich.files.spreadsheet import guard
+from enrich.files.whole import whole_file
 from enrich.records import Product
-from enrich.spreadsheet import guard
-from enrich.whole import whole_file
 
 _SHOWN = ("product_id", "title", "image_path")
 _BLIND_FOR_ONE_HARD = 3

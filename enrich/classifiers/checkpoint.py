@@ -19,8 +19,8 @@ from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError, EnrichError
+from enrich.files.whole import whole_folder
 from enrich.tokenizer import TextEncoder
-from enrich.whole import whole_folder
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:

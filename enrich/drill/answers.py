@@ -12,10 +12,10 @@ from rich.progress import track
 from enrich.classifiers.manifest import read_manifest
 from enrich.drill.faults import Fault, build_faulty_engine
 from enrich.drill.products import digest_products
+from enrich.files.whole import whole_file
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import default_spec
-from enrich.whole import whole_file
 
 
 def answer_products(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from enrich.demo.catalog import is_demo_catalog, write_demo_catalog
 from enrich.errors import ConfigError
-from enrich.product_file import read_unique_products
+from enrich.files.products import read_unique_products
 from enrich.records import Product
 from enrich.text import build_text
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
-from enrich.table_file import refuse_open_quotation
+from enrich.files.tables import refuse_open_quotation
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"

@@ -28,7 +28,7 @@ class PoisonFinder:
     """
 
     def __init__(self, stage: Callable[[DataFrame, int], None], max_poison: int) -> None:
-        """`stage` writes the rows of a frame, and is told how many; see `stage` for `max_poison`."""
+        """`stage` writes a frame's rows, and is told how many; of `max_poison` tells our own."""
         self.found: list[DataFrame] = []
         self._stage = stage
         self._max_poison = max_poison

@@ -167,7 +167,7 @@ class Refresh:
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 expected = count_expected(survey, self.summary.counts, is_resumed=self._is_resumed)
-                # Answers that were given while the image was out of reach are nothing to agree with.
+                # Answers given while the image was out of reach are nothing to agree with.
                 published = self.tables.read("product_attributes").where(
                     F.col("status") != Status.IMAGE_UNREADABLE
                 )

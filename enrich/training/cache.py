@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from enrich.classifiers.interface import Classifier
+from enrich.files.whole import whole_file
 from enrich.images.decoding import decode_pixels
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
@@ -32,7 +33,6 @@ from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
-from enrich.whole import whole_file
 
 _THREADS = 4
 _BATCH = 64

@@ -21,10 +21,10 @@ import torch
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
+from enrich.files.whole import whole_file
 from enrich.training.batches import Batches, Condition
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import ask
-from enrich.whole import whole_file
 
 _PRODUCTS = "products"
 _RECIPE = "settings"

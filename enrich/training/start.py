@@ -9,6 +9,7 @@ from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
+from enrich.files.whole import whole_file
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
@@ -24,7 +25,6 @@ from enrich.training.pretrained import (
 )
 from enrich.training.progress import say
 from enrich.training.tokenizers import train_tokenizer
-from enrich.whole import whole_file
 
 
 def start_classifier(

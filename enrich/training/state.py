@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from enrich.classifiers.interface import Classifier
+from enrich.files.whole import whole_file
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
-from enrich.whole import whole_file
 
 # Where files lie changes none of a run's weights; what is read in them counts by its content.
 _WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions"}

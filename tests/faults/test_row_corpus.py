@@ -23,7 +23,7 @@ from mutated_rows import MutatedRow, is_sound_text, mutated_row
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
 from enrich.engine import Engine
-from enrich.product_file import read_products
+from enrich.files.products import read_products
 from enrich.records import Modalities, Product, Status
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import build_spec

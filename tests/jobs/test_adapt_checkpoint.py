@@ -12,7 +12,7 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.product_file import read_products
+from enrich.files.products import read_products
 from enrich.records import Candidate, Prediction, Product
 from enrich.spec import build_spec, name_model_version
 

@@ -7,8 +7,8 @@ import pytest
 from fake_shop import Shop
 from fault_drill import in_full
 
-from enrich.correction_file import read_correction_file
 from enrich.fake_engine import FakeEngineSpec
+from enrich.files.corrections import read_correction_file
 from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
 
 pytestmark = pytest.mark.spark

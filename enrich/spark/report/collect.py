@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from schemas.tables import CheckOutcome
 
 from enrich.calibration import Calibration
+from enrich.files.whole import whole_file
 from enrich.images.store import ImageStore
 from enrich.records import Modalities
 from enrich.report.content import (
@@ -37,7 +38,6 @@ from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
-from enrich.whole import whole_file
 
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 1_000

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from enrich.errors import ConfigError
-from enrich.table_file import read_table, select_text
+from enrich.files.tables import read_table, select_text
 from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {

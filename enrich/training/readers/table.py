@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
-from enrich.table_file import read_table, select_text
+from enrich.files.tables import read_table, select_text
 from enrich.training.readers.rows import LabelledRows, Published
 
 _SPLITS = {

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from enrich.adaptation.suggest import choose, write_suggestions
-from enrich.correction_file import read_correction_file
 from enrich.engine import Engine
-from enrich.product_file import read_unique_products
+from enrich.files.corrections import read_correction_file
+from enrich.files.products import read_unique_products
 from enrich.records import Product
 
 

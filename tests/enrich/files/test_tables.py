@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.table_file import read_table, refuse_open_quotation, select_text
+from enrich.files.tables import read_table, refuse_open_quotation, select_text
 
 
 def _unchecked(values: list[bytes | None]) -> pa.Array:

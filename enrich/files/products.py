@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from enrich.errors import ConfigError
+from enrich.files.tables import read_table, select_text
 from enrich.records import Product
-from enrich.table_file import read_table, select_text
 
 _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 

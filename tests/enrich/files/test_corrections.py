@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from enrich.correction_file import read_correction_file
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.files.corrections import read_correction_file
 
 
 def _read(folder: Path, given: list[str | None], labels: tuple[str, ...]) -> list[str]:

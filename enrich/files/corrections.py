@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from enrich.errors import ConfigError, SchemaMismatch, name_some
-from enrich.spreadsheet import unguard
-from enrich.table_file import read_table, select_text
+from enrich.files.spreadsheet import unguard
+from enrich.files.tables import read_table, select_text
 
 KEY = "product_id"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.whole import whole_file, whole_folder
+from enrich.files.whole import whole_file, whole_folder
 
 
 def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
