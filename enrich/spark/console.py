@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import typer
 from pyspark.sql import SparkSession
@@ -58,16 +59,18 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     # A product's id may hold what Rich takes for markup.
     console.print(shown, markup=False)
     console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
-    console.print(
-        f"tables: {tables.database}.* in {tables.location()}", soft_wrap=True, markup=False
-    )
+    folder = tables.location()
+    if folder.startswith("file:"):
+        folder = unquote(folder.removeprefix("file:"))
+    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True, markup=False)
 
 
 def show_plan(plan: Plan) -> None:
     """Prints what a run would do, and the JSON line. Runs on the driver."""
     if not is_json():
         console = Console(width=120)
-        counts = Table("rows", "", "why", title=f"run {plan.run_id} would find")
+        console.print(f"run {plan.run_id} would find:", soft_wrap=True, markup=False)
+        counts = Table("rows", "", "why")
         for name, rows in plan.counts.items():
             why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
             counts.add_row(f"{rows:,}", name, why)

@@ -2,9 +2,12 @@
 
 import fcntl
 import logging
+import os
 import re
 import shutil
+import signal
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -46,6 +49,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
         builder = builder.config("spark.ui.showConsoleProgress", "false")
     # Its metastore is not touched yet.
     spark = _start(builder)
+    end_when_interrupted()
     if is_json():
         log_java_as_json(spark)
     address = read_address(spark)
@@ -72,6 +76,21 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
             f"Spark's master at {master} does not answer, or takes no job: wait and repeat. A "
             "mistyped address looks the same (--master, spark.master)"
         ) from None
+
+
+def end_when_interrupted() -> None:
+    """Makes Ctrl-C end this process at once, with one line and exit code 130.
+
+    Runs on the driver. PySpark's own handler asks Java, in the middle of another answer or while
+    that ends too, which fails in several tracebacks. What is written survives it as it does a kill.
+    """
+
+    def end(*_: object) -> None:
+        sys.stderr.write("\ninterrupted: nothing is half published; the same command goes on\n")
+        sys.stderr.flush()
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
 
 
 def refuse_busy_metastore(connection_url: str) -> None:

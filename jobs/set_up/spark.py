@@ -156,7 +156,8 @@ def archive_classes(spark_home: Path) -> None:
     command += [f"spark.driver.defaultJavaOptions={given}", str(CLASS_LOADER)]
     # Java makes no archive where a folder in its class path has files, as Spark's own conf has.
     with tempfile.TemporaryDirectory() as empty, log.open("w") as log_file:
-        settings = {"SPARK_CONF_DIR": empty, "SPARK_LOCAL_IP": "127.0.0.1"}
+        # As spark-env.sh has them.
+        settings = {"SPARK_CONF_DIR": empty, "SPARK_LOCAL_IP": "127.0.0.1", "LC_ALL": "C.UTF-8"}
         environment = own_environment() | settings
         ran = subprocess.run(command, env=environment, stdout=log_file, stderr=subprocess.STDOUT)
     if ran.returncode == 0 and partial.exists():

@@ -230,7 +230,18 @@ def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_pat
     assert f"{tmp_path}/jars/*" in defaults
 
 
-def test_spark_listens_to_this_machine_alone_in_a_folder_with_a_space_too(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("given", "locale"),
+    [
+        ({}, "C.UTF-8"),
+        ({"LANG": "C"}, "C.UTF-8"),
+        ({"LANG": "de_DE.utf8"}, ""),
+        ({"LC_ALL": "C"}, "C.UTF-8"),
+    ],
+)
+def test_spark_finds_its_environment_in_a_folder_with_a_space_and_reads_names_as_utf8(
+    tmp_path: Path, given: dict[str, str], locale: str
+):
     home = tmp_path / "our shop" / "pyspark"
     script = home / "bin" / "load-spark-env.sh"
     script.parent.mkdir(parents=True)
@@ -238,12 +249,12 @@ def test_spark_listens_to_this_machine_alone_in_a_folder_with_a_space_too(tmp_pa
     script.write_text(found.replace('. "${SPARK_ENV_SH}"', ". ${SPARK_ENV_SH}"))  # as it came
     spark.write_spark_conf(home)
     shown = subprocess.run(
-        ["bash", "-c", '. "$SPARK_HOME/bin/load-spark-env.sh" && echo "$SPARK_LOCAL_IP"'],
-        env={"SPARK_HOME": str(home), "PATH": os.defpath},
+        ["bash", "-c", '. "$SPARK_HOME/bin/load-spark-env.sh"; echo "$SPARK_LOCAL_IP $LC_ALL"'],
+        env={"SPARK_HOME": str(home), "PATH": os.defpath, **given},
         capture_output=True,
         text=True,
     )
-    assert (shown.stdout, shown.stderr) == ("127.0.0.1\n", "")
+    assert (shown.stdout, shown.stderr) == (f"127.0.0.1 {locale}\n", "")
 
 
 @pytest.mark.parametrize(("exit_code", "made"), [(0, True), (1, False)])

@@ -76,3 +76,19 @@ def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:
 )
 def test_other_and_new_metastores_are_left_alone(url: str) -> None:
     refuse_busy_metastore(url)
+
+
+def test_ctrl_c_ends_a_job_in_one_line() -> None:
+    program = """
+import os, signal, time
+from enrich.spark.session import end_when_interrupted
+end_when_interrupted()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+finally:
+    print("still at work")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.split(":")[0] == "\ninterrupted"

@@ -4,3 +4,9 @@
 # or nothing at all, with which Spark would not start) must not matter, and no port is open to others.
 # A driver whose executors are on other machines needs its own address here: set the variable.
 SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
+
+# Java reads the names of files by the locale: without one, as under cron, no path with an umlaut.
+case "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}" in
+  *[Uu][Tt][Ff]*8) ;;
+  *) LC_ALL=C.UTF-8 ;;
+esac
