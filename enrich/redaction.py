@@ -67,11 +67,14 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
     """Returns what is wrong in one line: each key, what was found and what was wanted."""
     problems = []
     for problem in error.errors():
-        key = ".".join(map(str, problem["loc"])) or "the file"
+        key = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
             known = ", ".join(settings.model_fields)
             problems.append(f"unknown key '{key}' (known: {known})")
-        else:
+        elif problem["loc"]:
             problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
+        else:
+            # Of several keys together; what was found is the whole file.
+            problems.append(str(problem["msg"]))
     # What was found may be an address with a password in it.
     return redact("; ".join(problems))

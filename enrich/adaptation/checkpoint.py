@@ -124,7 +124,8 @@ def _verdict(effect: Effect) -> str:
         return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
     if worse := " and ".join(_READ_FROM[modalities] for modalities in effect.worse_from):
         return f"left as it was: worse from {worse}"
-    return "left as it was" + (": answers too few" if effect.loses_answers else "")
+    is_gain = effect.gain.mean > effect.gain.least
+    return "left as it was" + (": answers too few" if is_gain and effect.loses_answers else "")
 
 
 def _tell_silence(attribute: str, effect: Effect) -> str:

@@ -33,7 +33,8 @@ def require_divisor(width: int, heads: int) -> None:
     """
     if width % heads:
         raise ConfigError(
-            f"{heads} attention heads cannot share a width of {width}: set joint_heads to a divisor"
+            f"{heads} attention heads cannot share a width of {width}: give a number that divides "
+            "it (joint_heads; of the small text tower, small_towers.heads)"
         )
 
 

@@ -119,8 +119,8 @@ def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -
     unreadable = withheld = 0
     if survey.asked:
         tried = staged.where(F.col("modalities").isNull())
-        unreadable = survey.to_ask.join(tried, "product_id", "left_semi").count()
-        answered = survey.to_ask.join(tried, "product_id", "left_anti")
+        unreadable = survey.to_ask.join(tried, SAME_PRODUCT, "left_semi").count()
+        answered = survey.to_ask.join(tried, SAME_PRODUCT, "left_anti")
         withheld = answered.join(published, "product_id", "left_anti").count()
     quarantined = counts["quarantined"] + unreadable
     return counts | {

@@ -97,6 +97,8 @@ def publish_staged_run(
         return summarise(row)
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
+    # A rollback meanwhile may have taken its attributes' columns away.
+    tables.create_missing()
     # Its inputs count from its last attempt, also where an earlier one answered them.
     seen = (row["run_date"], row["started_at"])
     staged = with_attempt(read_staged(tables, run_id), *seen)
@@ -114,7 +116,7 @@ def publish_staged_run(
     if gone is not None:
         tables.delete_published(gone, run_id)
         # Also by an attempt that was killed before the ledger said so.
-        row["deleted"] = count_deleted(tables, run_id)
+        row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
     row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO

@@ -52,8 +52,10 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     _leave_out_wider_rows(tables, last)
     tables.create_views()
     # An earlier call may have been ended between the table and the ledger.
-    stale = {run_id: row} if mine or row["outcome"] == Outcome.PUBLISHED else {}
+    stale = {run_id: row} if mine else {}
     stale |= _read_disproved(tables, commits, standing)
+    if run_id not in stale and row["outcome"] == Outcome.PUBLISHED:
+        raise ConfigError(f"run '{run_id}' changed nothing since it was taken back")
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):
         _mark(tables, stale[one], f"with run {run_id}: {reason}")

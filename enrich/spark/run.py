@@ -13,7 +13,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import ENDED, Outcome
 
-from enrich.config import ImageIdentity
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.logs import bind_run
 from enrich.records import Status
@@ -98,11 +97,6 @@ class Refresh:
                 refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
-                # A name that was given may have been given to other inputs before, and inputs that
-                # are known by paths may be others under the same name.
-                by_path = self.config.image_identity is ImageIdentity.PATH
-                if (self.request.run_id or by_path) and not self._read_staged().isEmpty():
-                    drop_stale(self.inputs, self.summary.run_id, survey)
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -135,7 +129,9 @@ class Refresh:
                 with self._timed("input"):
                     self._judge(validate_input(self._input_rows(survey)))
             self._is_resumed = is_staged
-            if not is_staged:
+            if is_staged:
+                drop_stale(self.inputs, self.summary.run_id, survey)
+            else:
                 self._stage(survey, f"{scratch}/chunks")
             self._finish(survey, validate)
         except RunInProgress:
@@ -309,9 +305,10 @@ class Refresh:
             gone = with_attempt(survey.vanished, self.request.run_date, self.started_at)
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
-            # An earlier attempt may have been killed after it deleted, before the ledger said so.
+            # An earlier attempt may have been ended after it deleted, before the ledger said so.
             row = read_run(self.tables, summary.run_id)
-            told = row["finished_at"] if row is not None and row["outcome"] in ENDED else None
+            is_told = row is not None and row["outcome"] != Outcome.FAILED
+            told = row["finished_at"] if row is not None and is_told else None
             deleted = count_deleted(self.tables, summary.run_id, told)
             counts["vanished"] = counts["deleted"] = deleted
         is_changed = counts["enriched"] or counts["deleted"]

@@ -186,14 +186,17 @@ class Stager:
 def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     """Drops what a run staged for products that have changed or gone since, or does not last.
 
-    Runs on the driver; two actions, a commit if there is something to drop. What the run has
-    published already stays staged: after a rollback it is published from there.
+    Runs on the driver; one action, two if the run has staged rows, a commit if there is something
+    to drop. What the run has published already stays staged: after a rollback it is published from
+    there.
     """
     staged = read_staged(inputs.tables, run_id)
+    if not (found := staged.count()):
+        return
     lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
     wanted = survey.products.alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
-    if valid.count() < staged.count():
+    if valid.count() < found:
         inputs.tables.replace_run("staged_attributes", valid, run_id)
 
 

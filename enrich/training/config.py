@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
@@ -12,10 +19,25 @@ from enrich.config import Share
 CacheKind = Literal["image_features", "image_lower"]
 # Stands before the name of towers that open_clip published.
 OPEN_CLIP = "open_clip:"
+
+
+def _read_labels(given: object) -> object:
+    if given == "from_data":
+        return ()
+    if isinstance(given, str):
+        raise ValueError("wanted a list of labels, or from_data")
+    return given
+
+
+def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
+    names = [label.strip() for label in labels]
+    if not all(names) or len(set(names)) < len(names) or len(names) == 1:
+        raise ValueError("wanted two or more labels, none of them blank or there twice")
+    return labels
+
+
 # An attribute's labels in the order of the logits; none stands for those found in the data.
-LabelSet = Annotated[
-    tuple[str, ...], BeforeValidator(lambda given: () if given == "from_data" else given)
-]
+LabelSet = Annotated[tuple[str, ...], BeforeValidator(_read_labels), AfterValidator(_check_labels)]
 
 
 class Phase(BaseModel):
@@ -81,13 +103,13 @@ class TrainingConfig(Architecture):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     name: str = Field(pattern=NAME_PATTERN)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
     image_tower: Path | None = None
     image_size_px: int = Field(default=128, ge=64)
     text_length: int = Field(default=48, gt=2)
-    vocabulary: int = 8192
+    vocabulary: int = Field(default=8192, gt=0)
     attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)

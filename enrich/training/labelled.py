@@ -154,6 +154,15 @@ def require_splits(read: Sequence[LabelledRows]) -> None:
         )
 
 
+def count_split_groups(products: LabelledProducts) -> int:
+    """Returns how many groups of near-identical products are in more than one split.
+
+    None but where catalogs name their splits themselves.
+    """
+    found = np.unique(np.stack([products.groups, products.split]), axis=1)
+    return int((np.bincount(found[0]) > 1).sum())
+
+
 def require_labels(
     read: Sequence[LabelledRows],
     products: LabelledProducts,
@@ -178,7 +187,7 @@ def require_labels(
         if lacking:
             lacks.append(
                 f"attribute '{attribute}' has no label {' and none '.join(lacking)}: the catalogs "
-                f"hold {_name_labels(read, attribute) or 'none'}; wanted: {', '.join(labels)}"
+                f"hold {_name_labels(read, attribute) or 'none'}; wanted: {name_some(labels)}"
             )
     if lacks:
         raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")

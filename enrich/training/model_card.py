@@ -16,7 +16,7 @@ It answers {attributes} from a product's title, description and picture, each wi
 confidence.
 
 ## Data
-Trained on: {catalogs}. Split by groups of near-identical products, never at random:
+Trained on: {catalogs}. {split}:
 {train:,} products to train on, {validation:,} to choose the epoch, temperatures and thresholds,
 {test:,} to test.{origin}
 
@@ -36,6 +36,11 @@ ECE is before and after calibration; image weight is the image's share in the an
 classifier weighs its modalities. They are of the weights as they are stored. Where one of several
 trainings was chosen with such figures in view, they flatter it a little.
 """
+_SPLIT = "Split by groups of near-identical products, never at random"
+_LEAKS = (
+    "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
+    "in more than one split, so that the figures below flatter"
+)
 _ORIGINS = {
     "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
     "abo": " abo: Amazon Berkeley Objects, CC BY 4.0.",
@@ -57,8 +62,12 @@ def write_model_card(
     catalogs: list[str],
     *,
     tells_of_tower: bool = False,
+    split_groups: int = 0,
 ) -> str:
-    """Returns the card as Markdown; `tells_of_tower` if the tower's settings lie beside it."""
+    """Returns the card as Markdown; `tells_of_tower` if the tower's settings lie beside it.
+
+    `split_groups` are the groups of near-identical products that are in more than one split.
+    """
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
     )
@@ -71,6 +80,7 @@ def write_model_card(
         towers=classifier.towers.kind.replace("_", " "),
         attributes=escape(attributes),
         catalogs=escape(", ".join(catalogs)),
+        split=_LEAKS.format(groups=split_groups) if split_groups else _SPLIT,
         origin="".join(_ORIGINS.get(name, "") for name in catalogs),
         **metrics["products"],
     )

@@ -15,6 +15,7 @@ from enrich.classifiers.coca_towers import import_open_clip
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.training.preprocessors import OPENAI
+from enrich.training.tokenizers import require_words
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -87,12 +88,7 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
             "the weights"
         )
     tokenizer = _read_tokenizer(file) if file.is_file() else _convert_open_clip_s()
-    size = tokenizer.get_vocab_size()
-    if size > words or not tokenizer.encode("").ids:
-        raise ConfigError(
-            f"the tokenizer for '{folder}' has {size} tokens and the model {words}, or it does "
-            f"not mark where a text ends; put the model's own {TOKENIZER} beside its weights"
-        )
+    require_words(tokenizer, words, str(folder))
     return tokenizer
 
 

@@ -18,6 +18,7 @@ from enrich.training.labelled import (
     TRAIN,
     VALIDATION,
     LabelledProducts,
+    count_split_groups,
     find_unlisted,
     join_catalogs,
     load_labelled,
@@ -98,7 +99,11 @@ def prepare(
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}
         batches.opinions = read_opinions(config.opinions, batches, heard_on)
     rows = _share_out(batches, config.half)
-    _check_sizes(config, len(products), rows)
+    say(
+        f"{len(products):,} products: {len(rows.train):,} to train on, {len(rows.validation):,} to "
+        f"validate, {len(rows.test):,} to test"
+    )
+    _require_enough(config, len(rows.train), len(rows.validation), len(rows.test))
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
 
 
@@ -108,7 +113,8 @@ def read_products(
     """Returns the configuration with all labels, and the products.
 
     Raises:
-        ConfigError: a catalog cannot be read, or a split lacks products or labels.
+        ConfigError: a catalog cannot be read, or a split lacks products or labels, whichever of
+            the products can be read.
     """
     read = read_catalogs(catalogs)
     require_splits(read)
@@ -121,6 +127,12 @@ def read_products(
                 f"{attribute}: {len(unlisted):,} products have a label that is not listed, such as "
                 f"{name_some(unlisted)}; they count as unlabelled, in figures and thresholds too"
             )
+    if split_groups := count_split_groups(products):
+        say(
+            f"{split_groups:,} groups of near-identical products are in more than one split, as "
+            "the catalogs name them: figures of the test will flatter"
+        )
+    _require_enough(config, *np.bincount(products.split, minlength=3).tolist())
     return config.model_copy(update={"attributes": attributes}), products
 
 
@@ -134,13 +146,8 @@ def _share_out(batches: Batches, half: int | None) -> Rows:
     return Rows(train[is_mine], train[~is_mine], validation, test)
 
 
-def _check_sizes(config: TrainingConfig, products: int, rows: Rows) -> None:
-    """Says how many products there are, and whether they are enough."""
-    train, validation, test = len(rows.train), len(rows.validation), len(rows.test)
-    say(
-        f"{products:,} products: {train:,} to train on, {validation:,} to validate, "
-        f"{test:,} to test"
-    )
+def _require_enough(config: TrainingConfig, train: int, validation: int, test: int) -> None:
+    """Raises ConfigError where so many products, of each split, are too few."""
     if train < config.batch_size:
         raise ConfigError(
             f"{train} products to train on do not fill one batch of {config.batch_size}; "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -9,6 +10,8 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape, Triple
+
+_FILE = "preprocessor_config.json"
 
 
 class Normalisation(NamedTuple):
@@ -45,7 +48,10 @@ def open_image_shape(
     """
     try:
         found, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
-    except OSError:
+    except OSError as error:
+        # Raised for a damaged file as well.
+        if (Path(name_or_folder) / _FILE).exists():
+            raise ConfigError(f"the {_FILE} of '{name_or_folder}' is damaged: {error}") from error
         found = {
             "do_center_crop": default.fit == "crop",
             "image_mean": default.mean,
@@ -66,7 +72,7 @@ def open_image_shape(
         )
     except ValidationError as error:
         raise ConfigError(
-            f"the preprocessor_config.json of '{name_or_folder}' is of another kind: {error}"
+            f"the {_FILE} of '{name_or_folder}' is of another kind: {error}"
         ) from error
 
 

@@ -30,6 +30,7 @@ from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.training.config import PublishedPair
 from enrich.training.preprocessors import HALVES, OPENAI, open_image_shape
+from enrich.training.tokenizers import require_words
 
 Opened = TypeVar("Opened")
 
@@ -95,7 +96,7 @@ def open_hugging_face_clip(name_or_folder: str) -> Published:
     return Published(
         towers=ClipTowers(clip=clip.config.to_dict()),
         image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
-        tokenizer=_open_tokenizer(name_or_folder),
+        tokenizer=_open_tokenizer(name_or_folder, clip.config.text_config.vocab_size),
         parts=clip_parts(clip),
     )
 
@@ -134,7 +135,8 @@ def open_pair(pair: PublishedPair) -> Published:
         vision=vision.config.to_dict(), text=text.config.to_dict(), width=pair.width
     )
     parts = {"image_tower.vision": vision, "text_tower.text": text}
-    return Published(towers, shape, _open_tokenizer(pair.text), parts)
+    tokenizer = _open_tokenizer(pair.text, text.config.vocab_size)
+    return Published(towers, shape, tokenizer, parts)
 
 
 def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
@@ -168,14 +170,14 @@ def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedMod
     return model
 
 
-def _open_tokenizer(name: str) -> Tokenizer:
+def _open_tokenizer(name: str, size: int) -> Tokenizer:
     opened = _open(name, "tokenizer", AutoTokenizer.from_pretrained)
     tokenizer: Tokenizer | None = getattr(opened, "backend_tokenizer", None)
-    if tokenizer is None or not tokenizer.encode("").ids:
+    if tokenizer is None:
         raise ConfigError(
-            f"the tokenizer of '{name}' cannot be used; wanted one that has a tokenizer.json and "
-            "marks where a text starts or ends"
+            f"the tokenizer of '{name}' cannot be used; wanted one that has a tokenizer.json"
         )
+    require_words(tokenizer, size, name)
     return tokenizer
 
 
@@ -183,7 +185,9 @@ def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
     try:
         return load(name, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"no {what} checkpoint at '{name}': {error}") from error
+        is_path = name.startswith((".", "/", "~")) and not Path(name).exists()
+        reason = "there is no such folder" if is_path else error
+        raise ConfigError(f"no {what} checkpoint at '{name}': {reason}") from error
 
 
 def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:

@@ -11,7 +11,7 @@ from enrich.errors import ConfigError
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate
-from enrich.training.labelled import load_labelled
+from enrich.training.labelled import count_split_groups, load_labelled
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import refuse_same_names
@@ -130,9 +130,13 @@ def _write(
     metrics: dict[str, object],
     output: Path,
 ) -> None:
-    tells_of_tower = TOWER_RECIPE in run.recipes
     card = write_model_card(
-        run.classifier.config, run.config, metrics, catalogs, tells_of_tower=tells_of_tower
+        run.classifier.config,
+        run.config,
+        metrics,
+        catalogs,
+        tells_of_tower=TOWER_RECIPE in run.recipes,
+        split_groups=count_split_groups(run.batches.products),
     )
     save_checkpoint(output, run.classifier, run.tokenizer, calibration, metrics, card, run.recipes)
     remove_others(output, run.recipes)

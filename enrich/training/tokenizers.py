@@ -1,4 +1,4 @@
-"""Trains the small text tower's tokenizer on the catalog's own text."""
+"""Trains the small text tower's tokenizer on the catalog's text, and looks at published ones."""
 
 from collections.abc import Iterable
 
@@ -11,6 +11,8 @@ from tokenizers import (
     processors,
     trainers,
 )
+
+from enrich.errors import ConfigError
 
 _SPECIAL = ["<pad>", "<start>", "<end>"]
 
@@ -37,3 +39,20 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in _SPECIAL[1:]],
     )
     return tokenizer
+
+
+def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
+    """Checks that a published tokenizer is that of the model whose `size` tokens it is to name.
+
+    Raises:
+        ConfigError: it has more of them, tells no words apart, or marks no end of a text.
+    """
+    found = tokenizer.get_vocab_size()
+    # transformers makes up an empty one where the files are not there.
+    is_empty = tokenizer.encode("red").ids == tokenizer.encode("tan").ids
+    if found > size or is_empty or not tokenizer.encode("").ids:
+        raise ConfigError(
+            f"the tokenizer for '{name}' has {found} tokens and the model {size}, or it tells no "
+            "words apart, or does not mark where a text ends: put the model's own tokenizer.json "
+            "beside its weights"
+        )

@@ -106,3 +106,29 @@ def test_a_run_that_asks_again_keeps_what_it_had_published_for_a_rollback(shop: 
     assert (again.counts["published"], again.counts["unchanged"]) == (6, 0)
     assert len(shop.table("staged_attributes")) == 6
     assert set(shop.table("product_attributes")["run_id"]) == {"nightly"}
+
+
+@pytest.mark.parametrize("title", ["a shirt", None])
+def test_a_repeated_run_does_not_bring_back_an_answer_without_its_image(
+    shop: Shop, title: str | None
+) -> None:
+    morning, noon = products(2), products(2)
+    for table in (morning, noon):
+        table.loc[0, ["title", "image_path"]] = [title, "shirt.jpg"]
+    noon.loc[1, "title"] = "renamed"
+    (shop.folder / "shirt.jpg").write_bytes(b"a shirt")
+    (shop.folder / "down").touch()
+    spec = LostStoreSpec("lost-6", down=shop.folder / "down")
+    shop.write(morning)
+    first = shop.refresh(spec=spec)
+    (shop.folder / "down").unlink()
+    shop.write(noon)
+    shop.refresh(spec=spec)
+    shop.write(morning)
+
+    again = shop.refresh(spec=spec)
+
+    assert again.run_id == first.run_id
+    counts = {name: again.counts[name] for name in ("published", "unchanged", "quarantined")}
+    assert counts == {"published": 1, "unchanged": 1, "quarantined": 0}
+    assert "image_unreadable" not in set(shop.table("product_attributes")["status"])

@@ -16,7 +16,9 @@ from enrich.spark import rollback
 from enrich.spark.history import read_commits, select_standing
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.plan import plan_refresh
+from enrich.spark.publishing import publish_staged_run
 from enrich.spark.rollback import roll_back
+from enrich.spark.tables import OutputTables
 
 pytestmark = [
     pytest.mark.spark,
@@ -296,3 +298,34 @@ def test_what_maintenance_has_deleted_is_not_brought_back_and_said_in_one_line(s
         roll_back(shop.tables, "tuesday", "wrong images")
     assert shop.version("product_attributes") >= version
     assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}
+
+
+def test_a_run_is_published_whole_after_a_rollback_took_its_columns_away(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+    labels = {"color": ("red",), "fit": ("slim", "wide")}
+    shop.refresh(spec=FakeEngineSpec("fake-wide", labels), run_id="wider")
+    roll_back(shop.tables, "second", "wrong images")
+    assert "fit" not in shop.table("product_attributes").columns
+
+    tables = OutputTables(shop.spark, shop.database, tuple(labels))
+    publish_staged_run(tables, labels, "fake-wide", "wider", "it was right")
+
+    assert shop.table("product_attributes")["fit_confidence"].notna().tolist() == [True] * 7
+
+
+def test_a_repeated_run_that_changed_nothing_cannot_be_taken_back_again(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+    roll_back(shop.tables, "second", "wrong images")
+    shop.refresh(run_id="third")
+    assert shop.refresh(run_id="second").outcome == "published"
+    version = shop.version("product_attributes")
+
+    with pytest.raises(ConfigError, match="'second' changed nothing since it was taken back"):
+        roll_back(shop.tables, "second", "wrong images")
+
+    assert shop.version("product_attributes") == version
+    assert "rolled_back" not in set(shop.table("enrichment_runs")["outcome"])

@@ -3,11 +3,11 @@
 from datetime import date
 
 import pytest
-from fake_shop import Shop, passes, products
+from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
 
 from enrich.config import JobConfig
-from enrich.errors import TooManyFailures
+from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
@@ -291,3 +291,24 @@ def test_what_an_earlier_attempt_deleted_is_not_deleted_again_by_a_later_one(
     counts = smaller.refresh(**named).counts
 
     assert (counts["published"], counts["vanished"], counts["deleted"]) == (2, 0, 0)
+
+
+def test_deletions_of_an_earlier_publication_are_not_counted_again(smaller: Shop) -> None:
+    for count in (4, 6, 4):
+        smaller.write(products(count))
+        published = publish(smaller, smaller.refresh(config=DELETE, publish=False).run_id)
+    assert (published.counts["vanished"], published.counts["deleted"]) == (2, 2)
+
+
+def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(smaller: Shop) -> None:
+    tomorrow = {"run_id": "nightly", "run_date": date(2026, 11, 25), "config": DELETE}
+    assert smaller.refresh(run_id="nightly", config=DELETE).counts["deleted"] == 2
+    changed = products(4)
+    changed.loc[0, "title"] = "renamed"
+    smaller.write(changed)
+    with pytest.raises(ValidationFailed):
+        smaller.refresh(validate=fails, **tomorrow)
+
+    counts = smaller.refresh(**tomorrow).counts
+
+    assert (counts["published"], counts["vanished"], counts["deleted"]) == (1, 0, 0)

@@ -166,7 +166,7 @@ def test_another_open_clip_model_is_refused(
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., Coca]) -> None:
-    with pytest.raises(ConfigError, match="set joint_heads to a divisor"):
+    with pytest.raises(ConfigError, match="cannot share a width"):
         build("coca", joint_heads=5)
 
 

@@ -62,5 +62,5 @@ def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., PerceiverIo]) -> None:
-    with pytest.raises(ConfigError, match="set joint_heads to a divisor"):
+    with pytest.raises(ConfigError, match="cannot share a width"):
         build("perceiver_io", joint_heads=5)

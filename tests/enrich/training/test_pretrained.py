@@ -1,6 +1,7 @@
 """Published weights are opened as they lie on a hub, and what cannot be used is refused by name."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -397,5 +398,36 @@ def test_a_tokenizer_that_marks_no_text_is_refused(clip_folder: Path, tmp_path: 
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
     bare = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=bare).save_pretrained(tmp_path / "clip")
-    with pytest.raises(ConfigError, match=r"tokenizer of .* cannot be used"):
+    with pytest.raises(ConfigError, match=r"does not mark where a text ends"):
         open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_clip_without_its_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+    CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
+    with pytest.raises(ConfigError, match="tells no words apart"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    clip = CLIPModel.from_pretrained(clip_folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(clip_folder)
+    size = clip.config.text_config.vocab_size
+    tokenizer.add_tokens([f"word{number}" for number in range(size)])
+    for part in (clip, tokenizer):
+        part.save_pretrained(tmp_path / "clip")
+    with pytest.raises(ConfigError, match=rf"\d+ tokens and the model {size}, or"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_damaged_preprocessor_is_not_taken_for_none(clip_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(clip_folder, tmp_path / "clip")
+    (tmp_path / "clip" / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ConfigError, match="is damaged"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        open_hugging_face_clip(str(tmp_path / "gone"))

@@ -1,6 +1,7 @@
 """A run ends in the same weights whatever happens to it: killed, repeated, or shared out."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from enrich.training.labelled import TRAIN
 from enrich.training.loop import Trainer
 from enrich.training.opinions import half_of, read_opinions
 from enrich.training.preparation import prepare
-from enrich.training.run import train_checkpoint
+from enrich.training.run import check_training, train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
@@ -242,8 +243,8 @@ def test_attributes_that_no_product_has_a_label_of_are_refused_before_anything_i
     config = TrainingConfig.model_validate(settings | {"attributes": attributes})
     said = _refused([catalog], config, tmp_path / "made")
     assert "'color' has no label to train on and none to validate with" in said
-    assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: rot, blau" in said
-    assert "the catalogs hold none; wanted: small, large" in said and "'pattern'" not in said
+    assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: 'rot', 'blau'" in said
+    assert "the catalogs hold none; wanted: 'small', 'large'" in said and "'pattern'" not in said
     assert not (tmp_path / "made.training" / "cache").exists()
 
 
@@ -278,6 +279,62 @@ def test_a_split_column_that_names_no_product_of_a_split_is_refused_with_what_to
     said = _refused([Path(f"table:{tmp_path}/a.yaml")], config, tmp_path / "made")
     assert lacking in said and "name no split" in said
     assert "give more products" not in said
+
+
+def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = ("train", "valid", "test")
+    lines = "".join(
+        f"{c} shirt {n},{splits[n % 3]},{c},g{n // 2}\n" for n in range(60) for c in ("a", "b")
+    )
+    (tmp_path / "a.csv").write_text(f"title,part,color,alike\n{lines}")
+    (tmp_path / "a.yaml").write_text(
+        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\ngroup_id: alike\n"
+        "labels: {color: color}"
+    )
+    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
+    train_checkpoint(config, [Path(f"table:{tmp_path}/a.yaml")], tmp_path / "made")
+    told = "30 groups of near-identical products"
+    assert told in capsys.readouterr().err
+    assert told in (tmp_path / "made" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0, found -1"),
+        ({"attributes": {"color": ["red", "red "]}}, "none of them blank or there twice"),
+        ({"attributes": {"color": ["red"]}}, "two or more labels"),
+        ({"attributes": {"color": ["red", " "]}}, "none of them blank"),
+        ({"attributes": {"color": "from_date"}}, "wanted a list of labels, or from_data"),
+    ],
+)
+def test_settings_that_make_no_training_are_a_message(
+    tmp_path: Path, settings: dict[str, Any], wrong: dict[str, Any], message: str
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_yaml(file, TrainingConfig, settings | wrong)
+
+
+def test_what_is_wrong_with_several_settings_together_does_not_repeat_them_all(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError) as refused:
+        load_yaml(file, TrainingConfig, settings | {"opinions": ["a.npz"]})
+    assert str(refused.value).endswith("give image_alone a weight above 0")
+
+
+def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"batch_size": 64})
+    with pytest.raises(ConfigError, match="do not fill one batch of 64"):
+        check_training(config, [catalog], tmp_path / "made", [])
 
 
 def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_lost(
