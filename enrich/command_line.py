@@ -109,7 +109,10 @@ def load_yaml(
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
     except ValidationError as error:
-        raise ConfigError(f"{file}: {describe_invalid(error, settings)}") from error
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+        # Of what flags say the file knows nothing.
+        where = "" if wrong and wrong <= {*given, *(stated or {})} else f"{file}: "
+        raise ConfigError(f"{where}{describe_invalid(error, settings)}") from error
     except _NO_YAML as error:
         raise ConfigError(f"{file} is not valid YAML: {error}") from error
 

@@ -3,6 +3,8 @@
 Knows nothing of Spark, and of the run only its name.
 """
 
+import logging
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,8 @@ from expectations.suites import build_figures_table, build_suite
 
 DOCS_SITE = "label_quality"
 
+log = logging.getLogger("enrich")
+
 
 def evaluate(
     name: str, checks: Sequence[Check], run_name: str, docs_dir: Path | None
@@ -37,6 +41,7 @@ def evaluate(
     """
     if not checks:
         return [], None
+    docs_dir = docs_dir if docs_dir and _is_writable(docs_dir) else None
     context = _open_context(docs_dir)
     source = context.data_sources.add_pandas("figures")
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("run")
@@ -47,6 +52,17 @@ def evaluate(
         run_id=RunIdentifier(run_name=run_name, run_time=datetime.now(UTC)),
     )
     return outcome.results, _write_data_docs(context) if docs_dir else None
+
+
+def _is_writable(docs_dir: Path) -> bool:
+    """Tells whether pages can be written, and logs why not: a run never fails by its pages."""
+    try:
+        docs_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=docs_dir):
+            return True
+    except OSError as error:
+        log.warning("Great Expectations' pages are missing: %s", error)
+        return False
 
 
 def _open_context(docs_dir: Path | None) -> EphemeralDataContext:

@@ -24,7 +24,7 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
-from enrich.errors import StorageFailed, first_line
+from enrich.errors import ConfigError, StorageFailed, first_line
 from enrich.files.products import read_products
 from enrich.files.targets import prepare_target
 from enrich.files.whole import whole_file
@@ -47,6 +47,8 @@ def main(
     products = read_products(catalog, limit)
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     prepare_target(output, catalog)
+    if output.suffix != ".parquet":
+        raise ConfigError(f"what shall be written to {output}? Wanted: a .parquet file")
 
     begin = time.perf_counter()
     rows = write_parquet(classify(engine, products), engine.spec, output)

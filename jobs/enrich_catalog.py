@@ -123,11 +123,12 @@ def main(
         "log_format": log_format,
     }
     settings = load_yaml(config, Settings, overrides).starting_from(config.parent)
+    settings_file = None if config == DEFAULT_CONFIG else str(config.resolve())
     start_logging(settings.log_format)
     settlement = choose_settlement(publish_run, drop_run, reason, dry_run=dry_run)
     if settlement is not None:
         with recorded(settings.metrics_dir, settings.database, settles=True) as recording:
-            ended = settle_run(settings, recording, settlement)
+            ended = settle_run(settings, settings_file, recording, settlement)
     else:
         request = RunRequest(
             run_date=choose_run_date(run_date),
@@ -140,7 +141,7 @@ def main(
             plan_catalog(settings, request)
             return
         with recorded(settings.metrics_dir, settings.database) as recording:
-            ended = refresh_catalog(settings, request, recording)
+            ended = refresh_catalog(settings, settings_file, request, recording)
     # After all else that may log: spark-submit sends standard error to standard output, where the
     # JSON line must be last.
     show_run(ended.tables, ended.summary)
@@ -204,7 +205,9 @@ def plan_catalog(settings: Settings, request: RunRequest) -> None:
     show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 
 
-def refresh_catalog(settings: Settings, request: RunRequest, recording: Recording) -> Ended:
+def refresh_catalog(
+    settings: Settings, settings_file: str | None, request: RunRequest, recording: Recording
+) -> Ended:
     """Runs one refresh and writes its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest)
@@ -219,7 +222,7 @@ def refresh_catalog(settings: Settings, request: RunRequest, recording: Recordin
     except NothingPublished as error:
         report_error(error)
         exit_code = error.exit_code
-    page = Page(settings, manifest, expected_labels(baseline))
+    page = Page(settings, settings_file, manifest, expected_labels(baseline))
     record_end(refresh.tables, refresh.summary, page, lambda: (inputs.catalog, inputs.store))
     return Ended(refresh.tables, refresh.summary, exit_code)
 
@@ -310,7 +313,9 @@ def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot,
     return catalog, store
 
 
-def settle_run(settings: Settings, recording: Recording, settlement: Settlement) -> Ended:
+def settle_run(
+    settings: Settings, settings_file: str | None, recording: Recording, settlement: Settlement
+) -> Ended:
     """Publishes or drops what an earlier run staged, and writes its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest)
@@ -335,7 +340,7 @@ def settle_run(settings: Settings, recording: Recording, settlement: Settlement)
             summary = dataclasses.replace(before, error=str(error))
     # That it had been settled before is no success of today's.
     recording.summary = summary if summary != before else None
-    page = Page(settings, manifest, expected_labels(baseline))
+    page = Page(settings, settings_file, manifest, expected_labels(baseline))
     # From the ledger: the settings may name another table by now.
     shop = settings.model_copy(update={"catalog": row["catalog"]})
     record_end(tables, summary, page, lambda: open_shop(spark, shop))

@@ -76,6 +76,7 @@ def main(
     settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:
         settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
+    output = output.resolve()
     if check:
         check_training(settings, catalog, output, strange_shop or [])
         typer.echo("nothing is wrong with catalogs and labels")

@@ -142,10 +142,11 @@ def checks(
 
 
 def is_usable_attribute(name: str) -> bool:
-    """Returns whether an attribute's two columns clash with no other column of the tables."""
+    """Returns whether an attribute's two columns clash with no other column, also of an input."""
     columns = "".join(tables((), ())[t] for t in ("product_attributes", "staged_attributes"))
     taken = re.findall(r"^ *(\w+) [A-Z]", columns, re.MULTILINE)
-    return name not in taken and not name.endswith("_confidence")
+    inputs = ("title", "description", "image_path")
+    return name not in (*taken, *inputs) and not name.endswith("_confidence")
 
 
 def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:

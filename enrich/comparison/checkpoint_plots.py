@@ -1,5 +1,6 @@
 """The plots of one checkpoint on one shop: confidence, abstention, confusions, modality weights."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _FIRST_ANSWERS = 20
 _FEW = 10
 # A figure of hundreds of labels takes gigabytes to draw, and nobody reads it.
 _MOST_LABELS = 60
+_LONGEST_NAME = 30
 
 
 def draw_checkpoint(
@@ -139,7 +141,7 @@ def draw_confusion(
 ) -> None:
     """Draws what the products of each label are answered as, in percent of that label.
 
-    Of many labels the most frequent ones, and the title says so.
+    Of many labels the most frequent ones, and the title says so; one more column has the rest.
     """
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (answers.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
@@ -148,8 +150,14 @@ def draw_confusion(
     shown = np.sort(seen[np.argsort(-totals[seen], kind="stable")[:_MOST_LABELS]])
     if len(shown) < len(seen):
         title = f"{title}\nthe {len(shown)} most frequent of {len(seen)} labels"
-    shares = 100 * counts[np.ix_(shown, shown)] / totals[shown, None].clip(1)
-    side = 2.2 + 0.36 * len(shown)
+    names = [textwrap.shorten(labels[at], _LONGEST_NAME, placeholder="…") for at in shown]
+    found = counts[np.ix_(shown, shown)]
+    answered = names
+    if len(shown) < len(seen):
+        found = np.column_stack([found, totals[shown] - found.sum(1)])
+        answered = [*names, "other labels"]
+    shares = 100 * found / totals[shown, None].clip(1)
+    side = 2.2 + 0.36 * len(answered)
     with new_figure(file, title, side, side) as figure:
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
@@ -157,9 +165,10 @@ def draw_confusion(
             share = shares[row, column]
             ink = "white" if share > 55 else "black"
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=ink, size=8)
-        names = [labels[at] for at in shown]
-        axes.set_xticks(range(len(shown)), names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(shown)), [f"{labels[at]} ({totals[at]:,})" for at in shown])
+        places = range(len(answered))
+        axes.set_xticks(places, answered, rotation=45, ha="right", rotation_mode="anchor")
+        rows = [f"{name} ({totals[at]:,})" for name, at in zip(names, shown, strict=True)]
+        axes.set_yticks(range(len(rows)), rows)
         axes.set(xlabel="answered", ylabel="label (products)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

@@ -12,6 +12,7 @@ import torch
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.comparison.figure import file_name
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.labelled import LabelledProducts
@@ -53,7 +54,7 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
         ConfigError: two have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
-    refuse_same_names("checkpoint folder", names, "the report goes")
+    refuse_same_names("checkpoint folder", [*map(file_name, names)], "the report goes")
     manifests = [fetch_manifest(location) for location in locations]
     return [
         Contender(name, manifest, *load_classifier(manifest, device))

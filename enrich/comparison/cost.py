@@ -23,19 +23,25 @@ def count_parameters(classifier: Classifier) -> tuple[int, int]:
 
 
 def count_flops(classifier: Classifier, device: torch.device) -> int:
-    """Returns the operations of one product with a picture and a text of the full length.
+    """Returns the operations of one more product with a picture and a text of the full length.
 
     A multiplication with its addition counts as two. Counted are convolutions, matrix products and
-    attention; norms, activations, pooling and look-ups are not.
+    attention; norms, activations, pooling and look-ups are not, nor what is done once a batch, as
+    for the prompts of `clip_zero_shot`.
     """
+    one, two = (_count_batch_flops(classifier, products, device) for products in (1, 2))
+    return two - one
+
+
+def _count_batch_flops(classifier: Classifier, products: int, device: torch.device) -> int:
     config = classifier.config
-    size_px, present = config.image.size_px, torch.ones(1, dtype=torch.bool)
-    product = ModelInputs(
-        token_ids=torch.ones(1, config.text_length, dtype=torch.long),
-        token_mask=torch.ones(1, config.text_length, dtype=torch.bool),
+    size_px, present = config.image.size_px, torch.ones(products, dtype=torch.bool)
+    batch = ModelInputs(
+        token_ids=torch.ones(products, config.text_length, dtype=torch.long),
+        token_mask=torch.ones(products, config.text_length, dtype=torch.bool),
         has_image=present,
         has_text=present,
-        pixel_values=torch.zeros(1, 3, size_px, size_px, dtype=torch.uint8),
+        pixel_values=torch.zeros(products, 3, size_px, size_px, dtype=torch.uint8),
     )
     # The fused transformer layer of inference is one operation that the counter does not know.
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -43,7 +49,7 @@ def count_flops(classifier: Classifier, device: torch.device) -> int:
     try:
         # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
         with FlopCounterMode(display=False) as counter:
-            classifier(product.to(device))
+            classifier(batch.to(device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())

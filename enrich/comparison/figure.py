@@ -45,7 +45,7 @@ _STYLE: dict[Any, Any] = {
 
 
 # A title and a legend need some width, whatever is drawn.
-_LEAST_IN, _LEGEND_IN = 6.2, 1.7
+_LEAST_IN, _LEGEND_IN = 6.2, 2.0
 
 
 @contextmanager
@@ -70,5 +70,5 @@ def add_condition_legend(figure: Figure, *, markers: bool) -> None:
 
 
 def file_name(name: str) -> str:
-    """Returns the name as a file or folder may be called anywhere."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    """Returns the name as a file or folder may be called; letters of any script stay."""
+    return re.sub(r"[^\w.-]+", "-", name)

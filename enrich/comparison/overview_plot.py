@@ -1,6 +1,7 @@
 """One plot over all checkpoints: accuracy under every condition, with its interval."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from enrich.comparison.figure import COLORS, MARKERS, add_condition_legend, new_
 from enrich.training.batches import Condition
 
 _COLUMNS = 4
+_TITLE_WIDTH = 36  # characters of a panel's
 _SPREAD = 0.7  # of a checkpoint's row, over its conditions
 
 
@@ -32,7 +34,7 @@ def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
         for axes, (shop, attribute) in zip(panels, subjects, strict=False):
             where = {"shop": shop, "attribute": attribute}
             _draw_panel(axes, [r for r in figures if where.items() <= r.items()], checkpoints)
-            axes.set_title(f"{attribute}, {shop}")
+            axes.set_title(textwrap.fill(f"{attribute}, {shop}", _TITLE_WIDTH))
         for axes in panels[len(subjects) :]:
             axes.set_visible(False)
         panels[0].set_yticks(range(len(checkpoints)), checkpoints)

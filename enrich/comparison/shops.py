@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from enrich.comparison.figure import file_name
 from enrich.errors import ConfigError
-from enrich.training.labelled import TEST, LabelledProducts, load_labelled
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import TEST, LabelledProducts, load_labelled, require_any_label
 from enrich.training.names import refuse_same_names
 
 
@@ -45,11 +45,7 @@ class Shop:
             # Evenly spread, because a catalog is often sorted by kind of product.
             rows = rows[np.linspace(0, len(rows) - 1, self.limit).astype(int)]
         products = _take(products, rows)
-        if (products.targets == UNLABELLED).all():
-            raise ConfigError(
-                f"no label in {self.folder} is one of {', '.join(attributes)} as the checkpoint "
-                "knows them; wanted: such a column in labels.parquet"
-            )
+        require_any_label(products, attributes, self.folder)
         return products
 
 
@@ -74,5 +70,5 @@ def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) 
     titles = [shop.title for shop in shops]
     if not titles:
         raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")
-    refuse_same_names("catalog", titles, "the report goes")
+    refuse_same_names("catalog", [*map(file_name, titles)], "the report goes")
     return shops

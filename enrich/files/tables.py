@@ -36,6 +36,8 @@ def read_table(file: Path) -> pa.Table:
             f"{file} is a Delta table, whose folder also holds rows that were deleted or replaced: "
             "jobs/enrich_catalog.py reads it; here one Parquet, CSV or JSON file is wanted"
         )
+    if file.is_dir() and not any(file.iterdir()):
+        raise ConfigError(f"{file} is an empty folder; wanted: one Parquet, CSV or JSON file")
     kind = {".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}.get(file.suffix.lower(), "Parquet")
     try:
         if kind == "CSV":
@@ -56,7 +58,8 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
     """
     if missing := [name for name in columns if name not in table.column_names]:
         raise SchemaMismatch(
-            f"{file} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+            f"{file} has no column {', '.join(missing)}; it has "
+            f"{', '.join(table.column_names) or 'none'}"
         )
     if twice := [name for name in columns if table.column_names.count(name) > 1]:
         raise SchemaMismatch(f"{file} has more than one column {', '.join(twice)}; wanted: one")

@@ -28,12 +28,21 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
         raise ConfigError(
             f"{output} is a device or a pipe, which a file would replace: name a file"
         )
+    require_writable(output.parent)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder.
+
+    Raises:
+        ConfigError: it cannot be made, or nothing can be written in it.
+    """
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"nothing can be written in {output.parent}: {error.strerror}") from error
+        raise ConfigError(f"nothing can be written in {folder}: {error.strerror}") from error
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:

@@ -30,6 +30,7 @@ class RunFacts:
 
     `asked` counts the products that the classifier was asked about, in as many `seconds` of its
     stage; `error` says why the run was stopped, `reason` why a person decided otherwise.
+    `settings_file` is what --config named, None for the job's default.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class RunFacts:
     asked: int | None = None
     error: str | None = None
     reason: str | None = None
+    settings_file: str | None = None
 
     @property
     def stages(self) -> list[tuple[str, float]]:

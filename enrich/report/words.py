@@ -1,5 +1,6 @@
 """What the page says in words, and what it makes of words that others wrote."""
 
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -68,12 +69,13 @@ def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
     waiting = f"{answered:,} answered products {headline.sentence}"
     if not answered:
         waiting = f"{vanished:,} products that are gone from the product table wait to be deleted"
-    job = f"spark-submit jobs/enrich_catalog.py --database {run.database}"
+    given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
+    job = f"spark-submit jobs/enrich_catalog.py{given} --database {run.database}"
     reason = ' --reason "..."'
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
     return headline._replace(
         sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
-        "--config, --catalog and --checkpoint besides:",
+        "--catalog and --checkpoint besides, if it was given any:",
         commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
     )
 

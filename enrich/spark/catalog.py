@@ -177,7 +177,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
     wanted = {role: name for role, name in roles.items() if name is not None}
     if missing := [name for name in wanted.values() if name not in types]:
         raise SchemaMismatch(
-            f"'{location}' has no column {', '.join(missing)}; it has {', '.join(types)}. "
+            f"'{location}' has no column {', '.join(missing)}; it has "
+            f"{', '.join(types) or 'none'}. "
             "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
         )
     for role, name in wanted.items():

@@ -108,9 +108,9 @@ def cache_images(
         images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
     ]
     for view, file in enumerate(files):
-        if not file.exists():
+        if not _is_array(file):
             with _alone(images.folder):
-                if not file.exists():
+                if not _is_array(file):
                     _compute_view(classifier, images, kind, view, file, device)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
 
@@ -147,12 +147,16 @@ def _digest(listed: object) -> str:
 def _is_decoded(folder: Path) -> bool:
     # The other processes of a run take what the first one has just decoded.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
+    return is_final and _is_array(folder / _PIXELS) and _is_array(folder / _HAS_IMAGE)
+
+
+def _is_array(file: Path) -> bool:
+    """Tells whether the file is there, and not cut short by a machine that lost its power."""
     try:
-        _open_pixels(folder)
+        np.load(file, mmap_mode="r")
     except (FileNotFoundError, EOFError, ValueError):
-        # Not there yet, or cut short: by a disk that was full, or a machine that lost its power.
         return False
-    return is_final
+    return True
 
 
 def _open_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import torch
 from enrich.calibration import TARGET_PRECISIONS, Calibration
 from enrich.classifiers.calibrated import calibrated_probs, correct
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.errors import ConfigError
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
@@ -255,4 +256,6 @@ def selection_score(
         for attribute, found in answer(classifier, batches, rows, condition, device).items()
         if len(found.targets)
     }
+    if not accuracies:
+        raise ConfigError("of the products to validate with, none that has a label can be read")
     return sum(accuracies.values()) / len(accuracies), accuracies

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError, name_some
-from enrich.text import build_text
+from enrich.text import build_text, normalise
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Published
@@ -61,16 +61,16 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
     Raises:
         ConfigError: something of a catalog is missing, or none of them has a row.
     """
-    read = [_strip_labels(read_labelled(catalog)) for catalog in catalogs]
+    read = [_normalise_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
         raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
     return read
 
 
-def _strip_labels(rows: LabelledRows) -> LabelledRows:
-    """Returns the rows without blanks around their labels: "red " is no other label than "red"."""
+def _normalise_labels(rows: LabelledRows) -> LabelledRows:
+    """Returns the rows with labels as texts are read: what looks the same is one label."""
     labels = {
-        attribute: [label and (label.strip() or None) for label in column]
+        attribute: [label and (normalise(label) or None) for label in column]
         for attribute, column in rows.labels.items()
     }
     return replace(rows, labels=labels)
@@ -125,7 +125,7 @@ def find_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
     """Returns each attribute's labels of products that are none of its own, one a product."""
-    known = {attribute: set(map(str.strip, labels)) for attribute, labels in attributes.items()}
+    known = {attribute: set(map(normalise, labels)) for attribute, labels in attributes.items()}
     return {
         attribute: [
             label
@@ -193,6 +193,21 @@ def require_labels(
         raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
 
 
+def require_any_label(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
+) -> None:
+    """Checks that something can be measured on the products of a catalog.
+
+    Raises:
+        ConfigError: none has a label.
+    """
+    if (products.targets == UNLABELLED).all():
+        raise ConfigError(
+            f"no label in {catalog} is one of {', '.join(attributes)} as the checkpoint knows "
+            "them; wanted: such a column in labels.parquet"
+        )
+
+
 def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
     found = (label for rows in read for label in rows.labels.get(attribute, []))
     return name_some(label for label in found if label is not None)
@@ -236,8 +251,7 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
     targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
         if attribute in rows.labels:
-            # Labels of older checkpoints may have blanks around them.
-            index = {label.strip(): at for at, label in enumerate(labels)}
+            index = {normalise(label): at for at, label in enumerate(labels)}
             targets[:, column] = [
                 UNLABELLED if label is None else index.get(label, UNLABELLED)
                 for label in rows.labels[attribute]

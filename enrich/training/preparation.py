@@ -23,6 +23,7 @@ from enrich.training.labelled import (
     join_catalogs,
     load_labelled,
     read_catalogs,
+    require_any_label,
     require_labels,
     require_splits,
     with_labels_of,
@@ -89,7 +90,7 @@ def prepare(
     batches = first_then_others(lambda: open_batches(products, classifier.config, encoder, cache))
     shops = {
         shop.name: open_batches(
-            load_labelled([shop], config.attributes), classifier.config, encoder, cache
+            read_strange_shop(shop, config.attributes), classifier.config, encoder, cache
         )
         for shop in strange_shops
         if rank() == 0
@@ -105,6 +106,17 @@ def prepare(
     )
     _require_enough(config, len(rows.train), len(rows.validation), len(rows.test))
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
+
+
+def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
+    """Returns the products of a catalog that is only evaluated on.
+
+    Raises:
+        ConfigError: the catalog cannot be read, or holds none of the labels.
+    """
+    products = load_labelled([shop], attributes)
+    require_any_label(products, attributes, shop)
+    return products
 
 
 def read_products(

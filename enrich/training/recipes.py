@@ -24,9 +24,10 @@ def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str,
     settings = config.model_dump(mode="json", exclude={"cache"})
     recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if config.image_tower is not None and not classifier.image_tower.absent:
-        of_tower = config.image_tower / "training.yaml"
-        if of_tower.exists():
-            recipes[TOWER_RECIPE] = of_tower.read_text()
+        # That checkpoint's own tower may be another's.
+        for name in (TOWER_RECIPE, "training.yaml"):
+            if (of_tower := config.image_tower / name).exists():
+                recipes.setdefault(TOWER_RECIPE, of_tower.read_text())
     if config.opinions:
         heard = [read_recipe(file) for file in config.opinions]
         recipes[_OPINIONS_RECIPE] = yaml.safe_dump_all(heard, sort_keys=False)

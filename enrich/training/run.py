@@ -8,15 +8,16 @@ import torch
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.errors import ConfigError
+from enrich.files.targets import require_writable
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate
-from enrich.training.labelled import count_split_groups, load_labelled
+from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import refuse_same_names
 from enrich.training.opinions import write_opinions
-from enrich.training.preparation import Preparation, prepare, read_products
+from enrich.training.preparation import Preparation, prepare, read_products, read_strange_shop
 from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
@@ -61,6 +62,7 @@ def train_checkpoint(
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"), trainer.device)
     fit_trust(run.classifier, batches, rows.validation, trainer.device, TRUSTED_UNDER)
     calibration = calibrate(run.classifier, batches, rows.validation, trainer.device, rows.train)
+    _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration, trainer.device)
     _write(run, names, calibration, metrics, output)
     return metrics
@@ -78,10 +80,12 @@ def check_training(
     _check_paths(catalogs, output, strange_shops)
     config, _ = read_products(config, catalogs)
     for shop in strange_shops:
-        load_labelled([shop], config.attributes)
+        read_strange_shop(shop, config.attributes)
 
 
 def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) -> None:
+    if not output.name:
+        raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
     refuse_same_names("catalog", [catalog.name for catalog in catalogs], "the metrics go")
     refuse_same_names("strange shop", [shop.name for shop in strange_shops], "the metrics go")
     for folder in (output, _workspace(output)):
@@ -89,6 +93,7 @@ def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) 
             raise ConfigError(
                 f"{folder} is a file, and a folder is to be written there: give another --output"
             )
+    require_writable(output.parent)
 
 
 def _workspace(output: Path) -> Path:
@@ -98,6 +103,16 @@ def _workspace(output: Path) -> Path:
 def _write_opinions(run: Preparation, file: Path, device: torch.device) -> None:
     write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half, device)
     say(f"opinions of the other half: {file}")
+
+
+def _tell_unanswered(calibration: Calibration) -> None:
+    """Says which attributes the job would never answer."""
+    for attribute, by_modalities in calibration.attributes.items():
+        if all(one.thresholds["0.90"] is None for one in by_modalities.values()):
+            say(
+                f"{attribute}: no threshold holds 90 % precision on the products to validate with, "
+                "so that the job answers none: more labelled products may help"
+            )
 
 
 def _measure(

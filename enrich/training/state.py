@@ -6,15 +6,18 @@ Knows nothing of what the state means.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
 from enrich.classifiers.interface import Classifier
+from enrich.errors import first_line
 from enrich.files.whole import whole_file
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
+from enrich.training.progress import say
 
 # Where files lie changes none of a run's weights; what is read in them counts by its content.
 _WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions"}
@@ -92,8 +95,12 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
-    """Returns the saved state, None where there is none; it holds tensors and plain values only."""
+    """Returns the saved state, None where none can be read; it holds tensors and plain values."""
     if not file.exists():
         return None
-    state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+    try:
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        say(f"{file} is damaged, and training starts anew: {first_line(error)}")
+        return None
     return state

@@ -110,6 +110,16 @@ def test_an_override_is_validated_too(file: Path) -> None:
         load_yaml(file, JobConfig, {"database": "x; DROP TABLE"})
 
 
+def test_what_a_flag_says_is_not_blamed_on_the_file(file: Path) -> None:
+    file.write_text("catalog: shop")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig, {"database": "1a-b"})
+    assert str(error.value).startswith("database: ")
+    file.write_text("batch_size: 0")
+    with pytest.raises(ConfigError, match=str(file)):
+        load_yaml(file, JobConfig, {"database": "1a-b"})
+
+
 def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
     given = ["modality_wise=false", "phases=[{epochs: 2}]", "name=a=b"]
     assert parse_settings(given) == {

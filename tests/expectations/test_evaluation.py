@@ -137,3 +137,12 @@ def test_warning_is_reported_and_does_not_block() -> None:
 def test_nothing_to_check_passes_without_a_page(tmp_path: Path) -> None:
     found = report([], tmp_path)
     assert found.passed and found.docs_path is None
+
+
+def test_pages_that_cannot_be_written_stop_no_validation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "docs").write_text("a file")
+    found = report([KNOWN], tmp_path / "docs" / "run")
+    assert (found.passed, found.docs_path) == (True, None)
+    assert "pages are missing" in caplog.text

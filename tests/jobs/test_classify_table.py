@@ -154,3 +154,9 @@ def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
     assert code == 1 and "cannot be written: " in err and "No space left on device" in err
     assert "Traceback" not in err
     assert list((shop / "out").iterdir()) == []
+
+
+def test_a_file_is_called_what_it_is(shop: Path, run: Run) -> None:
+    code, _, err = run("--catalog", shop / "products.parquet", "--output", shop / "out.csv")
+    assert code == 2 and "Wanted: a .parquet file" in err
+    assert not (shop / "out.csv").exists()

@@ -93,7 +93,8 @@ def test_a_check_says_what_is_wrong_and_trains_nothing(
     run: Run, trained: list[TrainingConfig], flags: list[object], tmp_path: Path
 ) -> None:
     write_demo_catalog(tmp_path / "shop", products=40, seed=1, flaws=False)
-    flags = ["--config", flags[1], "--catalog", tmp_path / "shop", "--check", "--output"]
+    flags = ["--config", flags[1], "--catalog", tmp_path / "shop", "--set", "batch_size=8"]
+    flags += ["--check", "--output"]
     code, out, _ = run(*flags, tmp_path / "made")
     assert code == 0 and "nothing is wrong" in out
     for wrong, message in (

@@ -41,6 +41,7 @@ def sources_of(shop: Shop) -> ReportSources:
         calibration=read_manifest(BUNDLED).calibration,
         target_precision=0.9,
         baseline=Baseline("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
+        settings_file=None,
     )
 
 

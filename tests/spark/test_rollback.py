@@ -212,7 +212,10 @@ def test_a_rollback_that_was_killed_within_the_ledger_is_finished_by_the_same_ca
     taken_back: Shop,
 ) -> None:
     version = taken_back.version("product_attributes")
-    taken_back.sql("UPDATE shop.enrichment_runs SET outcome = 'published' WHERE run_id = 'bad'")
+    taken_back.sql(
+        "UPDATE shop.enrichment_runs SET outcome = 'published', finished_at = started_at "
+        "WHERE run_id = 'bad'"
+    )
 
     assert roll_back(taken_back.tables, "bad", "titles of another shop") == ["bad"]
 

@@ -4,7 +4,7 @@ Changes no table: a page says what the tables say, so it can be written again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,10 @@ _OF_THE_LEDGER = (
 
 @dataclass(frozen=True, slots=True)
 class ReportSources:
-    """The tables, and what their rows are shown beside; without `baseline` nothing is expected."""
+    """The tables, and what their rows are shown beside; without `baseline` nothing is expected.
+
+    `settings_file` is what --config named, None for the job's default.
+    """
 
     tables: OutputTables
     attribute_labels: Mapping[str, Sequence[str]]
@@ -67,6 +70,7 @@ class ReportSources:
     calibration: Calibration
     target_precision: float
     baseline: Baseline | None
+    settings_file: str | None
 
 
 def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
@@ -107,7 +111,7 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
         rows.unpersist()
     gallery = with_texts(gallery, sources.catalog.products)
     return RunReport(
-        run=_describe_run(tables, ledger),
+        run=_describe_run(sources, ledger),
         checks=_read_checks(tables, run_id),
         attributes=tuple(_describe(attribute, sources, facts) for attribute in tables.attributes),
         before=Before(
@@ -163,9 +167,10 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
     return select_run_rows(staged, said, before, tables.attributes)
 
 
-def _describe_run(tables: OutputTables, ledger: Mapping[str, Any]) -> RunFacts:
+def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts:
     return RunFacts(
-        database=tables.database,
+        database=sources.tables.database,
+        settings_file=sources.settings_file,
         counts={name: ledger[name] or 0 for name in COUNTS},
         # A run is settled without a look at the ledger's columns, which may be an older version's.
         **{name: ledger[name] for name in _OF_THE_LEDGER if name in ledger},
@@ -174,7 +179,7 @@ def _describe_run(tables: OutputTables, ledger: Mapping[str, Any]) -> RunFacts:
 
 def _read_checks(tables: OutputTables, run_id: str) -> tuple[Check, ...]:
     """Runs on the driver; one action. Those that did not pass come first."""
-    columns = Check.__dataclass_fields__
+    columns = [field.name for field in fields(Check)]
     checks = tables.read("label_quality").where(F.col("run_id") == run_id).select(*columns)
     badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
     order = (badness, "suite", "attribute", "category", "expectation")

@@ -20,9 +20,13 @@ log = logging.getLogger("enrich")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """The page of a run, and what its rows are shown beside. Runs on the driver."""
+    """The page of a run, and what its rows are shown beside. Runs on the driver.
+
+    `settings_file` is what --config named, None for the job's default.
+    """
 
     settings: JobConfig
+    settings_file: str | None
     manifest: Manifest
     expected: Baseline | None
 
@@ -46,8 +50,12 @@ class Page:
                 calibration=self.manifest.calibration,
                 target_precision=settings.target_precision,
                 baseline=self.expected,
+                settings_file=self.settings_file,
             )
             page = write_report(sources, summary.run_id, settings.report_dir)
             summary.report = str(page.resolve())
+        except OSError as error:
+            folder = settings.report_dir
+            log.warning("the page of run %s is missing in %s: %s", summary.run_id, folder, error)
         except Exception:
             log.exception("the page of run %s could not be written", summary.run_id)

@@ -127,3 +127,23 @@ def test_operations_of_every_classifier_can_be_counted(
     config = small_config.model_copy(update={"classifier": name})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
     assert count_flops(classifier, CPU) > 10_000
+
+
+def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
+    small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    many = {"color": tuple(f"label {number}" for number in range(100))}
+    counted = [
+        count_flops(
+            build_classifier(
+                small_config.model_copy(
+                    update={"classifier": "clip_zero_shot", "attributes": attributes}
+                ),
+                tokenizer.get_vocab_size(),
+            ).eval(),
+            CPU,
+        )
+        for attributes in ({"color": ("red", "blue")}, many)
+    ]
+    # A hundred cosines more, and no prompt.
+    assert counted[0] < counted[1] < 1.05 * counted[0]

@@ -89,6 +89,7 @@ def make_report() -> MakeReport:
                 asked=1200,
                 error=text("color: too blue"),
                 reason=text("a new season"),
+                settings_file=text("our shop.yaml"),
             ),
             checks=(check, replace(check, outcome="warn"), replace(check, outcome="pass")),
             attributes=(

@@ -191,7 +191,7 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "quarantined 30",
         "tables 5 s survey 20 s inference 40 s",
         "30 products a second",
-        "1 failed 1 warnings 1 passed",
+        "1 failed 1 warning 1 passed",
         "1,100 of 1,190 products were given a color (92%)",
         "image: never answered",
         "image+text: answered from 0.88",
@@ -256,3 +256,8 @@ def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) 
     page = render_page(replace(report, gallery=replace(report.gallery, unsure=(broken,))), {})
 
     assert "nan" in Page(page).text
+
+
+def test_commands_name_the_settings_that_the_run_had(make_report: MakeReport) -> None:
+    text = Page(render_page(make_report(outcome="blocked"), {})).text
+    assert "enrich_catalog.py --config 'our shop.yaml' --database shop --publish-run" in text

@@ -197,3 +197,22 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
         for one in (missing, images)
     ]
     assert not np.array_equal(*found)
+
+
+def test_features_that_were_cut_short_are_made_anew(
+    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier, images = (
+        build_classifier(small_config, tokenizer.get_vocab_size()),
+        cache("red.jpg", "blue.jpg"),
+    )
+
+    def make() -> np.ndarray:
+        return np.array(
+            cache_images(classifier, images, "image_features", 1, torch.device("cpu")).views[0]
+        )
+
+    first = make()
+    (file,) = images.folder.glob("image_features-*.npy")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert np.array_equal(make(), first)

@@ -77,6 +77,14 @@ def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:
     assert load_labelled([tmp_path / "a"], older).targets[:, 0].tolist() == [0, 1, UNLABELLED]
 
 
+def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
+    colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"]
+    read = read_catalogs([_write(tmp_path / "a", 4, color=colors)])
+    assert set(read[0].labels["color"]) == {"Gr\u00fcn", "dark blue"}
+    given = {"color": ("Gru\u0308n", "dark blue")}
+    assert join_catalogs(read, given).targets[:, 0].tolist() == [0, 0, 1, 1]
+
+
 def test_an_attribute_that_a_catalog_lacks_is_unlabelled_there(tmp_path: Path) -> None:
     one = _write(tmp_path / "one", 2)
     other = _write(tmp_path / "other", 2, fit=["wide", "slim"])

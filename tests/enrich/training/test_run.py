@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -26,6 +27,7 @@ from enrich.training.loop import Trainer
 from enrich.training.opinions import half_of, read_opinions
 from enrich.training.preparation import prepare
 from enrich.training.run import check_training, train_checkpoint
+from enrich.training.state import load_state, save_state
 from schemas.labels import ATTRIBUTE_LABELS
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
@@ -348,6 +350,39 @@ def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_los
     assert "more than one catalog is called catalog" in said
     said = _refused([catalog], config, tmp_path / "made", strange_shops=[other, catalog])
     assert "more than one strange shop is called catalog" in said
+
+
+def test_a_strange_shop_without_any_label_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(catalog, shop)
+    labels = pd.read_parquet(shop / "labels.parquet")
+    labels = labels.drop(columns=[*ATTRIBUTE_LABELS]).assign(size="small")
+    labels.to_parquet(shop / "labels.parquet")
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog], config, tmp_path / "made", strange_shops=[shop])
+    assert f"no label in {shop} is one of" in said
+    with pytest.raises(ConfigError, match="no label in"):
+        check_training(config, [catalog], tmp_path / "made", [shop])
+
+
+@pytest.mark.parametrize(("output", "said"), [("/", "has no name"), ("/proc/no", "nothing can be")])
+def test_an_output_that_cannot_be_written_is_refused_before_training(
+    catalog: Path, settings: dict[str, Any], output: str, said: str
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    assert said in _refused([catalog], config, Path(output))
+
+
+def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "training_state.pt"
+    save_state(file, {"weights": torch.zeros(1_000)})
+    whole = file.read_bytes()
+    for content in (whole[:1_000], b"", b"no state"):
+        file.write_bytes(content)
+        assert load_state(file, torch.device("cpu")) is None
+        assert "is damaged, and training starts anew" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_strange_shop_that_is_not_there_is_refused_before_training(

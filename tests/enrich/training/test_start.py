@@ -16,6 +16,7 @@ from enrich.errors import ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
 from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.recipes import TOWER_RECIPE
 from enrich.training.run import train_checkpoint
 from enrich.training.start import keep_usable_phases, start_classifier
 from schemas.labels import ATTRIBUTE_LABELS
@@ -99,9 +100,9 @@ def test_a_checkpoint_tells_how_the_image_tower_was_trained_that_it_started_from
 ) -> None:
     config = _config(cache, classifier="image_only", phases=[LABELS], image_tower=BUNDLED)
     train_checkpoint(config, [catalog], tmp_path / "made")
-    kept = (tmp_path / "made" / "image_tower_training.yaml").read_text()
-    assert kept == (BUNDLED / "training.yaml").read_text()
-    assert "`image_tower_training.yaml`" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
+    kept = (tmp_path / "made" / TOWER_RECIPE).read_text()
+    assert kept == (BUNDLED / TOWER_RECIPE).read_text()
+    assert f"`{TOWER_RECIPE}`" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 
 
 def test_a_tokenizer_is_kept_for_the_texts_and_the_vocabulary_that_it_was_trained_for(
