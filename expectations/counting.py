@@ -118,7 +118,9 @@ def count_agreements(
     return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in found])
 
 
-def count_input(products: DataFrame, images_tried: int, images_read: int) -> InputFigures:
+def count_input(
+    products: DataFrame, images_tried: int, images_read: int, image_problem: str | None = None
+) -> InputFigures:
     """Counts a product table before inference.
 
     Args:
@@ -126,6 +128,7 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
             where is_pending says that the classifier will be asked about it for the first time.
         images_tried: the size of a sample of the images.
         images_read: how many of those could be read.
+        image_problem: what was wrong with the first of the others.
     """
     text = F.concat_ws("", "title", "description")
     row = products.agg(
@@ -143,6 +146,7 @@ def count_input(products: DataFrame, images_tried: int, images_read: int) -> Inp
         without_text=row["without_text"],
         images_tried=images_tried,
         images_read=images_read,
+        image_problem=image_problem,
     )
 
 

@@ -55,6 +55,7 @@ class StagedFigures:
 class InputFigures:
     """The product table before inference; `images_tried` is the size of a sample.
 
+    `image_problem` is what was wrong with one of its images.
     `pending` are the rows that the classifier will be asked about for the first time: their texts
     are looked at.
     """
@@ -66,3 +67,4 @@ class InputFigures:
     without_text: int
     images_tried: int
     images_read: int
+    image_problem: str | None = None

@@ -21,6 +21,7 @@ class _Share(NamedTuple):
     found: int
     rows: int
     setting: str
+    example: str | None = None
 
 
 def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Check]:
@@ -53,6 +54,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
             figures.images_tried - figures.images_read,
             figures.images_tried,
             "max_unread_image_share",
+            figures.image_problem,
         ),
     ]
     measured = [
@@ -66,11 +68,12 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
 def _check_share(share: _Share, tolerance: float, alpha: float) -> Check:
     allowed = chance.allowed_share(tolerance, share.rows, alpha)
     observed = share.found / share.rows
+    example = "" if share.example is None else f"; the first: {share.example}"
     return Check(
         expectation=share.expectation,
         observed=observed,
         at_most=allowed,
         rule=f"Few {share.what}: a share of {tolerance:.0%}, and what chance adds to that.",
         finding=f"{share.found} of {share.rows} {share.what} ({observed:.1%}), allowed "
-        f"{allowed:.1%} (validation.{share.setting})",
+        f"{allowed:.1%} (validation.{share.setting}){example}",
     )

@@ -29,6 +29,7 @@ def validate_input(
     run_id: str,
     images_tried: int,
     images_read: int,
+    image_problem: str | None = None,
     docs_dir: Path | None,
     settings: ValidationSettings,
 ) -> ValidationReport:
@@ -42,10 +43,12 @@ def validate_input(
         run_id: names the folder of the Data Docs pages.
         images_tried: how many images of a sample the caller tried to read; 0 checks none.
         images_read: how many of those could be read.
+        image_problem: what was wrong with the first of the others.
         docs_dir: local folder for the Data Docs pages, one folder a run; None writes none.
         settings: what is tolerated.
     """
-    checks = check_input(count_input(products, images_tried, images_read), settings)
+    figures = count_input(products, images_tried, images_read, image_problem)
+    checks = check_input(figures, settings)
     notes = () if images_tried else ("no image was tried before inference",)
     return _report("input", checks, run_id, docs_dir, baseline="none", notes=notes)
 

@@ -249,6 +249,7 @@ class Gate:
             run_id=rows.run_id,
             images_tried=images.tried,
             images_read=images.read,
+            image_problem=images.problem,
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )

@@ -14,22 +14,24 @@ READ_THREADS = 8
 
 
 class ImageSample(NamedTuple):
-    """How many images were tried, and how many of them could be read."""
+    """How many images were tried and could be read; `problem` is the first one that could not."""
 
     tried: int
     read: int
+    problem: str | None
 
 
 def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
     """Tries to read each of the images, several at once."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        read = sum(pool.map(lambda path: _can_read(store, path), image_paths))
-    return ImageSample(len(image_paths), read)
+        found = list(pool.map(lambda path: _find_problem(store, path), image_paths))
+    problems = [problem for problem in found if problem is not None]
+    return ImageSample(len(found), len(found) - len(problems), next(iter(problems), None))
 
 
-def _can_read(store: ImageStore, image_path: str) -> bool:
+def _find_problem(store: ImageStore, image_path: str) -> str | None:
     try:
         store.read(image_path)
-    except ImageProblem:
-        return False
-    return True
+    except ImageProblem as problem:
+        return f"{problem.status}: {problem}"
+    return None

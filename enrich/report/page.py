@@ -74,6 +74,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "heading": words.as_heading,
         "number": words.format_number,
         "share": words.format_share,
         "in_words": words.name_expectation,

@@ -80,6 +80,11 @@ def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
     )
 
 
+def as_heading(name: str) -> str:
+    """Returns the name with a capital at its start; the rest stays, as in "RAM type"."""
+    return name[:1].upper() + name[1:]
+
+
 def name_expectation(expectation: str) -> str:
     """Returns an expectation's name as words."""
     return expectation.removeprefix("expect_").replace("_", " ")

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
+from schemas.tables import Outcome
 
 from enrich.logs import is_json
 from enrich.spark.plan import Plan
@@ -46,6 +47,18 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     Runs on the driver.
     """
     console = Console(width=120)
+    if summary.outcome != Outcome.DROPPED:
+        # A product's id may hold what Rich takes for markup.
+        console.print(_first_rows(tables, summary), markup=False)
+    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
+    folder = tables.location()
+    if folder.startswith("file:"):
+        folder = unquote(folder.removeprefix("file:"))
+    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True, markup=False)
+
+
+def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
+    """Runs on the driver; one action."""
     is_answered = summary.counts["enriched"] > 0
     is_waiting = is_answered and summary.counts["withheld"]
     name = "staged_attributes" if is_waiting else "product_attributes"
@@ -56,13 +69,7 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
         shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
-    # A product's id may hold what Rich takes for markup.
-    console.print(shown, markup=False)
-    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
-    folder = tables.location()
-    if folder.startswith("file:"):
-        folder = unquote(folder.removeprefix("file:"))
-    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True, markup=False)
+    return shown
 
 
 def show_plan(plan: Plan) -> None:

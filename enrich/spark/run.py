@@ -261,11 +261,14 @@ class Refresh:
         }
         if not verdict.passed:
             staged = self.tables.name("staged_attributes")
-            kept = f", what was staged in {staged}" if summary.counts["enriched"] else ""
+            kept, then = "", "Put it right, and run again"
+            if summary.counts["enriched"]:
+                kept = f", what was staged in {staged}"
+                then = "After a look, --publish-run or --drop-run settles it, with a --reason"
             raise ValidationFailed(
                 f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
                 f"checks are in {self.tables.name('label_quality')}{kept}, under run_id "
-                f"'{summary.run_id}'"
+                f"'{summary.run_id}'. {then}"
             )
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:

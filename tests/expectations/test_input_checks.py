@@ -55,3 +55,10 @@ def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> N
 )
 def test_broken_table_blocks(figures: dict[str, int], expectation: str) -> None:
     assert blocking(**figures) == {expectation}
+
+
+def test_the_first_image_that_cannot_be_read_is_named() -> None:
+    problem = "image_missing: No such file or directory: '/shop/1.jpg'"
+    figures = InputFigures(9, 0, 0, 9, 0, images_tried=9, images_read=0, image_problem=problem)
+    (found,) = [one for one in check_input(figures, ValidationSettings()) if one.blocks]
+    assert found.finding.endswith(f"(validation.max_unread_image_share); the first: {problem}")

@@ -256,7 +256,9 @@ def test_broken_rows_fail_with_sentences(
     assert not report.passed
     rows, modalities, labels = report.failures
     assert rows == "300 rows are staged, expected 301"
-    assert modalities.startswith("95.6% of rows rest on other modalities than the baseline 'demo'")
+    assert modalities.startswith(
+        "95.6% of rows rest on other modalities than expected by the baseline 'demo'"
+    )
     assert labels.startswith("color: label distribution is 0.9")
     assert "(KL)" in labels and "red 0.41 -> 1.00" in labels
 

@@ -89,7 +89,10 @@ def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop
     assert roll_back(shop.tables, "second", "a mistake after all") == ["second"]
     assert len(shop.table("product_attributes")) == 6
     # As if it had been killed before the ledger said so.
-    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'published' WHERE run_id = 'second'")
+    shop.sql(
+        "UPDATE shop.enrichment_runs SET outcome = 'published', finished_at = started_at "
+        "WHERE run_id = 'second'"
+    )
     version = shop.version("product_attributes")
     assert roll_back(shop.tables, "second", "a mistake after all") == ["second"]
     assert shop.version("product_attributes") == version

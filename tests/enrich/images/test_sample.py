@@ -20,19 +20,23 @@ PATHS = [f"{number}.jpg" for number in range(30)]
 
 def test_readable_and_missing_images_are_counted(shop: Path) -> None:
     (shop / "3.jpg").unlink()
-    assert read_image_sample(ImageStore(str(shop)), PATHS) == ImageSample(tried=30, read=29)
+    found = read_image_sample(ImageStore(str(shop)), PATHS)
+    assert found[:2] == (30, 29)
+    assert found.problem is not None and f"{shop}/3.jpg" in found.problem
+    assert found.problem.startswith("image_missing: ")
 
 
 def test_lost_mount_reads_nothing(tmp_path: Path) -> None:
     sample = read_image_sample(ImageStore(str(tmp_path / "lost")), PATHS)
-    assert sample == ImageSample(tried=30, read=0)
+    assert sample[:2] == (30, 0)
+    assert sample.problem is not None and f"{tmp_path}/lost/0.jpg" in sample.problem
 
 
 def test_image_outside_the_allowed_roots_does_not_count_as_read(shop: Path) -> None:
     (shop / "inside").mkdir()
     sample = read_image_sample(ImageStore(str(shop / "inside")), ["../1.jpg"])
-    assert sample == ImageSample(tried=1, read=0)
+    assert sample == ImageSample(1, 0, "image_forbidden: outside the allowed image roots")
 
 
 def test_no_path_is_no_trial(tmp_path: Path) -> None:
-    assert read_image_sample(ImageStore(str(tmp_path)), []) == ImageSample(tried=0, read=0)
+    assert read_image_sample(ImageStore(str(tmp_path)), []) == ImageSample(0, 0, None)
