@@ -29,8 +29,9 @@ from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
 from enrich.drill.answers import answer_products
 from enrich.drill.faults import Fault
-from enrich.drill.old_answers import keep_answers, read_kept_answers
+from enrich.drill.old_answers import OLD_ANSWERS, keep_answers, read_kept_answers
 from enrich.drill.products import draw_products, read_column, sample_products
+from enrich.errors import ConfigError
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from expectations.baseline import LabelBaseline
@@ -47,7 +48,6 @@ from expectations.drill.runs import (
 from expectations.settings import ValidationSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-OLD_ANSWERS = CHECKOUT / "enrich" / "drill" / "old_checkpoint.parquet"
 RUN, BASELINE = 5_000, 3_000
 SIZES = (40, 500, RUN)
 RESAMPLES = 1_000
@@ -83,6 +83,8 @@ def main(
     ] = None,
 ) -> None:
     """Drills the quality gate with sound and faulty runs."""
+    if catalog is not None and keep_old is not None:
+        raise ConfigError("--keep-old keeps answers to drawn products: leave --catalog out")
     if catalog is None:
         folder, products = work / "drawn", draw_products(work / "drawn", (RUN, BASELINE))
     else:

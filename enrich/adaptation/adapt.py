@@ -1,30 +1,26 @@
-"""Fits corrections, temperatures and thresholds to a shop, and measures what they are worth there.
+"""Fits corrections, temperatures and thresholds to a shop, and tells what they are worth there.
 
 Every figure is cross-validated: a product is answered by what was fitted to products that are not
 near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from enrich.adaptation.effect import CalibratedSets, Effect, Gain
+from enrich.adaptation.effect import CalibratedSets, Effect
 from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
 from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration, ScoreCorrection
+from enrich.adaptation.trial import FEWEST_LABELS, Answered, Trial
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.calibration import Scored, fit_temperatures, pick_threshold, strictest
-from enrich.training.measures import Figures, measure, measure_thresholds
 
-FEWEST_LABELS = 50
 _FOLDS = 5
 
 
@@ -65,96 +61,6 @@ def adapt_attribute(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
-    """A reading, and how its products were answered: held out, if anything was fitted."""
-
-    reading: Reading
-    probs: Float[Tensor, "M C"]
-    thresholds: Float[Tensor, "P M"]
-
-    @classmethod
-    def none(cls, reading: Reading) -> "_Answered":
-        """Returns room for the answers of every fold."""
-        thresholds = torch.empty(len(TARGET_PRECISIONS), len(reading))
-        return cls(reading, torch.empty_like(reading.logits), thresholds)
-
-    @classmethod
-    def by(cls, reading: Reading, calibrated: CalibratedSets) -> "_Answered":
-        """Returns calibrated answers, and each row's threshold for every target precision."""
-        thresholds = [
-            [calibrated[m].threshold(precision) for m in reading.modalities]
-            for precision in TARGET_PRECISIONS
-        ]
-        return cls(reading, reading.probabilities(calibrated), torch.tensor(thresholds))
-
-    def measure(self) -> Figures:
-        """Returns all figures, those of the thresholds too."""
-        by_precision = dict(zip(TARGET_PRECISIONS, self.thresholds, strict=True))
-        return measure(self.probs, self.reading.targets) | measure_thresholds(
-            self.probs, self.reading.targets, by_precision
-        )
-
-    def gain(self, before: "_Answered", groups: np.ndarray) -> Gain:
-        """Returns the gain over other answers to the same products.
-
-        Near-identical products are answered alike: the standard error is that of a mean over
-        clusters.
-        """
-        gains = before.surprise() - self.surprise()
-        own = groups[self.reading.product.numpy()]
-        known, numbered = np.unique(own, return_inverse=True)
-        sums = torch.zeros(len(known)).index_add_(
-            0, torch.from_numpy(numbered), gains - gains.mean()
-        )
-        if len(known) < 2:
-            return Gain(gains.mean().item(), math.inf)
-        spread = sums.square().sum() * len(known) / (len(known) - 1)
-        return Gain(gains.mean().item(), spread.sqrt().item() / len(gains))
-
-    def surprise(self) -> Float[Tensor, " M"]:
-        """Returns the negative log-likelihood of each label, in nats."""
-        logs = self.probs.clamp(min=1e-9).log()
-        return F.nll_loss(logs, self.reading.targets, reduction="none")
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """One way to answer the labelled products, and how it answered them held out.
-
-    `fully` are the products as the job reads them, `partly` as they are read from each set of
-    modalities.
-    """
-
-    correction: ScoreCorrection | None
-    calibrated: CalibratedSets
-    fully: _Answered
-    partly: list[_Answered]
-
-    def compare(self, before: "_Trial", groups: np.ndarray) -> Effect:
-        """Returns what would change if this were done instead of what was tried before."""
-        return Effect(
-            before=before.fully.measure(),
-            after=self.fully.measure(),
-            gain=self.fully.gain(before.fully, groups),
-            gains={
-                modalities: here.gain(there, groups)
-                for modalities, here, there in zip(
-                    Modalities, self.partly, before.partly, strict=True
-                )
-                if len(here.reading) >= FEWEST_LABELS
-            },
-            silenced=[
-                modalities
-                for modalities, one in self.calibrated.items()
-                if one.thresholds["0.90"] is None
-                and before.calibrated[modalities].thresholds["0.90"] is not None
-            ],
-            correction=self.correction,
-            calibrated=self.calibrated,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Scores:
     """A way to score the labelled products, before temperatures.
 
@@ -168,15 +74,13 @@ class _Scores:
     held_out: list[Reading]
 
 
-def _leave(
-    readings: list[Reading], base: CalibratedSets, earlier: ScoreCorrection | None
-) -> _Trial:
+def _leave(readings: list[Reading], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
     """Returns how the checkpoint answers as it is."""
-    return _Trial(
+    return Trial(
         correction=earlier,
         calibrated=base,
-        fully=_Answered.by(fullest(readings), base),
-        partly=[_Answered.by(reading, base) for reading in readings],
+        fully=Answered.by(fullest(readings), base),
+        partly=[Answered.by(reading, base) for reading in readings],
     )
 
 
@@ -203,20 +107,20 @@ def _correct(
     )
 
 
-def _calibrate_held_out(scores: _Scores, groups: np.ndarray, base: CalibratedSets) -> _Trial:
+def _calibrate_held_out(scores: _Scores, groups: np.ndarray, base: CalibratedSets) -> Trial:
     """Returns how temperatures and thresholds on these scores answer."""
     readings = scores.held_out
     fold_of = _deal_folds(groups)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
-    fully, *partly = answered = [_Answered.none(one) for one in (fullest(readings), *readings)]
+    fully, *partly = answered = [Answered.none(one) for one in (fullest(readings), *readings)]
     for fold, scored in enumerate(scores.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
         calibrated = _calibrate(others, groups, base, common)
         for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
             here = fold_of[held_out.product] == fold
-            found = _Answered.by(held_out.where(here), calibrated)
+            found = Answered.by(held_out.where(here), calibrated)
             one.probs[here], one.thresholds[:, here] = found.probs, found.thresholds
-    return _Trial(
+    return Trial(
         correction=scores.correction,
         calibrated=_calibrate(readings, groups, base, common),
         fully=fully,

@@ -16,6 +16,8 @@ from enrich.drill.products import SEED, digest_products
 from enrich.errors import ConfigError
 from enrich.records import Product
 
+OLD_ANSWERS = Path(__file__).with_name("old_checkpoint.parquet")
+
 
 def keep_answers(
     file: Path, model_version: str, table: pa.Table, products: Sequence[Product]

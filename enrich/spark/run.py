@@ -289,12 +289,7 @@ class Refresh:
                 full_refresh=self.request.full_refresh,
                 is_first_attempt=not self._is_resumed,
             )
-            said = self.tables.read("attribute_corrections")
-            if unknown := count_unknown(said, self.spec.attributes):
-                summary.validation["notes"].append(
-                    f"{unknown} corrections name an attribute or a label that the checkpoint does "
-                    f"not have: {self.tables.name('attribute_corrections')}"
-                )
+            self._note_unknown_corrections()
             counts["published"] = found.published
             counts["unchanged"] += found.unchanged
             counts["withheld"] = counts["enriched"] - found.published - found.unchanged
@@ -308,14 +303,24 @@ class Refresh:
             gone = with_attempt(survey.vanished, self.request.run_date, self.started_at)
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
-            # An earlier attempt may have been ended after it deleted, before the ledger said so.
-            row = read_run(self.tables, summary.run_id)
-            is_told = row is not None and row["outcome"] != Outcome.FAILED
-            told = row["finished_at"] if row is not None and is_told else None
-            deleted = count_deleted(self.tables, summary.run_id, told)
-            counts["vanished"] = counts["deleted"] = deleted
+            counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
+
+    def _note_unknown_corrections(self) -> None:
+        said = self.tables.read("attribute_corrections")
+        if unknown := count_unknown(said, self.spec.attributes):
+            self.summary.validation["notes"].append(
+                f"{unknown} corrections name an attribute or a label that the checkpoint does not "
+                f"have: {self.tables.name('attribute_corrections')}"
+            )
+
+    def _count_untold_deletions(self) -> int:
+        """Returns what an earlier attempt deleted that was ended before the ledger said so."""
+        row = read_run(self.tables, self.summary.run_id)
+        is_told = row is not None and row["outcome"] != Outcome.FAILED
+        told = row["finished_at"] if row is not None and is_told else None
+        return count_deleted(self.tables, self.summary.run_id, told)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
         is_behind = self.inputs.deletes and self.inputs.is_of_the_past()

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from enrich.errors import MetastoreBusy, NoAnswer, first_line
 from enrich.logs import is_json
 from enrich.spark.java_logs import log_java_as_json
-from enrich.spark.shared_metastore import read_address, refuse_closed_metastore
+from enrich.spark.shared_metastore import is_shared, read_address, refuse_closed_metastore
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     if is_json():
         log_java_as_json(spark)
     address = read_address(spark)
-    if address.startswith("jdbc:derby:"):
+    if not is_shared(address):
         refuse_busy_metastore(address)
-    elif address and opens_metastore:
+    elif opens_metastore:
         refuse_closed_metastore(spark, address)
     if opens_metastore:
         # That takes seconds, in which a job opens its catalog.

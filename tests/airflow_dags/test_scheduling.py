@@ -163,7 +163,8 @@ def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
     airflow: Any, refresh: Any
 ) -> None:
     before = len(airflow.events("product_attributes"))
-    unreadable = {**STAGED, "counts": {"read": 60, "pending": 2, "enriched": 0, "vanished": 0}}
+    counts = {"read": 60, "pending": 2, "enriched": 0, "vanished": 0}
+    unreadable = {**STAGED, "outcome": "nothing_to_do", "counts": counts}
     tasks, _, state = refresh(f"echo '{json.dumps(unreadable)}'")
     assert state == "success"
     assert tasks["publish"]["state"] == "skipped"
