@@ -1,4 +1,5 @@
 """The engine inside Spark: which products are pending, the UDF, the tables.
 
-The only place in `enrich` where pyspark is allowed. Every function says where it runs.
+The only place in `enrich` where pyspark is allowed. A function that does not say that it runs on
+the executor runs on the driver.
 """
