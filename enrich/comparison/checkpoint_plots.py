@@ -1,6 +1,5 @@
 """The plots of one checkpoint on one shop: confidence, abstention, confusions, modality weights."""
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -150,7 +149,7 @@ def draw_confusion(
     shown = np.sort(seen[np.argsort(-totals[seen], kind="stable")[:_MOST_LABELS]])
     if len(shown) < len(seen):
         title = f"{title}\nthe {len(shown)} most frequent of {len(seen)} labels"
-    names = [textwrap.shorten(labels[at], _LONGEST_NAME, placeholder="…") for at in shown]
+    names = [_shorten(labels[at]) for at in shown]
     found = counts[np.ix_(shown, shown)]
     answered = names
     if len(shown) < len(seen):
@@ -172,6 +171,10 @@ def draw_confusion(
         axes.set(xlabel="answered", ylabel="label (products)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def draw_modality_weights(answered: Answered, title: str, file: Path) -> None:
