@@ -110,7 +110,7 @@ def load_yaml(
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
     except ValidationError as error:
         wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
-        # Of what flags say the file knows nothing.
+        # An error in a flag's value is not the file's.
         where = "" if wrong and wrong <= {*given, *(stated or {})} else f"{file}: "
         raise ConfigError(f"{where}{describe_invalid(error, settings)}") from error
     except _NO_YAML as error:

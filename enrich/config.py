@@ -75,7 +75,8 @@ class GpuExecutors(BaseModel):
 
 
 class JobConfig(BaseModel):
-    """Settings of one catalog's refresh. Paths are as the configuration file writes them.
+    """Settings of one catalog's refresh. Paths are as the configuration file writes them, until
+    `starting_from` resolves those of baselines and of what is written for people.
 
     `baselines` maps a catalog, as `--catalog` names it, to its label baseline file, `report_dir` is
     where each run's page goes, and `metrics_dir` where its figures for Prometheus go. A share is in

@@ -18,6 +18,14 @@ _SPACE = re.compile(r"\s+")
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 
 
+def fold_label(label: str) -> str:
+    """Returns a label by which it is known: what looks the same is the same.
+
+    In NFC with white space folded; unlike a text's, its characters stay: "10²" is not "102".
+    """
+    return " ".join(unicodedata.normalize("NFC", label).split())
+
+
 def normalise(text: str | None) -> str:
     """Returns text in NFKC with white space folded and without characters that show nothing.
 

@@ -90,7 +90,7 @@ def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
     )
 
 
-def _write_data_docs(context: EphemeralDataContext) -> str:
-    """Write the pages and return the path of their index."""
-    index_url = context.build_data_docs()[DOCS_SITE]
-    return unquote(urlparse(index_url).path)
+def _write_data_docs(context: EphemeralDataContext) -> str | None:
+    """Write the pages and return the path of their index; of what goes wrong GX itself tells."""
+    index = unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path)
+    return index if Path(index).exists() else None

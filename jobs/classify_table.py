@@ -43,12 +43,12 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
+    if output.suffix != ".parquet":
+        raise ConfigError(f"what shall be written to {output}? Wanted: a .parquet file")
     manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     prepare_target(output, catalog)
-    if output.suffix != ".parquet":
-        raise ConfigError(f"what shall be written to {output}? Wanted: a .parquet file")
 
     begin = time.perf_counter()
     rows = write_parquet(classify(engine, products), engine.spec, output)

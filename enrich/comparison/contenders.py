@@ -54,7 +54,7 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
         ConfigError: two have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
-    refuse_same_names("checkpoint folder", [*map(file_name, names)], "the report goes")
+    refuse_same_names("checkpoint folder", names, "the report goes", file_name)
     manifests = [fetch_manifest(location) for location in locations]
     return [
         Contender(name, manifest, *load_classifier(manifest, device))

@@ -5,6 +5,7 @@ same once more. No plot goes through pyplot, which would keep every figure in me
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,5 +71,5 @@ def add_condition_legend(figure: Figure, *, markers: bool) -> None:
 
 
 def file_name(name: str) -> str:
-    """Returns the name as a file or folder may be called; letters of any script stay."""
-    return re.sub(r"[^\w.-]+", "-", name)
+    """Returns the name as a file or folder may be called anywhere."""
+    return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))

@@ -70,5 +70,5 @@ def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) 
     titles = [shop.title for shop in shops]
     if not titles:
         raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")
-    refuse_same_names("catalog", [*map(file_name, titles)], "the report goes")
+    refuse_same_names("catalog", titles, "the report goes", file_name)
     return shops

@@ -1,1 +1,1 @@
-"""Tables and folders on a local disk: what the jobs without Spark read, and what all jobs write."""
+"""Files on a local disk: tables and corrections read without Spark, and files written whole."""

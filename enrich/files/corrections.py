@@ -12,7 +12,7 @@ import pandas as pd
 from enrich.errors import ConfigError, SchemaMismatch, name_some
 from enrich.files.spreadsheet import unguard
 from enrich.files.tables import read_table, select_text
-from enrich.text import normalise
+from enrich.text import fold_label
 
 KEY = "product_id"
 
@@ -59,11 +59,11 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:
-    exact = {normalise(label): label for label in labels}
+    exact = {fold_label(label): label for label in labels}
     folded = Counter(map(str.lower, exact))
     # Both "Blue" and "blue" may be labels: then it is what stands there, or neither.
     alone = {name.lower(): label for name, label in exact.items() if folded[name.lower()] == 1}
-    given = column.map(normalise, na_action="ignore").replace("", None)
+    given = column.map(fold_label, na_action="ignore").replace("", None)
     meant = given.map(
         lambda name: exact.get(name) or alone.get(name.lower()), na_action="ignore"
     ).astype(object)

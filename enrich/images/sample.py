@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
+from enrich.redaction import redact
 
 READ_THREADS = 8
+_SHOWN = 200  # characters of a path
 
 
 class ImageSample(NamedTuple):
@@ -33,5 +35,5 @@ def _find_problem(store: ImageStore, image_path: str) -> str | None:
     try:
         store.read(image_path)
     except ImageProblem as problem:
-        return f"{problem.status}: {problem}"
+        return redact(f"{image_path[:_SHOWN]}: {problem.status}: {problem}")
     return None

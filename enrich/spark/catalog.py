@@ -132,14 +132,15 @@ def _open_path(
         path = str(find_table(Path(location)).resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
-    files = choose_files(path, [name for name in columns.model_dump().values() if name])
+    wanted = [name for name in columns.model_dump().values() if name]
+    files = choose_files(path, wanted)
     if not files.suffix:
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     kind, options = READERS[files.suffix]
     if kind == "csv":
-        frame = read_csv(spark, files.load, options)
+        frame = read_csv(spark, files.load, options, wanted)
     else:
         frame = spark.read.format(kind).options(**options).load(files.load)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})

@@ -4,7 +4,8 @@ A title of Red, large shirt without quotation marks is two fields. Spark drops t
 such a row without a word, and all that follows the comma stands under the wrong names.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,17 +14,31 @@ from pyspark.sql.types import StringType, StructField, StructType
 HAS_SURPLUS = "has surplus fields"
 # Spark keeps here what has more fields, or fewer, than the schema.
 _ROW = "the row as it stands"
+# So many more fields are looked at.
+_MOST_SURPLUS = 8
+# What Spark calls a column without a name, such as that behind a comma at the header's end.
+_NAMELESS = re.compile(r"_c\d+")
 
 
-def read_csv(spark: SparkSession, files: str | list[str], options: Mapping[str, str]) -> DataFrame:
+def read_csv(
+    spark: SparkSession,
+    files: str | list[str],
+    options: Mapping[str, str],
+    wanted: Collection[str],
+) -> DataFrame:
     """Returns the rows, all columns text, and whether each `has surplus fields`.
 
-    Empty ones do not count: commas at the end of a row move nothing. Runs on the driver; lazy.
+    Empty ones do not count: commas at the end of a row move nothing. Columns without a name at the
+    end are left out, unless they are wanted by the one that Spark gives them. Runs on the driver;
+    lazy.
     """
     reader = spark.read.format("csv").options(**options)
-    columns = reader.load(files).schema.fields
+    columns = list(reader.load(files).schema)
+    while columns and _NAMELESS.fullmatch(columns[-1].name) and columns[-1].name not in wanted:
+        columns.pop()
     with_row = StructType([*columns, StructField(_ROW, StringType())])
     rows = reader.option("columnNameOfCorruptRecord", _ROW).schema(with_row).load(files)
-    fields = ", ".join(f"f{place} STRING" for place in range(len(columns) + 1))
-    surplus = F.from_csv(_ROW, fields, dict(options))[f"f{len(columns)}"]
+    names = [f"f{place}" for place in range(len(columns) + _MOST_SURPLUS)]
+    fields = F.from_csv(_ROW, ", ".join(f"{name} STRING" for name in names), dict(options))
+    surplus = F.coalesce(*(fields[name] for name in names[len(columns) :]))
     return rows.withColumn(HAS_SURPLUS, surplus.isNotNull()).drop(_ROW)

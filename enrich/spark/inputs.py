@@ -87,7 +87,10 @@ class Inputs:
     def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
         vanished = survey.counts[State.VANISHED]
-        return vanished if self.deletes and vanished and not self.is_of_the_past() else 0
+        # The id of a row with surplus fields may be another.
+        if not self.deletes or not vanished or survey.counts[State.SURPLUS_FIELDS]:
+            return 0
+        return 0 if self.is_of_the_past() else vanished
 
     def is_of_the_past(self) -> bool:
         """Tells whether a newer run has seen a newer product table, as of now."""

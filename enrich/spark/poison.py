@@ -28,7 +28,7 @@ class PoisonFinder:
     """
 
     def __init__(self, stage: Callable[[DataFrame, int], None], max_poison: int) -> None:
-        """`stage` writes a frame's rows, and is told how many; of `max_poison` tells our own."""
+        """`stage` writes a frame's rows and is told their number; see our own for `max_poison`."""
         self.found: list[DataFrame] = []
         self._stage = stage
         self._max_poison = max_poison

@@ -54,7 +54,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     # An earlier call may have been ended between the table and the ledger.
     stale = {run_id: row} if mine else {}
     stale |= _read_disproved(tables, commits, standing)
-    if run_id not in stale and row["outcome"] == Outcome.PUBLISHED:
+    if run_id not in stale and row["outcome"] != Outcome.ROLLED_BACK:
         raise ConfigError(f"run '{run_id}' changed nothing since it was taken back")
     # The run that was named comes last: until then the same call goes on from here.
     for one in sorted(stale, key=lambda other: other == run_id):

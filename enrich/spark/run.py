@@ -316,7 +316,7 @@ class Refresh:
             )
 
     def _count_untold_deletions(self) -> int:
-        """Returns what an earlier attempt deleted that was ended before the ledger said so."""
+        """Returns what was deleted since the last attempt whose end the ledger knows."""
         row = read_run(self.tables, self.summary.run_id)
         is_told = row is not None and row["outcome"] != Outcome.FAILED
         told = row["finished_at"] if row is not None and is_told else None

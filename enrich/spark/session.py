@@ -86,7 +86,7 @@ def end_when_interrupted() -> None:
     """
 
     def end(*_: object) -> None:
-        sys.stderr.write("\ninterrupted: nothing is half published; the same command goes on\n")
+        sys.stderr.write("\ninterrupted: what was written is whole; repeat the command\n")
         sys.stderr.flush()
         os._exit(130)
 

@@ -40,7 +40,7 @@ def select_vanished(
 ) -> DataFrame | None:
     """Returns product_id, run_date and enriched_at, as `OutputTables.delete_published` takes them.
 
-    Runs on the driver; one action.
+    Runs on the driver; two actions.
 
     Args:
         tables: The output tables.
@@ -62,6 +62,12 @@ def select_vanished(
         return None
     if has_newer_run(tables, row["run_date"], row["started_at"]):
         log.warning("vanished products are left as they are: a newer run has ended")
+        return None
+    surplus = catalog.products.where("has_surplus_fields").agg(F.count("product_id")).collect()
+    if surplus[0][0]:
+        log.warning(
+            "vanished products are left as they are: rows with surplus fields may be theirs"
+        )
         return None
     published = tables.read("product_attributes").where(F.col("run_date") <= row["run_date"])
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")

@@ -15,7 +15,7 @@ from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
 from enrich.config import Share
-from enrich.text import normalise
+from enrich.text import fold_label
 
 CacheKind = Literal["image_features", "image_lower"]
 # Stands before the name of towers that open_clip published.
@@ -31,7 +31,7 @@ def _read_labels(given: object) -> object:
 
 
 def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
-    names = [normalise(label) for label in labels]
+    names = [fold_label(label) for label in labels]
     if not all(names) or len(set(names)) < len(names) or len(names) == 1:
         raise ValueError("wanted two or more labels, none of them blank or there twice")
     return labels

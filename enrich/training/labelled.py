@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError, name_some
-from enrich.text import build_text, normalise
+from enrich.text import build_text, fold_label
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Published
@@ -61,16 +61,16 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
     Raises:
         ConfigError: something of a catalog is missing, or none of them has a row.
     """
-    read = [_normalise_labels(read_labelled(catalog)) for catalog in catalogs]
+    read = [_fold_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
         raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
     return read
 
 
-def _normalise_labels(rows: LabelledRows) -> LabelledRows:
-    """Returns the rows with labels as texts are read: what looks the same is one label."""
+def _fold_labels(rows: LabelledRows) -> LabelledRows:
+    """Returns the rows with what looks the same as one label."""
     labels = {
-        attribute: [label and (normalise(label) or None) for label in column]
+        attribute: [label and (fold_label(label) or None) for label in column]
         for attribute, column in rows.labels.items()
     }
     return replace(rows, labels=labels)
@@ -125,7 +125,7 @@ def find_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
     """Returns each attribute's labels of products that are none of its own, one a product."""
-    known = {attribute: set(map(normalise, labels)) for attribute, labels in attributes.items()}
+    known = {attribute: set(map(fold_label, labels)) for attribute, labels in attributes.items()}
     return {
         attribute: [
             label
@@ -251,7 +251,7 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
     targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
         if attribute in rows.labels:
-            index = {normalise(label): at for at, label in enumerate(labels)}
+            index = {fold_label(label): at for at, label in enumerate(labels)}
             targets[:, column] = [
                 UNLABELLED if label is None else index.get(label, UNLABELLED)
                 for label in rows.labels[attribute]

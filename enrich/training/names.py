@@ -1,22 +1,26 @@
 """Folders are known by their names, in metrics and reports: each name may stand for one only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from enrich.errors import ConfigError
 
 
-def refuse_same_names(what: str, names: Sequence[str], known_by: str) -> None:
+def refuse_same_names(
+    what: str, names: Sequence[str], known_by: str, as_known: Callable[[str], str] = str
+) -> None:
     """Checks that no name comes twice.
 
     Args:
         what: What has these names, in the singular.
         names: One for each.
         known_by: What goes by the names, with its verb.
+        as_known: What becomes of a name there.
 
     Raises:
         ConfigError: a name comes more than once.
     """
-    if twice := {name for name in names if names.count(name) > 1}:
+    known = [*map(as_known, names)]
+    if twice := {name for name in names if known.count(as_known(name)) > 1}:
         raise ConfigError(
             f"more than one {what} is called {', '.join(sorted(twice))}; rename one, {known_by} "
             "by these names"

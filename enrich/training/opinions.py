@@ -22,6 +22,7 @@ import torch
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
 from enrich.files.whole import whole_file
+from enrich.text import fold_label
 from enrich.training.batches import Batches, Condition
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import ask
@@ -97,15 +98,16 @@ def read_opinions(
                     "again"
                 )
             for attribute, labels in attributes.items():
-                known = found[_name_labels(attribute)].tolist()
-                shared = [label for label in labels if label in known]
+                known = [*map(fold_label, found[_name_labels(attribute)].tolist())]
+                shared = [label for label in labels if fold_label(label) in known]
                 if not shared:
                     raise ConfigError(
                         f"{file} shares no label of '{attribute}': it knows {name_some(known)}; "
                         f"wanted: {name_some(labels)}. Train that half again with these labels, or "
                         f"leave '{attribute}' out of opinion_shares"
                     )
-                said = _whole(found[attribute][:, [known.index(label) for label in shared]])
+                places = [known.index(fold_label(label)) for label in shared]
+                said = _whole(found[attribute][:, places])
                 opinions[attribute][:, [labels.index(label) for label in shared]] += said
     return opinions
 

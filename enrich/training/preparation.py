@@ -81,6 +81,7 @@ def prepare(
             products or labels.
     """
     config, products = read_products(config, catalogs)
+    strange = {shop.name: read_strange_shop(shop, config.attributes) for shop in strange_shops}
     torch.manual_seed(config.seed)
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
@@ -89,10 +90,8 @@ def prepare(
     encoder, cache = TextEncoder(tokenizer, config.text_length), config.cache or workspace / "cache"
     batches = first_then_others(lambda: open_batches(products, classifier.config, encoder, cache))
     shops = {
-        shop.name: open_batches(
-            read_strange_shop(shop, config.attributes), classifier.config, encoder, cache
-        )
-        for shop in strange_shops
+        name: open_batches(shop, classifier.config, encoder, cache)
+        for name, shop in strange.items()
         if rank() == 0
     }
     recipes = collect_recipes(config, classifier)
@@ -144,7 +143,11 @@ def read_products(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
             "the catalogs name them: figures of the test will flatter"
         )
-    _require_enough(config, *np.bincount(products.split, minlength=3).tolist())
+    train, validation, test = np.bincount(products.split, minlength=3).tolist()
+    if config.half is not None:
+        is_mine = half_of(products.groups) == config.half
+        train = int((is_mine & (products.split == TRAIN)).sum())
+    _require_enough(config, train, validation, test)
     return config.model_copy(update={"attributes": attributes}), products
 
 

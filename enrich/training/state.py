@@ -100,6 +100,8 @@ def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+    except torch.OutOfMemoryError:
+        raise  # the file is as it was
     except (RuntimeError, EOFError, UnpicklingError) as error:
         say(f"{file} is damaged, and training starts anew: {first_line(error)}")
         return None

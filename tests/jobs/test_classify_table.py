@@ -108,8 +108,13 @@ def _write_text(shop: Path) -> dict[str, object]:
 
 
 def _pipe_out(shop: Path) -> dict[str, object]:
-    os.mkfifo(shop / "pipe")
-    return {"output": shop / "pipe"}
+    os.mkfifo(shop / "pipe.parquet")
+    return {"output": shop / "pipe.parquet"}
+
+
+def _folder_out(shop: Path) -> dict[str, object]:
+    (shop / "folder.parquet").mkdir()
+    return {"output": shop / "folder.parquet"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ def _pipe_out(shop: Path) -> dict[str, object]:
         (lambda shop: {"catalog": shop / "gone.parquet"}, "gone.parquet"),
         (lambda shop: {"checkpoint": shop / "gone"}, "no checkpoint in"),
         (lambda shop: {"image-root": "http://example.org/"}, "not allowed for images"),
-        (lambda shop: {"output": shop}, "is a folder; give --output the name of a file"),
+        (_folder_out, "is a folder; give --output the name of a file"),
         (_pipe_out, "is a device or a pipe"),
         (lambda shop: {"output": shop / "red.jpg" / "a.parquet"}, "nothing can be written in"),
     ],

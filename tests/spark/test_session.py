@@ -1,13 +1,15 @@
 """The embedded metastore: who holds it is said at once and in one line."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from enrich.errors import MetastoreBusy
-from enrich.spark.session import refuse_busy_metastore
+from enrich.spark.session import open_session, refuse_busy_metastore
 
 HOLD_LOCK = """
 import fcntl, sys
@@ -92,3 +94,14 @@ finally:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr.split(":")[0] == "\ninterrupted"
+
+
+@pytest.mark.spark
+def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        open_session("interrupted")
+        handler = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "end_when_interrupted" in getattr(handler, "__qualname__", "")

@@ -47,7 +47,7 @@ def test_a_limit_takes_products_spread_over_the_whole_catalog(shop_folder: Path)
 def test_what_gives_no_figure_is_refused_with_a_reason(shop_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--strange-shop"):
         build_shops([], [], limit=None)
-    with pytest.raises(ConfigError, match="drawn-test-groups; rename"):
+    with pytest.raises(ConfigError, match="drawn, test groups; rename"):
         build_shops([shop_folder, shop_folder], [], limit=None)
     with pytest.raises(ConfigError, match="is one of sleeve"):
         Shop(shop_folder, trained_on=False).load({"sleeve": ("long", "short")})

@@ -23,7 +23,7 @@ def test_readable_and_missing_images_are_counted(shop: Path) -> None:
     found = read_image_sample(ImageStore(str(shop)), PATHS)
     assert found[:2] == (30, 29)
     assert found.problem is not None and f"{shop}/3.jpg" in found.problem
-    assert found.problem.startswith("image_missing: ")
+    assert found.problem.startswith("3.jpg: image_missing: ")
 
 
 def test_lost_mount_reads_nothing(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_lost_mount_reads_nothing(tmp_path: Path) -> None:
 def test_image_outside_the_allowed_roots_does_not_count_as_read(shop: Path) -> None:
     (shop / "inside").mkdir()
     sample = read_image_sample(ImageStore(str(shop / "inside")), ["../1.jpg"])
-    assert sample == ImageSample(1, 0, "image_forbidden: outside the allowed image roots")
+    assert sample == ImageSample(1, 0, "../1.jpg: image_forbidden: outside the allowed image roots")
 
 
 def test_no_path_is_no_trial(tmp_path: Path) -> None:

@@ -85,6 +85,12 @@ def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
     assert join_catalogs(read, given).targets[:, 0].tolist() == [0, 0, 1, 1]
 
 
+def test_labels_that_only_resemble_each_other_are_two(tmp_path: Path) -> None:
+    sizes = ["102", "10\u00b2"]
+    products = load_labelled([_write(tmp_path / "a", 2, size=sizes)], {"size": tuple(sizes)})
+    assert products.targets[:, 0].tolist() == [0, 1]
+
+
 def test_an_attribute_that_a_catalog_lacks_is_unlabelled_there(tmp_path: Path) -> None:
     one = _write(tmp_path / "one", 2)
     other = _write(tmp_path / "other", 2, fit=["wide", "slim"])

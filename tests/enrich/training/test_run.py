@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -337,6 +338,11 @@ def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
     config = TrainingConfig.model_validate(settings | {"batch_size": 64})
     with pytest.raises(ConfigError, match="do not fill one batch of 64"):
         check_training(config, [catalog], tmp_path / "made", [])
+    # Enough of all products, and not of one half of them.
+    config = TrainingConfig.model_validate(settings | {"batch_size": 20, "accumulate": 1})
+    check_training(config, [catalog], tmp_path / "made", [])
+    with pytest.raises(ConfigError, match="do not fill one batch of 20"):
+        check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
 
 
 def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_lost(
@@ -373,6 +379,16 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(
 ) -> None:
     config = TrainingConfig.model_validate(settings)
     assert said in _refused([catalog], config, Path(output))
+
+
+def test_a_device_without_memory_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state(tmp_path / "training_state.pt", {})
+    full = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_state(tmp_path / "training_state.pt", torch.device("cpu"))
 
 
 def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
