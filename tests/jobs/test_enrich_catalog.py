@@ -310,16 +310,15 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
 ) -> None:
     staged = shop.refresh(publish=False)
     settings = job_of_the_fake.Settings(
-        catalog="of-tomorrow.parquet", database=shop.database, report_dir=Path("pages")
+        catalog="of-tomorrow.parquet", database=shop.database, report_dir=tmp_path / "pages"
     )
+    settlement = job_of_the_fake.Settlement(staged.run_id, is_drop=False, reason=None)
     opened = []
     monkeypatch.setattr(job_of_the_fake, "open_shop", lambda _, shop: opened.append(shop.catalog))
     first, again = Recording(), Recording()
 
     for recording in (first, again):
-        ended = job_of_the_fake.settle_run(
-            settings, tmp_path, recording, staged.run_id, is_drop=False, reason=None
-        )
+        ended = job_of_the_fake.settle_run(settings, None, recording, settlement)
         assert ended.exit_code == 0
 
     assert first.summary.outcome == "published"

@@ -197,7 +197,7 @@ def test_page_of_a_blocked_run_is_written_again_when_a_person_publishes_it(
     assert published.gallery == blocked.gallery
     assert "a new &lt;season&gt;" in page.read_text()
     assert "Stopped at first: " in page.read_text() and "Stopped at first" not in first_words
-    assert "--publish-run" not in page.read_text()
+    assert "--publish-run second" not in page.read_text()
 
 
 def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(shop: Shop) -> None:
