@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from enrich.adaptation.adapt import (
-    _Answered,
     _calibrate_held_out,
     _correct,
     _deal_folds,
@@ -18,6 +17,7 @@ from enrich.adaptation.adapt import (
 )
 from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.readings import Reading
+from enrich.adaptation.trial import Answered
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.calibrated import correct
 from enrich.records import Modalities
@@ -211,7 +211,7 @@ def test_ten_products_of_one_text_are_no_ten_products() -> None:
     base = {Modalities.IMAGE_AND_TEXT: _calibration().attributes["color"][Modalities.TEXT]}
     errors = []
     for one, groups in ((few, np.arange(30)), (many, np.arange(300) // 10)):
-        before = _Answered.by(one, base)
+        before = Answered.by(one, base)
         after = replace(before, probs=before.probs**0.5)
         errors.append(after.gain(before, groups).error)
         assert after.gain(before, np.zeros(len(one))).error == float("inf")
