@@ -24,9 +24,9 @@ from rich.progress import track
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
-from enrich.errors import ConfigError, StorageFailed, first_line
+from enrich.errors import StorageFailed, first_line
 from enrich.files.products import read_products
-from enrich.files.targets import prepare_target
+from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
@@ -43,8 +43,7 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
-    if output.suffix != ".parquet":
-        raise ConfigError(f"what shall be written to {output}? Wanted: a .parquet file")
+    require_suffix(output, ".parquet")
     manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))

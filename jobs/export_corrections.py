@@ -15,9 +15,8 @@ import typer
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError
 from enrich.files.spreadsheet import guard
-from enrich.files.targets import prepare_target
+from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, with_group_id
@@ -35,8 +34,7 @@ def main(
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Writes the labels that people gave products to a file."""
-    if output.suffix not in (".csv", ".parquet"):
-        raise ConfigError(f"what shall be written to {output}? Wanted: a .csv or .parquet file")
+    require_suffix(output, ".csv", ".parquet")
     prepare_target(output, catalog)
     attributes = fetch_manifest(checkpoint).config.attributes
     spark = open_session("export_corrections")

@@ -31,6 +31,17 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
     require_writable(output.parent)
 
 
+def require_suffix(output: Path, *suffixes: str) -> None:
+    """Checks that a file to write is called what it is.
+
+    Raises:
+        ConfigError: its name ends in none of the suffixes.
+    """
+    if output.suffix not in suffixes:
+        wanted = " or ".join(suffixes)
+        raise ConfigError(f"what shall be written to {output}? Wanted: a {wanted} file")
+
+
 def require_writable(folder: Path) -> None:
     """Makes a folder.
 

@@ -318,8 +318,7 @@ class Refresh:
     def _count_untold_deletions(self) -> int:
         """Returns what was deleted since the last attempt whose end the ledger knows."""
         row = read_run(self.tables, self.summary.run_id)
-        is_told = row is not None and row["outcome"] != Outcome.FAILED
-        told = row["finished_at"] if row is not None and is_told else None
+        told = None if row is None or row["outcome"] == Outcome.FAILED else row["finished_at"]
         return count_deleted(self.tables, self.summary.run_id, told)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:

@@ -36,7 +36,7 @@ from enrich.training.start import keep_usable_phases, start_classifier
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which products a run uses for what: row numbers, of those alone that can be read.
+    """Which products a run uses for what: row numbers.
 
     `other_half` would be trained on too, but for a training on one half of the groups.
     """
@@ -81,7 +81,12 @@ def prepare(
             products or labels.
     """
     config, products = read_products(config, catalogs)
-    strange = {shop.name: read_strange_shop(shop, config.attributes) for shop in strange_shops}
+    # Only the first of several processes measures.
+    strange = {
+        shop.name: read_strange_shop(shop, config.attributes)
+        for shop in strange_shops
+        if rank() == 0
+    }
     torch.manual_seed(config.seed)
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
@@ -92,18 +97,17 @@ def prepare(
     shops = {
         name: open_batches(shop, classifier.config, encoder, cache)
         for name, shop in strange.items()
-        if rank() == 0
     }
     recipes = collect_recipes(config, classifier)
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}
         batches.opinions = read_opinions(config.opinions, batches, heard_on)
-    rows = _share_out(batches, config.half)
+    rows = _share_out(products, config.half, batches.readable(np.arange(len(products))))
     say(
         f"{len(products):,} products: {len(rows.train):,} to train on, {len(rows.validation):,} to "
         f"validate, {len(rows.test):,} to test"
     )
-    _require_enough(config, len(rows.train), len(rows.validation), len(rows.test))
+    _require_enough(config, rows)
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
 
 
@@ -143,26 +147,20 @@ def read_products(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
             "the catalogs name them: figures of the test will flatter"
         )
-    train, validation, test = np.bincount(products.split, minlength=3).tolist()
-    if config.half is not None:
-        is_mine = half_of(products.groups) == config.half
-        train = int((is_mine & (products.split == TRAIN)).sum())
-    _require_enough(config, train, validation, test)
+    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
     return config.model_copy(update={"attributes": attributes}), products
 
 
-def _share_out(batches: Batches, half: int | None) -> Rows:
-    products = batches.products
-    train, validation, test = (
-        batches.readable(np.flatnonzero(products.split == split))
-        for split in (TRAIN, VALIDATION, TEST)
-    )
+def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -> Rows:
+    split = products.split[rows]
+    train, validation, test = (rows[split == part] for part in (TRAIN, VALIDATION, TEST))
     is_mine = np.full(len(train), True) if half is None else half_of(products.groups)[train] == half
     return Rows(train[is_mine], train[~is_mine], validation, test)
 
 
-def _require_enough(config: TrainingConfig, train: int, validation: int, test: int) -> None:
-    """Raises ConfigError where so many products, of each split, are too few."""
+def _require_enough(config: TrainingConfig, rows: Rows) -> None:
+    """Raises ConfigError where these are too few."""
+    train, validation, test = len(rows.train), len(rows.validation), len(rows.test)
     if train < config.batch_size:
         raise ConfigError(
             f"{train} products to train on do not fill one batch of {config.batch_size}; "
