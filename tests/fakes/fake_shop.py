@@ -60,6 +60,13 @@ class Shop:
     def write(self, table: pd.DataFrame) -> None:
         table.to_parquet(self.file)
 
+    def write_csv(
+        self, *rows: str, header: str = "product_id,title,description,image_path"
+    ) -> None:
+        """Writes the lines as they are; from now on they are the catalog."""
+        self.file = self.file.with_suffix(".csv")
+        self.file.write_text("\n".join([header, *rows, ""]))
+
     def refresh(
         self,
         validate: Callable[[StagedRows], Verdict] = passes,

@@ -345,36 +345,6 @@ def test_a_file_that_is_written_over_is_another_version(
     assert open_catalog(spark, location, ColumnNames()).version != before
 
 
-def test_rows_of_csv_with_more_fields_than_columns_are_told(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    rows = {
-        'sound,"red, ""large""\nshirt",text,1.jpg': False,
-        "shifted,red, large shirt,text,1.jpg": True,
-        'shifted in lines,"red,\nlarge",shirt,text,1.jpg,more': True,
-        "shifted over a gap,a,b,c,,x": True,
-        "short,red shirt": False,
-        "commas at the end,red shirt,text,1.jpg,,": False,
-    }
-    file = tmp_path / "products.csv"
-    for end in ("", ","):
-        header = f"product_id,title,description,image_path{end}"
-        file.write_text("\n".join([header, *rows, ""]))
-        found = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
-
-        assert found["has_surplus_fields"].tolist() == list(rows.values())
-        assert found["title"].tolist()[0] == 'red, "large"\nshirt'
-        assert found["title"].tolist()[4:] == ["red shirt"] * 2
-
-
-def test_columns_that_spark_has_named_may_be_meant(spark: SparkSession, tmp_path: Path) -> None:
-    file = tmp_path / "products.csv"
-    file.write_text("_c0,_c1,_c2,_c3\n1,red shirt,text,1.jpg\n")
-    names = ColumnNames(product_id="_c0", title="_c1", description="_c2", image_path="_c3")
-    (row,) = open_catalog(spark, str(file), names).products.collect()
-    assert (row["image_path"], row["has_surplus_fields"]) == ("1.jpg", False)
-
-
 def test_a_priority_that_is_no_number_is_none(spark: SparkSession, tmp_path: Path) -> None:
     file = str(tmp_path / "products")
     rows = spark.createDataFrame(TABLE).withColumn(

@@ -15,11 +15,9 @@ from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.publishing import publish_staged_run
-from enrich.spark.records import InputRows, RunRequest, Verdict
+from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 from enrich.spark.survey import Survey, survey_products
-from expectations.counting import count_input
-from expectations.figures import InputFigures
 
 pytestmark = pytest.mark.spark
 
@@ -50,39 +48,6 @@ def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) 
     assert unreadable["error"] == "image_missing: no image path"
     ledger = shop.table("enrichment_runs").iloc[0]
     assert ledger["read"] == ledger["published"] + ledger["unchanged"] + ledger["quarantined"]
-
-
-def test_a_csv_row_with_surplus_fields_is_put_aside_and_keeps_its_answer(shop: Shop) -> None:
-    shop.write(products(3))
-    shop.refresh()
-    shop.file = shop.file.with_suffix(".csv")
-    rows = ["p0,shirt number 0", "p1,red, large,shirt,p1.jpg", "p2,shirt number 2", "p3,new"]
-    shop.file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
-
-    counts = shop.refresh(config={"missing_products": "delete"}).counts
-
-    found = {name: counts[name] for name in ("read", "published", "quarantined", "vanished")}
-    assert found == {"read": 4, "published": 1, "quarantined": 1, "vanished": 0}
-    assert sorted(shop.table("product_attributes")["product_id"]) == ["p0", "p1", "p2", "p3"]
-    aside = shop.table("quarantine").iloc[0]
-    assert aside[["product_id", "reason", "title"]].tolist() == ["p1", "surplus_fields", "red"]
-
-
-def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) -> None:
-    shop.file = shop.file.with_suffix(".csv")
-    rows = [f"p{n},red, large,shirt,1.jpg" for n in range(40)]
-    shop.file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
-
-    found: list[InputFigures] = []
-
-    def refuses(rows: InputRows) -> Verdict:
-        found.append(count_input(rows.products, 0, 0))
-        return Verdict(False, (), (), "none", (), None)
-
-    with pytest.raises(ValidationFailed):
-        shop.refresh(validate_input=refuses)
-
-    assert (found[0].rows, found[0].without_id, found[0].repeated_id) == (40, 40, 0)
 
 
 def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:

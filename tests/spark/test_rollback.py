@@ -25,6 +25,8 @@ pytestmark = [
     in_full,
 ]
 
+WIDER = {"color": ("red",), "fit": ("slim", "wide")}
+
 
 def test_table_is_as_before_the_run_in_one_commit_and_nothing_else_is_enriched_again(
     shop: Shop,
@@ -240,12 +242,18 @@ def test_a_run_that_published_and_was_staged_again_can_be_taken_back(shop: Shop)
     assert shop.table("product_attributes").empty
 
 
-def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -> None:
+@pytest.fixture
+def widened(shop: Shop) -> Shop:
+    """A shop with two runs, and a third by a checkpoint of other attributes."""
     shop.refresh(run_id="first")
     shop.write(products(7))
     shop.refresh(run_id="second")
-    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
-    shop.refresh(spec=wider, run_id="wider")
+    shop.refresh(spec=FakeEngineSpec("fake-wide", WIDER), run_id="wider")
+    return shop
+
+
+def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(widened: Shop) -> None:
+    shop = widened
     shop.tables.keep_changes_since(2)
 
     roll_back(shop.tables, "second", "wrong images")
@@ -263,13 +271,9 @@ def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(shop: Shop) -
 
 
 def test_a_rollback_that_was_killed_in_the_middle_is_finished_by_the_same_call(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    widened: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.refresh(run_id="first")
-    shop.write(products(7))
-    shop.refresh(run_id="second")
-    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
-    shop.refresh(spec=wider, run_id="wider")
+    shop = widened
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(rollback, "_leave_out_wider_rows", Mock(side_effect=KeyboardInterrupt))
         roll_back(shop.tables, "second", "wrong images")
@@ -306,17 +310,13 @@ def test_what_maintenance_has_deleted_is_not_brought_back_and_said_in_one_line(s
     assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}
 
 
-def test_a_run_is_published_whole_after_a_rollback_took_its_columns_away(shop: Shop) -> None:
-    shop.refresh(run_id="first")
-    shop.write(products(7))
-    shop.refresh(run_id="second")
-    labels = {"color": ("red",), "fit": ("slim", "wide")}
-    shop.refresh(spec=FakeEngineSpec("fake-wide", labels), run_id="wider")
+def test_a_run_is_published_whole_after_a_rollback_took_its_columns_away(widened: Shop) -> None:
+    shop = widened
     roll_back(shop.tables, "second", "wrong images")
     assert "fit" not in shop.table("product_attributes").columns
 
-    tables = OutputTables(shop.spark, shop.database, tuple(labels))
-    publish_staged_run(tables, labels, "fake-wide", "wider", "it was right")
+    tables = OutputTables(shop.spark, shop.database, tuple(WIDER))
+    publish_staged_run(tables, WIDER, "fake-wide", "wider", "it was right")
 
     assert shop.table("product_attributes")["fit_confidence"].notna().tolist() == [True] * 7
 

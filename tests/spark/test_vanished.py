@@ -315,10 +315,9 @@ def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(smaller: Sh
 
 
 def test_nothing_is_deleted_while_a_row_s_fields_may_hold_another_id(smaller: Shop) -> None:
-    smaller.file = smaller.file.with_suffix(".csv")
     rows = [f"shirt number {number},p{number},," for number in range(4)]
     rows += ["Red, large shirt,p4,text,1.jpg"]
-    smaller.file.write_text("\n".join(["title,product_id,description,image_path", *rows, ""]))
+    smaller.write_csv(*rows, header="title,product_id,description,image_path")
 
     assert smaller.refresh(config=DELETE).counts["deleted"] == 0
     staged = smaller.refresh(config=DELETE, publish=False, run_id="staged", full_refresh=True)

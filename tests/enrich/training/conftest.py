@@ -88,3 +88,27 @@ def clip_folder(
     torch.manual_seed(0)
     CLIPModel(CLIPConfig.from_dict(clip_json | {"text_config": text})).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def settings(clip_folder: Path) -> dict[str, Any]:
+    """A configuration with every kind of phase and all that is random in training."""
+    return {
+        "name": "clip-tiny",
+        "towers": str(clip_folder),
+        "text_length": 16,
+        "joint_layers": 1,
+        "joint_heads": 2,
+        "batch_size": 8,
+        "accumulate": 2,
+        "ema": 0.9,
+        "phases": [
+            {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3},
+            {
+                "loss": "multitask",
+                "epochs": 1,
+                "learning_rate": 1e-3,
+                "tower_learning_rate": 1e-4,
+            },
+        ],
+    }

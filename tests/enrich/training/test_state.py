@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.labelled import TEST, LabelledProducts
 from enrich.training.loop import Trainer
-from enrich.training.state import name_inputs
+from enrich.training.state import load_state, name_inputs, save_state
 from enrich.training.tokenizers import train_tokenizer
 
 ROWS = np.arange(2)
@@ -117,3 +118,23 @@ def test_opinions_count_by_what_they_say(name: Name, tmp_path: Path) -> None:
 
 def test_where_a_run_keeps_its_files_changes_nothing(name: Name, tmp_path: Path) -> None:
     assert name(cache=tmp_path, save_every_s=1) == name()
+
+
+def test_a_device_without_memory_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state(tmp_path / "training_state.pt", {})
+    full = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_state(tmp_path / "training_state.pt", torch.device("cpu"))
+
+
+def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "training_state.pt"
+    save_state(file, {"weights": torch.zeros(1_000)})
+    whole = file.read_bytes()
+    for content in (whole[:1_000], b"", b"no state"):
+        file.write_bytes(content)
+        assert load_state(file, torch.device("cpu")) is None
+        assert "is damaged, and training starts anew" in capsys.readouterr().err.replace("\n", " ")

@@ -1,0 +1,169 @@
+"""What is wrong with a training is said before it begins, and what to do about it."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from enrich.command_line import load_yaml
+from enrich.errors import ConfigError
+from enrich.training.config import TrainingConfig
+from enrich.training.loop import Trainer
+from enrich.training.run import check_training, train_checkpoint
+from schemas.labels import ATTRIBUTE_LABELS
+
+
+def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ConfigError) as error,
+    ):
+        patch.setattr(Trainer, "train", lambda trainer: pytest.fail("it trains"))
+        train_checkpoint(config, catalogs, output, **given)
+    return str(error.value)
+
+
+def test_attributes_that_no_product_has_a_label_of_are_refused_before_anything_is_decoded(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    attributes = {
+        "color": ["rot", "blau"],
+        "pattern": ATTRIBUTE_LABELS["pattern"],
+        "size": ["small", "large"],
+    }
+    config = TrainingConfig.model_validate(settings | {"attributes": attributes})
+    said = _refused([catalog], config, tmp_path / "made")
+    assert "'color' has no label to train on and none to validate with" in said
+    assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: 'rot', 'blau'" in said
+    assert "the catalogs hold none; wanted: 'small', 'large'" in said and "'pattern'" not in said
+    assert not (tmp_path / "made.training" / "cache").exists()
+
+
+@pytest.mark.parametrize("blocked", ["made", "made.training"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], blocked: str
+) -> None:
+    (tmp_path / blocked).write_text("mine")
+    said = _refused([catalog], TrainingConfig.model_validate(settings), tmp_path / "made")
+    assert f"{tmp_path / blocked} is a file" in said
+    assert [file.name for file in tmp_path.iterdir()] == [blocked]
+
+
+@pytest.mark.parametrize(
+    ("splits", "lacking"),
+    [
+        (("train", "valid"), "no test product"),
+        (("train", "train"), "no test product"),
+        (("valid", "test"), "no train product"),
+        (("test", "test"), "no train and no validation product"),
+    ],
+)
+def test_a_split_column_that_names_no_product_of_a_split_is_refused_with_what_to_do(
+    tmp_path: Path, settings: dict[str, Any], splits: tuple[str, str], lacking: str
+) -> None:
+    lines = "".join(f"{c} shirt {n},{splits[n % 2]},{c}\n" for n in range(60) for c in ("a", "b"))
+    (tmp_path / "a.csv").write_text(f"title,part,color\n{lines}")
+    (tmp_path / "a.yaml").write_text(
+        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\nlabels: {color: color}"
+    )
+    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
+    said = _refused([Path(f"table:{tmp_path}/a.yaml")], config, tmp_path / "made")
+    assert lacking in said and "name no split" in said
+    assert "give more products" not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0, found -1"),
+        ({"attributes": {"color": ["red", "red "]}}, "none of them blank or there twice"),
+        ({"attributes": {"color": ["red"]}}, "two or more labels"),
+        ({"attributes": {"color": ["red", " "]}}, "none of them blank"),
+        ({"attributes": {"color": "from_date"}}, "wanted a list of labels, or from_data"),
+    ],
+)
+def test_settings_that_make_no_training_are_a_message(
+    tmp_path: Path, settings: dict[str, Any], wrong: dict[str, Any], message: str
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_yaml(file, TrainingConfig, settings | wrong)
+
+
+def test_what_is_wrong_with_several_settings_together_does_not_repeat_them_all(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError) as refused:
+        load_yaml(file, TrainingConfig, settings | {"opinions": ["a.npz"]})
+    assert str(refused.value).endswith("give image_alone a weight above 0")
+
+
+def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"batch_size": 64})
+    with pytest.raises(ConfigError, match="do not fill one batch of 64"):
+        check_training(config, [catalog], tmp_path / "made", [])
+    # Enough of all products, and not of one half of them.
+    config = TrainingConfig.model_validate(settings | {"batch_size": 20, "accumulate": 1})
+    check_training(config, [catalog], tmp_path / "made", [])
+    with pytest.raises(ConfigError, match="do not fill one batch of 20"):
+        check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
+
+
+def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_lost(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    other = tmp_path / "elsewhere" / catalog.name
+    other.parent.mkdir()
+    other.symlink_to(catalog)
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog, other], config, tmp_path / "made")
+    assert "more than one catalog is called catalog" in said
+    said = _refused([catalog], config, tmp_path / "made", strange_shops=[other, catalog])
+    assert "more than one strange shop is called catalog" in said
+
+
+def test_a_strange_shop_without_any_label_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(catalog, shop)
+    labels = pd.read_parquet(shop / "labels.parquet")
+    labels = labels.drop(columns=[*ATTRIBUTE_LABELS]).assign(size="small")
+    labels.to_parquet(shop / "labels.parquet")
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog], config, tmp_path / "made", strange_shops=[shop])
+    assert f"no label in {shop} is one of" in said
+    with pytest.raises(ConfigError, match="no label in"):
+        check_training(config, [catalog], tmp_path / "made", [shop])
+
+
+@pytest.mark.parametrize(("output", "said"), [("/", "has no name"), ("/proc/no", "nothing can be")])
+def test_an_output_that_cannot_be_written_is_refused_before_training(
+    catalog: Path, settings: dict[str, Any], output: str, said: str
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    assert said in _refused([catalog], config, Path(output))
+
+
+def test_a_strange_shop_that_is_not_there_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    gone = tmp_path / "gone"
+    assert "gone" in _refused([catalog], config, tmp_path / "made", strange_shops=[gone])
+
+
+def test_a_batch_in_too_many_parts_is_refused(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"accumulate": 5})
+    with pytest.raises(ConfigError, match="raise batch_size"):
+        train_checkpoint(config, [catalog], tmp_path / "made")

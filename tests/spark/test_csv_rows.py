@@ -1,0 +1,74 @@
+"""Rows of CSV with more fields than columns: told, put aside, and trusted in nothing."""
+
+from pathlib import Path
+
+import pytest
+from fake_shop import Shop, products
+from pyspark.sql import SparkSession
+
+from enrich.config import ColumnNames
+from enrich.errors import ValidationFailed
+from enrich.spark.catalog import open_catalog
+from enrich.spark.records import InputRows, Verdict
+from expectations.counting import count_input
+from expectations.figures import InputFigures
+
+pytestmark = pytest.mark.spark
+
+
+def test_rows_of_csv_with_more_fields_than_columns_are_told(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = {
+        'sound,"red, ""large""\nshirt",text,1.jpg': False,
+        "shifted,red, large shirt,text,1.jpg": True,
+        'shifted in lines,"red,\nlarge",shirt,text,1.jpg,more': True,
+        "shifted over a gap,a,b,c,,x": True,
+        "short,red shirt": False,
+        "commas at the end,red shirt,text,1.jpg,,": False,
+    }
+    file = tmp_path / "products.csv"
+    for end in ("", ","):
+        header = f"product_id,title,description,image_path{end}"
+        file.write_text("\n".join([header, *rows, ""]))
+        found = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
+
+        assert found["has_surplus_fields"].tolist() == list(rows.values())
+        assert found["title"].tolist()[0] == 'red, "large"\nshirt'
+        assert found["title"].tolist()[4:] == ["red shirt"] * 2
+
+
+def test_columns_that_spark_has_named_may_be_meant(spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    file.write_text("_c0,_c1,_c2,_c3\n1,red shirt,text,1.jpg\n")
+    names = ColumnNames(product_id="_c0", title="_c1", description="_c2", image_path="_c3")
+    (row,) = open_catalog(spark, str(file), names).products.collect()
+    assert (row["image_path"], row["has_surplus_fields"]) == ("1.jpg", False)
+
+
+def test_a_csv_row_with_surplus_fields_is_put_aside_and_keeps_its_answer(shop: Shop) -> None:
+    shop.write(products(3))
+    shop.refresh()
+    shop.write_csv("p0,shirt number 0", "p1,red, large,shirt,p1.jpg", "p2,shirt number 2", "p3,new")
+
+    counts = shop.refresh(config={"missing_products": "delete"}).counts
+
+    found = {name: counts[name] for name in ("read", "published", "quarantined", "vanished")}
+    assert found == {"read": 4, "published": 1, "quarantined": 1, "vanished": 0}
+    assert sorted(shop.table("product_attributes")["product_id"]) == ["p0", "p1", "p2", "p3"]
+    aside = shop.table("quarantine").iloc[0]
+    assert aside[["product_id", "reason", "title"]].tolist() == ["p1", "surplus_fields", "red"]
+
+
+def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) -> None:
+    shop.write_csv(*(f"p{n},red, large,shirt,1.jpg" for n in range(40)))
+    found: list[InputFigures] = []
+
+    def refuses(rows: InputRows) -> Verdict:
+        found.append(count_input(rows.products, 0, 0))
+        return Verdict(False, (), (), "none", (), None)
+
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate_input=refuses)
+
+    assert (found[0].rows, found[0].without_id, found[0].repeated_id) == (40, 40, 0)
