@@ -4,7 +4,6 @@ Training, hashing and inference all call `build_text`, so that they see the same
 Knows nothing of tokens.
 """
 
-import re
 import unicodedata
 
 # More than any text tower reads (77 tokens for CLIP), little enough that one absurd description
@@ -13,7 +12,6 @@ MAX_CHARACTERS = 2_000
 # Of one field no more is looked at: a table may hold megabytes.
 LONGEST_READ = 4 * MAX_CHARACTERS
 
-_SPACE = re.compile(r"\s+")
 # Soft hyphen, joiners and byte order mark stand inside words, and show nothing themselves.
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 
@@ -23,7 +21,7 @@ def fold_label(label: str) -> str:
 
     In NFC with white space folded; unlike a text's, its characters stay: "10²" is not "102".
     """
-    return " ".join(unicodedata.normalize("NFC", label).split())
+    return _fold_space(unicodedata.normalize("NFC", label))
 
 
 def normalise(text: str | None) -> str:
@@ -39,16 +37,20 @@ def normalise(text: str | None) -> str:
         return ""
     # Cut before the expensive steps: NFKC may shrink a text, never grow it beyond a few times, and
     # it sorts runs of accents in quadratic time (0.4 s for the worst that is left, two busy cores).
-    text = unicodedata.normalize("NFKC", text[:LONGEST_READ])
-    # Most texts have none of these characters, and looking at each would cost a refresh most of
-    # its time.
+    text = _fold_space(unicodedata.normalize("NFKC", text[:LONGEST_READ]))
+    # Most texts have none of these characters once their ends of lines are spaces, and looking at
+    # each would cost a refresh most of its time.
     if not text.isprintable():
         text = text.translate(_INVISIBLE)
-        text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
-    return _SPACE.sub(" ", text).strip()
+        text = _fold_space("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text))
+    return text
 
 
 def build_text(title: str | None, description: str | None) -> str:
     """Returns title and description as one text of at most MAX_CHARACTERS, "" if both are empty."""
     parts = [part for part in (normalise(title), normalise(description)) if part]
     return ". ".join(parts)[:MAX_CHARACTERS]
+
+
+def _fold_space(text: str) -> str:
+    return " ".join(text.split())
