@@ -19,7 +19,6 @@ from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, load_yaml, run_command
@@ -31,7 +30,7 @@ from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
-from enrich.spark.catalog import CatalogSnapshot, open_catalog
+from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
@@ -43,6 +42,8 @@ from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, 
 from enrich.spark.report.page import Page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
+from enrich.spark.settlement import Settlement, choose_settlement
+from enrich.spark.shop import choose_image_root, open_shop
 from enrich.spark.survey import sample_image_paths
 from enrich.spark.tables import OutputTables
 from enrich.spark.vanished import choose_deletion
@@ -157,38 +158,6 @@ class Ended:
     exit_code: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settlement:
-    """What is to become of a run that was staged and not published."""
-
-    run_id: str
-    is_drop: bool
-    reason: str | None
-
-
-def choose_settlement(
-    publish_run: str | None, drop_run: str | None, reason: str | None, *, dry_run: bool
-) -> Settlement | None:
-    """Returns what the flags ask for, None where they ask for a refresh.
-
-    Raises:
-        ConfigError: they contradict each other.
-    """
-    # An empty id, of a variable that was not set, is no wish for a refresh.
-    run_id = drop_run if publish_run is None else publish_run
-    if run_id is None:
-        if reason is not None:
-            raise ConfigError("--reason goes with --publish-run or --drop-run")
-        return None
-    if dry_run:
-        raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
-    if publish_run is not None and drop_run is not None:
-        raise ConfigError("--publish-run and --drop-run exclude each other")
-    if drop_run is not None and not reason:
-        raise ConfigError('why is the run dropped? Wanted: --reason "..."')
-    return Settlement(run_id, drop_run is not None, reason)
-
-
 def choose_run_date(given: datetime | None) -> date:
     """Returns the logical date: as given, else today."""
     now = datetime.now(UTC)
@@ -295,23 +264,13 @@ def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
 def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
     """Opens all that a refresh depends on."""
     spark = open_session("enrich_catalog")
-    catalog, store = open_shop(spark, settings)
-    spec = build_spec(settings, manifest, choose_image_root(settings, catalog.folder))
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
+    catalog, store = open_shop(spark, location, settings)
+    spec = build_spec(settings, manifest, choose_image_root(settings, catalog))
     inputs = Inputs(spark, settings, request, spec, store, catalog)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
     return inputs
-
-
-def open_shop(spark: SparkSession, settings: Settings) -> tuple[CatalogSnapshot, ImageStore]:
-    """Opens the product table, and the store of its pictures."""
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    catalog = open_catalog(spark, location, settings.columns)
-    root = choose_image_root(settings, catalog.folder)
-    store = ImageStore(
-        root, settings.allowed_image_roots, settings.image_limits, settings.image_reading
-    )
-    return catalog, store
 
 
 def settle_run(
@@ -343,8 +302,7 @@ def settle_run(
     recording.summary = summary if summary != before else None
     page = Page(settings, settings_file, manifest, expected_labels(baseline))
     # From the ledger: the settings may name another table by now.
-    shop = settings.model_copy(update={"catalog": row["catalog"]})
-    record_end(tables, summary, page, lambda: open_shop(spark, shop))
+    record_end(tables, summary, page, lambda: open_shop(spark, row["catalog"], settings))
     return Ended(tables, summary, exit_code)
 
 
@@ -367,17 +325,6 @@ def draw_demo() -> str:
         log.info("drawing the demo catalog in %s", DEMO_FOLDER)
         write_demo_catalog(DEMO_FOLDER)
     return str(DEMO_FOLDER)
-
-
-def choose_image_root(settings: Settings, folder: str | None) -> str:
-    """Returns where relative image paths start: as configured, else the catalog's folder."""
-    image_root = settings.image_root or folder
-    if image_root is None:
-        raise ConfigError(
-            f"where do the image paths of table '{settings.catalog}' start from? A table known by "
-            "name has no folder: give --image-root"
-        )
-    return image_root
 
 
 def record_end(

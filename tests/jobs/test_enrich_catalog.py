@@ -23,6 +23,7 @@ from enrich.demo.catalog import write_demo_catalog
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
 from enrich.spark.publishing import publish_staged_run
+from enrich.spark.settlement import Settlement
 from enrich.spark.vanished import choose_deletion
 from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
@@ -312,9 +313,9 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
     settings = job_of_the_fake.Settings(
         catalog="of-tomorrow.parquet", database=shop.database, report_dir=tmp_path / "pages"
     )
-    settlement = job_of_the_fake.Settlement(staged.run_id, is_drop=False, reason=None)
+    settlement = Settlement(staged.run_id, is_drop=False, reason=None)
     opened = []
-    monkeypatch.setattr(job_of_the_fake, "open_shop", lambda _, shop: opened.append(shop.catalog))
+    monkeypatch.setattr(job_of_the_fake, "open_shop", lambda _, found, __: opened.append(found))
     first, again = Recording(), Recording()
 
     for recording in (first, again):
