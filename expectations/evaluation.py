@@ -92,5 +92,8 @@ def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
 
 def _write_data_docs(context: EphemeralDataContext) -> str | None:
     """Write the pages and return the path of their index; of what goes wrong GX itself tells."""
-    index = unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path)
-    return index if Path(index).exists() else None
+    index = Path(unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path))
+    # Films about Great Expectations, most of a site's bytes, which the pages do not show.
+    for film in index.parent.glob("static/images/*.gif"):
+        film.unlink()
+    return str(index) if index.exists() else None

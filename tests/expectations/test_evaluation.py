@@ -108,6 +108,12 @@ def test_pages_say_what_is_expected_and_allowed(
     assert "KL divergence, 0.1 nats and what chance adds to that. Allowed: at most" in text
 
 
+def test_pages_of_a_nightly_run_take_no_megabytes(tmp_path: Path) -> None:
+    assert report([KNOWN], tmp_path).docs_path is not None
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert 100_000 < written < 1_000_000
+
+
 def test_markup_in_a_category_stays_text_on_the_page(tmp_path: Path) -> None:
     hostile = Check(
         "expect_label_distribution_near_baseline",
