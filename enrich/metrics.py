@@ -81,6 +81,8 @@ def write_metrics(
         text = "When a run last published or found nothing to do; 0 before the first time."
         gauges.set(_LAST_SUCCESS, text, succeeded_at)
         write_to_textfile(str(file), gauges.registry)
+    except OSError as error:
+        log.error("the metrics of %s could not be written to %s: %s", database, folder, error)
     except Exception:
         log.exception("the metrics of %s could not be written to %s", database, folder)
 

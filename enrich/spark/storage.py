@@ -43,7 +43,9 @@ _SIGNS = (
     ),
     _Sign(
         re.compile(
-            r"Permission ?denied|Access ?Denied|Operation not permitted|Mkdirs failed", re.I
+            r"Permission ?denied|Access ?Denied|Operation not permitted|Mkdirs failed"
+            r"|Couldn't create directory",
+            re.I,
         ),
         "may not read or write",
         "Give the job's user access to it",

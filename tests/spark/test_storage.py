@@ -54,6 +54,7 @@ def raised(*chain: str) -> Py4JJavaError:
         (["java.sql.SQLException: a read-only user or database is not permitted"], "writable"),
         (["AccessDeniedException: s3a://b/x: PUT 403: Access Denied"], "may not read or write"),
         (["IOException: Mkdirs failed to create file:/x/y"], "Give the job's user access to it"),
+        (["RuntimeException: Couldn't create directory /x/hive_resources"], "Give the job's user"),
     ],
 )
 def test_a_cause_anywhere_in_the_chain_is_named_with_what_to_do(
