@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import binom
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.records import Modalities
@@ -13,6 +14,7 @@ from enrich.training.calibration import (
     fit,
     fit_temperatures,
     pick_threshold,
+    wilson_lower_bound,
 )
 
 
@@ -35,6 +37,27 @@ def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
     from_text, from_picture = fit_temperatures([Scored(honest * scale, targets, image_weight)])
     assert from_text == pytest.approx(0.5, rel=0.05)
     assert from_picture == pytest.approx(3.0, rel=0.05)
+
+
+def test_few_rows_hardly_part_the_temperatures_of_texts_and_pictures() -> None:
+    torch.manual_seed(0)
+    honest = 2 * torch.randn(20, 5)
+    targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
+    image_weight = (torch.arange(20) % 2).float()
+    scale = torch.where(image_weight > 0, 3.0, 0.5).unsqueeze(1)
+    from_text, from_picture = fit_temperatures([Scored(honest * scale, targets, image_weight)])
+    # Six times as high, by thousands of such rows.
+    assert from_picture is not None and 1 < from_picture / from_text < 3
+
+
+@pytest.mark.parametrize("precision", [0.90, 0.95])
+@pytest.mark.parametrize("rows", [300, 3_000])
+def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(
+    precision: float, rows: int
+) -> None:
+    hits = torch.arange(rows + 1, dtype=torch.double)
+    holds = wilson_lower_bound(hits, torch.full_like(hits, rows)).numpy() <= precision
+    assert binom.pmf(hits, rows, precision) @ holds == pytest.approx(0.9, abs=0.02)
 
 
 def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
@@ -115,9 +138,14 @@ def test_an_unreachable_threshold_is_never_met() -> None:
         _every_set(temperature=0),
         _every_set(thresholds={"0.90": 0.7}),
         _every_set(thresholds={"0.90": 0.7, "0.95": "high"}),
+        _every_set(image_temperature=0),
+        _every_set(image_temperatur=2.0),
         {str(Modalities.TEXT): _every_set()[Modalities.TEXT]},
     ],
-    ids=["temperature of 0", "a threshold missing", "no number", "a set of modalities missing"],
+    ids=[
+        *("temperature of 0", "a threshold missing", "no number", "a picture's temperature of 0"),
+        *("a key that nothing reads", "a set of modalities missing"),
+    ],
 )
 def test_a_calibration_that_would_fail_at_inference_is_refused_when_read(
     broken: dict[str, dict[str, object]],

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.engine import open_engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.export import Agreement, Comparison, compare, refuse_other_answers, write_exported
-from enrich.records import Product
+from enrich.records import Prediction, Product
 
 WORDS = ("red", "blue", "green", "white", "striped", "formal")
 
@@ -73,6 +74,15 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
         assert one.products == len(WORDS) ** 2
         assert 0 < one.mean_move <= one.largest_move < 0.05
     assert comparison.speedup > 0
+
+
+def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label_the_same() -> None:
+    red = Prediction("color", "red", 0.9, False, 0.5, ())
+    unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")
+    pairs = [(red, red), (red, unsure), (unsure, red), (unsure, unsure), (red, blue)]
+    found = export._agree([*pairs, (unsure, replace(blue, abstained=True))])
+    assert (found.products, found.same, found.same_best) == (6, 3, 4)
+    assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from enrich.command_line import load_yaml
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
-from enrich.redaction import redact
+from enrich.redaction import describe_error, redact
 
 SECRET = "hunter2/x+y"
 
@@ -74,3 +74,9 @@ def test_a_wrong_value_is_named_without_its_password(tmp_path: Path) -> None:
     file.write_text(f"image_root: ['s3://AKIA:{SECRET}@bucket/x']\n")
     with pytest.raises(ConfigError, match=r"image_root: .*found \['s3://\*\*\*@bucket/x'\]"):
         load_yaml(file, JobConfig)
+
+
+def test_an_error_that_repeats_a_file_s_name_fits_any_table_and_no_terminal_obeys_it() -> None:
+    shown = describe_error(OSError("no \ud800file\x1b[31m\u202e 'caf\u00e9.jpg'\nat line 1"))
+    assert shown == "no \ufffdfile\ufffd[31m\ufffd 'caf\u00e9.jpg'"
+    assert shown.encode()

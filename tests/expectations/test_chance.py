@@ -74,6 +74,13 @@ def test_bounds_of_total_variation_and_kolmogorov_distance_hold() -> None:
     assert over_distance / DRAWS <= ALPHA + SLACK
 
 
+def test_total_variation_is_allowed_by_its_mean_and_the_rest_and_no_more() -> None:
+    fair = np.array([0.5, 0.5])
+    # Of 200 products one of two equal shares has a standard deviation of 0.0354.
+    allowed = chance.allowed_total_variation(0.1, 200, 1e12, fair, ALPHA)
+    assert allowed == pytest.approx(0.1 + 0.0354 + np.sqrt(np.log(1 / ALPHA) / 400), abs=1e-4)
+
+
 def test_share_above_one_by_rounding_still_has_a_threshold() -> None:
     found = chance.allowed_total_variation(0.1, 40, 800, np.array([1 + 2e-16, 0.0]), ALPHA)
     assert found == pytest.approx(chance.allowed_total_variation(0.1, 40, 800, np.ones(1), ALPHA))

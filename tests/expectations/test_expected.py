@@ -10,6 +10,7 @@ from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.expected import Expected, expect_like
 from expectations.summary import CatalogSummary
+from schemas.labels import ABSTAINED
 
 MakeAnswers = Callable[..., Answers]
 
@@ -72,3 +73,18 @@ def test_mixture_as_the_catalog_has_it_gives_the_catalogs_own_figures(
 def test_weights_unlike_the_catalogs_are_worth_fewer_rows(shop: CatalogSummary) -> None:
     shoes, shirts = shop.categories["shoes"], shop.categories["shirts"]
     assert Expected(((0.9, shoes), (0.1, shirts))).rows < 1300
+
+
+def test_abstentions_have_no_say_in_how_sure_answers_are_expected_to_be(
+    make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    half = make_answers(1000, color_shares={"red": 0.5, ABSTAINED: 0.5}, category="shoes")
+    never = make_answers(3000, color_shares={ABSTAINED: 1.0}, category="hats")
+    catalog = build_baseline(join(half, never))
+    shoes, hats = catalog.categories["shoes"], catalog.categories["hats"]
+    alone = Expected(((1.0, shoes),)).answered("color")
+    assert alone is not None
+    assert alone.rows == pytest.approx(shoes.attributes["color"].labels["red"])
+    mixed = Expected(((0.25, shoes), (0.75, hats))).answered("color")
+    assert mixed == pytest.approx(alone), "of hats nothing was answered"
+    assert Expected(((1.0, hats),)).answered("color") is None

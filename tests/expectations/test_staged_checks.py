@@ -134,6 +134,47 @@ def test_category_is_looked_at_alone_where_it_is_large_enough(
     assert not [one for one in few if one.blocks or one.category == "shoes"]
 
 
+def test_lost_images_of_a_category_are_told_of_it_and_nothing_of_a_category_only_warns(
+    make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    shoes, shirts = make_answers(2_000, category="shoes"), make_answers(2_000, category="shirts")
+    without_images = make_answers(150, seed=3, category="shoes", text_only=1.0)
+    run = join(without_images, make_answers(4_000, seed=4, category="shirts"))
+    checks = check_answers(run, build_baseline(join(shoes, shirts)), ValidationSettings())
+    assert {(one.category, one.expectation) for one in checks if one.blocks} == {
+        ("shoes", "expect_modalities_near_baseline")
+    }
+    warnings = [(one.attribute, one.expectation) for one in checks if one.severity == "warning"]
+    assert len(warnings) == len(set(warnings)) == 2 * len(LABELS)
+
+
+def test_what_moved_most_is_told_first_and_not_what_is_most(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    shares = {"red": 0.38, "blue": 0.42, ABSTAINED: 0.2}
+    checks = check(count_answers(make_answers(5_000, color_shares=shares)), baseline)
+    _, _, shifts = find(checks, "expect_few_labels_moved").finding.partition("largest shifts: ")
+    assert [shift.split()[0] for shift in shifts.split(", ")] == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_single_row_of_another_model_is_not_the_baseline_s(
+    make_answers: MakeAnswers, baseline: LabelBaseline, others: int
+) -> None:
+    figures = count_answers(make_answers(500))
+    mixed = {"model-1": 500 - others, "model-2": others} if others else {"model-1": 500}
+    checks = check(dataclasses.replace(figures, model_versions=mixed), baseline)
+    assert find(checks, "expect_baseline_of_same_model", None).blocks == bool(others)
+
+
+def test_drift_from_a_baseline_of_the_same_model_blocks_where_one_of_another_model_would_warn(
+    make_answers: MakeAnswers, baseline: LabelBaseline
+) -> None:
+    less_sure = count_answers(make_answers(5_000, sureness=3))
+    found = blocking(check(less_sure, baseline, baseline_of_other_model="warn"))
+    assert found == blocking(check(less_sure, baseline)) != set()
+
+
 def test_baseline_of_another_model_blocks_unless_it_is_allowed(
     make_answers: MakeAnswers, baseline: LabelBaseline
 ) -> None:
@@ -188,6 +229,22 @@ def test_a_classifier_that_is_very_sure_is_none_that_always_says_the_same(
         sure = figures.confidences | {"color": ConfidenceFigures(0, 0, lowest, highest)}
         found = blocking(check(dataclasses.replace(figures, confidences=sure)))
         assert (("color", "expect_confidence_to_vary") in found) == blocks
+
+
+@pytest.mark.parametrize(("labels", "blocks"), [(("red",), False), (("red", "blue"), True)])
+def test_a_classifier_that_knows_one_label_alone_may_always_be_certain_of_it(
+    make_answers: MakeAnswers, labels: tuple[str, ...], blocks: bool
+) -> None:
+    figures = count_answers(make_answers(100, color_shares={"red": 1.0}))
+    certain = figures.confidences | {"color": ConfidenceFigures(0, 0, 1.0, 1.0)}
+    checks = check_staged(
+        dataclasses.replace(figures, confidences=certain),
+        LABELS | {"color": labels},
+        None,
+        expected_rows=100,
+        settings=ValidationSettings(),
+    )
+    assert blocking(checks) == ({("color", "expect_confidence_to_vary")} if blocks else set())
 
 
 def test_unknown_label_blocks_in_the_smallest_run_and_is_named(

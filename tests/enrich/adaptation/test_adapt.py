@@ -285,6 +285,12 @@ def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
     assert replace(effect, before=wrong_before).is_better
 
 
+@pytest.mark.parametrize(("answered", "loses"), [(0.85, False), (0.75, True)])
+def test_one_answer_in_ten_may_be_lost_for_better_ones(answered: float, loses: bool) -> None:
+    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": answered})
+    assert (effect.loses_answers, effect.is_better) == (loses, not loses)
+
+
 def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
     never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
     silent = replace(

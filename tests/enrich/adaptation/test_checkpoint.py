@@ -59,6 +59,18 @@ def test_what_an_attribute_would_be_worse_from_is_said() -> None:
     assert summarise({"color": effect})["color"]["worse_from"] == ["image"]
 
 
+@pytest.mark.parametrize(
+    ("gain", "answered", "said"),
+    [(0.0, 0.5, ""), (0.0, 0.1, ""), (0.2, 0.1, ": answers too few")],
+)
+def test_answers_that_would_be_lost_are_the_reason_only_where_there_is_a_gain(
+    gain: float, answered: float, said: str
+) -> None:
+    after = EFFECT.before | {"answered_at_90_threshold": answered}
+    effect = replace(EFFECT, gain=Gain(gain, 0.1), after=after)
+    assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was{said}"
+
+
 def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
     wrong = replace(BETTER, before=BETTER.before | {"precision_at_90_threshold": 0.7})
     silent = replace(wrong, silenced=[Modalities.TEXT], calibrated=dict.fromkeys(Modalities, NEVER))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from enrich.adaptation.readings import fullest, take_readings
+from enrich.adaptation.readings import Reading, fullest, take_readings
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.engine import Engine
 from enrich.records import Modalities
@@ -37,3 +37,18 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     assert whole.modalities == [Modalities.IMAGE_AND_TEXT] * 2 + [Modalities.IMAGE, Modalities.TEXT]
     assert torch.equal(whole.logits[:2], by_modalities[Modalities.IMAGE_AND_TEXT].logits)
     assert not torch.equal(whole.logits[0], by_modalities[Modalities.IMAGE].logits[0])
+
+
+def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:
+    def reading(modalities: Modalities, *products: int) -> Reading:
+        rows = len(products)
+        targets = torch.zeros(rows, dtype=torch.long)
+        return Reading(
+            torch.tensor(products), [modalities] * rows, torch.ones(rows, 2), targets, None
+        )
+
+    both, image = reading(Modalities.IMAGE_AND_TEXT, 0, 1), reading(Modalities.IMAGE, 0, 1, 2)
+    whole = fullest([both, image, reading(Modalities.TEXT, 0, 1, 3)])
+    assert whole.product.tolist() == [0, 1, 2, 3] and whole.image_weight is None
+    some = whole.where(whole.product > 1)
+    assert some.modalities == [Modalities.IMAGE, Modalities.TEXT] and some.image_weight is None

@@ -67,9 +67,9 @@ def test_a_text_that_reads_like_a_picture_s_path_is_no_reason_for_a_group(tmp_pa
 
 
 def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: Path) -> None:
-    read = _read(tmp_path, shop, "product_id,color\nwhole,red\ngone,blue\n")
-    assert len(read.products) == 1 and read.unknown_ids == 1
-    assert read.targets["color"].tolist() == [0]
+    read = _read(tmp_path, shop, "product_id,color\nwhole,red\ngone,blue\nno words,blue\n")
+    assert len(read.products) == 2 and read.unknown_ids == 1
+    assert read.targets["color"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def test_unsure_products_are_named_before_sure_ones() -> None:
 
 
 def test_equal_products_share_their_worth() -> None:
-    """Of ninety alike and ten others, equally unsure, the others are not drowned."""
-    moves = np.tile([1.0, 0.0], (100, 1))
-    moves[90:] = [0.0, 1.0]
+    """Of a thousand, three unlike the others and equally unsure, the three are not drowned."""
+    moves = np.tile([1.0, 0.0], (1_000, 1))
+    moves[997:] = [0.0, 1.0]
     named = choose(moves, 5)
     assert {tuple(moves[row]) for row in named} == {(1.0, 0.0), (0.0, 1.0)}
 

@@ -97,6 +97,25 @@ def test_overview_has_a_row_a_checkpoint_with_its_cost_and_mean_recall(
     )
 
 
+def test_every_mean_of_the_overview_is_of_its_own_checkpoint_and_condition(
+    comparison: Comparison,
+) -> None:
+    conditions = [condition.value for condition in Condition]
+    figures = [
+        record
+        | {
+            "recall_at_90_precision": [FIRST, SECOND].index(record["checkpoint"]) / 2
+            + conditions.index(record["condition"]) / 100
+        }
+        for record in comparison.figures
+    ]
+    overview = build_tables(replace(comparison, figures=figures))[0]
+    assert [row[6:] for row in overview.blocks[0]] == [
+        [f"0.0{place}0" for place in range(len(conditions))],
+        [f"0.5{place}0" for place in range(len(conditions))],
+    ]
+
+
 def test_figures_stand_by_shop_and_attribute_with_a_block_a_condition(
     comparison: Comparison,
 ) -> None:

@@ -12,7 +12,7 @@ from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.towers import build_towers
 from enrich.engine import Engine
 from enrich.errors import CheckpointError, ConfigError
-from enrich.explanation.explain import explain
+from enrich.explanation.explain import ReadWord, explain
 from enrich.records import Modalities, Product
 
 
@@ -72,6 +72,11 @@ def test_the_words_that_move_an_answer_most_come_first(engine: Engine, product: 
     first = explain(engine, product, 3).words
     assert [abs(word.effect[1]) for word in first] == effects[:3]
     assert first[0].effect[1] in first[0].adds.values()
+
+
+def test_a_word_s_effect_is_on_the_attribute_that_it_moved_most_either_way() -> None:
+    word = ReadWord("red", None, {"color": -0.6, "pattern": 0.1, "style": 0.4})
+    assert word.effect == ("color", -0.6)
 
 
 def test_a_product_without_text_shows_where_the_picture_looks(engine: Engine) -> None:

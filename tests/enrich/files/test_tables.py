@@ -95,9 +95,22 @@ def test_a_csv_of_a_header_alone_is_an_empty_table(tmp_path: Path, end: str) -> 
     assert read_table(file).to_pydict() == {"product_id": [], "title": []}
 
 
-def test_a_csv_of_another_encoding_is_read_but_for_its_own_letters(tmp_path: Path) -> None:
-    file = tmp_path / "products.csv"
-    file.write_bytes("product_id,title\n007,red shirt\n008,caf\u00e9\n".encode("latin-1"))
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("products.csv", "product_id,title\n007,red shirt\n008,caf\u00e9\n"),
+        (
+            "products.json",
+            '{"product_id": "007", "title": "red shirt"}\n'
+            '{"product_id": "008", "title": "caf\u00e9"}\n',
+        ),
+    ],
+)
+def test_a_file_of_another_encoding_is_read_but_for_its_own_letters(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content.encode("latin-1"))
     read = select_text(read_table(file), ["product_id", "title"], file).to_pydict()
     assert read == {"product_id": ["007", "008"], "title": ["red shirt", "caf\ufffd"]}
 
@@ -116,6 +129,18 @@ def test_a_row_of_megabytes_is_read(tmp_path: Path, name: str) -> None:
     as_json = f'{{"product_id": "1", "title": "{long}"}}\n'
     file.write_text(as_json if name.endswith("json") else f"product_id,title\n1,{long}\n")
     assert read_table(file).to_pydict() == {"product_id": ["1"], "title": [long]}
+
+
+def test_line_breaks_in_descriptions_part_no_row_wherever_a_block_of_the_file_ends(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "products.csv"
+    text = "\n".join(["of cotton"] * 9)
+    rows = "".join(f'{number},"{text}"\n' for number in range(30_000))  # three of Arrow's blocks
+    file.write_text(f"product_id,description\n{rows}")
+    table = read_table(file)
+    assert table["product_id"].to_pylist() == [str(number) for number in range(30_000)]
+    assert set(table["description"].to_pylist()) == {text}
 
 
 def test_every_value_of_json_is_text_as_it_was_written(tmp_path: Path) -> None:

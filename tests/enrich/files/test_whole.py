@@ -22,7 +22,7 @@ def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
 
 
 def test_a_file_is_not_there_before_all_of_it_is(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "page.html"
+    file = tmp_path / "new" / "folder" / "page.html"
 
     with whole_file(file) as partial:
         partial.write_text("today's")
@@ -70,3 +70,28 @@ def test_a_folder_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it
     found = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert found == (["yesterday's"] if is_there else [])
     assert [path.name for path in tmp_path.iterdir()] == (["checkpoint"] if is_there else [])
+
+
+def test_a_folder_that_is_there_gets_the_new_files_and_keeps_its_others(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "checkpoint"
+    for content in ("yesterday's", "today's"):
+        with whole_folder(folder) as partial:
+            (partial / "config.json").write_text(content)
+        (folder / "notes.txt").write_text("mine")
+
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+        "config.json": "today's",
+        "notes.txt": "mine",
+    }
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+
+
+def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".checkpoint.partial"
+    left.mkdir()
+    (left / "weights").write_text("of another classifier")
+
+    with whole_folder(tmp_path / "checkpoint") as partial:
+        (partial / "config.json").write_text("today's")
+
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["config.json"]

@@ -170,6 +170,15 @@ def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
     assert np.abs(gap).mean() < 1.5
 
 
+@pytest.mark.parametrize("size", [(1_600, 300), (300, 1_600)])
+def test_a_jpeg_is_decoded_no_smaller_than_twice_what_is_wanted_of_its_shorter_side(
+    size: tuple[int, int],
+) -> None:
+    data = _encode(Image.new("RGB", size, "red"), "JPEG")
+    assert _decode(data, target_px=128).size == size
+    assert sorted(_decode(data, target_px=64).size) == [150, 800]
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
 def test_a_sound_picture_with_damaged_tags_is_read(kind: str) -> None:
     encoded = io.BytesIO()

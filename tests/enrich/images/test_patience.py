@@ -223,3 +223,4 @@ def test_a_process_with_a_hanging_read_ends_with_its_code_and_says_what_it_had_t
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (ended.returncode, ended.stdout) == (code, "left behind\nat exit\n"), ended.stderr
+    assert ended.stderr == ("a message\n" if code == 1 else "")

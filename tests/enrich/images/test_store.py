@@ -12,6 +12,7 @@ import pytest
 
 from enrich.errors import ConfigError
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
+from enrich.images.places import s3_endpoint
 from enrich.images.store import ImageStore
 from enrich.records import Status
 
@@ -135,6 +136,14 @@ def test_a_file_over_the_limit_of_bytes_is_too_large(root: Path) -> None:
     assert problem.value.status is Status.IMAGE_TOO_LARGE
 
 
+def test_of_a_file_over_the_limit_no_more_is_read_than_tells_so(root: Path) -> None:
+    with (root / "huge.jpg").open("wb") as huge:
+        huge.truncate(1 << 40)  # of holes; more than any machine has memory for
+    with pytest.raises(ImageProblem) as problem:
+        ImageStore(str(root), limits=ImageLimits(max_bytes=1_000)).read("huge.jpg")
+    assert problem.value.status is Status.IMAGE_TOO_LARGE
+
+
 def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
     data = (root / "a b.jpg").read_bytes()
     store = ImageStore(str(root), (str(root.parent / "secret"), f"file://{root.parent}/shop-2"))
@@ -221,6 +230,19 @@ def test_a_root_with_secrets_or_at_a_machines_metadata_is_a_wrong_setting(
     assert "hush" not in str(error.value)
     with pytest.raises(ConfigError, match=message):
         ImageStore("/", allowed_roots=(root,))
+
+
+def test_an_address_of_s3_alone_goes_before_that_of_all_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all.example.org")
+    assert s3_endpoint() == "http://all.example.org"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.org")
+    assert s3_endpoint() == "http://s3.example.org"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "169.254.169.254:80")
+    with pytest.raises(ConfigError, match="metadata"):
+        ImageStore("s3://bucket/shop")
+    ImageStore("/")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Labelled catalogs are read whole, split by group, and refused with a reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from enrich.training.labelled import (
     TRAIN,
     VALIDATION,
     LabelledProducts,
+    count_split_groups,
     find_unlisted,
     join_catalogs,
     load_labelled,
@@ -50,8 +52,18 @@ def test_a_group_never_straddles_splits(tmp_path: Path) -> None:
     products = load_labelled([_write(tmp_path / "a", 2_000, group_id=groups)], ATTRIBUTES)
     splits = _splits_by_group(products)
     assert len(splits) == 400 and all(len(split) == 1 for split in splits.values())
+    assert count_split_groups(products) == 0
     shares = np.bincount(products.split, minlength=3) / len(products)
     assert shares[[TRAIN, VALIDATION, TEST]] == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
+
+
+def test_groups_that_a_published_split_parts_are_counted_each_once(tmp_path: Path) -> None:
+    groups = [f"g{number % 40}" for number in range(200)]
+    products = load_labelled([_write(tmp_path / "a", 200, group_id=groups)], ATTRIBUTES)
+    parted = products.split.copy()
+    for row in (0, 40, 1, 2):  # of three groups; the others of each stay where they were
+        parted[row] = (parted[row] + 1) % 3
+    assert count_split_groups(replace(products, split=parted)) == 3
 
 
 def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path) -> None:
