@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
-from enrich.errors import MetastoreBusy, NoAnswer, first_line
+from enrich.errors import MetastoreBusy, NoAnswer, StorageFailed, first_line
 from enrich.logs import is_json
 from enrich.spark.java_logs import log_java_as_json
 from enrich.spark.shared_metastore import is_shared, read_address, refuse_closed_metastore
@@ -54,7 +54,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
         log_java_as_json(spark)
     address = read_address(spark)
     if not is_shared(address):
-        refuse_busy_metastore(address)
+        refuse_unusable_metastore(address)
     elif opens_metastore:
         refuse_closed_metastore(spark, address)
     if opens_metastore:
@@ -93,10 +93,14 @@ def end_when_interrupted() -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def refuse_busy_metastore(connection_url: str) -> None:
-    """Raises MetastoreBusy when another process holds the Derby database of this JDBC address.
+def refuse_unusable_metastore(connection_url: str) -> None:
+    """Refuses the Derby database of a JDBC address that this process cannot work with.
 
-    Runs on the driver. Derby would say so too, in a page of Java and after a minute.
+    Runs on the driver. Derby would say so too, in pages of Java and after a minute.
+
+    Raises:
+        MetastoreBusy: another process holds it.
+        StorageFailed: it may not be written.
     """
     found = _DERBY.match(connection_url)
     if not found:
@@ -108,6 +112,11 @@ def refuse_busy_metastore(connection_url: str) -> None:
             f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
             "admits one process at a time: wait for that one to end, or set up a shared metastore "
             "(docs/metastore.md)"
+        )
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise StorageFailed(
+            f"the metastore in {folder} may not be written by this user. Run the job as the user "
+            "whose tables these are, or give this one access to the folder and to the tables"
         )
     _clear_unborn_metastore(folder)
 

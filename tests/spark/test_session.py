@@ -1,5 +1,6 @@
 """The embedded metastore: who holds it is said at once and in one line."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from enrich.errors import MetastoreBusy
-from enrich.spark.session import open_session, refuse_busy_metastore
+from enrich.errors import MetastoreBusy, StorageFailed
+from enrich.spark.session import open_session, refuse_unusable_metastore
 
 HOLD_LOCK = """
 import fcntl, sys
@@ -40,7 +41,7 @@ def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path)
     ) as holder:
         assert holder.stdout and holder.stdout.readline()
         with pytest.raises(MetastoreBusy) as refused:
-            refuse_busy_metastore(address(metastore))
+            refuse_unusable_metastore(address(metastore))
         holder.communicate(b"")
 
     message = str(refused.value)
@@ -49,10 +50,20 @@ def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path)
     assert "\n" not in message
 
 
+def test_metastore_of_another_user_is_refused_with_its_folder(
+    metastore: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To root, as whom tests may run, everything is writable.
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (metastore, os.W_OK))
+
+    with pytest.raises(StorageFailed, match=f"{metastore} may not be written by this user"):
+        refuse_unusable_metastore(address(metastore))
+
+
 def test_free_metastore_is_taken(metastore: Path) -> None:
     (metastore / "service.properties").touch()
 
-    refuse_busy_metastore(address(metastore))
+    refuse_unusable_metastore(address(metastore))
 
     assert (metastore / "service.properties").exists()
 
@@ -60,7 +71,7 @@ def test_free_metastore_is_taken(metastore: Path) -> None:
 def test_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
     (metastore / "seg0").mkdir()
 
-    refuse_busy_metastore(address(metastore))
+    refuse_unusable_metastore(address(metastore))
 
     assert not metastore.exists()
 
@@ -68,7 +79,7 @@ def test_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path)
 def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:
     (metastore / "thesis.tex").touch()
 
-    refuse_busy_metastore(address(metastore))
+    refuse_unusable_metastore(address(metastore))
 
     assert (metastore / "thesis.tex").exists()
 
@@ -77,7 +88,7 @@ def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:
     "url", ["", "jdbc:postgresql://db/metastore", "jdbc:derby:;databaseName=/nowhere;create=true"]
 )
 def test_other_and_new_metastores_are_left_alone(url: str) -> None:
-    refuse_busy_metastore(url)
+    refuse_unusable_metastore(url)
 
 
 def test_ctrl_c_ends_a_job_in_one_line() -> None:
