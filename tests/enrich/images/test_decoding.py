@@ -9,6 +9,7 @@ import pytest
 from costly_images import tiff
 from PIL import Image
 
+from enrich.images.costs import LONGEST_EXIF
 from enrich.images.decoding import decode
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
@@ -155,6 +156,14 @@ def test_a_picture_taken_sideways_stands_upright() -> None:
     assert upright.size == (32, 64)
     assert upright.getpixel((16, 8)) == pytest.approx((254, 0, 0), abs=4)
     assert upright.getpixel((16, 56)) == pytest.approx((0, 0, 254), abs=4)
+
+
+@pytest.mark.parametrize(("more", "size"), [(0, (20, 40)), (LONGEST_EXIF, (40, 20))])
+def test_of_tags_of_megabytes_none_is_read(more: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tags = exif.tobytes() + bytes(more)
+    assert _decode(_encode(Image.new("RGB", (40, 20), "blue"), "PNG", exif=tags)).size == size
 
 
 def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
