@@ -17,7 +17,7 @@ from enrich.spark.corrections import AttributeLabels, select_corrections, with_c
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import count_deleted
 from enrich.spark.ledger import find_run, has_newer_run, write_rows
-from enrich.spark.quarantine import select_unreadable
+from enrich.spark.quarantine import select_unquarantined
 from enrich.spark.records import RunSummary
 from enrich.spark.staging import read_staged
 from enrich.spark.survey import INPUT_FIELDS
@@ -184,14 +184,17 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
 
     Runs on the driver. Else the next night would find nothing new but these, and stop at them.
     """
-    is_own = F.col("run_id") == row["run_id"]
-    unreadable = row["pending"] - row["enriched"]
-    if unreadable and tables.read("quarantine").where(is_own).isEmpty():
-        lineage = ("model_version", "run_id", "run_date")
-        names = [F.lit(row[name]).alias(name) for name in lineage]
-        texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
-        found = select_unreadable(staged).select("*", *texts, *names)
-        tables.replace_run("quarantine", found, row["run_id"])
+    if row["pending"] == row["enriched"]:
+        return
+    quarantine = tables.read("quarantine")
+    of_this_model = quarantine.where(F.col("model_version") == row["model_version"])
+    names = [F.lit(row[name]).alias(name) for name in ("model_version", "run_id", "run_date")]
+    texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
+    found = select_unquarantined(staged, of_this_model).select("*", *texts, *names)
+    if not found.isEmpty():
+        # What an earlier attempt put there stays.
+        own = quarantine.where(F.col("run_id") == row["run_id"]).select(*found.columns)
+        tables.replace_run("quarantine", own.unionByName(found), row["run_id"])
 
 
 def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> RunSummary:

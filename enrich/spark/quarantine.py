@@ -39,18 +39,15 @@ def select_new_quarantine(
     found = _unreadable(survey, staged).unionByName(_broken(survey))
     is_broken = F.col("reason").isin(*BROKEN)
     before = before.where(is_broken | (F.col("model_version") == model_version))
-    same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
-    # That the store answers by now, and the image is broken all the same, is news.
-    same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))
-    return found.alias("new").join(before.alias("old"), same, "left_anti").select("new.*")
+    return _without_known(found, before)
 
 
-def select_unreadable(staged: DataFrame) -> DataFrame:
-    """Returns key, error and reason of the staged rows that have no answer. Runs on the driver."""
-    error = F.concat_ws(": ", "status", "error").alias("error")
-    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
-    unread = staged.where(F.col("modalities").isNull())
-    return unread.select(*SAME_PRODUCT, error, reason.alias("reason"))
+def select_unquarantined(staged: DataFrame, quarantine: DataFrame) -> DataFrame:
+    """Returns key, error and reason of the staged rows without an answer that nobody put away yet.
+
+    Runs on the driver; lazy. `quarantine` holds the findings of the run's own model.
+    """
+    return _without_known(_select_unreadable(staged), quarantine)
 
 
 def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
@@ -63,6 +60,13 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
     return kept.join(new, _SAME_FINDING, "left_anti")
 
 
+def _without_known(found: DataFrame, known: DataFrame) -> DataFrame:
+    same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
+    # That the store answers by now, and the image is broken all the same, is news.
+    same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))
+    return found.alias("new").join(known.alias("old"), same, "left_anti").select("new.*")
+
+
 def _has_store_failed(error: str) -> Column:
     return F.coalesce(F.col(error).startswith(Status.IMAGE_UNREADABLE), F.lit(False))
 
@@ -71,7 +75,14 @@ def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
     # A duplicate may have the very content of the row that was kept.
     kept = survey.rows.where(F.col("state").isin(*ASKED, State.QUARANTINED))
     raw = kept.select(*SAME_PRODUCT, *INPUT_FIELDS)
-    return select_unreadable(staged).join(raw, SAME_PRODUCT)
+    return _select_unreadable(staged).join(raw, SAME_PRODUCT)
+
+
+def _select_unreadable(staged: DataFrame) -> DataFrame:
+    error = F.concat_ws(": ", "status", "error").alias("error")
+    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
+    unread = staged.where(F.col("modalities").isNull())
+    return unread.select(*SAME_PRODUCT, error, reason.alias("reason"))
 
 
 def _broken(survey: Survey) -> DataFrame:

@@ -284,6 +284,28 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
 
 
 @in_full
+def test_unreadable_products_of_a_published_run_are_put_away_whatever_an_earlier_attempt_had(
+    shop: Shop,
+) -> None:
+    table = products(300)
+    shop.write(pd.concat([table.head(20), table.head(1)]))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(run_id="nightly", validate=fails)
+    assert list(shop.table("quarantine")["reason"]) == ["duplicate_id"]
+    table.loc[200:, "title"] = None
+    shop.write(table)
+    with pytest.raises(TooManyFailures):
+        shop.refresh(run_id="nightly")
+
+    publish_staged_run(shop.tables, FakeEngineSpec().attributes, "fake-1", "nightly", "they know")
+
+    reasons = shop.table("quarantine")["reason"].value_counts().to_dict()
+    assert reasons == {"no_modality": 100, "duplicate_id": 1}
+    next_night = shop.refresh(run_date=DAY + timedelta(days=1))
+    assert (next_night.outcome, next_night.counts["quarantined"]) == ("nothing_to_do", 100)
+
+
+@in_full
 def test_unreadable_products_are_no_smaller_share_for_answers_that_are_carried_over(
     shop: Shop,
 ) -> None:
