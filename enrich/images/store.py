@@ -86,7 +86,9 @@ class ImageStore:
         if not isinstance(image_path, str) or not image_path.strip():
             raise ImageProblem(Status.IMAGE_MISSING, NO_IMAGE_PATH)
         if len(image_path) > LONGEST_PATH:
-            raise ImageProblem(Status.IMAGE_MISSING, f"a path of {len(image_path):,} characters")
+            raise ImageProblem(
+                Status.IMAGE_MISSING, f"a path of more than {LONGEST_PATH:,} characters"
+            )
         try:
             place = locate(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError) as error:

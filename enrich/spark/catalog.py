@@ -1,7 +1,8 @@
 """Opens a product table at one pinned snapshot and checks its columns."""
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, IntegralType, NumericType, StringType
+from pyspark.sql.types import DataType, IntegralType, NumericType, StringType, StructType
 from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.images.places import LONGEST_PATH
-from enrich.spark.catalog_files import READERS, choose_files, find_table, suffix_of
+from enrich.spark.catalog_files import READERS, Files, choose_files, find_table, suffix_of
 from enrich.spark.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.hadoop import open_folder
+from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of
 from enrich.text import LONGEST_READ
 
@@ -74,6 +76,8 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
         reason = first_line(error).rstrip(".")
+        if "EXPECT_TABLE_NOT_VIEW" in reason:
+            reason = "it is a view, which has no version to hold on to: write it as a table"
         # The path itself may hold words such as "timed out".
         said = [message.replace(location, "") for message in messages_of(error)]
         kind = NoAnswer if any(map(is_no_answer, said)) else ConfigError
@@ -138,13 +142,29 @@ def _open_path(
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
-    kind, options = READERS[files.suffix]
-    if kind == "csv":
-        frame = read_csv(spark, files.load, options, wanted)
-    else:
-        frame = spark.read.format(kind).options(**options).load(files.load)
+    frame = _read_files(spark, files, wanted)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder
+
+
+def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> DataFrame:
+    """Returns the rows without columns that differ in case alone, which Spark refuses to read.
+
+    Those that are wanted stay, and are refused: nobody knows which one is meant.
+    """
+    kind, options = READERS[files.suffix]
+    if kind == "csv":
+        return read_csv(spark, files.load, options, wanted)
+    reader = spark.read.format(kind).options(**options)
+    with session_settings(spark, {"spark.sql.caseSensitive": "true"}):
+        frame = reader.load(files.load)
+        columns = frame.schema
+    uses = Counter(column.name.lower() for column in columns)
+    if max(uses.values(), default=1) == 1:
+        return frame
+    read = {name.lower() for name in wanted}
+    kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
+    return reader.schema(StructType(kept)).load(files.load)
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:

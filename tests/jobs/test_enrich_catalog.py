@@ -354,6 +354,26 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
 
 
 @in_full
+def test_a_run_of_which_nothing_could_be_read_has_a_page(
+    job_of_the_fake: ModuleType, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(f"{{catalog: '{shop.file}', database: {shop.database}, report_dir: pages}}")
+    shop.refresh()
+    shop.write(products(7).assign(title=[*products(6)["title"], None]))
+
+    pages = []
+    for _ in range(2):
+        assert run_job(job_of_the_fake, "--config", config) == 0
+        ended = last_line(capsys)
+        pages.append((ended["outcome"], ended["counts"]["pending"], ended["report"]))
+
+    assert pages[0][:2] == ("nothing_to_do", 1)
+    assert "No new or changed product could be read" in Path(pages[0][2]).read_text()
+    assert pages[1] == ("nothing_to_do", 0, None)
+
+
+@in_full
 def test_demo_goes_to_no_tables_of_another_catalog(
     job_of_the_fake: ModuleType,
     shop: Shop,

@@ -248,6 +248,33 @@ def test_parquet_parts_may_differ_in_order_and_in_columns_that_nobody_reads(
     assert one == other
 
 
+@pytest.mark.parametrize("kind", ["parquet", "json"])
+@pytest.mark.parametrize(("twin", "is_read"), [("brand", True), ("Title", False)])
+def test_columns_that_differ_in_case_alone_matter_only_where_they_are_read(
+    spark: SparkSession, tmp_path: Path, kind: str, twin: str, is_read: bool
+) -> None:
+    table = TABLE.assign(Brand="x", **{twin: "y"})
+    file = tmp_path / f"products.{kind}"
+    if kind == "parquet":
+        table.to_parquet(file)
+    else:
+        table.to_json(file, orient="records", lines=True)
+    if is_read:
+        read = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
+        assert sorted(read["title"]) == sorted(TABLE["title"])
+    else:
+        with pytest.raises(ConfigError, match="column `title` already exists"):
+            open_catalog(spark, str(file), ColumnNames())
+    assert spark.conf.get("spark.sql.caseSensitive") == "false"
+
+
+def test_a_view_is_refused_as_one(spark: SparkSession, database: str) -> None:
+    spark.createDataFrame(TABLE).write.format("delta").saveAsTable(f"{database}.products")
+    spark.sql(f"CREATE VIEW {database}.new AS SELECT * FROM {database}.products")
+    with pytest.raises(ConfigError, match="it is a view"):
+        open_catalog(spark, f"{database}.new", ColumnNames())
+
+
 def test_a_column_of_nulls_alone_is_no_column_of_another_type(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -155,7 +155,7 @@ def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
         ("published", "Published"),
         ("staged", "Staged"),
         ("blocked", "Blocked"),
-        ("nothing_to_do", "Nothing to do"),
+        ("nothing_to_do", "Nothing to publish"),
         ("dropped", "Dropped"),
         ("rolled_back", "Rolled back"),
         ("failed", "Failed"),
