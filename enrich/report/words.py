@@ -47,7 +47,12 @@ def describe_outcome(run: RunFacts) -> Headline:
         Outcome.PUBLISHED: Headline(
             "Published", f"{published:,} products carry the labels of this run.", "good"
         ),
-        Outcome.NOTHING_TO_DO: _describe_nothing(run),
+        # One that had nothing to ask about has no page.
+        Outcome.NOTHING_TO_DO: Headline(
+            "Nothing to publish",
+            f"No product could be read, of {run.counts['pending']:,} asked about.",
+            "warn",
+        ),
         Outcome.STAGED: _describe_waiting(run, Headline("Staged", "wait for a look", "warn")),
         Outcome.BLOCKED: _describe_waiting(run, Headline("Blocked", "were not published", "bad")),
         Outcome.DROPPED: Headline("Dropped", "What this run had staged was deleted.", "calm"),
@@ -57,13 +62,6 @@ def describe_outcome(run: RunFacts) -> Headline:
         Outcome.FAILED: Headline("Failed", "The run did not end well.", "bad"),
     }
     return headlines[Outcome(run.outcome)]
-
-
-def _describe_nothing(run: RunFacts) -> Headline:
-    """Returns the headline of a run that published nothing: it had to, or could not."""
-    if run.counts["pending"]:
-        return Headline("Nothing to publish", "No new or changed product could be read.", "warn")
-    return Headline("Nothing to do", "No product is new or changed since it was enriched.", "calm")
 
 
 def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:

@@ -21,6 +21,7 @@ from enrich.errors import MetastoreBusy, NoAnswer, StorageFailed, first_line
 from enrich.logs import is_json
 from enrich.spark.java_logs import log_java_as_json
 from enrich.spark.shared_metastore import is_shared, read_address, refuse_closed_metastore
+from enrich.spark.storage import describe_folder
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
 
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
+        StorageFailed: the embedded metastore may not be written.
         ConfigError: the shared metastore does not let this job in, or is none yet.
         NoAnswer: the cluster's master or the shared metastore is out of reach.
     """
@@ -115,8 +117,8 @@ def refuse_unusable_metastore(connection_url: str) -> None:
         )
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise StorageFailed(
-            f"the metastore in {folder} may not be written by this user. Run the job as the user "
-            "whose tables these are, or give this one access to the folder and to the tables"
+            f"the metastore cannot be opened: {describe_folder(folder)}. Make it writable, or run "
+            "the job as the user whose tables these are"
         )
     _clear_unborn_metastore(folder)
 

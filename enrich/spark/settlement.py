@@ -1,4 +1,4 @@
-"""What a person decides of a run that was staged and not published: publish it, or drop it."""
+"""What a person decides of a run that waits: publish it, or drop it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from enrich.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is to become of such a run."""
+    """What is to become of a run that was staged and not published."""
 
     run_id: str
     is_drop: bool

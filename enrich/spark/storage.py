@@ -117,12 +117,16 @@ def _describe_places(places: Iterable[str]) -> str:
         # os.path.isdir says no where Path.is_dir raises: below a folder that is closed to the user.
         around = (p for p in (Path(place), *Path(place).parents) if os.path.isdir(p))  # noqa: PTH112
         folder = next(around, None)
-        if folder is not None and (state := _describe_folder(folder)):
+        if folder is not None and (state := describe_folder(folder)):
             found.setdefault(folder.stat().st_dev, state)
     return "".join(f"; {state}" for state in found.values())
 
 
-def _describe_folder(folder: Path) -> str:
+def describe_folder(folder: Path) -> str:
+    """Returns in which trouble a folder's file system is, or that its user may not write there.
+
+    "" where all is well. Runs on the driver.
+    """
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return f"{folder} is on a read-only file system"
     free = shutil.disk_usage(folder).free

@@ -369,7 +369,7 @@ def test_a_run_of_which_nothing_could_be_read_has_a_page(
         pages.append((ended["outcome"], ended["counts"]["pending"], ended["report"]))
 
     assert pages[0][:2] == ("nothing_to_do", 1)
-    assert "No new or changed product could be read" in Path(pages[0][2]).read_text()
+    assert "No product could be read, of 1 asked about" in Path(pages[0][2]).read_text()
     assert pages[1] == ("nothing_to_do", 0, None)
 
 

@@ -56,7 +56,7 @@ def test_metastore_of_another_user_is_refused_with_its_folder(
     # To root, as whom tests may run, everything is writable.
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (metastore, os.W_OK))
 
-    with pytest.raises(StorageFailed, match=f"{metastore} may not be written by this user"):
+    with pytest.raises(StorageFailed, match=f"opened: {metastore} may not be written by this user"):
         refuse_unusable_metastore(address(metastore))
 
 

@@ -38,9 +38,9 @@ class Page:
     ) -> None:
         """Writes the page where the configuration wants one; a run never fails by its page."""
         settings = self.settings
-        # Where all that is new or changed could not be read, somebody should see it.
-        nothing = summary.outcome == Outcome.NOTHING_TO_DO and not summary.counts["pending"]
-        if settings.report_dir is None or nothing:
+        # Where none of the products that were asked about could be read, somebody should see it.
+        was_quiet = summary.outcome == Outcome.NOTHING_TO_DO and not summary.counts["pending"]
+        if settings.report_dir is None or was_quiet:
             return
         try:
             catalog, store = open_shop()

@@ -144,7 +144,7 @@ def test_page_that_is_too_large_without_pictures_is_refused(make_report: MakeRep
 def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
     text = Page(render_page(empty_report, {})).text
 
-    assert "Nothing to do" in text
+    assert "Nothing to publish" in text
     assert "No check ran" in text
     assert "None of this run's products had been published before." in text
 
