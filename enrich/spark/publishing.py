@@ -187,10 +187,10 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
     if row["pending"] == row["enriched"]:
         return
     quarantine = tables.read("quarantine")
-    of_this_model = quarantine.where(F.col("model_version") == row["model_version"])
     names = [F.lit(row[name]).alias(name) for name in ("model_version", "run_id", "run_date")]
     texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
-    found = select_unquarantined(staged, of_this_model).select("*", *texts, *names)
+    found = select_unquarantined(staged, quarantine, row["model_version"])
+    found = found.select("*", *texts, *names)
     if not found.isEmpty():
         # What an earlier attempt put there stays.
         own = quarantine.where(F.col("run_id") == row["run_id"]).select(*found.columns)

@@ -37,17 +37,15 @@ def select_new_quarantine(
         model_version: The run's. What another could not read is found anew by this one.
     """
     found = _unreadable(survey, staged).unionByName(_broken(survey))
-    is_broken = F.col("reason").isin(*BROKEN)
-    before = before.where(is_broken | (F.col("model_version") == model_version))
-    return _without_known(found, before)
+    return _without_known(found, before, model_version)
 
 
-def select_unquarantined(staged: DataFrame, quarantine: DataFrame) -> DataFrame:
-    """Returns key, error and reason of the staged rows without an answer that nobody put away yet.
+def select_unquarantined(staged: DataFrame, quarantine: DataFrame, model_version: str) -> DataFrame:
+    """Returns key, error and reason of the staged rows without an answer that no run put away yet.
 
-    Runs on the driver; lazy. `quarantine` holds the findings of the run's own model.
+    Runs on the driver; lazy. The model is the one that staged them.
     """
-    return _without_known(_select_unreadable(staged), quarantine)
+    return _without_known(_select_unreadable(staged), quarantine, model_version)
 
 
 def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
@@ -60,7 +58,9 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
     return kept.join(new, _SAME_FINDING, "left_anti")
 
 
-def _without_known(found: DataFrame, known: DataFrame) -> DataFrame:
+def _without_known(found: DataFrame, known: DataFrame, model_version: str) -> DataFrame:
+    is_broken = F.col("reason").isin(*BROKEN)
+    known = known.where(is_broken | (F.col("model_version") == model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     # That the store answers by now, and the image is broken all the same, is news.
     same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))

@@ -27,25 +27,27 @@ def test_temperature_of_overconfident_logits_is_recovered(temperature: float) ->
     assert found == pytest.approx(temperature, rel=0.05)
 
 
-def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
+def _half_from_pictures(rows: int) -> Scored:
+    """Returns rows of which each second one is read from its picture.
+
+    That one is surer of itself than it should be, by 3, the others less, by 0.5.
+    """
     torch.manual_seed(0)
-    honest = 2 * torch.randn(20_000, 5)
+    honest = 2 * torch.randn(rows, 5)
     targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
-    image_weight = (torch.arange(20_000) % 2).float()
-    # What is read from a picture is surer of itself than it should be, what is read, less.
+    image_weight = (torch.arange(rows) % 2).float()
     scale = torch.where(image_weight > 0, 3.0, 0.5).unsqueeze(1)
-    from_text, from_picture = fit_temperatures([Scored(honest * scale, targets, image_weight)])
+    return Scored(honest * scale, targets, image_weight)
+
+
+def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
+    from_text, from_picture = fit_temperatures([_half_from_pictures(20_000)])
     assert from_text == pytest.approx(0.5, rel=0.05)
     assert from_picture == pytest.approx(3.0, rel=0.05)
 
 
 def test_few_rows_hardly_part_the_temperatures_of_texts_and_pictures() -> None:
-    torch.manual_seed(0)
-    honest = 2 * torch.randn(20, 5)
-    targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
-    image_weight = (torch.arange(20) % 2).float()
-    scale = torch.where(image_weight > 0, 3.0, 0.5).unsqueeze(1)
-    from_text, from_picture = fit_temperatures([Scored(honest * scale, targets, image_weight)])
+    from_text, from_picture = fit_temperatures([_half_from_pictures(20)])
     # Six times as high, by thousands of such rows.
     assert from_picture is not None and 1 < from_picture / from_text < 3
 

@@ -36,17 +36,17 @@ def database(spark: SparkSession) -> Iterator[str]:
     spark.sql("DROP DATABASE known_by_name CASCADE")
 
 
-def write(folder: Path, kind: str, spark: SparkSession) -> str:
+def write(folder: Path, kind: str, spark: SparkSession, table: pd.DataFrame = TABLE) -> str:
     file = folder / f"products.{kind}"
     if kind == "parquet":
-        TABLE.to_parquet(file)
+        table.to_parquet(file)
     elif kind == "csv":
-        TABLE.to_csv(file, index=False, doublequote=True)
+        table.to_csv(file, index=False, doublequote=True)
     elif kind == "json":
-        TABLE.to_json(file, orient="records", lines=True)
+        table.to_json(file, orient="records", lines=True)
     else:
         file = folder / "products"
-        spark.createDataFrame(TABLE).write.format("delta").save(str(file))
+        spark.createDataFrame(table).write.format("delta").save(str(file))
     return str(file)
 
 
@@ -253,18 +253,13 @@ def test_parquet_parts_may_differ_in_order_and_in_columns_that_nobody_reads(
 def test_columns_that_differ_in_case_alone_matter_only_where_they_are_read(
     spark: SparkSession, tmp_path: Path, kind: str, twin: str, is_read: bool
 ) -> None:
-    table = TABLE.assign(Brand="x", **{twin: "y"})
-    file = tmp_path / f"products.{kind}"
-    if kind == "parquet":
-        table.to_parquet(file)
-    else:
-        table.to_json(file, orient="records", lines=True)
+    location = write(tmp_path, kind, spark, TABLE.assign(Brand="x", **{twin: "y"}))
     if is_read:
-        read = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
+        read = open_catalog(spark, location, ColumnNames()).products.toPandas()
         assert sorted(read["title"]) == sorted(TABLE["title"])
     else:
         with pytest.raises(ConfigError, match="column `title` already exists"):
-            open_catalog(spark, str(file), ColumnNames())
+            open_catalog(spark, location, ColumnNames())
     assert spark.conf.get("spark.sql.caseSensitive") == "false"
 
 

@@ -9,12 +9,11 @@ from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 
 from enrich.config import ColumnNames, JobConfig
-from enrich.errors import NoAnswer, TooManyFailures, ValidationFailed
+from enrich.errors import NoAnswer, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
 from enrich.spark.survey import Survey, survey_products
@@ -175,46 +174,6 @@ def test_a_new_model_version_enriches_everything_again(shop: Shop) -> None:
 
 
 @in_full
-def test_quarantined_product_is_not_tried_again_until_it_changes(shop: Shop) -> None:
-    table = products()
-    table.loc[0, "title"] = None
-    shop.write(table)
-    shop.refresh()
-    again = shop.refresh(run_date=date(2026, 11, 25))
-    table.loc[0, "title"] = "now it has one"
-    shop.write(table)
-    repaired = shop.refresh()
-
-    assert (again.counts["pending"], again.counts["quarantined"]) == (0, 1)
-    assert (repaired.counts["published"], repaired.counts["quarantined"]) == (1, 0)
-
-
-@in_full
-def test_what_another_model_cannot_read_either_is_tried_by_it_once(shop: Shop) -> None:
-    table = products()
-    table.loc[0, "title"] = None
-    shop.write(table)
-    shop.refresh()
-    other = shop.refresh(model_version="fake-2")
-    again = shop.refresh(model_version="fake-2", run_date=date(2026, 11, 25))
-
-    assert (other.counts["pending"], again.counts["pending"]) == (6, 0)
-    assert sorted(shop.table("quarantine")["model_version"]) == ["fake-1", "fake-2"]
-
-
-@in_full
-def test_run_whose_few_products_cannot_be_read_leaves_nothing_to_publish(shop: Shop) -> None:
-    shop.refresh()
-    grown = products(7)
-    grown.loc[6, "title"] = None
-    shop.write(grown)
-
-    staged = shop.refresh(publish=False)
-
-    assert (staged.outcome, staged.counts["pending"]) == ("nothing_to_do", 1)
-
-
-@in_full
 def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Shop) -> None:
     with pytest.raises(ValidationFailed, match="too blue"):
         shop.refresh(validate=fails)
@@ -258,83 +217,6 @@ def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
     assert (summary.outcome, summary.counts["withheld"]) == ("staged", 6)
     assert shop.table("product_attributes").empty
     assert len(shop.table("label_quality")) == 1
-
-
-@in_full
-def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
-    table = products(300)
-    table.loc[:99, "title"] = None
-    shop.write(table)
-
-    night = {"run_id": "nightly"}
-    # Said again, and on the next night: nobody has decided anything meanwhile.
-    for again in (night, night, {"run_date": DAY + timedelta(days=1)}):
-        with pytest.raises(TooManyFailures, match=r"33\.3% of 300 new or changed products"):
-            shop.refresh(**again)
-
-    assert shop.table("product_attributes").empty
-    labels = FakeEngineSpec().attributes
-    publish_staged_run(shop.tables, labels, "fake-1", "nightly", "the shop knows of it")
-    assert len(shop.table("product_attributes")) == 200
-    assert set(shop.table("quarantine")["reason"]) == {"no_modality"}
-    shop.write(pd.concat([table, products(301)[300:]]))
-    next_night = shop.refresh(run_date=DAY + timedelta(days=2))
-    assert (next_night.outcome, next_night.counts["pending"]) == ("published", 1)
-    assert next_night.counts["quarantined"] == 100
-
-
-@in_full
-def test_unreadable_products_of_a_published_run_are_put_away_whatever_an_earlier_attempt_had(
-    shop: Shop,
-) -> None:
-    table = products(300)
-    shop.write(pd.concat([table.head(20), table.head(1)]))
-    with pytest.raises(ValidationFailed):
-        shop.refresh(run_id="nightly", validate=fails)
-    assert list(shop.table("quarantine")["reason"]) == ["duplicate_id"]
-    table.loc[200:, "title"] = None
-    shop.write(table)
-    with pytest.raises(TooManyFailures):
-        shop.refresh(run_id="nightly")
-
-    publish_staged_run(shop.tables, FakeEngineSpec().attributes, "fake-1", "nightly", "they know")
-
-    reasons = shop.table("quarantine")["reason"].value_counts().to_dict()
-    assert reasons == {"no_modality": 100, "duplicate_id": 1}
-    next_night = shop.refresh(run_date=DAY + timedelta(days=1))
-    assert (next_night.outcome, next_night.counts["quarantined"]) == ("nothing_to_do", 100)
-
-
-@in_full
-def test_unreadable_products_are_no_smaller_share_for_answers_that_are_carried_over(
-    shop: Shop,
-) -> None:
-    table = products(600).assign(department="sale")
-    shop.write(table.head(300))
-    shop.refresh()
-    table.loc[300:399, "title"] = None
-    shop.write(table)
-
-    with pytest.raises(TooManyFailures, match=r"33\.3% of 300 new or changed products"):
-        shop.refresh(config={"columns": {"category": "department"}})
-
-
-@in_full
-def test_a_share_of_unreadable_products_that_is_allowed_blocks_nothing(shop: Shop) -> None:
-    table = products(300)
-    table.loc[:99, "title"] = None
-    shop.write(table)
-    assert shop.refresh(config={"max_quarantined_share": 0.5}).outcome == "published"
-    assert len(shop.table("quarantine")) == 100
-
-
-@in_full
-def test_one_unreadable_product_of_a_few_blocks_nothing(shop: Shop) -> None:
-    table = products(2)
-    table.loc[0, "title"] = None
-    shop.write(table)
-
-    assert shop.refresh().outcome == "published"
 
 
 @in_full
@@ -415,23 +297,6 @@ def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(sho
     assert "inference" not in again.seconds
     assert set(shop.table("product_attributes")["run_id"]) == {morning.run_id}
     assert shop.refresh().outcome == "nothing_to_do"
-
-
-@in_full
-def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Shop) -> None:
-    empty = products(7)
-    empty.loc[6, "title"] = None
-    shop.write(empty)
-    shop.refresh(run_id="nightly")
-    grown = products(9)
-    grown.loc[6:7, "title"] = None
-    shop.write(grown)
-
-    counts = shop.refresh(run_id="nightly").counts
-
-    assert sorted(shop.table("quarantine")["product_id"]) == ["p6", "p7"]
-    assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 7, 0)
-    assert len(shop.table("staged_attributes")) == 9
 
 
 def test_staged_write_has_one_python_node(shop: Shop) -> None:
