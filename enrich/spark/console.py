@@ -14,6 +14,7 @@ from rich.table import Table
 from schemas.tables import Outcome
 
 from enrich.logs import is_json
+from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
 from enrich.spark.records import RunSummary
 from enrich.spark.tables import OutputTables
@@ -50,11 +51,23 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
     if summary.outcome != Outcome.DROPPED:
         # A product's id may hold what Rich takes for markup.
         console.print(_first_rows(tables, summary), markup=False)
-    console.print(f"{summary.outcome}: {summary.counts}", soft_wrap=True, markup=False)
+    counted = describe_counts(summary.counts)
+    console.print(f"{summary.outcome}: {counted}", soft_wrap=True, markup=False)
     folder = tables.location()
     if folder.startswith("file:"):
         folder = unquote(folder.removeprefix("file:"))
     console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True, markup=False)
+
+
+def describe_counts(counts: Mapping[str, Any]) -> str:
+    """Returns a run's counts in one line for people, without those that are 0.
+
+    A run that failed early has none in the ledger, where a dropped run's come from.
+    """
+    rows = [f"{counts[name]:,} {name}" for name in COUNTS if counts[name]]
+    abstained = [f"{a} {n:,}" for a, n in (counts["abstained"] or {}).items() if n]
+    unanswered = f"; abstained: {', '.join(abstained)}" if abstained else ""
+    return (", ".join(rows) or "no products") + unanswered
 
 
 def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
