@@ -87,7 +87,8 @@ class TrainingConfig(Architecture):
     the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
     or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
     small image tower replaces the published one. `attributes` gives each attribute its labels, or
-    `from_data`. Shares are in [0, 1].
+    `from_data`; of these, one of the `optional_attributes` is left out where no two labels are
+    found. Shares are in [0, 1].
 
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
@@ -112,6 +113,7 @@ class TrainingConfig(Architecture):
     text_length: int = Field(default=48, gt=2)
     vocabulary: int = Field(default=8192, gt=0)
     attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)
+    optional_attributes: tuple[AttributeName, ...] = ()
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)
     phases: tuple[Phase, ...]
@@ -131,6 +133,16 @@ class TrainingConfig(Architecture):
     opinion_shares: dict[AttributeName, Share] = Field(default={"color": 0.5})
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
+
+    @model_validator(mode="after")
+    def _what_is_optional_comes_from_the_data(self) -> "TrainingConfig":
+        for attribute in self.optional_attributes:
+            if self.attributes.get(attribute) != ():
+                raise ValueError(
+                    f"optional_attributes names {attribute}, which is not among the attributes "
+                    "that take their labels from_data"
+                )
+        return self
 
     @model_validator(mode="after")
     def _opinions_are_listened_to(self) -> "TrainingConfig":

@@ -4,7 +4,7 @@ Knows nothing of layouts, which `enrich.training.readers` reads, nor of classifi
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,24 +101,27 @@ def join_catalogs(
 
 
 def with_labels_of(
-    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+    read: Sequence[LabelledRows],
+    attributes: dict[str, tuple[str, ...]],
+    optional: Collection[str] = (),
 ) -> dict[str, tuple[str, ...]]:
     """Returns the attributes; one without labels gets those of the rows to train on, sorted.
 
+    Optional ones are left out where there are fewer than two.
+
     Raises:
-        ConfigError: such an attribute has fewer than two labels there.
+        ConfigError: another attribute has fewer than two labels there, or none is left.
     """
-    filled = {}
-    for attribute, labels in attributes.items():
-        filled[attribute] = labels or _labels_to_train_on(read, attribute)
-        if not labels and len(filled[attribute]) < 2:
-            known = sorted({name for rows in read for name in rows.labels})
-            raise ConfigError(
-                f"attribute '{attribute}' shall take its labels from the data and finds "
-                f"{len(filled[attribute])} there; wanted: two or more. "
-                f"The data labels {', '.join(known)}"
-            )
-    return filled
+    filled = {a: labels or _labels_to_train_on(read, a) for a, labels in attributes.items()}
+    lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
+    if set(lacking) - set(optional) or len(lacking) == len(filled):
+        known = sorted({name for rows in read for name in rows.labels})
+        found = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
+        raise ConfigError(
+            f"attributes shall take their labels from the data, which holds {found}; wanted: two "
+            f"or more. The data labels {', '.join(known) or 'nothing'}"
+        )
+    return {a: labels for a, labels in filled.items() if a not in lacking}
 
 
 def find_unlisted(

@@ -133,7 +133,9 @@ def read_products(
     """
     read = read_catalogs(catalogs)
     require_splits(read)
-    attributes = with_labels_of(read, config.attributes)
+    attributes = with_labels_of(read, config.attributes, config.optional_attributes)
+    if left_out := set(config.attributes) - set(attributes):
+        say(f"left out, as no two labels are there to train on: {', '.join(sorted(left_out))}")
     products = join_catalogs(read, attributes)
     require_labels(read, products, attributes)
     for attribute, unlisted in find_unlisted(read, attributes).items():

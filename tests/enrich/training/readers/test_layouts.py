@@ -76,8 +76,20 @@ def test_a_label_that_only_the_test_split_has_is_none(fashion_gen: Path) -> None
 
 
 def test_an_attribute_without_labels_in_the_data_is_refused(food101: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'color' .* finds 0 there.*The data labels class"):
-        with_labels_of(read_catalogs([Path(f"food101:{food101}")]), {"class": (), "color": ()})
+    read = read_catalogs([Path(f"food101:{food101}")])
+    with pytest.raises(ConfigError, match=r"0 of 'color'; wanted.*The data labels class"):
+        with_labels_of(read, {"class": (), "color": ()})
+
+
+def test_an_optional_attribute_without_labels_is_left_out_if_another_is_there(
+    food101: Path,
+) -> None:
+    read = read_catalogs([Path(f"food101:{food101}")])
+    assert with_labels_of(read, {"class": (), "color": ()}, ["color"]) == FOODS
+    with pytest.raises(ConfigError, match="0 of 'size'"):
+        with_labels_of(read, {"class": (), "color": (), "size": ()}, ["color"])
+    with pytest.raises(ConfigError, match="0 of 'color'"):
+        with_labels_of(read, {"color": ()}, ["color"])
 
 
 def test_rows_know_which_catalog_they_are_of(catalog: Path, food101: Path) -> None:
