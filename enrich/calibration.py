@@ -6,12 +6,15 @@ another way. How they are fitted is in `enrich.training.calibration`, how they a
 """
 
 import math
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from enrich.records import Modalities
 
 TARGET_PRECISIONS = (0.90, 0.95)
+# By attribute and set of modalities, the confidence from which on a row is answered; inf is never.
+Thresholds = Mapping[str, Mapping[Modalities, float]]
 
 
 class CalibratedModalities(BaseModel):
@@ -92,3 +95,10 @@ class Calibration(BaseModel):
     def threshold(self, attribute: str, modalities: Modalities, target_precision: float) -> float:
         """Returns the confidence from which on the attribute is answered; inf means never."""
         return self.attributes[attribute][modalities].threshold(target_precision)
+
+    def thresholds(self, target_precision: float) -> Thresholds:
+        """Returns `threshold` of all attributes and sets of modalities."""
+        return {
+            attribute: {m: one.threshold(target_precision) for m, one in calibrated.items()}
+            for attribute, calibrated in self.attributes.items()
+        }

@@ -55,7 +55,7 @@ class Engine:
         self.forward = Forward(classifier, device)
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
-        self._reader = Reader(manifest.config.attributes, self.calibration, spec.target_precision)
+        self._reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
         self._store = spec.open_store()
         self._recent = RecentPictures()
         cores = torch.get_num_threads()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from enrich.calibration import Thresholds
 from enrich.records import (
     NO_IMAGE_PATH,
     Candidate,
@@ -27,26 +28,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FakeEngineSpec:
-    """Recipe of a `FakeEngine`; `seconds_per_product` is how long it pretends to think."""
+    """Recipe of a `FakeEngine`.
+
+    `threshold` is the confidence below which it abstains, `seconds_per_product` how long it
+    pretends to think.
+    """
 
     model_version: str = "fake-1"
     attributes: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
     )
+    threshold: float = 0.5
     seconds_per_product: float = 0.0
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The same for all attributes and sets of modalities."""
+        return {name: dict.fromkeys(Modalities, self.threshold) for name in self.attributes}
 
     def build(self, device: "torch.device") -> "FakeEngine":
         """Returns the engine; `device` is not used."""
-        return FakeEngine(self.attributes, self.seconds_per_product)
+        return FakeEngine(self.attributes, self.threshold, self.seconds_per_product)
 
 
 class FakeEngine:
-    """Answers from a checksum of the text; abstains on a fifth; cannot answer an empty text."""
+    """Answers from a checksum of the text; is unsure of a fifth; cannot answer an empty text."""
 
     def __init__(
-        self, attributes: dict[str, tuple[str, ...]], seconds_per_product: float = 0.0
+        self,
+        attributes: dict[str, tuple[str, ...]],
+        threshold: float = 0.5,
+        seconds_per_product: float = 0.0,
     ) -> None:
         self._attributes = attributes
+        self._threshold = threshold
         self._seconds_per_product = seconds_per_product
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
@@ -81,9 +96,14 @@ class FakeEngine:
                     NO_IMAGE_PATH,
                 )
 
-    @staticmethod
-    def _predict(attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:
+    def _predict(self, attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:
         first, second = labels[checksum % len(labels)], labels[(checksum + 1) % len(labels)]
+        confidence = 0.375 if checksum % 5 == 0 else 0.75
         return Prediction(
-            attribute, first, 0.75, checksum % 5 == 0, 0.0, (Candidate(second, 0.25),)
+            attribute,
+            first,
+            confidence,
+            confidence < self._threshold,
+            0.0,
+            (Candidate(second, 0.25),),
         )

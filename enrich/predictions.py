@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.calibration import Calibration
+from enrich.calibration import Calibration, Thresholds
 from enrich.classifiers.calibrated import calibrated_probs
 from enrich.classifiers.interface import ModelOutput
 from enrich.records import Candidate, Modalities, Prediction
@@ -19,19 +19,19 @@ ALTERNATIVES = 3
 class Reader:
     """Reads outputs of one classifier.
 
-    `attributes` maps each attribute to its labels in the order of the logits; `target_precision`
-    chooses the thresholds below which an attribute is abstained on.
+    `attributes` maps each attribute to its labels in the order of the logits; an attribute is
+    abstained on below its threshold.
     """
 
     def __init__(
         self,
         attributes: dict[str, tuple[str, ...]],
         calibration: Calibration,
-        target_precision: float,
+        thresholds: Thresholds,
     ) -> None:
         self._attributes = attributes
         self._calibration = calibration
-        self._target_precision = target_precision
+        self._thresholds = thresholds
 
     def read(
         self, output: ModelOutput, modalities: Sequence[Modalities]
@@ -77,10 +77,7 @@ class Reader:
         image_weights: list[float | None] = [None] * len(modalities)
         if image_weight is not None:
             image_weights = image_weight.tolist()
-        thresholds = {
-            one: self._calibration.threshold(attribute, one, self._target_precision)
-            for one in set(modalities)
-        }
+        thresholds = self._thresholds[attribute]
         predictions = []
         for row, (confidences, places) in enumerate(
             zip(best.values.tolist(), best.indices.tolist(), strict=True)

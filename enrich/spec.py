@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from enrich.calibration import TARGET_PRECISIONS
+from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError
@@ -40,6 +40,9 @@ class BuildsEngine(Protocol):
     @property
     def attributes(self) -> dict[str, tuple[str, ...]]: ...
 
+    @property
+    def thresholds(self) -> Thresholds: ...
+
     def build(self, device: "torch.device") -> RunsProducts:
         """Loads the engine onto `device`."""
         ...
@@ -49,12 +52,13 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `target_precision` chooses the thresholds below which an attribute is abstained on.
+    `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
 
     checkpoint: str
     model_version: str
     attributes: dict[str, tuple[str, ...]]
+    thresholds: Thresholds
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -95,7 +99,23 @@ def name_model_version(manifest: Manifest, target_precision: float) -> str:
             f"no thresholds for target_precision {target_precision} in {manifest.folder}; "
             f"they were fitted for {allowed}"
         )
-    return f"{manifest.config.name}-{manifest.digest}-p{round(100 * target_precision)}"
+    return f"{manifest.config.name}-{manifest.digest}{_mark(target_precision)}"
+
+
+def versions_of_checkpoint(model_version: str) -> tuple[str, ...]:
+    """Returns the versions that rows of one checkpoint carry, by one of them.
+
+    They differ in their labels alone: the classifier said the same.
+    """
+    marks = [_mark(target) for target in TARGET_PRECISIONS]
+    for mark in marks:
+        if model_version.endswith(mark):
+            return tuple(model_version.removesuffix(mark) + other for other in marks)
+    return (model_version,)
+
+
+def _mark(target_precision: float) -> str:
+    return f"-p{round(100 * target_precision)}"
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
@@ -110,6 +130,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         checkpoint=_absolute(config.checkpoint or str(BUNDLED)),
         model_version=name_model_version(manifest, config.target_precision),
         attributes=manifest.config.attributes,
+        thresholds=manifest.calibration.thresholds(config.target_precision),
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,

@@ -83,10 +83,8 @@ def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
     ]
     read.sort(key=lambda word: -abs(word.effect[1]))
     thresholds = {
-        attribute: engine.calibration.threshold(
-            attribute, prepared.modalities, engine.spec.target_precision
-        )
-        for attribute in engine.spec.attributes
+        attribute: of_modalities[prepared.modalities]
+        for attribute, of_modalities in engine.spec.thresholds.items()
     }
     return Explanation(
         product=product,

@@ -24,6 +24,7 @@ from enrich.spark.survey import (
     with_states,
 )
 from enrich.spark.tables import OutputTables
+from enrich.spark.thresholds import is_of_checkpoint
 from enrich.spark.udf import build_content_hash_udf
 from enrich.spec import BuildsEngine
 
@@ -57,12 +58,13 @@ class Inputs:
         if identity is not ImageIdentity.PATH:
             products = spread(products)
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
-        same_model = F.col("model_version") == self.spec.model_version
-        known = F.lit(False) if self.request.full_refresh else same_model
+        version = self.spec.model_version
+        known = F.lit(False) if self.request.full_refresh else is_of_checkpoint(version)
         return with_states(
             hashed,
             read("product_attributes")
-            .withColumn("is_of_this_model", known)
+            .withColumn("is_of_this_checkpoint", known)
+            .withColumn("is_of_this_version", F.col("model_version") == version)
             .withColumn("is_newer", F.col("run_date") > F.lit(self.request.run_date)),
             select_corrections(read("attribute_corrections"), self.spec.attributes),
             select_known_unreadable(read("quarantine").where(known)),

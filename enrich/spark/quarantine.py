@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 
 from enrich.records import Status
 from enrich.spark.survey import ASKED, BROKEN, INPUT_FIELDS, SAME_PRODUCT, State, Survey
+from enrich.spark.thresholds import is_of_checkpoint
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
@@ -34,7 +35,7 @@ def select_new_quarantine(
         survey: All rows of the product table with their state.
         staged: This run's staged rows.
         before: The quarantine of other runs.
-        model_version: The run's. What another could not read is found anew by this one.
+        model_version: The run's. What another checkpoint could not read is found anew by this one.
     """
     found = _unreadable(survey, staged).unionByName(_broken(survey))
     return _without_known(found, before, model_version)
@@ -60,7 +61,7 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
 
 def _without_known(found: DataFrame, known: DataFrame, model_version: str) -> DataFrame:
     is_broken = F.col("reason").isin(*BROKEN)
-    known = known.where(is_broken | (F.col("model_version") == model_version))
+    known = known.where(is_broken | is_of_checkpoint(model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     # That the store answers by now, and the image is broken all the same, is news.
     same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))

@@ -25,6 +25,7 @@ from enrich.spark.poison import PoisonFinder
 from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT, State, Survey
 from enrich.spark.tables import OutputTables
+from enrich.spark.thresholds import abstain_by, is_of_checkpoint
 from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
 
 log = logging.getLogger(__name__)
@@ -154,12 +155,12 @@ class Stager:
         self._write(answers.hint("rebalance"))
 
     def _select_carried(self, revised: DataFrame) -> DataFrame:
-        """Returns the published answers of revised products as they were staged."""
-        attributes = tuple(self._spec.attributes)
-        published = with_own_labels(self._tables.read("product_attributes"), attributes)
+        """Returns the published answers of revised products as they would be staged now."""
         # As it was surveyed: another run may have published something else meanwhile.
-        mine = published.where(F.col("model_version") == self._spec.model_version)
-        answers = self._select_answers(mine)
+        is_mine = is_of_checkpoint(self._spec.model_version)
+        published = self._tables.read("product_attributes").where(is_mine)
+        decided = abstain_by(published, self._spec.thresholds)
+        answers = self._select_answers(with_own_labels(decided, tuple(self._spec.attributes)))
         is_carried = F.lit(True).alias("is_carried")
         return revised.select(*KEY, is_carried).join(answers, SAME_PRODUCT)
 

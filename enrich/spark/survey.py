@@ -27,7 +27,7 @@ class State(StrEnum):
 
     PENDING = "pending"
     AGAIN = "again"  # asked about before, in vain: the store of its image had failed
-    REVISED = "revised"  # the published answer holds, but not its category or corrections
+    REVISED = "revised"  # the published answer holds, but not its category, corrections or labels
     UNCHANGED = "unchanged"
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
     NULL_ID = "null_id"
@@ -103,9 +103,10 @@ def with_states(
 
     Args:
         hashed: The products with `content_hash`.
-        published: The published rows with `is_of_this_model` and `is_newer` (than this run).
+        published: The published rows with `is_of_this_checkpoint`, `is_of_this_version` (the same
+            target precision as well) and `is_newer` (than this run).
         corrections: Rows (product_id, corrections) of what people set.
-        quarantined: Rows (product_id, content_hash) that this model_version could not read, and
+        quarantined: Rows (product_id, content_hash) that this checkpoint could not read, and
             `store_failed`, where an image's store may answer by now.
         is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
@@ -173,7 +174,8 @@ def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
 def _prefixed(published: DataFrame) -> DataFrame:
     told_apart = ("content_hash", "product_category", "corrections")
     renamed = [F.col(name).alias(f"published_{name}") for name in (*told_apart, "status")]
-    return published.select("product_id", "is_of_this_model", "is_newer", *renamed)
+    flags = ("is_of_this_checkpoint", "is_of_this_version", "is_newer")
+    return published.select("product_id", *flags, *renamed)
 
 
 def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
@@ -202,22 +204,21 @@ def order_of_duplicates() -> list[Column]:
 
 
 def _state() -> Column:
-    is_answered = F.col("is_of_this_model") & (
+    is_answered = F.col("is_of_this_checkpoint") & (
         F.col("content_hash") == F.col("published_content_hash")
     )
     # The store did not answer then; its image may be there now.
     answer_holds = is_answered & (F.col("published_status") != Status.IMAGE_UNREADABLE)
-    is_as_published = [
-        F.col(name).eqNullSafe(F.col(f"published_{name}"))
-        for name in ("product_category", "corrections")
-    ]
+    is_as_published = F.col("is_of_this_version")
+    for name in ("product_category", "corrections"):
+        is_as_published &= F.col(name).eqNullSafe(F.col(f"published_{name}"))
     return (
         F.when(F.col("is_read").isNull(), State.VANISHED)
         .when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("has_surplus_fields"), State.SURPLUS_FIELDS)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
         .when(F.col("is_newer"), State.UNCHANGED)
-        .when(answer_holds & is_as_published[0] & is_as_published[1], State.UNCHANGED)
+        .when(answer_holds & is_as_published, State.UNCHANGED)
         .when(answer_holds, State.REVISED)
         .when(~F.col("store_failed"), State.QUARANTINED)
         .when(is_answered | F.col("store_failed"), State.AGAIN)

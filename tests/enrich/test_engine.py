@@ -50,6 +50,7 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         checkpoint=str(checkpoint),
         model_version=name_model_version(manifest, 0.90),
         attributes=manifest.config.attributes,
+        thresholds=manifest.calibration.thresholds(0.90),
         image_root=str(root),
         allowed_roots=(),
         limits=ImageLimits(max_pixels=20_000),

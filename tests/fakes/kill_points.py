@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from enrich.calibration import Thresholds
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product
@@ -103,6 +104,10 @@ class WatchedSpec:
     @property
     def attributes(self) -> dict[str, tuple[str, ...]]:
         return FakeEngineSpec().attributes
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return FakeEngineSpec().thresholds
 
     def build(self, device: Any) -> "WatchedEngine":
         """Returns the engine; `device` is not used."""

@@ -1,0 +1,36 @@
+"""Abstains on answers anew: another target precision wants other labels, not other answers."""
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from enrich.calibration import Thresholds
+from enrich.records import Modalities
+from enrich.spec import versions_of_checkpoint
+
+
+def is_of_checkpoint(model_version: str) -> Column:
+    """Tells whether a row is of the version's checkpoint, at whatever target precision.
+
+    Runs on the driver; lazy.
+    """
+    return F.col("model_version").isin(*versions_of_checkpoint(model_version))
+
+
+def abstain_by(rows: DataFrame, thresholds: Thresholds) -> DataFrame:
+    """Returns answered rows whose `predictions` are abstained on below these thresholds.
+
+    Runs on the driver; lazy.
+    """
+    limits = F.create_map(*_pairs({a: F.create_map(*_pairs(thresholds[a])) for a in thresholds}))
+
+    def decide(said: Column) -> Column:
+        limit = limits[said["attribute"]][F.col("modalities")]
+        return said.withField("abstained", said["confidence"] < limit)
+
+    return rows.withColumn("predictions", F.transform("predictions", decide))
+
+
+def _pairs(values: Mapping[str, Column] | Mapping[Modalities, float]) -> list[Column]:
+    return [F.lit(part) for pair in values.items() for part in pair]

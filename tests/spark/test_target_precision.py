@@ -1,0 +1,75 @@
+"""Another target precision chooses labels anew; nobody asks the classifier again for that."""
+
+import pandas as pd
+import pytest
+from fake_shop import Shop, passes, products
+from fault_drill import in_full
+
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spec import versions_of_checkpoint
+
+pytestmark = pytest.mark.spark
+
+LENIENT = FakeEngineSpec("fake-1-p90")
+# The fake is never so sure.
+STRICT = FakeEngineSpec("fake-1-p95", threshold=0.9)
+
+
+def test_versions_of_one_checkpoint_differ_in_the_target_precision_alone() -> None:
+    assert versions_of_checkpoint("shop-p90-0a1b-p90") == ("shop-p90-0a1b-p90", "shop-p90-0a1b-p95")
+    assert versions_of_checkpoint("shop-0a1b-p95") == ("shop-0a1b-p90", "shop-0a1b-p95")
+    assert versions_of_checkpoint("fake-1") == ("fake-1",)
+
+
+def test_labels_are_chosen_anew_and_answers_stay(shop: Shop) -> None:
+    shop.write(products(20))
+    shop.refresh(spec=LENIENT)
+    lenient = shop.table("product_attributes")
+    assert lenient["color"].notna().any() and lenient["color"].isna().any()
+
+    strict = shop.refresh(spec=STRICT)
+
+    counts = strict.counts
+    assert (strict.outcome, strict.engine_loads) == ("published", {})
+    assert (counts["pending"], counts["carried"], counts["published"]) == (20, 20, 20)
+    assert counts["abstained"] == {"color": 20, "pattern": 20}
+    rows = shop.table("product_attributes")
+    assert set(rows["model_version"]) == {"fake-1-p95"}
+    assert rows["color"].isna().all() and all(said["abstained"] for said in rows["predictions"][0])
+    assert rows["color_confidence"].equals(lenient["color_confidence"])
+    again = shop.refresh(spec=STRICT)
+    assert (again.outcome, again.counts["unchanged"]) == ("nothing_to_do", 20)
+
+
+@in_full
+def test_the_old_labels_are_back_with_the_old_target_precision(shop: Shop) -> None:
+    shop.write(products(20))
+    shop.refresh(spec=LENIENT)
+    before = shop.table("product_attributes")
+    shop.refresh(spec=STRICT)
+
+    shop.refresh(spec=LENIENT, run_id="back")
+
+    same = ["product_id", "color", "color_confidence", "pattern", "status", "modalities"]
+    after = shop.table("product_attributes")
+    assert after[same].equals(before[same])
+    assert set(after["model_version"]) == {"fake-1-p90"}
+
+
+@in_full
+def test_what_is_new_is_asked_and_what_was_unreadable_is_not(shop: Shop) -> None:
+    table = products(8)
+    table.loc[7, "title"] = None
+    shop.write(table)
+    shop.refresh(spec=LENIENT)
+    grown = pd.concat([table, products(10)[8:]])
+    grown.loc[0, "title"] = "another title"
+    shop.write(grown)
+
+    counts = shop.refresh(spec=STRICT, validate=passes).counts
+
+    assert (counts["pending"], counts["carried"], counts["published"]) == (9, 6, 9)
+    assert counts["quarantined"] == 1
+    assert len(shop.table("quarantine")) == 1
+    full = shop.refresh(spec=STRICT, full_refresh=True, run_id="full").counts
+    assert (full["pending"], full["carried"], full["enriched"]) == (10, 0, 9)
