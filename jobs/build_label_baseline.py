@@ -22,6 +22,7 @@ from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.creation import fill_columns
 from enrich.spark.failures import explain_failure
 from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
@@ -70,6 +71,8 @@ def main(
             "jobs/enrich_catalog.py --full-refresh --no-publish stages all products with one"
         )
     attributes = select_answered_attributes(rows)
+    # An older version had no categories.
+    rows = fill_columns(rows, "product_attributes", attributes)
     if run_id is None:
         # The gate sees what the classifier says, before people's corrections.
         rows = with_own_labels(rows, attributes)

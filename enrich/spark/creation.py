@@ -91,7 +91,7 @@ def update_table(
             f"{name} is none of this job's tables: it has no column {key}. Give --database the "
             "name of a database of its own"
         )
-    wanted: Any = StructType.fromDDL(table_definitions(attributes)[table])
+    wanted = _schema_of(table, attributes)
     new = [field for field in wanted if field.name not in known]
     if new:
         _add_columns(spark, name, new)
@@ -134,12 +134,22 @@ def read_as_updated(
     Runs on the driver; lazy.
     """
     name = f"{database}.{table}"
-    wanted: Any = StructType.fromDDL(table_definitions(attributes)[table])
     if not spark.catalog.tableExists(name):
-        return spark.createDataFrame([], wanted)
-    rows = spark.read.table(name)
-    missing = [field for field in wanted if field.name not in rows.columns]
+        return spark.createDataFrame([], _schema_of(table, attributes))
+    return fill_columns(spark.read.table(name), table, attributes)
+
+
+def fill_columns(rows: DataFrame, table: str, attributes: Sequence[str]) -> DataFrame:
+    """Returns rows of a table with a column of NULLs for each that they lack.
+
+    Runs on the driver; lazy.
+    """
+    missing = [field for field in _schema_of(table, attributes) if field.name not in rows.columns]
     return rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
+
+
+def _schema_of(table: str, attributes: Sequence[str]) -> Any:
+    return StructType.fromDDL(table_definitions(attributes)[table])
 
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:

@@ -15,7 +15,8 @@ from enrich.spark.tables import OutputTables
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
     """Returns the ledger's row of a run, None when there is none. Runs on the driver."""
-    row = tables.read("enrichment_runs").where(F.col("run_id") == run_id).first()
+    # A job may ask before any run has brought the ledger of an older version up to date.
+    row = tables.read_as_updated("enrichment_runs").where(F.col("run_id") == run_id).first()
     return None if row is None else row.asDict(recursive=True)
 
 

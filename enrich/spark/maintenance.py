@@ -3,7 +3,6 @@
 Knows nothing of runs in progress: Delta keeps files that younger readers may still need.
 """
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,8 +16,6 @@ from enrich.spark.creation import READABLE, table_definitions
 from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.settings import session_settings
 from enrich.spark.tables import OutputTables
-
-log = logging.getLogger(__name__)
 
 _LONGEST_RUN = timedelta(days=7)
 # Delta 4.4 ignores RETAIN otherwise, but for 0 HOURS, and goes by a property of the table.
@@ -38,7 +35,7 @@ def maintain_tables(
 ) -> dict[str, Any]:
     """Compacts every table and deletes files that nothing refers to any more.
 
-    Runs on the driver. A table that somebody has dropped is left out: the next run makes it anew.
+    Runs on the driver. A table that somebody has dropped is made anew.
 
     Args:
         retention_hours: time travel and change data reach at least so far back. Below a week, a
@@ -50,36 +47,22 @@ def maintain_tables(
         Counts: `staged_runs_removed`, `scratch_removed`, and `files_before` and `files_after` by
         table.
     """
-    there = _list_tables(tables)
     # Without the ledger, no staged run is known to be settled.
-    knows_staged = {"staged_attributes", "enrichment_runs"} <= set(there)
+    has_ledger = tables.spark.catalog.tableExists(tables.name("enrichment_runs"))
+    tables.create_missing()
     removed = {
-        "staged_runs_removed": _delete_old_staged(tables, keep_staged_days) if knows_staged else 0,
+        "staged_runs_removed": _delete_old_staged(tables, keep_staged_days) if has_ledger else 0,
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)
     # Before anything goes: a view that reads what is gone answers nothing at all.
-    if set(there) == set(table_definitions(tables.attributes)):
-        tables.create_views()
-    else:
-        tables.create_views("attribute_changes")  # whose table is there
+    tables.create_views()
     before, after = {}, {}
-    for table in there:
+    for table in table_definitions(tables.attributes):
         found = tables.describe(table)
         _compact(tables, table, found["properties"], retention_hours)
         before[table], after[table] = found["numFiles"], tables.describe(table)["numFiles"]
     return removed | {"files_before": before, "files_after": after}
-
-
-def _list_tables(tables: OutputTables) -> list[str]:
-    """Returns which of the output tables are there. Runs on the driver."""
-    there = []
-    for table in table_definitions(tables.attributes):
-        if tables.spark.catalog.tableExists(tables.name(table)):
-            there.append(table)
-        else:
-            log.warning("there is no %s: it is left out", tables.name(table))
-    return there
 
 
 @retried_on_conflict

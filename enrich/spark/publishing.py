@@ -21,7 +21,7 @@ from enrich.spark.quarantine import select_unquarantined
 from enrich.spark.records import RunSummary
 from enrich.spark.staging import read_staged
 from enrich.spark.survey import INPUT_FIELDS
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, open_published
 
 # From a run's row of the ledger to the published rows that it is to delete, None for none.
 FindVanished = Callable[[dict[str, Any]], DataFrame | None]
@@ -142,6 +142,8 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
             f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "
             "take them back with jobs/rollback.py"
         )
+    # By its own attributes: the caller's checkpoint may be another one.
+    open_published(tables.spark, tables.database).create_missing()
     empty = tables.read("staged_attributes").limit(0)
     tables.replace_run("staged_attributes", empty, run_id)
     row["outcome"] = Outcome.DROPPED
@@ -209,12 +211,12 @@ def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> Run
 
 
 def summarise(row: dict[str, Any]) -> RunSummary:
-    """Returns what a row of the ledger says of its run."""
+    """Returns what a row of the ledger says of its run; an older version counted less."""
     return RunSummary(
         run_id=row["run_id"],
         outcome=row["outcome"],
-        counts={name: row[name] for name in (*COUNTS, "abstained")},
-        seconds=row["seconds"],
+        counts={name: row[name] or 0 for name in COUNTS} | {"abstained": row["abstained"] or {}},
+        seconds=row["seconds"] or {},
         model_version=row["model_version"],
         error=row["error"],
         reason=row["reason"],

@@ -14,7 +14,7 @@ from enrich.spark.history import Commit, read_commits, select_standing
 from enrich.spark.ledger import find_run, read_run, write_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, open_published
 
 # Delta's words; the exception itself is Java's most general one.
 _FILES_ARE_GONE = "Not all files from version"
@@ -35,6 +35,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
             the table's history, or what maintenance left of it, does not reach back before it.
     """
     row = find_run(tables, run_id)
+    # An older version's ledger has no place for the reason.
+    tables.create_missing()
     commits = read_commits(tables)
     mine = [c for c in select_standing(commits) if c.run_id == run_id]
     if mine:
@@ -48,9 +50,12 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
     last = next(c for c in reversed(commits) if c.restored_to is not None)
-    # The table may have other columns now; a killed call may have left the views as they were.
+    # The table may have other columns now, also those of an older version; a killed call may have
+    # left the views as they were.
     _leave_out_wider_rows(tables, last)
-    tables.create_views()
+    restored = open_published(tables.spark, tables.database)
+    restored.create_missing()
+    restored.create_views()
     # An earlier call may have been ended between the table and the ledger.
     stale = {run_id: row} if mine else {}
     stale |= _read_disproved(tables, commits, standing)

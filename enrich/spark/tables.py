@@ -82,11 +82,13 @@ class OutputTables:
 
     def require(self, table: str) -> None:
         """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
-        if not self.spark.catalog.tableExists(self.name(table)):
-            raise ConfigError(
-                f"there is no table {self.name(table)}: name the database that "
-                "jobs/enrich_catalog.py wrote"
-            )
+        exists = self.spark.catalog.tableExists
+        if exists(self.name(table)):
+            return
+        wanted = "name the database that jobs/enrich_catalog.py wrote"
+        if exists(self.name("product_attributes")):
+            wanted = "an older version made the others; jobs/enrich_catalog.py makes it"
+        raise ConfigError(f"there is no table {self.name(table)}: {wanted}")
 
     def read_ahead(self) -> None:
         """Starts to read the logs of the tables that every run reads, side by side.
@@ -126,15 +128,14 @@ class OutputTables:
         for table, fields in grown.items():
             finish_update(self.spark, self.name(table), fields)
 
-    def create_views(self, *names: str) -> None:
-        """Creates the views anew, or those named, over all attributes that were ever published.
+    def create_views(self) -> None:
+        """Creates the views anew, over all attributes that were ever published.
 
         Runs on the driver.
         """
         attributes = published_attributes(self.spark, self.database)
         for view, query in views(self.database, attributes, self.changes_since()).items():
-            if not names or view in names:
-                self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
+            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
 
     def changes_since(self) -> int:
         """Returns the oldest version of `product_attributes` whose change data is there.

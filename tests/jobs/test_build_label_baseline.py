@@ -77,6 +77,18 @@ def test_newest_version_is_counted_and_an_older_one_on_demand(
     assert all(figure in red for figure in ("30.0%", "75.0%", "+45.0%"))
 
 
+def test_tables_of_a_version_without_categories_are_counted(
+    shop: SparkSession, run: Run, tmp_path: Path
+) -> None:
+    shop.sql("CREATE DATABASE older")
+    answers = shop.table("counted.product_attributes").drop("product_category")
+    answers.write.format("delta").saveAsTable("older.product_attributes")
+    code, _, err = run("--database", "older", "--catalog", "shop", "--output", tmp_path / "o.json")
+    shop.sql("DROP DATABASE older CASCADE")
+    assert code == 0, err
+    assert load_baseline(tmp_path / "o.json").products.rows == 20
+
+
 def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file, "--min-category-rows", 10))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fake_shop import DAY, Shop, passes, products
 from fault_drill import is_long
+from older_tables import create_old
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
@@ -31,28 +32,10 @@ pytestmark = [
 ]
 
 TABLES = ("product_attributes", "staged_attributes", "enrichment_runs", "label_quality")
-# As the first version created them.
-OLD_ANSWERS = """
-    product_id STRING NOT NULL, color STRING, color_confidence DOUBLE, pattern STRING,
-    pattern_confidence DOUBLE, predictions ARRAY<STRUCT<attribute: STRING, label: STRING,
-      confidence: DOUBLE, abstained: BOOLEAN, image_weight: DOUBLE,
-      alternatives: ARRAY<STRUCT<label: STRING, confidence: DOUBLE>>>>,
-    modalities STRING NOT NULL, status STRING NOT NULL COMMENT 'ok, or what could not be read',
-    content_hash STRING NOT NULL, model_version STRING NOT NULL, run_id STRING NOT NULL,
-    run_date DATE NOT NULL, enriched_at TIMESTAMP NOT NULL"""
 
 
 def folder_of(shop: Shop, table: str) -> Path:
     return Path(shop.tables.location().removeprefix("file:")) / table
-
-
-def create_old(shop: Shop, status: str = "ok") -> None:
-    shop.sql(f"CREATE DATABASE {shop.database}")
-    shop.sql(f"CREATE TABLE shop.product_attributes ({OLD_ANSWERS}) USING DELTA")
-    shop.sql(
-        f"""INSERT INTO shop.product_attributes VALUES ('old', 'red', 0.9, 'solid', 0.8, array(),
-        'text', '{status}', 'h', 'm', 'r', date'2026-01-01', timestamp'2026-01-01 00:00:00')"""
-    )
 
 
 def refresh_with(shop: Shop, attributes: dict[str, tuple[str, ...]], version: str) -> None:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.spark
 OLD = "2020-01-01 00:00:00"
 
 
-def test_tables_that_were_dropped_are_left_out(shop: Shop) -> None:
+def test_tables_that_were_dropped_are_made_anew(shop: Shop) -> None:
     shop.tables.create_missing()
     for table in ("label_quality", "staged_attributes"):
         shop.sql(f"DROP TABLE shop.{table}")
@@ -20,8 +20,10 @@ def test_tables_that_were_dropped_are_left_out(shop: Shop) -> None:
     assert done["staged_runs_removed"] == 0
     assert set(done["files_after"]) == {
         "product_attributes",
+        "staged_attributes",
         "quarantine",
         "enrichment_runs",
+        "label_quality",
         "attribute_corrections",
     }
 
