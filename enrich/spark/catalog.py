@@ -13,7 +13,15 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, IntegralType, NumericType, StringType, StructType
+from pyspark.sql.types import (
+    DataType,
+    DecimalType,
+    IntegralType,
+    NumericType,
+    StringType,
+    StructField,
+    StructType,
+)
 from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
@@ -32,6 +40,16 @@ _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "category": (StringType, IntegralType),
     "priority": (NumericType,),
 }
+# While Spark finds out what columns there are. Dates as pandas writes them, in nanoseconds, are no
+# type of Spark's.
+_TAKES_MORE = {
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+}
+# Where Spark writes down what a text was declared as.
+_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
+# What Spark calls a line that is no JSON.
+_NO_JSON = "_corrupt_record"
 _OF_FILES = "files-"
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
 # descriptions of megabytes in one Arrow batch fit into no memory.
@@ -148,15 +166,16 @@ def _open_path(
 
 
 def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> DataFrame:
-    """Returns the rows without columns that differ in case alone, which Spark refuses to read.
+    """Returns the rows, whatever the columns are that nobody reads.
 
-    Those that are wanted stay, and are refused: nobody knows which one is meant.
+    Without columns that differ in case alone, which Spark refuses to read. Those that are wanted
+    stay, and are refused: nobody knows which one is meant.
     """
     kind, options = READERS[files.suffix]
     if kind == "csv":
         return read_csv(spark, files.load, options, wanted)
     reader = spark.read.format(kind).options(**options)
-    with session_settings(spark, {"spark.sql.caseSensitive": "true"}):
+    with session_settings(spark, _TAKES_MORE):
         frame = reader.load(files.load)
         columns = frame.schema
     uses = Counter(column.name.lower() for column in columns)
@@ -192,41 +211,55 @@ def _files_digest(frame: DataFrame) -> str:
 
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
-    types = {field.name: field.dataType for field in frame.schema if field.name != HAS_SURPLUS}
+    fields = {field.name: field for field in frame.schema if field.name != HAS_SURPLUS}
     has_surplus = F.lit(False) if HAS_SURPLUS not in frame.columns else F.col(HAS_SURPLUS)
     roles = columns.model_dump()
     wanted = {role: name for role, name in roles.items() if name is not None}
-    if missing := [name for name in wanted.values() if name not in types]:
+    if [*fields] == [_NO_JSON]:
+        raise SchemaMismatch(
+            f"no line of '{location}' is a JSON object; wanted: one object a line, in UTF-8, not "
+            "compressed"
+        )
+    if missing := [name for name in wanted.values() if name not in fields]:
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has "
-            f"{', '.join(types) or 'none'}. "
+            f"{', '.join(fields) or 'none'}. "
             "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
         )
     for role, name in wanted.items():
         allowed = _ALLOWED.get(role, (StringType,))
-        # A column without any value is void.
-        if not isinstance(types[name], allowed) and types[name].typeName() != "void":
+        if not _is_allowed(fields[name].dataType, allowed):
             raise SchemaMismatch(
-                f"column {name} of '{location}' is {types[name].simpleString()}; wanted "
+                f"column {name} of '{location}' is {fields[name].dataType.simpleString()}; wanted "
                 f"{' or '.join(kind.typeName() for kind in allowed)}"
             )
     # An attribute of a checkpoint may itself be called category.
     output = {role: role for role in roles} | {"category": "product_category"}
     return frame.select(
         *(
-            _read_column(role, F.lit(None) if name is None else F.col(quote_part(name))).alias(
-                output[role]
-            )
+            _read_column(role, None if name is None else fields[name]).alias(output[role])
             for role, name in roles.items()
         ),
         has_surplus.alias("has_surplus_fields"),
     )
 
 
-def _read_column(role: str, column: Column) -> Column:
+def _is_allowed(found: DataType, allowed: tuple[type[DataType], ...]) -> bool:
+    if isinstance(found, DecimalType) and found.scale == 0:
+        # NUMBER of other databases, and integers too large for a BIGINT.
+        return IntegralType in allowed or NumericType in allowed
+    # A column without any value is void.
+    return isinstance(found, allowed) or found.typeName() == "void"
+
+
+def _read_column(role: str, field: StructField | None) -> Column:
+    column = F.lit(None) if field is None else F.col(quote_part(field.name))
     if role == "priority":
         # To Spark NaN is above every number.
         return F.nanvl(column.cast("double"), F.lit(None).cast("double"))
     # One byte that is no UTF-8 stops Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
+    if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
+        # Blanks at the end are the type's, not the value's.
+        text = F.rtrim(text)
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text

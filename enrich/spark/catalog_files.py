@@ -21,6 +21,9 @@ READERS = {
     ".jsonl": ("json", {}),
 }
 _EMPTY = "NULL"
+# Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
+_NAMED_KINDS = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
+_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".snappy", ".zip")
 # What Spark takes for a pattern in the name of a file.
 _PATTERN = re.compile(r"[{}\[\]*?\\]")
 
@@ -61,7 +64,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     """Returns the files of a table of which these columns are read.
 
     Raises:
-        FileNotFoundError: a local folder holds no part, or parts of several kinds.
+        FileNotFoundError: a local folder holds no part, parts of several kinds, compressed ones,
+            or some beside partitions.
         OSError: a local file is not Parquet, though it is called so.
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
             or a quotation mark of a CSV file is closed nowhere.
@@ -69,9 +73,14 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     if (Path(path) / "_delta_log").is_dir():
         return Files("", path, frozenset())
     parts = _list_parts(Path(path))
+    if suffix_of(path):
+        parts = _with_partitions(Path(path), parts)
     suffix = suffix_of(path) or _suffix_of_parts(parts)
     if not suffix and Path(path).is_dir():
-        raise FileNotFoundError(f"{path} is no Delta table and holds no {', '.join(READERS)} file")
+        raise FileNotFoundError(
+            f"{path} is no Delta table and holds no {', '.join(READERS)} file (of a folder with "
+            "partitions, such as country=de, the name must end like that)"
+        )
     empty = frozenset[str]()
     if suffix == ".csv":
         for file in parts or _list_file(Path(path)):
@@ -99,11 +108,31 @@ def _list_parts(folder: Path) -> list[Path]:
     """Returns the data files right inside a local folder; elsewhere there are none."""
     if not folder.is_dir():
         return []
-    return [
+    files = [
         file
         for file in sorted(folder.iterdir())
-        if suffix_of(file) and not file.name.startswith((".", "_")) and file.is_file()
+        if not file.name.startswith((".", "_")) and file.is_file()
     ]
+    if packed := [one for one in files if one.suffix in _COMPRESSED and suffix_of(one.stem)]:
+        raise FileNotFoundError(f"{packed[0]} is compressed: unpack it, or write Parquet instead")
+    return [file for file in files if suffix_of(file)]
+
+
+def _with_partitions(folder: Path, parts: list[Path]) -> list[Path]:
+    """Returns the data files of a folder, also those in partitions such as country=de.
+
+    Raises:
+        FileNotFoundError: there are some of both, of which Spark reads the latter alone.
+    """
+    subfolders = sorted(folder.iterdir()) if folder.is_dir() else []
+    partitions = [one for one in subfolders if "=" in one.name and one.is_dir()]
+    inside = [part for one in partitions for part in _with_partitions(one, _list_parts(one))]
+    if inside and parts:
+        raise FileNotFoundError(
+            f"{parts[0]} lies beside partitions such as {partitions[0].name}: one of the two does "
+            "not belong there"
+        )
+    return parts or inside
 
 
 def _suffix_of_parts(parts: Sequence[Path]) -> str:
@@ -157,11 +186,14 @@ def _read_types(file: Path, names: Collection[str]) -> dict[str, str]:
     except pa.ArrowInvalid as error:
         raise OSError(f"{file} is no Parquet file: {first_line(error)}") from error
     columns = {one.path: one for one in map(schema.column, range(len(schema.names)))}
-    return {
-        # As pyarrow calls the logical type Null.
-        name: _EMPTY
-        if columns[name].logical_type.type == "UNKNOWN"
-        else columns[name].physical_type
-        for name in sorted(names)
-        if name in columns
-    }
+    return {name: _type_of(columns[name]) for name in sorted(names) if name in columns}
+
+
+def _type_of(column: pq.ColumnSchema) -> str:
+    logical = column.logical_type
+    # As pyarrow calls the logical type Null.
+    if logical.type == "UNKNOWN":
+        return _EMPTY
+    is_unsigned = logical.type == "INT" and "isSigned=false" in str(logical)
+    is_told = logical.type in _NAMED_KINDS or is_unsigned
+    return f"{column.physical_type} {logical}" if is_told else str(column.physical_type)

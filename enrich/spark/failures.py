@@ -7,11 +7,34 @@ from enrich.errors import ConfigError, EnrichError, NoAnswer
 from enrich.spark.lost_metastore import explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 
-_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +SQLSTATE")
-# What Parquet's reader says of a file that trying again does not mend.
-_DAMAGED = re.compile(
-    "PARQUET_COLUMN_DATA_TYPE_MISMATCH|CANNOT_READ_FILE_FOOTER|could not decode|could not read page"
-    "|FAILED_TO_UNCOMPRESS|ParquetDecodingException"
+_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")
+# What its reader says of a file, what that means, and what to do.
+_ADVICE: tuple[tuple[str, type[EnrichError], str], ...] = (
+    (
+        "FILE_NOT_EXIST",
+        NoAnswer,
+        "Somebody deleted it, or VACUUM did while it was read: run this again. If the table has "
+        "lost it for good, restore the table",
+    ),
+    (
+        "Codec was not found",
+        ConfigError,
+        "It is compressed in a way that Spark does not know: write it with zstd or snappy",
+    ),
+    (
+        "ChecksumException",
+        ConfigError,
+        "It is damaged, or was written over and the .crc file beside it is of what was there "
+        "before: delete that",
+    ),
+    (
+        "PARQUET_COLUMN_DATA_TYPE_MISMATCH|CANNOT_READ_FILE_FOOTER|could not decode"
+        "|could not read page|FAILED_TO_UNCOMPRESS|ParquetDecodingException"
+        "|is not a Parquet file",
+        ConfigError,
+        "It is damaged, or has columns of other types than the other files of its table: write it "
+        "again",
+    ),
 )
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
@@ -31,15 +54,15 @@ def explain_failure(error: Exception) -> EnrichError | None:
     )
 
 
-def _find_damaged_file(error: Exception) -> ConfigError | None:
+def _find_damaged_file(error: Exception) -> EnrichError | None:
     said = list(messages_of(error))
     found = next(filter(None, map(_UNREAD_FILE.search, said)), None)
-    if found is None or not any(map(_DAMAGED.search, said)):
+    if found is None:
         return None
-    return ConfigError(
-        f"{found['said']} It is damaged, or has columns of other types than the other files of its "
-        "table: write it again"
-    )
+    for pattern, kind, advice in _ADVICE:
+        if any(re.search(pattern, one) for one in said):
+            return kind(f"{found['said']} {advice}")
+    return None
 
 
 def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:

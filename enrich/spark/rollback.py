@@ -102,8 +102,10 @@ def _read_disproved(
             continue
         gone = {c.run_id for c in undone} - standing
         for row in ended:
-            published, said_at = row["outcome"] == Outcome.PUBLISHED, row["finished_at"]
-            is_about_it = row["run_id"] in gone if published else said_at >= undone[0].made_at
+            said_at = row["finished_at"]
+            # One that found all its answers there committed nothing, whatever its outcome.
+            is_idle = not (row["published"] or row["deleted"])
+            is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
             if is_about_it and said_at <= restore.made_at:
                 found[row["run_id"]] = row.asDict(recursive=True)
     return found

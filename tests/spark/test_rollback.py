@@ -101,6 +101,22 @@ def test_run_that_was_taken_back_is_published_again_without_inference(shop: Shop
     assert shop.table("enrichment_runs").set_index("run_id").loc["second", "published"] == 0
 
 
+def test_a_run_that_found_its_answers_there_is_marked_with_the_run_that_had_published_them(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+    shop.refresh(run_id="idle")
+    # As of a run that was repeated after another one had published the same.
+    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'published' WHERE run_id = 'idle'")
+
+    assert roll_back(shop.tables, "second", "a mistake") == ["second"]
+
+    outcomes = shop.table("enrichment_runs").set_index("run_id")["outcome"].to_dict()
+    assert outcomes == {"first": "published", "second": "rolled_back", "idle": "rolled_back"}
+
+
 def test_by_paths_a_run_that_was_taken_back_asks_again_as_its_pictures_may_be_others(
     shop: Shop,
 ) -> None:
