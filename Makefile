@@ -4,7 +4,7 @@ PYTHON ?= python3
 
 # An activated environment. Spark's scripts look for python3 on PATH, unless a variable that was
 # meant for another Spark sends them elsewhere.
-IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
+IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \

@@ -5,6 +5,7 @@ Knows the shapes in which addresses and settings carry them, and no secret itsel
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 from pydantic import BaseModel, ValidationError
 
@@ -69,8 +70,8 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
     for problem in error.errors():
         key = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(settings.model_fields)
-            problems.append(f"unknown key '{key}' (known: {known})")
+            known = ", ".join(_known_beside(settings, problem["loc"]))
+            problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
         elif problem["loc"]:
             problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
         else:
@@ -78,3 +79,14 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
             problems.append(str(problem["msg"]))
     # What was found may be an address with a password in it.
     return redact("; ".join(problems))
+
+
+def _known_beside(settings: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:
+    """Returns the keys that may stand beside a key; none for the items of a list."""
+    for name in place[:-1]:
+        field = settings.model_fields.get(str(name))
+        kind = None if field is None else field.annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ()
+        settings = kind
+    return settings.model_fields

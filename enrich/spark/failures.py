@@ -50,6 +50,7 @@ def explain_failure(error: Exception) -> EnrichError | None:
         _find_wrong_input(error)
         or explain_storage_failure(error)
         or _find_damaged_file(error)
+        or _find_refused_library(error)
         or explain_lost_metastore(error)
     )
 
@@ -63,6 +64,15 @@ def _find_damaged_file(error: Exception) -> EnrichError | None:
         if any(re.search(pattern, one) for one in said):
             return kind(f"{found['said']} {advice}")
     return None
+
+
+def _find_refused_library(error: Exception) -> ConfigError | None:
+    if not any("UnsatisfiedLinkError" in said for said in messages_of(error)):
+        return None
+    return ConfigError(
+        "Java may not load a library from its folder for temporary files (/tmp mounted noexec?). "
+        "Give it another one that is there: JAVA_TOOL_OPTIONS=-Djava.io.tmpdir=FOLDER"
+    )
 
 
 def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:

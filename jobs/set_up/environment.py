@@ -53,6 +53,10 @@ def check_package_index(venv: Path) -> None:
 
 
 def pip_command(venv: Path, *arguments: str) -> list[str]:
-    """Returns the command line that runs an environment's pip."""
+    """Returns the command line that runs an environment's pip.
+
+    Whatever the user's pip is told about the place of packages: these belong into the environment.
+    """
+    into_venv = ["env", "-u", "PIP_TARGET", "-u", "PIP_PREFIX", "PIP_USER=0"]
     python = str(venv / "bin" / "python")
-    return [python, "-m", "pip", "--disable-pip-version-check", *arguments]
+    return [*into_venv, python, "-m", "pip", "--disable-pip-version-check", *arguments]

@@ -32,6 +32,15 @@ def test_an_unknown_key_is_named_together_with_the_known_ones(file: Path) -> Non
     assert all(key in str(error.value) for key in JobConfig.model_fields)
 
 
+def test_an_unknown_key_of_a_part_is_named_with_those_of_that_part(file: Path) -> None:
+    file.write_text("image_limits: {max_pixel: 5}\nread_thread: 1\n")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    nested, top = str(error.value).split("; unknown")
+    assert "'image_limits.max_pixel' (known:" in nested and "max_pixels" in nested
+    assert "read_threads" not in nested and "read_threads" in top
+
+
 def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
     file.write_text("batch_size: -5\ncolumns: {title: [1]}\n")
     with pytest.raises(ConfigError, match=r"job\.yaml: columns\.title: .* found \[1\]; batch_size"):

@@ -15,6 +15,7 @@ import pytest
 from jobs.set_up import __main__ as set_up
 from jobs.set_up import machine, spark
 from jobs.set_up.console import SetUpError
+from jobs.set_up.environment import pip_command
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = (
@@ -100,6 +101,14 @@ def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, t
 def test_old_python_is_told_how_to_name_a_newer_one():
     assert "make PYTHON=python3.11 demo" in machine.find_python_problem((3, 10, 13))
     assert machine.find_python_problem((3, 11, 0)) is None
+
+
+def test_packages_go_into_the_environment_whatever_the_user_s_pip_is_told(monkeypatch):
+    for name, value in {"PIP_USER": "1", "PIP_TARGET": "/nowhere"}.items():
+        monkeypatch.setenv(name, value)
+    command = pip_command(Path(sys.prefix), "install", "--no-index", "there-is-no-such-package")
+    said = subprocess.run(command, capture_output=True, text=True).stderr
+    assert "No matching distribution found" in said and "--user" not in said
 
 
 def test_python_without_ensurepip_is_told_which_package_brings_it(monkeypatch):
