@@ -27,9 +27,10 @@ test-faults: test-environment ## Kill runs, spoil rows, images and storage; the 
 	@rm -f build/faults.json
 	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster tests/jobs/test_enrich_catalog.py \
 		tests/spark/test_catalog.py tests/spark/test_corrections.py tests/spark/test_creation.py \
-		tests/spark/test_failures.py tests/spark/test_lost_store.py tests/spark/test_plan.py \
-		tests/spark/test_publishing.py tests/spark/test_quarantine.py tests/spark/test_refresh.py \
-		tests/spark/test_rollback.py tests/spark/test_settings.py tests/spark/test_staging.py tests/spark/test_udf.py \
+		tests/spark/test_failures.py tests/spark/test_lost_store.py tests/spark/test_older_tables.py \
+		tests/spark/test_plan.py tests/spark/test_publishing.py tests/spark/test_quarantine.py tests/spark/test_refresh.py \
+		tests/spark/test_rollback.py tests/spark/test_settings.py tests/spark/test_staging.py tests/spark/test_tables_of_others.py \
+		tests/spark/test_target_precision.py tests/spark/test_udf.py \
 		tests/spark/test_vanished.py tests/enrich/classifiers/test_checkpoint.py; code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
