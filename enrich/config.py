@@ -7,7 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
@@ -33,7 +40,7 @@ class ImageIdentity(StrEnum):
 
 
 class ColumnNames(BaseModel):
-    """What the product table calls the columns that are read.
+    """What the product table calls the columns that are read; None for one that it has not.
 
     `category` and `priority` are optional, and the classifier sees neither: results are told apart
     by the category, and products with a higher priority, a number, are enriched earlier.
@@ -42,11 +49,17 @@ class ColumnNames(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     product_id: str = "product_id"
-    title: str = "title"
-    description: str = "description"
-    image_path: str = "image_path"
+    title: str | None = "title"
+    description: str | None = "description"
+    image_path: str | None = "image_path"
     category: str | None = None
     priority: str | None = None
+
+    @model_validator(mode="after")
+    def _something_is_read(self) -> Self:
+        if self.title is self.description is self.image_path is None:
+            raise ValueError("title, description and image_path are all null: nothing to read")
+        return self
 
 
 class MissingProducts(StrEnum):

@@ -224,7 +224,8 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has "
             f"{', '.join(fields) or 'none'}. "
-            "jobs/enrich_catalog.py maps other names, under 'columns' in its configuration"
+            "jobs/enrich_catalog.py maps other names, and null for none, under 'columns' in its "
+            "configuration"
         )
     for role, name in wanted.items():
         allowed = _ALLOWED.get(role, (StringType,))

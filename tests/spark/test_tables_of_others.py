@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
@@ -38,6 +39,18 @@ def test_dates_in_nanoseconds_that_nobody_reads_are_left_alone(
 
     assert read(spark, file)["product_id"].tolist() == ["1", "2"]
     assert spark.conf.get("spark.sql.legacy.parquet.nanosAsLong") == "false"
+
+
+def test_a_table_without_descriptions_and_images_says_so_by_null(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    TABLE[["product_id", "title"]].to_csv(tmp_path / "products.csv", index=False)
+    columns = ColumnNames(description=None, image_path=None)
+    rows = open_catalog(spark, str(tmp_path), columns).products.toPandas()
+    assert sorted(rows["title"]) == ["a", "b"]
+    assert rows["description"].isna().all() and rows["image_path"].isna().all()
+    with pytest.raises(ValidationError, match="nothing to read"):
+        ColumnNames(title=None, description=None, image_path=None)
 
 
 def test_a_table_in_partitions_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
