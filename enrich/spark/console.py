@@ -60,12 +60,9 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:
-    """Returns a run's counts in one line for people, without those that are 0.
-
-    A run that failed early has none in the ledger, where a dropped run's come from.
-    """
+    """Returns a run's counts in one line for people, without those that are 0."""
     rows = [f"{counts[name]:,} {name}" for name in COUNTS if counts[name]]
-    abstained = [f"{a} {n:,}" for a, n in (counts["abstained"] or {}).items() if n]
+    abstained = [f"{a} {n:,}" for a, n in counts["abstained"].items() if n]
     unanswered = f"; abstained: {', '.join(abstained)}" if abstained else ""
     return (", ".join(rows) or "no products") + unanswered
 
