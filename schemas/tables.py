@@ -74,7 +74,7 @@ ENRICHMENT_RUNS = f"""
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     read BIGINT NOT NULL COMMENT 'rows read = published + unchanged + quarantined + withheld',
     pending BIGINT NOT NULL COMMENT 'products to be written anew',
-    carried BIGINT COMMENT 'of these, only category or corrections changed: no inference',
+    carried BIGINT COMMENT 'of these, those whose published answer holds: no inference',
     enriched BIGINT NOT NULL COMMENT 'of the pending, those with an answer',
     published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
     unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
@@ -177,7 +177,7 @@ def staged_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str
     status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',
     error STRING COMMENT 'why, for people',
     chunk INT COMMENT 'the part of the run that it was staged in',
-    is_carried BOOLEAN COMMENT 'a published answer, other corrections or category',{_LINEAGE}"""
+    is_carried BOOLEAN COMMENT 'a published answer that still holds',{_LINEAGE}"""
 
 
 def answer_columns(attributes: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ READERS = {
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
 _NAMED_KINDS = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
-_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".snappy", ".zip")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
 # What Spark takes for a pattern in the name of a file.
 _PATTERN = re.compile(r"[{}\[\]*?\\]")
 
@@ -75,6 +75,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     parts = _list_parts(Path(path))
     if suffix_of(path):
         parts = _with_partitions(Path(path), parts)
+    else:
+        _refuse_compressed(Path(path), parts)
     suffix = suffix_of(path) or _suffix_of_parts(parts)
     if not suffix and Path(path).is_dir():
         raise FileNotFoundError(
@@ -108,14 +110,19 @@ def _list_parts(folder: Path) -> list[Path]:
     """Returns the data files right inside a local folder; elsewhere there are none."""
     if not folder.is_dir():
         return []
-    files = [
+    return [
         file
         for file in sorted(folder.iterdir())
-        if not file.name.startswith((".", "_")) and file.is_file()
+        if suffix_of(file) and not file.name.startswith((".", "_")) and file.is_file()
     ]
-    if packed := [one for one in files if one.suffix in _COMPRESSED and suffix_of(one.stem)]:
-        raise FileNotFoundError(f"{packed[0]} is compressed: unpack it, or write Parquet instead")
-    return [file for file in files if suffix_of(file)]
+
+
+def _refuse_compressed(folder: Path, parts: Sequence[Path]) -> None:
+    """Raises FileNotFoundError for a part that would be left out because it is compressed."""
+    kinds = {suffix_of(part) for part in parts} or set(READERS)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.suffix.lower() in _COMPRESSED and suffix_of(file.stem) in kinds:
+            raise FileNotFoundError(f"{file} is compressed: unpack it, or move it elsewhere")
 
 
 def _with_partitions(folder: Path, parts: list[Path]) -> list[Path]:
@@ -158,8 +165,9 @@ def _require_same_columns(headers: Mapping[Path, Sequence[str]], wanted: str) ->
     for file, header in headers.items():
         first = next(iter(headers))
         if header != headers[first]:
+            other = f"{first.name} beside it" if first.parent == file.parent else first
             raise SchemaMismatch(
-                f"{file} has the columns {', '.join(header)}, and {first.name} beside it has "
+                f"{file} has the columns {', '.join(header)}, and {other} has "
                 f"{', '.join(headers[first])}; wanted: {wanted} in all files of a folder"
             )
 

@@ -35,7 +35,7 @@ def maintain_tables(
 ) -> dict[str, Any]:
     """Compacts every table and deletes files that nothing refers to any more.
 
-    Runs on the driver. A table that somebody has dropped is made anew.
+    Runs on the driver. Another table that somebody has dropped is made anew.
 
     Args:
         retention_hours: time travel and change data reach at least so far back. Below a week, a
@@ -47,11 +47,11 @@ def maintain_tables(
         Counts: `staged_runs_removed`, `scratch_removed`, and `files_before` and `files_after` by
         table.
     """
-    # Without the ledger, no staged run is known to be settled.
-    has_ledger = tables.spark.catalog.tableExists(tables.name("enrichment_runs"))
+    # Made anew, it would know of no staged run, and those that it does not know are deleted.
+    tables.require("enrichment_runs")
     tables.create_missing()
     removed = {
-        "staged_runs_removed": _delete_old_staged(tables, keep_staged_days) if has_ledger else 0,
+        "staged_runs_removed": _delete_old_staged(tables, keep_staged_days),
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)

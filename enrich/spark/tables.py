@@ -81,13 +81,15 @@ class OutputTables:
             return self.spark.read.option("versionAsOf", version).table(self.name(table))
 
     def require(self, table: str) -> None:
-        """Raises ConfigError where nothing was ever enriched. Runs on the driver."""
+        """Raises ConfigError where there is no such table. Runs on the driver."""
         exists = self.spark.catalog.tableExists
         if exists(self.name(table)):
             return
         wanted = "name the database that jobs/enrich_catalog.py wrote"
         if exists(self.name("product_attributes")):
-            wanted = "an older version made the others; jobs/enrich_catalog.py makes it"
+            wanted = (
+                "dropped, or of a later version than the others; jobs/enrich_catalog.py makes it"
+            )
         raise ConfigError(f"there is no table {self.name(table)}: {wanted}")
 
     def read_ahead(self) -> None:

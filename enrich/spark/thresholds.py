@@ -27,7 +27,9 @@ def abstain_by(rows: DataFrame, thresholds: Thresholds) -> DataFrame:
 
     def decide(said: Column) -> Column:
         limit = limits[said["attribute"]][F.col("modalities")]
-        return said.withField("abstained", said["confidence"] < limit)
+        # A confidence that is none is below no threshold, and no answer either.
+        confidence = F.nanvl(said["confidence"], F.lit(None).cast("double"))
+        return said.withField("abstained", ~F.coalesce(confidence >= limit, F.lit(False)))
 
     return rows.withColumn("predictions", F.transform("predictions", decide))
 

@@ -135,16 +135,6 @@ class TrainingConfig(Architecture):
     save_every_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
-    def _what_is_optional_comes_from_the_data(self) -> "TrainingConfig":
-        for attribute in self.optional_attributes:
-            if self.attributes.get(attribute) != ():
-                raise ValueError(
-                    f"optional_attributes names {attribute}, which is not among the attributes "
-                    "that take their labels from_data"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _opinions_are_listened_to(self) -> "TrainingConfig":
         if self.opinions and not self.image_alone:
             raise ValueError("opinions are of pictures alone: give image_alone a weight above 0")

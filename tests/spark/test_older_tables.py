@@ -84,5 +84,5 @@ def test_tables_are_maintained_before_any_run(older: Shop) -> None:
 
 
 def test_a_table_that_an_older_version_lacks_is_said_to_come_with_a_run(older: Shop) -> None:
-    with pytest.raises(ConfigError, match="an older version made the others"):
+    with pytest.raises(ConfigError, match="of a later version than the others"):
         read_last_labels(older.tables, LABELS)

@@ -41,6 +41,14 @@ def test_dates_in_nanoseconds_that_nobody_reads_are_left_alone(
     assert spark.conf.get("spark.sql.legacy.parquet.nanosAsLong") == "false"
 
 
+def test_a_date_in_nanoseconds_may_be_a_priority(spark: SparkSession, tmp_path: Path) -> None:
+    created = pd.to_datetime(["2026-01-01", "2026-01-02"])
+    TABLE.assign(created=created.as_unit("ns")).to_parquet(tmp_path / "products.parquet")
+    columns = ColumnNames(priority="created")
+    rows = open_catalog(spark, str(tmp_path), columns).products.orderBy("priority").collect()
+    assert [row.product_id for row in rows] == ["1", "2"] and rows[0].priority > 0
+
+
 def test_a_table_without_descriptions_and_images_says_so_by_null(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -96,6 +104,19 @@ def test_a_compressed_part_is_refused_instead_of_left_out(
     TABLE.to_csv(tmp_path / "b.csv.gz", index=False)
     with pytest.raises(ConfigError, match=r"b\.csv\.gz is compressed: unpack it"):
         read(spark, tmp_path)
+
+
+def test_what_is_compressed_in_a_table_s_own_folder_is_read_and_a_backup_of_another_kind_is_not(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "products.csv").mkdir()
+    TABLE.to_csv(tmp_path / "products.csv/a.csv.gz", index=False)
+    assert len(read(spark, tmp_path / "products.csv")) == 2
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    TABLE.to_parquet(shop / "a.parquet")
+    (shop / "old.csv.zip").write_text("a backup")
+    assert len(read(spark, shop)) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """Another target precision chooses labels anew; nobody asks the classifier again for that."""
 
+import math
+
 import pandas as pd
 import pytest
 from fake_shop import Shop, passes, products
 from fault_drill import in_full
+from pyspark.sql import SparkSession
 
 from enrich.fake_engine import FakeEngineSpec
+from enrich.records import Modalities
+from enrich.spark.thresholds import abstain_by
 from enrich.spec import versions_of_checkpoint
 
 pytestmark = pytest.mark.spark
@@ -39,6 +44,30 @@ def test_labels_are_chosen_anew_and_answers_stay(shop: Shop) -> None:
     assert rows["color_confidence"].equals(lenient["color_confidence"])
     again = shop.refresh(spec=STRICT)
     assert (again.outcome, again.counts["unchanged"]) == ("nothing_to_do", 20)
+
+
+def test_answers_are_abstained_on_as_the_engine_does_it(spark: SparkSession) -> None:
+    thresholds = {
+        "color": {Modalities.TEXT: 0.5, Modalities.IMAGE: 0.7},
+        "pattern": {Modalities.TEXT: math.inf, Modalities.IMAGE: 0.6},
+    }
+    confidences = (0.5, 0.6, 0.7, math.nan, None)
+    said = [[(a, confidence, None) for a in thresholds] for confidence in confidences]
+    schema = (
+        "modalities STRING, "
+        "predictions ARRAY<STRUCT<attribute: STRING, confidence: DOUBLE, abstained: BOOLEAN>>"
+    )
+    rows = [(str(m), one) for m in (Modalities.TEXT, Modalities.IMAGE) for one in said]
+
+    decided = abstain_by(spark.createDataFrame(rows, schema), thresholds).collect()
+
+    for row in decided:
+        for one in row.predictions:
+            threshold = thresholds[one.attribute][Modalities(row.modalities)]
+            is_answered = one.confidence is not None and one.confidence >= threshold
+            assert one.abstained is not is_answered
+    answered = [not one.abstained for row in decided for one in row.predictions]
+    assert sum(answered) == 3 + 1 + 2
 
 
 @in_full

@@ -83,7 +83,6 @@ def test_a_split_column_that_names_no_product_of_a_split_is_refused_with_what_to
         ({"attributes": {"color": ["red"]}}, "two or more labels"),
         ({"attributes": {"color": ["red", " "]}}, "none of them blank"),
         ({"attributes": {"color": "from_date"}}, "wanted a list of labels, or from_data"),
-        ({"optional_attributes": ["color"]}, "color, which is not among the attributes that take"),
     ],
 )
 def test_settings_that_make_no_training_are_a_message(

@@ -109,6 +109,18 @@ def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
     assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
 
 
+def test_an_optional_attribute_without_labels_is_left_out_and_the_training_file_stays_usable(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    optional = {
+        "attributes": {"color": "from_data", "fit": "from_data"},
+        "optional_attributes": ["color", "fit"],
+    }
+    train_checkpoint(TrainingConfig.model_validate(settings | optional), [catalog], tmp_path / "x")
+    assert "no two labels are there to train on: fit" in capsys.readouterr().err
+    assert [*load_yaml(tmp_path / "x/training.yaml", TrainingConfig).attributes] == ["color"]
+
+
 def test_a_run_goes_on_until_pictures_or_the_towers_weights_have_changed(
     tmp_path: Path,
     catalog: Path,
