@@ -17,7 +17,12 @@ from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
 from jobs.set_up.environment import ROOT, check_package_index, create_venv, install
-from jobs.set_up.machine import find_java_problem, find_python_problem, find_venv_problem
+from jobs.set_up.machine import (
+    find_java_problem,
+    find_path_problem,
+    find_python_problem,
+    find_venv_problem,
+)
 from jobs.set_up.spark import (
     DELTA_MAIN_JAR,
     VENV,
@@ -53,12 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check_machine() -> None:
     """Raises a `SetUpError` that names everything that the machine lacks, all at once."""
-    problems = [
-        problem
-        for problem in (find_python_problem(), find_venv_problem(), find_java_problem())
-        if problem
-    ]
-    if problems:
+    found = (
+        find_path_problem(ROOT),
+        find_python_problem(),
+        find_venv_problem(),
+        find_java_problem(),
+    )
+    if problems := [problem for problem in found if problem]:
         raise SetUpError("\n".join(problems))
 
 

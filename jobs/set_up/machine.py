@@ -44,6 +44,17 @@ def find_venv_problem() -> str | None:
     )
 
 
+def find_path_problem(checkout: Path) -> str | None:
+    """Says which letters in the path of the checkout are in the way, or returns None."""
+    odd = sorted(set("#$") & set(str(checkout)))
+    if not odd:
+        return None
+    return (
+        f"The path of this folder has a {' and a '.join(odd)} in it ({checkout}), which Spark or make "
+        "take for something else: move the checkout."
+    )
+
+
 def find_java_problem() -> str | None:
     """Says why Spark cannot run with the Java that it would choose, or returns None."""
     java, chosen_by = find_java()

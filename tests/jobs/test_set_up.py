@@ -98,6 +98,12 @@ def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, t
     assert "JAVA_HOME" in message[1]
 
 
+def test_a_folder_whose_name_spark_or_make_would_misread_is_named():
+    assert machine.find_path_problem(Path("/srv/it's 100% é")) is None
+    told = machine.find_path_problem(Path("/srv/#1 $HOME"))
+    assert "has a # and a $ in it (/srv/#1 $HOME)" in told and "move the checkout" in told
+
+
 def test_old_python_is_told_how_to_name_a_newer_one():
     assert "make PYTHON=python3.11 demo" in machine.find_python_problem((3, 10, 13))
     assert machine.find_python_problem((3, 11, 0)) is None
