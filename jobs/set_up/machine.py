@@ -50,8 +50,8 @@ def find_path_problem(checkout: Path) -> str | None:
     if not odd:
         return None
     return (
-        f"The path of this folder has a {' and a '.join(odd)} in it ({checkout}), which Spark or make "
-        "take for something else: move the checkout."
+        f"The path of this folder has a {' and a '.join(odd)} in it ({checkout}), which Spark or "
+        "make take for something else: move the checkout."
     )
 
 
