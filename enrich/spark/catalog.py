@@ -246,11 +246,11 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
 
 
 def _is_allowed(found: DataType, allowed: tuple[type[DataType], ...]) -> bool:
-    if isinstance(found, DecimalType) and found.scale == 0:
-        # NUMBER of other databases, and integers too large for a BIGINT.
-        return IntegralType in allowed or NumericType in allowed
+    # NUMBER of other databases, and integers too large for a BIGINT.
+    is_whole = isinstance(found, DecimalType) and found.scale == 0
     # A column without any value is void.
-    return isinstance(found, allowed) or found.typeName() == "void"
+    is_void = found.typeName() == "void"
+    return isinstance(found, allowed) or is_void or (is_whole and IntegralType in allowed)
 
 
 def _read_column(role: str, field: StructField | None) -> Column:

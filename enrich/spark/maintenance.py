@@ -35,7 +35,7 @@ def maintain_tables(
 ) -> dict[str, Any]:
     """Compacts every table and deletes files that nothing refers to any more.
 
-    Runs on the driver. Another table that somebody has dropped is made anew.
+    Runs on the driver. A table that somebody has dropped is made anew, but for the ledger.
 
     Args:
         retention_hours: time travel and change data reach at least so far back. Below a week, a
@@ -46,6 +46,9 @@ def maintain_tables(
     Returns:
         Counts: `staged_runs_removed`, `scratch_removed`, and `files_before` and `files_after` by
         table.
+
+    Raises:
+        ConfigError: there is no ledger.
     """
     # Made anew, it would know of no staged run, and those that it does not know are deleted.
     tables.require("enrichment_runs")
