@@ -171,6 +171,8 @@ def choose_run_date(given: datetime | None) -> date:
 def plan_catalog(settings: Settings, request: RunRequest) -> None:
     """Prints what a refresh would do."""
     manifest = fetch_manifest(settings.checkpoint)
+    # One that does not fit would stop the refresh.
+    load_catalog_baseline(settings, manifest)
     show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 
 
