@@ -25,6 +25,8 @@ DEMO_CATALOG = "demo"
 DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# An empty one, of a variable that was not set, would be the working directory.
+Location = Annotated[str, Field(min_length=1)]
 
 
 class ImageIdentity(StrEnum):
@@ -98,10 +100,10 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    catalog: str = DEMO_CATALOG
-    image_root: str | None = None
+    catalog: Location = DEMO_CATALOG
+    image_root: Location | None = None
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
-    checkpoint: str | None = None
+    checkpoint: Location | None = None
     columns: ColumnNames = ColumnNames()
     allowed_image_roots: tuple[str, ...] = ()
     image_limits: ImageLimits = ImageLimits()
@@ -136,6 +138,7 @@ class JobConfig(BaseModel):
     def starting_from(self, folder: Path) -> Self:
         """Returns these settings, where baselines and what is written for people start there."""
         written = {"data_docs", "report_dir", "metrics_dir"}
-        given = {name: folder / path for name in written if (path := getattr(self, name))}
-        baselines = {catalog: folder / file for catalog, file in self.baselines.items()}
+        paths = {name: path for name in written if (path := getattr(self, name))}
+        given = {name: folder / path.expanduser() for name, path in paths.items()}
+        baselines = {name: folder / file.expanduser() for name, file in self.baselines.items()}
         return self.model_copy(update=given | {"baselines": baselines})

@@ -2,7 +2,7 @@
 
 What is logged goes to standard error; standard output belongs to results. Fields of a line are
 given as logging's `extra`, or bound for all lines that follow. Knows nothing of what is logged,
-but that no password or token may be in it.
+but that no password or token may be in it, and nothing that a terminal would obey.
 """
 
 import logging
@@ -16,7 +16,7 @@ import structlog
 import typer
 from structlog.typing import EventDict, WrappedLogger
 
-from enrich.redaction import redact
+from enrich.redaction import redact, tame
 
 # What a line may say besides its message; anything else that a library hands over is left out.
 FIELDS = ("run_id", "stage", "seconds", "counts", "outcome")
@@ -58,7 +58,7 @@ def report_error(error: Exception) -> None:
     if is_json():
         log.error("%s", error)
     else:
-        typer.echo(f"error: {redact(str(error))}", err=True)
+        typer.echo(f"error: {tame(redact(str(error)))}", err=True)
 
 
 def report_crash() -> None:
@@ -66,7 +66,7 @@ def report_crash() -> None:
     if is_json():
         log.critical("ended by an unexpected error", exc_info=True)
     else:
-        sys.stderr.write(redact(traceback.format_exc()))
+        sys.stderr.write(tame(redact(traceback.format_exc())))
 
 
 class _RedactedText(logging.Formatter):
@@ -74,7 +74,7 @@ class _RedactedText(logging.Formatter):
         super().__init__("%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return tame(redact(super().format(record)))
 
 
 def _redact_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

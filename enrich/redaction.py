@@ -60,8 +60,14 @@ def describe_error(error: BaseException) -> str:
     Without credentials of an address in it, and without characters that no table can hold or that
     a terminal would obey: a file's name is part of most messages, and shops write anything there.
     """
-    line = redact(first_line(error)[:_LONGEST_LOOKED_AT])[:_LONGEST_REASON]
-    return "".join(c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in line)
+    return tame(redact(first_line(error)[:_LONGEST_LOOKED_AT])[:_LONGEST_REASON])
+
+
+def tame(text: str) -> str:
+    """Returns the text with every character replaced that a terminal would obey, but line ends."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text
+    )
 
 
 def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:

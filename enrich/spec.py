@@ -127,7 +127,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         CheckpointError: the checkpoint has no thresholds for the configured target precision.
     """
     return EngineSpec(
-        checkpoint=_absolute(config.checkpoint or str(BUNDLED)),
+        checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
         model_version=name_model_version(manifest, config.target_precision),
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(config.target_precision),

@@ -11,7 +11,7 @@ published, 1 anything else.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,6 @@ from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
-from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
@@ -39,13 +38,14 @@ from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import drop_staged_run, publish_staged_run, summarise
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
-from enrich.spark.report.page import Page
+from enrich.spark.report.collect import ReportSources
+from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.settlement import Settlement, choose_settlement
-from enrich.spark.shop import choose_image_root, open_shop
+from enrich.spark.shop import Shop, open_shop
 from enrich.spark.survey import sample_image_paths
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables import OutputTables, published_attributes
 from enrich.spark.vanished import choose_deletion
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import (
@@ -126,7 +126,15 @@ def main(
     settings = load_yaml(config, Settings, overrides).starting_from(config.parent)
     settings_file = None if config == DEFAULT_CONFIG else str(config.resolve())
     start_logging(settings.log_format)
-    settlement = choose_settlement(publish_run, drop_run, reason, dry_run=dry_run)
+    of_a_refresh = {
+        "--run-date": run_date,
+        "--run-id": run_id,
+        "--full-refresh": full_refresh,
+        "--limit": limit,
+        "--no-publish": no_publish,
+        "--dry-run": dry_run,
+    }
+    settlement = choose_settlement(publish_run, drop_run, reason, of_a_refresh)
     if settlement is not None:
         with recorded(settings.metrics_dir, settings.database, settles=True) as recording:
             ended = settle_run(settings, settings_file, recording, settlement)
@@ -193,8 +201,15 @@ def refresh_catalog(
     except NothingPublished as error:
         report_error(error)
         exit_code = error.exit_code
-    page = Page(settings, settings_file, manifest, expected_labels(baseline))
-    record_end(refresh.tables, refresh.summary, page, lambda: (inputs.catalog, inputs.store))
+    sources = ReportSources(
+        refresh.tables,
+        manifest,
+        settings,
+        settings_file,
+        expected_labels(baseline),
+        lambda: Shop(inputs.catalog, inputs.store),
+    )
+    record_end(sources, refresh.summary)
     return Ended(refresh.tables, refresh.summary, exit_code)
 
 
@@ -268,7 +283,7 @@ def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> 
     spark = open_session("enrich_catalog")
     location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
     catalog, store = open_shop(spark, location, settings)
-    spec = build_spec(settings, manifest, choose_image_root(settings, catalog))
+    spec = build_spec(settings, manifest, store.root)
     inputs = Inputs(spark, settings, request, spec, store, catalog)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
@@ -302,9 +317,19 @@ def settle_run(
             summary = dataclasses.replace(before, error=str(error))
     # That it had been settled before is no success of today's.
     recording.summary = summary if summary != before else None
-    page = Page(settings, settings_file, manifest, expected_labels(baseline))
-    # From the ledger: the settings may name another table by now.
-    record_end(tables, summary, page, lambda: open_shop(spark, row["catalog"], settings))
+    # What this checkpoint alone answers has no columns where nothing of it was published.
+    attributes = set(labels) & set(published_attributes(spark, settings.database))
+    tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in attributes))
+    sources = ReportSources(
+        tables,
+        manifest,
+        settings,
+        settings_file,
+        expected_labels(baseline),
+        # From the ledger: the settings may name another table by now.
+        lambda: open_shop(spark, row["catalog"], settings),
+    )
+    record_end(sources, summary)
     return Ended(tables, summary, exit_code)
 
 
@@ -329,19 +354,14 @@ def draw_demo() -> str:
     return str(DEMO_FOLDER)
 
 
-def record_end(
-    tables: OutputTables,
-    summary: RunSummary,
-    page: Page,
-    open_shop: Callable[[], tuple[CatalogSnapshot, ImageStore]],
-) -> None:
+def record_end(sources: ReportSources, summary: RunSummary) -> None:
     """Logs how the run ended, writes its page, and keeps the versions of the tables."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-    page.write(tables, summary, open_shop)
+    write_page(sources, summary)
     written = ("product_attributes", "enrichment_runs")
-    summary.table_versions = {table: tables.version(table) for table in written}
+    summary.table_versions = {table: sources.tables.version(table) for table in written}
 
 
 if __name__ == "__main__":

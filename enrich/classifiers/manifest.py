@@ -94,7 +94,7 @@ def fetch_manifest(location: str | None) -> Manifest:
         ConfigError: the address holds a password or a token.
         NoAnswer: its store is out of reach.
     """
-    location = location or str(BUNDLED)
+    location = str(BUNDLED) if location is None else location
     refuse_secrets(location, "checkpoint")
     until_exit = ExitStack()
     atexit.register(until_exit.close)

@@ -36,6 +36,7 @@ class ImageStore:
         limits: ImageLimits | None = None,
         reading: ImageReading | None = None,
     ) -> None:
+        self.root = root
         self.limits = limits or ImageLimits()
         self._reading = reading or ImageReading()
         self._root = locate(root)

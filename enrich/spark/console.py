@@ -14,6 +14,7 @@ from rich.table import Table
 from schemas.tables import Outcome
 
 from enrich.logs import is_json
+from enrich.redaction import tame
 from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
 from enrich.spark.records import RunSummary
@@ -47,16 +48,15 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
 
     Runs on the driver.
     """
-    console = Console(width=120)
+    console = _console()
     if summary.outcome != Outcome.DROPPED:
-        # A product's id may hold what Rich takes for markup.
-        console.print(_first_rows(tables, summary), markup=False)
+        console.print(_first_rows(tables, summary))
     counted = describe_counts(summary.counts)
-    console.print(f"{summary.outcome}: {counted}", soft_wrap=True, markup=False)
+    console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
     folder = tables.location()
     if folder.startswith("file:"):
         folder = unquote(folder.removeprefix("file:"))
-    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True, markup=False)
+    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:
@@ -78,15 +78,20 @@ def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
-        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else v or "-" for v in row))
+        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else tame(v or "-") for v in row))
     return shown
+
+
+def _console() -> Console:
+    # A product's id may hold what Rich takes for markup or for a picture's name.
+    return Console(width=120, markup=False, emoji=False)
 
 
 def show_plan(plan: Plan) -> None:
     """Prints what a run would do, and the JSON line. Runs on the driver."""
     if not is_json():
-        console = Console(width=120)
-        console.print(f"run {plan.run_id} would find:", soft_wrap=True, markup=False)
+        console = _console()
+        console.print(f"run {plan.run_id} would find:", soft_wrap=True)
         counts = Table("rows", "", "why")
         for name, rows in plan.counts.items():
             why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())

@@ -1,5 +1,6 @@
 """What a person decides of a run that waits: publish it, or drop it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from enrich.errors import ConfigError
@@ -15,9 +16,18 @@ class Settlement:
 
 
 def choose_settlement(
-    publish_run: str | None, drop_run: str | None, reason: str | None, *, dry_run: bool
+    publish_run: str | None,
+    drop_run: str | None,
+    reason: str | None,
+    of_a_refresh: Mapping[str, object],
 ) -> Settlement | None:
     """Returns what the flags ask for, None where they ask for a refresh.
+
+    Args:
+        publish_run: The run to publish.
+        drop_run: The run to drop.
+        reason: Why.
+        of_a_refresh: Flags that mean nothing here, and their values: False or None if not given.
 
     Raises:
         ConfigError: they contradict each other.
@@ -28,8 +38,11 @@ def choose_settlement(
         if reason is not None:
             raise ConfigError("--reason goes with --publish-run or --drop-run")
         return None
-    if dry_run:
-        raise ConfigError("--dry-run says what a refresh would do: give no run to settle")
+    if given := [flag for flag, value in of_a_refresh.items() if value not in (False, None)]:
+        raise ConfigError(
+            f"{', '.join(given)}: flags of a refresh, and a run is settled as it was staged; leave "
+            "them out"
+        )
     if publish_run is not None and drop_run is not None:
         raise ConfigError("--publish-run and --drop-run exclude each other")
     if drop_run is not None and not reason:

@@ -1,5 +1,7 @@
 """A configuration's product table, and the store of its pictures."""
 
+from typing import NamedTuple
+
 from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
@@ -8,9 +10,14 @@ from enrich.images.store import ImageStore
 from enrich.spark.catalog import CatalogSnapshot, open_catalog
 
 
-def open_shop(
-    spark: SparkSession, location: str, config: JobConfig
-) -> tuple[CatalogSnapshot, ImageStore]:
+class Shop(NamedTuple):
+    """A product table, and the store of its pictures."""
+
+    catalog: CatalogSnapshot
+    store: ImageStore
+
+
+def open_shop(spark: SparkSession, location: str, config: JobConfig) -> Shop:
     """Opens the product table at `location`, and the store of its pictures. Runs on the driver.
 
     Raises:
@@ -18,18 +25,12 @@ def open_shop(
             paths start.
     """
     catalog = open_catalog(spark, location, config.columns)
-    root = choose_image_root(config, catalog)
-    return catalog, ImageStore(
-        root, config.allowed_image_roots, config.image_limits, config.image_reading
-    )
+    root = _choose_image_root(config, catalog)
+    reading = (config.image_limits, config.image_reading)
+    return Shop(catalog, ImageStore(root, config.allowed_image_roots, *reading))
 
 
-def choose_image_root(config: JobConfig, catalog: CatalogSnapshot) -> str:
-    """Returns where relative image paths start: as configured, else the catalog's folder.
-
-    Raises:
-        ConfigError: neither is known.
-    """
+def _choose_image_root(config: JobConfig, catalog: CatalogSnapshot) -> str:
     image_root = config.image_root or catalog.folder
     if image_root is None:
         raise ConfigError(

@@ -205,7 +205,13 @@ def test_dry_run_finds_a_baseline_that_would_stop_the_run(
 
 @pytest.mark.parametrize(
     "flags",
-    [("--publish-run", "a", "--drop-run", "b"), ("--drop-run", "a"), ("--reason", "because")],
+    [
+        ("--publish-run", "a", "--drop-run", "b"),
+        ("--publish-run", "a", "--no-publish"),
+        ("--drop-run", "a", "--reason", "because", "--limit", "10"),
+        ("--drop-run", "a"),
+        ("--reason", "because"),
+    ],
 )
 def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, flags: tuple[str, ...]

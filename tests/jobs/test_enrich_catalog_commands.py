@@ -130,6 +130,31 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
 
 
 @in_full
+def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = job_of_the_fake
+    published = shop.refresh()
+    manifest = job.fetch_manifest(None)
+    attributes = manifest.config.attributes | {"sleeve": ("long", "short")}
+    config = manifest.config.model_copy(update={"attributes": attributes})
+    of_today = dataclasses.replace(manifest, config=config)
+    monkeypatch.setattr(job, "fetch_manifest", lambda _: of_today)
+    settings = tmp_path / "job.yaml"
+    settings.write_text(f"{{catalog: '{shop.file}', database: {shop.database}, report_dir: pages}}")
+
+    assert run_job(job, "--config", settings, "--publish-run", published.run_id) == 0
+
+    said = last_line(capsys)
+    assert said["outcome"] == "published"
+    assert "pattern" in Path(said["report"]).read_text()
+
+
+@in_full
 def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     job_of_the_fake: ModuleType,
     shop: Shop,

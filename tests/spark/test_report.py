@@ -1,6 +1,7 @@
 """What a run's page says, held against the tables that it was collected from."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,16 +13,16 @@ from fault_drill import is_long
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.config import ColumnNames
+from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images.store import ImageStore
 from enrich.report.content import Baseline, Change
 from enrich.spark.catalog import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report.collect import ReportSources, collect_report, write_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.rollback import roll_back
+from enrich.spark.shop import open_shop
 from schemas.labels import ABSTAINED
 
 pytestmark = [
@@ -33,15 +34,15 @@ ATTRIBUTES = FakeEngineSpec().attributes
 
 
 def sources_of(shop: Shop) -> ReportSources:
+    manifest = read_manifest(BUNDLED)
+    config = manifest.config.model_copy(update={"attributes": ATTRIBUTES})
     return ReportSources(
         shop.tables,
-        ATTRIBUTES,
-        catalog=open_catalog(shop.spark, str(shop.file), ColumnNames()),
-        store=ImageStore(str(shop.folder)),
-        calibration=read_manifest(BUNDLED).calibration,
-        target_precision=0.9,
-        baseline=Baseline("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
+        replace(manifest, config=config),
+        settings=JobConfig(),
         settings_file=None,
+        expected=Baseline("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
+        open_shop=lambda: open_shop(shop.spark, str(shop.file), JobConfig()),
     )
 
 
@@ -70,8 +71,9 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
     ).astype("string")
     shop.write(pd.concat([with_pictures(shop, products(120)), broken]))
     run_id = shop.refresh().run_id
+    catalog = open_catalog(shop.spark, str(shop.file), ColumnNames())
 
-    report = collect_report(sources_of(shop), run_id)
+    report = collect_report(sources_of(shop), run_id, catalog.products)
 
     published = shop.table("product_attributes")
     for attribute in report.attributes:
@@ -215,6 +217,18 @@ def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(s
     taken_back = shop.version("product_attributes")
     shop.refresh(run_id="monday")
     assert collect_report(sources_of(shop), "monday").before.version == taken_back
+
+
+def test_page_of_a_run_whose_product_table_is_gone_goes_without_texts(
+    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = shop.refresh().run_id
+    shop.file.unlink()
+
+    page = write_report(sources_of(shop), run_id, tmp_path).read_text()
+
+    assert "p1" in page and "shirt number" not in page
+    assert "the page shows no texts and no pictures: no product table" in caplog.text
 
 
 def test_an_unknown_run_has_no_page(shop: Shop, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Changes no table: a page says what the tables say, so it can be written again.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import CheckOutcome
 
-from enrich.calibration import Calibration
+from enrich.classifiers.manifest import Manifest
+from enrich.config import JobConfig
+from enrich.errors import EnrichError
 from enrich.files.whole import whole_file
-from enrich.images.store import ImageStore
 from enrich.records import Modalities
 from enrich.report.content import (
     AttributeFacts,
@@ -28,7 +30,6 @@ from enrich.report.content import (
 )
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
-from enrich.spark.catalog import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import Commit, read_commits
@@ -36,6 +37,7 @@ from enrich.spark.ledger import find_run
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
+from enrich.spark.shop import Shop
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
 
@@ -56,41 +58,57 @@ _OF_THE_LEDGER = (
 )
 
 
+log = logging.getLogger("enrich")
+
+
 @dataclass(frozen=True, slots=True)
 class ReportSources:
-    """The tables, and what their rows are shown beside; without `baseline` nothing is expected.
+    """The tables, and what their rows are shown beside; without `expected` nothing is expected.
 
-    `settings_file` is what --config named, None for the job's default.
+    `settings_file` is what --config named, None for the job's default. `open_shop` opens the
+    product table and its pictures.
     """
 
     tables: OutputTables
-    attribute_labels: Mapping[str, Sequence[str]]
-    catalog: CatalogSnapshot
-    store: ImageStore
-    calibration: Calibration
-    target_precision: float
-    baseline: Baseline | None
+    manifest: Manifest
+    settings: JobConfig
     settings_file: str | None
+    expected: Baseline | None
+    open_shop: Callable[[], Shop]
 
 
 def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
     """Writes the page of a run that is in the ledger to `<folder>/<run_id>.html`.
 
-    Runs on the driver.
+    Runs on the driver. Where the product table is out of reach the page goes without its texts and
+    pictures.
 
     Raises:
         ConfigError: the ledger knows no such run.
     """
-    report = collect_report(sources, run_id)
-    page = render_page(report, make_thumbnails(sources.store, report.gallery.pictures))
+    shop = _find_shop(sources)
+    report = collect_report(sources, run_id, shop and shop.catalog.products)
+    pictures = {} if shop is None else make_thumbnails(shop.store, report.gallery.pictures)
+    page = render_page(report, pictures)
     path = folder / f"{run_id}.html"
     with whole_file(path) as partial:
         partial.write_bytes(page)
     return path
 
 
-def collect_report(sources: ReportSources, run_id: str) -> RunReport:
-    """Collects what a run's page shows.
+def _find_shop(sources: ReportSources) -> Shop | None:
+    try:
+        return sources.open_shop()
+    except EnrichError as error:
+        # Of a run that is settled later the table may be yesterday's.
+        log.warning("the page shows no texts and no pictures: %s", error)
+        return None
+
+
+def collect_report(
+    sources: ReportSources, run_id: str, products: DataFrame | None = None
+) -> RunReport:
+    """Collects what a run's page shows, with the texts of `products`.
 
     Runs on the driver: six small actions, whose results are bounded by the number of labels,
     checks and cards, however many products there are.
@@ -109,7 +127,8 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
         facts = count_facts(rows, before, quarantine, tables.attributes)
     finally:
         rows.unpersist()
-    gallery = with_texts(gallery, sources.catalog.products)
+    if products is not None:
+        gallery = with_texts(gallery, products)
     return RunReport(
         run=_describe_run(sources, ledger),
         checks=_read_checks(tables, run_id),
@@ -121,7 +140,7 @@ def collect_report(sources: ReportSources, run_id: str) -> RunReport:
             seen_again=facts.total("again"),
             changed=facts.by_key("again").get("changed", 0),
         ),
-        baseline=sources.baseline and sources.baseline.name,
+        baseline=sources.expected and sources.expected.name,
         gallery=gallery,
         statuses=facts.by_key("status"),
         quarantined=facts.by_key("quarantined"),
@@ -163,7 +182,8 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
     """Runs on the driver; lazy."""
     tables = sources.tables
     staged = read_staged(tables, run_id)
-    said = select_corrections(tables.read("attribute_corrections"), sources.attribute_labels)
+    labels = sources.manifest.config.attributes
+    said = select_corrections(tables.read("attribute_corrections"), labels)
     return select_run_rows(staged, said, before, tables.attributes)
 
 
@@ -172,8 +192,7 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
         database=sources.tables.database,
         settings_file=sources.settings_file,
         counts={name: ledger[name] or 0 for name in COUNTS},
-        # A run is settled without a look at the ledger's columns, which may be an older version's.
-        **{name: ledger[name] for name in _OF_THE_LEDGER if name in ledger},
+        **{name: ledger[name] for name in _OF_THE_LEDGER},
     )
 
 
@@ -194,7 +213,7 @@ def _describe(attribute: str, sources: ReportSources, facts: FactCounts) -> Attr
         name=attribute,
         labels=facts.by_key("label", attribute),
         before=facts.by_key("before", attribute),
-        baseline=sources.baseline.labels.get(attribute, {}) if sources.baseline else {},
+        baseline=sources.expected.labels.get(attribute, {}) if sources.expected else {},
         answered=facts.by_bin("answered", attribute),
         abstained=facts.by_bin("abstained", attribute),
         image_weights=facts.by_bin("image_weight", attribute),
@@ -208,6 +227,6 @@ def _find_thresholds(
 ) -> dict[str, float | None]:
     """Returns the thresholds of the sets of modalities that the run met."""
     met = {fact.detail for fact in facts.of("status")}
-    calibrated = sources.calibration.attributes[attribute]
-    precision = f"{sources.target_precision:.2f}"
+    calibrated = sources.manifest.calibration.attributes[attribute]
+    precision = f"{sources.settings.target_precision:.2f}"
     return {m.value: calibrated[m].thresholds[precision] for m in Modalities if m.value in met}

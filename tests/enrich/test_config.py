@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from enrich.config import JobConfig
+
+
+@pytest.mark.parametrize("setting", ["catalog", "image_root", "checkpoint"])
+def test_a_variable_that_was_not_set_is_no_place(setting: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        JobConfig.model_validate({setting: ""})
+
+
+def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/you")
+    config = JobConfig.model_validate(
+        {"report_dir": "~/pages", "data_docs": "docs", "baselines": {"shop": "~/shop.json"}}
+    )
+
+    started = config.starting_from(Path("/conf"))
+
+    assert started.report_dir == Path("/home/you/pages")
+    assert started.data_docs == Path("/conf/docs")
+    assert started.baselines == {"shop": Path("/home/you/shop.json")}
