@@ -8,6 +8,7 @@ from pyspark.sql import Row
 from schemas.quoting import quote
 
 from enrich.spark.tables import OutputTables, run_of_commit
+from enrich.spark.times import in_utc
 
 _COLUMNS = (
     "version",
@@ -55,7 +56,7 @@ def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit
     for row in history.selectExpr(*_COLUMNS, *_RESTORED_TO).orderBy("version").collect():
         commit = Commit(
             row["version"],
-            row["timestamp"],
+            in_utc(row["timestamp"]),
             run_of_commit(row["userMetadata"]),
             _find_restored(row, commits) if row["operation"] == "RESTORE" else None,
             int((row["operationMetrics"] or {}).get("numTargetRowsDeleted", 0)),
@@ -96,6 +97,6 @@ def _find_restored(row: Row, earlier: Sequence[Commit]) -> int:
     if row["restored_to_version"] is not None:
         return int(row["restored_to_version"])
     # A RESTORE to a time, which only a person's SQL makes.
-    moment = row["restored_to_time"]
+    moment = in_utc(row["restored_to_time"])
     first = earlier[0].version if earlier else row["version"]
     return max((c.version for c in earlier if moment and c.made_at <= moment), default=first - 1)

@@ -1,23 +1,30 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from schemas.tables import ENDED
 
 from enrich.errors import ConfigError
 from enrich.spark.tables import OutputTables
+from enrich.spark.times import in_utc
 
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
     """Returns the ledger's row of a run, None when there is none. Runs on the driver."""
     # A job may ask before any run has brought the ledger of an older version up to date.
     row = tables.read_as_updated("enrichment_runs").where(F.col("run_id") == run_id).first()
-    return None if row is None else row.asDict(recursive=True)
+    return None if row is None else as_record(row)
+
+
+def as_record(row: Row) -> dict[str, Any]:
+    """Returns a row of the ledger, its times in UTC."""
+    return {name: in_utc(value) for name, value in row.asDict(recursive=True).items()}
 
 
 def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def write_rows(
     Runs on the driver; one Delta commit. A column that a row does not name is NULL.
     """
     schema = tables.read(table).schema
-    found = [{name: _in_utc(row.get(name)) for name in schema.names} for row in rows]
+    found = [{name: row.get(name) for name in schema.names} for row in rows]
     # Without Arrow, Spark would start a Python worker to hand the rows through.
     arrow = pa.Table.from_pylist(found, schema=to_arrow_schema(schema))
     frame = tables.spark.createDataFrame(arrow, schema).coalesce(1)
@@ -59,11 +66,6 @@ def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_
     before = tables.read("label_quality").where(F.col("run_id") == run_id).collect()
     kept = [row.asDict() for row in before if row["suite"] not in judged]
     write_rows(tables, "label_quality", [*kept, *checks], run_id)
-
-
-def _in_utc(value: Any) -> Any:
-    # Spark hands out times in this machine's zone, without saying so; Arrow takes such for UTC.
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:

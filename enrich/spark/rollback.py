@@ -11,7 +11,7 @@ from schemas.tables import ENDED, Outcome
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.conflicts import CONFLICTS
 from enrich.spark.history import Commit, read_commits, select_standing
-from enrich.spark.ledger import find_run, read_run, write_rows
+from enrich.spark.ledger import as_record, find_run, read_run, write_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
 from enrich.spark.tables import OutputTables, open_published
@@ -94,7 +94,8 @@ def _read_disproved(
     Those all of whose commits it undid, and those that found nothing to do while these stood. What
     ended after it saw the restored table, and stays. Runs on the driver; one action.
     """
-    ended = tables.read("enrichment_runs").where(F.col("outcome").isin(*ENDED)).collect()
+    rows = tables.read("enrichment_runs").where(F.col("outcome").isin(*ENDED)).collect()
+    ended = [as_record(row) for row in rows]
     found = {}
     for restore in commits:
         undone = [c for c in commits if c.version in restore.undoes]
@@ -107,7 +108,7 @@ def _read_disproved(
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
             if is_about_it and said_at <= restore.made_at:
-                found[row["run_id"]] = row.asDict(recursive=True)
+                found[row["run_id"]] = row
     return found
 
 

@@ -26,6 +26,7 @@ from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT, State, Survey
 from enrich.spark.tables import OutputTables
 from enrich.spark.thresholds import abstain_by, is_of_checkpoint
+from enrich.spark.times import in_utc
 from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
 
 log = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
     if inputs.config.image_identity is ImageIdentity.PATH:
         is_taken_back = F.col("outcome") == Outcome.ROLLED_BACK
         if (row := read("enrichment_runs").where(is_mine & is_taken_back).first()) is not None:
-            is_lasting &= F.col("enriched_at") > row["finished_at"]
+            is_lasting &= F.col("enriched_at") > in_utc(row["finished_at"])
     return read("staged_attributes").where(is_mine & is_lasting)
 
 

@@ -5,11 +5,14 @@ from datetime import UTC, date, datetime
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from enrich.spark.ledger import read_run, write_rows
+from enrich.spark.publishing import with_attempt
 from enrich.spark.tables import OutputTables
 
-STARTED = datetime(2026, 11, 26, 1, 30, tzinfo=UTC)
+# 1:30 of the second time in New York, where clocks go back at 6:00 UTC.
+STARTED = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
 ROW = {
     "run_id": "monday",
     "run_date": date(2026, 11, 26),
@@ -43,7 +46,10 @@ def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSessio
         write_rows(tables, "enrichment_runs", [ROW], "monday")
         read = read_run(tables, "monday")
         assert read is not None
-        assert read["started_at"].astimezone(UTC) == STARTED
+        assert read["started_at"] == STARTED
+        of_the_run = with_attempt(spark.range(1), read["run_date"], read["started_at"])
+        enriched_at = F.unix_timestamp("enriched_at")
+        assert of_the_run.select(enriched_at).first()[0] == STARTED.timestamp()
         write_rows(tables, "enrichment_runs", [read | {"outcome": "rolled_back"}], "monday")
         again = read_run(tables, "monday")
         assert again == read | {"outcome": "rolled_back"}

@@ -6,7 +6,7 @@ Changes no table: a page says what the tables say, so it can be written again.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def _find_version_before(
     version = _find_start(commits, ledger["run_id"])
     if version is None:
         version = ledger["published_version"]
-    written_at = {commit.version: commit.made_at.astimezone(UTC) for commit in commits}
+    written_at = {commit.version: commit.made_at for commit in commits}
     return version, written_at.get(version)
 
 
