@@ -124,13 +124,13 @@ class ExportRefused(EnrichError):
 
 
 class NothingPublished(EnrichError):
-    """The run staged its rows and stopped before publishing them."""
+    """The run stopped before publishing; what it had staged by then stays."""
 
     exit_code = 3
 
 
 class ValidationFailed(NothingPublished):
-    """An expectation of severity critical failed on the staged rows."""
+    """An expectation of severity critical failed, on the products or on the staged rows."""
 
 
 class TooManyFailures(NothingPublished):

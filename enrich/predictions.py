@@ -36,7 +36,7 @@ class Reader:
     def read(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> Iterator[tuple[Prediction, ...]]:
-        """Yields each row's predictions, one an attribute; rows have `modalities`."""
+        """Returns each row's predictions, one an attribute; rows have `modalities`."""
         weights = self._image_weights(output)
         columns = [
             self._read_attribute(attribute, probs, weights[attribute], modalities)

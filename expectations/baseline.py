@@ -14,7 +14,8 @@ from schemas.labels import ABSTAINED
 
 from expectations.summary import CatalogSummary, GroupSummary, OtherCategories
 
-_NUMBERS_ON_LINES = re.compile(r"\[\s+([\d,\s]+?)\s+\]")
+# A category of such a name stands on one line.
+_NUMBERS_ON_LINES = re.compile(r"\[\n\s+([\d,\s]+?)\n\s+\]")
 
 
 class BaselineError(ValueError):

@@ -24,7 +24,7 @@ from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
-from enrich.errors import ConfigError, NothingPublished
+from enrich.errors import ConfigError, NothingPublished, name_some
 from enrich.images.sample import read_image_sample
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -337,6 +337,9 @@ def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseli
     """Returns the baseline that the configuration names for this catalog, None if it names none."""
     file = settings.baselines.get(settings.catalog)
     if file is None:
+        if settings.baselines:
+            named = name_some(settings.baselines)
+            log.warning("no baseline: the settings name %s, not '%s'", named, settings.catalog)
         return None
     try:
         baseline = load_baseline(file)

@@ -62,7 +62,7 @@ def check_checkpoint_target(name: str, output: Path) -> None:
     Raises:
         ConfigError: it cannot.
     """
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
     if output.exists():
         raise ConfigError(f"{output} exists already; remove it, or give another --output")

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
+from enrich.spark.survey import place_among_duplicates
 from enrich.spark.tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]
@@ -144,12 +145,14 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
 def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     """Adds a group_id that products with the same text share; drops rows without a product.
 
-    Runs on the driver; lazy. A product without text is alike to none.
+    Runs on the driver; lazy. A product without text is alike to none: NULL. Of products with one id
+    the one counts that a run enriches.
     """
-    text = F.lower(F.trim(F.concat_ws(" ", "title", "description")))
-    group_id = F.when(text == "", F.col("product_id")).otherwise(F.md5(text))
-    grouped = products.select("product_id", group_id.alias("group_id"))
-    return rows.join(grouped.dropDuplicates(["product_id"]), "product_id")
+    text = F.concat_ws(" ", "title", "description")
+    text = F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
+    kept = products.withColumn("place", place_among_duplicates()).where(F.col("place") == 1)
+    grouped = kept.select("product_id", F.when(text != "", F.md5(text)).alias("group_id"))
+    return rows.join(grouped, "product_id")
 
 
 def _label(attribute: str) -> Column:

@@ -55,7 +55,7 @@ def count_staged(
     Runs on the driver; one action, two for a run that is resumed and has staged rows.
     """
     abstained = [
-        F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(a)
+        F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(f"no {a}")
         for a in attributes
     ]
     found = staged.agg(
@@ -76,7 +76,7 @@ def count_staged(
         "unchanged": unchanged,
         "quarantined": survey.read - unchanged - found["answered"],
         "withheld": found["answered"],
-        "abstained": {a: found[a] for a in attributes},
+        "abstained": {a: found[f"no {a}"] for a in attributes},
     }
 
 

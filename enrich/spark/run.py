@@ -80,8 +80,8 @@ class Refresh:
             validate_input: judges the products, before the classifier is asked about any.
 
         Raises:
-            NothingPublished: validation failed or too many products could not be read. Staged
-                rows, checks and the ledger's row are written by then.
+            NothingPublished: validation failed or too many products could not be read. What is
+                staged stays; checks and the ledger's row are written by then.
         """
         with self._timed("tables"):
             spark, products = self.inputs.spark, self.inputs.catalog.products

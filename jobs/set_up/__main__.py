@@ -64,7 +64,8 @@ def check_machine() -> None:
         find_venv_problem(),
         find_java_problem(),
     )
-    if problems := [problem for problem in found if problem]:
+    problems = [problem for problem in found if problem]
+    if problems:
         raise SetUpError("\n".join(problems))
 
 

@@ -54,6 +54,14 @@ def test_saved_baseline_loads_unchanged_and_starts_with_where_it_is_from(tmp_pat
     assert [line.split('"')[1] for line in lines[1:4]] == ["catalog", "model_version", "source"]
 
 
+def test_a_category_is_called_in_the_file_what_it_is_called(tmp_path: Path) -> None:
+    baseline = LabelBaseline.model_validate(
+        baseline_dict(categories={"Size [ 1, 2 ]": group_dict()})
+    )
+    save_baseline(baseline, tmp_path / "demo.json")
+    assert load_baseline(tmp_path / "demo.json") == baseline
+
+
 def test_histogram_is_on_one_line_of_the_file(tmp_path: Path) -> None:
     save_baseline(LabelBaseline.model_validate(baseline_dict()), tmp_path / "demo.json")
     (line,) = [x for x in (tmp_path / "demo.json").read_text().splitlines() if "confidences" in x]

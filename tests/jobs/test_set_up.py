@@ -1,5 +1,6 @@
 """jobs/set_up: what it says of a machine, when it believes an old set-up, what it writes."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -48,6 +49,13 @@ def checkout(tmp_path: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
     return tmp_path / "checkout"
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "jobs" / "set_up").glob("*.py")), ids=lambda f: f.name
+)
+def test_an_old_python_gets_as_far_as_saying_that_it_is_too_old(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 7))
 
 
 @pytest.mark.parametrize(

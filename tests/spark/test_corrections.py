@@ -7,8 +7,10 @@ import pytest
 from fake_shop import Shop
 from fault_drill import in_full
 
+from enrich.config import ColumnNames
 from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
+from enrich.spark.catalog import open_catalog
 from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
 
 pytestmark = pytest.mark.spark
@@ -118,16 +120,18 @@ def test_exported_corrections_are_what_adapting_and_training_read(
 ) -> None:
     table = pd.read_parquet(shop.file)
     table.loc[1, "title"] = table.loc[0, "title"]
+    table.loc[3, ["title", "description"]] = [" \n", None]
     shop.write(table)
     shop.tables.create_missing()
-    correct(shop, p0="red", p1="green", p2="blue")
-    products = shop.spark.read.parquet(str(shop.file))
+    correct(shop, p0="red", p1="green", p2="blue", p3="red")
+    products = open_catalog(shop.spark, str(shop.file), ColumnNames()).products
 
     exported = with_group_id(read_last_labels(shop.tables, LABELS), products).toPandas()
     exported.to_csv(tmp_path / "corrected.csv", index=False)
 
     read = read_correction_file(tmp_path / "corrected.csv", LABELS).set_index("product_id")
-    assert read["color"].to_dict() == {"p0": "red", "p1": "green", "p2": "blue"}
+    assert read["color"].to_dict() == {"p0": "red", "p1": "green", "p2": "blue", "p3": "red"}
     assert read["pattern"].isna().all()
     groups = exported.set_index("product_id")["group_id"]
     assert groups["p0"] == groups["p1"] != groups["p2"]
+    assert pd.isna(groups["p3"])

@@ -42,7 +42,7 @@ from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
 
 _CHANGES_SHOWN = 12
-_CHECKS_READ = 1_000
+_CHECKS_READ = 10_000
 _COMMITS_SEARCHED = 100
 _OF_THE_LEDGER = (
     "run_id",
