@@ -78,9 +78,9 @@ def refuse_many_failures(
 ) -> None:
     """Raises TooManyFailures when too many products, or their images, could not be read.
 
-    Runs on the driver; two actions at most, none for a small run. What was asked about again does not count:
-    a few files that stay denied would stop every night on which little else is new. Nor do answers
-    that were carried over.
+    Runs on the driver; two actions at most, none for a small run. What was asked about again does
+    not count: a few files that stay denied would stop every night on which little else is new. Nor
+    do answers that were carried over.
     """
     carried = counts["carried"]
     asked, answered = counts["pending"] - carried, counts["enriched"] - carried
