@@ -25,7 +25,7 @@ from enrich.command_line import ImageRootOption, load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished, name_some
-from enrich.images.sample import read_image_sample
+from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
 DEMO_FOLDER = CHECKOUT / "demo_catalog"
-IMAGES_TRIED = 100
 
 log = logging.getLogger("enrich")
 
@@ -93,7 +92,7 @@ def main(
         bool, typer.Option("--full-refresh", help="Ignore what is already enriched.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N products by id.")
+        int | None, typer.Option(min=1, max=2**31 - 1, help="Only the first N products by id.")
     ] = None,
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Stage and validate only.")
@@ -168,6 +167,8 @@ class Ended:
 
 def choose_run_date(given: datetime | None) -> date:
     """Returns the logical date: as given, else today."""
+    if given is not None and given.year < 1970:
+        raise ConfigError(f"--run-date {given:%Y-%m-%d} is before 1970: a mistake?")
     now = datetime.now(UTC)
     # What it published would stand as newer than any run before that day. Somewhere it may be
     # tomorrow already.

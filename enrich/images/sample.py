@@ -11,6 +11,7 @@ from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.redaction import redact
 
+IMAGES_TRIED = 100
 READ_THREADS = 8
 _SHOWN = 200  # characters of a path
 

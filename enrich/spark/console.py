@@ -97,6 +97,12 @@ def show_plan(plan: Plan) -> None:
             why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
             counts.add_row(f"{rows:,}", name, why)
         console.print(counts)
+        images = plan.images
+        if images["problem"] is not None:
+            tried = f"{images['read']} of {images['tried']} images that were tried can be read"
+            console.print(f"{tried}: {tame(images['problem'])}", soft_wrap=True)
+        if plan.error is not None:
+            console.print(f"It would stop: {plan.error}", soft_wrap=True)
         expected = plan.expected_seconds
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey
+from enrich.spark.survey import BROKEN, SAME_PRODUCT, STANDING, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
 COUNTS = (
@@ -38,7 +38,7 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
         "carried": revised,
         "enriched": 0,
         "published": 0,
-        "unchanged": survey.counts[State.UNCHANGED],
+        "unchanged": sum(survey.counts[state] for state in STANDING),
         "quarantined": sum(survey.counts[state] for state in (State.QUARANTINED, *BROKEN)),
         "withheld": pending,
         "vanished": survey.counts[State.VANISHED],
@@ -64,11 +64,10 @@ def count_staged(
         F.count_if("is_carried").alias("carried"),
         *abstained,
     ).collect()[0]
-    unchanged = survey.counts[State.UNCHANGED]
+    unchanged = sum(survey.counts[state] for state in STANDING)
     if is_resumed and found["staged"]:
         # An earlier attempt at this run may have merged its rows.
-        rows = survey.rows.where(F.col("state") == State.UNCHANGED)
-        unchanged -= rows.join(staged, SAME_PRODUCT, "left_semi").count()
+        unchanged -= survey.standing.join(staged, SAME_PRODUCT, "left_semi").count()
     return count_surveyed(survey) | {
         "pending": found["staged"],
         "carried": found["carried"],

@@ -10,17 +10,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
+from enrich.config import JobConfig
+from enrich.errors import TooManyFailures
+from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
+from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inputs import Inputs
 from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
-from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey, count_states
+from enrich.spark.survey import (
+    BROKEN,
+    SAME_PRODUCT,
+    State,
+    Survey,
+    count_states,
+    sample_image_paths,
+)
 
 _RUNS_READ = 50
+_LOOKED_AT = ("product_id", "content_hash", "image_path", "revision", "state", "why")
 # The counts of a run that do not wait for the classifier.
 _KNOWN_BEFORE = (
     "read",
@@ -40,12 +53,16 @@ class Plan:
     `counts` are as in a run's summary, `reasons` says why products are pending or quarantined.
     `staged` is how many of the pending this very run has staged already, or runs that were cut off.
     `expected_seconds` is None where no earlier run tells; `expected_from` is the run that does.
+    `images` says of a sample of the pending products' how many were tried and could be read, and
+    what is wrong with the first that could not. `error` is what would stop the run.
     """
 
     run_id: str
     counts: dict[str, int]
     reasons: dict[str, dict[str, int]]
     staged: int
+    images: dict[str, Any]
+    error: str | None
     expected_seconds: float | None
     expected_from: dict[str, Any] | None
     seconds: dict[str, float]
@@ -60,18 +77,22 @@ def plan_refresh(inputs: Inputs) -> Plan:
     """
     begin = time.perf_counter()
     read = inputs.tables.read_as_updated
-    rows = inputs.select_states(read).withColumn("why", _why())
-    # Looked at twice; all images would be read twice.
-    rows = rows.select("product_id", "content_hash", "revision", "state", "why").persist()
+    rows = inputs.select_states(read).withColumn("why", _why()).select(*_LOOKED_AT)
+    # Looked at again and again; all images would be read as often.
+    rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         survey = Survey(rows, *count_states(rows))
         reasons = _count_reasons(survey)
         run_id = inputs.name_run(survey.fingerprint)
         staged = _count_staged(inputs, survey, run_id)
+        pending = rows.withColumn("is_pending", F.col("state") == State.PENDING)
+        images = read_image_sample(inputs.store, sample_image_paths(pending, IMAGES_TRIED))
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
-    surveyed = count_surveyed(survey) | {"deleted": inputs.count_to_delete(survey)}
+    to_delete = inputs.count_to_delete(survey)
+    error = _find_stop(to_delete, survey, inputs.config)
+    surveyed = count_surveyed(survey) | {"deleted": 0 if error else to_delete}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
     asked = max(0, survey.asked - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)
@@ -81,11 +102,22 @@ def plan_refresh(inputs: Inputs) -> Plan:
         counts=counts,
         reasons=reasons,
         staged=staged,
+        images=images._asdict(),
+        error=error,
         expected_seconds=_expect(survey_s, like, asked) if has_work else survey_s,
         expected_from=_describe(like) if like and has_work else None,
         seconds={"survey": survey_s},
         model_version=inputs.spec.model_version,
     )
+
+
+def _find_stop(to_delete: int, survey: Survey, config: JobConfig) -> str | None:
+    """Returns why the run would stop before it asks about any product."""
+    try:
+        refuse_cut_off(to_delete, survey, config)
+    except TooManyFailures as error:
+        return str(error)
+    return None
 
 
 def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:

@@ -26,7 +26,7 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_empty_table, refuse_many_deletions, refuse_many_failures
+from enrich.spark.guards import refuse_cut_off, refuse_many_failures, refuse_rows_of_the_future
 from enrich.spark.history import count_deleted
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import read_run, write_checks, write_rows
@@ -97,6 +97,7 @@ class Refresh:
                 refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
+                self._note_overtaken(survey)
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -121,10 +122,7 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            if to_delete := self.inputs.count_to_delete(survey):
-                refuse_many_deletions(to_delete, survey.read, self.config)
-            else:
-                refuse_empty_table(survey.counts[State.VANISHED], survey.read)
+            refuse_cut_off(self.inputs.count_to_delete(survey), survey, self.config)
             if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judge(validate_input(self._input_rows(survey)))
@@ -274,8 +272,8 @@ class Refresh:
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
         # Asked once more: inference may have taken hours.
-        if to_delete := self.inputs.count_to_delete(survey):
-            refuse_many_deletions(to_delete, survey.read, self.config)
+        to_delete = self.inputs.count_to_delete(survey)
+        refuse_cut_off(to_delete, survey, self.config)
         if not self.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
@@ -306,6 +304,15 @@ class Refresh:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
+
+    def _note_overtaken(self, survey: Survey) -> None:
+        """Says what is published otherwise, by runs of a later date."""
+        if overtaken := survey.counts[State.OVERTAKEN]:
+            refuse_rows_of_the_future(self.tables)
+            log.warning(
+                "%s products differ from what a run of a later date has published, which stays",
+                f"{overtaken:,}",
+            )
 
     def _note_unknown_corrections(self) -> None:
         said = self.tables.read("attribute_corrections")

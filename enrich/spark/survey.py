@@ -29,6 +29,7 @@ class State(StrEnum):
     AGAIN = "again"  # asked about before, in vain: the store of its image had failed
     REVISED = "revised"  # the published answer holds, but not its category, corrections or labels
     UNCHANGED = "unchanged"
+    OVERTAKEN = "overtaken"  # a run of a later date has published another answer, which stays
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
     NULL_ID = "null_id"
     SURPLUS_FIELDS = "surplus_fields"  # of a CSV row: which of them is which nobody knows
@@ -38,6 +39,8 @@ class State(StrEnum):
 
 # What the classifier is asked about.
 ASKED = (State.PENDING, State.AGAIN)
+# Whose published answers stay as they are.
+STANDING = (State.UNCHANGED, State.OVERTAKEN)
 # Rows that are of no use, whatever was found out earlier.
 BROKEN = (State.NULL_ID, State.SURPLUS_FIELDS, State.DUPLICATE_ID)
 
@@ -77,6 +80,11 @@ class Survey:
     def products(self) -> DataFrame:
         """The rows of the product table that can be used."""
         return self.rows.where(~F.col("state").isin(*BROKEN, State.VANISHED))
+
+    @property
+    def standing(self) -> DataFrame:
+        """The products whose published answer stays as it is."""
+        return self.rows.where(F.col("state").isin(*STANDING))
 
     @property
     def vanished(self) -> DataFrame:
@@ -149,7 +157,7 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     Runs on the driver; one pass over the products.
     """
     # The texts of products that nothing is to be asked about stay where they are.
-    keeps_texts = ~F.col("state").isin(State.UNCHANGED, State.REVISED, State.VANISHED)
+    keeps_texts = ~F.col("state").isin(*STANDING, State.REVISED, State.VANISHED)
     kept = [F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
     surveyed = rows.select(*key, *kept, "content_hash", "revision", "state")
@@ -217,8 +225,8 @@ def _state() -> Column:
         .when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("has_surplus_fields"), State.SURPLUS_FIELDS)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
-        .when(F.col("is_newer"), State.UNCHANGED)
         .when(answer_holds & is_as_published, State.UNCHANGED)
+        .when(F.col("is_newer"), State.OVERTAKEN)
         .when(answer_holds, State.REVISED)
         .when(~F.col("store_failed"), State.QUARANTINED)
         .when(is_answered | F.col("store_failed"), State.AGAIN)

@@ -10,6 +10,7 @@ import pytest
 from fake_shop import Shop, products
 from fault_drill import is_long
 
+from enrich.errors import TooManyFailures
 from enrich.spark.plan import plan_refresh
 from enrich.spark.tables import OutputTables
 
@@ -75,6 +76,23 @@ def test_dry_run_says_what_the_run_then_does(shop: Shop) -> None:
     summary = shop.refresh(config=generous, run_date=TOMORROW)
     assert summary.run_id == plan.run_id
     assert {name: summary.counts[name] for name in plan.counts} == plan.counts
+
+
+def test_dry_run_says_what_would_stop_the_run(shop: Shop) -> None:
+    delete = {"missing_products": "delete", "max_deleted_share": 0.1}
+    shop.refresh()
+    changed = products(3).assign(title="a new title", image_path=["a.jpg", "b.jpg", None])
+    (shop.folder / "a.jpg").write_bytes(b"read, but not decoded")
+    shop.write(changed)
+
+    plan = plan_refresh(shop.prepare(config=delete))
+
+    assert plan.error is not None and "max_deleted_share" in plan.error
+    assert (plan.counts["vanished"], plan.counts["deleted"]) == (3, 0)
+    assert (plan.images["tried"], plan.images["read"]) == (2, 1)
+    assert plan.images["problem"].startswith("b.jpg: image_missing")
+    with pytest.raises(TooManyFailures, match="max_deleted_share"):
+        shop.refresh(config=delete)
 
 
 def test_dry_run_when_nothing_is_to_be_done_expects_a_survey(shop: Shop) -> None:

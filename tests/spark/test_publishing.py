@@ -116,7 +116,21 @@ def test_published_run_cannot_be_dropped(shop: Shop) -> None:
         drop_staged_run(shop.tables, run_id, "a mistake")
 
 
-def test_older_run_never_overwrites_what_a_newer_one_published(shop: Shop) -> None:
+def test_rows_of_a_day_to_come_stop_a_run_that_differs_from_them(shop: Shop) -> None:
+    shop.refresh(run_id="wrong-clock", run_date=date(2999, 1, 1))
+    assert shop.refresh(run_id="same").outcome == "nothing_to_do"
+    shop.write(products(6).assign(title="a red shirt"))
+
+    with pytest.raises(ConfigError, match=r"rows of 2999-01-01.*run 'wrong-clock'.*rollback.py"):
+        shop.refresh(run_id="stopped")
+    roll_back(shop.tables, "wrong-clock", "the clock was wrong")
+
+    assert shop.refresh(run_id="right").counts["published"] == 6
+
+
+def test_older_run_never_overwrites_what_a_newer_one_published(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     late = products()
     late.loc[0, "title"] = "an old title"
     shop.write(late)
@@ -127,6 +141,7 @@ def test_older_run_never_overwrites_what_a_newer_one_published(shop: Shop) -> No
     published = publish_staged_run(shop.tables, LABELS, "fake-1", "late", reason=None)
     shop.write(late)
     backfill = shop.refresh(run_id="backfill", run_date=date(2026, 11, 22))
+    assert "differ from what a run of a later date has published" in caplog.text
 
     assert (published.counts["published"], published.counts["withheld"]) == (1, 5)
     rows = shop.table("product_attributes").set_index("product_id")["run_id"]

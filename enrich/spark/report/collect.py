@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import CheckOutcome
@@ -121,7 +122,8 @@ def collect_report(
     version, written_at = _find_version_before(tables, ledger)
     before = tables.read_version("product_attributes", version)
     quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
-    rows = _select_rows(sources, run_id, before).persist()
+    # In memory a million of them would not fit beside the rest.
+    rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
     try:
         gallery = choose_gallery(rows, quarantine)
         facts = count_facts(rows, before, quarantine, tables.attributes)
