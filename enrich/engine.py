@@ -6,6 +6,7 @@ calls it.
 """
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -75,7 +76,12 @@ class Engine:
             for one in window:
                 answered = () if one.modalities is None else next(predictions)
                 yield EnrichedProduct(
-                    one.product_id, one.status, one.modalities, answered, one.error
+                    one.product_id,
+                    one.status,
+                    one.modalities,
+                    answered,
+                    one.error,
+                    one.image_digest,
                 )
 
     def classify(
@@ -112,16 +118,18 @@ class Engine:
     def prepare(self, product: Product) -> Prepared:
         """Reads and decodes one product."""
         text = build_text(product.title, product.description)
-        pixels, error = None, None
+        pixels, error, digest = None, None, None
         status = Status.OK if text else Status.TEXT_EMPTY
         try:
-            pixels = self._read_pixels(product.image_path)
+            data = self._store.read(product.image_path)
+            if self.spec.digests_images:
+                digest = hashlib.sha256(data).hexdigest()
+            pixels = self._decode(data)
         except ImageProblem as problem:
             status, error = problem.status, str(problem)
-        return Prepared(product.product_id, pixels, text, status, error)
+        return Prepared(product.product_id, pixels, text, status, error, digest)
 
-    def _read_pixels(self, image_path: str | None) -> np.ndarray:
-        data = self._store.read(image_path)
+    def _decode(self, data: bytes) -> np.ndarray:
         pixels = self._recent.find(data)
         if pixels is not None:
             return pixels

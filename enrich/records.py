@@ -85,7 +85,8 @@ class EnrichedProduct:
     """The engine's answer to one product.
 
     `modalities` is None and `predictions` is empty when neither image nor text could be read;
-    `error` then and for any unreadable image says why, for people.
+    `error` then and for any unreadable image says why, for people. `image_digest` is the SHA-256 of
+    the image's file in hex, None where it was not read or an engine does not say.
     """
 
     product_id: str
@@ -93,3 +94,4 @@ class EnrichedProduct:
     modalities: Modalities | None
     predictions: tuple[Prediction, ...]
     error: str | None = None
+    image_digest: str | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
-from enrich.config import JobConfig
+from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import CheckpointError
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.places import spell_out
@@ -52,7 +52,8 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `target_precision` has chosen the thresholds below which an attribute is abstained on.
+    `target_precision` has chosen the thresholds below which an attribute is abstained on, and with
+    `digests_images` an answer says which file it rests on.
     """
 
     checkpoint: str
@@ -66,6 +67,7 @@ class EngineSpec:
     batch_size: int
     read_threads: int
     reading: ImageReading
+    digests_images: bool = False
 
     def open_store(self) -> ImageStore:
         """Returns the store of the products' images."""
@@ -138,12 +140,15 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         batch_size=config.batch_size,
         read_threads=config.read_threads,
         reading=config.image_reading,
+        digests_images=config.image_identity is ImageIdentity.CONTENT,
     )
 
 
 def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
     """Returns the recipe with default settings for a checkpoint on this machine."""
-    return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
+    # Here nobody compares digests.
+    config = JobConfig(checkpoint=str(manifest.folder), image_identity=ImageIdentity.PATH)
+    return build_spec(config, manifest, image_root)
 
 
 def _absolute(location: str) -> str:

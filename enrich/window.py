@@ -20,13 +20,17 @@ from enrich.records import Modalities, Status
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty."""
+    """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty.
+
+    `image_digest` is that of the file, where the recipe wants it and it was read.
+    """
 
     product_id: str
     pixels: np.ndarray | None
     text: str
     status: Status
     error: str | None
+    image_digest: str | None
 
     @property
     def image_problem(self) -> ImageProblem | None:

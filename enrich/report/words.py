@@ -111,7 +111,7 @@ def format_share(share: float | None) -> str:
 STATUSES: Mapping[str, str] = {
     "ok": "image and text were read",
     "image_missing": "no image at that path",
-    "image_unreadable": "the store failed to deliver the image, or denied it",
+    "image_unreadable": "the store failed to deliver the image, or denied it, or it changed",
     "image_corrupt": "the image is damaged",
     "image_too_large": "the image is over the limits",
     "image_forbidden": "the image lies outside the allowed roots",

@@ -51,6 +51,7 @@ _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 # What Spark calls a line that is no JSON.
 _NO_JSON = "_corrupt_record"
 _OF_FILES = "files-"
+_ASKED_ONE_BY_ONE = 20
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
 # descriptions of megabytes in one Arrow batch fit into no memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -200,14 +201,23 @@ def _files_digest(frame: DataFrame) -> str:
         folder, _, name = unquote(file).rpartition("/")
         names.setdefault(folder, set()).add(name)
     described = []
-    # A folder is listed once: on an object store a question a file would take minutes.
     for folder, wanted in names.items():
-        store, path = open_folder(frame.sparkSession, folder)
-        for one in store.listStatus(path):
-            if (name := one.getPath().getName()) in wanted:
-                described.append(repr((folder, name, one.getLen(), one.getModificationTime())))
+        for one in _look_at(frame.sparkSession, folder, wanted):
+            name = one.getPath().getName()
+            described.append(repr((folder, name, one.getLen(), one.getModificationTime())))
     digest = hashlib.sha256("\n".join(sorted(described)).encode())
     return f"{_OF_FILES}{digest.hexdigest()[:12]}"
+
+
+def _look_at(spark: SparkSession, folder: str, wanted: Collection[str]) -> Iterator[Any]:
+    """Yields Hadoop's status of these files of a folder."""
+    store, path = open_folder(spark, folder)
+    if len(wanted) <= _ASKED_ONE_BY_ONE:
+        # Beside a product table may lie the images of all its products.
+        yield from (store.getFileStatus(path.suffix(f"/{name}")) for name in wanted)
+    else:
+        # On an object store a question a file would take minutes.
+        yield from (one for one in store.listStatus(path) if one.getPath().getName() in wanted)
 
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:

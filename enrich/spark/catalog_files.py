@@ -107,14 +107,18 @@ def suffix_of(path: str | Path) -> str:
 
 
 def _list_parts(folder: Path) -> list[Path]:
-    """Returns the data files right inside a local folder; elsewhere there are none."""
+    """Returns the data files right inside a local folder; elsewhere there are none.
+
+    Raises:
+        FileNotFoundError: one is a link that leads nowhere, and would be left out.
+    """
     if not folder.is_dir():
         return []
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if suffix_of(file) and not file.name.startswith((".", "_")) and file.is_file()
-    ]
+    named = [f for f in folder.iterdir() if suffix_of(f) and not f.name.startswith((".", "_"))]
+    for file in named:
+        if not file.exists():
+            raise FileNotFoundError(f"{file} is a link that leads nowhere: mend or remove it")
+    return sorted(file for file in named if file.is_file())
 
 
 def _refuse_compressed(folder: Path, parts: Sequence[Path]) -> None:

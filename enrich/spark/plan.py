@@ -150,8 +150,9 @@ def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
         str(state): survey.counts[state] for state in BROKEN
     }
+    carried = {"carried": survey.counts[State.REVISED]} if survey.counts[State.REVISED] else {}
     return {
-        "pending": {row["why"]: row["count"] for row in pending},
+        "pending": {row["why"]: row["count"] for row in pending} | carried,
         "quarantined": {reason: count for reason, count in found.items() if count},
     }
 

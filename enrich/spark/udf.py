@@ -34,6 +34,9 @@ _LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
 # What tells a staged row apart; handed through to stand beside its answer.
 KEY = ("product_id", "product_category", "content_hash")
 
+_GONE = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
+_CHANGED = "the image was another one when the run began"
+
 Columns = tuple[pd.Series, ...]
 Answer = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
 
@@ -55,8 +58,8 @@ def build_answers(
 ) -> Answer:
     """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
 
-    An image that is gone, but was there when its content_hash was taken, is `image_unreadable`:
-    under that hash a missing one would never be asked about again.
+    An image that is another one than when its content_hash was taken, or gone, is
+    `image_unreadable`: under that hash it would never be asked about again.
 
     Runs on the driver; what it returns runs on the executors. Frames in have KEY and the input
     fields, frames out the columns of `answers_schema`, a row for a row, in order.
@@ -76,8 +79,9 @@ def build_answers(
         def rows() -> Iterator[dict[str, Any]]:
             for one in engine.enrich(read()):
                 key, product = asked.popleft()
-                if _has_vanished(one, product, key["content_hash"], identity):
-                    one = replace(one, status=Status.IMAGE_UNREADABLE)
+                if _rests_on_another_image(one, product, key["content_hash"], identity):
+                    error = one.error or _CHANGED
+                    one = replace(one, status=Status.IMAGE_UNREADABLE, error=error)
                 yield key | to_row(one, spec.attributes)
 
         answers = rows()
@@ -149,14 +153,20 @@ def _digest(image: str, title: str | None, description: str | None) -> str:
     return digest.hexdigest()[:32]
 
 
-def _has_vanished(
+def _rests_on_another_image(
     answer: EnrichedProduct, product: Product, content_hash: str | None, identity: ImageIdentity
 ) -> bool:
-    """Tells whether an image was there for its hash and is missing now. Runs on the executor."""
-    is_gone = answer.status in (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
-    if not is_gone or identity is ImageIdentity.PATH:
+    """Tells whether the image was another one for its hash, or was there. Runs on the executor."""
+    if identity is ImageIdentity.PATH:
         return False
-    return content_hash != _digest(str(answer.status), product.title, product.description)
+
+    def was(image: str) -> bool:
+        return content_hash == _digest(image, product.title, product.description)
+
+    if identity is ImageIdentity.CONTENT and answer.image_digest is not None:
+        # A hash of none that could be read is another one as soon as it can be.
+        return not (was(answer.image_digest) or any(map(was, Status)))
+    return answer.status in _GONE and not was(answer.status)
 
 
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:

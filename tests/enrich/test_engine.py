@@ -1,5 +1,6 @@
 """One answer a product, in order, whatever is broken: by the engine, and by the fake one too."""
 
+import hashlib
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -337,3 +338,17 @@ def test_equal_pictures_with_equal_texts_are_computed_once(
     assert answers["a"].predictions == answers["b"].predictions != answers["c"].predictions
     assert answers["e"].predictions == answers["f"].predictions
     assert answers["e"].error != answers["f"].error
+
+
+def test_an_answer_says_which_file_it_rests_on_where_the_recipe_wants_it(
+    spec: EngineSpec, engine: Engine, root: Path
+) -> None:
+    products = [Product(name, "shirt", None, f"{name}.jpg") for name in ("red", "cut", "nowhere")]
+    digests = [
+        hashlib.sha256((root / f"{name}.jpg").read_bytes()).hexdigest() for name in ("red", "cut")
+    ]
+
+    answers = replace(spec, digests_images=True).build(CPU).enrich(products)
+
+    assert [one.image_digest for one in answers] == [*digests, None]
+    assert {one.image_digest for one in engine.enrich(products)} == {None}

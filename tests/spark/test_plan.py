@@ -67,7 +67,7 @@ def test_dry_run_says_what_the_run_then_does(shop: Shop) -> None:
         "deleted": 1,
     }
     assert plan.reasons == {
-        "pending": {"new": 1, "changed": 1},
+        "pending": {"new": 1, "changed": 1, "carried": 1},
         "quarantined": {"unreadable_before": 1, "null_id": 1, "duplicate_id": 1},
     }
     assert plan.expected_from is not None and plan.expected_seconds is not None

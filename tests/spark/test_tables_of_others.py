@@ -106,6 +106,15 @@ def test_a_compressed_part_is_refused_instead_of_left_out(
         read(spark, tmp_path)
 
 
+def test_a_part_that_is_a_link_to_nowhere_is_refused_instead_of_left_out(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    TABLE.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.csv").symlink_to("moved.csv")
+    with pytest.raises(ConfigError, match=r"b\.csv is a link that leads nowhere"):
+        read(spark, tmp_path)
+
+
 def test_what_is_compressed_in_a_table_s_own_folder_is_read_and_a_backup_of_another_kind_is_not(
     spark: SparkSession, tmp_path: Path
 ) -> None:

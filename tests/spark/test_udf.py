@@ -1,5 +1,6 @@
 """The engine that a Python worker keeps is that of its task's recipe, device and cores."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,45 @@ def test_an_engine_finds_the_threads_that_its_task_has_cores(
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sees:
+    """Recipe of an engine that finds the same file wherever an image should be."""
+
+    data: bytes
+    attributes: tuple[str, ...] = ()
+
+    def build(self, device: torch.device) -> "Sees":
+        return self
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        digest = hashlib.sha256(self.data).hexdigest()
+        for one in products:
+            yield EnrichedProduct(
+                one.product_id, Status.OK, Modalities.IMAGE_AND_TEXT, (), image_digest=digest
+            )
+
+
+def test_an_image_that_is_written_over_during_the_run_is_asked_about_again(
+    loads: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "same.jpg").write_bytes(b"picture")
+    (tmp_path / "other.jpg").write_bytes(b"another picture, which came back after the run")
+    store = ImageStore(str(tmp_path))
+    paths = ["same.jpg", "other.jpg", "late.jpg"]
+    frame = pd.DataFrame({"product_id": ["1", "2", "3"], "title": "shirt", "image_path": paths})
+    frame = frame.assign(description=None, product_category=None)
+    identity = ImageIdentity.CONTENT
+    frame["content_hash"] = [
+        udf.hash_content("shirt", None, path, store, identity) for path in paths
+    ]
+
+    (answers,) = udf.build_answers(Sees(b"picture"), loads, identity)([frame])
+
+    # Of the last one the next run sees that it is there now.
+    assert answers["status"].tolist() == ["ok", "image_unreadable", "ok"]
+    assert answers["error"].tolist() == [None, udf._CHANGED, None]
 
 
 @dataclass(frozen=True, slots=True)
