@@ -4,14 +4,16 @@ Changes no table: a page says what the tables say, so it can be written again.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from schemas.tables import CheckOutcome
 
@@ -31,6 +33,7 @@ from enrich.report.content import (
 )
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
+from enrich.spark.catalog import refuse_replaced
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.history import Commit, read_commits
@@ -38,10 +41,15 @@ from enrich.spark.ledger import find_run
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
+from enrich.spark.settings import session_settings
 from enrich.spark.shop import Shop
 from enrich.spark.staging import read_staged
 from enrich.spark.tables import OutputTables
 
+# Staged rows, with all that was said of each. A million took more than a gigabyte.
+_ROWS_PER_TASK = 50_000
+_TASKS = "spark.sql.shuffle.partitions"
+_ROWS_AT_A_TIME = "spark.sql.inMemoryColumnarStorage.batchSize"
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 10_000
 _COMMITS_SEARCHED = 100
@@ -99,9 +107,11 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
 
 def _find_shop(sources: ReportSources) -> Shop | None:
     try:
-        return sources.open_shop()
+        shop = sources.open_shop()
+        refuse_replaced(shop.catalog)
+        return shop
     except EnrichError as error:
-        # Of a run that is settled later the table may be yesterday's.
+        # Of a run that is settled later the table may be yesterday's, and tonight's may be written.
         log.warning("the page shows no texts and no pictures: %s", error)
         return None
 
@@ -122,13 +132,13 @@ def collect_report(
     version, written_at = _find_version_before(tables, ledger)
     before = tables.read_version("product_attributes", version)
     quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
-    # In memory a million of them would not fit beside the rest.
-    rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
-    try:
-        gallery = choose_gallery(rows, quarantine)
-        facts = count_facts(rows, before, quarantine, tables.attributes)
-    finally:
-        rows.unpersist()
+    with _within_memory(tables.spark, ledger["pending"]):
+        rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
+        try:
+            gallery = choose_gallery(rows, quarantine)
+            facts = count_facts(rows, before, quarantine, tables.attributes)
+        finally:
+            rows.unpersist()
     if products is not None:
         gallery = with_texts(gallery, products)
     return RunReport(
@@ -147,6 +157,12 @@ def collect_report(
         statuses=facts.by_key("status"),
         quarantined=facts.by_key("quarantined"),
     )
+
+
+def _within_memory(spark: SparkSession, rows: int) -> AbstractContextManager[None]:
+    """Gives shuffles inside tasks enough for so many rows, and puts few at a time on disk."""
+    tasks = max(int(spark.conf.get(_TASKS) or 0), math.ceil(rows / _ROWS_PER_TASK))
+    return session_settings(spark, {_TASKS: str(tasks), _ROWS_AT_A_TIME: "1000"})
 
 
 def _find_version_before(
