@@ -3,7 +3,8 @@
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
 One output row an input row, in the same order, with the columns of `product_attributes` as far as
-they make sense here. The last line on standard output is one JSON object.
+they make sense here. The last line on standard output is one JSON object. Exit codes are those of
+the main job: 3 if too many products could not be read.
 """
 
 import json
@@ -23,8 +24,9 @@ from rich.progress import track
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
+from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
 from enrich.engine import Engine, open_engine
-from enrich.errors import StorageFailed, first_line
+from enrich.errors import StorageFailed, TooManyFailures, first_line
 from enrich.files.products import read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
@@ -62,6 +64,17 @@ def main(
         "output": str(output),
     }
     typer.echo(json.dumps(summary))
+    refuse_many_unreadable(rows)
+
+
+def refuse_many_unreadable(rows: Counter[bool]) -> None:
+    """Raises TooManyFailures where the main job would; the file has been written by then."""
+    allowed = JobConfig().max_quarantined_share
+    if rows.total() >= MIN_ROWS_TO_ENFORCE and rows[False] > allowed * rows.total():
+        raise TooManyFailures(
+            f"{rows[False]:,} of {rows.total():,} products could not be read, {allowed:.0%} would "
+            "be put up with: check the file, the image root and its permissions"
+        )
 
 
 def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:

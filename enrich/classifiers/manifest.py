@@ -136,5 +136,6 @@ def _read_json(file: Path, model: type[Content]) -> Content:
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in _DIGESTED:
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]

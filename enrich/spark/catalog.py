@@ -38,7 +38,8 @@ from enrich.text import LONGEST_READ
 _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
     "product_id": (StringType, IntegralType),
     "category": (StringType, IntegralType),
-    "priority": (NumericType,),
+    # A CSV file has nothing but text.
+    "priority": (NumericType, StringType),
 }
 # While Spark finds out what columns there are. Dates as pandas writes them, in nanoseconds, are no
 # type of Spark's.
@@ -267,10 +268,13 @@ def _read_column(role: str, field: StructField | None) -> Column:
     column = F.lit(None) if field is None else F.col(quote_part(field.name))
     if role == "priority":
         # To Spark NaN is above every number.
-        return F.nanvl(column.cast("double"), F.lit(None).cast("double"))
+        return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
     # One byte that is no UTF-8 stops Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
     if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
         # Blanks at the end are the type's, not the value's.
         text = F.rtrim(text)
+    if role == "product_id":
+        # A blank is no id, as in a CSV file an empty one is none.
+        return F.when(text.rlike(r"(?U)\S"), text)
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text

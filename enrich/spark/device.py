@@ -22,13 +22,14 @@ def choose_device() -> torch.device:
     assigned = context.resources().get("gpu") if context else None
     if assigned is None:
         return local_device()
-    address = int(assigned.addresses[0])
-    if address >= torch.cuda.device_count():
+    address = assigned.addresses[0]
+    if not address.isdecimal() or int(address) >= torch.cuda.device_count():
         raise ConfigError(
-            f"Spark assigned GPU {address} and torch sees {torch.cuda.device_count()}: check "
-            "spark.executor.resource.gpu.discoveryScript, CUDA_VISIBLE_DEVICES and the driver"
+            f"Spark assigned GPU {address} and torch sees {torch.cuda.device_count()}, "
+            "counted from 0: check spark.executor.resource.gpu.discoveryScript, "
+            "CUDA_VISIBLE_DEVICES and the driver"
         )
-    return torch.device("cuda", address)
+    return torch.device("cuda", int(address))
 
 
 def take_cores() -> None:

@@ -8,14 +8,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
-from enrich.config import JobConfig
+from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import count_failed_images
 from enrich.spark.survey import SAME_PRODUCT, State, Survey
 from enrich.spark.tables import OutputTables
-
-# Shares of fewer rows say little: one bad product of three is no broken catalog.
-MIN_ROWS_TO_ENFORCE = 200
 
 
 def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:

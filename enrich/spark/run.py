@@ -83,6 +83,8 @@ class Refresh:
             NothingPublished: validation failed or too many products could not be read. What is
                 staged stays; checks and the ledger's row are written by then.
         """
+        if self.request.run_id:
+            bind_run(self.request.run_id)
         with self._timed("tables"):
             spark, products = self.inputs.spark, self.inputs.catalog.products
             suit_table_size(spark, products)

@@ -98,7 +98,6 @@ def all_of(attribute: str, **labels: int) -> GroupSummary:
     return GroupSummary(rows=rows, modalities={"image+text": rows}, attributes={attribute: summary})
 
 
-@in_full
 def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=230, flaws=False)

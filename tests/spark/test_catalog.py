@@ -380,6 +380,19 @@ def test_a_file_that_is_written_over_is_another_version(
     assert open_catalog(spark, location, ColumnNames()).version != before
 
 
+def test_a_priority_in_csv_is_read_as_a_number(spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    TABLE.assign(sales=["12.5", "many"]).to_csv(file, index=False)
+    found = open_catalog(spark, str(file), ColumnNames(priority="sales")).products
+    assert [row["priority"] for row in found.orderBy("product_id").collect()] == [12.5, None]
+
+
+def test_a_blank_is_no_id(spark: SparkSession, tmp_path: Path) -> None:
+    file = write(tmp_path, "parquet", spark, TABLE.assign(product_id=["", "\u00a0 "]))
+    found = open_catalog(spark, file, ColumnNames()).products
+    assert [row["product_id"] for row in found.collect()] == [None, None]
+
+
 def test_a_priority_that_is_no_number_is_none(spark: SparkSession, tmp_path: Path) -> None:
     file = str(tmp_path / "products")
     rows = spark.createDataFrame(TABLE).withColumn(

@@ -83,7 +83,7 @@ def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
     assert to_table({"color": partly}).blocks[0][1][0] == "adapted"
     told = f"Nothing of color is answered from the text alone at 90 % {because}"
     assert told in to_report({"color": partly})
-    for unchanged in (BETTER, replace(partly, gain=Gain(0, 0.1))):
+    for unchanged in (BETTER, replace(partly, gain=Gain(0.0, 0.1))):
         assert "Nothing of" not in to_report({"color": unchanged})
 
 
