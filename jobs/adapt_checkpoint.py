@@ -23,6 +23,7 @@ from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
+from enrich.classifiers.checkpoint import read_metrics
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
@@ -63,6 +64,7 @@ def main(
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     # Before the engine is built: what is wrong with a file shows at once.
+    read_metrics(manifest.folder)
     labelled = corrections and read_shop_labels(corrections, catalog, manifest.config.attributes)
     products = read_unique_products(catalog) if suggest else []
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from enrich.classifiers.checkpoint import read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.errors import ConfigError
@@ -50,6 +51,8 @@ def main(
     check_checkpoint_target(name, output)
     products = read_unique_products(catalog)
     chosen = random.Random(0).sample(products, min(sample, len(products)))
+    # Before the comparison, which takes minutes.
+    read_metrics(manifest.folder)
     comparison = compare(manifest, image_root or str(catalog.resolve().parent), chosen)
     Console(width=160).print(Markdown(to_report(comparison)))
     refuse_other_answers(comparison, min_agreement)

@@ -12,6 +12,7 @@ import typer
 
 from enrich.command_line import run_command
 from enrich.demo.catalog import write_demo_catalog
+from enrich.files.targets import require_writable
 
 
 def main(
@@ -23,6 +24,7 @@ def main(
     flaws: Annotated[bool, typer.Option(help="Plant what real catalogs have broken.")] = True,
 ) -> None:
     """Draws invented products, with the true labels beside them."""
+    require_writable(output.parent)
     write_demo_catalog(output, products=products, seed=seed, flaws=flaws, show_progress=True)
     kind = "with planted flaws" if flaws else "without flaws"
     typer.echo(f"{products} products {kind} (seed {seed}): {output / 'products.parquet'}")

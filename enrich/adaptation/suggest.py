@@ -1,10 +1,11 @@
 """Chooses the products of a catalog that are most worth labelling.
 
-BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move in the last layer grows with how
-unsure the classifier is, and points where it is unsure. Products are drawn far apart in that space,
-by k-means++, so that they are both unsure and unlike each other. Three of four are drawn blindly
-instead: thresholds rest on these labels too, and on hard products alone none would be reached
-(measured, DECISIONS.md).
+After BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move grows with how unsure the
+classifier is, and points where it is unsure. Products are drawn far apart in that space, by
+k-means++, so that they are unsure, each between other labels. BADGE takes the gradient of the last
+layer's weights; this is that of its scores, which a shop's correction is fitted to. Three of four
+are drawn blindly instead: thresholds rest on these labels too, and on hard products alone none
+would be reached (measured, DECISIONS.md).
 """
 
 from collections.abc import Container, Iterable
@@ -56,6 +57,7 @@ def write_suggestions(
     guesses = guess(engine, products)
     known = [row for row, one in enumerate(guesses.product_ids) if one in known_ids]
     by_id = {product.product_id: product for product in products}
+    columns = [*_SHOWN, *(f"guessed_{attribute}" for attribute in guesses.labels), *guesses.labels]
     lines = []
     for row in choose(guesses.moves, count, known):
         product = by_id[guesses.product_ids[row]]
@@ -66,7 +68,7 @@ def write_suggestions(
             | dict.fromkeys(guesses.labels, "")
         )
     with whole_file(file) as partial:
-        pd.DataFrame(lines).to_csv(partial, index=False)
+        pd.DataFrame(lines, columns=columns).to_csv(partial, index=False)
     return len(lines)
 
 

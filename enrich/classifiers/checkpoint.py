@@ -126,9 +126,16 @@ def derived_checkpoint(
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Returns what `metrics.json` holds; nothing where a checkpoint brings none."""
+    """Returns what `metrics.json` holds; nothing where a checkpoint brings none.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     file = folder / "metrics.json"
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    try:
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:

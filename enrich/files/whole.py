@@ -42,18 +42,32 @@ def _remove_leftovers(file: Path) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to write to, which becomes `folder` when the block ends well.
 
-    Where there is a folder already, its files are replaced one by one and its others stay. When the
-    block does not end well, what was written goes.
+    Where there is a folder already, it gives way as a whole, and files that the new one lacks move
+    there. When the block does not end well, what was written goes.
     """
     partial = folder.with_name(f".{folder.name}.partial")
+    before = folder.with_name(f".{folder.name}.before")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if not folder.exists():
-            partial.rename(folder)
-            return
-        for file in partial.iterdir():
-            file.replace(folder / file.name)
+        _take_over(before, folder)
+        if folder.exists():
+            folder.rename(before)
+        partial.rename(folder)
+        _take_over(before, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_over(before: Path, folder: Path) -> None:
+    """Brings into `folder` what it lacks of the one before, of a process that was killed too."""
+    if not before.exists():
+        return
+    if not folder.exists():
+        before.rename(folder)
+        return
+    for other in before.iterdir():
+        if not (folder / other.name).exists():
+            other.rename(folder / other.name)
+    shutil.rmtree(before)

@@ -7,6 +7,7 @@ trainings share it, one fills it and the others wait.
 
 import hashlib
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from enrich.classifiers.interface import Classifier
+from enrich.errors import StorageFailed
 from enrich.files.whole import whole_file
 from enrich.images.decoding import decode_pixels
 from enrich.images.failures import describe_failures
@@ -187,7 +189,7 @@ def _compute_view(
                 out = compute(classifier.normalise_pixels(pixels.to(device)))
             if computed is None:
                 size = (len(images.pixels), *out.shape[1:])
-                computed = np.lib.format.open_memmap(partial, "w+", np.float16, size)
+                computed = _make_array(partial, np.float16, size)
             computed[rows] = out.half().cpu().numpy()
         if computed is not None:
             computed.flush()
@@ -196,7 +198,7 @@ def _compute_view(
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
-    pixels = np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.uint8, shape=size)
+    pixels = _make_array(folder / _PIXELS, np.uint8, size)
     problems = _decode_all(products, shape, pixels)
     if told := describe_failures(problems):
         say(told)
@@ -205,6 +207,25 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
         (folder / _STORE_FAILED).touch()
     with whole_file(folder / _HAS_IMAGE) as partial, partial.open("wb") as out:
         np.save(out, np.array([one is None for one in problems], dtype=bool))
+
+
+def _make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
+    """Returns an array of zeros in a file whose disk has room for all of it.
+
+    Raises:
+        StorageFailed: it has not.
+    """
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    try:
+        with file.open("r+b") as made:
+            # A hole that is written to on a full disk kills the process.
+            os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        raise StorageFailed(
+            f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, which {file.parent} "
+            f"has no room for ({error.strerror}): make room, or set 'cache' to another folder"
+        ) from error
+    return array
 
 
 def _decode_all(

@@ -135,6 +135,15 @@ class TrainingConfig(Architecture):
     save_every_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
+    def _no_row_loses_both(self) -> "TrainingConfig":
+        if self.drop_text + self.drop_image > 1:
+            raise ValueError(
+                "drop_text and drop_image hide different rows: together they are at most 1, not "
+                f"{self.drop_text + self.drop_image:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _opinions_are_listened_to(self) -> "TrainingConfig":
         if self.opinions and not self.image_alone:
             raise ValueError("opinions are of pictures alone: give image_alone a weight above 0")

@@ -15,6 +15,7 @@ from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import Scored, fit
+from enrich.training.config import TrainingConfig
 from enrich.training.losses import UNLABELLED
 from enrich.training.measures import (
     Figures,
@@ -47,6 +48,19 @@ SELECTED_UNDER = (
     Condition.WORDS_MASKED,
     Condition.OTHER_TEXT,
 )
+
+
+def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
+    """Returns the conditions that a training shows; under others its classifier learns nothing."""
+    if config.drop_text == 1:
+        return frozenset({Condition.NO_TEXT})
+    shown = {
+        Condition.NO_TEXT: config.drop_text + config.image_alone,
+        Condition.NO_IMAGE: config.drop_image,
+        Condition.WORDS_MASKED: config.mask_label_words,
+        Condition.OTHER_TEXT: config.swap_text,
+    }
+    return frozenset({Condition.AS_IS, *(one for one, share in shown.items() if share > 0)})
 
 
 @dataclass(frozen=True, slots=True)

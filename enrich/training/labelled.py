@@ -70,7 +70,7 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
 def _fold_labels(rows: LabelledRows) -> LabelledRows:
     """Returns the rows with what looks the same as one label."""
     labels = {
-        attribute: [label and (fold_label(label) or None) for label in column]
+        attribute: [fold_label(label or "") or None for label in column]
         for attribute, column in rows.labels.items()
     }
     return replace(rows, labels=labels)

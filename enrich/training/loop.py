@@ -16,7 +16,7 @@ from torch import Tensor
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
-from enrich.training.batches import Batches, Condition, Hiding
+from enrich.training.batches import Batches, Hiding
 from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
@@ -26,7 +26,7 @@ from enrich.training.distributed import (
     rank,
     training_device,
 )
-from enrich.training.evaluation import SELECTED_UNDER, selection_score
+from enrich.training.evaluation import SELECTED_UNDER, selection_score, shown_in_training
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import EpochSeed, Part, deal
 from enrich.training.progress import EpochProgress, say
@@ -55,8 +55,8 @@ class Trainer:
         self.validation_rows = validation_rows
         self.folder = folder
         self.device = training_device()
-        # A classifier that never sees a text has learnt nothing about one.
-        self.selected_under = SELECTED_UNDER if config.drop_text < 1 else (Condition.NO_TEXT,)
+        shown = shown_in_training(config)
+        self.selected_under = [one for one in SELECTED_UNDER if one in shown]
         self.inputs = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
@@ -114,7 +114,8 @@ class Trainer:
         steps = len(self.train_rows) // self.config.batch_size
         with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
-                done_share = (epoch * steps + done.step) / (phase.epochs * steps)
+                # The middle of a step: the first and the last have a learning rate too.
+                done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
                 loss = stepper.step(parts, done_share)
                 done.end_step(loss)
                 if self.average is not None:

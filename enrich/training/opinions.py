@@ -108,6 +108,11 @@ def read_opinions(
                     )
                 places = [known.index(fold_label(label)) for label in shared]
                 said = _whole(found[attribute][:, places])
+                if (opinions[attribute].any(axis=1) & said.any(axis=1)).any():
+                    raise ConfigError(
+                        f"{file} speaks of products that another file of opinions speaks of: give "
+                        "that of each half once"
+                    )
                 opinions[attribute][:, [labels.index(label) for label in shared]] += said
     return opinions
 

@@ -150,7 +150,9 @@ def read_products(
             "the catalogs name them: figures of the test will flatter"
         )
     _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
-    return config.model_copy(update={"attributes": attributes}), products
+    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
+    update = {"attributes": attributes, "opinion_shares": heard}
+    return config.model_copy(update=update), products
 
 
 def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -> Rows:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import _CACHED_NO_EXIST, file_exists, try_to_load_from_cache
 from pydantic import ValidationError
 from transformers.image_processing_base import ImageProcessingMixin
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, first_line
 from enrich.preprocess import ImageShape, Triple
 
 _FILE = "preprocessor_config.json"
@@ -44,14 +45,16 @@ def open_image_shape(
         size_px: The size in the model's own configuration; used where its preprocessor names none.
 
     Raises:
-        ConfigError: the preprocessor does what this project cannot.
+        ConfigError: the preprocessor does what this project cannot, or its file cannot be read.
     """
     try:
         found, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
     except OSError as error:
-        # Raised for a damaged file as well.
-        if (Path(name_or_folder) / _FILE).exists():
-            raise ConfigError(f"the {_FILE} of '{name_or_folder}' is damaged: {error}") from error
+        # Raised for a damaged file as well, and where the hub is out of reach.
+        if not _has_none(name_or_folder):
+            raise ConfigError(
+                f"the {_FILE} of '{name_or_folder}' cannot be read: {first_line(error)}"
+            ) from error
         found = {
             "do_center_crop": default.fit == "crop",
             "image_mean": default.mean,
@@ -73,6 +76,25 @@ def open_image_shape(
     except ValidationError as error:
         raise ConfigError(
             f"the {_FILE} of '{name_or_folder}' is of another kind: {error}"
+        ) from error
+
+
+def _has_none(name_or_folder: str) -> bool:
+    """Tells whether a model is known to come without the file.
+
+    Raises:
+        ConfigError: its hub cannot be asked.
+    """
+    if Path(name_or_folder).is_dir():
+        return not (Path(name_or_folder) / _FILE).exists()
+    if try_to_load_from_cache(name_or_folder, _FILE) is _CACHED_NO_EXIST:
+        return True
+    try:
+        return not file_exists(name_or_folder, _FILE)
+    except Exception as error:  # the hub's own, its web client's, and that it is not to be asked
+        raise ConfigError(
+            f"whether '{name_or_folder}' has a {_FILE} cannot be found out ({first_line(error)}), "
+            "and how its pictures are prepared is in there: try again, or give a local folder"
         ) from error
 
 

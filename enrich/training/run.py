@@ -11,7 +11,7 @@ from enrich.errors import ConfigError
 from enrich.files.targets import require_writable
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
-from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate
+from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate, shown_in_training
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
@@ -60,7 +60,9 @@ def train_checkpoint(
     batches.see_once(run.classifier, trainer.device)
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"), trainer.device)
-    fit_trust(run.classifier, batches, rows.validation, trainer.device, TRUSTED_UNDER)
+    shown = shown_in_training(run.config)
+    trusted = {one: share for one, share in TRUSTED_UNDER.items() if one in shown}
+    fit_trust(run.classifier, batches, rows.validation, trainer.device, trusted)
     calibration = calibrate(run.classifier, batches, rows.validation, trainer.device, rows.train)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration, trainer.device)

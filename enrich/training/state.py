@@ -6,14 +6,13 @@ Knows nothing of what the state means.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
 from enrich.classifiers.interface import Classifier
-from enrich.errors import first_line
+from enrich.errors import StorageFailed, first_line
 from enrich.files.whole import whole_file
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
@@ -89,9 +88,21 @@ def name_inputs(
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:
-    """Writes the state: after a kill the file holds either the old one or the new one."""
+    """Writes the state: after a kill the file holds either the old one or the new one.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
     with whole_file(file) as partial:
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:
+            # Of a full disk torch says so in words of its own.
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise StorageFailed(
+                f"{file} cannot be written, is the disk full? {first_line(error)}"
+            ) from error
 
 
 def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
@@ -100,9 +111,10 @@ def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
-    except torch.OutOfMemoryError:
+        state["inputs"]
+    except (torch.OutOfMemoryError, MemoryError):
         raise  # the file is as it was
-    except (RuntimeError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # whatever bytes can make of it
         say(f"{file} is damaged, and training starts anew: {first_line(error)}")
         return None
     return state

@@ -33,13 +33,13 @@ def fit_trust(
     """Sets the trust of each attribute to that of least negative log-likelihood.
 
     Args:
-        classifier: Left as it is if it has no modality-wise attention.
+        classifier: Left as it is if it has no modality-wise attention, or there are no conditions.
         batches: The products.
         rows: Those to fit to.
         device: Where the classifier is.
         shares: The conditions, and what a row of each counts.
     """
-    if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
+    if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise or not shares:
         return
     targets = torch.from_numpy(batches.products.targets[rows]).to(device)
     asked = {c: ask(classifier.eval().read, batches, rows, c, device) for c in shares}

@@ -86,6 +86,43 @@ def test_a_folder_that_is_there_gets_the_new_files_and_keeps_its_others(tmp_path
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
+def test_a_folder_is_never_half_of_one_and_half_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoint"
+    names = ("config.json", "weights")
+    folder.mkdir()
+    for name in (*names, "notes.txt"):
+        (folder / name).write_text("yesterday's")
+    rename, seen = Path.rename, []
+
+    def looked_at(self: Path, target: Path) -> Path:
+        done = rename(self, target)
+        seen.append({(folder / name).read_text() for name in names} if folder.exists() else {"-"})
+        return done
+
+    monkeypatch.setattr(Path, "rename", looked_at)
+    with whole_folder(folder) as partial:
+        for name in names:
+            (partial / name).write_text("today's")
+
+    assert seen == [{"-"}, {"today's"}, {"today's"}]
+    assert (folder / "notes.txt").read_text() == "yesterday's"
+
+
+def test_what_was_there_before_a_kill_between_the_two_is_there_again(tmp_path: Path) -> None:
+    before = tmp_path / ".checkpoint.before"
+    before.mkdir()
+    (before / "notes.txt").write_text("mine")
+
+    with whole_folder(tmp_path / "checkpoint") as partial:
+        (partial / "config.json").write_text("today's")
+
+    found = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert found == ["config.json", "notes.txt"]
+    assert not before.exists()
+
+
 def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path: Path) -> None:
     left = tmp_path / ".checkpoint.partial"
     left.mkdir()

@@ -1,5 +1,7 @@
 """What cannot be decoded is said, and nothing that may pass is kept for ever."""
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
@@ -216,3 +219,12 @@ def test_features_that_were_cut_short_are_made_anew(
     (file,) = images.folder.glob("image_features-*.npy")
     file.write_bytes(file.read_bytes()[:-1])
     assert np.array_equal(make(), first)
+
+
+def test_a_disk_without_room_for_the_pictures_is_a_message_before_they_are_decoded(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageFailed, match=r"takes 0\.0 GB.*No space left.*set 'cache'"):
+        cache("red.jpg")

@@ -10,9 +10,11 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
+from enrich.command_line import load_yaml
 from enrich.records import Modalities
 from enrich.training.batches import Batches, Condition, LabelWords
 from enrich.training.cache import CachedImages
+from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
     Answers,
     CalibratedAnswers,
@@ -20,6 +22,7 @@ from enrich.training.evaluation import (
     apply_calibration,
     evaluate,
     measure_answers,
+    shown_in_training,
 )
 from enrich.training.labelled import LabelledProducts
 from enrich.training.losses import UNLABELLED
@@ -122,3 +125,18 @@ def test_evaluation_reports_every_condition(
     assert as_is["pattern"]["precision_at_95_threshold"] is None
     nothing = evaluate(*loaded, np.array([5]), CPU, calibration)
     assert nothing["text removed"]["style"] == {"rows": 0}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shown"),
+    [
+        ("training_small", {*Condition}),
+        ("training_image_tower", {Condition.NO_TEXT}),
+        ("training_food101", {Condition.AS_IS}),
+    ],
+)
+def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
+    recipe: str, shown: set[Condition]
+) -> None:
+    conf = Path(__file__).parents[3] / "jobs" / "conf"
+    assert shown_in_training(load_yaml(conf / f"{recipe}.yaml", TrainingConfig)) == shown

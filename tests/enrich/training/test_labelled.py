@@ -82,11 +82,14 @@ def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> 
 
 
 def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:
-    colors = ["red ", "\tblue", " "]
-    products = load_labelled([_write(tmp_path / "a", 3, color=colors)], ATTRIBUTES)
-    assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED]
+    colors = ["red ", "\tblue", " ", ""]
+    catalog = _write(tmp_path / "a", 4, color=colors)
+    assert read_catalogs([catalog])[0].labels["color"] == ["red", "blue", None, None]
+    products = load_labelled([catalog], ATTRIBUTES)
+    assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED, UNLABELLED]
     older = {"color": ("red ", "blue")}
-    assert load_labelled([tmp_path / "a"], older).targets[:, 0].tolist() == [0, 1, UNLABELLED]
+    known = load_labelled([tmp_path / "a"], older).targets[:2, 0]
+    assert known.tolist() == [0, 1]
 
 
 def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:

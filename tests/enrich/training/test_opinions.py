@@ -108,3 +108,8 @@ def test_a_file_with_damage_anywhere_is_read_or_a_message(file: Path, batches: B
         except ConfigError:
             refused += 1
     assert refused > 10
+
+
+def test_the_same_opinions_twice_are_refused(file: Path, batches: Batches) -> None:
+    with pytest.raises(ConfigError, match="give that of each half once"):
+        read_opinions([file, file], batches, {"color": COLORS})

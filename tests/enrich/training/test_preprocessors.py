@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from transformers.image_processing_base import ImageProcessingMixin
 
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
+from enrich.training import preprocessors
 from enrich.training.preprocessors import HALVES, OPENAI, Normalisation, open_image_shape
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -67,3 +70,18 @@ def test_pixels_of_another_range_are_refused(tmp_path: Path, content: dict[str, 
 def test_a_file_of_another_kind_is_named(tmp_path: Path, content: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(tmp_path)):
         _open(tmp_path, content, OPENAI)
+
+
+def test_a_hub_out_of_reach_is_no_model_without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(side_effect=OSError("cannot be found on the hub"))
+    monkeypatch.setattr(ImageProcessingMixin, "get_image_processor_dict", read)
+    monkeypatch.setattr(preprocessors, "file_exists", Mock(side_effect=ConnectionError("no route")))
+    with pytest.raises(ConfigError, match=r"cannot be found out \(no route\)"):
+        open_image_shape("owner/model", OPENAI, 224)
+
+    monkeypatch.setattr(preprocessors, "file_exists", Mock(return_value=False))
+    assert open_image_shape("owner/model", OPENAI, 224).mean == OPENAI.mean
+
+    monkeypatch.setattr(preprocessors, "file_exists", Mock(return_value=True))
+    with pytest.raises(ConfigError, match="cannot be read: cannot be found on the hub"):
+        open_image_shape("owner/model", OPENAI, 224)

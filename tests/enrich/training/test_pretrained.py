@@ -424,7 +424,7 @@ def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
 def test_a_damaged_preprocessor_is_not_taken_for_none(clip_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(clip_folder, tmp_path / "clip")
     (tmp_path / "clip" / "preprocessor_config.json").write_text("{")
-    with pytest.raises(ConfigError, match="is damaged"):
+    with pytest.raises(ConfigError, match=r"preprocessor_config\.json of .* cannot be read"):
         open_hugging_face_clip(str(tmp_path / "clip"))
 
 

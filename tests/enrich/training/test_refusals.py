@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
@@ -102,6 +103,11 @@ def test_what_is_wrong_with_several_settings_together_does_not_repeat_them_all(
     with pytest.raises(ConfigError) as refused:
         load_yaml(file, TrainingConfig, settings | {"opinions": ["a.npz"]})
     assert str(refused.value).endswith("give image_alone a weight above 0")
+
+
+def test_a_row_loses_its_text_or_its_image_and_not_both(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"together they are at most 1, not 1\.15"):
+        TrainingConfig.model_validate(settings | {"drop_text": 1.0, "drop_image": 0.15})
 
 
 def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(

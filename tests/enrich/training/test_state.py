@@ -138,3 +138,14 @@ def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[s
         file.write_bytes(content)
         assert load_state(file, torch.device("cpu")) is None
         assert "is damaged, and training starts anew" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_flipped_bit_anywhere_is_no_end_of_all_attempts(tmp_path: Path) -> None:
+    file = tmp_path / "training_state.pt"
+    save_state(file, {"inputs": "a", "best": torch.arange(50.0), "progressed": {"epoch": 3}})
+    whole = file.read_bytes()
+    for at in range(0, len(whole), 7):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        load_state(file, torch.device("cpu"))
+    torch.save(["no", "state"], file)
+    assert load_state(file, torch.device("cpu")) is None
