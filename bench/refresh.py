@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from enrich.config import ImageIdentity, JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh

@@ -22,12 +22,12 @@ from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
-from enrich.spark.creation import fill_columns
 from enrich.spark.failures import explain_failure
+from enrich.spark.inference.staging import read_staged
 from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
-from enrich.spark.staging import read_staged
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.creation import fill_columns
+from enrich.spark.tables.output_tables import OutputTables
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,

@@ -10,9 +10,9 @@ from enrich.command_line import run_command
 from enrich.errors import ConfigError
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
-from enrich.spark.metastore_creation import create_hive_tables
+from enrich.spark.metastore.creation import create_hive_tables
+from enrich.spark.metastore.shared import is_shared, read_address
 from enrich.spark.session import open_session
-from enrich.spark.shared_metastore import is_shared, read_address
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
+from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
@@ -43,9 +44,8 @@ from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.settlement import Settlement, choose_settlement
-from enrich.spark.shop import Shop, open_shop
 from enrich.spark.survey import sample_image_paths
-from enrich.spark.tables import OutputTables, published_attributes
+from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spark.vanished import choose_deletion
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import (

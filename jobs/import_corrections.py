@@ -18,7 +18,7 @@ from enrich.files.corrections import KEY, read_correction_file
 from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 
 def main(

@@ -14,9 +14,9 @@ import typer
 from enrich.command_line import DatabaseOption, run_command
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
-from enrich.spark.maintenance import maintain_tables
 from enrich.spark.session import open_session
-from enrich.spark.tables import open_published
+from enrich.spark.tables.maintenance import maintain_tables
+from enrich.spark.tables.output_tables import open_published
 
 
 def main(

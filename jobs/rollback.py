@@ -15,7 +15,7 @@ from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.rollback import roll_back
 from enrich.spark.session import open_session
-from enrich.spark.tables import open_published
+from enrich.spark.tables.output_tables import open_published
 
 
 def main(

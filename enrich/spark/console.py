@@ -18,7 +18,7 @@ from enrich.redaction import tame
 from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
 from enrich.spark.records import RunSummary
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 SHOWN_ROWS = 8
 

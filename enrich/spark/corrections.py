@@ -14,7 +14,7 @@ from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
 from enrich.spark.survey import place_among_duplicates
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]
 

@@ -4,7 +4,7 @@ import re
 
 from enrich import errors
 from enrich.errors import ConfigError, EnrichError, NoAnswer
-from enrich.spark.lost_metastore import explain_lost_metastore
+from enrich.spark.metastore.lost import explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")

@@ -12,7 +12,7 @@ from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import count_failed_images
 from enrich.spark.survey import SAME_PRODUCT, State, Survey
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 
 def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:

@@ -10,8 +10,10 @@ from pyspark.sql import functions as F
 
 from enrich.config import ImageIdentity, JobConfig, MissingProducts
 from enrich.images.store import ImageStore
-from enrich.spark.catalog import CatalogSnapshot
+from enrich.spark.catalog.table import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
+from enrich.spark.inference.thresholds import is_of_checkpoint
+from enrich.spark.inference.udf import build_content_hash_udf
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.quarantine import select_known_unreadable
 from enrich.spark.records import RunRequest
@@ -23,9 +25,7 @@ from enrich.spark.survey import (
     spread,
     with_states,
 )
-from enrich.spark.tables import OutputTables
-from enrich.spark.thresholds import is_of_checkpoint
-from enrich.spark.udf import build_content_hash_udf
+from enrich.spark.tables.output_tables import OutputTables
 from enrich.spec import BuildsEngine
 
 

@@ -11,7 +11,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from schemas.tables import ENDED
 
 from enrich.errors import ConfigError
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc
 
 

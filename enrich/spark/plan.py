@@ -21,8 +21,8 @@ from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.guards import refuse_cut_off
+from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
-from enrich.spark.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.survey import (
     BROKEN,
     SAME_PRODUCT,

@@ -15,13 +15,13 @@ from schemas.tables import ENDED, Outcome
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
-from enrich.spark.history import count_deleted
+from enrich.spark.inference.staging import read_staged
 from enrich.spark.ledger import find_run, has_newer_run, write_rows
 from enrich.spark.quarantine import select_unquarantined
 from enrich.spark.records import RunSummary
-from enrich.spark.staging import read_staged
 from enrich.spark.survey import INPUT_FIELDS
-from enrich.spark.tables import OutputTables, open_published
+from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.output_tables import OutputTables, open_published
 
 # From a run's row of the ledger to the published rows that it is to delete, None for none.
 FindVanished = Callable[[dict[str, Any]], DataFrame | None]

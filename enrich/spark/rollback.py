@@ -9,12 +9,12 @@ from schemas.quoting import quote
 from schemas.tables import ENDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.conflicts import CONFLICTS
-from enrich.spark.history import Commit, read_commits, select_standing
 from enrich.spark.ledger import as_record, find_run, read_run, write_rows
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
-from enrich.spark.tables import OutputTables, open_published
+from enrich.spark.tables.conflicts import CONFLICTS
+from enrich.spark.tables.history import Commit, read_commits, select_standing
+from enrich.spark.tables.output_tables import OutputTables, open_published
 
 # Delta's words; the exception itself is Java's most general one.
 _FILES_ARE_GONE = "Not all files from version"

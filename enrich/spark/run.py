@@ -17,7 +17,7 @@ from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.logs import bind_run
 from enrich.records import Status
 from enrich.redaction import describe_error
-from enrich.spark.catalog import refuse_replaced
+from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
     count_expected,
@@ -27,22 +27,22 @@ from enrich.spark.counting import (
 )
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_cut_off, refuse_many_failures, refuse_rows_of_the_future
-from enrich.spark.history import count_deleted
-from enrich.spark.inputs import Inputs
-from enrich.spark.ledger import read_run, write_checks, write_rows
-from enrich.spark.publishing import select_answered, select_publishable, with_attempt
-from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
-from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
-from enrich.spark.scratch import scratch_folder
-from enrich.spark.settings import suit_table_size
-from enrich.spark.staging import (
+from enrich.spark.inference.staging import (
     Stager,
     drop_stale,
     read_staged,
     select_lasting,
     select_unstaged,
 )
+from enrich.spark.inputs import Inputs
+from enrich.spark.ledger import read_run, write_checks, write_rows
+from enrich.spark.publishing import select_answered, select_publishable, with_attempt
+from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
+from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
+from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey, survey_products
+from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig, MissingProducts
 from enrich.errors import ConfigError, NoAnswer
-from enrich.spark.catalog import CatalogSnapshot, open_catalog
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.publishing import FindVanished, with_attempt
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest, StagedRows, Verdict
 from enrich.spark.run import Refresh

@@ -10,11 +10,11 @@ from pyspark.sql import SparkSession
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 from enrich.spec import BuildsEngine
 
 DAY = date(2026, 11, 24)

@@ -21,7 +21,7 @@ from enrich.calibration import Thresholds
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 Kind = Literal["call", "statement", "files", "engine", "worker", "image", "merge"]
 

@@ -10,8 +10,8 @@ import pytest
 from fake_shop import Shop, products
 from fault_drill import in_full, is_long
 
-from enrich.spark.creation import _ABANDONED_AFTER_S
 from enrich.spark.storage import explain_storage_failure
+from enrich.spark.tables.creation import _ABANDONED_AFTER_S
 
 pytestmark = pytest.mark.spark
 

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from enrich.errors import RunInProgress
 from enrich.spark.records import RunSummary
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = pytest.mark.spark
 

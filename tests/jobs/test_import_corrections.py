@@ -8,7 +8,7 @@ import pytest
 from job_script import load_job, run_job, run_script
 from pyspark.sql import SparkSession
 
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 # Without the session of the tests a job opens the one of this machine's own tables.
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]

@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.places import LONGEST_PATH
-from enrich.spark import catalog
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog import table as catalog_table
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.settings import session_settings
 from enrich.text import LONGEST_READ
 
@@ -59,7 +59,7 @@ def test_version_of_files_is_the_same_however_they_are_looked_at(
     for part in ("a b", "c%20d", "e"):
         TABLE.to_csv(folder / f"{part}.csv", index=False)
     one_by_one = open_catalog(spark, str(folder), ColumnNames()).version
-    monkeypatch.setattr(catalog, "_ASKED_ONE_BY_ONE", 0)
+    monkeypatch.setattr(catalog_table, "_ASKED_ONE_BY_ONE", 0)
     assert open_catalog(spark, str(folder), ColumnNames()).version == one_by_one
 
 

@@ -9,7 +9,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 
 from enrich.errors import TableContended
-from enrich.spark.conflicts import retried_on_conflict
+from enrich.spark.tables.conflicts import retried_on_conflict
 
 
 class Tables:

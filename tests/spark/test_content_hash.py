@@ -6,7 +6,7 @@ import pytest
 
 from enrich.config import ImageIdentity
 from enrich.images.store import ImageStore
-from enrich.spark.udf import hash_content
+from enrich.spark.inference.udf import hash_content
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fault_drill import in_full
 from enrich.config import ColumnNames
 from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
 
 pytestmark = pytest.mark.spark

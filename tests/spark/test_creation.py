@@ -18,12 +18,12 @@ from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.spark import creation
-from enrich.spark.catalog import open_catalog
-from enrich.spark.creation import create_table
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh
+from enrich.spark.tables import creation
+from enrich.spark.tables.creation import create_table
 from schemas.quoting import quote_part
 
 pytestmark = [

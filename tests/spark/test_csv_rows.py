@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import ValidationFailed
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.records import InputRows, Verdict
 from expectations.counting import count_input
 from expectations.figures import InputFigures

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enrich.errors import ConfigError
-from enrich.spark import device
+from enrich.spark.inference import device
 
 
 def assign(

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from enrich.spark.ledger import read_run, write_rows
 from enrich.spark.publishing import with_attempt
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 # 1:30 of the second time in New York, where clocks go back at 6:00 UTC.
 STARTED = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from fake_shop import Shop
 
 from enrich.errors import ConfigError
-from enrich.spark.maintenance import maintain_tables
+from enrich.spark.tables.maintenance import maintain_tables
 
 pytestmark = pytest.mark.spark
 

@@ -12,7 +12,7 @@ from fault_drill import is_long
 
 from enrich.errors import TooManyFailures
 from enrich.spark.plan import plan_refresh
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = [
     pytest.mark.spark,

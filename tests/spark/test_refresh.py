@@ -12,7 +12,7 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.errors import NoAnswer, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest
 from enrich.spark.run import Refresh

@@ -17,12 +17,12 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.report.content import Baseline, Change
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.shop import open_shop
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report.collect import ReportSources, collect_report, write_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.rollback import roll_back
-from enrich.spark.shop import open_shop
 from schemas.labels import ABSTAINED
 
 pytestmark = [

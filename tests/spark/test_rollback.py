@@ -13,12 +13,12 @@ from fault_drill import in_full
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
-from enrich.spark.history import read_commits, select_standing
-from enrich.spark.maintenance import maintain_tables
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.rollback import roll_back
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.history import read_commits, select_standing
+from enrich.spark.tables.maintenance import maintain_tables
+from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = [
     pytest.mark.spark,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from fake_shop import Shop
 
-from enrich.spark.scratch import remove_old_scratch, scratch_folder
+from enrich.spark.tables.scratch import remove_old_scratch, scratch_folder
 
 pytestmark = pytest.mark.spark
 

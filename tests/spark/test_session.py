@@ -10,7 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from enrich.errors import MetastoreBusy, StorageFailed
-from enrich.spark.session import open_session, refuse_unusable_metastore
+from enrich.spark.metastore.embedded import refuse_unusable_metastore
+from enrich.spark.session import open_session
 
 HOLD_LOCK = """
 import fcntl, sys

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from enrich.errors import ConfigError
-from enrich.spark.shared_metastore import refuse_closed_metastore
+from enrich.spark.metastore.shared import refuse_closed_metastore
 
 
 def test_address_with_a_password_is_refused_without_repeating_it() -> None:

@@ -13,13 +13,13 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import RunInProgress, TableContended, ValidationFailed, WorkersDied
-from enrich.spark import staging
-from enrich.spark.chunks import cut_into_chunks
+from enrich.spark.inference import staging
+from enrich.spark.inference.chunks import cut_into_chunks
+from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
 from enrich.spark.records import StagedRows, Verdict
 from enrich.spark.rollback import roll_back
-from enrich.spark.staging import Stager, choose_tasks, gather_equal
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = pytest.mark.spark
 

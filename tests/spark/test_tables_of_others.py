@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.failures import explain_failure
 
 pytestmark = pytest.mark.spark

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from enrich.fake_engine import FakeEngineSpec
 from enrich.records import Modalities
-from enrich.spark.thresholds import abstain_by
+from enrich.spark.inference.thresholds import abstain_by
 from enrich.spec import versions_of_checkpoint
 
 pytestmark = pytest.mark.spark

@@ -14,7 +14,7 @@ import torch
 from enrich.config import ImageIdentity
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Product, Status
-from enrich.spark import device, udf
+from enrich.spark.inference import device, udf
 
 
 @dataclass(frozen=True, slots=True)

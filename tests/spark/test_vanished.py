@@ -9,7 +9,7 @@ from fault_drill import in_full
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.catalog import open_catalog
+from enrich.spark.catalog.table import open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back

@@ -33,18 +33,18 @@ from enrich.report.content import (
 )
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
-from enrich.spark.catalog import refuse_replaced
+from enrich.spark.catalog.shop import Shop
+from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
-from enrich.spark.history import Commit, read_commits
+from enrich.spark.inference.staging import read_staged
 from enrich.spark.ledger import find_run
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import session_settings
-from enrich.spark.shop import Shop
-from enrich.spark.staging import read_staged
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.history import Commit, read_commits
+from enrich.spark.tables.output_tables import OutputTables
 
 # Staged rows, with all that was said of each. A million took more than a gigabyte.
 _ROWS_PER_TASK = 50_000

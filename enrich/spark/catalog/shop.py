@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
-from enrich.spark.catalog import CatalogSnapshot, open_catalog
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 
 
 class Shop(NamedTuple):

@@ -18,16 +18,16 @@ from schemas.tables import Outcome
 from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import TableContended
 from enrich.records import Status
-from enrich.spark.chunks import cut_into_chunks
 from enrich.spark.corrections import with_own_labels
+from enrich.spark.inference.chunks import cut_into_chunks
+from enrich.spark.inference.poison import PoisonFinder
+from enrich.spark.inference.resources import build_gpu_profile
+from enrich.spark.inference.thresholds import abstain_by, is_of_checkpoint
+from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
-from enrich.spark.poison import PoisonFinder
-from enrich.spark.resources import build_gpu_profile
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT, State, Survey
-from enrich.spark.tables import OutputTables
-from enrich.spark.thresholds import abstain_by, is_of_checkpoint
+from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc
-from enrich.spark.udf import KEY, Loads, answers_schema, build_answers
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, EnrichError, MetastoreBusy, name_some
-from enrich.spark.shared_metastore import (
+from enrich.spark.metastore.shared import (
     ADDRESS,
     DRIVER,
     MAY_CREATE,

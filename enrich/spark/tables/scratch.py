@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from enrich.spark.hadoop import open_folder
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.output_tables import OutputTables
 
 _PARENT = "_scratch"
 _TIME = "%Y%m%dT%H%M%S"

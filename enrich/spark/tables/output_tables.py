@@ -18,15 +18,15 @@ from schemas.tables import select_attributes
 from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
-from enrich.spark.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
-from enrich.spark.creation import (
+from enrich.spark.settings import reaching_back, session_settings
+from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
+from enrich.spark.tables.creation import (
     create_table,
     finish_update,
     read_as_updated,
     table_definitions,
     update_table,
 )
-from enrich.spark.settings import reaching_back, session_settings
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 _CHANGES_SINCE = "enrich.changesSince"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyspark.sql import Row
 from schemas.quoting import quote
 
-from enrich.spark.tables import OutputTables, run_of_commit
+from enrich.spark.tables.output_tables import OutputTables, run_of_commit
 from enrich.spark.times import in_utc
 
 _COLUMNS = (

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.catalog import Catalog
 
 from enrich.errors import EnrichError, NoAnswer, is_no_answer
-from enrich.spark.shared_metastore import is_shared, read_address, refuse_closed_metastore
+from enrich.spark.metastore.shared import is_shared, read_address, refuse_closed_metastore
 from enrich.spark.storage import messages_of
 
 _OF_HIVE = "HiveException"

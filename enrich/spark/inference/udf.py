@@ -172,7 +172,7 @@ def _rests_on_another_image(
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
     # Loads torch, which the driver, where this module is imported too, does without.
-    from enrich.spark.device import choose_device, take_cores
+    from enrich.spark.inference.device import choose_device, take_cores
 
     device = choose_device()
     # The whole recipe: where image paths start is in it, and another shop's may be next. An engine

@@ -27,8 +27,8 @@ from schemas.quoting import quote, quote_part
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.images.places import LONGEST_PATH
-from enrich.spark.catalog_files import READERS, Files, choose_files, find_table, suffix_of
-from enrich.spark.csv_rows import HAS_SURPLUS, read_csv
+from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
+from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of

@@ -11,11 +11,11 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote, quote_literal
 from schemas.tables import ENDED, Outcome
 
-from enrich.spark.conflicts import retried_on_conflict
-from enrich.spark.creation import READABLE, table_definitions
-from enrich.spark.scratch import remove_old_scratch
 from enrich.spark.settings import session_settings
-from enrich.spark.tables import OutputTables
+from enrich.spark.tables.conflicts import retried_on_conflict
+from enrich.spark.tables.creation import READABLE, table_definitions
+from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.tables.scratch import remove_old_scratch
 
 _LONGEST_RUN = timedelta(days=7)
 # Delta 4.4 ignores RETAIN otherwise, but for 0 HOURS, and goes by a property of the table.

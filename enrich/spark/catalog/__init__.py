@@ -1,0 +1,1 @@
+"""The product table that a run reads: its files, its columns, its pictures."""

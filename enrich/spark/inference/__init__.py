@@ -1,0 +1,1 @@
+"""The classifier's answers: cut into chunks, asked for on executors, staged."""

@@ -1,0 +1,85 @@
+"""Spark's embedded metastore, a Derby database in a folder, which lets in one process at a time."""
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import psutil
+
+from enrich.errors import MetastoreBusy, StorageFailed
+from enrich.spark.storage import describe_folder
+
+log = logging.getLogger("enrich")
+
+# All that Derby makes before service.properties, without which it opens nothing.
+_UNBORN = {"README_DO_NOT_TOUCH_FILES.txt", "db.lck", "dbex.lck", "log", "seg0", "tmp"}
+_DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
+
+
+def refuse_unusable_metastore(connection_url: str) -> None:
+    """Refuses the Derby database of a JDBC address that this process cannot work with.
+
+    Runs on the driver. Derby would say so too, in pages of Java and after a minute.
+
+    Raises:
+        MetastoreBusy: another process holds it.
+        StorageFailed: it may not be written.
+    """
+    found = _DERBY.match(connection_url)
+    if not found:
+        return
+    folder = Path(found[1])
+    holder = _lock_holder(folder / "dbex.lck")
+    if holder is not None:
+        raise MetastoreBusy(
+            f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
+            "admits one process at a time: wait for that one to end, or set up a shared metastore "
+            "(docs/metastore.md)"
+        )
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise StorageFailed(
+            f"the metastore cannot be opened: {describe_folder(folder)}. Make it writable, or run "
+            "the job as the user whose tables these are"
+        )
+    _clear_unborn_metastore(folder)
+
+
+def _clear_unborn_metastore(folder: Path) -> None:
+    """Removes what a process left that was killed while it made the metastore: Derby refuses it.
+
+    Runs on the driver. Its names of tables come later, so nothing is lost.
+    """
+    found = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    # Without a lock file it may be in the making by somebody else, or no metastore.
+    if "dbex.lck" not in found or not found <= _UNBORN:
+        return
+    log.warning("%s was cut off while it was being made, and is made anew", folder)
+    shutil.rmtree(folder)
+
+
+def _lock_holder(lock_file: Path) -> int | None:
+    """Returns the process that holds Derby's exclusive lock, None when it is free."""
+    # struct flock on Linux: type, whence, start, length, pid.
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    try:
+        with lock_file.open("r+b") as file:
+            answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, wanted))
+    except OSError:
+        return None  # no such database yet, or a file system without locks: Derby decides
+    kind, pid = answer[0], answer[4]
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def _describe(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return f"process {pid}"
+    script = re.search(r"\S+\.py\b.*", command)
+    name = "spark-sql" if "SparkSQLCLIDriver" in command else process.name()
+    return f"process {pid} ({script[0][:80] if script else name})"
