@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_fd_to_metric_families
 from prometheus_client.samples import Sample
-from schemas.tables import ENDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def write_metrics(
         file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
-        is_success = summary["outcome"] in ENDED
+        is_success = summary["outcome"] in SUCCEEDED
         succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
         text = "When a run last published or found nothing to do; 0 before the first time."
         gauges.set(_LAST_SUCCESS, text, succeeded_at)

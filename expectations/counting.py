@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import select_attributes
 
-from expectations.figures import Agreement, InputFigures, StagedFigures
+from expectations.figures import Agreement, ImagesTried, InputFigures, StagedFigures
 from expectations.summarising import MODALITIES, MODEL, CountedValue, build_figures
 from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
@@ -118,17 +118,13 @@ def count_agreements(
     return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in found])
 
 
-def count_input(
-    products: DataFrame, images_tried: int, images_read: int, image_problem: str | None = None
-) -> InputFigures:
+def count_input(products: DataFrame, images: ImagesTried) -> InputFigures:
     """Counts a product table before inference.
 
     Args:
         products: product_id of every row, NULL where it has none of use; title and description
             where is_pending says that the classifier will be asked about it for the first time.
-        images_tried: the size of a sample of the images.
-        images_read: how many of those could be read.
-        image_problem: what was wrong with the first of the others.
+        images: what became of a sample of the images.
     """
     text = F.concat_ws("", "title", "description")
     row = products.agg(
@@ -144,9 +140,7 @@ def count_input(
         repeated_id=row["with_id"] - row["distinct"],
         pending=row["pending"],
         without_text=row["without_text"],
-        images_tried=images_tried,
-        images_read=images_read,
-        image_problem=image_problem,
+        images=images,
     )
 
 

@@ -4,6 +4,7 @@ Knows nothing of how they were counted nor of what is allowed.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from expectations.summary import CatalogSummary
 
@@ -51,11 +52,23 @@ class StagedFigures:
     agreements: tuple[Agreement, ...] = field(default=())
 
 
+class ImagesTried(NamedTuple):
+    """A sample of the images: how many were tried and read, and what is wrong with another one.
+
+    `alike` of those read under `paths` different paths are one and the same picture.
+    """
+
+    tried: int
+    read: int
+    problem: str | None = None
+    paths: int = 0
+    alike: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class InputFigures:
-    """The product table before inference; `images_tried` is the size of a sample.
+    """The product table before inference.
 
-    `image_problem` is what was wrong with one of its images.
     `pending` are the rows that the classifier will be asked about for the first time: their texts
     are looked at.
     """
@@ -65,6 +78,4 @@ class InputFigures:
     repeated_id: int
     pending: int
     without_text: int
-    images_tried: int
-    images_read: int
-    image_problem: str | None = None
+    images: ImagesTried

@@ -12,6 +12,9 @@ from expectations.checks import Check, share_out
 from expectations.figures import InputFigures
 from expectations.settings import ValidationSettings
 
+# Fewer may be of the sizes of one product. A shop that lost its images may have one for all.
+_MIN_PATHS = 50
+
 
 class _Share(NamedTuple):
     """So many rows of which something is wrong; the setting tells how large a share may be."""
@@ -26,6 +29,7 @@ class _Share(NamedTuple):
 
 def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Check]:
     """Returns every check of a product table; there is nothing to check in an empty one."""
+    images = figures.images
     shares = [
         _Share(
             "expect_product_ids_present",
@@ -51,10 +55,17 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
         _Share(
             "expect_images_reachable",
             "images of a sample could not be read",
-            figures.images_tried - figures.images_read,
-            figures.images_tried,
+            images.tried - images.read,
+            images.tried,
             "max_unread_image_share",
-            figures.image_problem,
+            images.problem,
+        ),
+        _Share(
+            "expect_images_to_differ",
+            "images of a sample are one and the same picture",
+            images.alike,
+            images.paths if images.paths >= _MIN_PATHS else 0,
+            "max_same_image_share",
         ),
     ]
     measured = [

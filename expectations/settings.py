@@ -37,6 +37,7 @@ class ValidationSettings(BaseModel):
         max_unusable_id_share: rows without an id, or with an id that another row has.
         max_empty_text_share: products with neither title nor description.
         max_unread_image_share: of a sample of images, before inference.
+        max_same_image_share: of those that could be read, under 50 or more different paths.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,3 +57,4 @@ class ValidationSettings(BaseModel):
     max_unusable_id_share: Share = 0.05
     max_empty_text_share: Share = 0.5
     max_unread_image_share: Share = 0.2
+    max_same_image_share: Share = 0.8

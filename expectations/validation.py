@@ -15,7 +15,7 @@ from expectations.baseline import LabelBaseline, check_baseline_fits
 from expectations.checks import Check
 from expectations.counting import count_agreements, count_input, count_staged, select_counted
 from expectations.evaluation import evaluate
-from expectations.figures import StagedFigures
+from expectations.figures import ImagesTried, StagedFigures
 from expectations.input_checks import check_input
 from expectations.report import Suite, ValidationReport, read_results
 from expectations.settings import ValidationSettings
@@ -27,9 +27,7 @@ def validate_input(
     products: DataFrame,
     *,
     run_id: str,
-    images_tried: int,
-    images_read: int,
-    image_problem: str | None = None,
+    images: ImagesTried,
     docs_dir: Path | None,
     settings: ValidationSettings,
 ) -> ValidationReport:
@@ -41,15 +39,13 @@ def validate_input(
         products: product_id of every row; title and description where is_pending says that the
             classifier will be asked about it for the first time.
         run_id: names the folder of the Data Docs pages.
-        images_tried: how many images of a sample the caller tried to read; 0 checks none.
-        images_read: how many of those could be read.
-        image_problem: what was wrong with the first of the others.
+        images: what became of a sample of the images, which the caller tried to read.
         docs_dir: local folder for the Data Docs pages, one folder a run; None writes none.
         settings: what is tolerated.
     """
-    figures = count_input(products, images_tried, images_read, image_problem)
+    figures = count_input(products, images)
     checks = check_input(figures, settings)
-    notes = () if images_tried else ("no image was tried before inference",)
+    notes = () if images.tried else ("no image was tried before inference",)
     return _report("input", checks, run_id, docs_dir, baseline="none", notes=notes)
 
 

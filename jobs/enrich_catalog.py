@@ -229,14 +229,13 @@ class Gate:
         # Spark chooses the images meanwhile.
         Thread(target=import_module, args=("expectations.validation",)).start()
         images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
+        from expectations.figures import ImagesTried
         from expectations.validation import validate_input
 
         report = validate_input(
             rows.products,
             run_id=rows.run_id,
-            images_tried=images.tried,
-            images_read=images.read,
-            image_problem=images.problem,
+            images=ImagesTried(*images),
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )

@@ -7,7 +7,6 @@ folders as jobs/train_classifier.py takes them. Every other checkpoint is compar
 """
 
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
-from enrich.errors import ConfigError
+from enrich.extras import load_extra
 from enrich.files.targets import prepare_target
 from enrich.precision import local_device
 
@@ -41,10 +40,7 @@ def main(
     ] = None,
 ) -> None:
     """Evaluates checkpoints side by side."""
-    if find_spec("matplotlib") is None:
-        raise ConfigError(
-            "matplotlib is not installed; install the extra: pip install -e '.[train]'"
-        )
+    load_extra("matplotlib", "train")
     # Only now, because they import it.
     from enrich.comparison.contenders import load_contenders
     from enrich.comparison.report import print_report, write_report

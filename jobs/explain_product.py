@@ -17,6 +17,7 @@ from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
+from enrich.extras import load_extra
 from enrich.files.products import find_product
 from enrich.files.targets import prepare_target
 from enrich.records import Product
@@ -36,7 +37,8 @@ def main(
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Draws what the classifier looked at in one product."""
-    # Here, where a missing package becomes a message.
+    load_extra("matplotlib", "train")
+    # Only now, because it imports that.
     from enrich.explanation.figure import MOST_WORDS, draw
 
     given = Product(product_id or "", title, description, None if image is None else image.name)

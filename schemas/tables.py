@@ -49,7 +49,7 @@ class Outcome(StrEnum):
 
 
 # Runs that came to the end of what they were asked for.
-ENDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
+SUCCEEDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
 
 
 class CheckOutcome(StrEnum):

@@ -4,7 +4,6 @@ open_clip is imported when the first of them is built: whoever runs other classi
 it. Knows nothing of where published weights come from.
 """
 
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from enrich.classifiers.config import ClassifierConfig, CocaTowers
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.classifiers.transformer import require_divisor
-from enrich.errors import CheckpointError
+from enrich.extras import load_extra
 
 # A module of open_clip: no type of it can be named before it is imported.
 OpenClipModule = Any
@@ -85,7 +84,7 @@ def build_coca(
 
     Raises:
         ValueError: `size_px` or `text_length` is not what this CoCa was made for, or it is none.
-        CheckpointError: open_clip is not installed.
+        ConfigError: open_clip is not installed.
     """
     coca = new_coca(towers)
     longest, takes_px = coca.text.context_length, coca.visual.image_size[0]
@@ -101,7 +100,7 @@ def new_coca(towers: CocaTowers) -> OpenClipModule:
 
     Raises:
         ValueError: open_clip builds none of this configuration, or not of its own modules alone.
-        CheckpointError: open_clip is not installed.
+        ConfigError: open_clip is not installed.
     """
     settings = {key: value for key, value in towers.coca.items() if key != "custom_text"}
     vision, text = settings.get("vision_cfg", {}), settings.get("text_cfg", {})
@@ -125,7 +124,7 @@ def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, O
 
     Raises:
         ConfigError: the width cannot be shared out among the heads.
-        CheckpointError: open_clip is not installed.
+        ConfigError: open_clip is not installed.
     """
     require_divisor(width, config.joint_heads)
     modules = import_open_clip().transformer
@@ -146,18 +145,10 @@ def without_word_scores(coca: OpenClipModule) -> OpenClipModule:
     return coca.text_decoder
 
 
-def import_open_clip() -> ModuleType:
+def import_open_clip() -> Any:
     """Returns the package.
 
     Raises:
-        CheckpointError: it is not installed.
+        ConfigError: it is not installed.
     """
-    try:
-        import open_clip
-    except ImportError as error:
-        raise CheckpointError(
-            "this classifier needs open_clip, which is not installed; install the extra: "
-            "pip install -e '.[coca]'"
-        ) from error
-    module: ModuleType = open_clip
-    return module
+    return load_extra("open_clip", "coca")

@@ -1,8 +1,7 @@
 """The labelled products that a comparison evaluates on."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,19 +43,9 @@ class Shop:
         if self.limit is not None and self.limit < len(rows):
             # Evenly spread, because a catalog is often sorted by kind of product.
             rows = rows[np.linspace(0, len(rows) - 1, self.limit).astype(int)]
-        products = _take(products, rows)
+        products = products.take(rows)
         require_any_label(products, attributes, self.folder)
         return products
-
-
-def _take(products: LabelledProducts, rows: np.ndarray) -> LabelledProducts:
-    columns = {field.name: getattr(products, field.name) for field in fields(products)}
-    taken: dict[str, Any] = {
-        name: column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
-        for name, column in columns.items()
-    }
-    _, groups = np.unique(taken["groups"], return_inverse=True)
-    return LabelledProducts(**taken | {"groups": groups})
 
 
 def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) -> list[Shop]:

@@ -5,21 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
-from enrich.errors import ConfigError
 from enrich.text import normalise
-
-try:
-    from matplotlib import colormaps, font_manager
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-    from matplotlib.text import Text
-except ImportError as error:
-    raise ConfigError(
-        "a picture needs matplotlib; install the extra: pip install -e '.[train]'"
-    ) from error
 
 __all__ = ["Sheet", "colormaps", "draw_box", "draw_picture", "shorten"]
 # Stand in, where a machine has them, for the scripts that matplotlib's own font lacks.

@@ -3,6 +3,8 @@
 Whether a file is an image is the engine's business; here it only has to be readable.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -17,24 +19,38 @@ _SHOWN = 200  # characters of a path
 
 
 class ImageSample(NamedTuple):
-    """How many images were tried and could be read; `problem` is the first one that could not."""
+    """How many images were tried and could be read; `problem` is the first one that could not.
+
+    Under `paths` different paths some could be read, and `alike` of these are one and the same.
+    """
 
     tried: int
     read: int
-    problem: str | None
+    problem: str | None = None
+    paths: int = 0
+    alike: int = 0
 
 
 def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
     """Tries to read each of the images, several at once."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        found = list(pool.map(lambda path: _find_problem(store, path), image_paths))
-    problems = [problem for problem in found if problem is not None]
-    return ImageSample(len(found), len(found) - len(problems), next(iter(problems), None))
+        found = list(pool.map(lambda path: _try(store, path), image_paths))
+    problems = [one for one in found if isinstance(one, str)]
+    digests = {
+        path: one for path, one in zip(image_paths, found, strict=True) if isinstance(one, bytes)
+    }
+    return ImageSample(
+        len(found),
+        len(found) - len(problems),
+        next(iter(problems), None),
+        len(digests),
+        max(Counter(digests.values()).values(), default=0),
+    )
 
 
-def _find_problem(store: ImageStore, image_path: str) -> str | None:
+def _try(store: ImageStore, image_path: str) -> bytes | str:
+    """Returns the file's digest, or what is wrong with it."""
     try:
-        store.read(image_path)
+        return hashlib.sha256(store.read(image_path)).digest()
     except ImageProblem as problem:
         return redact(f"{image_path[:_SHOWN]}: {problem.status}: {problem}")
-    return None

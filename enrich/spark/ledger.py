@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from schemas.tables import ENDED
+from schemas.tables import SUCCEEDED
 
 from enrich.errors import ConfigError
 from enrich.spark.tables.output_tables import OutputTables
@@ -73,7 +73,7 @@ def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) ->
 
     Newer is a later date, or a later start on the same date. Runs on the driver; one action.
     """
-    ended = F.col("outcome").isin(*ENDED)
+    ended = F.col("outcome").isin(*SUCCEEDED)
     # Rows of an older version do not say.
     is_whole = F.coalesce("is_whole", F.lit(True))
     runs = tables.read_as_updated("enrichment_runs").where(ended & is_whole)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from schemas.tables import ENDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
@@ -93,7 +93,7 @@ def publish_staged_run(
             changed.
     """
     row = find_run(tables, run_id)
-    if row["outcome"] in ENDED:
+    if row["outcome"] in SUCCEEDED:
         return summarise(row)
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
@@ -134,7 +134,7 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     row = find_run(tables, run_id)
     if row["outcome"] == Outcome.DROPPED:
         return summarise(row)
-    if row["outcome"] in ENDED:
+    if row["outcome"] in SUCCEEDED:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
     if not tables.read("product_attributes").where(F.col("run_id") == run_id).isEmpty():

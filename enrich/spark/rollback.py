@@ -6,7 +6,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 from schemas.quoting import quote
-from schemas.tables import ENDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.ledger import as_record, find_run, read_run, write_rows
@@ -94,7 +94,7 @@ def _read_disproved(
     Those all of whose commits it undid, and those that found nothing to do while these stood. What
     ended after it saw the restored table, and stays. Runs on the driver; one action.
     """
-    rows = tables.read("enrichment_runs").where(F.col("outcome").isin(*ENDED)).collect()
+    rows = tables.read("enrichment_runs").where(F.col("outcome").isin(*SUCCEEDED)).collect()
     ended = [as_record(row) for row in rows]
     found = {}
     for restore in commits:

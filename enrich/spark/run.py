@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from schemas.tables import ENDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
 from enrich.logs import bind_run
@@ -192,7 +192,7 @@ class Refresh:
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
         row = read_run(self.tables, self.summary.run_id)
-        if row is None or row["outcome"] not in ENDED:
+        if row is None or row["outcome"] not in SUCCEEDED:
             return False
         if not survey.asked:
             return True

@@ -102,7 +102,7 @@ class TrainingConfig(Architecture):
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=NAME_PATTERN)
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -153,18 +153,15 @@ class TrainingConfig(Architecture):
         return self
 
     @model_validator(mode="after")
-    def _upper_stages_are_told_apart(self) -> "TrainingConfig":
-        if self.towers != "small" and any(phase.upper_stages_only for phase in self.phases):
+    def _upper_stages_are_those_of_small_towers(self) -> "TrainingConfig":
+        if not any(phase.upper_stages_only for phase in self.phases):
+            return self
+        if self.towers != "small":
             raise ValueError(
                 "upper_stages_only is for towers: small; others are trained as a whole or not at "
                 "all: leave it out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _upper_stages_have_whole_cells(self) -> "TrainingConfig":
-        whole = self.image_size_px % 32 == 0
-        if not whole and any(phase.upper_stages_only for phase in self.phases):
+        if self.image_size_px % 32:
             raise ValueError(
                 "upper_stages_only wants an image_size_px that 32 divides, not "
                 f"{self.image_size_px}"

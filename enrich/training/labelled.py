@@ -15,11 +15,11 @@ from enrich.errors import ConfigError, name_some
 from enrich.text import build_text, fold_label
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
-from enrich.training.readers.rows import LabelledRows, Published
+from enrich.training.readers.rows import LabelledRows, Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 _PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
-_PUBLISHED = {Published.TRAIN: TRAIN, Published.VALIDATION: VALIDATION, Published.TEST: TEST}
+_PUBLISHED = {Split.TRAIN: TRAIN, Split.VALIDATION: VALIDATION, Split.TEST: TEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,18 @@ class LabelledProducts:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> "LabelledProducts":
+        """Returns these rows, their groups numbered from 0 without a gap."""
+        return LabelledProducts(
+            texts=[self.texts[row] for row in rows],
+            image_paths=[self.image_paths[row] for row in rows],
+            image_roots=[self.image_roots[row] for row in rows],
+            catalog=self.catalog[rows],
+            targets=self.targets[rows],
+            groups=np.unique(self.groups[rows], return_inverse=True)[1],
+            split=self.split[rows],
+        )
 
 
 def load_labelled(

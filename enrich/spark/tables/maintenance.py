@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 from schemas.quoting import quote, quote_literal
-from schemas.tables import ENDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.spark.settings import session_settings
 from enrich.spark.tables.conflicts import retried_on_conflict
@@ -27,7 +27,7 @@ _RETAIN_IS_HEEDED = {
 # commit, and by a later clock.
 _MARGIN = timedelta(days=1)
 # Nobody will publish or look at these any more.
-_SETTLED = (*ENDED, Outcome.DROPPED)
+_SETTLED = (*SUCCEEDED, Outcome.DROPPED)
 
 
 def maintain_tables(

@@ -12,12 +12,12 @@ from typing import Any
 
 from enrich.errors import ConfigError
 from enrich.training.readers.hdf5_images import name_picture, open_hdf5
-from enrich.training.readers.rows import LabelledRows, Published
+from enrich.training.readers.rows import LabelledRows, Split
 
 # Attribute to data set.
 _LABELS = {"category": "input_category", "sub_category": "input_subcategory"}
 _COLUMNS = ("input_image", "input_name", "input_description", "input_productID", *_LABELS.values())
-_FILES = {"train": Published.TRAIN, "validation": Published.TEST}
+_FILES = {"train": Split.TRAIN, "validation": Split.TEST}
 
 
 def read_fashion_gen(folder: Path) -> LabelledRows:
@@ -27,7 +27,7 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
         ConfigError: a file or a data set in it is missing, or h5py is not installed.
     """
     columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
-    split: list[Published] = []
+    split: list[Split] = []
     for part, published in _FILES.items():
         file = _find(folder, part)
         opened = open_hdf5(file)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from enrich.errors import ConfigError
 from enrich.text import normalise
-from enrich.training.readers.rows import LabelledRows, Published
+from enrich.training.readers.rows import LabelledRows, Split
 
 # The only attribute, and the published name of it.
 ATTRIBUTE = "class"
@@ -27,7 +27,7 @@ def read_food101(folder: Path) -> LabelledRows:
     Raises:
         ConfigError: a file is missing, or a line does not hold image, title and class.
     """
-    splits = (Published.TRAIN, Published.TEST)
+    splits = (Split.TRAIN, Split.TEST)
     rows = [(split, *row) for split in splits for row in _read_titles(folder, split)]
     return LabelledRows(
         root=folder,
@@ -40,7 +40,7 @@ def read_food101(folder: Path) -> LabelledRows:
     )
 
 
-def _read_titles(folder: Path, split: Published) -> Iterator[tuple[str, str, str]]:
+def _read_titles(folder: Path, split: Split) -> Iterator[tuple[str, str, str]]:
     """Yields image, title and class."""
     file = folder / "texts" / f"{split}_titles.csv"
     images = folder / "images" / split

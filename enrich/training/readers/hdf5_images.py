@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from enrich.errors import ConfigError
+from enrich.extras import load_extra
 
 _NAME = re.compile(r"(?P<file>[^/\\]+\.h5)#(?P<dataset>\w+)/(?P<row>\d+)")
 
@@ -43,12 +44,7 @@ def open_hdf5(file: Path) -> Any:
     Raises:
         ConfigError: it cannot be opened, or h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ConfigError(
-            "HDF5 files need h5py; install the extra: pip install -e '.[train]'"
-        ) from error
+    h5py = load_extra("h5py", "train")
     try:
         return h5py.File(file, "r")
     except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 
-class Published(StrEnum):
+class Split(StrEnum):
     """The split that a data set was published with."""
 
     TRAIN = "train"
@@ -30,7 +30,7 @@ class LabelledRows:
     image_paths: list[str | None]
     groups: list[str]
     labels: dict[str, list[str | None]]
-    split: list[Published] | None = None
+    split: list[Split] | None = None
 
     def __len__(self) -> int:
         return len(self.titles)

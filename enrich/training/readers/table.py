@@ -17,15 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.files.tables import read_table, select_text
-from enrich.training.readers.rows import LabelledRows, Published
+from enrich.training.readers.rows import LabelledRows, Split
 
 _SPLITS = {
-    "train": Published.TRAIN,
-    "validation": Published.VALIDATION,
-    "valid": Published.VALIDATION,
-    "val": Published.VALIDATION,
-    "dev": Published.VALIDATION,
-    "test": Published.TEST,
+    "train": Split.TRAIN,
+    "validation": Split.VALIDATION,
+    "valid": Split.VALIDATION,
+    "val": Split.VALIDATION,
+    "dev": Split.VALIDATION,
+    "test": Split.TEST,
 }
 
 
@@ -93,7 +93,7 @@ def _read_columns(file: Path, described: TableDescription) -> dict[str | None, l
     return {**filled, None: [None] * len(table)}
 
 
-def _read_split(described: TableDescription, values: list[str | None]) -> list[Published]:
+def _read_split(described: TableDescription, values: list[str | None]) -> list[Split]:
     split = [_SPLITS.get((value or "").strip().lower()) for value in values]
     known = [value for value in split if value is not None]
     if len(known) < len(split):

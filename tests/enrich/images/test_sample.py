@@ -40,3 +40,9 @@ def test_image_outside_the_allowed_roots_does_not_count_as_read(shop: Path) -> N
 
 def test_no_path_is_no_trial(tmp_path: Path) -> None:
     assert read_image_sample(ImageStore(str(tmp_path)), []) == ImageSample(0, 0, None)
+
+
+def test_paths_with_one_and_the_same_picture_are_counted_once_each(shop: Path) -> None:
+    (shop / "3.jpg").write_bytes(b"another one")
+    sample = read_image_sample(ImageStore(str(shop)), [*PATHS, "0.jpg", "nowhere.jpg"])
+    assert (sample.tried, sample.read, sample.paths, sample.alike) == (32, 31, 30, 29)

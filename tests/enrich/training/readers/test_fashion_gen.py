@@ -13,7 +13,7 @@ from enrich.training.cache import cache_pixels
 from enrich.training.labelled import load_labelled
 from enrich.training.readers.fashion_gen import read_fashion_gen
 from enrich.training.readers.hdf5_images import read_hdf5_picture
-from enrich.training.readers.rows import Published
+from enrich.training.readers.rows import Split
 
 
 def test_every_view_of_both_files_is_a_product(fashion_gen: Path) -> None:
@@ -22,7 +22,7 @@ def test_every_view_of_both_files_is_a_product(fashion_gen: Path) -> None:
     assert rows.descriptions[0] == "Chemise légère"
     assert rows.labels["category"] == ["SHIRTS"] * 2 + ["BAGS & LUGGAGE"] * 2 + ["TIES"]
     assert rows.labels["sub_category"][2] == "DUFFLE & TOP HANDLE BAGS"
-    assert rows.split == [Published.TRAIN] * 4 + [Published.TEST]
+    assert rows.split == [Split.TRAIN] * 4 + [Split.TEST]
 
 
 def test_views_of_one_product_are_one_group(fashion_gen: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.errors import ConfigError
 from enrich.training.readers.food101 import read_food101
-from enrich.training.readers.rows import Published
+from enrich.training.readers.rows import Split
 
 
 def _replace_lines(root: Path, *lines: str) -> Path:
@@ -22,7 +22,7 @@ def _replace_lines(root: Path, *lines: str) -> Path:
 def test_every_line_of_both_splits_is_a_product(food101: Path) -> None:
     rows = read_food101(food101)
     assert len(rows) == 70
-    assert rows.split == [Published.TRAIN] * 60 + [Published.TEST] * 10
+    assert rows.split == [Split.TRAIN] * 60 + [Split.TEST] * 10
     assert rows.labels == {
         "class": (["apple pie"] * 30 + ["beet salad"] * 30) + ["apple pie"] * 5 + ["beet salad"] * 5
     }

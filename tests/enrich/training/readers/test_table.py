@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from enrich.errors import ConfigError
-from enrich.training.readers.rows import Published
+from enrich.training.readers.rows import Split
 from enrich.training.readers.table import read_described_table
 
 CSV = """sku,name,picture,base_colour,usage,part
@@ -53,7 +53,7 @@ def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path: Path) 
 
 def test_a_published_split_is_kept_under_its_usual_names(tmp_path: Path) -> None:
     rows = read_described_table(_write(tmp_path, DESCRIPTION + "split: part\n"))
-    assert rows.split == [Published.TRAIN, Published.VALIDATION, Published.TEST]
+    assert rows.split == [Split.TRAIN, Split.VALIDATION, Split.TEST]
 
 
 def test_rows_without_a_group_are_one_where_their_text_is(tmp_path: Path) -> None:
