@@ -66,7 +66,7 @@ def describe_outcome(run: RunFacts) -> Headline:
 
 def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
     """Returns the headline on rows that a person has to publish or to drop."""
-    answered, vanished = run.counts["enriched"], run.counts.get("vanished") or 0
+    answered, vanished = run.counts["enriched"], run.counts["vanished"]
     if not answered and run.outcome != Outcome.STAGED:
         return headline._replace(sentence="No product was answered, so none waits to be published.")
     waiting = f"{answered:,} answered products {headline.sentence}"

@@ -20,7 +20,7 @@ from enrich.errors import TooManyFailures
 from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
-from enrich.spark.guards import refuse_cut_off
+from enrich.spark.guards import refuse_cut_off, refuse_rows_of_the_future
 from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import (
@@ -74,6 +74,9 @@ def plan_refresh(inputs: Inputs) -> Plan:
     """Finds out what a refresh would do.
 
     Runs on the driver; one pass over the products, and small queries.
+
+    Raises:
+        ConfigError: a clock was wrong when rows were published that differ from the products.
     """
     begin = time.perf_counter()
     read = inputs.tables.read_as_updated
@@ -89,6 +92,8 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = read_image_sample(inputs.store, sample_image_paths(pending, IMAGES_TRIED))
     finally:
         rows.unpersist()
+    if survey.counts[State.OVERTAKEN]:
+        refuse_rows_of_the_future(inputs.tables)
     survey_s = round(time.perf_counter() - begin, 2)
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)

@@ -9,6 +9,7 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
+from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
 from enrich.spark.rollback import roll_back
@@ -123,6 +124,8 @@ def test_rows_of_a_day_to_come_stop_a_run_that_differs_from_them(shop: Shop) -> 
 
     with pytest.raises(ConfigError, match=r"rows of 2999-01-01.*run 'wrong-clock'.*rollback.py"):
         shop.refresh(run_id="stopped")
+    with pytest.raises(ConfigError, match="a clock was wrong"):
+        plan_refresh(shop.prepare())
     roll_back(shop.tables, "wrong-clock", "the clock was wrong")
 
     assert shop.refresh(run_id="right").counts["published"] == 6

@@ -22,6 +22,7 @@ from enrich.report.content import (
     RunFacts,
     RunReport,
 )
+from enrich.spark.counting import COUNTS
 from schemas.labels import ABSTAINED
 
 MakeReport = Callable[..., RunReport]
@@ -84,6 +85,8 @@ def make_report() -> MakeReport:
                     "unchanged": 80,
                     "quarantined": 30,
                     "withheld": 0,
+                    "vanished": 0,
+                    "deleted": 0,
                 },
                 seconds={"inference": 40.0, text("survey"): 20.0, "tables": 5.0},
                 asked=1200,
@@ -127,9 +130,7 @@ def make_report() -> MakeReport:
 @pytest.fixture(scope="session")
 def empty_report() -> RunReport:
     """The first run of an empty catalog."""
-    counts = dict.fromkeys(
-        ("read", "pending", "enriched", "published", "unchanged", "quarantined", "withheld"), 0
-    )
+    counts = dict.fromkeys(COUNTS, 0)
     run = RunFacts("r", "nothing_to_do", date(2026, 11, 24), "d", "c", "0", "m", counts, {})
     attribute = AttributeFacts("color", {}, {}, {}, (0,) * BINS, (0,) * BINS, (0,) * BINS, {})
     return RunReport(run, (), (attribute,), Before(0, None, 0, 0, 0), None, Gallery(), {}, {})
