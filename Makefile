@@ -23,15 +23,13 @@ airflow: environment airflow-environment ## Set up, then run a local Airflow wit
 test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest -n 2 --dist loadfile
 
+# All that is skipped without FAULTS=long, but for what the next targets run.
+LONG_TESTS = $(filter-out tests/bench/% tests/enrich/report/% tests/spark/test_report.py tests/spark/test_views.py, \
+	$(sort $(shell grep -rlE 'in_full|is_long' tests --include='test_*.py')))
+
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
-	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster tests/jobs/test_enrich_catalog.py \
-		tests/spark/test_catalog.py tests/spark/test_corrections.py tests/spark/test_creation.py \
-		tests/spark/test_failures.py tests/spark/test_lost_store.py tests/spark/test_older_tables.py \
-		tests/spark/test_plan.py tests/spark/test_publishing.py tests/spark/test_quarantine.py tests/spark/test_refresh.py \
-		tests/spark/test_rollback.py tests/spark/test_settings.py tests/spark/test_staging.py tests/spark/test_tables_of_others.py \
-		tests/spark/test_target_precision.py tests/spark/test_udf.py \
-		tests/spark/test_vanished.py tests/enrich/classifiers/test_checkpoint.py; code=$$?; cat build/faults.json; exit $$code
+	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster $(LONG_TESTS); code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
