@@ -34,9 +34,22 @@ def _check_database(name: str) -> str:
 DatabaseOption = Annotated[
     str, typer.Option(help="Where the output tables live.", callback=_check_database)
 ]
-CheckpointOption = Annotated[str, typer.Option(help="Classifier checkpoint; the bundled one.")]
+
+
+def _check_place(place: str | None) -> str | None:
+    if place == "":
+        raise typer.BadParameter("is empty, as where a variable was not set")
+    return place
+
+
+CheckpointOption = Annotated[
+    str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=_check_place)
+]
 ImageRootOption = Annotated[
-    str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+    str | None,
+    typer.Option(
+        help="Where relative image paths start; the catalog's folder.", callback=_check_place
+    ),
 ]
 
 

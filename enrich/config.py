@@ -108,7 +108,7 @@ class JobConfig(BaseModel):
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
     checkpoint: Location | None = None
     columns: ColumnNames = ColumnNames()
-    allowed_image_roots: tuple[str, ...] = ()
+    allowed_image_roots: tuple[Location, ...] = ()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity = ImageIdentity.CONTENT

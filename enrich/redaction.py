@@ -4,7 +4,6 @@ Knows the shapes in which addresses and settings carry them, and no secret itsel
 """
 
 import re
-import unicodedata
 from collections.abc import Collection
 
 from pydantic import BaseModel, ValidationError
@@ -36,6 +35,12 @@ _NAMED = re.compile(
 )
 
 
+# Controls, what turns the direction of writing, halves of characters, and what is none.
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
 def redact(text: str) -> str:
     """Returns the text with logins in addresses, and values that are named as secrets, hidden."""
     return _NAMED.sub(rf"\g<name>{HIDDEN}", _LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text))
@@ -64,10 +69,11 @@ def describe_error(error: BaseException) -> str:
 
 
 def tame(text: str) -> str:
-    """Returns the text with every character replaced that a terminal would obey, but line ends."""
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text
-    )
+    """Returns the text with every character replaced that a terminal would obey, but line ends.
+
+    And with those that no table can hold. Joiners of letters stay.
+    """
+    return _OBEYED.sub("\ufffd", text)
 
 
 def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:

@@ -4,14 +4,14 @@
 
 One output row an input row, in the same order, with the columns of `product_attributes` as far as
 they make sense here. The last line on standard output is one JSON object. Exit codes are those of
-the main job: 3 if too many products could not be read.
+the main job: 3 if too many products, or their images, could not be read.
 """
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ from enrich.errors import StorageFailed, TooManyFailures, first_line
 from enrich.files.products import read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.records import Product
+from enrich.records import NO_IMAGE_PATH, Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec
 
@@ -52,29 +52,51 @@ def main(
     prepare_target(output, catalog)
 
     begin = time.perf_counter()
-    rows = write_parquet(classify(engine, products), engine.spec, output)
+    told = write_parquet(classify(engine, products), engine.spec, output)
     seconds = time.perf_counter() - begin
     summary = {
-        "read": rows.total(),
-        "answered": rows[True],
-        "unreadable": rows[False],
+        "read": told.rows,
+        "answered": told.rows - told.unreadable,
+        "unreadable": told.unreadable,
         "seconds": round(seconds, 2),
-        "products_per_second": round(rows.total() / seconds, 1) if rows else None,
+        "products_per_second": round(told.rows / seconds, 1) if told.rows else None,
         "model_version": engine.spec.model_version,
         "output": str(output),
     }
     typer.echo(json.dumps(summary))
-    refuse_many_unreadable(rows)
+    refuse_many_failures(told)
 
 
-def refuse_many_unreadable(rows: Counter[bool]) -> None:
+@dataclass(slots=True)
+class Told:
+    """How many rows were written; of how many nothing could be read, or not the image they name."""
+
+    rows: int = 0
+    unreadable: int = 0
+    images: int = 0
+    lost_images: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a row."""
+        names_one = row["error"] != NO_IMAGE_PATH
+        self.rows += 1
+        self.unreadable += row["modalities"] is None
+        self.images += names_one
+        self.lost_images += names_one and row["status"].startswith("image_")
+
+
+def refuse_many_failures(told: Told) -> None:
     """Raises TooManyFailures where the main job would; the file has been written by then."""
-    allowed = JobConfig().max_quarantined_share
-    if rows.total() >= MIN_ROWS_TO_ENFORCE and rows[False] > allowed * rows.total():
-        raise TooManyFailures(
-            f"{rows[False]:,} of {rows.total():,} products could not be read, {allowed:.0%} would "
-            "be put up with: check the file, the image root and its permissions"
-        )
+    settings = JobConfig()
+    for what, found, among, allowed in (
+        ("products", told.unreadable, told.rows, settings.max_quarantined_share),
+        ("images", told.lost_images, told.images, settings.max_failed_images_share),
+    ):
+        if among >= MIN_ROWS_TO_ENFORCE and found > allowed * among:
+            raise TooManyFailures(
+                f"{found:,} of {among:,} {what} could not be read, {allowed:.0%} would be put up "
+                "with: check the file, the image root and its permissions"
+            )
 
 
 def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:
@@ -92,14 +114,10 @@ def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:
         }
 
 
-def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path) -> Counter[bool]:
-    """Writes the rows as they come; a reader never sees half a file.
-
-    Returns:
-        How many rows were answered (True), and how many were not.
-    """
+def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path) -> Told:
+    """Writes the rows as they come, and counts them; a reader never sees half a file."""
     schema = arrow_schema(spec.attributes)
-    answered: Counter[bool] = Counter()
+    told = Told()
     waiting = iter(rows)
     with whole_file(output) as partial:
         with _told_of_the_disk(output):
@@ -107,10 +125,11 @@ def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path
         while some := list(islice(waiting, ROWS_IN_MEMORY)):
             with _told_of_the_disk(output):
                 writer.write_table(pa.Table.from_pylist(some, schema=schema))
-            answered.update(row["modalities"] is not None for row in some)
+            for row in some:
+                told.add(row)
         with _told_of_the_disk(output):
             writer.close()
-    return answered
+    return told
 
 
 @contextmanager

@@ -123,8 +123,7 @@ def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, O
     """Returns a new attentional pooler and multimodal decoder for towers of one `width`.
 
     Raises:
-        ConfigError: the width cannot be shared out among the heads.
-        ConfigError: open_clip is not installed.
+        ConfigError: the width cannot be shared out among the heads, or open_clip is not installed.
     """
     require_divisor(width, config.joint_heads)
     modules = import_open_clip().transformer

@@ -54,8 +54,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         _take_over(before, folder)
         if folder.exists():
             folder.rename(before)
-        partial.rename(folder)
-        _take_over(before, folder)
+        try:
+            partial.rename(folder)
+        finally:
+            _take_over(before, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

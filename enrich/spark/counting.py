@@ -99,10 +99,11 @@ def count_failed_images(staged: DataFrame) -> tuple[int, int]:
     """Returns how many images could not be read, and of how many products that name one.
 
     Runs on the driver; one action. The images of the answers that were carried over were not asked
-    for in this run.
+    for in this run. One that was read, and had changed since the run began, did not fail.
     """
     is_named = F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
-    is_failed = F.col("status").startswith("image_")
+    was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+    is_failed = F.col("status").startswith("image_") & ~was_read
     asked = staged.where(is_named & F.col("is_carried").isNull())
     failed, named = asked.agg(F.count_if(is_failed), F.count("*")).collect()[0]
     return failed, named

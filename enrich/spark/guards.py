@@ -1,7 +1,6 @@
 """What stops a run because too much of its catalog is out of reach. Each names its setting."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -47,24 +46,6 @@ def refuse_cut_off(to_delete: int, survey: Survey, config: JobConfig) -> None:
         refuse_many_deletions(to_delete, survey.read, config)
     else:
         refuse_empty_table(survey.counts[State.VANISHED], survey.read)
-
-
-def refuse_rows_of_the_future(tables: OutputTables) -> None:
-    """Raises ConfigError when a published row is of a day that is to come: a clock was wrong.
-
-    No run would replace it until then. Runs on the driver; one action.
-    """
-    dates = tables.read("product_attributes").agg(
-        F.max("run_date").alias("newest"), F.max_by("run_id", "run_date").alias("run_id")
-    )
-    found = dates.collect()[0]
-    # Somewhere it may be tomorrow already.
-    if found["newest"] and found["newest"] > datetime.now(UTC).date() + timedelta(days=1):
-        raise ConfigError(
-            f"{tables.name('product_attributes')} holds rows of {found['newest']}, which is to "
-            f"come: a clock was wrong when run '{found['run_id']}' began, and what it published "
-            "would stand until then. Take it back with jobs/rollback.py, and run again"
-        )
 
 
 def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:

@@ -26,6 +26,7 @@ from enrich.spark.survey import (
     with_states,
 )
 from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.times import is_to_come
 from enrich.spec import BuildsEngine
 
 
@@ -58,14 +59,14 @@ class Inputs:
         if identity is not ImageIdentity.PATH:
             products = spread(products)
         hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
-        version = self.spec.model_version
+        version, run_date = self.spec.model_version, self.request.run_date
         known = F.lit(False) if self.request.full_refresh else is_of_checkpoint(version)
         return with_states(
             hashed,
             read("product_attributes")
             .withColumn("is_of_this_checkpoint", known)
             .withColumn("is_of_this_version", F.col("model_version") == version)
-            .withColumn("is_newer", F.col("run_date") > F.lit(self.request.run_date)),
+            .withColumn("is_newer", (F.col("run_date") > run_date) & ~is_to_come("run_date")),
             select_corrections(read("attribute_corrections"), self.spec.attributes),
             select_known_unreadable(read("quarantine").where(known)),
             is_whole=self.request.limit is None,

@@ -20,7 +20,7 @@ from enrich.errors import TooManyFailures
 from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
-from enrich.spark.guards import refuse_cut_off, refuse_rows_of_the_future
+from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import (
@@ -53,8 +53,7 @@ class Plan:
     `counts` are as in a run's summary, `reasons` says why products are pending or quarantined.
     `staged` is how many of the pending this very run has staged already, or runs that were cut off.
     `expected_seconds` is None where no earlier run tells; `expected_from` is the run that does.
-    `images` says of a sample of the pending products' how many were tried and could be read, and
-    what is wrong with the first that could not. `error` is what would stop the run.
+    `images` is the `ImageSample` of pending products. `error` is what would stop the run.
     """
 
     run_id: str
@@ -74,9 +73,6 @@ def plan_refresh(inputs: Inputs) -> Plan:
     """Finds out what a refresh would do.
 
     Runs on the driver; one pass over the products, and small queries.
-
-    Raises:
-        ConfigError: a clock was wrong when rows were published that differ from the products.
     """
     begin = time.perf_counter()
     read = inputs.tables.read_as_updated
@@ -92,8 +88,6 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = read_image_sample(inputs.store, sample_image_paths(pending, IMAGES_TRIED))
     finally:
         rows.unpersist()
-    if survey.counts[State.OVERTAKEN]:
-        refuse_rows_of_the_future(inputs.tables)
     survey_s = round(time.perf_counter() - begin, 2)
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)

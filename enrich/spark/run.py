@@ -26,7 +26,7 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_cut_off, refuse_many_failures, refuse_rows_of_the_future
+from enrich.spark.guards import refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import (
     Stager,
     drop_stale,
@@ -308,13 +308,9 @@ class Refresh:
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 
     def _note_overtaken(self, survey: Survey) -> None:
-        """Says what is published otherwise, by runs of a later date."""
         if overtaken := survey.counts[State.OVERTAKEN]:
-            refuse_rows_of_the_future(self.tables)
-            log.warning(
-                "%s products differ from what a run of a later date has published, which stays",
-                f"{overtaken:,}",
-            )
+            stay = f"{overtaken:,} products stay as a run of a later date has published them"
+            log.warning("%s: this run would answer them anew", stay)
 
     def _note_unknown_corrections(self) -> None:
         said = self.tables.read("attribute_corrections")

@@ -3,7 +3,19 @@
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
 Value = TypeVar("Value")
+
+
+def is_to_come(run_date: str) -> Column:
+    """Returns whether the date in a column is to come: a clock was wrong when it was written.
+
+    What such a run did would stand as newer than all others until that day. With a day to spare,
+    because a session may have any time zone.
+    """
+    return F.col(run_date) > F.date_add(F.current_date(), 2)
 
 
 def in_utc(value: Value) -> Value | datetime:

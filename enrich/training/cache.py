@@ -221,9 +221,11 @@ def _make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> 
             # A hole that is written to on a full disk kills the process.
             os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
     except OSError as error:
+        # Else all that was free would stay taken.
+        file.unlink()
         raise StorageFailed(
-            f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, which {file.parent} "
-            f"has no room for ({error.strerror}): make room, or set 'cache' to another folder"
+            f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, and there is no such "
+            f"room in {file.parent} ({error.strerror}): make room, or set 'cache' to another folder"
         ) from error
     return array
 

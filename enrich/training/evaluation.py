@@ -60,7 +60,8 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
         Condition.WORDS_MASKED: config.mask_label_words,
         Condition.OTHER_TEXT: config.swap_text,
     }
-    return frozenset({Condition.AS_IS, *(one for one, share in shown.items() if share > 0)})
+    whole = {Condition.AS_IS} if config.drop_text + config.drop_image < 1 else set()
+    return frozenset(whole | {one for one, share in shown.items() if share > 0})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 Knows nothing of what the state means.
 """
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -97,8 +99,8 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
         try:
             torch.save(state, partial)
         except (OSError, RuntimeError) as error:
-            # Of a full disk torch says so in words of its own.
-            if isinstance(error, torch.OutOfMemoryError):
+            # What torch says of a full disk.
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
                 raise
             raise StorageFailed(
                 f"{file} cannot be written, is the disk full? {first_line(error)}"
@@ -110,11 +112,16 @@ def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
+        with ZipFile(file) as parts:
+            if (damaged := parts.testzip()) is not None:
+                raise BadZipFile(f"the checksum of {damaged} is another one")
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
-        state["inputs"]
     except (torch.OutOfMemoryError, MemoryError):
         raise  # the file is as it was
     except Exception as error:  # whatever bytes can make of it
+        # But a disk or a server that fails: only an impossible place in the file is its bytes' own.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         say(f"{file} is damaged, and training starts anew: {first_line(error)}")
         return None
     return state

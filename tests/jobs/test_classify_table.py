@@ -161,16 +161,19 @@ def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
     assert list((shop / "out").iterdir()) == []
 
 
-def test_a_table_that_cannot_be_read_is_no_success(tmp_path: Path, run: Run) -> None:
-    rows = [f"{number},,,nowhere.jpg" for number in range(200)]
+@pytest.mark.parametrize(("title", "what"), [("", "products"), ("a shirt", "images")])
+def test_a_table_that_cannot_be_read_is_no_success(
+    tmp_path: Path, run: Run, title: str, what: str
+) -> None:
+    rows = [f"{number},{title},,nowhere.jpg" for number in range(200)]
     catalog = tmp_path / "products.csv"
     catalog.write_text("\n".join(["product_id,title,description,image_path", *rows]))
 
     code, out, err = run("--catalog", catalog, "--output", tmp_path / "out.parquet")
 
     assert code == 3
-    assert json.loads(out.splitlines()[-1])["unreadable"] == 200
-    assert "200 of 200 products could not be read" in err
+    assert json.loads(out.splitlines()[-1])["unreadable"] == (0 if title else 200)
+    assert f"200 of 200 {what} could not be read" in err
 
 
 def test_a_file_is_called_what_it_is(shop: Path, run: Run) -> None:

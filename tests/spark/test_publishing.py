@@ -9,7 +9,6 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
-from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import InputRows, Verdict
 from enrich.spark.rollback import roll_back
@@ -117,18 +116,16 @@ def test_published_run_cannot_be_dropped(shop: Shop) -> None:
         drop_staged_run(shop.tables, run_id, "a mistake")
 
 
-def test_rows_of_a_day_to_come_stop_a_run_that_differs_from_them(shop: Shop) -> None:
+def test_rows_of_a_day_to_come_are_by_a_wrong_clock_and_give_way(shop: Shop) -> None:
     shop.refresh(run_id="wrong-clock", run_date=date(2999, 1, 1))
     assert shop.refresh(run_id="same").outcome == "nothing_to_do"
-    shop.write(products(6).assign(title="a red shirt"))
+    shop.write(products(5).assign(title="a red shirt"))
+    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
 
-    with pytest.raises(ConfigError, match=r"rows of 2999-01-01.*run 'wrong-clock'.*rollback.py"):
-        shop.refresh(run_id="stopped")
-    with pytest.raises(ConfigError, match="a clock was wrong"):
-        plan_refresh(shop.prepare())
-    roll_back(shop.tables, "wrong-clock", "the clock was wrong")
+    counts = shop.refresh(run_id="right", config=delete).counts
 
-    assert shop.refresh(run_id="right").counts["published"] == 6
+    assert (counts["published"], counts["deleted"]) == (5, 1)
+    assert set(shop.table("product_attributes")["run_id"]) == {"right"}
 
 
 def test_older_run_never_overwrites_what_a_newer_one_published(
@@ -144,7 +141,7 @@ def test_older_run_never_overwrites_what_a_newer_one_published(
     published = publish_staged_run(shop.tables, LABELS, "fake-1", "late", reason=None)
     shop.write(late)
     backfill = shop.refresh(run_id="backfill", run_date=date(2026, 11, 22))
-    assert "differ from what a run of a later date has published" in caplog.text
+    assert "1 products stay as a run of a later date has published them" in caplog.text
 
     assert (published.counts["published"], published.counts["withheld"]) == (1, 5)
     rows = shop.table("product_attributes").set_index("product_id")["run_id"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from enrich.config import ImageIdentity
+from enrich.images.limits import ImageLimits
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Product, Status
 from enrich.spark.inference import device, udf
@@ -105,9 +106,8 @@ def test_an_image_that_is_written_over_during_the_run_is_asked_about_again(
 
     (answers,) = udf.build_answers(Sees(b"picture"), loads, identity)([frame])
 
-    # Of the last one the next run sees that it is there now.
-    assert answers["status"].tolist() == ["ok", "image_unreadable", "ok"]
-    assert answers["error"].tolist() == [None, udf._CHANGED, None]
+    assert answers["status"].tolist() == ["ok", "image_unreadable", "image_unreadable"]
+    assert answers["error"].tolist() == [None, udf._CHANGED, udf._CHANGED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,34 @@ class Blind:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         for one in products:
             yield EnrichedProduct(one.product_id, Status.IMAGE_MISSING, Modalities.TEXT, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Refuses(Blind):
+    """Recipe of an engine to which every image is too large."""
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        for one in products:
+            yield EnrichedProduct(one.product_id, Status.IMAGE_TOO_LARGE, Modalities.TEXT, ())
+
+
+@pytest.mark.parametrize(
+    ("identity", "first"),
+    [(ImageIdentity.CONTENT, "image_unreadable"), (ImageIdentity.STAT, "image_too_large")],
+)
+def test_an_image_that_was_not_too_large_for_its_hash_is_asked_about_again(
+    loads: Any, tmp_path: Path, identity: ImageIdentity, first: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "b.jpg").write_bytes(b"picture" * 1_000)
+    store = ImageStore(str(tmp_path), limits=ImageLimits(max_bytes=1_000))
+    frame = pd.DataFrame({"product_id": ["1", "2"], "image_path": ["a.jpg", "b.jpg"]})
+    frame = frame.assign(title="shirt", description=None, product_category=None)
+    frame["content_hash"] = [
+        udf.hash_content("shirt", None, path, store, identity) for path in frame["image_path"]
+    ]
+    (answers,) = udf.build_answers(Refuses(), loads, identity)([frame])
+    assert answers["status"].tolist() == [first, "image_too_large"]
 
 
 @pytest.mark.parametrize(

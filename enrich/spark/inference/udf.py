@@ -35,6 +35,7 @@ _LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
 KEY = ("product_id", "product_category", "content_hash")
 
 _GONE = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
+_NOT_READ = (*_GONE, Status.IMAGE_TOO_LARGE)
 _CHANGED = "the image was another one when the run began"
 
 Columns = tuple[pd.Series, ...]
@@ -58,8 +59,8 @@ def build_answers(
 ) -> Answer:
     """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
 
-    An image that is another one than when its content_hash was taken, or gone, is
-    `image_unreadable`: under that hash it would never be asked about again.
+    An image that is gone since its content_hash was taken, or that is known by its content and is
+    another one, is `image_unreadable`: under that hash it would never be asked about again.
 
     Runs on the driver; what it returns runs on the executors. Frames in have KEY and the input
     fields, frames out the columns of `answers_schema`, a row for a row, in order.
@@ -163,9 +164,11 @@ def _rests_on_another_image(
     def was(image: str) -> bool:
         return content_hash == _digest(image, product.title, product.description)
 
-    if identity is ImageIdentity.CONTENT and answer.image_digest is not None:
-        # A hash of none that could be read is another one as soon as it can be.
-        return not (was(answer.image_digest) or any(map(was, Status)))
+    if identity is ImageIdentity.CONTENT:
+        # The hash of one whose store had failed is another one as soon as it answers.
+        is_told = answer.image_digest is not None or answer.status in _NOT_READ
+        image = answer.image_digest or answer.status
+        return is_told and not was(image) and not was(Status.IMAGE_UNREADABLE)
     return answer.status in _GONE and not was(answer.status)
 
 

@@ -110,6 +110,27 @@ def test_a_folder_is_never_half_of_one_and_half_of_another(
     assert (folder / "notes.txt").read_text() == "yesterday's"
 
 
+def test_a_folder_whose_replacement_cannot_be_moved_there_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("yesterday's")
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name == ".checkpoint.partial":
+            raise OSError("input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="input/output"), whole_folder(folder) as partial:
+        (partial / "config.json").write_text("today's")
+
+    assert (folder / "config.json").read_text() == "yesterday's"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
 def test_what_was_there_before_a_kill_between_the_two_is_there_again(tmp_path: Path) -> None:
     before = tmp_path / ".checkpoint.before"
     before.mkdir()

@@ -222,9 +222,10 @@ def test_features_that_were_cut_short_are_made_anew(
 
 
 def test_a_disk_without_room_for_the_pictures_is_a_message_before_they_are_decoded(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StorageFailed, match=r"takes 0\.0 GB.*No space left.*set 'cache'"):
         cache("red.jpg")
+    assert not list(tmp_path.rglob("*.npy"))
