@@ -99,7 +99,9 @@ class Refresh:
                 refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
-                self._note_overtaken(survey)
+                if overtaken := survey.counts[State.OVERTAKEN]:
+                    later = "products stay as a run of a later date has published them"
+                    log.warning("%s %s", f"{overtaken:,}", later)
                 is_staged = self._is_staged(survey)
             to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
@@ -306,11 +308,6 @@ class Refresh:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
-
-    def _note_overtaken(self, survey: Survey) -> None:
-        if overtaken := survey.counts[State.OVERTAKEN]:
-            stay = f"{overtaken:,} products stay as a run of a later date has published them"
-            log.warning("%s: this run would answer them anew", stay)
 
     def _note_unknown_corrections(self) -> None:
         said = self.tables.read("attribute_corrections")

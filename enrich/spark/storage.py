@@ -32,9 +32,14 @@ class _Sign(NamedTuple):
 
 _SIGNS = (
     _Sign(
-        re.compile(r"No space left|quota ?exceeded|File too large", re.I),
+        re.compile(r"No space left|quota ?exceeded", re.I),
         "cannot write",
         "Make room",
+    ),
+    _Sign(
+        re.compile(r"File too large", re.I),
+        "cannot write",
+        "Raise the limit of a file's size (ulimit -f)",
     ),
     _Sign(
         re.compile(r"Read-only file system|read-only (user|database)|SafeModeException", re.I),

@@ -50,6 +50,7 @@ def raised(*chain: str) -> Py4JJavaError:
             ["x", "hdfs.protocol.DSQuotaExceededException: The DiskSpace quota exceeded"],
             "Make room",
         ),
+        (["IOException: File too large"], "ulimit -f"),
         (["FileNotFoundException: /x/part-0 (Read-only file system)"], "Make it writable"),
         (["java.sql.SQLException: a read-only user or database is not permitted"], "writable"),
         (["AccessDeniedException: s3a://b/x: PUT 403: Access Denied"], "may not read or write"),
