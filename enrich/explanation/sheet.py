@@ -1,22 +1,20 @@
 """A page to draw on: parts placed in inches, text drawn as it is. Knows nothing of products."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from enrich.plot_text import find_fonts, quiet_about_glyphs
 from enrich.text import normalise
 
 __all__ = ["Sheet", "colormaps", "draw_box", "draw_picture", "shorten"]
-# Stand in, where a machine has them, for the scripts that matplotlib's own font lacks.
-_FONTS = ("Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS")
 
 
 class Sheet:
@@ -39,15 +37,12 @@ class Sheet:
 
     def save(self, file: Path) -> None:
         """Writes the page as PNG."""
-        available = set(font_manager.get_font_names())
-        fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
+        fonts = find_fonts()
         for text in self._figure.findobj(Text):
             # A title with two dollar signs is no formula.
             text.set(parse_math=False, fontfamily=fonts)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # A letter of no font here is drawn as a box, which says so by itself.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        with quiet_about_glyphs():
             self._figure.savefig(file, format="png")
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint, draw_confusion
-from enrich.comparison.figure import file_name
+from enrich.comparison.figure import file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.batches import Condition
 from enrich.training.evaluation import CalibratedAnswers
@@ -34,6 +34,13 @@ def test_a_checkpoint_gets_its_plots(
     assert names == {"reliability.png", "precision-recall.png", "modality-weights.png"} | confusions
     for name in names:
         _check(tmp_path / "made" / name)
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_of_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
+    with new_figure(tmp_path / "a.png", "\u7ea2\u8272 \u0e41\u0e14\u0e07", 6, 2) as figure:
+        figure.subplots().set_xticks([0, 1], ["\u7ea2\u8272", "\u0e41\u0e14\u0e07"])
+    _check(tmp_path / "a.png")
 
 
 def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
