@@ -38,7 +38,7 @@ def test_a_checkpoint_gets_its_plots(
 
 @pytest.mark.filterwarnings("error")
 def test_labels_of_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
-    with new_figure(tmp_path / "a.png", "\u7ea2\u8272 \u0e41\u0e14\u0e07", 6, 2) as figure:
+    with new_figure(tmp_path / "a.png", "\u7ea2\u8272 \u0e41\u0e14\u0e07", 6.0, 3.0) as figure:
         figure.subplots().set_xticks([0, 1], ["\u7ea2\u8272", "\u0e41\u0e14\u0e07"])
     _check(tmp_path / "a.png")
 
