@@ -13,7 +13,7 @@ from expectations.checks import Check
 from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import check_answers
 from expectations.evaluation import evaluate
-from expectations.figures import InputFigures
+from expectations.figures import ImagesTried, InputFigures
 from expectations.input_checks import check_input
 from expectations.report import ValidationReport, read_results
 from expectations.settings import ValidationSettings
@@ -34,7 +34,9 @@ def test_great_expectations_agrees_with_every_check(
     sound = make_answers(500)
     odd = make_answers(500, seed=3, sureness=2, text_only=0.6, model_version="model-2")
     checks = check_answers(odd, baseline, ValidationSettings(), before=sound)
-    checks += check_input(InputFigures(100, 50, 0, 100, 0, 100, 100), ValidationSettings())
+    checks += check_input(
+        InputFigures(100, 50, 0, 100, 0, ImagesTried(100, 100)), ValidationSettings()
+    )
     found = report(checks)
     assert [one.expectation for one in found.checks] == [one.expectation for one in checks]
     assert [one.observed for one in found.checks] == [one.observed for one in checks]
