@@ -54,6 +54,7 @@ from expectations.baseline import (
     check_baseline_fits,
     load_baseline,
 )
+from expectations.figures import ImagesTried
 from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:
@@ -229,7 +230,6 @@ class Gate:
         # Spark chooses the images meanwhile.
         Thread(target=import_module, args=("expectations.validation",)).start()
         images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
-        from expectations.figures import ImagesTried
         from expectations.validation import validate_input
 
         report = validate_input(
