@@ -66,7 +66,9 @@ class Inputs:
             read("product_attributes")
             .withColumn("is_of_this_checkpoint", known)
             .withColumn("is_of_this_version", F.col("model_version") == version)
-            .withColumn("is_newer", (F.col("run_date") > run_date) & ~is_to_come("run_date")),
+            .withColumn(
+                "is_newer", (F.col("run_date") > run_date) & ~F.expr(is_to_come("run_date"))
+            ),
             select_corrections(read("attribute_corrections"), self.spec.attributes),
             select_known_unreadable(read("quarantine").where(known)),
             is_whole=self.request.limit is None,

@@ -79,4 +79,4 @@ def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) ->
     runs = tables.read_as_updated("enrichment_runs").where(ended & is_whole)
     same_day = F.col("run_date") == run_date
     is_newer = (F.col("run_date") > run_date) | (same_day & (F.col("started_at") > started_at))
-    return not runs.where(is_newer & ~is_to_come("run_date")).isEmpty()
+    return not runs.where(is_newer & ~F.expr(is_to_come("run_date"))).isEmpty()

@@ -3,19 +3,16 @@
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from pyspark.sql import Column
-from pyspark.sql import functions as F
-
 Value = TypeVar("Value")
 
 
-def is_to_come(run_date: str) -> Column:
-    """Returns whether the date in a column is to come: a clock was wrong when it was written.
+def is_to_come(run_date: str) -> str:
+    """Returns SQL: whether the date in a column is to come, so that a clock was wrong at that run.
 
     What such a run did would stand as newer than all others until that day. With a day to spare,
     because a session may have any time zone.
     """
-    return F.col(run_date) > F.date_add(F.current_date(), 2)
+    return f"{run_date} > date_add(current_date(), 2)"
 
 
 def in_utc(value: Value) -> Value | datetime:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,20 @@ def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch
     return job
 
 
+@pytest.fixture
+def write_settings(shop: Shop, tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function that writes the shop's settings, and others, to a file."""
+
+    def write(**others: object) -> Path:
+        file = tmp_path / "job.yaml"
+        file.write_text(
+            json.dumps({"catalog": str(shop.file), "database": shop.database, **others})
+        )
+        return file
+
+    return write
+
+
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Returns the JSON object that a job has printed last."""
     said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -69,13 +84,12 @@ def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
 def test_commands_for_a_bad_day_say_what_they_did(
     job_of_the_fake: ModuleType,
     shop: Shop,
-    tmp_path: Path,
+    write_settings: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = job_of_the_fake
-    config = tmp_path / "job.yaml"
-    config.write_text(f"{{catalog: '{shop.file}', database: {shop.database}}}")
+    config = write_settings()
 
     def run(*flags: str) -> dict[str, Any]:
         assert run_job(job, "--config", config, *flags) == 0
@@ -133,7 +147,7 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
 def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
     job_of_the_fake: ModuleType,
     shop: Shop,
-    tmp_path: Path,
+    write_settings: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -144,8 +158,7 @@ def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
     config = manifest.config.model_copy(update={"attributes": attributes})
     of_today = dataclasses.replace(manifest, config=config)
     monkeypatch.setattr(job, "fetch_manifest", lambda _: of_today)
-    settings = tmp_path / "job.yaml"
-    settings.write_text(f"{{catalog: '{shop.file}', database: {shop.database}, report_dir: pages}}")
+    settings = write_settings(report_dir="pages")
 
     assert run_job(job, "--config", settings, "--publish-run", published.run_id) == 0
 
@@ -158,7 +171,7 @@ def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
 def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     job_of_the_fake: ModuleType,
     shop: Shop,
-    tmp_path: Path,
+    write_settings: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job = job_of_the_fake
@@ -166,9 +179,7 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     shop.refresh()
     shop.write(products(4))
     staged = shop.refresh(config=delete, publish=False)
-    strict = {**delete, "max_deleted_share": 0.1, "report_dir": None}
-    config = tmp_path / "job.yaml"
-    config.write_text(json.dumps({"catalog": str(shop.file), "database": shop.database, **strict}))
+    config = write_settings(**{**delete, "max_deleted_share": 0.1, "report_dir": None})
 
     code = run_job(job, "--config", config, "--publish-run", staged.run_id)
 
@@ -181,10 +192,12 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
 
 @in_full
 def test_a_run_of_which_nothing_could_be_read_has_a_page(
-    job_of_the_fake: ModuleType, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    write_settings: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = tmp_path / "job.yaml"
-    config.write_text(f"{{catalog: '{shop.file}', database: {shop.database}, report_dir: pages}}")
+    config = write_settings(report_dir="pages")
     shop.refresh()
     shop.write(products(7).assign(title=[*products(6)["title"], None]))
 
@@ -204,6 +217,7 @@ def test_demo_goes_to_no_tables_of_another_catalog(
     job_of_the_fake: ModuleType,
     shop: Shop,
     tmp_path: Path,
+    write_settings: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -212,8 +226,7 @@ def test_demo_goes_to_no_tables_of_another_catalog(
     elsewhere = tmp_path / "demo_catalog"
     shutil.copytree(shop.file.parent, elsewhere)
     monkeypatch.setattr(job, "draw_demo", lambda: str(elsewhere))
-    config = tmp_path / "job.yaml"
-    config.write_text(f"{{database: {shop.database}}}")
+    config = write_settings(catalog="demo")
 
     assert run_job(job, "--config", config) == 0
     shop.write(products(7))
@@ -229,16 +242,14 @@ def test_metrics_that_cannot_be_written_stand_before_the_last_line(
     job_of_the_fake: ModuleType,
     shop: Shop,
     tmp_path: Path,
+    write_settings: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # As in a job's terminal, and in Airflow's log.
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     (tmp_path / "taken").write_text("a file")
-    config = tmp_path / "job.yaml"
-    config.write_text(
-        f"{{catalog: '{shop.file}', database: {shop.database}, metrics_dir: taken/metrics}}"
-    )
+    config = write_settings(metrics_dir="taken/metrics")
 
     assert run_job(job_of_the_fake, "--config", config) == 0
 

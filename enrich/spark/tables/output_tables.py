@@ -27,6 +27,7 @@ from enrich.spark.tables.creation import (
     table_definitions,
     update_table,
 )
+from enrich.spark.times import is_to_come
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 _CHANGES_SINCE = "enrich.changesSince"
@@ -39,12 +40,11 @@ _READ_BY_EVERY_RUN = (
 )
 # A published row is replaced when one of these differs.
 _MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
-# No comparison of structs: Spark casts neither to the other where only one may hold NULL. Of a day
-# to come a row is by a wrong clock (`is_to_come` of enrich.spark.times).
+# No comparison of structs: Spark casts neither to the other where only one may hold NULL.
 _IS_NEWER = (
     "(new.run_date > old.run_date"
     " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
-    " OR old.run_date > date_add(current_date(), 2))"
+    f" OR {is_to_come('old.run_date')})"
 )
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
