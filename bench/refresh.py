@@ -75,17 +75,15 @@ def draw_products(spark: SparkSession, products: int) -> DataFrame:
 def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date) -> RunSummary:
     """Runs one refresh as the job would."""
     config = JobConfig(database="bench", image_identity=ImageIdentity.PATH)
-    run = Refresh(
-        Inputs(
-            spark,
-            config,
-            RunRequest(run_date=day),
-            engine,
-            ImageStore(str(catalog.parent)),
-            open_catalog(spark, str(catalog), config.columns),
-        )
+    inputs = Inputs(
+        spark,
+        config,
+        RunRequest(run_date=day),
+        engine,
+        ImageStore(str(catalog.parent)),
+        open_catalog(spark, str(catalog), config.columns),
     )
-    return run.run(_passes)
+    return Refresh(inputs, _passes).run()
 
 
 def _passes(staged: StagedRows) -> Verdict:

@@ -195,11 +195,11 @@ def refresh_catalog(
     inputs = open_inputs(settings, request, manifest)
     gate = Gate(settings, inputs.spec.attributes, baseline, inputs.store)
 
-    refresh = Refresh(inputs)
+    refresh = Refresh(inputs, gate.check_staged, gate.check_input)
     recording.summary = refresh.summary
     exit_code = 0
     try:
-        refresh.run(gate.check_staged, gate.check_input)
+        refresh.run()
     except NothingPublished as error:
         report_error(error)
         exit_code = error.exit_code

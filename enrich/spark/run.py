@@ -1,6 +1,6 @@
 """One refresh from pinned snapshot to published rows.
 
-Validation comes in as a function, so that this package needs no Great Expectations.
+Validation comes in as functions, so that this package needs no Great Expectations.
 """
 
 import logging
@@ -50,15 +50,25 @@ log = logging.getLogger(__name__)
 # From this share of rows without a usable id on, a table is looked at though nothing in it is new.
 _DOUBTFUL_IDS = 0.02
 
-ValidateStaged = Callable[[StagedRows], Verdict]
-ValidateInput = Callable[[InputRows], Verdict]
-
 
 class Refresh:
-    """One refresh; runs on the driver. `summary` is whole whenever `run` ends or raises."""
+    """One refresh; runs on the driver. `summary` is whole whenever `run` ends or raises.
 
-    def __init__(self, inputs: Inputs) -> None:
+    Args:
+        inputs: what the refresh depends on.
+        validate: judges what was staged, before it is published.
+        validate_input: judges the products, before the classifier is asked about any.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        validate: Callable[[StagedRows], Verdict],
+        validate_input: Callable[[InputRows], Verdict] | None = None,
+    ) -> None:
         self.inputs = inputs
+        self.validate = validate
+        self.validate_input = validate_input
         self.config = inputs.config
         self.request = inputs.request
         self.spec = inputs.spec
@@ -70,14 +80,8 @@ class Refresh:
         # Whether an earlier attempt at the run had staged rows of it.
         self._is_resumed = False
 
-    def run(
-        self, validate: ValidateStaged, validate_input: ValidateInput | None = None
-    ) -> RunSummary:
+    def run(self) -> RunSummary:
         """Brings the published table up to date with the catalog.
-
-        Args:
-            validate: judges what was staged, before it is published.
-            validate_input: judges the products, before the classifier is asked about any.
 
         Raises:
             NothingPublished: validation failed or too many products could not be read. What is
@@ -111,31 +115,23 @@ class Refresh:
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )
             else:
-                self._refresh(survey, validate, validate_input, scratch, is_staged=is_staged)
+                self._refresh(survey, scratch, is_staged=is_staged)
         return self.summary
 
-    def _refresh(
-        self,
-        survey: Survey,
-        validate: ValidateStaged,
-        validate_input: ValidateInput | None,
-        scratch: str,
-        *,
-        is_staged: bool,
-    ) -> None:
+    def _refresh(self, survey: Survey, scratch: str, *, is_staged: bool) -> None:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_cut_off(self.inputs.count_to_delete(survey), survey, self.config)
-            if validate_input is not None and _is_input_worth_a_look(survey, is_staged=is_staged):
+            if self.validate_input and _is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
-                    self._judge(validate_input(self._input_rows(survey)))
+                    self._judge(self.validate_input(self._input_rows(survey)))
             self._is_resumed = is_staged
             if is_staged:
                 drop_stale(self.inputs, self.summary.run_id, survey)
             else:
                 self._stage(survey, f"{scratch}/chunks")
-            self._finish(survey, validate)
+            self._finish(survey)
         except RunInProgress:
             # The ledger's row is the other process's.
             is_ours = False
@@ -152,7 +148,7 @@ class Refresh:
                 with self._timed("ledger"):
                     self._write_ledger()
 
-    def _finish(self, survey: Survey, validate: ValidateStaged) -> None:
+    def _finish(self, survey: Survey) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
         with self._timed("quarantine"):
@@ -170,9 +166,8 @@ class Refresh:
                     F.col("status") != Status.IMAGE_UNREADABLE
                 )
                 answered = select_answered(staged)
-                self._judge(
-                    validate(StagedRows(self.summary.run_id, answered, expected, published))
-                )
+                rows = StagedRows(self.summary.run_id, answered, expected, published)
+                self._judge(self.validate(rows))
         with self._timed("publish"):
             self._publish(staged, survey)
 

@@ -47,17 +47,15 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
     spark = builder.config("spark.hadoop.javax.jdo.option.ConnectionURL", derby).getOrCreate()
     config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings)
     spec = DeviceSpec(attributes={"color": ("cuda:0", "cuda:1")})
-    refresh = Refresh(
-        Inputs(
-            spark,
-            config,
-            RunRequest(run_date=date(2026, 11, 25)),
-            spec,
-            ImageStore(str(folder)),
-            open_catalog(spark, str(catalog), config.columns),
-        )
+    inputs = Inputs(
+        spark,
+        config,
+        RunRequest(run_date=date(2026, 11, 25)),
+        spec,
+        ImageStore(str(folder)),
+        open_catalog(spark, str(catalog), config.columns),
     )
-    summary = refresh.run(passes)
+    summary = Refresh(inputs, passes).run()
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")
     found = {row["color"]: row["products"] for row in rows.collect()}
     said = {"devices": found, "loads": summary.engine_loads, "executors": count_gpus(spark)}

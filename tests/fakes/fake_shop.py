@@ -77,7 +77,7 @@ class Shop:
         **request: object,
     ) -> RunSummary:
         inputs = self.prepare(model_version, spec, config, **request)
-        return Refresh(inputs).run(validate, validate_input)
+        return Refresh(inputs, validate, validate_input).run()
 
     def prepare(
         self,

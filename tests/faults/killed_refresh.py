@@ -119,18 +119,16 @@ class Steps:
             products_per_chunk=PRODUCTS_PER_CHUNK,
         )
         file = self.home / f"{day}.parquet"
-        run = Refresh(
-            Inputs(
-                self.spark,
-                config,
-                # Named, as Airflow does.
-                RunRequest(run_date=DAYS[day], run_id=day, publish=publish),
-                WatchedSpec(self.home),
-                WatchedStore(str(self.home), self.home),
-                open_catalog(self.spark, str(file), config.columns),
-            )
+        inputs = Inputs(
+            self.spark,
+            config,
+            # Named, as Airflow does.
+            RunRequest(run_date=DAYS[day], run_id=day, publish=publish),
+            WatchedSpec(self.home),
+            WatchedStore(str(self.home), self.home),
+            open_catalog(self.spark, str(file), config.columns),
         )
-        return asdict(run.run(passes))
+        return asdict(Refresh(inputs, passes).run())
 
 
 def main(home: Path, steps: list[dict[str, Any]]) -> None:

@@ -7,21 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_shop import DAY, Shop, passes, products
+from fake_shop import Shop, products
 from fault_drill import is_long
 from older_tables import create_old
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
-from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.spark.catalog.table import open_catalog
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import RunRequest
-from enrich.spark.run import Refresh
 from enrich.spark.tables import creation
 from enrich.spark.tables.creation import create_table
 from schemas.quoting import quote_part
@@ -39,16 +33,7 @@ def folder_of(shop: Shop, table: str) -> Path:
 
 
 def refresh_with(shop: Shop, attributes: dict[str, tuple[str, ...]], version: str) -> None:
-    Refresh(
-        Inputs(
-            shop.spark,
-            JobConfig(database=shop.database),
-            RunRequest(run_date=DAY),
-            FakeEngineSpec(version, attributes),
-            ImageStore(str(shop.folder)),
-            open_catalog(shop.spark, str(shop.file), ColumnNames()),
-        )
-    ).run(passes)
+    shop.refresh(spec=FakeEngineSpec(version, attributes))
 
 
 WRONG = {

@@ -5,17 +5,11 @@ from datetime import date, timedelta
 
 import pandas as pd
 import pytest
-from fake_shop import DAY, Shop, fails, passes, products
+from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 
-from enrich.config import ColumnNames, JobConfig
 from enrich.errors import NoAnswer, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images.store import ImageStore
-from enrich.spark.catalog.table import open_catalog
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import RunRequest
-from enrich.spark.run import Refresh
 from enrich.spark.survey import Survey, survey_products
 
 pytestmark = pytest.mark.spark
@@ -335,16 +329,7 @@ def test_commit_says_which_run_made_it(shop: Shop) -> None:
 def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
     shop.refresh()
     wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
-    Refresh(
-        Inputs(
-            shop.spark,
-            JobConfig(database=shop.database),
-            RunRequest(run_date=DAY),
-            wider,
-            ImageStore(str(shop.folder)),
-            open_catalog(shop.spark, str(shop.file), ColumnNames()),
-        )
-    ).run(passes)
+    shop.refresh(spec=wider)
 
     rows = shop.table("product_attributes")
     assert {"pattern", "fit", "fit_confidence"} <= set(rows.columns)

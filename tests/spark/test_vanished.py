@@ -138,7 +138,7 @@ def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
     shop.file = whole
     shop.refresh(config=DELETE, run_id="newer")
 
-    counts = Refresh(older).run(passes).counts
+    counts = Refresh(older, passes).run().counts
 
     assert (counts["vanished"], counts["deleted"]) == (2, 0)
     assert len(shop.table("product_attributes")) == 6
