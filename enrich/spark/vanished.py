@@ -14,6 +14,7 @@ from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.publishing import FindVanished, with_attempt
 from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.times import is_to_come
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ def select_vanished(
             "vanished products are left as they are: rows with surplus fields may be theirs"
         )
         return None
-    published = tables.read("product_attributes").where(F.col("run_date") <= row["run_date"])
+    is_older = (F.col("run_date") <= row["run_date"]) | F.expr(is_to_come("run_date"))
+    published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
     gone = with_attempt(missing, row["run_date"], row["started_at"])
     refuse_many_deletions(gone.count(), row["read"], config)

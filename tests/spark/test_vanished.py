@@ -232,6 +232,19 @@ def test_a_later_trial_run_keeps_no_new_product_out(smaller: Shop) -> None:
     assert publish(smaller, staged.run_id).counts["published"] == 2
 
 
+def test_publishing_a_staged_run_deletes_what_a_run_by_a_wrong_clock_has_published(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="wrong-clock", run_date=date(2999, 1, 1))
+    shop.write(products(4))
+    staged = shop.refresh(config=DELETE, publish=False)
+    assert (staged.outcome, staged.counts["vanished"]) == ("staged", 2)
+
+    assert publish(shop, staged.run_id).counts["deleted"] == 2
+
+    assert len(shop.table("product_attributes")) == 4
+
+
 def test_a_run_that_ends_during_a_backfill_s_inference_saves_its_rows(shop: Shop) -> None:
     shop.refresh(run_date=date(2026, 11, 1))
     shop.write(products(7).drop(index=0))
