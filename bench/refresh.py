@@ -87,7 +87,7 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
 
 
 def _passes(staged: StagedRows) -> Verdict:
-    return Verdict(True, (), (), "none", (), None)
+    return Verdict()
 
 
 def _open_session(folder: Path) -> SparkSession:

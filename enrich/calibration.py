@@ -92,12 +92,8 @@ class Calibration(BaseModel):
                 raise ValueError(f"{attribute} is not calibrated for {', '.join(sorted(missing))}")
         return given
 
-    def threshold(self, attribute: str, modalities: Modalities, target_precision: float) -> float:
-        """Returns the confidence from which on the attribute is answered; inf means never."""
-        return self.attributes[attribute][modalities].threshold(target_precision)
-
     def thresholds(self, target_precision: float) -> Thresholds:
-        """Returns `threshold` of all attributes and sets of modalities."""
+        """Returns the confidences from which on attributes are answered; inf means never."""
         return {
             attribute: {m: one.threshold(target_precision) for m, one in calibrated.items()}
             for attribute, calibrated in self.attributes.items()

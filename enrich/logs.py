@@ -77,18 +77,19 @@ class _RedactedText(logging.Formatter):
         return tame(redact(super().format(record)))
 
 
-def _redact_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {name: redact_value(value) for name, value in event.items()}
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    redacted: EventDict = _redact_value(event)
+    return redacted
 
 
-def redact_value(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     """Returns the value with every text in it redacted."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: redact_value(one) for key, one in value.items()}
+        return {key: _redact_value(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_value(one) for one in value]
+        return [_redact_value(one) for one in value]
     return value
 
 
@@ -105,7 +106,7 @@ _JSON = structlog.stdlib.ProcessorFormatter(
         # As text: a structured trace would hold the values of local variables, product texts too.
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
-        _redact_fields,
+        _redact_event,
         structlog.processors.JSONRenderer(default=str),
     ],
 )

@@ -24,8 +24,7 @@ def to_row(answer: EnrichedProduct, attributes: Iterable[str]) -> dict[str, Any]
     }
     for attribute in attributes:
         prediction = by_attribute.get(attribute)
-        answered = prediction is not None and not prediction.abstained
-        row[attribute] = prediction.label if prediction and answered else None
+        row[attribute] = prediction.label if prediction and not prediction.abstained else None
         row[f"{attribute}_confidence"] = prediction.confidence if prediction else None
     row["predictions"] = [_to_struct(prediction) for prediction in answer.predictions]
     return row

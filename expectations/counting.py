@@ -123,7 +123,7 @@ def count_input(products: DataFrame, images: ImagesTried) -> InputFigures:
 
     Args:
         products: product_id of every row, NULL where it has none of use; title and description
-            where is_pending says that the classifier will be asked about it for the first time.
+            where is_new says that the classifier will be asked about it for the first time.
         images: what became of a sample of the images.
     """
     text = F.concat_ws("", "title", "description")
@@ -131,14 +131,14 @@ def count_input(products: DataFrame, images: ImagesTried) -> InputFigures:
         F.count("*").alias("rows"),
         F.count("product_id").alias("with_id"),
         F.count_distinct("product_id").alias("distinct"),
-        F.count_if("is_pending").alias("pending"),
-        F.count_if(F.col("is_pending") & ~text.rlike(_SHOWS)).alias("without_text"),
+        F.count_if("is_new").alias("new"),
+        F.count_if(F.col("is_new") & ~text.rlike(_SHOWS)).alias("without_text"),
     ).collect()[0]
     return InputFigures(
         rows=row["rows"],
         without_id=row["rows"] - row["with_id"],
         repeated_id=row["with_id"] - row["distinct"],
-        pending=row["pending"],
+        new=row["new"],
         without_text=row["without_text"],
         images=images,
     )

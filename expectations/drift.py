@@ -23,7 +23,7 @@ LARGEST_SHIFTS = 3
 class Scope:
     """What is compared: all products of a run (`category` None), or those of one category.
 
-    `baseline` is its name; `slack` multiplies the tolerances.
+    `baseline` is its name.
     """
 
     category: str | None
@@ -31,7 +31,6 @@ class Scope:
     expected: Expected
     baseline: str
     severity: Severity = "critical"
-    slack: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +50,14 @@ class _Comparison:
 
 def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]:
     """Yields the comparisons of a scope; within a category only those that block."""
-    yield partial(_check_modalities, scope, scope.slack * settings.max_modality_shift)
+    slack = 1.0 if scope.category is None else settings.category_slack
+    yield partial(_check_modalities, scope, slack * settings.max_modality_shift)
     for attribute, summary in scope.group.attributes.items():
         if not scope.expected.has(attribute):
             continue
-        yield partial(_check_divergence, scope, attribute, scope.slack * settings.max_divergence)
+        yield partial(_check_divergence, scope, attribute, slack * settings.max_divergence)
         if sum(summary.confidences) and scope.expected.confidence_shares(attribute).sum():
-            tolerance = scope.slack * settings.max_confidence_shift
+            tolerance = slack * settings.max_confidence_shift
             yield partial(_check_confidences, scope, attribute, tolerance)
         if scope.category is None:
             yield partial(_check_moved_labels, scope, attribute, settings.max_label_shift)

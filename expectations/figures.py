@@ -3,7 +3,7 @@
 Knows nothing of how they were counted nor of what is allowed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from expectations.summary import CatalogSummary
@@ -49,7 +49,7 @@ class StagedFigures:
     summary: CatalogSummary | None
     label_rows: dict[str, dict[str, int]]
     confidences: dict[str, ConfidenceFigures]
-    agreements: tuple[Agreement, ...] = field(default=())
+    agreements: tuple[Agreement, ...] = ()
 
 
 class ImagesTried(NamedTuple):
@@ -69,13 +69,13 @@ class ImagesTried(NamedTuple):
 class InputFigures:
     """The product table before inference.
 
-    `pending` are the rows that the classifier will be asked about for the first time: their texts
+    `new` are the rows that the classifier will be asked about for the first time: their texts
     are looked at.
     """
 
     rows: int
     without_id: int
     repeated_id: int
-    pending: int
+    new: int
     without_text: int
     images: ImagesTried

@@ -49,7 +49,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
             "expect_text_present",
             "products have neither title nor description",
             figures.without_text,
-            figures.pending,
+            figures.new,
             "max_empty_text_share",
         ),
         _Share(

@@ -98,14 +98,7 @@ def _scopes(
     for name, group in run.categories.items():
         known = baseline.categories.get(name)
         if known and name != OTHER and group.rows >= settings.min_category_rows:
-            yield Scope(
-                name,
-                group,
-                Expected(((1.0, known),)),
-                baseline.catalog,
-                severity,
-                settings.category_slack,
-            )
+            yield Scope(name, group, Expected(((1.0, known),)), baseline.catalog, severity)
 
 
 def _versions_besides(baseline: LabelBaseline, figures: StagedFigures) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
-from expectations.baseline import LabelBaseline, check_baseline_fits
+from expectations.baseline import LabelBaseline
 from expectations.checks import Check
 from expectations.counting import count_agreements, count_input, count_staged, select_counted
 from expectations.evaluation import evaluate
@@ -36,7 +36,7 @@ def validate_input(
     Runs on the driver: one Spark action.
 
     Args:
-        products: product_id of every row; title and description where is_pending says that the
+        products: product_id of every row; title and description where is_new says that the
             classifier will be asked about it for the first time.
         run_id: names the folder of the Data Docs pages.
         images: what became of a sample of the images, which the caller tried to read.
@@ -70,18 +70,13 @@ def validate_staged(
         published: the table that the rows would go to, with the same columns and, where people
             set labels, `corrections`; None compares to nothing published.
         attribute_labels: the checkpoint's labels by attribute.
-        baseline: what the catalog is expected to look like; None skips the comparisons to it, and
-            the report says so.
+        baseline: what the catalog is expected to look like, which fits the labels
+            (`check_baseline_fits`); None skips the comparisons to it, and the report says so.
         run_id: names the folder of the Data Docs pages.
         expected_rows: how many rows the run staged by its own count.
         docs_dir: local folder for the Data Docs pages, one folder a run; None writes none.
         settings: what is tolerated.
-
-    Raises:
-        BaselineError: the baseline names what the checkpoint does not know.
     """
-    if baseline is not None:
-        check_baseline_fits(baseline, attribute_labels)
     figures = _count(staged, published, list(attribute_labels), baseline)
     checks = check_staged(
         figures, attribute_labels, baseline, expected_rows=expected_rows, settings=settings

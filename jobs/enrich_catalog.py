@@ -25,7 +25,6 @@ from enrich.command_line import ImageRootOption, load_yaml, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished, name_some
-from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
@@ -44,7 +43,7 @@ from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.settlement import Settlement, choose_settlement
-from enrich.spark.survey import sample_image_paths
+from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spark.vanished import choose_deletion
 from enrich.spec import build_spec, name_model_version
@@ -229,13 +228,13 @@ class Gate:
         # Great Expectations takes seconds to import: a run without work does not spend them, and
         # Spark chooses the images meanwhile.
         Thread(target=import_module, args=("expectations.validation",)).start()
-        images = read_image_sample(self.store, sample_image_paths(rows.products, IMAGES_TRIED))
+        images = try_images(self.store, rows.products.where("is_new"))
         from expectations.validation import validate_input
 
         report = validate_input(
             rows.products,
             run_id=rows.run_id,
-            images=ImagesTried(*images),
+            images=ImagesTried(**images._asdict()),
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )
@@ -261,7 +260,6 @@ class Gate:
 def to_verdict(report: "ValidationReport") -> Verdict:
     """Returns a report of the expectations as the refresh understands it."""
     return Verdict(
-        passed=report.passed,
         failures=report.failures,
         notes=(*report.notes, *report.warnings),
         baseline=report.baseline,

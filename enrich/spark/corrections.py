@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
-from enrich.spark.survey import place_among_duplicates
+from enrich.spark.survey import select_kept
 from enrich.spark.tables.output_tables import OutputTables
 
 AttributeLabels = Mapping[str, Sequence[str]]
@@ -150,8 +150,9 @@ def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     """
     text = F.concat_ws(" ", "title", "description")
     text = F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
-    kept = products.withColumn("place", place_among_duplicates()).where(F.col("place") == 1)
-    grouped = kept.select("product_id", F.when(text != "", F.md5(text)).alias("group_id"))
+    grouped = select_kept(products).select(
+        "product_id", F.when(text != "", F.md5(text)).alias("group_id")
+    )
     return rows.join(grouped, "product_id")
 
 

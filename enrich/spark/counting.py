@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.survey import BROKEN, SAME_PRODUCT, STANDING, State, Survey
+from enrich.spark.survey import ASKED, BROKEN, PENDING, SAME_PRODUCT, STANDING, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
 COUNTS = (
@@ -30,18 +30,17 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
 
     Runs on the driver.
     """
-    revised = survey.counts[State.REVISED]
-    pending = survey.asked + revised
+    pending = survey.count(*PENDING)
     return {
         "read": survey.read,
         "pending": pending,
-        "carried": revised,
+        "carried": survey.count(State.REVISED),
         "enriched": 0,
         "published": 0,
-        "unchanged": sum(survey.counts[state] for state in STANDING),
-        "quarantined": sum(survey.counts[state] for state in (State.QUARANTINED, *BROKEN)),
+        "unchanged": survey.count(*STANDING),
+        "quarantined": survey.count(State.QUARANTINED, *BROKEN),
         "withheld": pending,
-        "vanished": survey.counts[State.VANISHED],
+        "vanished": survey.count(State.VANISHED),
         "deleted": 0,
         "abstained": {},
     }
@@ -64,10 +63,10 @@ def count_staged(
         F.count_if("is_carried").alias("carried"),
         *abstained,
     ).collect()[0]
-    unchanged = sum(survey.counts[state] for state in STANDING)
+    unchanged = survey.count(*STANDING)
     if is_resumed and found["staged"]:
         # An earlier attempt at this run may have merged its rows.
-        unchanged -= survey.standing.join(staged, SAME_PRODUCT, "left_semi").count()
+        unchanged -= survey.select(*STANDING).join(staged, SAME_PRODUCT, "left_semi").count()
     return count_surveyed(survey) | {
         "pending": found["staged"],
         "carried": found["carried"],
@@ -92,7 +91,7 @@ def count_expected(survey: Survey, counts: Mapping[str, Any], *, is_resumed: boo
     if is_resumed:
         return int(counts["enriched"])
     unreadable = counts["pending"] - counts["enriched"]
-    return survey.asked + survey.counts[State.REVISED] - int(unreadable)
+    return survey.count(*PENDING) - int(unreadable)
 
 
 def count_failed_images(staged: DataFrame) -> tuple[int, int]:
@@ -117,10 +116,10 @@ def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -
     """
     counts = count_surveyed(survey)
     unreadable = withheld = 0
-    if survey.asked:
-        tried = staged.where(F.col("modalities").isNull())
-        unreadable = survey.to_ask.join(tried, SAME_PRODUCT, "left_semi").count()
-        answered = survey.to_ask.join(tried, SAME_PRODUCT, "left_anti")
+    if survey.count(*ASKED):
+        to_ask, tried = survey.select(*ASKED), staged.where(F.col("modalities").isNull())
+        unreadable = to_ask.join(tried, SAME_PRODUCT, "left_semi").count()
+        answered = to_ask.join(tried, SAME_PRODUCT, "left_anti")
         withheld = answered.join(published, "product_id", "left_anti").count()
     quarantined = counts["quarantined"] + unreadable
     return counts | {

@@ -40,12 +40,18 @@ def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:
 def refuse_cut_off(to_delete: int, survey: Survey, config: JobConfig) -> None:
     """Raises TooManyFailures when the product table lacks so much that it may be cut off.
 
-    `to_delete` are published rows of products that it lacks. Runs on the driver.
+    `to_delete` are published rows of products that it lacks; where these are kept, only a table
+    without any row is refused. Runs on the driver.
     """
     if to_delete:
         refuse_many_deletions(to_delete, survey.read, config)
-    else:
-        refuse_empty_table(survey.counts[State.VANISHED], survey.read)
+    elif (gone := survey.count(State.VANISHED)) and survey.read == 0:
+        # Else each night on which the shop's export fails would be one with nothing to do.
+        raise TooManyFailures(
+            f"the product table has no row, and {gone:,} products are published. Nothing was "
+            "changed: check that the product table is whole. If the shop is empty indeed, "
+            "'missing_products: delete' with 'max_deleted_share: 1' deletes them"
+        )
 
 
 def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
@@ -60,20 +66,6 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
             f"{read:,} rows: {share:.1%} would be deleted, allowed are {allowed:.1%} "
             "(max_deleted_share). Nothing was published or deleted: check that the product table "
             "is whole"
-        )
-
-
-def refuse_empty_table(gone: int, read: int) -> None:
-    """Raises TooManyFailures when products are published and the product table has none at all.
-
-    Else each night on which the shop's export fails would be one with nothing to do. Runs on the
-    driver.
-    """
-    if gone and read == 0:
-        raise TooManyFailures(
-            f"the product table has no row, and {gone:,} products are published. Nothing was "
-            "changed: check that the product table is whole. If the shop is empty indeed, "
-            "'missing_products: delete' with 'max_deleted_share: 1' deletes them"
         )
 
 
@@ -92,10 +84,9 @@ def refuse_many_failures(
     """
     carried = counts["carried"]
     asked, answered = counts["pending"] - carried, counts["enriched"] - carried
-    if asked >= MIN_ROWS_TO_ENFORCE and survey.counts[State.AGAIN]:
-        again = survey.rows.where(F.col("state") == State.AGAIN)
+    if asked >= MIN_ROWS_TO_ENFORCE and survey.count(State.AGAIN):
         new = staged.where(F.col("is_carried").isNull())
-        staged = new.join(again, SAME_PRODUCT, "left_anti")
+        staged = new.join(survey.select(State.AGAIN), SAME_PRODUCT, "left_anti")
         asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
     if asked < MIN_ROWS_TO_ENFORCE:
         return

@@ -91,9 +91,9 @@ class Inputs:
 
     def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
-        vanished = survey.counts[State.VANISHED]
+        vanished = survey.count(State.VANISHED)
         # The id of a row with surplus fields may be another.
-        if not self.deletes or not vanished or survey.counts[State.SURPLUS_FIELDS]:
+        if not self.deletes or not vanished or survey.count(State.SURPLUS_FIELDS):
             return 0
         return 0 if self.is_of_the_past() else vanished
 

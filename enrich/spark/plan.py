@@ -17,19 +17,19 @@ from schemas.tables import Outcome
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.records import Status
 from enrich.spark.counting import count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import (
+    ASKED,
     BROKEN,
     SAME_PRODUCT,
     State,
     Survey,
     count_states,
-    sample_image_paths,
+    try_images,
 )
 
 _RUNS_READ = 50
@@ -53,7 +53,8 @@ class Plan:
     `counts` are as in a run's summary, `reasons` says why products are pending or quarantined.
     `staged` is how many of the pending this very run has staged already, or runs that were cut off.
     `expected_seconds` is None where no earlier run tells; `expected_from` is the run that does.
-    `images` is the `ImageSample` of pending products. `error` is what would stop the run.
+    `images` is the `ImageSample` of what is new to this checkpoint. `error` is what would stop the
+    run.
     """
 
     run_id: str
@@ -84,8 +85,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         reasons = _count_reasons(survey)
         run_id = inputs.name_run(survey.fingerprint)
         staged = _count_staged(inputs, survey, run_id)
-        pending = rows.withColumn("is_pending", F.col("state") == State.PENDING)
-        images = read_image_sample(inputs.store, sample_image_paths(pending, IMAGES_TRIED))
+        images = try_images(inputs.store, survey.select(State.NEW))
     finally:
         rows.unpersist()
     survey_s = round(time.perf_counter() - begin, 2)
@@ -93,7 +93,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     error = _find_stop(to_delete, survey, inputs.config)
     surveyed = count_surveyed(survey) | {"deleted": 0 if error else to_delete}
     counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
-    asked = max(0, survey.asked - staged)
+    asked = max(0, survey.count(*ASKED) - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)
     has_work = counts["pending"] + counts["deleted"] > 0
     return Plan(
@@ -126,9 +126,9 @@ def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:
     """
     read, model_version = inputs.tables.read_as_updated, inputs.spec.model_version
     found = select_lasting(read, inputs, run_id).select(SAME_PRODUCT)
-    if may_reuse(inputs, survey.asked):
+    if may_reuse(inputs, survey.count(*ASKED)):
         found = found.union(select_cut_off(read, run_id, model_version).select(SAME_PRODUCT))
-    return survey.to_ask.join(found, SAME_PRODUCT, "left_semi").count()
+    return survey.select(*ASKED).join(found, SAME_PRODUCT, "left_semi").count()
 
 
 def _why() -> Column:
@@ -144,16 +144,14 @@ def _why() -> Column:
 
 def _count_reasons(survey: Survey) -> dict[str, dict[str, int]]:
     """Runs on the driver; one action."""
-    pending = survey.to_ask.groupBy("why").count().collect()
+    asked = survey.select(*ASKED).groupBy("why").count().collect()
+    pending = {row["why"]: row["count"] for row in asked}
+    pending["carried"] = survey.count(State.REVISED)
     # An earlier run could not read these, and they are as they were.
-    found = {"unreadable_before": survey.counts[State.QUARANTINED]} | {
-        str(state): survey.counts[state] for state in BROKEN
-    }
-    carried = {"carried": survey.counts[State.REVISED]} if survey.counts[State.REVISED] else {}
-    return {
-        "pending": {row["why"]: row["count"] for row in pending} | carried,
-        "quarantined": {reason: count for reason, count in found.items() if count},
-    }
+    quarantined = {"unreadable_before": survey.count(State.QUARANTINED)}
+    quarantined |= {str(state): survey.count(state) for state in BROKEN}
+    found = {"pending": pending, "quarantined": quarantined}
+    return {what: {why: n for why, n in counts.items() if n} for what, counts in found.items()}
 
 
 def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:

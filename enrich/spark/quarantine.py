@@ -54,7 +54,7 @@ def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> 
 
     Runs on the driver; lazy.
     """
-    there = survey.rows.where(F.col("state") == State.QUARANTINED)
+    there = survey.select(State.QUARANTINED)
     kept = own.join(there, SAME_PRODUCT, "left_semi").select(*new.columns)
     return kept.join(new, _SAME_FINDING, "left_anti")
 
@@ -74,7 +74,7 @@ def _has_store_failed(error: str) -> Column:
 
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
     # A duplicate may have the very content of the row that was kept.
-    kept = survey.rows.where(F.col("state").isin(*ASKED, State.QUARANTINED))
+    kept = survey.select(*ASKED, State.QUARANTINED)
     raw = kept.select(*SAME_PRODUCT, *INPUT_FIELDS)
     return _select_unreadable(staged).join(raw, SAME_PRODUCT)
 
@@ -87,7 +87,7 @@ def _select_unreadable(staged: DataFrame) -> DataFrame:
 
 
 def _broken(survey: Survey) -> DataFrame:
-    return survey.broken.select(
+    return survey.select(*BROKEN).select(
         *SAME_PRODUCT,
         *INPUT_FIELDS,
         F.lit(None).cast("string").alias("error"),

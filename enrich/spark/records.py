@@ -39,7 +39,7 @@ class InputRows:
     """What the check before inference gets to see of a run.
 
     `products` is the product table with product_id, title, description, image_path,
-    product_category, and is_pending: whether it is new or changed, so that the classifier is asked
+    product_category, and is_new: whether it is new or changed, so that the classifier is asked
     about it for the first time. Texts and paths of rows whose answer holds are NULL.
     """
 
@@ -68,12 +68,16 @@ class Verdict:
     Expectations' page about them.
     """
 
-    passed: bool
-    failures: tuple[str, ...]
-    notes: tuple[str, ...]
-    baseline: str
-    quality: tuple[dict[str, Any], ...]
-    docs_path: str | None
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    baseline: str = "none"
+    quality: tuple[dict[str, Any], ...] = ()
+    docs_path: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run may go on."""
+        return not self.failures
 
 
 @dataclass(slots=True)

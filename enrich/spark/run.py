@@ -40,7 +40,15 @@ from enrich.spark.publishing import select_answered, select_publishable, with_at
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.settings import suit_table_size
-from enrich.spark.survey import BROKEN, SAME_PRODUCT, State, Survey, survey_products
+from enrich.spark.survey import (
+    ASKED,
+    BROKEN,
+    PENDING,
+    SAME_PRODUCT,
+    State,
+    Survey,
+    survey_products,
+)
 from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.scratch import scratch_folder
 
@@ -103,11 +111,11 @@ class Refresh:
                 refuse_replaced(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
-                if overtaken := survey.counts[State.OVERTAKEN]:
+                if overtaken := survey.count(State.OVERTAKEN):
                     later = "products stay as a run of a later date has published them"
                     log.warning("%s %s", f"{overtaken:,}", later)
                 is_staged = self._is_staged(survey)
-            to_change = survey.counts[State.REVISED] or self.inputs.count_to_delete(survey)
+            to_change = survey.count(State.REVISED) or self.inputs.count_to_delete(survey)
             # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
@@ -175,28 +183,27 @@ class Refresh:
         read = survey.rows.where(F.col("state") != State.VANISHED)
         # Of a row with too many fields nobody knows which one is its id.
         usable_id = F.when(F.col("state") != State.SURPLUS_FIELDS, F.col("product_id"))
-        is_pending = F.col("state") == State.PENDING
-        products = read.withColumns({"product_id": usable_id, "is_pending": is_pending})
+        is_new = F.col("state") == State.NEW
+        products = read.withColumns({"product_id": usable_id, "is_new": is_new})
         return InputRows(self.summary.run_id, products)
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
-        if survey.asked + survey.counts[State.REVISED] == 0:
+        if not survey.count(*PENDING):
             return True
         staged = select_lasting(self.tables.read, self.inputs, self.summary.run_id)
-        return select_unstaged(survey.to_ask.unionByName(survey.revised), staged).isEmpty()
+        return select_unstaged(survey.select(*PENDING), staged).isEmpty()
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
         row = read_run(self.tables, self.summary.run_id)
         if row is None or row["outcome"] not in SUCCEEDED:
             return False
-        if not survey.asked:
+        if not survey.count(*ASKED):
             return True
         # Inputs that are as they were this morning make the same run, and what was published
         # meanwhile was computed from others.
-        pending = survey.to_ask.select(SAME_PRODUCT)
-        staged = self._read_staged().join(pending, SAME_PRODUCT, "left_semi")
+        staged = self._read_staged().join(survey.select(*ASKED), SAME_PRODUCT, "left_semi")
         rows = self._select_publishable(staged)
         full_refresh = self.request.full_refresh
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
@@ -297,7 +304,8 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            gone = with_attempt(survey.vanished, self.request.run_date, self.started_at)
+            vanished = survey.select(State.VANISHED).select("product_id")
+            gone = with_attempt(vanished, self.request.run_date, self.started_at)
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
@@ -367,6 +375,6 @@ def _is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
 
     A table that has lost its ids has nothing new in it, and would else be a quiet night.
     """
-    if survey.counts[State.PENDING]:
+    if survey.count(State.NEW):
         return not is_staged
-    return sum(survey.counts[state] for state in BROKEN) > _DOUBTFUL_IDS * survey.read
+    return survey.count(*BROKEN) > _DOUBTFUL_IDS * survey.read

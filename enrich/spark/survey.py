@@ -12,6 +12,8 @@ from enum import StrEnum
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from enrich.images.sample import IMAGES_TRIED, ImageSample, read_image_sample
+from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.settings import bytes_of
 
@@ -25,7 +27,7 @@ _BYTES_PER_TASK = 1 << 20
 class State(StrEnum):
     """Where a row of the product table stands at the start of a run."""
 
-    PENDING = "pending"
+    NEW = "new"  # or changed, or answered by another checkpoint
     AGAIN = "again"  # asked about before, in vain: the store of its image had failed
     REVISED = "revised"  # the published answer holds, but not its category, corrections or labels
     UNCHANGED = "unchanged"
@@ -38,11 +40,14 @@ class State(StrEnum):
 
 
 # What the classifier is asked about.
-ASKED = (State.PENDING, State.AGAIN)
+ASKED = (State.NEW, State.AGAIN)
+# Whose row the run writes: the ledger's `pending`.
+PENDING = (*ASKED, State.REVISED)
 # Whose published answers stay as they are.
 STANDING = (State.UNCHANGED, State.OVERTAKEN)
 # Rows that are of no use, whatever was found out earlier.
 BROKEN = (State.NULL_ID, State.SURPLUS_FIELDS, State.DUPLICATE_ID)
+USABLE = (*PENDING, *STANDING, State.QUARANTINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,40 +66,13 @@ class Survey:
         """How many rows the product table had."""
         return sum(self.counts.values()) - self.counts[State.VANISHED]
 
-    @property
-    def asked(self) -> int:
-        """How many products the classifier is asked about."""
-        return sum(self.counts[state] for state in ASKED)
+    def count(self, *states: State) -> int:
+        """Returns how many rows are in one of the states."""
+        return sum(self.counts[state] for state in states)
 
-    @property
-    def to_ask(self) -> DataFrame:
-        """The products that the classifier is asked about."""
-        return self.rows.where(F.col("state").isin(*ASKED))
-
-    @property
-    def revised(self) -> DataFrame:
-        """The products whose published answer is written again, with what is new around it."""
-        return self.rows.where(F.col("state") == State.REVISED)
-
-    @property
-    def products(self) -> DataFrame:
-        """The rows of the product table that can be used."""
-        return self.rows.where(~F.col("state").isin(*BROKEN, State.VANISHED))
-
-    @property
-    def standing(self) -> DataFrame:
-        """The products whose published answer stays as it is."""
-        return self.rows.where(F.col("state").isin(*STANDING))
-
-    @property
-    def vanished(self) -> DataFrame:
-        """The ids of published rows whose product is no longer in the product table."""
-        return self.rows.where(F.col("state") == State.VANISHED).select("product_id")
-
-    @property
-    def broken(self) -> DataFrame:
-        """The rows that are of no use."""
-        return self.rows.where(F.col("state").isin(*BROKEN))
+    def select(self, *states: State) -> DataFrame:
+        """Returns the rows that are in one of the states."""
+        return self.rows.where(F.col("state").isin(*states))
 
 
 def with_states(
@@ -119,7 +97,7 @@ def with_states(
         is_whole: Whether `hashed` are all products, so that what it lacks has vanished.
     """
     return (
-        hashed.withColumns({"place": place_among_duplicates(), "is_read": F.lit(True)})
+        hashed.withColumns({"place": _place_among_duplicates(), "is_read": F.lit(True)})
         .join(_prefixed(published), "product_id", "full" if is_whole else "left")
         # What a newer run published has not vanished from an older table.
         .where(F.col("is_read") | ~F.col("is_newer"))
@@ -167,16 +145,16 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     return Survey(written, *count_states(written))
 
 
-def sample_image_paths(products: DataFrame, limit: int) -> list[str]:
-    """Returns image paths of pending products, the same ones for the same products.
+def try_images(store: ImageStore, products: DataFrame) -> ImageSample:
+    """Tries to read a sample of the products' images, the same ones for the same products.
 
     Runs on the driver; one action.
     """
     # As Python strips a path: `trim` knows the space alone.
     is_given = F.col("image_path").rlike(r"(?U)\S")
-    asked = products.where(F.col("is_pending") & is_given)
-    chosen = asked.orderBy(F.xxhash64("product_id")).limit(limit).select("image_path")
-    return [row["image_path"] for row in chosen.collect()]
+    shuffled = products.where(is_given).orderBy(F.xxhash64("product_id"))
+    chosen = shuffled.limit(IMAGES_TRIED).select("image_path").collect()
+    return read_image_sample(store, [row["image_path"] for row in chosen])
 
 
 def _prefixed(published: DataFrame) -> DataFrame:
@@ -200,7 +178,12 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
     return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
 
 
-def place_among_duplicates() -> Column:
+def select_kept(products: DataFrame) -> DataFrame:
+    """Returns of the rows with one id the one that a run enriches. Runs on the driver; lazy."""
+    return products.withColumn("place", _place_among_duplicates()).where(F.col("place") == 1)
+
+
+def _place_among_duplicates() -> Column:
     """Returns 1 for the row that is kept of those with one id, the same one every time."""
     return F.row_number().over(Window.partitionBy("product_id").orderBy(*order_of_duplicates()))
 
@@ -230,5 +213,5 @@ def _state() -> Column:
         .when(answer_holds, State.REVISED)
         .when(~F.col("store_failed"), State.QUARANTINED)
         .when(is_answered | F.col("store_failed"), State.AGAIN)
-        .otherwise(State.PENDING)
+        .otherwise(State.NEW)
     )

@@ -222,6 +222,7 @@ def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
     """Returns an attribute's answers as the job would give them."""
+    calibrated = calibration.attributes[attribute]
     return CalibratedAnswers(
         probs=calibrated_probs(
             calibration, attribute, answers.logits, answers.modalities, answers.image_weight
@@ -231,7 +232,7 @@ def apply_calibration(
         groups=answers.groups,
         thresholds={
             precision: torch.tensor(
-                [calibration.threshold(attribute, m, precision) for m in answers.modalities]
+                [calibrated[m].threshold(precision) for m in answers.modalities]
             )
             for precision in TARGET_PRECISIONS
         },

@@ -78,7 +78,7 @@ def count_gpus(spark: SparkSession) -> dict[str, list[int]]:
 
 
 def passes(staged: StagedRows) -> Verdict:
-    return Verdict(True, (), (), "none", (), None)
+    return Verdict()
 
 
 if __name__ == "__main__":

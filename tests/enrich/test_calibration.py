@@ -130,8 +130,8 @@ def _every_set(**changes: object) -> dict[str, dict[str, object]]:
 
 def test_an_unreachable_threshold_is_never_met() -> None:
     calibration = Calibration.model_validate({"attributes": {"color": _every_set()}})
-    assert calibration.threshold("color", Modalities.TEXT, 0.90) == 0.7
-    assert calibration.threshold("color", Modalities.TEXT, 0.95) == math.inf
+    assert calibration.thresholds(0.90)["color"][Modalities.TEXT] == 0.7
+    assert calibration.thresholds(0.95)["color"][Modalities.TEXT] == math.inf
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ def passes(staged: StagedRows) -> Verdict:
         "outcome": "pass",
         "detail": "",
     }
-    return Verdict(True, (), (), "none", (check,), None)
+    return Verdict(quality=(check,))
 
 
 def fails(staged: StagedRows) -> Verdict:
-    return Verdict(False, ("color: too blue",), (), "none", (), None)
+    return Verdict(failures=("color: too blue",))
 
 
 def products(count: int = 6) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) 
 
     def refuses(rows: InputRows) -> Verdict:
         found.append(count_input(rows.products, ImagesTried(0, 0)))
-        return Verdict(False, (), (), "none", (), None)
+        return Verdict(failures=("no ids",))
 
     with pytest.raises(ValidationFailed):
         shop.refresh(validate_input=refuses)

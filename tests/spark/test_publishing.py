@@ -173,9 +173,9 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
 
     def refuses(rows: InputRows) -> Verdict:
         products = rows.products
-        seen.append((products.count(), products.where("is_pending").count()))
+        seen.append((products.count(), products.where("is_new").count()))
         check = {"expectation": "expect_images", "outcome": "fail", "suite": "input"}
-        return Verdict(False, ("no image could be read",), (), "none", (check,), None)
+        return Verdict(failures=("no image could be read",), quality=(check,))
 
     with pytest.raises(ValidationFailed, match="no image could be read"):
         shop.refresh(validate_input=refuses, run_id="blind")
@@ -193,7 +193,7 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
 def test_run_that_goes_on_keeps_what_was_found_about_its_input(shop: Shop) -> None:
     def finds(rows: InputRows) -> Verdict:
         check = {"expectation": "expect_images", "outcome": "pass", "suite": "input"}
-        return Verdict(True, (), (), "none", (check,), None)
+        return Verdict(quality=(check,))
 
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, validate_input=finds)
@@ -265,7 +265,7 @@ def test_what_has_vanished_is_no_row_of_the_input(shop: Shop) -> None:
 
     def counts(rows: InputRows) -> Verdict:
         seen.append(rows.products.count())
-        return Verdict(True, (), (), "none", (), None)
+        return Verdict()
 
     shop.refresh(validate_input=counts, run_id="fewer")
     assert seen == [5]
@@ -277,8 +277,8 @@ def test_a_table_that_has_lost_its_ids_is_no_quiet_night(shop: Shop) -> None:
     seen: list[tuple[int, int]] = []
 
     def refuses(rows: InputRows) -> Verdict:
-        seen.append((rows.products.count(), rows.products.where("is_pending").count()))
-        return Verdict(False, ("no ids",), (), "none", (), None)
+        seen.append((rows.products.count(), rows.products.where("is_new").count()))
+        return Verdict(failures=("no ids",))
 
     with pytest.raises(ValidationFailed, match="no ids"):
         shop.refresh(validate_input=refuses, run_id="lost")

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from enrich.images.store import ImageStore
 from enrich.spark import survey
 from enrich.spark.settings import session_settings
-from enrich.spark.survey import sample_image_paths, spread
+from enrich.spark.survey import spread, try_images
 
 pytestmark = pytest.mark.spark
 
@@ -64,8 +65,13 @@ def test_one_row_group_that_spark_plans_several_tasks_for_is_surveyed_on_all_cor
     assert max(sizes) < 2 * min(sizes)
 
 
-def test_a_sample_of_images_leaves_out_paths_that_name_none(spark: SparkSession) -> None:
-    rows = [("1", "a.jpg", True), ("2", "", True), ("3", " ", True), ("4", None, True)]
-    rows.append(("5", "b.jpg", False))
-    schema = "product_id STRING, image_path STRING, is_pending BOOLEAN"
-    assert sample_image_paths(spark.createDataFrame(rows, schema), 10) == ["a.jpg"]
+def test_a_sample_of_images_leaves_out_paths_that_name_none(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = [("1", "a.jpg"), ("2", ""), ("3", " "), ("4", None)]
+    products = spark.createDataFrame(rows, "product_id STRING, image_path STRING")
+
+    sample = try_images(ImageStore(str(tmp_path)), products)
+
+    assert (sample.tried, sample.read) == (1, 0)
+    assert str(sample.problem).startswith("a.jpg: image_missing")

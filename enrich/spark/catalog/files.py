@@ -70,34 +70,34 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
             or a quotation mark of a CSV file is closed nowhere.
     """
-    if (Path(path) / "_delta_log").is_dir():
-        return Files("", path, frozenset())
-    parts = _list_parts(Path(path))
-    if suffix_of(path):
-        parts = _with_partitions(Path(path), parts)
+    table = Path(path)
+    if "://" in path or (table / "_delta_log").is_dir():
+        return Files(suffix_of(path), path, frozenset())
+    parts = _list_parts(table)
+    if suffix_of(table):
+        parts = _with_partitions(table, parts)
     else:
-        _refuse_compressed(Path(path), parts)
-    suffix = suffix_of(path) or _suffix_of_parts(parts)
-    if not suffix and Path(path).is_dir():
+        _refuse_compressed(table, parts)
+    suffix = suffix_of(table) or _suffix_of_parts(parts)
+    if not suffix:
         raise FileNotFoundError(
             f"{path} is no Delta table and holds no {', '.join(READERS)} file (of a folder with "
             "partitions, such as country=de, the name must end like that)"
         )
+    files = parts or ([table] if table.is_file() else [])
     empty = frozenset[str]()
     if suffix == ".csv":
-        for file in parts or _list_file(Path(path)):
+        for file in files:
             _refuse_open_quotation(file)
         headers = {part: header for part in parts if (header := _read_header(part))}
         _require_same_columns(headers, "the same in the same order")
     elif suffix == ".parquet":
-        types = {part: _read_types(part, columns) for part in parts or _list_file(Path(path))}
-        described = {part: [f"{n} {t}" for n, t in found.items()] for part, found in types.items()}
+        types = {file: _read_types(file, columns) for file in files}
+        described = {file: [f"{n} {t}" for n, t in found.items()] for file, found in types.items()}
         _require_same_columns(described, "the same, of the same types, be it NULL,")
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
-    if not Path(path).exists():
-        return Files(suffix, path, empty)
-    local = [path] if suffix_of(path) else map(str, parts)
-    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", file) for file in local], empty)
+    loaded = [table] if suffix_of(table) else parts
+    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded], empty)
 
 
 def suffix_of(path: str | Path) -> str:
@@ -107,7 +107,7 @@ def suffix_of(path: str | Path) -> str:
 
 
 def _list_parts(folder: Path) -> list[Path]:
-    """Returns the data files right inside a local folder; elsewhere there are none.
+    """Returns the data files right inside a folder.
 
     Raises:
         FileNotFoundError: one is a link that leads nowhere, and would be left out.
@@ -155,10 +155,6 @@ def _suffix_of_parts(parts: Sequence[Path]) -> str:
             "read, or leave one kind there"
         )
     return suffix_of(parts[0]) if parts else ""
-
-
-def _list_file(path: Path) -> list[Path]:
-    return [path] if path.is_file() else []
 
 
 def _require_same_columns(headers: Mapping[Path, Sequence[str]], wanted: str) -> None:

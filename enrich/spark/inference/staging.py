@@ -25,7 +25,7 @@ from enrich.spark.inference.resources import build_gpu_profile
 from enrich.spark.inference.thresholds import abstain_by, is_of_checkpoint
 from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
-from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT, State, Survey
+from enrich.spark.survey import ASKED, INPUT_FIELDS, SAME_PRODUCT, USABLE, State, Survey
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc
 
@@ -87,15 +87,15 @@ class Stager:
         """
         staged = read_staged(self._tables, self._run_id)
         rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
-        to_ask, revised = survey.to_ask, survey.revised
-        count = survey.asked
+        to_ask, revised = survey.select(*ASKED), survey.select(State.REVISED)
+        count = survey.count(*ASKED)
         if rows:
             self._chunk = 0 if last is None else last + 1
             drop_stale(self._inputs, self._run_id, survey)
             staged = read_staged(self._tables, self._run_id)
             to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
             count = to_ask.count()
-        if survey.counts[State.REVISED] and not revised.isEmpty():
+        if survey.count(State.REVISED) and not revised.isEmpty():
             self._carry(revised)
         begin = time.perf_counter()
         if may_reuse(self._inputs, count):
@@ -196,7 +196,7 @@ def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     if not (found := staged.count()):
         return
     lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
-    wanted = survey.products.alias("wanted")
+    wanted = survey.select(*USABLE).alias("wanted")
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < found:
         inputs.tables.replace_run("staged_attributes", valid, run_id)

@@ -13,7 +13,7 @@ from schemas.labels import ABSTAINED
 
 from enrich.records import Candidate, Status
 from enrich.report.content import Answer, Card, Gallery
-from enrich.spark.survey import INPUT_FIELDS, place_among_duplicates
+from enrich.spark.survey import INPUT_FIELDS, select_kept
 
 CARDS_A_SHELF = 18
 # How many of one attribute, label, status or reason; a shelf takes the first of each in turn.
@@ -49,15 +49,8 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
     if not ids:
         return gallery
     wanted = products.where(F.col("product_id").isin(*ids))
-    kept = (
-        wanted.withColumn("place", place_among_duplicates())
-        .where(F.col("place") == 1)
-        .select(
-            "product_id",
-            F.substring("title", 1, _LONGEST_TEXT).alias("title"),
-            "image_path",
-        )
-    )
+    title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
+    kept = select_kept(wanted).select("product_id", title, "image_path")
     texts = {row["product_id"]: row.asDict() for row in kept.collect()}
     told = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)

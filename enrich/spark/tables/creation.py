@@ -95,20 +95,11 @@ def update_table(
     new = [field for field in wanted if field.name not in known]
     if new:
         _add_columns(spark, name, new)
-    outdated = [
-        field
-        for field in wanted
-        if field.name in known
-        and _comment(field).startswith(_LISTS_VALUES)
-        and _comment(field) != _comment(known[field.name])
-    ]
+    there = [field for field in wanted if field.name in known]
+    stale = [field for field in there if _comment(field) != _comment(known[field.name])]
+    outdated = [field for field in stale if _comment(field).startswith(_LISTS_VALUES)]
     unfinished = [
-        field
-        for field in wanted
-        if field.name in known
-        and not _comment(known[field.name])
-        and _comment(field)
-        and not _comment(field).startswith(_LISTS_VALUES)
+        field for field in stale if field not in outdated and not _comment(known[field.name])
     ]
     if (new or outdated or unfinished) and _update_checks(spark, name, _checks(table, attributes)):
         # Comes last: an update that is cut off before is begun again by the next run.

@@ -299,8 +299,8 @@ class OutputTables:
 
     def version(self, table: str) -> int:
         """Returns the table's newest Delta version. Runs on the driver."""
-        newest = self.spark.sql(f"DESCRIBE HISTORY {quote(self.name(table))} LIMIT 1").first()
-        return int(newest["version"]) if newest else -1
+        newest = self.spark.sql(f"DESCRIBE HISTORY {quote(self.name(table))} LIMIT 1")
+        return int(newest.collect()[0]["version"])
 
     def location(self) -> str:
         """Returns the folder or URI of the database. Runs on the driver."""
