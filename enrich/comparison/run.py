@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from torch import Tensor
 
 from enrich.comparison.bootstrap import Replicates, draw_groups
@@ -31,10 +30,11 @@ from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition
 from enrich.training.evaluation import answer, apply_calibration
 from enrich.training.labelled import LabelledProducts
+from enrich.training.losses import UNLABELLED
+from enrich.training.progress import say
 
 _SPEED_BATCH = 64
 Key = tuple[str, str]  # condition and attribute
-_console = Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,12 @@ def _evaluate(
     workplace: Workplace,
 ) -> dict[Key, tuple[Record, Replicates]]:
     """Returns the figures of one checkpoint in one shop, and draws the plots of the two."""
-    line = f"{contender.name} on {shop.title}: {len(products):,} products"
-    _console.print(line, soft_wrap=True, markup=False)
+    title = f"{contender.name} on {shop.title}"
+    say(f"{title}: {len(products):,} products")
     batches = contender.batches(products, workplace.cache)
     batches.see_once(contender.classifier, workplace.device)
     answered = _ask(contender, batches, workplace.device)
     folder = workplace.plots / file_name(contender.name) / file_name(shop.title)
-    title = f"{contender.name} on {shop.title}"
     draw_checkpoint(answered, contender.attributes, title, folder)
     measured = {}
     for condition, by_attribute in answered.items():
@@ -133,10 +132,10 @@ def _evaluate(
 def _ask(contender: Contender, batches: Batches, device: torch.device) -> Answered:
     """Returns the calibrated answers under every condition, attributes without a label left out."""
     rows = batches.readable(np.arange(len(batches.products)))
-    if len(rows) == 0:
+    if (batches.products.targets[rows] == UNLABELLED).all():
         raise ConfigError(
-            f"no product of {batches.products.image_roots[0]} has a text or a picture that can be "
-            "read; wanted: titles, or images under that folder"
+            f"no labelled product of {batches.products.image_roots[0]} has a text or a picture "
+            "that can be read; wanted: titles, or images under that folder"
         )
     return {
         condition: {

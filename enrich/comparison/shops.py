@@ -33,8 +33,9 @@ class Shop:
             ConfigError: the catalog cannot be read, or holds nothing to evaluate on.
         """
         products = load_labelled([self.folder], attributes)
-        rows = np.flatnonzero(products.split == TEST) if self.trained_on else None
-        rows = np.arange(len(products)) if rows is None else rows
+        rows = np.arange(len(products))
+        if self.trained_on:
+            rows = rows[products.split == TEST]
         if len(rows) == 0:
             raise ConfigError(
                 f"no test group in {self.folder}: a tenth of all groups is held back, and "

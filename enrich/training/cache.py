@@ -135,8 +135,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
     """Returns what changes when a local file does; None where there is none."""
+    if not path:
+        return None  # and not that of the root
     try:
-        found = (Path(root) / name_file(path or "")).stat()
+        found = (Path(root) / name_file(path)).stat()
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns

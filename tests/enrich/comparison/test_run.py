@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from enrich.comparison.contenders import Contender, load_contenders
 from enrich.comparison.run import Comparison, Workplace, compare
 from enrich.comparison.shops import build_shops
+from enrich.errors import ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
 
@@ -57,6 +59,21 @@ def test_figures_are_those_that_training_reports(
         figures = wanted[record["condition"]][record["attribute"]]
         # Features are cached in half precision.
         assert {name: record[name] for name in figures} == pytest.approx(figures, abs=0.03)
+
+
+def test_a_shop_of_whose_labelled_products_none_can_be_read_is_refused(
+    contenders: list[Contender], tmp_path: Path
+) -> None:
+    folder = tmp_path / "unread"
+    folder.mkdir()
+    titles = pd.DataFrame({"product_id": ["1", "2"], "title": ["", "a shirt"]})
+    titles.assign(description=None, image_path=None).to_parquet(folder / "products.parquet")
+    labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
+    labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
+
+    with pytest.raises(ConfigError, match=r"no labelled product of .*unread has a text"):
+        place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
+        compare(contenders, build_shops([], [folder], None), 50, place)
 
 
 def test_differences_are_to_the_first_checkpoint(comparison: Comparison) -> None:

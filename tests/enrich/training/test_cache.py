@@ -118,6 +118,14 @@ def test_pictures_that_came_or_changed_since_are_read(cache: Cache, tmp_path: Pa
     assert (third.pixels[0] == third.pixels[1]).all() and (first.pixels[0] != third.pixels[0]).any()
 
 
+def test_a_product_without_a_picture_is_the_same_whatever_else_lies_in_the_folder(
+    cache: Cache, tmp_path: Path
+) -> None:
+    first = cache("red.jpg", None)
+    (tmp_path / "opinions-of-a-half").mkdir()
+    assert cache("red.jpg", None).pictures == first.pictures
+
+
 def test_pictures_are_the_same_ones_at_another_size_and_others_when_one_changed(
     tmp_path: Path, write_jpeg: Callable[..., Path]
 ) -> None:
