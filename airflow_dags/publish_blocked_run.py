@@ -3,20 +3,14 @@
 The reason is kept in the ledger, `enrichment_runs`.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG, Param
 
-from catalog_tasks.alerts import report_failed_run
-from catalog_tasks.refresh import DEFAULTS, add_publish
+from catalog_tasks.every_dag import EVERY_DAG
+from catalog_tasks.refresh import add_publish
 
 with DAG(
     "publish_blocked_run",
     schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    max_active_runs=1,
-    default_args=DEFAULTS,
-    on_failure_callback=report_failed_run,
     params={
         "run_id": Param(
             type="string", minLength=1, description="Run id, as the failed gate's log names it."
@@ -31,7 +25,7 @@ with DAG(
         ),
     },
     doc_md=__doc__,
-    tags=["catalog"],
+    **EVERY_DAG,
 ):
     add_publish(
         "{{ params.run_id }}",

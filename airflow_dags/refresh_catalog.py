@@ -3,15 +3,15 @@
 A range of past days, in order: Airflow's own backfill of this DAG.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
 
-from catalog_tasks.alerts import report_failed_run
 from catalog_tasks.assets import PRODUCT_TABLE
+from catalog_tasks.every_dag import EVERY_DAG
 from catalog_tasks.product_table import is_written
-from catalog_tasks.refresh import DEFAULTS, add_refresh
+from catalog_tasks.refresh import add_refresh
 from catalog_tasks.settings import PRODUCTS
 
 with DAG(
@@ -19,14 +19,8 @@ with DAG(
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[PRODUCT_TABLE]
     ),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    # The first run after a pause reads everything that has changed since: days are not made up for.
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
-    on_failure_callback=report_failed_run,
     doc_md=__doc__,
-    tags=["catalog"],
+    **EVERY_DAG,
 ):
 
     @task.sensor(

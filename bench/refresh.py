@@ -1,6 +1,7 @@
 """One catalog of a given size, enriched whole and then again with a few products changed.
 
-Run as a process of its own, so that memory is that of one size: `python -m bench.refresh FOLDER`.
+Run as a process of its own, so that memory is that of one size: `python -m bench.refresh FOLDER
+PRODUCTS CHANGED_SHARE PACE`, where the pace is in products per second.
 A fake engine stands in for the model: it answers at a given pace, and computes next to nothing.
 """
 

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enrich.calibration import Thresholds
 from enrich.records import (
@@ -48,28 +48,21 @@ class FakeEngineSpec:
 
     def build(self, device: "torch.device") -> "FakeEngine":
         """Returns the engine; `device` is not used."""
-        return FakeEngine(self.attributes, self.threshold, self.seconds_per_product)
+        return FakeEngine(self)
 
 
 class FakeEngine:
     """Answers from a checksum of the text; is unsure of a fifth; cannot answer an empty text."""
 
-    def __init__(
-        self,
-        attributes: dict[str, tuple[str, ...]],
-        threshold: float = 0.5,
-        seconds_per_product: float = 0.0,
-    ) -> None:
-        self._attributes = attributes
-        self._threshold = threshold
-        self._seconds_per_product = seconds_per_product
+    def __init__(self, spec: FakeEngineSpec) -> None:
+        self._spec = spec
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order."""
         due = time.monotonic()
         for product in products:
             # By the clock: on a busy machine every nap is too long.
-            due += self._seconds_per_product
+            due += self._spec.seconds_per_product
             time.sleep(max(0.0, due - time.monotonic()))
             text = build_text(product.title, product.description)
             if not text:
@@ -81,20 +74,13 @@ class FakeEngine:
                 continue
             predictions = tuple(
                 self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
-                for attribute, labels in self._attributes.items()
+                for attribute, labels in self._spec.attributes.items()
             )
             if product.image_path:
-                yield EnrichedProduct(
-                    product.product_id, Status.OK, Modalities.IMAGE_AND_TEXT, predictions
-                )
+                read: tuple[Any, ...] = (Status.OK, Modalities.IMAGE_AND_TEXT, predictions)
             else:
-                yield EnrichedProduct(
-                    product.product_id,
-                    Status.IMAGE_MISSING,
-                    Modalities.TEXT,
-                    predictions,
-                    NO_IMAGE_PATH,
-                )
+                read = (Status.IMAGE_MISSING, Modalities.TEXT, predictions, NO_IMAGE_PATH)
+            yield EnrichedProduct(product.product_id, *read)
 
     def _predict(self, attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:
         first, second = labels[checksum % len(labels)], labels[(checksum + 1) % len(labels)]
@@ -103,7 +89,7 @@ class FakeEngine:
             attribute,
             first,
             confidence,
-            confidence < self._threshold,
+            confidence < self._spec.threshold,
             0.0,
             (Candidate(second, 0.25),),
         )

@@ -10,7 +10,6 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from catalog_tasks.alerts import keep_error
 from catalog_tasks.assets import PRODUCT_ATTRIBUTES
 from catalog_tasks.settings import CONFIG, DATABASE, PRODUCTS, RUN_DATE, RUN_ID
 from catalog_tasks.spark_job import DONE, NOT_PUBLISHED, SparkJob
@@ -19,17 +18,6 @@ log = logging.getLogger(__name__)
 
 JOB = "enrich_catalog.py"
 TABLES = {"--config": CONFIG, "--database": DATABASE}
-
-# After 5, 10 and 20 minutes, to which Airflow adds up to as much again: long enough for a cluster
-# that restarts, short enough for a night.
-DEFAULTS: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay": timedelta(minutes=5),
-    "retry_exponential_backoff": 2,
-    "max_retry_delay": timedelta(hours=1),
-    "execution_timeout": timedelta(hours=1),
-    "on_failure_callback": keep_error,
-}
 
 
 def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob:

@@ -64,11 +64,11 @@ def _render(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
 
 @cache
 def _templates() -> Environment:
-    """Returns the templates; everything that they write is tamed, then escaped."""
+    """Returns the templates; everything that they write is made printable, then escaped."""
     environment = Environment(
         loader=PackageLoader("enrich.report"),
         autoescape=True,
-        finalize=words.tame,
+        finalize=words.make_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

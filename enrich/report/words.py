@@ -17,7 +17,7 @@ _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 
 
-def tame(value: object) -> object:
+def make_printable(value: object) -> object:
     """Returns a text short and without control or direction characters; other values as they are.
 
     Everything that a template writes passes through here, before it is escaped.

@@ -24,13 +24,13 @@ class DeadlyEngineSpec(FakeEngineSpec):
     deadly_word: str = "poison"
 
     def build(self, device: object) -> "DeadlyEngine":
-        return DeadlyEngine(self.attributes, self.deadly_word)
+        return DeadlyEngine(self)
 
 
 class DeadlyEngine(FakeEngine):
-    def __init__(self, attributes: dict[str, tuple[str, ...]], deadly_word: str) -> None:
-        super().__init__(attributes)
-        self._deadly_word = deadly_word
+    def __init__(self, spec: DeadlyEngineSpec) -> None:
+        super().__init__(spec)
+        self._deadly_word = spec.deadly_word
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         yield from super().enrich(map(self._touch, products))
@@ -48,13 +48,13 @@ class LostStoreSpec(FakeEngineSpec):
     down: Path = Path("down")
 
     def build(self, device: object) -> "LostStoreEngine":
-        return LostStoreEngine(self.attributes, self.down)
+        return LostStoreEngine(self)
 
 
 class LostStoreEngine(FakeEngine):
-    def __init__(self, attributes: dict[str, tuple[str, ...]], down: Path) -> None:
-        super().__init__(attributes)
-        self._down = down
+    def __init__(self, spec: LostStoreSpec) -> None:
+        super().__init__(spec)
+        self._down = spec.down
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         for answer in super().enrich(products):
@@ -73,7 +73,7 @@ class ForgetfulSpec(FakeEngineSpec):
     """Recipe of an engine that does not answer to the last product."""
 
     def build(self, device: object) -> "ForgetfulEngine":
-        return ForgetfulEngine(self.attributes)
+        return ForgetfulEngine(self)
 
 
 class ForgetfulEngine(FakeEngine):

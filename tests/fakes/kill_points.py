@@ -111,7 +111,7 @@ class WatchedSpec:
 
     def build(self, device: Any) -> "WatchedEngine":
         """Returns the engine; `device` is not used."""
-        return WatchedEngine(self.home, FakeEngine(self.attributes))
+        return WatchedEngine(self.home, FakeEngine(FakeEngineSpec()))
 
 
 class WatchedEngine:

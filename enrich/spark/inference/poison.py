@@ -28,7 +28,10 @@ class PoisonFinder:
     """
 
     def __init__(self, stage: Callable[[DataFrame, int], None], max_poison: int) -> None:
-        """`stage` writes a frame's rows and is told their number; see our own for `max_poison`."""
+        """`stage` writes a frame's rows, given their number; it raises if one kills its worker.
+
+        More than `max_poison` such rows end the run.
+        """
         self.found: list[DataFrame] = []
         self._stage = stage
         self._max_poison = max_poison

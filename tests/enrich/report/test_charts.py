@@ -8,7 +8,7 @@ from PIL import ImageColor
 from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
 from enrich.report.content import RunReport
 from enrich.report.labels import compare_labels, find_swatch
-from enrich.report.words import LONGEST_TEXT, format_number, format_share, tame
+from enrich.report.words import LONGEST_TEXT, format_number, format_share, make_printable
 from schemas.labels import ABSTAINED
 
 
@@ -79,13 +79,13 @@ def test_swatch_is_found_after_pillow_kept_the_color_in_another_form() -> None:
 
 
 def test_words_of_others_are_cut_and_lose_what_cannot_be_seen() -> None:
-    assert tame("a\u202eb\x00c") == "a b c"
+    assert make_printable("a\u202eb\x00c") == "a b c"
     assert (
-        tame("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645")
+        make_printable("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645")
         == "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
     )
-    assert len(str(tame("x" * 10_000))) == LONGEST_TEXT
-    assert tame(3) == 3
+    assert len(str(make_printable("x" * 10_000))) == LONGEST_TEXT
+    assert make_printable(3) == 3
 
 
 def test_numbers_are_written_for_people() -> None:
