@@ -5,7 +5,7 @@ Knows nothing of Spark, and of the run only its name.
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -29,13 +29,13 @@ log = logging.getLogger("enrich")
 
 
 def evaluate(
-    name: str, checks: Sequence[Check], run_name: str, docs_dir: Path | None
+    name: str, checks: Mapping[str, Check], run_name: str, docs_dir: Path | None
 ) -> tuple[list[ExpectationValidationResult], str | None]:
     """Returns the results, in an order of their own, and the path of the pages' index.
 
     Args:
         name: of the suite.
-        checks: what to evaluate; none gives no result and no page.
+        checks: what to evaluate, by the figures' names; none gives no result and no page.
         run_name: how the pages call this validation.
         docs_dir: local folder for the pages; None writes none.
     """

@@ -4,7 +4,7 @@ Joins what Great Expectations decided with the sentences of the checks. Knows no
 holds no row's values, labels excepted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,6 @@ from great_expectations.core import ExpectationValidationResult
 from schemas.tables import CheckOutcome
 
 from expectations.checks import Check
-from expectations.suites import name_figures
 
 Suite = Literal["input", "staged"]
 
@@ -73,13 +72,12 @@ class ValidationReport:
 
 
 def read_results(
-    suite: Suite, checks: Sequence[Check], results: Sequence[ExpectationValidationResult]
+    suite: Suite, checks: Mapping[str, Check], results: Sequence[ExpectationValidationResult]
 ) -> tuple[QualityCheck, ...]:
-    """Returns the checks with Great Expectations' verdict on each, in the order of the checks."""
+    """Returns the checks, given by their figures' names, with Great Expectations' verdicts."""
     # Results come back grouped, not in the suite's order; the column tells which check one is of.
     by_figure = {result.expectation_config.kwargs["column"]: result for result in results}
-    named = name_figures(checks)
-    return tuple(_read_result(suite, check, by_figure[name]) for name, check in named.items())
+    return tuple(_read_result(suite, check, by_figure[name]) for name, check in checks.items())
 
 
 def _read_result(suite: Suite, check: Check, result: ExpectationValidationResult) -> QualityCheck:

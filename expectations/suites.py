@@ -5,7 +5,7 @@ name reaches the report, the label_quality table and the Data Docs page.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import great_expectations.expectations as gxe
@@ -17,19 +17,6 @@ from expectations.checks import Check
 # Great Expectations 1.24 writes names into its pages unescaped, where a category such as
 # "</script>" would run, and reads "$" as a placeholder. They become stand-ins.
 MARKUP = str.maketrans("<>$&", "\u2039\u203a\uff04\uff06")
-
-
-def build_suite(name: str, checks: Sequence[Check]) -> ExpectationSuite:
-    """Builds the suite of these checks."""
-    # Passed at once: add_expectation() looks for a data context, which only a validation has.
-    expectations = [_build_expectation(*named) for named in name_figures(checks).items()]
-    return ExpectationSuite(name=name, expectations=expectations)
-
-
-def build_figures_table(checks: Sequence[Check]) -> pd.DataFrame:
-    """Returns one row with a column for what each check observed."""
-    named = name_figures(checks)
-    return pd.DataFrame({name: [float(check.observed)] for name, check in named.items()})
 
 
 def name_figures(checks: Sequence[Check]) -> dict[str, Check]:
@@ -46,6 +33,18 @@ def name_figures(checks: Sequence[Check]) -> dict[str, Check]:
         times = seen[name.casefold()]
         named[name if times == 1 else f"{name} ({times})"] = check
     return named
+
+
+def build_suite(name: str, checks: Mapping[str, Check]) -> ExpectationSuite:
+    """Builds the suite of checks by their figures' names."""
+    # Passed at once: add_expectation() looks for a data context, which only a validation has.
+    expectations = [_build_expectation(*named) for named in checks.items()]
+    return ExpectationSuite(name=name, expectations=expectations)
+
+
+def build_figures_table(checks: Mapping[str, Check]) -> pd.DataFrame:
+    """Returns one row with a column for what each check observed."""
+    return pd.DataFrame({name: [float(check.observed)] for name, check in checks.items()})
 
 
 def _build_expectation(figure: str, check: Check) -> gxe.Expectation:

@@ -20,6 +20,7 @@ from expectations.input_checks import check_input
 from expectations.report import Suite, ValidationReport, read_results
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
+from expectations.suites import name_figures
 from expectations.summary import OTHER, UNKNOWN
 
 
@@ -125,8 +126,9 @@ def _report(
 ) -> ValidationReport:
     safe_run_id = re.sub(r"[^\w-]", "_", run_id)
     folder = docs_dir / safe_run_id / suite if docs_dir else None
-    results, docs_path = evaluate(f"{suite}_rows", checks, safe_run_id, folder)
-    return ValidationReport(baseline, read_results(suite, checks, results), notes, docs_path)
+    named = name_figures(checks)
+    results, docs_path = evaluate(f"{suite}_rows", named, safe_run_id, folder)
+    return ValidationReport(baseline, read_results(suite, named, results), notes, docs_path)
 
 
 def _unchecked(

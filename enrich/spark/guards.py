@@ -10,6 +10,7 @@ from schemas.tables import Outcome
 from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import count_failed_images
+from enrich.spark.inputs import Inputs
 from enrich.spark.survey import SAME_PRODUCT, State, Survey
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -70,11 +71,7 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
 
 
 def refuse_many_failures(
-    survey: Survey,
-    staged: DataFrame,
-    counts: Mapping[str, Any],
-    config: JobConfig,
-    tables: OutputTables,
+    inputs: Inputs, survey: Survey, staged: DataFrame, counts: Mapping[str, Any]
 ) -> None:
     """Raises TooManyFailures when too many products, or their images, could not be read.
 
@@ -90,35 +87,33 @@ def refuse_many_failures(
         asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
     if asked < MIN_ROWS_TO_ENFORCE:
         return
-    _refuse_many_unreadable(asked, answered, config, tables)
-    _refuse_many_failed_images(staged, config, tables)
+    _refuse_many_unreadable(inputs, asked, answered)
+    _refuse_many_failed_images(inputs, staged)
 
 
-def _refuse_many_unreadable(
-    asked: int, answered: int, config: JobConfig, tables: OutputTables
-) -> None:
+def _refuse_many_unreadable(inputs: Inputs, asked: int, answered: int) -> None:
     """Raises TooManyFailures when of too many products neither image nor text could be read."""
-    allowed = config.max_quarantined_share
+    allowed = inputs.config.max_quarantined_share
     if (share := 1 - answered / asked) > allowed:
         raise TooManyFailures(
             f"{share:.1%} of {asked:,} new or changed products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
-            f"{tables.name('staged_attributes')} (status, error): check the export, the image root "
-            "and its permissions, then run again"
+            f"{inputs.tables.name('staged_attributes')} (status, error): check the export, the "
+            "image root and its permissions, then run again"
         )
 
 
-def _refuse_many_failed_images(staged: DataFrame, config: JobConfig, tables: OutputTables) -> None:
+def _refuse_many_failed_images(inputs: Inputs, staged: DataFrame) -> None:
     """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
 
     Runs on the driver; one action.
     """
     failed, asked = count_failed_images(staged)
-    allowed = config.max_failed_images_share
+    allowed = inputs.config.max_failed_images_share
     if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:
         raise TooManyFailures(
             f"of {asked:,} products that name an image, {share:.1%} of the images could not be "
             f"read, allowed are {allowed:.1%} (max_failed_images_share). Nothing was published; "
-            f"the errors are in {tables.name('staged_attributes')}: check the image root, its "
-            "store and its permissions, then run again"
+            f"the errors are in {inputs.tables.name('staged_attributes')}: check the image root, "
+            "its store and its permissions, then run again"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
@@ -164,7 +164,7 @@ class Refresh:
                 survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
             )
             # First: what is in quarantine is not asked about again, so the next run would pass.
-            refuse_many_failures(survey, staged, self.summary.counts, self.config, self.tables)
+            refuse_many_failures(self.inputs, survey, staged, self.summary.counts)
             self._quarantine(survey, staged)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
@@ -211,8 +211,7 @@ class Refresh:
 
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet, and keeps how fast that was."""
-        lineage = self._lineage("model_version", "run_id", "run_date", "enriched_at")
-        stager = Stager(self.inputs, self.summary.run_id, lineage)
+        stager = Stager(self.inputs, self.summary.run_id)
         try:
             with self._timed("inference"):
                 staged = stager.stage(survey, scratch)
@@ -228,17 +227,6 @@ class Refresh:
         if self._asked:
             self.summary.products_per_second = round(self._asked / seconds["inference"], 1)
 
-    def _lineage(self, *names: str) -> list[Column]:
-        """Returns columns that say where a row is from."""
-        values = {
-            "model_version": self.spec.model_version,
-            "run_id": self.summary.run_id,
-            "run_date": self.request.run_date,
-            # The run's start, not each row's: a repeated task writes the same row.
-            "enriched_at": self.started_at,
-        }
-        return [F.lit(values[name]).alias(name) for name in names]
-
     def _read_staged(self) -> DataFrame:
         return read_staged(self.tables, self.summary.run_id)
 
@@ -246,7 +234,8 @@ class Refresh:
         quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
         before, own = quarantine.where(~is_own), quarantine.where(is_own)
         found = select_new_quarantine(survey, staged, before, self.spec.model_version)
-        new = found.select("*", *self._lineage("model_version", "run_id", "run_date"))
+        lineage = self.inputs.lineage(self.summary.run_id)
+        new = found.select("*", *(lineage[c] for c in ("model_version", "run_id", "run_date")))
         kept = select_still_quarantined(survey, own, new)
         # One look on most nights: this run has rows of its own there if it is repeated.
         if not new.isEmpty() or (not own.isEmpty() and kept.count() < own.count()):

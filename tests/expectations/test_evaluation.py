@@ -63,17 +63,19 @@ def test_categories_that_differ_in_capitals_alone_are_judged_each_by_itself(
 def test_outcome_is_great_expectations_own() -> None:
     missed = ExpectationValidationResult(
         success=False,
-        expectation_config=suites.build_suite("s", [KNOWN]).expectations[0].configuration,
+        expectation_config=suites.build_suite("s", suites.name_figures([KNOWN]))
+        .expectations[0]
+        .configuration,
         result={"observed_value": 0.0},
         exception_info={},
     )
-    (found,) = read_results("staged", [KNOWN], [missed])
+    (found,) = read_results("staged", suites.name_figures([KNOWN]), [missed])
     assert KNOWN.passed and found.outcome == "fail"
 
 
 def test_great_expectations_calls_an_expectation_as_its_check_does() -> None:
     vary = Check("expect_confidence_to_vary", 0.1, "r", "f", at_least=0.004)
-    built = suites.build_suite("s", [KNOWN, vary]).expectations
+    built = suites.build_suite("s", suites.name_figures([KNOWN, vary])).expectations
     assert [one.expectation_type for one in built] == [KNOWN.expectation, vary.expectation]
     assert [type(one).__name__ for one in built] == ["ExpectKnownLabels", "ExpectConfidenceToVary"]
 
@@ -88,11 +90,13 @@ def test_check_that_could_not_run_blocks_even_as_a_warning(exception_info: dict)
     )
     result = ExpectationValidationResult(
         success=False,
-        expectation_config=suites.build_suite("s", [check]).expectations[0].configuration,
+        expectation_config=suites.build_suite("s", suites.name_figures([check]))
+        .expectations[0]
+        .configuration,
         result={},
         exception_info=exception_info,
     )
-    (found,) = read_results("staged", [check], [result])
+    (found,) = read_results("staged", suites.name_figures([check]), [result])
     assert (found.outcome, found.observed) == ("fail", None)
     assert found.detail == "color: expect_few_labels_moved could not be evaluated: no column"
 
@@ -135,7 +139,7 @@ def test_markup_in_a_category_stays_text_on_the_page(tmp_path: Path) -> None:
 
 def test_warning_is_reported_and_does_not_block() -> None:
     warning = Check("expect_few_labels_moved", 0.9, "r", "moved", at_most=0.1, severity="warning")
-    built = suites.build_suite("s", [KNOWN, warning]).expectations
+    built = suites.build_suite("s", suites.name_figures([KNOWN, warning])).expectations
     assert [one.severity for one in built] == ["critical", "warning"]
     found = report([KNOWN, warning])
     assert found.passed

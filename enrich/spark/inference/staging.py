@@ -7,7 +7,7 @@ killed after nine of ten chunks goes on with the tenth.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -54,13 +54,12 @@ class Staged(NamedTuple):
 class Stager:
     """Stages one run. Runs on the driver."""
 
-    def __init__(self, inputs: Inputs, run_id: str, lineage: Sequence[Column]) -> None:
+    def __init__(self, inputs: Inputs, run_id: str) -> None:
         self._inputs = inputs
         self._tables = inputs.tables
         self._spec = inputs.spec
         self._config = inputs.config
         self._run_id = run_id
-        self._lineage = lineage
         # One for all chunks: Spark lets no executor serve two profiles, be they equal.
         self._profile = build_gpu_profile(inputs.config.gpu_executors)
         self._loads = inputs.spark.sparkContext.accumulator({}, Loads())
@@ -181,7 +180,8 @@ class Stager:
         return products.select(*KEY, status.alias("status"), error.alias("error"))
 
     def _write(self, rows: DataFrame) -> None:
-        self._tables.append_chunk(rows.select("*", *self._lineage), self._run_id, self._chunk)
+        lineage = self._inputs.lineage(self._run_id).values()
+        self._tables.append_chunk(rows.select("*", *lineage), self._run_id, self._chunk)
         self._chunk += 1
 
 
