@@ -24,8 +24,9 @@ KNOWN = Check("expect_known_labels", 0, "Labels are known.", "0 rows", at_most=0
 
 
 def report(checks: list[Check], docs_dir: Path | None = None) -> ValidationReport:
-    results, docs_path = evaluate("staged_rows", checks, "run-1", docs_dir)
-    return ValidationReport("demo", read_results("staged", checks, results), (), docs_path)
+    named = suites.name_figures(checks)
+    results, docs_path = evaluate("staged_rows", named, "run-1", docs_dir)
+    return ValidationReport("demo", read_results("staged", named, results), (), docs_path)
 
 
 def test_great_expectations_agrees_with_every_check(
