@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, check_package_index, create_venv, install
+from jobs.set_up.environment import ROOT, alone_in, check_package_index, create_venv, install
 from jobs.set_up.machine import (
     find_java_problem,
     find_path_problem,
@@ -34,6 +34,7 @@ from jobs.set_up.spark import (
 
 # What pyproject.toml has one extra bring of the others.
 IMPLIED = {"test": {"train", "coca"}}
+STAMP = "set_up.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,14 +72,25 @@ def check_machine() -> None:
 
 def set_up(extras: set[str]) -> None:
     """Brings `.venv` up to date with this checkout; touches no network if it already is."""
-    stamp = VENV / "set_up.json"
-    fingerprint = read_fingerprint(ROOT)
-    finished = read_stamp(stamp, fingerprint)
-    if extras <= finished and (VENV / "bin" / "python").exists():
-        return
+    if not is_set_up(extras):
+        with alone_in(VENV):
+            # Another set-up may have ended meanwhile.
+            if not is_set_up(extras):
+                make_environment(extras)
+
+
+def is_set_up(extras: set[str]) -> bool:
+    """Returns whether `.venv` is as these files and extras want it."""
+    finished = read_stamp(VENV / STAMP, read_fingerprint(ROOT))
+    return extras <= finished and (VENV / "bin" / "python").exists()
+
+
+def make_environment(extras: set[str]) -> None:
+    """Makes `.venv`, or brings it up to date."""
+    stamp, fingerprint = VENV / STAMP, read_fingerprint(ROOT)
     # What an earlier set-up brought stays wanted: else two that ask for different extras would take
     # turns for ever.
-    extras = extras | finished
+    extras = extras | read_stamp(stamp, fingerprint)
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
     check_package_index(VENV)

@@ -9,10 +9,11 @@ import hashlib
 import sys
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, check_package_index, create_venv, install
+from jobs.set_up.environment import ROOT, alone_in, check_package_index, create_venv, install
 from jobs.set_up.machine import find_python_problem, find_venv_problem
 
 VENV = ROOT / ".venv-airflow"
+STAMP = "set_up.sha256"
 PACKAGES = ("airflow_dags/requirements.txt", "airflow_dags/constraints.txt")
 
 
@@ -21,19 +22,30 @@ def set_up() -> None:
     problem = find_python_problem() or find_venv_problem()
     if problem:
         raise SetUpError(problem)
-    stamp = VENV / "set_up.sha256"
-    fingerprint = read_fingerprint()
+    if not is_set_up():
+        with alone_in(VENV):
+            # Another set-up may have ended meanwhile.
+            if not is_set_up():
+                make_environment()
+
+
+def is_set_up() -> bool:
+    """Returns whether `.venv-airflow` is as these files want it."""
+    stamp = VENV / STAMP
     is_there = stamp.exists() and (VENV / "bin" / "python").exists()
-    if is_there and stamp.read_text() == fingerprint:
-        return
+    return is_there and stamp.read_text() == read_fingerprint()
+
+
+def make_environment() -> None:
+    """Makes `.venv-airflow`, or brings it up to date."""
     say("[1/2] Making the virtual environment .venv-airflow ...")
     create_venv(VENV)
     check_package_index(VENV)
-    stamp.unlink(missing_ok=True)
+    (VENV / STAMP).unlink(missing_ok=True)
     say("[2/2] Installing Airflow (about 300 MB, a minute) ...")
     requirements, constraints = PACKAGES
     install(VENV, "--quiet", "--requirement", requirements, "--constraint", constraints)
-    stamp.write_text(fingerprint)
+    (VENV / STAMP).write_text(read_fingerprint())
 
 
 def read_fingerprint() -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.set_up.console import SetUpError
+from jobs.set_up.console import SetUpError, say
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_PACKAGE = "delta-spark"  # one of those that are wanted anyway
@@ -16,6 +19,18 @@ GET_PACKAGES = (
     "The first set-up needs the network. Behind a mirror or proxy, configure pip as usual "
     "(PIP_INDEX_URL, HTTPS_PROXY); what is already there is kept: run the same command again."
 )
+
+
+@contextmanager
+def alone_in(venv: Path) -> Iterator[None]:
+    """Lets one set-up at a time change an environment; the others wait, and say so."""
+    with venv.with_name(f"{venv.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Waiting for another set-up, which is at work in {venv.name} ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def create_venv(venv: Path) -> None:

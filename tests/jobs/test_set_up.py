@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -191,6 +192,27 @@ def test_a_set_up_without_a_network_leaves_what_is_there_usable(
     monkeypatch.setattr(set_up, "check_package_index", offline)
     assert set_up.main(["--extra", "test"]) == 1
     assert set_up.main([]) == 0
+
+
+def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    begun = threading.Event()
+
+    def create(venv: Path) -> None:
+        begun.set()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(set_up, "create_venv", create)
+    first = threading.Thread(target=set_up.main, args=([],))
+    first.start()
+    begun.wait()
+
+    assert set_up.main([]) == 0
+
+    first.join()
+    assert installs == [".[spark]"]
+    assert "Waiting for another set-up" in capsys.readouterr().out
 
 
 def test_an_environment_whose_python_is_gone_is_set_up_again(installs: list[str], tmp_path: Path):
