@@ -5,7 +5,7 @@ near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,11 +92,12 @@ def _correct(
 ) -> _Scores:
     """Returns the scores that correction layers make of the checkpoint's."""
     whole = fullest(readings)
-    fold_of = _deal_folds(groups)
+    labelled = Labelled(whole.logits, whole.targets, whole.log_temperature(base))
+    fold_of, own_groups = _deal_folds(groups), groups[whole.product.numpy()]
     folds = fold_of[whole.product]
-    without = [_fit_without(fold, whole, folds, groups, base) for fold in range(_FOLDS)]
+    without = [_fit_without(fold, labelled, folds, own_groups) for fold in range(_FOLDS)]
     held_out = [layers[fold] for fold, layers in enumerate(without)]
-    layer = _fit(whole, base, _choose_strength(whole, groups, base))
+    layer = fit_layer(labelled, choose_strength(labelled, _deal_folds(own_groups)))
     return _Scores(
         correction=_compose(layer, earlier),
         without=[
@@ -134,27 +135,11 @@ def _deal_folds(groups: np.ndarray) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).permutation(len(known))[numbered] % _FOLDS)
 
 
-def _fit_without(
-    fold: int, whole: Reading, folds: Tensor, groups: np.ndarray, base: CalibratedSets
-) -> list[Layer]:
+def _fit_without(fold: int, labelled: Labelled, folds: Tensor, groups: np.ndarray) -> list[Layer]:
     """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
     left = folds != fold
-    strength = _choose_strength(whole.where(left), groups, base)
-    return [_fit(whole.where(left & (folds != other)), base, strength) for other in range(_FOLDS)]
-
-
-def _choose_strength(reading: Reading, groups: np.ndarray, base: CalibratedSets) -> float:
-    folds = _deal_folds(groups[reading.product.numpy()])
-    rows = [(folds == fold).nonzero().flatten() for fold in range(_FOLDS)]
-    return choose_strength(_label(reading, base), rows)
-
-
-def _fit(reading: Reading, base: CalibratedSets, strength: float) -> Layer:
-    return fit_layer(_label(reading, base), strength)
-
-
-def _label(reading: Reading, base: CalibratedSets) -> Labelled:
-    return Labelled(reading.logits, reading.targets, reading.log_temperature(base))
+    strength = choose_strength(labelled[left], _deal_folds(groups[left.numpy()]))
+    return [fit_layer(labelled[left & (folds != other)], strength) for other in range(_FOLDS)]
 
 
 def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) -> Reading:
@@ -163,9 +148,7 @@ def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) ->
     for fold, layer in enumerate(layers):
         here = fold_of[reading.product] == fold
         logits[here] = layer(reading.logits[here])
-    return Reading(
-        reading.product, reading.modalities, logits, reading.targets, reading.image_weight
-    )
+    return replace(reading, logits=logits)
 
 
 def _calibrate(

@@ -5,7 +5,6 @@ held towards 0 by a penalty, a normal prior, whose strength is chosen by cross-v
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,25 +82,23 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     return Layer(centre + mixture.detach() @ centre, shift.detach())
 
 
-def choose_strength(labelled: Labelled, folds: Sequence[Tensor]) -> float:
+def choose_strength(labelled: Labelled, folds: Int[Tensor, " N"]) -> float:
     """Returns the strength under which rows are best predicted from the other folds' rows.
 
     Args:
         labelled: The rows to fit to.
-        folds: The rows of each fold.
+        folds: The fold of each row.
     """
     losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
     return min(losses, key=losses.__getitem__)
 
 
-def _held_out_loss(labelled: Labelled, folds: Sequence[Tensor], strength: float) -> float:
+def _held_out_loss(labelled: Labelled, folds: Int[Tensor, " N"], strength: float) -> float:
     """Returns the mean negative log-likelihood of rows under a layer of the other folds."""
     total = 0.0
-    for fold in folds:
-        others = torch.ones(len(labelled), dtype=torch.bool)
-        others[fold] = False
-        here = labelled[fold]
-        corrected = fit_layer(labelled[others], strength)(here.logits)
+    for fold in folds.unique():
+        here = labelled[folds == fold]
+        corrected = fit_layer(labelled[folds != fold], strength)(here.logits)
         scaled = corrected / here.log_temperature.exp().unsqueeze(1)
         total += F.cross_entropy(scaled, here.targets, reduction="sum").item()
     return total / max(1, len(labelled))
