@@ -117,13 +117,9 @@ def _score(
     shown = [_show(product, modalities) for product in products]
     # Once: the pictures are the same ones when they are read alone.
     warns = modalities is Modalities.IMAGE_AND_TEXT
-    numbers = iter(range(len(products)))
-    for batch, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
-        numbered = [(next(numbers), one.modalities) for one in batch]
-        readable = [(number, found) for number, found in numbered if found is not None]
-        rows += [number for number, found in readable if found is modalities]
-        if output is None:
-            continue
+    row_of = {product.product_id: row for row, product in enumerate(products)}
+    for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
+        rows += [row_of[product_id] for product_id, found in readable if found is modalities]
         kept = torch.tensor([found is modalities for _, found in readable])
         for attribute, scores in output.logits.items():
             logits[attribute].append(scores.float().cpu()[kept])

@@ -22,7 +22,7 @@ _MOST_TEXTS_OF_A_PICTURE = 5
 
 @dataclass(frozen=True, slots=True)
 class ShopLabels:
-    """N labelled products of a catalog.
+    """N labelled products of a catalog, each once.
 
     `targets` maps each attribute to the labels' indices (N,), UNLABELLED where nobody said.
     Near-identical products, see `_group_near_identical`, have the same number in `groups` (N,):

@@ -81,10 +81,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
     ids: list[str] = []
     labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
     moves: list[torch.Tensor] = []
-    for batch, output in classify_watched(engine, products, "reading the catalog"):
-        readable = [(one.product_id, one.modalities) for one in batch if one.modalities is not None]
-        if output is None:
-            continue
+    for readable, output in classify_watched(engine, products, "reading the catalog"):
         ids += [product_id for product_id, _ in readable]
         probs = engine.probabilities(output, [modalities for _, modalities in readable])
         moved = []

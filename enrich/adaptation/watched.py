@@ -10,16 +10,18 @@ from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
-from enrich.records import Product
-from enrich.window import Prepared
+from enrich.records import Modalities, Product
 
 log = logging.getLogger(__name__)
 
 
 def classify_watched(
     engine: Engine, products: Sequence[Product], title: str, *, warns: bool = True
-) -> Iterator[tuple[list[Prepared], ModelOutput | None]]:
-    """Yields what `engine.classify` makes of the products.
+) -> Iterator[tuple[list[tuple[str, Modalities]], ModelOutput]]:
+    """Yields id and modalities of the readable products, some at a time, and their output.
+
+    The output has a row for each of them, in order, and is on the CPU. Where no product of some is
+    readable, nothing is yielded.
 
     Args:
         engine: Its images start from the catalog's root.
@@ -32,8 +34,12 @@ def classify_watched(
     """
     bar = track(products, title, console=Console(stderr=True), transient=True)
     problems: list[ImageProblem | None] = []
-    for batch, output in engine.classify(bar):
-        problems += [one.image_problem for one in batch]
-        yield batch, output
+    for window, output in engine.classify(bar):
+        problems += [one.image_problem for one in window]
+        if output is not None:
+            readable = [
+                (one.product_id, one.modalities) for one in window if one.modalities is not None
+            ]
+            yield readable, output
     if warns and (told := describe_failures(problems)):
         log.warning(told)
