@@ -13,8 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
@@ -27,7 +25,7 @@ from enrich.memory import keep_freed_memory
 from enrich.precision import local_device
 from enrich.predictions import Reader
 from enrich.recent import RecentPictures
-from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.records import EnrichedProduct, Product, Status
 from enrich.spec import EngineSpec, default_spec
 from enrich.text import build_text
 from enrich.window import Prepared, start_window
@@ -56,7 +54,7 @@ class Engine:
         self.forward = Forward(classifier, device)
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
-        self._reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
+        self.reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
         self._store = spec.open_store()
         self._recent = RecentPictures()
         cores = torch.get_num_threads()
@@ -72,7 +70,8 @@ class Engine:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
         for window, output in self.classify(products):
-            predictions = iter(() if output is None else self._predict(window, output))
+            read_from = [one.modalities for one in window if one.modalities is not None]
+            predictions = iter(() if output is None else self.reader.read(output, read_from))
             for one in window:
                 answered = () if one.modalities is None else next(predictions)
                 yield EnrichedProduct(
@@ -151,18 +150,6 @@ class Engine:
             has_text=torch.tensor([bool(one.text) for one in batch]),
             pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         )
-
-    def probabilities(
-        self, output: ModelOutput, modalities: Sequence[Modalities]
-    ) -> dict[str, Float[Tensor, "B _"]]:
-        """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
-        return self._reader.probabilities(output, modalities)
-
-    def _predict(
-        self, window: list[Prepared], output: ModelOutput
-    ) -> Iterator[tuple[Prediction, ...]]:
-        """Returns the predictions of the window's readable products."""
-        return self._reader.read(output, [m for one in window if (m := one.modalities) is not None])
 
 
 def open_engine(manifest: Manifest, image_root: str) -> Engine:
