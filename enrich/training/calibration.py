@@ -37,15 +37,23 @@ class Scored:
     """Labelled rows of one condition, with the logits that a classifier gives them.
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
-    `share` is what a row counts beside a row of another condition, when temperatures are fitted.
-    A threshold must hold where `guarded`; elsewhere only if one can, and with `_SLACK`.
+    `share` is what a row counts beside a row of another condition, in (0, 1], when temperatures are
+    fitted.
     """
 
     logits: Float[Tensor, "N C"]
     targets: Int[Tensor, " N"]
     image_weight: Float[Tensor, " N"] | None = None
     share: float = 1.0
-    guarded: bool = True
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a threshold must hold here; elsewhere only if one can, and with `_SLACK`.
+
+        A condition that counts less is rare in a catalog: it may make a threshold stricter, not
+        unreachable.
+        """
+        return self.share == 1
 
 
 def fit(conditions: Sequence[Scored]) -> CalibratedModalities:

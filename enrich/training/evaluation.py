@@ -166,11 +166,7 @@ def calibrate(
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         scored = {
             modalities: [
-                replace(
-                    score_rows(answers[condition][attribute], modalities, share),
-                    # Rare in a catalog: it may make a threshold stricter, not unreachable.
-                    guarded=condition is not Condition.OTHER_TEXT,
-                )
+                score_rows(answers[condition][attribute], modalities, share)
                 for condition, share in shares.items()
             ]
             for modalities, shares in CALIBRATED_UNDER.items()

@@ -166,12 +166,14 @@ def test_a_fit_answers_with_both_thresholds() -> None:
     assert low is not None and high is not None and 0 < low < high < 1
 
 
-@pytest.mark.parametrize("guarded", [True, False])
-def test_a_condition_without_a_threshold_counts_only_where_it_is_guarded(guarded: bool) -> None:
+@pytest.mark.parametrize(("share", "guarded"), [(1.0, True), (0.3, False)])
+def test_a_condition_without_a_threshold_counts_only_where_it_is_guarded(
+    share: float, guarded: bool
+) -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(2_000, 3)
     good = Scored(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
-    hopeless = Scored(logits, torch.randint(0, 3, (2_000,)), guarded=guarded)
+    hopeless = Scored(logits, torch.randint(0, 3, (2_000,)), share=share)
     thresholds = fit([good, hopeless]).thresholds
     assert (thresholds["0.90"] is None) == guarded
 
@@ -183,5 +185,5 @@ def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> N
     noisy = targets.clone()
     noisy[:600] = torch.randint(0, 3, (600,))
     alone = fit([Scored(logits, targets)]).thresholds["0.90"]
-    beside = fit([Scored(logits, targets), Scored(logits, noisy, guarded=False)]).thresholds["0.90"]
+    beside = fit([Scored(logits, targets), Scored(logits, noisy, share=0.3)]).thresholds["0.90"]
     assert alone is not None and beside is not None and beside > alone
