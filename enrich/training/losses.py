@@ -1,5 +1,7 @@
 """The two losses: image-text contrast for the warm-up, masked multitask for the labels."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -7,17 +9,6 @@ from torch import Tensor
 
 UNLABELLED = -100  # what cross_entropy ignores
 _TEMPERATURE = 0.07  # of the contrast, where CLIP begins
-
-
-def multitask_loss(
-    logits: dict[str, Float[Tensor, "B _"]],
-    targets: Int[Tensor, "B K"],
-    label_smoothing: float,
-    labelled: Int[Tensor, " K"],
-) -> Float[Tensor, ""]:
-    """Returns the mean over attributes of `label_losses`."""
-    losses = label_losses(logits, targets, label_smoothing, labelled)
-    return torch.stack(list(losses.values())).mean()
 
 
 def label_losses(
@@ -46,6 +37,11 @@ def label_losses(
         )
         losses[attribute] = total / labelled[column].clamp(min=1)
     return losses
+
+
+def multitask_loss(losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+    """Returns the mean over attributes, of which there is at least one."""
+    return torch.stack(list(losses.values())).mean()
 
 
 def opinion_loss(logits: Float[Tensor, "B C"], opinions: Float[Tensor, "B C"]) -> Float[Tensor, ""]:

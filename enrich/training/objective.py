@@ -3,7 +3,6 @@
 A new loss is a term here: it needs its weight, and what it is computed from in `Part`.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,7 +48,9 @@ class Objective(nn.Module):
                 output.image_embeds[both], output.text_embeds[both], part.groups[both]
             )
             return part.share * contrast
-        loss = multitask_loss(output.logits, part.targets, self.label_smoothing, part.labelled)
+        loss = multitask_loss(
+            label_losses(output.logits, part.targets, self.label_smoothing, part.labelled)
+        )
         if self.image_alone and part.inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part)
         if output.matching is not None:
@@ -71,4 +72,4 @@ class Objective(nn.Module):
             share = self.opinion_shares[attribute]
             said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
             losses[attribute] = (1 - share) * losses[attribute] + share * said
-        return torch.stack(list(losses.values())).mean()
+        return multitask_loss(losses)

@@ -19,7 +19,7 @@ from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.tokenizer import TextEncoder
-from enrich.training.losses import contrastive_loss, count_labelled, multitask_loss
+from enrich.training.losses import contrastive_loss, count_labelled, label_losses, multitask_loss
 
 TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
 ROWS = len(TEXTS)
@@ -249,7 +249,8 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
     assert classifier.trained_by
     if "multitask" in classifier.trained_by:
         targets = torch.ones(ROWS, 3).long()
-        loss = multitask_loss(output.logits, targets, 0.0, count_labelled(targets))
+        losses = label_losses(output.logits, targets, 0.0, count_labelled(targets))
+        loss = multitask_loss(losses)
         loss.backward(retain_graph=True)
     if "contrastive" in classifier.trained_by:
         both = HAS_IMAGE & HAS_TEXT

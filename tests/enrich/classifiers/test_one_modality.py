@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
-from enrich.training.losses import count_labelled, multitask_loss
+from enrich.training.losses import count_labelled, label_losses, multitask_loss
 
 HAS_IMAGE = torch.tensor([True, False, True])
 HAS_TEXT = torch.tensor([True, True, False])
@@ -77,7 +77,8 @@ def test_products_that_lack_what_is_read_get_the_labels_shares_in_training(
     labelled = count_labelled(targets)
     for _ in range(60):
         optimiser.zero_grad()
-        multitask_loss(classifier(inputs).logits, targets, 0.0, labelled).backward()
+        losses = label_losses(classifier(inputs).logits, targets, 0.0, labelled)
+        multitask_loss(losses).backward()
         optimiser.step()
     probs = _answer(classifier, _inputs(0)).logits["color"][blind].softmax(0)
     torch.testing.assert_close(probs[:2], torch.tensor([2 / 3, 1 / 3]), rtol=0.05, atol=0.02)
