@@ -138,6 +138,11 @@ class Classifier(nn.Module):
         for name, values in (("pixel_mean", config.image.mean), ("pixel_std", config.image.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and it computes."""
+        return self.pixel_mean.device
+
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
         """Takes what a classifier must know of the tokenizer; called once before training."""
 

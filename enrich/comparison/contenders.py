@@ -33,13 +33,13 @@ class Contender:
         """The labels of each attribute, in the order of the logits."""
         return self.manifest.config.attributes
 
-    def as_stored(self, device: torch.device) -> Classifier:
+    def as_stored(self) -> Classifier:
         """Returns the classifier with all its layers in floating point, whose costs are counted."""
         config = self.manifest.config
         if not config.int8:
             return self.classifier
         exact = replace(self.manifest, config=config.model_copy(update={"int8": False}))
-        return load_classifier(exact, device)[0]
+        return load_classifier(exact, self.classifier.device)[0]
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
         """Returns the products as this checkpoint takes them, their pictures decoded once."""

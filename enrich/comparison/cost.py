@@ -22,18 +22,18 @@ def count_parameters(classifier: Classifier) -> tuple[int, int]:
     return total, sum(parameter.numel() for parameter in pretrained)
 
 
-def count_flops(classifier: Classifier, device: torch.device) -> int:
+def count_flops(classifier: Classifier) -> int:
     """Returns the operations of one more product with a picture and a text of the full length.
 
     A multiplication with its addition counts as two. Counted are convolutions, matrix products and
     attention; norms, activations, pooling and look-ups are not, nor what is done once a batch, as
     for the prompts of `clip_zero_shot`.
     """
-    one, two = (_count_batch_flops(classifier, products, device) for products in (1, 2))
+    one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
     return two - one
 
 
-def _count_batch_flops(classifier: Classifier, products: int, device: torch.device) -> int:
+def _count_batch_flops(classifier: Classifier, products: int) -> int:
     config = classifier.config
     size_px, present = config.image.size_px, torch.ones(products, dtype=torch.bool)
     batch = ModelInputs(
@@ -49,7 +49,7 @@ def _count_batch_flops(classifier: Classifier, products: int, device: torch.devi
     try:
         # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
         with FlopCounterMode(display=False) as counter:
-            classifier(batch.to(device))
+            classifier(batch.to(classifier.device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())

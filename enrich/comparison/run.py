@@ -111,8 +111,8 @@ def _evaluate(
     title = f"{contender.name} on {shop.title}"
     say(f"{title}: {len(products):,} products")
     batches = contender.batches(products, workplace.cache)
-    batches.see_once(contender.classifier, workplace.device)
-    answered = _ask(contender, batches, workplace.device)
+    batches.see_once(contender.classifier)
+    answered = _ask(contender, batches)
     folder = workplace.plots / file_name(contender.name) / file_name(shop.title)
     draw_checkpoint(answered, contender.attributes, title, folder)
     measured = {}
@@ -129,7 +129,7 @@ def _evaluate(
     return measured
 
 
-def _ask(contender: Contender, batches: Batches, device: torch.device) -> Answered:
+def _ask(contender: Contender, batches: Batches) -> Answered:
     """Returns the calibrated answers under every condition, attributes without a label left out."""
     rows = batches.readable(np.arange(len(batches.products)))
     if (batches.products.targets[rows] == UNLABELLED).all():
@@ -140,9 +140,7 @@ def _ask(contender: Contender, batches: Batches, device: torch.device) -> Answer
     return {
         condition: {
             attribute: apply_calibration(contender.manifest.calibration, attribute, answers)
-            for attribute, answers in answer(
-                contender.classifier, batches, rows, condition, device
-            ).items()
+            for attribute, answers in answer(contender.classifier, batches, rows, condition).items()
             if len(answers.targets)
         }
         for condition in Condition
@@ -175,7 +173,7 @@ def _measure_costs(
         turns.append((contender.classifier, inputs))
     costs = []
     for contender, speed in zip(contenders, measure_speed(turns, workplace.device), strict=True):
-        stored = contender.as_stored(workplace.device)
+        stored = contender.as_stored()
         parameters, pretrained = count_parameters(stored)
         costs.append(
             {
@@ -183,7 +181,7 @@ def _measure_costs(
                 "classifier": contender.manifest.config.classifier,
                 "parameters": parameters,
                 "pretrained_parameters": pretrained,
-                "flops_per_product": count_flops(stored, workplace.device),
+                "flops_per_product": count_flops(stored),
                 "products_per_second": round(speed, 1),
                 "checkpoint_bytes": measure_size(contender.manifest.folder),
             }

@@ -103,8 +103,7 @@ class _Attention:
     """The joint sequence's attention of one product, and where in the sequence things lie."""
 
     def __init__(self, engine: Engine, prepared: Prepared) -> None:
-        device = next(engine.classifier.parameters()).device
-        inputs = engine.build_inputs([prepared]).to(device)
+        inputs = engine.build_inputs([prepared]).to(engine.classifier.device)
         self._weights = joint_attention(engine.classifier, inputs)[0].cpu().numpy()
         grid = engine.classifier.image_tower.grid
         if not grid:
@@ -135,9 +134,9 @@ def _leave_out_each(
     if not words:
         return []
     batch = [prepared, *(replace(prepared, text=without(word, prepared.text)) for word in words)]
-    device = next(engine.classifier.parameters()).device
+    inputs = engine.build_inputs(batch).to(engine.classifier.device)
     with torch.inference_mode():
-        output = engine.classifier(engine.build_inputs(batch).to(device))
+        output = engine.classifier(inputs)
     # A word that was all there is leaves nothing, and the classifier says NaN of it.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
     adds: list[dict[str, float]] = [{} for _ in words]

@@ -107,9 +107,9 @@ class Batches:
         self.opinions: dict[str, np.ndarray] = {}
         self._has_text = np.array([bool(text) for text in products.texts])
 
-    def see_once(self, classifier: Classifier, device: torch.device) -> None:
+    def see_once(self, classifier: Classifier) -> None:
         """Caches what the image tower makes of the pictures: every condition sees the same ones."""
-        self.cached = cache_images(classifier, self.images, "image_features", 1, device)
+        self.cached = cache_images(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Returns the rows with modalities and label words hidden, and texts swapped, at random.

@@ -90,7 +90,7 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
 
 
 def cache_images(
-    classifier: Classifier, images: CachedImages, kind: CacheKind, views: int, device: torch.device
+    classifier: Classifier, images: CachedImages, kind: CacheKind, views: int
 ) -> CachedViews:
     """Returns what the frozen part of the image tower makes of every picture, computed once.
 
@@ -100,7 +100,6 @@ def cache_images(
         images: The decoded pictures.
         kind: Which input of the classifier the cache stands in for.
         views: The pictures as they are, and `views` - 1 random variations of all of them.
-        device: Where it is computed.
     """
     # Named after the frozen weights, the pictures that are there and how these are varied: files of
     # other ones do not fit.
@@ -113,7 +112,7 @@ def cache_images(
         if not _is_array(file):
             with _alone(images.folder):
                 if not _is_array(file):
-                    _compute_view(classifier, images, kind, view, file, device)
+                    _compute_view(classifier, images, kind, view, file)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
 
 
@@ -169,12 +168,7 @@ def _open_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _compute_view(
-    classifier: Classifier,
-    images: CachedImages,
-    kind: CacheKind,
-    view: int,
-    file: Path,
-    device: torch.device,
+    classifier: Classifier, images: CachedImages, kind: CacheKind, view: int, file: Path
 ) -> None:
     tower = classifier.image_tower
     compute = tower.features if kind == "image_features" else tower.lower
@@ -187,8 +181,8 @@ def _compute_view(
             pixels = torch.from_numpy(np.array(images.pixels[rows]))
             if view:
                 pixels = vary(pixels, random)
-            with torch.inference_mode(), autocast(device):
-                out = compute(classifier.normalise_pixels(pixels.to(device)))
+            with torch.inference_mode(), autocast(classifier.device):
+                out = compute(classifier.normalise_pixels(pixels.to(classifier.device)))
             if computed is None:
                 size = (len(images.pixels), *out.shape[1:])
                 computed = _make_array(partial, np.float16, size)

@@ -116,7 +116,6 @@ def answer(
     batches: Batches,
     rows: np.ndarray,
     condition: Condition,
-    device: torch.device,
 ) -> dict[str, Answers]:
     """Returns the classifier's answers per attribute.
 
@@ -125,7 +124,7 @@ def answer(
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
-    for inputs, output in ask(classifier.eval(), batches, rows, condition, device):
+    for inputs, output in ask(classifier.eval(), batches, rows, condition, classifier.device):
         outputs.append(output)
         modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
     targets = torch.from_numpy(batches.products.targets[rows])
@@ -149,7 +148,6 @@ def calibrate(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    device: torch.device,
     trained_on: np.ndarray,
 ) -> Calibration:
     """Fits corrections for rare labels, temperatures and thresholds on validation rows.
@@ -157,7 +155,7 @@ def calibrate(
     Which labels are rare, the rows that were `trained_on` tell.
     """
     answers = {
-        condition: answer(classifier, batches, rows, condition, device)
+        condition: answer(classifier, batches, rows, condition)
         for shares in CALIBRATED_UNDER.values()
         for condition in shares
     }
@@ -201,14 +199,13 @@ def evaluate(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    device: torch.device,
     calibration: Calibration,
 ) -> dict[str, dict[str, Figures]]:
     """Returns condition -> attribute -> figures, as answered after calibration."""
     return {
         condition.value: {
             attribute: measure_answers(apply_calibration(calibration, attribute, answers))
-            for attribute, answers in answer(classifier, batches, rows, condition, device).items()
+            for attribute, answers in answer(classifier, batches, rows, condition).items()
         }
         for condition in Condition
     }
@@ -254,7 +251,6 @@ def selection_score(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    device: torch.device,
     conditions: Sequence[Condition],
 ) -> tuple[float, dict[str, float]]:
     """Returns what the best epoch is chosen by, and the accuracies that it is the mean of.
@@ -265,7 +261,7 @@ def selection_score(
     accuracies = {
         f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
         for condition in conditions
-        for attribute, found in answer(classifier, batches, rows, condition, device).items()
+        for attribute, found in answer(classifier, batches, rows, condition).items()
         if len(found.targets)
     }
     if not accuracies:

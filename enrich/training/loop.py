@@ -104,7 +104,7 @@ class Trainer:
         if phase.cached is None:
             return None
         images = self.batches.images
-        return cache_images(self.classifier, images, phase.cached, phase.views, self.device)
+        return cache_images(self.classifier, images, phase.cached, phase.views)
 
     def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         self.classifier.train()
@@ -160,7 +160,6 @@ class Trainer:
                 weighed,
                 self.batches,
                 self.validation_rows,
-                self.device,
                 self.selected_under,
             )
             self._plot({"validation/score": score} | accuracies)

@@ -17,7 +17,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
@@ -46,7 +45,6 @@ def write_opinions(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    device: torch.device,
 ) -> None:
     """Writes the probabilities of every label, read from the pictures of these rows alone.
 
@@ -55,7 +53,7 @@ def write_opinions(
     rows = rows[batches.images.has_image[rows]]
     attributes = classifier.config.attributes
     answers: dict[str, list[np.ndarray]] = {attribute: [] for attribute in attributes}
-    for _, output in ask(classifier.eval(), batches, rows, Condition.NO_TEXT, device):
+    for _, output in ask(classifier.eval(), batches, rows, Condition.NO_TEXT, classifier.device):
         for attribute, scores in output.logits.items():
             answers[attribute].append(scores.float().softmax(1).half().cpu().numpy())
     recipe = config.model_dump_json(exclude={"cache"})

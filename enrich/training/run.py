@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
@@ -57,15 +56,15 @@ def train_checkpoint(
     if rank() > 0:
         return None
     round_as_stored(run.classifier)
-    batches.see_once(run.classifier, trainer.device)
+    batches.see_once(run.classifier)
     if run.config.half is not None:
-        _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"), trainer.device)
+        _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
     trusted = {one: share for one, share in TRUSTED_UNDER.items() if one in shown}
-    fit_trust(run.classifier, batches, rows.validation, trainer.device, trusted)
-    calibration = calibrate(run.classifier, batches, rows.validation, trainer.device, rows.train)
+    fit_trust(run.classifier, batches, rows.validation, trusted)
+    calibration = calibrate(run.classifier, batches, rows.validation, rows.train)
     _tell_unanswered(calibration)
-    metrics = _measure(run, names, calibration, trainer.device)
+    metrics = _measure(run, names, calibration)
     _write(run, names, calibration, metrics, output)
     return metrics
 
@@ -102,8 +101,8 @@ def _workspace(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
-def _write_opinions(run: Preparation, file: Path, device: torch.device) -> None:
-    write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half, device)
+def _write_opinions(run: Preparation, file: Path) -> None:
+    write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half)
     say(f"opinions of the other half: {file}")
 
 
@@ -117,9 +116,7 @@ def _tell_unanswered(calibration: Calibration) -> None:
             )
 
 
-def _measure(
-    run: Preparation, catalogs: list[str], calibration: Calibration, device: torch.device
-) -> dict[str, object]:
+def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) -> dict[str, object]:
     """Returns the metrics of the test groups of each catalog, by name, and of each strange shop."""
     rows, batches = run.rows, run.batches
     metrics: dict[str, object] = {
@@ -132,11 +129,11 @@ def _measure(
     # Each catalog apart: easy products of one must not flatter the figures of another.
     for number, name in enumerate(catalogs):
         own = rows.test[batches.products.catalog[rows.test] == number]
-        metrics[f"test_groups_{name}"] = evaluate(run.classifier, batches, own, device, calibration)
+        metrics[f"test_groups_{name}"] = evaluate(run.classifier, batches, own, calibration)
     for name, shop in run.shops.items():
-        shop.see_once(run.classifier, device)
+        shop.see_once(run.classifier)
         every = np.arange(len(shop.products))
-        metrics[f"strange_shop_{name}"] = evaluate(run.classifier, shop, every, device, calibration)
+        metrics[f"strange_shop_{name}"] = evaluate(run.classifier, shop, every, calibration)
     return metrics
 
 

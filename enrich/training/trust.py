@@ -27,7 +27,6 @@ def fit_trust(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    device: torch.device,
     shares: Mapping[Condition, float],
 ) -> None:
     """Sets the trust of each attribute to that of least negative log-likelihood.
@@ -36,11 +35,11 @@ def fit_trust(
         classifier: Left as it is if it has no modality-wise attention, or there are no conditions.
         batches: The products.
         rows: Those to fit to.
-        device: Where the classifier is.
         shares: The conditions, and what a row of each counts.
     """
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise or not shares:
         return
+    device = classifier.device
     targets = torch.from_numpy(batches.products.targets[rows]).to(device)
     asked = {c: ask(classifier.eval().read, batches, rows, c, device) for c in shares}
     read = {c: _join(part for _, part in parts) for c, parts in asked.items()}

@@ -65,7 +65,7 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     attention = 2 * 2 * tokens * tokens * WIDTH
     head = 2 * WIDTH * LABELS
     torch.backends.mha.set_fastpath_enabled(True)
-    counted = count_flops(Counted(small_config, vocabulary=40).eval(), CPU)
+    counted = count_flops(Counted(small_config, vocabulary=40).eval())
     assert counted == convolution + projections + attention + head
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
 
@@ -79,7 +79,7 @@ def test_flops_see_the_convolutions_and_a_larger_picture(
         classifier.config.model_copy(update={"image": image, "towers": towers}),
         tokenizer.get_vocab_size(),
     ).eval()
-    small, large = count_flops(classifier, CPU), count_flops(larger, CPU)
+    small, large = count_flops(classifier), count_flops(larger)
     assert 30e6 < small < 100e6 and 3.5 < large / small < 4.5
 
 
@@ -126,7 +126,7 @@ def test_operations_of_every_classifier_can_be_counted(
 ) -> None:
     config = small_config.model_copy(update={"classifier": name})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    assert count_flops(classifier, CPU) > 10_000
+    assert count_flops(classifier) > 10_000
 
 
 def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
@@ -140,8 +140,7 @@ def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
                     update={"classifier": "clip_zero_shot", "attributes": attributes}
                 ),
                 tokenizer.get_vocab_size(),
-            ).eval(),
-            CPU,
+            ).eval()
         )
         for attributes in ({"color": ("red", "blue")}, many)
     ]

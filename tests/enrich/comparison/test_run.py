@@ -54,7 +54,7 @@ def test_figures_are_those_that_training_reports(
     batches = contenders[0].batches(products, place.cache)
     rows = torch.arange(len(products)).numpy()
     calibration = contenders[0].manifest.calibration
-    wanted = evaluate(contenders[0].classifier, batches, rows, CPU, calibration)
+    wanted = evaluate(contenders[0].classifier, batches, rows, calibration)
     for record in comparison.figures[:15]:
         figures = wanted[record["condition"]][record["attribute"]]
         # Features are cached in half precision.

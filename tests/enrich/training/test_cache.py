@@ -13,7 +13,6 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import torch
 from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
@@ -204,8 +203,7 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
     blank = np.zeros_like(images.pixels)
     missing = CachedImages(blank, np.array([False, False]), images.folder, images.pictures)
     found = [
-        cache_images(classifier, one, "image_features", 1, torch.device("cpu")).views[0]
-        for one in (missing, images)
+        cache_images(classifier, one, "image_features", 1).views[0] for one in (missing, images)
     ]
     assert not np.array_equal(*found)
 
@@ -219,9 +217,7 @@ def test_features_that_were_cut_short_are_made_anew(
     )
 
     def make() -> np.ndarray:
-        return np.array(
-            cache_images(classifier, images, "image_features", 1, torch.device("cpu")).views[0]
-        )
+        return np.array(cache_images(classifier, images, "image_features", 1).views[0])
 
     first = make()
     (file,) = images.folder.glob("image_features-*.npy")

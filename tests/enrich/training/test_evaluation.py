@@ -27,14 +27,13 @@ from enrich.training.evaluation import (
 from enrich.training.labelled import LabelledProducts
 from enrich.training.losses import UNLABELLED
 
-CPU = torch.device("cpu")
 BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     """The tiny classifier, and products of all kinds: the last one has nothing to read."""
-    classifier, encoder = load_classifier(read_manifest(tiny_checkpoint), CPU)
+    classifier, encoder = load_classifier(read_manifest(tiny_checkpoint), torch.device("cpu"))
     texts = ["red shirt", "blue shoes", "", "green dress", "white", ""]
     products = LabelledProducts(
         texts=texts,
@@ -57,7 +56,7 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
     loaded: tuple[Classifier, Batches],
 ) -> None:
-    answers = answer(*loaded, np.arange(6), Condition.AS_IS, CPU)
+    answers = answer(*loaded, np.arange(6), Condition.AS_IS)
     assert answers["color"].targets.tolist() == [0, 2, 1, 1, 3]
     assert answers["color"].groups.tolist() == [0, 1, 2, 3, 3]
     assert answers["color"].modalities == [BOTH, BOTH, IMAGE, BOTH, TEXT]
@@ -67,15 +66,15 @@ def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
 
 
 def test_modalities_are_those_that_a_condition_leaves(loaded: tuple[Classifier, Batches]) -> None:
-    without_text = answer(*loaded, np.arange(6), Condition.NO_TEXT, CPU)["color"]
-    without_image = answer(*loaded, np.arange(6), Condition.NO_IMAGE, CPU)["color"]
+    without_text = answer(*loaded, np.arange(6), Condition.NO_TEXT)["color"]
+    without_image = answer(*loaded, np.arange(6), Condition.NO_IMAGE)["color"]
     assert without_text.modalities == [IMAGE, IMAGE, IMAGE, IMAGE, TEXT]
     assert without_image.modalities == [TEXT, TEXT, IMAGE, TEXT, TEXT]
     assert without_text.image_weight.tolist() == [1, 1, 1, 1, 0]
 
 
 def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> None:
-    answers = answer(*loaded, np.array([5]), Condition.AS_IS, CPU)
+    answers = answer(*loaded, np.array([5]), Condition.AS_IS)
     assert {len(found.targets) for found in answers.values()} == {0}
 
 
@@ -112,7 +111,7 @@ def test_figures_tell_before_from_after_calibration() -> None:
 def test_evaluation_reports_every_condition(
     loaded: tuple[Classifier, Batches], calibration: Calibration
 ) -> None:
-    figures = evaluate(*loaded, np.arange(6), CPU, calibration)
+    figures = evaluate(*loaded, np.arange(6), calibration)
     assert list(figures) == [condition.value for condition in Condition]
     for by_attribute in figures.values():
         assert [found["rows"] for found in by_attribute.values()] == [5, 3, 5]
@@ -123,7 +122,7 @@ def test_evaluation_reports_every_condition(
     assert as_is["color"]["precision_at_95_threshold"] == as_is["color"]["accuracy"]
     assert as_is["pattern"]["answered_at_95_threshold"] == 0
     assert as_is["pattern"]["precision_at_95_threshold"] is None
-    nothing = evaluate(*loaded, np.array([5]), CPU, calibration)
+    nothing = evaluate(*loaded, np.array([5]), calibration)
     assert nothing["text removed"]["style"] == {"rows": 0}
 
 

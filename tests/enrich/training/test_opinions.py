@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches
@@ -31,8 +30,7 @@ def batches(trainer: Trainer) -> Batches:
 def file(trainer: Trainer, batches: Batches, tmp_path: Path) -> Path:
     """What a classifier of four colors says of 20 of 40 products."""
     file, rows = tmp_path / "half-0.opinions.npz", np.arange(20)
-    cpu = torch.device("cpu")
-    write_opinions(file, trainer.config, trainer.classifier, batches, rows, cpu)
+    write_opinions(file, trainer.config, trainer.classifier, batches, rows)
     return file
 
 

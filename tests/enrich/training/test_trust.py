@@ -13,7 +13,6 @@ from enrich.training.batches import Batches, Condition
 from enrich.training.loop import Trainer
 from enrich.training.trust import fit_trust
 
-CPU = torch.device("cpu")
 ROWS = np.arange(40)
 
 
@@ -42,7 +41,7 @@ def test_the_modality_that_is_right_is_trusted_more(
     make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
 ) -> None:
     batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
-    fit_trust(classifier, batches, ROWS, CPU, {Condition.AS_IS: 1.0})
+    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0})
     assert sign * classifier.modality_wise["color"].trust.item() > 0.25
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     with torch.inference_mode():
@@ -55,7 +54,7 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
 ) -> None:
     averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
     before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
-    fit_trust(averaging, make("a").batches, ROWS, CPU, {Condition.AS_IS: 1.0})
+    fit_trust(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0})
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
