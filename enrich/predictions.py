@@ -37,9 +37,8 @@ class Reader:
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> Iterator[tuple[Prediction, ...]]:
         """Returns each row's predictions, one an attribute; rows have `modalities`."""
-        weights = self._image_weights(output)
         columns = [
-            self._read_attribute(attribute, probs, weights[attribute], modalities)
+            self._read_attribute(attribute, probs, output.image_weight.get(attribute), modalities)
             for attribute, probs in self.probabilities(output, modalities).items()
         ]
         return zip(*columns, strict=True)
@@ -48,20 +47,12 @@ class Reader:
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
-        weights = self._image_weights(output)
-        return {
-            attribute: calibrated_probs(
-                self._calibration, attribute, logits, modalities, weights[attribute]
-            )
-            for attribute, logits in output.logits.items()
-        }
-
-    def _image_weights(self, output: ModelOutput) -> dict[str, Float[Tensor, " B"] | None]:
-        """Returns each attribute's share of the image, None where a classifier weighs nothing."""
         weights = output.image_weight
         return {
-            attribute: None if weights is None else weights[:, column].float().cpu()
-            for column, attribute in enumerate(self._attributes)
+            attribute: calibrated_probs(
+                self._calibration, attribute, logits, modalities, weights.get(attribute)
+            )
+            for attribute, logits in output.logits.items()
         }
 
     def _read_attribute(

@@ -3,6 +3,8 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,16 +75,14 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Reading]
     readings: dict[str, list[Reading]] = {attribute: [] for attribute in labels.targets}
     for modalities in Modalities:
         product, logits, weights = _score(engine, labels.products, modalities)
-        for column, attribute in enumerate(engine.spec.attributes):
-            if attribute not in readings:
-                continue
-            targets = torch.from_numpy(labels.targets[attribute])[product]
+        for attribute, of_each in labels.targets.items():
+            targets = torch.from_numpy(of_each)[product]
             reading = Reading(
                 product=product,
                 modalities=[modalities] * len(product),
                 logits=correct(logits[attribute], engine.calibration.corrections.get(attribute)),
                 targets=targets,
-                image_weight=None if weights is None else weights[:, column],
+                image_weight=weights.get(attribute),
             )
             readings[attribute].append(reading.where(targets != UNLABELLED))
     return readings
@@ -109,11 +109,11 @@ def _concatenate(one: Reading, other: Reading) -> Reading:
 
 def _score(
     engine: Engine, products: list[Product], modalities: Modalities
-) -> tuple[Int[Tensor, " M"], dict[str, Float[Tensor, "M _"]], Float[Tensor, "M K"] | None]:
+) -> tuple[Int[Tensor, " M"], dict[str, Float[Tensor, "M _"]], dict[str, Float[Tensor, " M"]]]:
     """Returns which products have these modalities, their raw logits and the image's weights."""
     rows: list[int] = []
     logits = {a: [torch.empty(0, len(labels))] for a, labels in engine.spec.attributes.items()}
-    weights: list[Tensor] = []
+    weights: defaultdict[str, list[Tensor]] = defaultdict(list)
     shown = [_show(product, modalities) for product in products]
     # Once: the pictures are the same ones when they are read alone.
     warns = modalities is Modalities.IMAGE_AND_TEXT
@@ -122,12 +122,14 @@ def _score(
         rows += [row_of[product_id] for product_id, found in readable if found is modalities]
         kept = torch.tensor([found is modalities for _, found in readable])
         for attribute, scores in output.logits.items():
-            logits[attribute].append(scores.float().cpu()[kept])
-        if output.image_weight is not None:
-            weights.append(output.image_weight.float().cpu()[kept])
-    product = torch.tensor(rows, dtype=torch.long)
-    joined = {attribute: torch.cat(parts) for attribute, parts in logits.items()}
-    return product, joined, torch.cat(weights) if weights else None
+            logits[attribute].append(scores.float()[kept])
+        for attribute, weight in output.image_weight.items():
+            weights[attribute].append(weight.float()[kept])
+    return torch.tensor(rows, dtype=torch.long), _join(logits), _join(weights)
+
+
+def _join(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {attribute: torch.cat(some) for attribute, some in parts.items()}
 
 
 def _show(product: Product, modalities: Modalities) -> Product:

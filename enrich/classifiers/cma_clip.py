@@ -60,16 +60,16 @@ class CmaClip(Classifier):
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
         read = self._read(image, text, inputs)
-        logits, weights = {}, []
+        logits: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         for attribute in self.heads:
             logits[attribute], image_weight = self.answer(attribute, read)
             if image_weight is not None:
-                weights.append(image_weight)
-        image_weights = torch.stack(weights, dim=1) if weights else None
+                weights[attribute] = image_weight
         matching = None
         if self.matching is not None:
             matching = self.matching(torch.cat([read.image_cls, read.text_cls], dim=1)).squeeze(1)
-        return ModelOutput(logits, image.pooled, text.pooled, image_weights, matching)
+        return ModelOutput(logits, image.pooled, text.pooled, weights, matching)
 
     def read(self, inputs: ModelInputs) -> Read:
         """Returns what the attributes' answers are made of."""

@@ -32,5 +32,5 @@ class ImageOnly(Classifier):
         image, text = self.encode(inputs)
         read = torch.where(inputs.has_image.unsqueeze(1), image.pooled, self.no_image)
         logits = self.heads(read)
-        weight = inputs.has_image.float().unsqueeze(1).expand(-1, len(logits))
-        return ModelOutput(logits, image.pooled, text.pooled, weight)
+        weights = dict.fromkeys(logits, inputs.has_image.float())
+        return ModelOutput(logits, image.pooled, text.pooled, weights)

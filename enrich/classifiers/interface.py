@@ -1,7 +1,7 @@
 """What every classifier takes and returns. Knows no particular classifier."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import torch
@@ -59,16 +59,15 @@ class ModelOutput:
     """What a classifier says of one batch.
 
     The pooled embeddings are what contrastive training compares; those of a missing modality are
-    meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1],
-    attributes in the order of the configuration; None where a classifier does not weigh its
-    modalities. `matching` is a score of the text being the image's own, for classifiers that
-    learn to tell.
+    meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1];
+    empty where a classifier does not weigh its modalities. `matching` is a score of the text being
+    the image's own, for classifiers that learn to tell.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
     image_embeds: Float[Tensor, "B D"]
     text_embeds: Float[Tensor, "B D"]
-    image_weight: Float[Tensor, "B K"] | None = None
+    image_weight: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
     matching: Float[Tensor, " B"] | None = None
 
     def to(self, device: torch.device) -> "ModelOutput":
@@ -89,16 +88,16 @@ def _combine(
     outputs: Sequence[ModelOutput], change: Callable[[list[Tensor]], Tensor]
 ) -> ModelOutput:
     """Returns what `change` makes of each tensor, taken from all of the outputs."""
-    weights = [one.image_weight for one in outputs if one.image_weight is not None]
+
+    def combine_each(by_attribute: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: change([one[name] for one in by_attribute]) for name in by_attribute[0]}
+
     matching = [one.matching for one in outputs if one.matching is not None]
     return ModelOutput(
-        logits={
-            attribute: change([one.logits[attribute] for one in outputs])
-            for attribute in outputs[0].logits
-        },
+        logits=combine_each([one.logits for one in outputs]),
         image_embeds=change([one.image_embeds for one in outputs]),
         text_embeds=change([one.text_embeds for one in outputs]),
-        image_weight=change(weights) if weights else None,
+        image_weight=combine_each([one.image_weight for one in outputs]),
         matching=change(matching) if matching else None,
     )
 

@@ -36,5 +36,5 @@ class TextOnly(Classifier):
         image, text = self.encode(inputs)
         read = torch.where(inputs.has_text.unsqueeze(1), text.pooled, self.no_text)
         logits = self.heads(read)
-        weight = torch.zeros(len(read), len(logits), device=read.device)
-        return ModelOutput(logits, image.pooled, text.pooled, weight)
+        weights = dict.fromkeys(logits, torch.zeros(len(read), device=read.device))
+        return ModelOutput(logits, image.pooled, text.pooled, weights)

@@ -133,7 +133,7 @@ def answer(
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         labelled = targets[:, column] != UNLABELLED
         logits = [out.logits[attribute].float().cpu() for out in outputs]
-        weights = [o.image_weight[:, column] for o in outputs if o.image_weight is not None]
+        weights = [out.image_weight[attribute] for out in outputs if out.image_weight]
         answers[attribute] = Answers(
             logits=torch.cat([torch.empty(0, len(labels)), *logits])[labelled],
             targets=targets[labelled, column],

@@ -54,7 +54,7 @@ def test_a_text_that_is_a_label_s_prompt_is_of_that_label(
     # Every prompt is the nearest to itself, at a cosine of 1.
     assert logits.argmax(1).tolist() == list(range(len(LABELS)))
     torch.testing.assert_close(logits.diagonal(), torch.full((len(LABELS),), SCALE))
-    assert output.image_weight is None
+    assert output.image_weight == {}
 
 
 @pytest.mark.parametrize("has_image, has_text", [(True, True), (True, False), (False, True)])

@@ -72,7 +72,8 @@ def test_both_kinds_of_towers_answer_every_attribute(
     assert {a: tuple(logits.shape) for a, logits in output.logits.items()} == {
         a: (ROWS, count) for a, count in labels.items()
     }
-    assert output.image_weight.shape == (ROWS, len(labels))
+    weights = {a: tuple(weight.shape) for a, weight in output.image_weight.items()}
+    assert weights == dict.fromkeys(labels, (ROWS,))
     assert output.image_embeds.shape == output.text_embeds.shape == (ROWS, 32)
     assert all(logits.isfinite().all() for logits in output.logits.values())
 
@@ -80,8 +81,8 @@ def test_both_kinds_of_towers_answer_every_attribute(
 def test_both_modalities_share_a_weight_of_one(
     classifier: Classifier, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weight = _answer(classifier, inputs).image_weight
-    assert (weight > 0).all() and (weight < 1).all()
+    for weight in _answer(classifier, inputs).image_weight.values():
+        assert (weight > 0).all() and (weight < 1).all()
     for attention in classifier.modality_wise.values():
         image, text = torch.ones(1, 32), torch.full((1, 32), 3.0)
         here = torch.tensor([True])
@@ -98,8 +99,8 @@ def test_missing_image_has_no_weight_and_its_pixels_do_not_matter(
     other_pixels[1:3] = 255 - other_pixels[1:3]
     output = _answer(classifier, blind)
     _assert_same(output, _answer(classifier, replace(blind, pixel_values=other_pixels)))
-    assert (output.image_weight[1:3] == 0).all()
-    assert (output.image_weight[[0, 3]] > 0).all()
+    for weight in output.image_weight.values():
+        assert (weight[1:3] == 0).all() and (weight[[0, 3]] > 0).all()
     assert _differ(_answer(classifier, inputs), output)
 
 
@@ -111,8 +112,8 @@ def test_missing_text_has_no_weight_and_its_tokens_do_not_matter(
     other_ids[1:3] = other_ids[1:3].flip(1)
     output = _answer(classifier, silent)
     _assert_same(output, _answer(classifier, replace(silent, token_ids=other_ids)))
-    assert (output.image_weight[1:3] == 1).all()
-    assert (output.image_weight[[0, 3]] < 1).all()
+    for weight in output.image_weight.values():
+        assert (weight[1:3] == 1).all() and (weight[[0, 3]] < 1).all()
     assert _differ(_answer(classifier, inputs), output)
 
 
@@ -142,9 +143,10 @@ def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
             torch.testing.assert_close(
                 logits[0], together.logits[attribute][row], rtol=1e-4, atol=1e-5
             )
-        torch.testing.assert_close(
-            alone.image_weight[0], together.image_weight[row], rtol=1e-4, atol=1e-5
-        )
+        for attribute, weight in alone.image_weight.items():
+            torch.testing.assert_close(
+                weight[0], together.image_weight[attribute][row], rtol=1e-4, atol=1e-5
+            )
 
 
 def test_an_answer_does_not_depend_on_padding(classifier: Classifier, inputs: ModelInputs) -> None:
@@ -244,7 +246,7 @@ def test_without_modality_wise_attention_present_modalities_count_alike(
         has_text=torch.tensor([True, True, False, True]),
     )
     output, wanted = _answer(ablated, mixed), _answer(even, mixed)
-    assert output.image_weight is None
+    assert output.image_weight == {}
     for attribute, logits in output.logits.items():
         torch.testing.assert_close(logits, wanted.logits[attribute], rtol=1e-4, atol=1e-5)
 
@@ -255,14 +257,14 @@ def test_without_sequence_wise_attention_the_towers_embeddings_go_on_as_they_are
     ablated, parts = _ablated(config, tokenizer, sequence_wise=False)
     assert "sequence_wise" not in parts and "modality_wise" in parts
     output = _answer(ablated, inputs)
-    for column, attribute in enumerate(config.attributes):
+    for attribute in config.attributes:
         attention, head = ablated.modality_wise[attribute], ablated.heads[attribute]
         with torch.inference_mode():
             mixed, weight = attention(
                 output.image_embeds, output.text_embeds, inputs.has_image, inputs.has_text
             )
             torch.testing.assert_close(output.logits[attribute], head(mixed))
-        assert output.image_weight[:, column].equal(weight)
+        assert output.image_weight[attribute].equal(weight)
 
 
 def test_without_both_attentions_only_towers_and_heads_are_left(

@@ -109,10 +109,10 @@ def test_every_attribute_is_answered_whatever_a_row_lacks(
     assert all(t.dtype == torch.float32 and t.isfinite().all() for t in output.logits.values())
     assert output.image_embeds.shape == output.text_embeds.shape
     assert output.image_embeds.isfinite().all() and output.text_embeds.isfinite().all()
-    if output.image_weight is not None:
-        assert output.image_weight.shape == (ROWS, len(sizes))
-        assert ((output.image_weight >= 0) & (output.image_weight <= 1)).all()
-        assert (output.image_weight[1] == 0).all()
+    assert not output.image_weight or output.image_weight.keys() == sizes.keys()
+    for weight in output.image_weight.values():
+        assert weight.shape == (ROWS,)
+        assert ((weight >= 0) & (weight <= 1)).all() and weight[1] == 0
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

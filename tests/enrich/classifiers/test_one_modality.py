@@ -45,7 +45,7 @@ def test_the_image_weight_is_what_the_answer_rests_on(
     small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, weight: list[float]
 ) -> None:
     output = _answer(_build(small_config, tokenizer, name), _inputs(0))
-    assert output.image_weight.T.tolist() == [weight] * 3
+    assert [found.tolist() for found in output.image_weight.values()] == [weight] * 3
 
 
 @pytest.mark.parametrize("name, unread", [("image_only", "text"), ("text_only", "image")])

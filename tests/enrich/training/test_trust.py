@@ -45,7 +45,7 @@ def test_the_modality_that_is_right_is_trusted_more(
     assert sign * classifier.modality_wise["color"].trust.item() > 0.25
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     with torch.inference_mode():
-        weight = classifier(inputs).image_weight[:, 0].mean()
+        weight = classifier(inputs).image_weight["color"].mean()
     assert (weight > 0.5) == (sign > 0)
 
 
