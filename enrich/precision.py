@@ -7,7 +7,7 @@ from torch import nn
 
 
 def local_device() -> torch.device:
-    """Returns a visible GPU, or the CPU where there is none."""
+    """Returns this process's current GPU, or the CPU where none is visible."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

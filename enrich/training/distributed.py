@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from enrich.errors import ConfigError
+from enrich.precision import local_device
 
 # The first process decodes a catalog or evaluates on it while the others wait.
 _LONGEST_WAIT = timedelta(hours=12)
@@ -48,13 +49,6 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def training_device() -> torch.device:
-    """Returns this process's GPU, or the CPU where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
 def rank() -> int:
     """Returns this process's number; 0 is the one that evaluates, saves and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
@@ -79,7 +73,7 @@ def from_first(number: float) -> float:
     """Returns the first process's number to all, so that all decide alike."""
     if processes() == 1:
         return number
-    shared = torch.tensor(number, dtype=torch.float64, device=training_device())
+    shared = torch.tensor(number, dtype=torch.float64, device=local_device())
     dist.broadcast(shared, src=0)
     return shared.item()
 

@@ -16,16 +16,12 @@ from torch import Tensor
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
 from enrich.extras import load_extra
+from enrich.precision import local_device
 from enrich.training.batches import Batches, Hiding
 from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
-from enrich.training.distributed import (
-    first_then_others,
-    from_first,
-    rank,
-    training_device,
-)
+from enrich.training.distributed import first_then_others, from_first, rank
 from enrich.training.evaluation import SELECTED_UNDER, selection_score, shown_in_training
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import EpochSeed, Part, deal
@@ -54,14 +50,13 @@ class Trainer:
         self.train_rows = train_rows
         self.validation_rows = validation_rows
         self.folder = folder
-        self.device = training_device()
         shown = shown_in_training(config)
         self.selected_under = [one for one in SELECTED_UNDER if one in shown]
         self.inputs = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
         self.curves: Curves | None = None
-        classifier.to(self.device).to(memory_format=torch.channels_last)
+        classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
     def train(self) -> None:
@@ -192,7 +187,7 @@ class Trainer:
         )
 
     def _resume(self) -> dict[str, Any] | None:
-        state = load_state(self.folder / _STATE, self.device)
+        state = load_state(self.folder / _STATE, self.classifier.device)
         if state is None:
             return None
         if state.get("inputs") != self.inputs:

@@ -11,13 +11,7 @@ from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.precision import choose_dtype
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.distributed import (
-    processes,
-    sharing,
-    summed,
-    training_device,
-    with_shared_gradients,
-)
+from enrich.training.distributed import processes, sharing, summed, with_shared_gradients
 from enrich.training.objective import Objective, Part
 
 
@@ -26,7 +20,7 @@ class Stepper:
 
     def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
         self._config = config
-        self._device = training_device()
+        self._device = classifier.device
         # First, because it says what is trained, and that is what processes share gradients of.
         self._optimiser = build_optimiser(classifier, phase, config.weight_decay)
         self._objective = with_shared_gradients(Objective(classifier, phase, config))
