@@ -48,6 +48,9 @@ class CalibratedModalities(BaseModel):
         return math.inf if found is None else found
 
 
+CalibratedSets = dict[Modalities, CalibratedModalities]
+
+
 class ScoreCorrection(BaseModel):
     """How one attribute's logits are put right, before any temperature.
 
@@ -79,14 +82,14 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    attributes: dict[str, dict[Modalities, CalibratedModalities]]
+    attributes: dict[str, CalibratedSets]
     corrections: dict[str, ScoreCorrection] = {}
 
     @field_validator("attributes")
     @classmethod
     def _has_every_set_of_modalities(
-        cls, given: dict[str, dict[Modalities, CalibratedModalities]]
-    ) -> dict[str, dict[Modalities, CalibratedModalities]]:
+        cls, given: dict[str, CalibratedSets]
+    ) -> dict[str, CalibratedSets]:
         for attribute, calibrated in given.items():
             if missing := set(Modalities) - set(calibrated):
                 raise ValueError(f"{attribute} is not calibrated for {', '.join(sorted(missing))}")

@@ -9,32 +9,41 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from enrich.adaptation.effect import CalibratedSets, Effect
+from enrich.adaptation.effect import Effect
 from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
-from enrich.adaptation.readings import Reading, fullest, take_readings
+from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.trial import FEWEST_LABELS, Answered, Trial
-from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
+from enrich.adaptation.trial import FEWEST_LABELS, Trial
+from enrich.calibration import (
+    TARGET_PRECISIONS,
+    CalibratedModalities,
+    CalibratedSets,
+    Calibration,
+    ScoreCorrection,
+)
 from enrich.engine import Engine
 from enrich.records import Modalities
-from enrich.training.calibration import Scored, fit_temperatures, pick_threshold, strictest
+from enrich.training.answers import Answers, CalibratedAnswers
+from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
 
 _FOLDS = 5
 
 
 def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
     """Returns what adaptation does to each attribute that enough products are labelled with."""
+    fold_of = _deal_folds(torch.from_numpy(labels.groups))
     return {
-        attribute: adapt_attribute(readings, labels.groups, engine.calibration, attribute)
+        attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
         for attribute, readings in take_readings(engine, labels).items()
         if len(fullest(readings)) >= FEWEST_LABELS
     }
 
 
 def adapt_attribute(
-    readings: list[Reading], groups: np.ndarray, calibration: Calibration, attribute: str
+    readings: list[Answers], fold_of: Int[Tensor, " N"], calibration: Calibration, attribute: str
 ) -> Effect:
     """Returns the attribute's correction, its new calibration, and what they change.
 
@@ -45,19 +54,19 @@ def adapt_attribute(
 
     Args:
         readings: Of each set of modalities, at least `FEWEST_LABELS` products.
-        groups: For every product, a number that near-identical products share.
+        fold_of: The fold of every labelled product; near-identical ones are in one.
         calibration: The checkpoint's own.
         attribute: Which one it is.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)
     as_it_is = _leave(readings, base, earlier)
-    tempered = _calibrate_held_out(_Scores(earlier, [readings] * _FOLDS, readings), groups, base)
-    corrected = _calibrate_held_out(_correct(readings, groups, base, earlier), groups, base)
-    effect = corrected.compare(as_it_is, groups)
-    if effect.is_better and corrected.compare(tempered, groups).is_better:
+    tempered = _calibrate_held_out(_Scores(earlier, [readings] * _FOLDS, readings), fold_of, base)
+    corrected = _calibrate_held_out(_correct(readings, fold_of, base, earlier), fold_of, base)
+    effect = corrected.compare(as_it_is)
+    if effect.is_better and corrected.compare(tempered).is_better:
         return effect
-    return tempered.compare(as_it_is, groups)
+    return tempered.compare(as_it_is)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +79,33 @@ class _Scores:
     """
 
     correction: ScoreCorrection | None
-    without: list[list[Reading]]
-    held_out: list[Reading]
+    without: list[list[Answers]]
+    held_out: list[Answers]
 
 
-def _leave(readings: list[Reading], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
+def _leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
     """Returns how the checkpoint answers as it is."""
     return Trial(
         correction=earlier,
         calibrated=base,
-        fully=Answered.by(fullest(readings), base),
-        partly=[Answered.by(reading, base) for reading in readings],
+        fully=CalibratedAnswers.by(fullest(readings), base),
+        partly=[CalibratedAnswers.by(reading, base) for reading in readings],
     )
 
 
 def _correct(
-    readings: list[Reading],
-    groups: np.ndarray,
+    readings: list[Answers],
+    fold_of: Int[Tensor, " N"],
     base: CalibratedSets,
     earlier: ScoreCorrection | None,
 ) -> _Scores:
     """Returns the scores that correction layers make of the checkpoint's."""
     whole = fullest(readings)
     labelled = Labelled(whole.logits, whole.targets, whole.log_temperature(base))
-    fold_of, own_groups = _deal_folds(groups), groups[whole.product.numpy()]
     folds = fold_of[whole.product]
-    without = [_fit_without(fold, labelled, folds, own_groups) for fold in range(_FOLDS)]
+    without = [_fit_without(fold, labelled, folds, whole.groups) for fold in range(_FOLDS)]
     held_out = [layers[fold] for fold, layers in enumerate(without)]
-    layer = fit_layer(labelled, choose_strength(labelled, _deal_folds(own_groups)))
+    layer = fit_layer(labelled, choose_strength(labelled, _deal_folds(whole.groups)))
     return _Scores(
         correction=_compose(layer, earlier),
         without=[
@@ -108,41 +116,50 @@ def _correct(
     )
 
 
-def _calibrate_held_out(scores: _Scores, groups: np.ndarray, base: CalibratedSets) -> Trial:
+def _calibrate_held_out(scores: _Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
     """Returns how temperatures and thresholds on these scores answer."""
     readings = scores.held_out
-    fold_of = _deal_folds(groups)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
-    fully, *partly = answered = [Answered.none(one) for one in (fullest(readings), *readings)]
+    fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
     for fold, scored in enumerate(scores.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
-        calibrated = _calibrate(others, groups, base, common)
+        calibrated = _calibrate(others, base, common)
         for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
             here = fold_of[held_out.product] == fold
-            found = Answered.by(held_out.where(here), calibrated)
-            one.probs[here], one.thresholds[:, here] = found.probs, found.thresholds
+            found = CalibratedAnswers.by(held_out.where(here), calibrated)
+            one.probs[here] = found.probs
+            for precision, thresholds in found.thresholds.items():
+                one.thresholds[precision][here] = thresholds
     return Trial(
         correction=scores.correction,
-        calibrated=_calibrate(readings, groups, base, common),
+        calibrated=_calibrate(readings, base, common),
         fully=fully,
         partly=partly,
     )
 
 
-def _deal_folds(groups: np.ndarray) -> Tensor:
+def _unanswered(answers: Answers) -> CalibratedAnswers:
+    """Returns room for the calibrated answers of every fold."""
+    thresholds = {precision: torch.empty(len(answers)) for precision in TARGET_PRECISIONS}
+    return CalibratedAnswers(answers, torch.empty_like(answers.logits), thresholds)
+
+
+def _deal_folds(groups: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     """Returns the fold of each member of a group; all of a group are in one."""
-    known, numbered = np.unique(groups, return_inverse=True)
-    return torch.from_numpy(np.random.default_rng(0).permutation(len(known))[numbered] % _FOLDS)
+    known, numbered = groups.unique(return_inverse=True)
+    return torch.from_numpy(np.random.default_rng(0).permutation(len(known)))[numbered] % _FOLDS
 
 
-def _fit_without(fold: int, labelled: Labelled, folds: Tensor, groups: np.ndarray) -> list[Layer]:
+def _fit_without(
+    fold: int, labelled: Labelled, folds: Int[Tensor, " M"], groups: Int[Tensor, " M"]
+) -> list[Layer]:
     """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
     left = folds != fold
-    strength = choose_strength(labelled[left], _deal_folds(groups[left.numpy()]))
+    strength = choose_strength(labelled[left], _deal_folds(groups[left]))
     return [fit_layer(labelled[left & (folds != other)], strength) for other in range(_FOLDS)]
 
 
-def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) -> Reading:
+def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor, " N"]) -> Answers:
     """Returns the reading with each product corrected by the layer that has not seen it."""
     logits = reading.logits.clone()
     for fold, layer in enumerate(layers):
@@ -152,7 +169,7 @@ def _correct_held_out(reading: Reading, layers: list[Layer], fold_of: Tensor) ->
 
 
 def _calibrate(
-    corrected: list[Reading], groups: np.ndarray, base: CalibratedSets, common: list[bool]
+    corrected: list[Answers], base: CalibratedSets, common: list[bool]
 ) -> CalibratedSets:
     """Returns temperatures and thresholds fitted to corrected logits.
 
@@ -166,39 +183,31 @@ def _calibrate(
     whole = fullest(corrected)
     for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
         own = base[modalities].thresholds
-        found = _pick_thresholds(reading if is_common else whole, groups, calibrated, own)
+        found = _pick_thresholds(reading if is_common else whole, calibrated, own)
         if not is_common:
             found = {name: strictest([own[name], found[name]]) for name in own}
         calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": found})
     return calibrated
 
 
-def _fit_temperatures(reading: Reading, own: CalibratedModalities) -> CalibratedModalities:
-    # The weight tells nothing where a row has one modality.
-    mixed = set(reading.modalities) == {Modalities.IMAGE_AND_TEXT}
-    scored = Scored(reading.logits, reading.targets, reading.image_weight if mixed else None)
-    temperature, image_temperature = fit_temperatures([scored], near=own)
+def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
+    temperature, image_temperature = fit_temperatures([reading.score()], near=own)
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
     return own.model_copy(update=fitted | {"rows": len(reading)})
 
 
 def _pick_thresholds(
-    reading: Reading,
-    groups: np.ndarray,
-    calibrated: CalibratedSets,
-    before: Mapping[str, float | None],
+    reading: Answers, calibrated: CalibratedSets, before: Mapping[str, float | None]
 ) -> dict[str, float | None]:
     """Returns the thresholds that the reading's answers ask for, or those of before.
 
     A few dozen labels hold too few right answers for the bound on the precision. Where they give no
     threshold, the earlier one, which rests on thousands of rows, stays if its precision holds here.
     """
-    confidence, best = reading.probabilities(calibrated).max(1)
+    confidence, best = CalibratedAnswers.by(reading, calibrated).probs.max(1)
     is_right = best == reading.targets
-    _, numbered, sizes = np.unique(
-        groups[reading.product.numpy()], return_inverse=True, return_counts=True
-    )
-    evidence = torch.from_numpy(1 / sizes)[torch.from_numpy(numbered)]
+    _, numbered, sizes = reading.groups.unique(return_inverse=True, return_counts=True)
+    evidence = 1 / sizes.double()[numbered]
     found = {}
     for name, own in before.items():
         found[name] = pick_threshold(confidence, is_right, float(name), evidence)

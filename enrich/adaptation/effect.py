@@ -5,7 +5,7 @@ Knows nothing of how it was fitted.
 
 from dataclasses import dataclass
 
-from enrich.calibration import CalibratedModalities, ScoreCorrection
+from enrich.calibration import CalibratedSets, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.measures import Figures
 
@@ -13,8 +13,6 @@ from enrich.training.measures import Figures
 LEAST_GAIN = 0.002
 # Of the products, how many may lose their answer for that.
 _MOST_LOST = 0.1
-
-CalibratedSets = dict[Modalities, CalibratedModalities]
 
 
 @dataclass(frozen=True, slots=True)

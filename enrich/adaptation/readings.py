@@ -5,7 +5,7 @@ The scores are the engine's own, so that they are those of the job.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -13,72 +13,31 @@ from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.watched import classify_watched
-from enrich.calibration import CalibratedModalities
-from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
+from enrich.classifiers.calibrated import correct
 from enrich.engine import Engine
 from enrich.records import Modalities, Product
+from enrich.training.answers import Answers
 from enrich.training.losses import UNLABELLED
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One attribute of M products that carry a label of it.
-
-    `product` says which of the products each row is of, `modalities` what was read of it. `logits`
-    are before temperatures, but after the correction that a checkpoint may bring along.
-    `image_weight` is the image's share in each answer, in [0, 1]; None where the classifier does
-    not weigh its modalities.
-    """
-
-    product: Int[Tensor, " M"]
-    modalities: list[Modalities]
-    logits: Float[Tensor, "M C"]
-    targets: Int[Tensor, " M"]
-    image_weight: Float[Tensor, " M"] | None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def where(self, kept: Tensor) -> "Reading":
-        """Returns the rows that a mask (M,) keeps."""
-        return Reading(
-            product=self.product[kept],
-            modalities=[self.modalities[row] for row in kept.nonzero().flatten()],
-            logits=self.logits[kept],
-            targets=self.targets[kept],
-            image_weight=None if self.image_weight is None else self.image_weight[kept],
-        )
-
-    def log_temperature(
-        self, calibrated: dict[Modalities, CalibratedModalities]
-    ) -> Float[Tensor, " M"]:
-        """Returns the logarithm of each row's temperature."""
-        return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
-
-    def probabilities(
-        self, calibrated: dict[Modalities, CalibratedModalities]
-    ) -> Float[Tensor, "M C"]:
-        """Returns calibrated probabilities, which sum to 1 in each row."""
-        rows = [calibrated[m] for m in self.modalities]
-        return at_temperatures(self.logits, rows, self.image_weight)
-
-
-def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Reading]]:
-    """Returns for each labelled attribute a reading of each set of modalities.
+def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Answers]]:
+    """Returns for each labelled attribute the answers read from each set of modalities.
 
     A product with picture and text is in all three: shown without one of them it stands for those
-    products of the shop that lack it. A product of which nothing can be read is in none.
+    products of the shop that lack it. A product of which nothing can be read is in none. Logits are
+    after the correction that a checkpoint may bring along.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    readings: dict[str, list[Reading]] = {attribute: [] for attribute in labels.targets}
+    readings: dict[str, list[Answers]] = {attribute: [] for attribute in labels.targets}
     for modalities in Modalities:
         product, logits, weights = _score(engine, labels.products, modalities)
         for attribute, of_each in labels.targets.items():
             targets = torch.from_numpy(of_each)[product]
-            reading = Reading(
+            reading = Answers(
                 product=product,
+                groups=torch.from_numpy(labels.groups)[product],
                 modalities=[modalities] * len(product),
                 logits=correct(logits[attribute], engine.calibration.corrections.get(attribute)),
                 targets=targets,
@@ -88,7 +47,7 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Reading]
     return readings
 
 
-def fullest(readings: list[Reading]) -> Reading:
+def fullest(readings: list[Answers]) -> Answers:
     """Returns each product once, read from all that it has, as the job reads it."""
     first, *others = readings  # the first of Modalities is both
     for one in others:
@@ -96,10 +55,11 @@ def fullest(readings: list[Reading]) -> Reading:
     return first
 
 
-def _concatenate(one: Reading, other: Reading) -> Reading:
+def _concatenate(one: Answers, other: Answers) -> Answers:
     weights = [reading.image_weight for reading in (one, other) if reading.image_weight is not None]
-    return Reading(
+    return Answers(
         product=torch.cat([one.product, other.product]),
+        groups=torch.cat([one.groups, other.groups]),
         modalities=one.modalities + other.modalities,
         logits=torch.cat([one.logits, other.logits]),
         targets=torch.cat([one.targets, other.targets]),

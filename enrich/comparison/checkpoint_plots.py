@@ -17,8 +17,8 @@ from enrich.comparison.figure import (
     file_name,
     new_figure,
 )
+from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
-from enrich.training.evaluation import CalibratedAnswers
 from enrich.training.measures import BINS, expected_calibration_error, find_bins
 
 Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
@@ -50,7 +50,7 @@ def draw_checkpoint(
         file = folder / f"confusion-{file_name(attribute)}.png"
         subject = f"What each {attribute} is answered as, in % of its products\n{title}"
         draw_confusion(answers, labels[attribute], subject, file)
-    if all(answers.image_weight is not None for answers in as_is.values()):
+    if all(answers.of.image_weight is not None for answers in as_is.values()):
         draw_modality_weights(answered, title, folder / "modality-weights.png")
 
 
@@ -63,8 +63,9 @@ def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: P
         )
         for (upper, lower), (attribute, answers) in zip(panels.T, as_is.items(), strict=True):
             upper.plot([0, 1], [0, 1], color=LIGHT, lw=1, zorder=0)
-            raw = _draw_bins(upper, answers.raw_probs, answers, GREY, "before calibration")
-            now = _draw_bins(upper, answers.probs, answers, BLUE, "after calibration")
+            raw_probs, targets = answers.of.logits.softmax(1), answers.of.targets
+            raw = _draw_bins(upper, raw_probs, targets, GREY, "before calibration")
+            now = _draw_bins(upper, answers.probs, targets, BLUE, "after calibration")
             upper.set_title(f"{attribute}: ECE {raw:.3f}, calibrated {now:.3f}")
             upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
             confidence = answers.probs.amax(1).numpy()
@@ -77,11 +78,11 @@ def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: P
 
 
 def _draw_bins(
-    axes: Axes, probs: torch.Tensor, answers: CalibratedAnswers, color: str, label: str
+    axes: Axes, probs: torch.Tensor, targets: torch.Tensor, color: str, label: str
 ) -> float:
     """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE."""
     confidence, best = probs.max(1)
-    correct = best == answers.targets
+    correct = best == targets
     which = find_bins(confidence).numpy()
     rows = np.bincount(which, minlength=BINS)
     filled = rows >= _FEW
@@ -116,7 +117,7 @@ def draw_precision_recall(answered: Answered, title: str, file: Path) -> None:
 
 def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
     confidence, best = answers.probs.max(1)
-    correct = best == answers.targets
+    correct = best == answers.of.targets
     hits = correct[confidence.argsort(descending=True)].cumsum(0)
     precision = hits / torch.arange(1, len(correct) + 1)
     start = min(_FIRST_ANSWERS, len(correct)) - 1
@@ -143,7 +144,7 @@ def draw_confusion(
     Of many labels the most frequent ones, and the title says so; one more column has the rest.
     """
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (answers.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
+    np.add.at(counts, (answers.of.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
     totals = counts.sum(1)
     seen = np.flatnonzero(counts.sum(0) + totals)
     shown = np.sort(seen[np.argsort(-totals[seen], kind="stable")[:_MOST_LABELS]])
@@ -185,7 +186,7 @@ def draw_modality_weights(answered: Answered, title: str, file: Path) -> None:
         panels = figure.subplots(1, len(attributes), squeeze=False, sharex=True, sharey=True)[0]
         for axes, attribute in zip(panels, attributes, strict=True):
             for at, (condition, by_attribute) in enumerate(answered.items()):
-                weight = by_attribute[attribute].image_weight
+                weight = by_attribute[attribute].of.image_weight
                 assert weight is not None
                 spread = np.quantile(weight.numpy(), (0.05, 0.25, 0.75, 0.95))
                 color = COLORS[condition]

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enrich.comparison.bootstrap import FIGURES, Replicates, interval, replicate
-from enrich.training.evaluation import CalibratedAnswers, measure_answers
+from enrich.training.answers import CalibratedAnswers
+from enrich.training.evaluation import measure_answers
 
 Record = dict[str, Any]
 
@@ -22,7 +23,7 @@ def measure_with_intervals(
 
     The answers are of one row at least, and their groups are those drawn.
     """
-    replicates = replicate(answers.probs, answers.targets, answers.groups, draws)
+    replicates = replicate(answers.probs, answers.of.targets, answers.of.groups, draws)
     record: Record = dict(measure_answers(answers))
     record |= {f"{figure}_interval": _bounds(replicates[figure]) for figure in FIGURES}
     return record, replicates

@@ -141,7 +141,7 @@ def _ask(contender: Contender, batches: Batches) -> Answered:
         condition: {
             attribute: apply_calibration(contender.manifest.calibration, attribute, answers)
             for attribute, answers in answer(contender.classifier, batches, rows, condition).items()
-            if len(answers.targets)
+            if len(answers)
         }
         for condition in Condition
     }

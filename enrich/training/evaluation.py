@@ -1,28 +1,24 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from enrich.calibration import TARGET_PRECISIONS, Calibration
-from enrich.classifiers.calibrated import calibrated_probs, correct
+from enrich.calibration import Calibration
+from enrich.classifiers.calibrated import correct
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.errors import ConfigError
 from enrich.precision import autocast
 from enrich.records import Modalities
+from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import Scored, fit
 from enrich.training.config import TrainingConfig
 from enrich.training.losses import UNLABELLED
-from enrich.training.measures import (
-    Figures,
-    expected_calibration_error,
-    measure,
-    measure_thresholds,
-)
+from enrich.training.measures import Figures, expected_calibration_error
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 Output = TypeVar("Output")
@@ -64,36 +60,6 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
     return frozenset(whole | {one for one, share in shown.items() if share > 0})
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """A classifier's answers on the N rows that carry a label of one attribute.
-
-    `groups` and `modalities` are the rows' own; `image_weight` (N,) is None where the classifier
-    does not weigh its modalities.
-    """
-
-    logits: torch.Tensor
-    targets: torch.Tensor
-    groups: torch.Tensor
-    modalities: list[Modalities]
-    image_weight: torch.Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class CalibratedAnswers:
-    """The same answers as probabilities (N, labels), and from which confidence on they count.
-
-    `raw_probs` are before calibration. `thresholds` maps a target precision to each row's own.
-    """
-
-    probs: torch.Tensor
-    raw_probs: torch.Tensor
-    targets: torch.Tensor
-    groups: torch.Tensor
-    thresholds: dict[float, torch.Tensor]
-    image_weight: torch.Tensor | None
-
-
 def ask(
     classifier: Callable[[ModelInputs], Output],
     batches: Batches,
@@ -131,16 +97,17 @@ def answer(
     groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
-        labelled = targets[:, column] != UNLABELLED
         logits = [out.logits[attribute].float().cpu() for out in outputs]
         weights = [out.image_weight[attribute] for out in outputs if out.image_weight]
-        answers[attribute] = Answers(
-            logits=torch.cat([torch.empty(0, len(labels)), *logits])[labelled],
-            targets=targets[labelled, column],
-            groups=groups[labelled],
-            modalities=[modalities[row] for row in labelled.nonzero().flatten()],
-            image_weight=torch.cat(weights).float().cpu()[labelled] if weights else None,
+        every_row = Answers(
+            product=torch.from_numpy(rows),
+            groups=groups,
+            modalities=modalities,
+            logits=torch.cat([torch.empty(0, len(labels)), *logits]),
+            targets=targets[:, column],
+            image_weight=torch.cat(weights).float().cpu() if weights else None,
         )
+        answers[attribute] = every_row.where(every_row.targets != UNLABELLED)
     return answers
 
 
@@ -185,14 +152,7 @@ def calibrate(
 def score_rows(answers: Answers, modalities: Modalities, share: float) -> Scored:
     """Returns the rows that have exactly these modalities, to calibrate on."""
     mine = torch.tensor([found is modalities for found in answers.modalities], dtype=torch.bool)
-    # A row of one modality has all its weight there, which tells nothing.
-    weights = answers.image_weight if modalities is Modalities.IMAGE_AND_TEXT else None
-    return Scored(
-        logits=answers.logits[mine],
-        targets=answers.targets[mine],
-        image_weight=None if weights is None else weights[mine],
-        share=share,
-    )
+    return answers.where(mine).score(share)
 
 
 def evaluate(
@@ -215,35 +175,20 @@ def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
     """Returns an attribute's answers as the job would give them."""
-    calibrated = calibration.attributes[attribute]
-    return CalibratedAnswers(
-        probs=calibrated_probs(
-            calibration, attribute, answers.logits, answers.modalities, answers.image_weight
-        ),
-        raw_probs=answers.logits.softmax(1),
-        targets=answers.targets,
-        groups=answers.groups,
-        thresholds={
-            precision: torch.tensor(
-                [calibrated[m].threshold(precision) for m in answers.modalities]
-            )
-            for precision in TARGET_PRECISIONS
-        },
-        image_weight=answers.image_weight,
-    )
+    correction = calibration.corrections.get(attribute)
+    return CalibratedAnswers.by(answers, calibration.attributes[attribute], correction)
 
 
 def measure_answers(answers: CalibratedAnswers) -> Figures:
     """Returns every figure of one attribute under one condition."""
-    figures = measure(answers.probs, answers.targets)
-    if len(answers.targets) == 0:
+    figures, of = answers.measure(), answers.of
+    if len(of) == 0:
         return figures
-    figures |= measure_thresholds(answers.probs, answers.targets, answers.thresholds)
-    confidence, best = answers.raw_probs.max(1)
-    ece = expected_calibration_error(confidence, best == answers.targets)
+    confidence, best = of.logits.softmax(1).max(1)
+    ece = expected_calibration_error(confidence, best == of.targets)
     figures["ece_before_calibration"] = round(ece, 4)
-    if answers.image_weight is not None:
-        figures["mean_image_weight"] = round(answers.image_weight.mean().item(), 4)
+    if of.image_weight is not None:
+        figures["mean_image_weight"] = round(of.image_weight.mean().item(), 4)
     return figures
 
 
@@ -262,7 +207,7 @@ def selection_score(
         f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
         for condition in conditions
         for attribute, found in answer(classifier, batches, rows, condition).items()
-        if len(found.targets)
+        if len(found)
     }
     if not accuracies:
         raise ConfigError("of the products to validate with, none that has a label can be read")

@@ -1,6 +1,5 @@
 """Adaptation helps where it can, says by how much, and refuses where it cannot."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +15,14 @@ from enrich.adaptation.adapt import (
     adapt_attribute,
 )
 from enrich.adaptation.effect import Effect, Gain
-from enrich.adaptation.readings import Reading
-from enrich.adaptation.trial import Answered
+from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.calibrated import correct
 from enrich.records import Modalities
+from enrich.training.answers import Answers, CalibratedAnswers
 
 LABELS, ROWS = 5, 300
 THRESHOLDS = {"0.90": 0.05, "0.95": None}
-MakeReadings = Callable[..., list[Reading]]
 
 
 def _calibration(temperature: float = 1.0) -> Calibration:
@@ -34,35 +32,46 @@ def _calibration(temperature: float = 1.0) -> Calibration:
 
 def _readings(
     *, swapped: bool, scale: float = 1.0, images: int = ROWS, rows: int = ROWS, seed: int = 0
-) -> list[Reading]:
+) -> list[Answers]:
     """Labels drawn from what the classifier believes; a shop may call label 0 by the name of 1."""
     random = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(rows, LABELS, generator=random)
     targets = logits.softmax(1).multinomial(1, generator=random).squeeze(1)
     if swapped:
         targets[targets == 0] = 1
-    both = Reading(
+    both = Answers(
         product=torch.arange(rows),
+        groups=torch.arange(rows),
         modalities=[Modalities.IMAGE_AND_TEXT] * rows,
         logits=scale * logits,
         targets=targets,
         image_weight=torch.full((rows,), 0.5),
     )
     some = torch.arange(rows) < images
-    image = Reading(
-        torch.arange(images),
-        [Modalities.IMAGE] * images,
-        both.logits[some],
-        targets[some],
-        torch.ones(images),
+    image = replace(
+        both.where(some),
+        modalities=[Modalities.IMAGE] * images,
+        image_weight=torch.ones(images),
     )
     none = torch.zeros(rows, dtype=torch.bool)
     return [both, image, both.where(none)]
 
 
+def _adapt(
+    readings: list[Answers],
+    calibration: Calibration | None = None,
+    groups: torch.Tensor | None = None,
+) -> Effect:
+    """Adapts color; without `groups` no product is near-identical to another."""
+    if groups is None:
+        groups = torch.arange(len(readings[0]))
+    grouped = [replace(one, groups=groups[one.product]) for one in readings]
+    return adapt_attribute(grouped, _deal_folds(groups), calibration or _calibration(), "color")
+
+
 def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     readings = _readings(swapped=True)
-    effect = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    effect = _adapt(readings)
     assert effect.is_better and effect.gain.mean > 5 * effect.gain.error
     assert effect.after["accuracy"] > effect.before["accuracy"] + 0.1
     answers = correct(readings[0].logits, effect.correction).argmax(1)
@@ -71,13 +80,11 @@ def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
     readings = _readings(swapped=False)
-    assert not adapt_attribute(readings, np.arange(ROWS), _calibration(), "color").is_better
+    assert not _adapt(readings).is_better
 
 
 def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
-    effect = adapt_attribute(
-        _readings(swapped=False, scale=3.0), np.arange(ROWS), _calibration(), "color"
-    )
+    effect = _adapt(_readings(swapped=False, scale=3.0))
     assert effect.is_better
     assert effect.after["ece"] < 0.08 < 0.16 < effect.before["ece"]
     assert effect.after["accuracy"] == effect.before["accuracy"]
@@ -88,7 +95,7 @@ def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
 def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     """Few labels and no convention to learn, but twice the confidence that is due."""
     readings = _readings(swapped=False, scale=2.0, rows=60, images=60)
-    effect = adapt_attribute(readings, np.arange(60), _calibration(), "color")
+    effect = _adapt(readings)
     assert effect.is_better and effect.after["accuracy"] == effect.before["accuracy"]
     before, after = readings[0].logits, correct(readings[0].logits, effect.correction)
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
@@ -98,7 +105,7 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
 def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed: int) -> None:
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)
-    effect = adapt_attribute(readings, np.arange(60), _calibration(), "color")
+    effect = _adapt(readings)
     unseen = _readings(swapped=False, scale=4.0, rows=2_000, seed=5)[0].logits
     answers = correct(unseen, effect.correction).argmax(1)
     assert effect.is_better and answers.equal(unseen.argmax(1))
@@ -112,7 +119,7 @@ def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
     logits = logits + torch.randn(ROWS, LABELS, generator=random)
     logits[:, 0] += torch.where(image.targets == 1, -2, 2)
     readings = [both, replace(image, logits=logits), text]
-    effect = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    effect = _adapt(readings)
     answers = correct(both.logits, effect.correction).argmax(1)
     assert answers.equal(both.logits.argmax(1)), "new temperatures alone are the next best"
     assert effect.is_better and effect.gains[Modalities.IMAGE].mean > 0
@@ -120,18 +127,15 @@ def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
 
 def test_products_of_a_single_text_are_no_reason_to_stop() -> None:
     readings = _readings(swapped=True)
-    effect = adapt_attribute(readings, np.zeros(ROWS, dtype=int), _calibration(), "color")
+    effect = _adapt(readings, groups=torch.zeros(ROWS, dtype=torch.long))
     assert not effect.is_better, "nothing can be held out"
 
 
 def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     readings = _readings(swapped=False)
     random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
-    noisy = [
-        Reading(r.product, r.modalities, r.logits, random[r.product], r.image_weight)
-        for r in readings
-    ]
-    effect = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
+    noisy = [replace(one, targets=random[one.product]) for one in readings]
+    effect = _adapt(noisy)
     # What is fitted to noise is not believed on the products that it was fitted to.
     assert effect.after["accuracy"] < 0.3
     assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
@@ -141,14 +145,16 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
 def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered(
     corrected: bool,
 ) -> None:
-    groups, base = np.arange(100), _calibration().attributes["color"]
-    held_out = _deal_folds(groups) == 0
+    base = _calibration().attributes["color"]
+    fold_of = _deal_folds(torch.arange(100))
+    held_out = fold_of == 0
 
-    def answer(readings: list[Reading]) -> tuple[torch.Tensor, torch.Tensor]:
+    def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
         as_they_are = _Scores(None, [readings] * 5, readings)
-        scores = _correct(readings, groups, base, None) if corrected else as_they_are
-        answered = _calibrate_held_out(scores, groups, base).fully
-        return answered.probs[held_out], answered.thresholds[:, held_out]
+        scores = _correct(readings, fold_of, base, None) if corrected else as_they_are
+        answered = _calibrate_held_out(scores, fold_of, base).fully
+        thresholds = torch.stack([*answered.thresholds.values()])
+        return answered.probs[held_out], thresholds[:, held_out]
 
     readings = _readings(swapped=True, rows=100, images=100)
     others = [
@@ -161,7 +167,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
 
 def test_products_of_one_text_are_in_one_fold() -> None:
     groups = np.random.default_rng(0).integers(0, 40, 200)
-    folds = _deal_folds(groups).numpy()
+    folds = _deal_folds(torch.from_numpy(groups)).numpy()
     assert len(set(folds)) == 5
     assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
 
@@ -169,9 +175,7 @@ def test_products_of_one_text_are_in_one_fold() -> None:
 def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher_threshold() -> (
     None
 ):
-    effect = adapt_attribute(
-        _readings(swapped=True, images=20), np.arange(ROWS), _calibration(1.7), "color"
-    )
+    effect = _adapt(_readings(swapped=True, images=20), _calibration(1.7))
     both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
     assert image.temperature == 1.7 and image.rows == 100
@@ -181,17 +185,12 @@ def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher
 
 def test_a_second_adaptation_builds_on_the_first() -> None:
     readings = _readings(swapped=True)
-    first = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
-    corrected = [
-        Reading(
-            r.product, r.modalities, correct(r.logits, first.correction), r.targets, r.image_weight
-        )
-        for r in readings
-    ]
+    first = _adapt(readings)
+    corrected = [replace(one, logits=correct(one.logits, first.correction)) for one in readings]
     adapted = Calibration(
         attributes={"color": first.calibrated}, corrections={"color": first.correction}
     )
-    second = adapt_attribute(corrected, np.arange(ROWS), adapted, "color")
+    second = _adapt(corrected, adapted)
     raw = readings[0].logits
     again = correct(raw, second.correction).argmax(1)
     assert (again == correct(raw, first.correction).argmax(1)).float().mean() > 0.9
@@ -201,20 +200,22 @@ def test_a_second_adaptation_builds_on_the_first() -> None:
 def test_ten_products_of_one_text_are_no_ten_products() -> None:
     few = _readings(swapped=False, rows=30, images=30)[0]
     tenfold = torch.arange(30).repeat_interleave(10)
-    many = Reading(
-        torch.arange(300),
-        few.modalities * 10,
-        few.logits[tenfold],
-        few.targets[tenfold],
-        few.image_weight[tenfold],
+    many = Answers(
+        product=torch.arange(300),
+        groups=tenfold,
+        modalities=few.modalities * 10,
+        logits=few.logits[tenfold],
+        targets=few.targets[tenfold],
+        image_weight=few.image_weight[tenfold],
     )
     base = {Modalities.IMAGE_AND_TEXT: _calibration().attributes["color"][Modalities.TEXT]}
     errors = []
-    for one, groups in ((few, np.arange(30)), (many, np.arange(300) // 10)):
-        before = Answered.by(one, base)
+    for one in (few, many):
+        before = CalibratedAnswers.by(one, base)
         after = replace(before, probs=before.probs**0.5)
-        errors.append(after.gain(before, groups).error)
-        assert after.gain(before, np.zeros(len(one))).error == float("inf")
+        errors.append(measure_gain(after, before).error)
+        alike = replace(after, of=replace(one, groups=torch.zeros_like(one.groups)))
+        assert measure_gain(alike, before).error == float("inf")
     assert errors[1] == pytest.approx(errors[0])
 
 
@@ -224,28 +225,31 @@ def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_agains
 ) -> None:
     logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(10, 1)
     targets = (torch.arange(10) < wrong).long()
-    reading = Reading(torch.arange(10), [Modalities.IMAGE] * 10, logits, targets, torch.ones(10))
+    every, pictures = torch.arange(10), [Modalities.IMAGE] * 10
+    reading = Answers(every, every, pictures, logits, targets, torch.ones(10))
     own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
-    found = _pick_thresholds(reading, np.arange(10), {Modalities.IMAGE: own}, own.thresholds)
+    found = _pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
     assert found == {"0.90": kept, "0.95": None}
 
 
 def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
     logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(60, 1)
     right = torch.zeros(60, dtype=torch.long)
-    reading = Reading(torch.arange(60), [Modalities.IMAGE] * 60, logits, right, torch.ones(60))
+    every, pictures = torch.arange(60), [Modalities.IMAGE] * 60
+    reading = Answers(every, every, pictures, logits, right, torch.ones(60))
     never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=9)
     known = {Modalities.IMAGE: never}
-    apart = _pick_thresholds(reading, np.arange(60), known, never.thresholds)
+    apart = _pick_thresholds(reading, known, never.thresholds)
     assert apart["0.95"] is not None
-    six_products = _pick_thresholds(reading, np.arange(60) // 10, known, never.thresholds)
+    six = replace(reading, groups=every // 10)
+    six_products = _pick_thresholds(six, known, never.thresholds)
     assert six_products == {"0.90": None, "0.95": None}
 
 
 def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:
     sure = _readings(swapped=False, rows=80, images=80, scale=1.0)
     readings = [replace(one, targets=one.logits.argmax(1)) for one in sure]
-    effect = adapt_attribute(readings, np.arange(80), _calibration(), "color")
+    effect = _adapt(readings)
     for modalities in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE):
         assert effect.calibrated[modalities].temperature > 0.3
 
@@ -258,9 +262,9 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     readings[0] = readings[0].where(torch.arange(60) < 45)
     base = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": 0.9}, rows=4_000)
     calibration = Calibration(attributes={"color": dict.fromkeys(Modalities, base)})
-    effect = adapt_attribute([*readings, text], np.arange(60), calibration, "color")
+    effect = _adapt([*readings, text], calibration, torch.arange(60))
     found = effect.calibrated[Modalities.IMAGE_AND_TEXT]
-    confidence = readings[0].probabilities(effect.calibrated).max(1).values
+    confidence = CalibratedAnswers.by(readings[0], effect.calibrated).probs.max(1).values
     answered = (confidence >= (found.thresholds["0.90"] or 9)).float().mean()
     assert answered > 0.8
 
@@ -310,8 +314,8 @@ def test_what_nothing_is_answered_from_any_more_is_known() -> None:
     readings = _readings(swapped=False)
     random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
     noisy = [replace(one, targets=random[one.product]) for one in readings]
-    effect = adapt_attribute(noisy, np.arange(ROWS), _calibration(), "color")
+    effect = _adapt(noisy)
     assert effect.silenced == [*Modalities]
     assert effect.falls_silent and not effect.loses_answers
-    known = adapt_attribute(readings, np.arange(ROWS), _calibration(), "color")
+    known = _adapt(readings)
     assert not known.silenced

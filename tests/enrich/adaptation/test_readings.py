@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from enrich.adaptation.readings import Reading, fullest, take_readings
+from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.engine import Engine
 from enrich.records import Modalities
+from enrich.training.answers import Answers
 
 
 def test_a_product_is_in_every_reading_that_it_has_modalities_for(
@@ -40,12 +41,10 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
 
 
 def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:
-    def reading(modalities: Modalities, *products: int) -> Reading:
-        rows = len(products)
+    def reading(modalities: Modalities, *products: int) -> Answers:
+        rows, product = len(products), torch.tensor(products)
         targets = torch.zeros(rows, dtype=torch.long)
-        return Reading(
-            torch.tensor(products), [modalities] * rows, torch.ones(rows, 2), targets, None
-        )
+        return Answers(product, product, [modalities] * rows, torch.ones(rows, 2), targets, None)
 
     both, image = reading(Modalities.IMAGE_AND_TEXT, 0, 1), reading(Modalities.IMAGE, 0, 1, 2)
     whole = fullest([both, image, reading(Modalities.TEXT, 0, 1, 3)])

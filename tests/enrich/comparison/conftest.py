@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from enrich.comparison.checkpoint_plots import Answered
 from enrich.demo.catalog import write_demo_catalog
+from enrich.records import Modalities
+from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Condition
-from enrich.training.evaluation import CalibratedAnswers
 
 
 def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
@@ -20,14 +21,16 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
     targets = torch.randint(0, labels, (rows,), generator=generator)
     scores = torch.randn(rows, labels, generator=generator)
     scores[torch.arange(rows), targets] += 1.5
-    return CalibratedAnswers(
-        probs=scores.softmax(1),
-        raw_probs=(2 * scores).softmax(1),
-        targets=targets,
+    answers = Answers(
+        product=torch.arange(rows),
         groups=torch.arange(rows) // 2,
-        thresholds={0.90: torch.full((rows,), 0.6), 0.95: torch.full((rows,), float("inf"))},
+        modalities=[Modalities.IMAGE_AND_TEXT] * rows,
+        logits=2 * scores,
+        targets=targets,
         image_weight=torch.rand(rows, generator=generator),
     )
+    thresholds = {0.90: torch.full((rows,), 0.6), 0.95: torch.full((rows,), float("inf"))}
+    return CalibratedAnswers(answers, scores.softmax(1), thresholds)
 
 
 @pytest.fixture(scope="session")

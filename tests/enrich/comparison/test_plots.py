@@ -13,8 +13,8 @@ from PIL import Image
 from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint, draw_confusion
 from enrich.comparison.figure import file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
+from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
-from enrich.training.evaluation import CalibratedAnswers
 
 
 def _check(file: Path) -> None:
@@ -47,7 +47,10 @@ def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
     tmp_path: Path, answered: Answered, labels: dict[str, tuple[str, ...]]
 ) -> None:
     weightless = {
-        condition: {a: replace(answers, image_weight=None) for a, answers in found.items()}
+        condition: {
+            a: replace(answers, of=replace(answers.of, image_weight=None))
+            for a, answers in found.items()
+        }
         for condition, found in answered.items()
     }
     draw_checkpoint(weightless, labels, "a on b", tmp_path)
@@ -67,7 +70,7 @@ def test_confusions_are_shares_of_each_label(
     # The fourth label neither occurs nor is answered, and takes no place.
     draw_confusion(answers, ("a", "b", "c", "d"), "title", tmp_path / "c.png")
     assert drawn[0].shape == (3, 3) and drawn[0].sum(1) == pytest.approx([100] * 3)
-    of_first = answers.probs[answers.targets == 0].argmax(1)
+    of_first = answers.probs[answers.of.targets == 0].argmax(1)
     assert drawn[0][0, 0] == pytest.approx(100 * (of_first == 0).float().mean().item())
 
 
@@ -88,12 +91,13 @@ def test_of_many_labels_the_most_frequent_are_drawn_and_the_title_says_so(
     )
     answers = make_answers(3000, 70, 0)
     # Half of the products with one of the first ten labels lose it to the eleventh.
-    answers.targets[(answers.targets < 10) & (torch.arange(3000) % 2 == 0)] = 10
+    targets = answers.of.targets
+    targets[(targets < 10) & (torch.arange(3000) % 2 == 0)] = 10
     draw_confusion(answers, tuple(f"label {n}" for n in range(70)), "title", tmp_path / "c.png")
     # One more column has all other answers.
     assert drawn[0].shape == (60, 61) and drawn[0].sum(1) == pytest.approx([100] * 60)
     assert titles == ["title\nthe 60 most frequent of 70 labels"]
-    eleventh = answers.probs[answers.targets == 10].argmax(1)
+    eleventh = answers.probs[targets == 10].argmax(1)
     assert drawn[0][0, 0] == pytest.approx(100 * (eleventh == 10).float().mean().item())
     assert drawn[0][0, 60] == pytest.approx(100 * (eleventh < 10).float().mean().item())
 

@@ -9,7 +9,8 @@ import torch
 
 from enrich.comparison.bootstrap import FIGURES, draw_groups
 from enrich.comparison.records import measure_with_intervals, subtract
-from enrich.training.evaluation import CalibratedAnswers, measure_answers
+from enrich.training.answers import CalibratedAnswers
+from enrich.training.evaluation import measure_answers
 
 Make = Callable[[int, int, int], CalibratedAnswers]
 WHERE = {"checkpoint": "a", "shop": "s", "condition": "as is", "attribute": "color"}
@@ -29,9 +30,9 @@ def test_difference_is_paired_on_the_same_draws(make_answers: Make) -> None:
     answers, draws = make_answers(300, 4, 0), draw_groups(150, replicates=200)
     first = measure_with_intervals(answers, draws)
     # Sixteen of the wrong answers put right: certainly better, though the intervals overlap.
-    probs, wrong = answers.probs.clone(), answers.probs.argmax(1) != answers.targets
+    probs, wrong = answers.probs.clone(), answers.probs.argmax(1) != answers.of.targets
     rows = wrong.nonzero().flatten()[:16]
-    probs[rows] = torch.nn.functional.one_hot(answers.targets[rows], 4).float()
+    probs[rows] = torch.nn.functional.one_hot(answers.of.targets[rows], 4).float()
     better = measure_with_intervals(replace(answers, probs=probs), draws)
 
     difference = subtract(
@@ -46,7 +47,8 @@ def test_difference_is_paired_on_the_same_draws(make_answers: Make) -> None:
 
 def test_bounds_that_no_draw_defines_are_null(make_answers: Make) -> None:
     # Of ten groups one is labelled, and none of these draws holds it.
-    answers = replace(make_answers(2, 3, 0), groups=torch.tensor([0, 0]))
+    made = make_answers(2, 3, 0)
+    answers = replace(made, of=replace(made.of, groups=torch.tensor([0, 0])))
     draws = torch.ones(20, 10)
     draws[:, 0] = 0
     record, _ = measure_with_intervals(answers, draws)

@@ -12,12 +12,11 @@ from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.command_line import load_yaml
 from enrich.records import Modalities
+from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition, LabelWords
 from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
-    Answers,
-    CalibratedAnswers,
     answer,
     apply_calibration,
     evaluate,
@@ -78,30 +77,40 @@ def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> No
     assert {len(found.targets) for found in answers.values()} == {0}
 
 
+def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
+    every, scores = torch.arange(3), torch.zeros(3, 2)
+    answers = Answers(every, every, [BOTH, BOTH, IMAGE], scores, every, torch.rand(3))
+    assert answers.where(every < 2).score().image_weight is not None
+    assert answers.where(every > 2).score().image_weight is not None
+    assert answers.score().image_weight is None
+
+
 def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
     scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
-    answers = Answers(scores, torch.tensor([0, 0, 1]), torch.arange(3), [BOTH, IMAGE, TEXT], None)
+    every, targets = torch.arange(3), torch.tensor([0, 0, 1])
+    answers = Answers(every, every, [BOTH, IMAGE, TEXT], scores, targets, None)
     calibrated = apply_calibration(calibration, "style", answers)
     # The temperatures of image and text, image, and text are 0.5, 1 and 2.
     wanted = torch.tensor([4.0, 2.0, 1.0]).sigmoid()
     torch.testing.assert_close(calibrated.probs[:, 0], wanted)
-    torch.testing.assert_close(calibrated.raw_probs[:, 0], torch.tensor([2.0] * 3).sigmoid())
+    assert calibrated.of is answers
     assert calibrated.thresholds[0.90].tolist() == pytest.approx([0.52] * 3)
     never = apply_calibration(calibration, "pattern", answers).thresholds[0.95]
     assert never.isinf().all()
 
 
 def test_figures_tell_before_from_after_calibration() -> None:
-    figures = measure_answers(
-        CalibratedAnswers(
-            probs=torch.tensor([[0.75, 0.25]] * 4),
-            raw_probs=torch.tensor([[0.95, 0.05]] * 4),
-            targets=torch.tensor([0, 0, 0, 1]),
-            groups=torch.arange(4),
-            thresholds={0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])},
-            image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
-        )
+    answers = Answers(
+        product=torch.arange(4),
+        groups=torch.arange(4),
+        modalities=[BOTH] * 4,
+        logits=torch.tensor([[0.95, 0.05]] * 4).log(),
+        targets=torch.tensor([0, 0, 0, 1]),
+        image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
     )
+    thresholds = {0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])}
+    calibrated = torch.tensor([[0.75, 0.25]] * 4)
+    figures = measure_answers(CalibratedAnswers(answers, calibrated, thresholds))
     assert figures["ece"] == 0 and figures["ece_before_calibration"] == pytest.approx(0.2)
     assert figures["precision_at_90_threshold"] == pytest.approx(2 / 3, abs=1e-4)
     assert figures["answered_at_90_threshold"] == 0.75

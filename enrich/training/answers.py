@@ -1,0 +1,94 @@
+"""A classifier's answers on labelled products: their scores, and calibrated what the job says.
+
+Knows nothing of how they were asked for, or of how calibrations are fitted.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from enrich.calibration import TARGET_PRECISIONS, CalibratedSets, ScoreCorrection
+from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
+from enrich.records import Modalities
+from enrich.training.calibration import Scored
+from enrich.training.measures import Figures, measure, measure_thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The scores of M products that carry a label of one attribute.
+
+    `product` says which of all products each row is of, and near-identical ones have the same
+    number in `groups`. `modalities` are what was read of it, `logits` are before temperatures.
+    `image_weight` is the image's share in each answer, in [0, 1]; None where the classifier does
+    not weigh its modalities.
+    """
+
+    product: Int[Tensor, " M"]
+    groups: Int[Tensor, " M"]
+    modalities: list[Modalities]
+    logits: Float[Tensor, "M C"]
+    targets: Int[Tensor, " M"]
+    image_weight: Float[Tensor, " M"] | None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def where(self, kept: Bool[Tensor, " M"]) -> "Answers":
+        """Returns the rows that a mask keeps."""
+        return Answers(
+            product=self.product[kept],
+            groups=self.groups[kept],
+            modalities=[self.modalities[row] for row in kept.nonzero().flatten()],
+            logits=self.logits[kept],
+            targets=self.targets[kept],
+            image_weight=None if self.image_weight is None else self.image_weight[kept],
+        )
+
+    def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
+        """Returns the logarithm of each row's temperature."""
+        return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
+
+    def score(self, share: float = 1.0) -> Scored:
+        """Returns the rows to calibrate on, all of one set of modalities; each counts `share`."""
+        # A row of one modality has all its weight there, which tells nothing. No row at all takes
+        # nothing away from the weights of other conditions.
+        mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
+        return Scored(self.logits, self.targets, self.image_weight if mixed else None, share)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedAnswers:
+    """Answers as probabilities, and from which confidence on they count.
+
+    `of` are the answers, uncalibrated. `thresholds` maps a target precision to each row's own.
+    """
+
+    of: Answers
+    probs: Float[Tensor, "M C"]
+    thresholds: dict[float, Float[Tensor, " M"]]
+
+    @classmethod
+    def by(
+        cls, answers: Answers, calibrated: CalibratedSets, correction: ScoreCorrection | None = None
+    ) -> "CalibratedAnswers":
+        """Returns the answers as the job would give them, corrected if a correction is given."""
+        rows = [calibrated[m] for m in answers.modalities]
+        logits = correct(answers.logits, correction)
+        return cls(
+            of=answers,
+            probs=at_temperatures(logits, rows, answers.image_weight),
+            thresholds={
+                precision: torch.tensor([row.threshold(precision) for row in rows])
+                for precision in TARGET_PRECISIONS
+            },
+        )
+
+    def measure(self) -> Figures:
+        """Returns the figures of the answers, and of the thresholds where there is a row."""
+        figures = measure(self.probs, self.of.targets)
+        if len(self.of):
+            figures |= measure_thresholds(self.probs, self.of.targets, self.thresholds)
+        return figures
