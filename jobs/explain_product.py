@@ -7,6 +7,7 @@ The picture shows which patches of the image each word of the text attends to (t
 2), and for each attribute the answer, its confidence and its weights on image and text.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +68,8 @@ def choose_product(
     if not image.is_file():
         raise ConfigError(f"no image file at {image}")
     file = image.resolve()
-    return Product(
-        given.product_id or image.name, given.title, given.description, file.name
-    ), file.parent
+    named = replace(given, product_id=given.product_id or image.name, image_path=file.name)
+    return named, file.parent
 
 
 if __name__ == "__main__":

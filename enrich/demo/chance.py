@@ -1,11 +1,12 @@
 """Draws one of several possibilities, equally or by weight."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-Key = TypeVar("Key", str, int)
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 
 def weighted(weights: Mapping[Key, float], rng: np.random.Generator) -> Key:
@@ -13,5 +14,5 @@ def weighted(weights: Mapping[Key, float], rng: np.random.Generator) -> Key:
     return list(weights)[int(rng.choice(len(shares), p=shares / shares.sum()))]
 
 
-def one_of(words: tuple[str, ...], rng: np.random.Generator) -> str:
-    return words[int(rng.integers(len(words)))]
+def one_of(items: Sequence[Item], rng: np.random.Generator) -> Item:
+    return items[int(rng.integers(len(items)))]

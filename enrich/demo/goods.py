@@ -33,8 +33,7 @@ class Goods:
 
 
 def choose_goods(rng: np.random.Generator) -> Goods:
-    weights = np.array([article.weight for article in ARTICLES])
-    article = ARTICLES[int(rng.choice(len(ARTICLES), p=weights / weights.sum()))]
+    article = weighted({article: article.weight for article in ARTICLES}, rng)
     color = weighted(PALETTES[article.palette], rng)
     pattern = None
     if article.profile is not None:

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from enrich.demo.chance import weighted
+from enrich.demo.chance import one_of, weighted
 
 # Width and height of the frame, as shares of its longer side.
 FRAMES = ((1.0, 1.0), (1.0, 1.0), (0.75, 1.0), (0.75, 1.0), (0.8, 1.0), (1.0, 0.8))
@@ -16,7 +16,7 @@ SIDES: dict[int, float] = {
 
 def choose_size(rng: np.random.Generator) -> tuple[int, int]:
     side = weighted(SIDES, rng)
-    width, height = FRAMES[int(rng.integers(len(FRAMES)))]
+    width, height = one_of(FRAMES, rng)
     return round(side * width), round(side * height)
 
 

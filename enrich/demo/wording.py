@@ -58,7 +58,7 @@ def write_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
     """A title as shops write them; six in ten name the color, and patterns are named less."""
     names_color = rng.random() < 0.62
     orders = [order for order in TITLE_ORDERS if ("{color}" in order) or not names_color]
-    order = orders[int(rng.integers(len(orders)))]
+    order = one_of(orders, rng)
     says_pattern = goods.pattern is not None and rng.random() < (
         0.15 if goods.pattern == "solid" else 0.5
     )

@@ -5,10 +5,11 @@ from math import ceil, isinf
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from enrich.explanation.explain import Explanation, PatchMap, ReadWord
-from enrich.explanation.sheet import Sheet, colormaps, draw_box, draw_picture, shorten
+from enrich.explanation.sheet import Sheet, draw_box, draw_picture, shorten
 from enrich.records import Prediction, Status
 
 # The picture as a whole, the text as a whole, and the words that fit beside them.

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,8 +12,6 @@ from matplotlib.text import Text
 
 from enrich.plot_text import find_fonts, quiet_about_glyphs
 from enrich.text import normalise
-
-__all__ = ["Sheet", "colormaps", "draw_box", "draw_picture", "shorten"]
 
 
 class Sheet:

@@ -175,7 +175,7 @@ def _compute_view(
     random = torch.Generator().manual_seed(view)
     computed: np.memmap | None = None
     classifier.eval()
-    slices = list(_slices(len(images.pixels)))
+    slices = [slice(at, at + _BATCH) for at in range(0, len(images.pixels), _BATCH)]
     with whole_file(file) as partial:
         for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
             pixels = torch.from_numpy(np.array(images.pixels[rows]))
@@ -254,10 +254,6 @@ def _decode_one(
         return decode_pixels(store.read(path), limits=store.limits, shape=shape)
     except ImageProblem as problem:
         return problem
-
-
-def _slices(total: int) -> Iterator[slice]:
-    return (slice(start, min(start + _BATCH, total)) for start in range(0, total, _BATCH))
 
 
 def _which_pictures(has_image: np.ndarray) -> str:

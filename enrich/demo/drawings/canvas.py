@@ -74,9 +74,7 @@ class Canvas:
     ) -> None:
         """Fills an ellipse."""
         around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        x = centre[0] + radii[0] * np.cos(around)
-        y = centre[1] + radii[1] * np.sin(around)
-        self.fill(list(zip(x.tolist(), y.tolist(), strict=True)), paint, cut=0, relief=relief)
+        self.fill(_on_ellipse(centre, radii, around), paint, cut=0, relief=relief)
 
     def line(self, points: Points, paint: RGB, width: float = 0.018) -> None:
         """Draws a line; what lies off the product so far becomes part of it."""
@@ -88,9 +86,7 @@ class Canvas:
     def ring(self, centre: Point, radii: Point, paint: RGB, width: float, arc: Point) -> None:
         """Draws part of an ellipse as a line; `arc` is its start and end in degrees."""
         around = np.radians(np.linspace(*arc, 40))
-        x = centre[0] + radii[0] * np.cos(around)
-        y = centre[1] + radii[1] * np.sin(around)
-        self.line(list(zip(x.tolist(), y.tolist(), strict=True)), paint, width)
+        self.line(_on_ellipse(centre, radii, around), paint, width)
 
     def _rim_shade(self, mask: Image.Image, relief: float) -> Image.Image:
         # Blurring a sixth of the size is as soft as blurring the whole, and 30 times as fast.
@@ -98,6 +94,13 @@ class Canvas:
         soft = small.filter(ImageFilter.GaussianBlur(max(1.0, self.unit / 55)))
         lifted = soft.point(lambda value: int(255 * (1 - relief) + relief * min(255, value * 1.25)))
         return lifted.resize(mask.size)
+
+
+def _on_ellipse(centre: Point, radii: Point, around: np.ndarray) -> list[Point]:
+    """Returns the points at angles in radians."""
+    x = centre[0] + radii[0] * np.cos(around)
+    y = centre[1] + radii[1] * np.sin(around)
+    return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
 def _rounded(points: Points, cut: float) -> Points:

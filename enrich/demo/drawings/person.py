@@ -1,5 +1,6 @@
 """The model who wears a garment: drawn before it, cut at the thighs or lower after it."""
 
+from enrich.demo.chance import one_of
 from enrich.demo.drawings.canvas import DARK, Canvas, both_sides, mirrored
 from enrich.demo.fabrics.shades import RGB, scaled
 
@@ -13,9 +14,9 @@ WORN_REACH = 1.85
 def draw_person(canvas: Canvas, *, bare_legs: bool) -> None:
     """A model behind a garment that is drawn over them afterwards."""
     rng = canvas.rng
-    trousers = TROUSERS[int(rng.integers(len(TROUSERS)))]
-    skin = SKINS[int(rng.integers(len(SKINS)))]
-    hair = HAIRS[int(rng.integers(len(HAIRS)))]
+    trousers = one_of(TROUSERS, rng)
+    skin = one_of(SKINS, rng)
+    hair = one_of(HAIRS, rng)
     if rng.random() < 0.5:
         canvas.fill([(-0.3, -1.6), (0.3, -1.6), (0.36, -0.75), (-0.36, -0.75)], hair)
     leg = [(0.02, 0.6), (0.5, 0.6), (0.44, 1.55), (0.4, 2.1), (0.16, 2.1), (0.1, 1.4)]

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from enrich.demo.chance import one_of
 from enrich.demo.fabrics.prints import blobs
 from enrich.demo.fabrics.swatch import Swatch, Texture, disc
 
@@ -20,7 +21,7 @@ def chest_print(swatch: Swatch) -> Texture:
         _emblem(pen, swatch)
     if kind != 1:
         words = ("CALDER 86", "NORTH", "WILD", "ROUTE 9", "Hello", "TEAM", "SURF", "1974", "LUNE")
-        text = words[int(swatch.rng.integers(len(words)))]
+        text = one_of(words, swatch.rng)
         size = swatch.unit * min(0.5, 1.5 / len(text))
         font = ImageFont.load_default(size=max(size, 6))
         top = middle - swatch.unit * (0.35 if kind == 0 else 0.72)
@@ -32,7 +33,7 @@ def _emblem(pen: ImageDraw.ImageDraw, swatch: Swatch) -> None:
     """Overlapping discs, rays or bars: something drawn, of about half the chest's width."""
     rng = swatch.rng
     for _ in range(int(rng.integers(5, 12))):
-        ink = swatch.inks[1 + int(rng.integers(len(swatch.inks) - 1))]
+        ink = one_of(swatch.inks[1:], rng)
         x, y = rng.uniform(-0.24, 0.24), rng.uniform(-0.45, 0.05)
         if rng.random() < 0.6:
             disc(pen, swatch, np.array([x, y]), rng.uniform(0.04, 0.14), ink)

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
+from enrich.demo.chance import one_of
 from enrich.demo.fabrics.noise import smooth_noise
 from enrich.demo.fabrics.shades import RGB, pick_shade
 from enrich.demo.fabrics.swatch import Swatch, Texture, disc, ink_values, mix, wave
@@ -10,7 +11,7 @@ from enrich.demo.fabrics.swatch import Swatch, Texture, disc, ink_values, mix, w
 
 def printed(swatch: Swatch) -> Texture:
     prints = (_polka_dots, _flowers, _flowers, blobs, _diamonds)
-    return prints[int(swatch.rng.integers(len(prints)))](swatch)
+    return one_of(prints, swatch.rng)(swatch)
 
 
 def _polka_dots(swatch: Swatch) -> Texture:
@@ -41,7 +42,7 @@ def _flowers(swatch: Swatch) -> Texture:
     for row in np.arange(-reach, reach + step, step):
         for column in np.arange(-reach, reach + step, step):
             centre = np.array([column, row]) + rng.uniform(-0.3, 0.3, 2) * step
-            ink = petal_inks[int(rng.integers(len(petal_inks)))]
+            ink = one_of(petal_inks, rng)
             size = step * rng.uniform(0.13, 0.2)
             _flower(pen, swatch, centre, size, ink, leaf)
     return np.asarray(image, dtype=np.float32)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from enrich.demo.chance import one_of
+
 RGB = tuple[int, int, int]
 # Each label is a family of named shades; the names are words of `schemas.labels.LABEL_WORDS` or the
 # label itself, so that a title that says "navy" belongs to a navy picture.
@@ -95,8 +97,7 @@ SHADES: dict[str, tuple[tuple[str, RGB], ...]] = {
 
 def pick_shade(color: str, rng: np.random.Generator) -> tuple[str, RGB]:
     """Picks a shade of a color label, with its word; the values vary a little around the named."""
-    family = SHADES[color]
-    word, base = family[int(rng.integers(len(family)))]
+    word, base = one_of(SHADES[color], rng)
     brightness = 1 + rng.uniform(-0.03, 0.06)
     # Jitter in proportion keeps a grey grey: a cast of a few levels would tint black and white.
     jitter = rng.uniform(-0.02, 0.02, 3)
