@@ -63,7 +63,7 @@ class Engine:
 
     @functools.cached_property
     def classifier(self) -> Classifier:
-        """The classifier in full precision, for looking into it; loaded when it is asked for."""
+        """The classifier as it is before `forward` makes it quick; loaded when it is asked for."""
         with fetched_checkpoint(self.spec.checkpoint) as folder:
             return load_classifier(replace(self._manifest, folder=folder), self._device)[0]
 

@@ -1,7 +1,9 @@
 """Fits one attribute's correction layer: corrected logits = (I + D) logits + b.
 
-For seventeen labels D has 289 entries, too many for a few hundred labelled products. So D and b are
-held towards 0 by a penalty, a normal prior, whose strength is chosen by cross-validation.
+That is matrix scaling (Guo et al. 2017, arXiv 1706.04599). For seventeen labels D has 289 entries,
+too many for a few hundred labelled products. So D and b are held towards 0 by a penalty, a normal
+prior, whose strength is chosen by cross-validation: as in ODIR (Kull et al. 2019, arXiv
+1910.12656), but with the diagonal of D too.
 """
 
 import math

@@ -59,7 +59,8 @@ class Trial:
 def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     """Returns the gain of some answers over others to the same products.
 
-    Near-identical products are answered alike: the standard error is that of a mean over clusters.
+    Near-identical products are answered alike: the standard error is that of a mean over clusters
+    (Liang and Zeger 1986), with the usual factor for few of them.
     """
     gains = _surprise(before) - _surprise(after)
     known, numbered = after.of.groups.unique(return_inverse=True)

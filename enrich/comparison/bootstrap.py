@@ -59,6 +59,6 @@ def replicate(
 
 
 def interval(values: Float[Tensor, " R"]) -> tuple[float, float]:
-    """Returns the 2.5th and the 97.5th percentile, undefined draws left out."""
+    """Returns Efron's percentile interval, 2.5 to 97.5 %, undefined draws left out."""
     low, high = values.nanquantile(torch.tensor([0.025, 0.975])).tolist()
     return low, high

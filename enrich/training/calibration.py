@@ -134,9 +134,10 @@ def _fit_temperature(
 ) -> float:
     """Returns the temperature of least negative log-likelihood, in [0.05, 20].
 
-    The likelihood is concave in 1/T, so bisection on the sign of its derivative is exact and
+    That is convex in 1/T, so bisection on the sign of its derivative is exact and
     deterministic. `share` is what each row counts. `near` is a temperature that holds it to itself
-    by a prior; without rows it is that, or 1.
+    by a prior; without rows it is that, or 1. The prior, normal in log T, is convex down to
+    T = near / e: below that, what is found may be a local minimum.
     """
     if len(targets) == 0:
         return near or 1.0

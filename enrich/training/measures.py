@@ -92,7 +92,8 @@ def recall_at_precision(
 ) -> Float[Tensor, " R"]:
     """Returns correct answers above the lowest threshold of that precision over all rows.
 
-    In [0, 1], for each weighting; nan for one under which no row counts.
+    In [0, 1], for each weighting; nan for one under which no row counts. The CMA-CLIP paper (arXiv
+    2112.03562) compares classifiers by it.
     """
     confidence, order = confidence.sort(descending=True)
     weights = weights[:, order]

@@ -113,7 +113,10 @@ def build_optimiser(
 
 
 def schedule(done_share: float, warmup_share: float) -> float:
-    """Returns the factor on the learning rate: linear warm-up, then a cosine to zero."""
+    """Returns the factor on the learning rate: linear warm-up, then a cosine to zero.
+
+    The cosine is that of Loshchilov and Hutter (arXiv 1608.03983), without restarts.
+    """
     if done_share < warmup_share:
         return done_share / warmup_share
     return 0.5 * (1 + math.cos(math.pi * (done_share - warmup_share) / (1 - warmup_share)))
