@@ -21,7 +21,7 @@ from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
 from enrich.training.measures import BINS, expected_calibration_error, find_bins
 
-Answered = Mapping[Condition, Mapping[str, CalibratedAnswers]]
+ByCondition = Mapping[Condition, Mapping[str, CalibratedAnswers]]
 
 _PANEL_IN = 3.4
 # A share of fewer answers is chance: no line starts before so many, and no dot rests on less.
@@ -33,7 +33,7 @@ _LONGEST_NAME = 30
 
 
 def draw_checkpoint(
-    answered: Answered, labels: Mapping[str, tuple[str, ...]], title: str, folder: Path
+    answered: ByCondition, labels: Mapping[str, tuple[str, ...]], title: str, folder: Path
 ) -> None:
     """Writes the plots as PNG into `folder`.
 
@@ -96,7 +96,7 @@ def _draw_bins(
     return expected_calibration_error(confidence, correct)
 
 
-def draw_precision_recall(answered: Answered, title: str, file: Path) -> None:
+def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None:
     """Draws precision over recall, the share of products answered correctly; thresholds marked."""
     attributes = list(answered[Condition.AS_IS])
     title = (
@@ -178,7 +178,7 @@ def _shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def draw_modality_weights(answered: Answered, title: str, file: Path) -> None:
+def draw_modality_weights(answered: ByCondition, title: str, file: Path) -> None:
     """Draws how much of the answers comes from the picture, for each condition and attribute."""
     attributes = list(answered[Condition.AS_IS])
     title = f"Weight of the picture: mean, middle half and middle 90 % of products\n{title}"

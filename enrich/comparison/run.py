@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enrich.comparison.bootstrap import Replicates, draw_groups
-from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint
+from enrich.comparison.checkpoint_plots import ByCondition, draw_checkpoint
 from enrich.comparison.contenders import Contender
 from enrich.comparison.cost import (
     count_flops,
@@ -129,7 +129,7 @@ def _evaluate(
     return measured
 
 
-def _ask(contender: Contender, batches: Batches) -> Answered:
+def _ask(contender: Contender, batches: Batches) -> ByCondition:
     """Returns the calibrated answers under every condition, attributes without a label left out."""
     rows = batches.readable(np.arange(len(batches.products)))
     if (batches.products.targets[rows] == UNLABELLED).all():

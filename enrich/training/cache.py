@@ -74,19 +74,19 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     Where a store failed to give an image, the next run decodes all of them anew.
 
     Raises:
-        ConfigError: images are named, and not one of them can be read.
+        ConfigError: images are pictures, and not one of them can be read.
     """
-    pictures = list(zip(products.image_roots, products.image_paths, strict=True))
-    stamps = [_stamp(*picture) for picture in pictures]
-    folder = root / f"images-{_digest((shape, pictures, stamps))[:12]}"
-    named = _digest((products.image_paths, stamps))
+    files = list(zip(products.image_roots, products.image_paths, strict=True))
+    stamps = [_stamp(*file) for file in files]
+    folder = root / f"images-{_digest((shape, files, stamps))[:12]}"
+    pictures = _digest((products.image_paths, stamps))
     if _is_decoded(folder):
-        return CachedImages(*_open_pixels(folder), folder, named)
+        return CachedImages(*_open_pixels(folder), folder, pictures)
     with _alone(folder):
         if not _is_decoded(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
-        return CachedImages(*_open_pixels(folder), folder, named)
+        return CachedImages(*_open_pixels(folder), folder, pictures)
 
 
 def cache_images(

@@ -52,7 +52,7 @@ class Trainer:
         self.folder = folder
         shown = shown_in_training(config)
         self.selected_under = [one for one in SELECTED_UNDER if one in shown]
-        self.inputs = name_inputs(config, classifier, batches, train_rows)
+        self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
         self.curves: Curves | None = None
@@ -177,7 +177,7 @@ class Trainer:
         save_state(
             self.folder / _STATE,
             {
-                "inputs": self.inputs,
+                "inputs": self.inputs_digest,
                 "progressed": asdict(self.progressed),
                 "classifier": self.classifier.state_dict(),
                 "average": average,
@@ -190,7 +190,7 @@ class Trainer:
         state = load_state(self.folder / _STATE, self.classifier.device)
         if state is None:
             return None
-        if state.get("inputs") != self.inputs:
+        if state.get("inputs") != self.inputs_digest:
             say(f"{self.folder / _STATE} is of another configuration or data: starting anew")
             return None
         self.classifier.load_state_dict(state["classifier"])

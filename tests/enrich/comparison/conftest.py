@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from enrich.comparison.checkpoint_plots import Answered
+from enrich.comparison.checkpoint_plots import ByCondition
 from enrich.demo.catalog import write_demo_catalog
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
@@ -46,7 +46,7 @@ def labels() -> dict[str, tuple[str, ...]]:
 
 
 @pytest.fixture(scope="session")
-def answered(labels: dict[str, tuple[str, ...]]) -> Answered:
+def answered(labels: dict[str, tuple[str, ...]]) -> ByCondition:
     return {
         condition: {
             attribute: _answers(80, len(names), seed) for attribute, names in labels.items()

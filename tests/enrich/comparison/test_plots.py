@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from enrich.comparison.checkpoint_plots import Answered, draw_checkpoint, draw_confusion
+from enrich.comparison.checkpoint_plots import ByCondition, draw_checkpoint, draw_confusion
 from enrich.comparison.figure import file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.answers import CalibratedAnswers
@@ -26,7 +26,7 @@ def _check(file: Path) -> None:
 
 
 def test_a_checkpoint_gets_its_plots(
-    tmp_path: Path, answered: Answered, labels: dict[str, tuple[str, ...]]
+    tmp_path: Path, answered: ByCondition, labels: dict[str, tuple[str, ...]]
 ) -> None:
     draw_checkpoint(answered, labels, r"a $\x$ b on c_d", tmp_path / "made")
     names = {file.name for file in (tmp_path / "made").iterdir()}
@@ -44,7 +44,7 @@ def test_labels_of_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
 
 
 def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
-    tmp_path: Path, answered: Answered, labels: dict[str, tuple[str, ...]]
+    tmp_path: Path, answered: ByCondition, labels: dict[str, tuple[str, ...]]
 ) -> None:
     weightless = {
         condition: {
@@ -59,7 +59,7 @@ def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
 
 
 def test_confusions_are_shares_of_each_label(
-    tmp_path: Path, answered: Answered, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answered: ByCondition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
     imshow = Axes.imshow
