@@ -43,6 +43,11 @@ class EightBitLinear(nn.Module):
         """Returns the layer's outputs in float32."""
         return torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, self._in_seven_bits)
 
+    def rounded(self) -> list[Tensor]:
+        """Returns weights and bias as it computes with them; they are no parameters of it."""
+        weight, bias = torch.ops.quantized.linear_unpack(self._packed)
+        return [weight.dequantize()] if bias is None else [weight.dequantize(), bias]
+
 
 def use_eight_bits(tower: nn.Module) -> None:
     """Replaces the tower's linear layers in place, but for those that torch computes as one.

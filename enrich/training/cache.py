@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.interface import Classifier
 from enrich.errors import StorageFailed
 from enrich.files.whole import whole_file
@@ -270,11 +271,12 @@ def _variation_digest() -> str:
 
 
 def _frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
-    tower = classifier.image_tower
+    tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
     trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
+    rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]
     digest = hashlib.sha256()
     # Not state_dict: its tensors are copies of what the parameters hold, and not the same objects.
-    for tensor in itertools.chain(tower.pretrained().parameters(), tower.pretrained().buffers()):
+    for tensor in itertools.chain(backbone.parameters(), backbone.buffers(), *rounded):
         if id(tensor) not in trained:
             digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

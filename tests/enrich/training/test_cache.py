@@ -1,5 +1,6 @@
 """What cannot be decoded is said, and nothing that may pass is kept for ever."""
 
+import copy
 import errno
 import os
 import shutil
@@ -14,8 +15,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from torch import nn
 
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError, StorageFailed
 from enrich.images.limits import ImageProblem
@@ -205,6 +208,23 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
     found = [
         cache_images(classifier, one, "image_features", 1).views[0] for one in (missing, images)
     ]
+    assert not np.array_equal(*found)
+
+
+def test_features_of_towers_in_eight_bits_that_differ_in_one_layer_are_not_the_same(
+    cache: Cache, small_config: ClassifierConfig, clip_json: dict[str, Any], tokenizer: Tokenizer
+) -> None:
+    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+    one = build_classifier(config, tokenizer.get_vocab_size())
+    other = copy.deepcopy(one)
+    layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
+    # As whole numbers of eight bits the weights stay what they were.
+    layer.weight.data *= 2
+    images = cache("red.jpg", "blue.jpg")
+    found = []
+    for classifier in (one, other):
+        use_eight_bits(classifier.image_tower)
+        found.append(cache_images(classifier, images, "image_features", 1).views[0])
     assert not np.array_equal(*found)
 
 
