@@ -11,7 +11,7 @@ import torch
 
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.tower_interface import ImageTower
-from enrich.precision import autocast, cast_weights, choose_dtype
+from enrich.precision import autocast, cast_weights, is_full_precision
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Forward:
 
     def __init__(self, classifier: Classifier, device: torch.device) -> None:
         """Takes a classifier that is on `device` already, and makes it quick in place."""
-        if choose_dtype(device) is torch.float32:
+        if is_full_precision(device):
             _quicken_float32(classifier)
         cast_weights(classifier, device)
         # autocast keeps its casts of weights that want gradients, for all threads: one stream would
