@@ -1,6 +1,6 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -116,14 +116,20 @@ def calibrate(
     batches: Batches,
     rows: np.ndarray,
     trained_on: np.ndarray,
+    shown: Collection[Condition],
 ) -> Calibration:
     """Fits corrections for rare labels, temperatures and thresholds on validation rows.
 
-    Which labels are rare, the rows that were `trained_on` tell.
+    Which labels are rare, the rows that were `trained_on` tell. Of the conditions of a set of
+    modalities those count that training has `shown`, all where it has shown none of them.
     """
+    under = {
+        modalities: {c: share for c, share in shares.items() if c in shown} or shares
+        for modalities, shares in CALIBRATED_UNDER.items()
+    }
     answers = {
         condition: answer(classifier, batches, rows, condition)
-        for shares in CALIBRATED_UNDER.values()
+        for shares in under.values()
         for condition in shares
     }
     fitted, corrections = {}, {}
@@ -134,7 +140,7 @@ def calibrate(
                 score_rows(answers[condition][attribute], modalities, share)
                 for condition, share in shares.items()
             ]
-            for modalities, shares in CALIBRATED_UNDER.items()
+            for modalities, shares in under.items()
         }
         correction = prefer_rare_labels(
             [one for conditions in scored.values() for one in conditions],

@@ -62,7 +62,7 @@ def train_checkpoint(
     shown = shown_in_training(run.config)
     trusted = {one: share for one, share in TRUSTED_UNDER.items() if one in shown}
     fit_trust(run.classifier, batches, rows.validation, trusted)
-    calibration = calibrate(run.classifier, batches, rows.validation, rows.train)
+    calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)
     _write(run, names, calibration, metrics, output)

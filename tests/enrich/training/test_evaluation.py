@@ -19,6 +19,7 @@ from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
     answer,
     apply_calibration,
+    calibrate,
     evaluate,
     measure_answers,
     shown_in_training,
@@ -75,6 +76,24 @@ def test_modalities_are_those_that_a_condition_leaves(loaded: tuple[Classifier, 
 def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> None:
     answers = answer(*loaded, np.array([5]), Condition.AS_IS)
     assert {len(found.targets) for found in answers.values()} == {0}
+
+
+def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_shown_one(
+    loaded: tuple[Classifier, Batches], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Condition] = []
+
+    def answer_and_note(
+        classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
+    ) -> dict[str, Answers]:
+        asked.append(condition)
+        return answer(classifier, batches, rows, condition)
+
+    monkeypatch.setattr("enrich.training.evaluation.answer", answer_and_note)
+
+    calibrate(*loaded, np.arange(6), np.arange(6), {Condition.AS_IS})
+
+    assert asked == [Condition.AS_IS, Condition.NO_TEXT, Condition.NO_IMAGE]
 
 
 def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
