@@ -16,7 +16,7 @@ def blocking(
         "rows": 1_000,
         "without_id": 0,
         "repeated_id": 0,
-        "pending": 1_000,
+        "new": 1_000,
         "without_text": 0,
     }
     checks = check_input(InputFigures(**sound | figures, images=images), ValidationSettings())

@@ -71,7 +71,9 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             or a quotation mark of a CSV file is closed nowhere.
     """
     table = Path(path)
-    if "://" in path or (table / "_delta_log").is_dir():
+    if (table / "_delta_log").is_dir():
+        return Files("", path, frozenset())
+    if "://" in path:
         return Files(suffix_of(path), path, frozenset())
     parts = _list_parts(table)
     if suffix_of(table):
