@@ -75,7 +75,7 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     Where a store failed to give an image, the next run decodes all of them anew.
 
     Raises:
-        ConfigError: images are pictures, and not one of them can be read.
+        ConfigError: images are named, and not one of them can be read.
     """
     files = list(zip(products.image_roots, products.image_paths, strict=True))
     stamps = [_stamp(*file) for file in files]
