@@ -276,6 +276,21 @@ def test_columns_that_differ_in_case_alone_matter_only_where_they_are_read(
     assert spark.conf.get("spark.sql.caseSensitive") == "false"
 
 
+def test_a_json_object_with_a_key_twice_stops_no_run(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "products.jsonl").write_text(
+        '{"product_id": 1, "title": "Tee", "description": "", "image_path": null, "stock": {}}\n'
+        '{"product_id": 2, "title": "Cap", "title": "Hat", "stock": {"here": 1, "here": 2}}\n'
+    )
+    names = ColumnNames(description=None)
+    found = open_catalog(spark, str(tmp_path / "products.jsonl"), names).products.collect()
+    assert sorted((row["product_id"], row["title"]) for row in found) == [
+        ("1", "Tee"),
+        ("2", "Hat"),
+    ]
+    with pytest.raises(SchemaMismatch, match="no column brand"):
+        open_catalog(spark, str(tmp_path / "products.jsonl"), ColumnNames(category="brand"))
+
+
 def test_a_view_is_refused_as_one(spark: SparkSession, database: str) -> None:
     spark.createDataFrame(TABLE).write.format("delta").saveAsTable(f"{database}.products")
     spark.sql(f"CREATE VIEW {database}.new AS SELECT * FROM {database}.products")

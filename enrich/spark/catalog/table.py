@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -177,15 +177,31 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     if kind == "csv":
         return read_csv(spark, files.load, options, wanted)
     reader = spark.read.format(kind).options(**options)
-    with session_settings(spark, _TAKES_MORE):
-        frame = reader.load(files.load)
-        columns = frame.schema
+    try:
+        with session_settings(spark, _TAKES_MORE):
+            frame = reader.load(files.load)
+            columns = frame.schema
+    except AnalysisException as error:
+        if kind != "json" or error.getCondition() != "COLUMN_ALREADY_EXISTS":
+            raise
+        return reader.schema(_find_keys(spark, files, wanted)).load(files.load)
     uses = Counter(column.name.lower() for column in columns)
     if max(uses.values(), default=1) == 1:
         return frame
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     return reader.schema(StructType(kept)).load(files.load)
+
+
+def _find_keys(spark: SparkSession, files: Files, wanted: Collection[str]) -> StructType:
+    """Returns those of the columns that any object has, as text. One action.
+
+    For files of which one object has a key twice: Spark infers no columns from them, although its
+    reader takes the last value, as others do.
+    """
+    key = F.explode(F.json_object_keys("value")).alias("key")
+    keys = spark.read.text(files.load).select(key).distinct().where(F.col("key").isin(*wanted))
+    return StructType([StructField(row["key"], StringType()) for row in keys.collect()])
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:
