@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
@@ -286,6 +288,29 @@ def test_the_list_names_every_classifier_and_where_it_is_from() -> None:
     assert all(summary.endswith(".") for summary in summaries)
     assert all("arXiv" in paper for paper in papers)
     assert all(summarise(classifier) for classifier in CLASSIFIERS.values())
+
+
+# Not of the one that cuts its prompts to their longest: that is a number, which these tensors lack.
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS.keys() - {"clip_zero_shot"}))
+def test_no_tensor_is_left_on_the_cpu_when_the_others_are_on_a_gpu(
+    build: Build, inputs: ModelInputs, name: str
+) -> None:
+    # Tensors that say where they are and hold no numbers, for machines without a GPU.
+    mode, gpu = FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda", 0)
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        shape = torch.empty_like(tensor, device="meta")
+        return FakeTensor(mode, shape, gpu)
+
+    classifier = copy.deepcopy(build(name))
+    for part in classifier.modules():
+        part._buffers |= {n: move(b) for n, b in part._buffers.items() if b is not None}
+        for parameter, weights in list(part.named_parameters(recurse=False)):
+            part._parameters[parameter] = torch.nn.Parameter(move(weights.detach()))
+    moved = inputs._map(move)
+    with mode:
+        output = classifier(moved)
+    assert {logits.device for logits in output.logits.values()} == {gpu}
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
