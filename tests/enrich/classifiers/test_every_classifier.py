@@ -310,7 +310,8 @@ def test_no_tensor_is_left_on_the_cpu_when_the_others_are_on_a_gpu(
     moved = inputs._map(move)
     with mode:
         output = classifier(moved)
-    assert {logits.device for logits in output.logits.values()} == {gpu}
+    answered = (*output.logits.values(), output.image_embeds, output.text_embeds)
+    assert {tensor.device for tensor in answered} == {gpu}
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
