@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import Row
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 from schemas.tables import SUCCEEDED
 
 from enrich.errors import ConfigError
@@ -48,11 +47,11 @@ def write_rows(
 
     Runs on the driver; one Delta commit. A column that a row does not name is NULL.
     """
-    schema = tables.read(table).schema
-    found = [{name: row.get(name) for name in schema.names} for row in rows]
+    written = tables.read(table)
+    found = [{name: row.get(name) for name in written.columns} for row in rows]
     # Without Arrow, Spark would start a Python worker to hand the rows through.
-    arrow = pa.Table.from_pylist(found, schema=to_arrow_schema(schema))
-    frame = tables.spark.createDataFrame(arrow, schema).coalesce(1)
+    arrow = pa.Table.from_pylist(found, schema=written.limit(0).toArrow().schema)
+    frame = tables.spark.createDataFrame(arrow, written.schema).coalesce(1)
     tables.replace_run(table, frame, run_id)
 
 

@@ -13,7 +13,6 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
-from pyspark.sql.pandas.types import to_arrow_schema
 
 TABLE = "shop.products"
 
@@ -51,13 +50,13 @@ def make_table(spark: SparkSession) -> None:
 
 def read_products(spark: SparkSession, file: str) -> DataFrame:
     """Writes two products and reads them back, through Python."""
-    schema = spark.read.table(TABLE).schema
+    table = spark.read.table(TABLE)
     rows = [
         {"product_id": one, "run_id": "monday", "title": "shirt", "seconds": {"read": 1.0}}
         for one in ("1", "2")
     ]
-    arrow = pa.Table.from_pylist(rows, schema=to_arrow_schema(schema))
-    spark.createDataFrame(arrow, schema).write.parquet(file)
+    arrow = pa.Table.from_pylist(rows, schema=table.limit(0).toArrow().schema)
+    spark.createDataFrame(arrow, table.schema).write.parquet(file)
 
     def handed_through(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         yield from batches
