@@ -9,9 +9,11 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
-from enrich.spark.publishing import drop_staged_run, publish_staged_run
+from enrich.spark.inference.staging import read_staged
+from enrich.spark.publishing import drop_staged_run, publish_staged_run, select_publishable
 from enrich.spark.records import InputRows, Verdict
 from enrich.spark.rollback import roll_back
+from enrich.spark.tables.output_tables import Published
 
 pytestmark = [
     pytest.mark.spark,
@@ -73,6 +75,20 @@ def test_counts_add_up_where_another_run_had_published_some_of_it_meanwhile(shop
     counts = publish_staged_run(shop.tables, LABELS, "fake-1", "odd", "right after all").counts
 
     assert counts["read"] == 6 == counts["published"] + counts["unchanged"] + counts["withheld"]
+
+
+def test_an_answer_that_another_run_publishes_at_the_same_time_is_unchanged_and_not_withheld(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="slow", publish=False)
+    shop.refresh(run_id="quick", limit=4)
+    staged = read_staged(shop.tables, "slow")
+    rows = select_publishable(shop.tables, staged, LABELS, is_behind=False)
+
+    # It had seen none of them when it began.
+    found = shop.tables.publish(rows, "slow", full_refresh=False, is_first_attempt=True)
+
+    assert found == Published(published=2, unchanged=4, withheld=0)
 
 
 def test_a_run_that_was_staged_again_on_another_day_is_published_as_of_that_day(

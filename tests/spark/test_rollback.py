@@ -53,6 +53,8 @@ def test_table_is_as_before_the_run_in_one_commit_and_nothing_else_is_enriched_a
         "wednesday": "rolled_back",
     }
     assert ledger.loc["wednesday", "reason"] == "with run tuesday: wrong images"
+    # A call that is cut off is not said to be done: the run that it names is marked last.
+    assert ledger["finished_at"].idxmax() == "tuesday"
     assert roll_back(shop.tables, "tuesday", "again") == []
     assert shop.version("product_attributes") == version + 1
 
