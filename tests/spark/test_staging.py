@@ -185,8 +185,11 @@ def test_answers_that_were_blocked_or_taken_back_are_asked_for_again(shop: Shop)
 
 
 @in_full
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM {table}", "UPDATE {table} SET model_version = 'another-p90'"]
+)
 def test_a_published_answer_that_changes_before_it_is_carried_over_stops_the_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     table = products().assign(department="sale")
     shop.write(table)
@@ -194,7 +197,7 @@ def test_a_published_answer_that_changes_before_it_is_carried_over_stops_the_run
     select_carried = Stager._select_carried
 
     def meanwhile(self: Stager, revised: DataFrame) -> DataFrame:
-        shop.sql("DELETE FROM shop.product_attributes WHERE product_id = 'p0'")
+        shop.sql(change.format(table="shop.product_attributes") + " WHERE product_id = 'p0'")
         return select_carried(self, revised)
 
     monkeypatch.setattr(Stager, "_select_carried", meanwhile)
