@@ -12,7 +12,8 @@ from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
-from enrich.spark.survey import State, Survey
+from enrich.spark.survey import State, Survey, with_states
+from schemas.tables import CORRECTIONS
 
 pytestmark = pytest.mark.spark
 
@@ -41,6 +42,33 @@ def test_a_picture_that_proves_broken_once_its_store_answers_is_news(
     new = select_new_quarantine(survey, staged, known, "m")
 
     assert new.count() == is_new
+
+
+@pytest.mark.parametrize(
+    ("store_failed", "state"),
+    [([True], State.AGAIN), ([True, False], State.QUARANTINED), ([], State.NEW)],
+)
+def test_what_its_store_had_failed_to_deliver_is_tried_until_it_proves_broken(
+    spark: SparkSession, store_failed: list[bool], state: State
+) -> None:
+    hashed = spark.createDataFrame(
+        [("p", None, None, "a.jpg", None, None, False, "h")],
+        "product_id STRING, title STRING, description STRING, image_path STRING, "
+        "product_category STRING, priority DOUBLE, has_surplus_fields BOOLEAN, content_hash STRING",
+    )
+    published = spark.createDataFrame(
+        [],
+        "product_id STRING, is_of_this_checkpoint BOOLEAN, is_of_this_version BOOLEAN, "
+        "is_newer BOOLEAN, content_hash STRING, product_category STRING, status STRING, "
+        f"corrections {CORRECTIONS}",
+    )
+    said = spark.createDataFrame([], f"product_id STRING, corrections {CORRECTIONS}")
+    quarantined = spark.createDataFrame(
+        [("p", "h", failed) for failed in store_failed],
+        "product_id STRING, content_hash STRING, store_failed BOOLEAN",
+    )
+    found = with_states(hashed, published, said, quarantined, is_whole=True)
+    assert [row["state"] for row in found.collect()] == [state]
 
 
 @in_full

@@ -173,6 +173,17 @@ def test_answers_of_a_run_that_was_cut_off_are_not_used_by(
 
 
 @in_full
+def test_answers_that_a_limit_a_root_or_a_store_had_a_say_in_are_asked_for_again(
+    shop: Shop,
+) -> None:
+    shop.write(products(40))
+    cut_off(shop)
+    shop.sql("UPDATE shop.staged_attributes SET status = 'image_too_large'")
+    run = shop.refresh(config=CHUNKS_OF_TEN, **TOMORROW)
+    assert asked(shop, run.run_id) == 40
+
+
+@in_full
 def test_answers_that_were_blocked_or_taken_back_are_asked_for_again(shop: Shop) -> None:
     shop.write(products(40))
     with pytest.raises(ValidationFailed):
