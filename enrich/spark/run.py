@@ -268,7 +268,6 @@ class Refresh:
         summary, counts = self.summary, self.summary.counts
         # Asked once more: inference may have taken hours.
         to_delete = self.inputs.count_to_delete(survey)
-        refuse_cut_off(to_delete, survey, self.config)
         if not self.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
