@@ -266,8 +266,10 @@ class Refresh:
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
-        # Asked once more: inference may have taken hours.
+        # Asked once more: inference may have taken hours, and a newer run, which had kept this one
+        # from deleting, may have been taken back since.
         to_delete = self.inputs.count_to_delete(survey)
+        refuse_cut_off(to_delete, survey, self.config)
         if not self.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO

@@ -260,6 +260,27 @@ def test_a_run_that_ends_during_a_backfill_s_inference_saves_its_rows(shop: Shop
     assert "p0" in set(shop.table("product_attributes")["product_id"])
 
 
+def test_a_run_that_is_taken_back_during_a_backfill_s_inference_lets_no_cut_off_table_delete(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_date=date(2026, 11, 1))
+    shop.write(products(7))
+    shop.refresh(run_date=date(2026, 11, 3), run_id="newer")
+    cut_off = products(2)
+    cut_off.loc[0, "title"] = "a red shirt"
+    shop.write(cut_off)
+
+    def meanwhile(staged: StagedRows) -> Verdict:
+        # From here on the backfill is the newest run, and may delete.
+        roll_back(shop.tables, "newer", "a mistake")
+        return passes(staged)
+
+    with pytest.raises(TooManyFailures, match=r"4 published products .* 2 rows: 66\.7%"):
+        shop.refresh(meanwhile, config=DELETE, run_date=date(2026, 11, 2))
+
+    assert len(shop.table("product_attributes")) == 6
+
+
 def test_a_run_that_was_taken_back_is_whole_again_though_a_later_one_had_found_nothing_to_do(
     shop: Shop,
 ) -> None:
