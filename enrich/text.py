@@ -5,6 +5,8 @@ Knows nothing of tokens.
 """
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
 # More than any text tower reads (77 tokens for CLIP), little enough that one absurd description
 # costs no time.
@@ -22,6 +24,16 @@ def fold_label(label: str) -> str:
     In NFC with white space folded; unlike a text's, its characters stay: "10²" is not "102".
     """
     return _fold_space(unicodedata.normalize("NFC", label))
+
+
+def spell_without_case(labels: Iterable[str]) -> dict[str, str]:
+    """Returns the label that a folded one in small letters means, where one alone can be meant.
+
+    Both "Blue" and "blue" may be labels: then it is what stands there, or neither.
+    """
+    folded = [(fold_label(label).lower(), label) for label in labels]
+    count = Counter(name for name, _ in folded)
+    return {name: label for name, label in folded if count[name] == 1}
 
 
 def normalise(text: str | None) -> str:

@@ -3,7 +3,6 @@
 Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 from enrich.errors import ConfigError, SchemaMismatch, name_some
 from enrich.files.spreadsheet import unguard
 from enrich.files.tables import read_table, select_text
-from enrich.text import fold_label
+from enrich.text import fold_label, spell_without_case
 
 KEY = "product_id"
 
@@ -59,10 +58,7 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:
-    exact = {fold_label(label): label for label in labels}
-    folded = Counter(map(str.lower, exact))
-    # Both "Blue" and "blue" may be labels: then it is what stands there, or neither.
-    alone = {name.lower(): label for name, label in exact.items() if folded[name.lower()] == 1}
+    exact, alone = {fold_label(label): label for label in labels}, spell_without_case(labels)
     given = column.map(fold_label, na_action="ignore").replace("", None)
     meant = given.map(
         lambda name: exact.get(name) or alone.get(name.lower()), na_action="ignore"

@@ -4,7 +4,7 @@ A person's label replaces the classifier's in the published row. What the classi
 `predictions`, so a correction that is withdrawn leaves no trace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -15,6 +15,7 @@ from schemas.tables import CORRECTIONS
 
 from enrich.spark.survey import select_kept
 from enrich.spark.tables.output_tables import OutputTables
+from enrich.text import spell_without_case
 
 AttributeLabels = Mapping[str, Sequence[str]]
 
@@ -27,7 +28,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
     """
     said = F.struct("attribute", "label", "corrected_by")
     return (
-        select_last(table.where(_is_known(attribute_labels)))
+        select_last(_select_known(table, attribute_labels))
         .groupBy("product_id")
         .agg(F.array_sort(F.collect_list(said)).cast(CORRECTIONS).alias("corrections"))
     )
@@ -49,7 +50,7 @@ def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
 
     Runs on the driver; one action.
     """
-    return table.where(~_is_known(attribute_labels)).count()
+    return _with_spelling(table, attribute_labels).where("NOT is_known").count()
 
 
 def with_corrections(
@@ -135,7 +136,7 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
         ConfigError: the database has no corrections table.
     """
     tables.require("attribute_corrections")
-    known = tables.read("attribute_corrections").where(_is_known(attribute_labels))
+    known = _select_known(tables.read("attribute_corrections"), attribute_labels)
     last = select_last(known).where(F.col("label").isNotNull())
     return last.groupBy("product_id").agg(
         *(F.max(F.when(F.col("attribute") == a, F.col("label"))).alias(a) for a in attribute_labels)
@@ -166,9 +167,29 @@ def _own_label(attribute: str) -> Column:
     return F.when(~mine["abstained"], mine["label"])
 
 
-def _is_known(attribute_labels: AttributeLabels) -> Column:
-    known = F.lit(False)
+def _select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
+    return _with_spelling(table, attribute_labels).where("is_known").drop("is_known")
+
+
+def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
+    """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
+
+    Blanks around do not count, nor do capitals where one name alone can be meant.
+    """
+    label = F.lit(None)
     for attribute, labels in attribute_labels.items():
-        fits = F.col("label").isNull() | F.col("label").isin(list(labels))
-        known = known | ((F.col("attribute") == attribute) & fits)
-    return known
+        label = F.when(F.col("attribute") == attribute, _spell("label", labels)).otherwise(label)
+    is_label = F.col("label").isNull() | label.isNotNull()
+    spelled = table.withColumn("attribute", _spell("attribute", attribute_labels))
+    is_known = F.col("attribute").isNotNull() & is_label
+    return spelled.withColumns({"is_known": is_known, "label": label})
+
+
+def _spell(column: str, names: Iterable[str]) -> Column:
+    """Returns which of the names is meant, NULL if none is."""
+    names = list(names)
+    folded = F.lower(F.trim(F.regexp_replace(column, r"\s+", " ")))
+    pairs = [F.lit(word) for pair in spell_without_case(names).items() for word in pair]
+    return F.when(F.col(column).isin(names), F.col(column)).otherwise(
+        F.try_element_at(F.create_map(*pairs), folded)
+    )

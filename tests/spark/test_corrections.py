@@ -98,12 +98,41 @@ def test_a_label_that_is_none_does_not_take_back_one_that_was_given_before(shop:
     correct(shop, p0="red")
     shop.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
-        "('p0', 'color', 'Red', 'ben', current_timestamp() + INTERVAL 1 HOUR, NULL)"
+        "('p0', 'color', 'crimson', 'ben', current_timestamp() + INTERVAL 1 HOUR, NULL)"
     )
     shop.refresh()
     assert colors(shop)["p0"] == "red"
     last = read_last_labels(shop.tables, FakeEngineSpec().attributes).toPandas()
     assert last["color"].tolist() == ["red"]
+
+
+def test_a_correction_in_capitals_is_one_in_the_spelling_of_the_checkpoint(shop: Shop) -> None:
+    shop.tables.create_missing()
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p0', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
+        "('p1', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
+        "('p2', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
+        "('p3', 'colour', 'red', 'ana', current_timestamp(), NULL)"
+    )
+
+    summary = shop.refresh()
+
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert (rows.loc["p0", "color"], rows.loc["p1", "pattern"]) == ("red", "solid")
+    assert [(c["attribute"], c["label"]) for c in rows.loc["p0", "corrections"]] == [
+        ("color", "red")
+    ]
+    assert rows.loc["p2":, "corrections"].isna().all()
+    assert summary.validation["notes"][0].startswith("2 corrections name")
+    assert shop.refresh().outcome == "nothing_to_do"
+
+
+def test_labels_that_differ_in_capitals_alone_are_told_apart(shop: Shop) -> None:
+    shop.tables.create_missing()
+    correct(shop, p0="Red", p1="red", p2="RED")
+    last = read_last_labels(shop.tables, {"color": ("red", "Red")}).toPandas()
+    assert dict(zip(last["product_id"], last["color"], strict=True)) == {"p0": "Red", "p1": "red"}
 
 
 def test_an_attribute_may_be_called_as_a_column_of_the_corrections(shop: Shop) -> None:
