@@ -293,7 +293,8 @@ class Refresh:
                     "have seen a newer product table",
                     counts["withheld"],
                 )
-        if to_delete:
+        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
+        if to_delete and not self.inputs.is_of_the_past():
             vanished = survey.select(State.VANISHED).select("product_id")
             gone = with_attempt(vanished, self.request.run_date, self.started_at)
             counts["deleted"] = self.tables.delete_published(gone, summary.run_id)

@@ -1,6 +1,7 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
 from datetime import date
+from typing import Any
 
 import pytest
 from fake_shop import Shop, fails, passes, products
@@ -14,6 +15,7 @@ from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
+from enrich.spark.tables.output_tables import OutputTables, Published
 from enrich.spark.vanished import select_vanished
 
 pytestmark = [
@@ -141,6 +143,33 @@ def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
     counts = Refresh(older, passes).run().counts
 
     assert (counts["vanished"], counts["deleted"]) == (2, 0)
+    assert len(shop.table("product_attributes")) == 6
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    shop.refresh(run_date=date(2026, 11, 20))
+    whole, cut_off = shop.file, shop.folder / "cut_off.parquet"
+    shop.file = cut_off
+    shop.write(products(4).assign(title="renamed"))
+    if by_hand:
+        shop.refresh(config=DELETE, run_id="older", publish=False)
+    merge = OutputTables.publish
+
+    def merge_before_the_newer_one(*arguments: Any, **named: Any) -> Published:
+        monkeypatch.undo()
+        done = merge(*arguments, **named)
+        shop.file = whole
+        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
+        return done
+
+    monkeypatch.setattr(OutputTables, "publish", merge_before_the_newer_one)
+    older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+
+    counts = older.counts
+    assert (counts["published"], counts["vanished"], counts["deleted"]) == (4, 2, 0)
     assert len(shop.table("product_attributes")) == 6
 
 

@@ -1,0 +1,392 @@
+"""A shop in which people and nights do what they like, and what stands is looked at every time."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pandas as pd
+from commit_hook import CommitHook, Killed
+from expected_table import (
+    Answer,
+    Attempt,
+    Command,
+    Corrections,
+    ExpectedTable,
+    Product,
+    Row,
+)
+from fake_shop import Shop, fails, passes
+
+from enrich.config import ImageIdentity, JobConfig
+from enrich.errors import ConfigError, NothingPublished, TableContended
+from enrich.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.images.store import ImageStore
+from enrich.records import Product as Asked
+from enrich.spark.inference.udf import hash_content
+from enrich.spark.publishing import drop_staged_run, publish_staged_run
+from enrich.spark.rollback import roll_back
+from enrich.spark.run import Refresh
+from enrich.spark.tables.maintenance import maintain_tables
+from enrich.spark.vanished import choose_deletion
+
+# The fake is never so sure as the second one asks.
+SPECS = {
+    "fake-1-p90": FakeEngineSpec("fake-1-p90"),
+    "fake-1-p95": FakeEngineSpec("fake-1-p95", threshold=0.9),
+    "fake-2-p90": FakeEngineSpec("fake-2-p90"),
+}
+TITLES = ("a red shirt", "one in blue", "green things", "a cup", "hat of straw", "sock")
+LABELS = (("color", "red"), ("color", "blue"), ("color", None), ("pattern", "solid"))
+SUCCEEDED = ("published", "nothing_to_do")
+
+
+def _content_hash(title: str) -> str:
+    return hash_content(title, None, None, store=ImageStore("."), identity=ImageIdentity.CONTENT)
+
+
+TITLE_OF = {_content_hash(title): title for title in TITLES}
+
+
+class RandomShop:
+    """A shop, and what should stand in it after each command; `log` says what was done.
+
+    What it is asked for raises AssertionError where something else stands.
+    """
+
+    def __init__(self, shop: Shop, hook: CommitHook, seed: int) -> None:
+        self.shop, self.hook, self.random = shop, hook, Random(seed)
+        self.expected = ExpectedTable()
+        self.log: list[str] = []
+        self._deletes = self.random.random() < 0.6
+        self._chunk = self.random.choice((2, 200_000))
+        self._day = date(2026, 10, 1)
+        self._said: list[tuple[str, str, str | None]] = []
+        self._catalog = {f"p{number}": self._draw_product() for number in range(6)}
+        self._last = Command(self._day, "fake-1-p90")
+        self.shop.tables.create_missing()
+        self._write_catalog()
+
+    def act(self) -> None:
+        """Does one thing that somebody may do."""
+        weights = {
+            self.refresh: 8,
+            self.be_killed: 4,
+            self.be_disturbed: 10,
+            self.repeat: 2,
+            self.change_catalog: 9,
+            self.correct: 4,
+            self.wait_a_day: 4,
+            self.take_back: 4,
+            self.publish_waiting: 4,
+            self.drop_waiting: 1,
+            self.maintain: 1,
+        }
+        self.random.choices(list(weights), list(weights.values()))[0]()
+
+    # What people do to the shop.
+
+    def change_catalog(self) -> None:
+        """Products come, go and change."""
+        for _ in range(self.random.randint(1, 3)):
+            one = f"p{self.random.randrange(10)}"
+            if self.random.random() < 0.3:
+                self._catalog.pop(one, None)
+            else:
+                self._catalog[one] = self._draw_product()
+        self._write_catalog()
+        self._note(f"catalog {self._catalog}")
+
+    def correct(self) -> None:
+        """A person corrects a label, or withdraws all corrections of a product."""
+        product = f"p{self.random.randrange(10)}"
+        table = f"{self.shop.database}.attribute_corrections"
+        if self.random.random() < 0.3:
+            self._said = [one for one in self._said if one[0] != product]
+            self.shop.spark.sql(f"DELETE FROM {table} WHERE product_id = '{product}'")
+            return self._note(f"withdraw {product}")
+        attribute, label = self.random.choice(LABELS)
+        self._said.append((product, attribute, label))
+        values = (product, attribute, label, "ana", datetime.now(UTC), None)
+        said = self.shop.spark.createDataFrame([values], self.shop.spark.table(table).schema)
+        self.shop.tables.append("attribute_corrections", said)
+        return self._note(f"correct {product} {attribute} {label}")
+
+    def wait_a_day(self) -> None:
+        """Another day begins."""
+        self._day += timedelta(days=1)
+
+    # What nights do.
+
+    def refresh(self) -> None:
+        """A run of today, or of a day before."""
+        self._refresh(self._draw_command())
+
+    def be_killed(self) -> None:
+        """A run that dies before or after a commit; it may be said again by `repeat`."""
+        self._refresh(self._draw_command(), self.hook.kill)
+
+    def be_disturbed(self) -> None:
+        """A run during which somebody does something else."""
+        others = (self.refresh, self.take_back, self.correct, self.change_catalog)
+        others = (*others, self.publish_waiting, self.drop_waiting, self.maintain)
+        self._refresh(self._draw_command(), self.random.choice(others))
+
+    def repeat(self) -> None:
+        """The last run is said again, and once more, which changes nothing."""
+        command = self._last._replace(publishes=True, passes=True)
+        self._refresh(command)
+        before = self._versions()
+        self._refresh(command)
+        assert self._versions() == before
+
+    # What people do about runs.
+
+    def take_back(self) -> None:
+        """A person takes a run back."""
+        runs = [run for run, _ in self.expected.before]
+        if not runs:
+            return None
+        run_id = self.random.choice(runs)
+        self._note(f"take back {run_id}")
+        try:
+            gone = roll_back(self.shop.tables, run_id, "why not")
+        except ConfigError as refusal:
+            # One that was killed, or is at work, has to come to its end first.
+            assert "does not say so yet" in str(refusal)
+            return self._compare()
+        undone = self.expected.take_back(run_id)
+        assert undone <= set(gone)
+        assert {self._ledger()[run]["outcome"] for run in gone} == {"rolled_back"}
+        return self._compare()
+
+    def publish_waiting(self) -> None:
+        """A person publishes what waits."""
+        ledger = self._ledger()
+        if not (waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]):
+            return None
+        run_id = self.random.choice(waiting)
+        row = ledger[run_id]
+        attempt = (row["run_date"], row["started_at"].astimezone(UTC))
+        answers, is_behind = self._read_answers(run_id), self._is_behind(attempt)
+        vanished = self._find_vanished(row, attempt)
+        self._note(f"publish {run_id}, which was {row['outcome']}")
+        model, config = row["model_version"], JobConfig(**self._config)
+        try:
+            publish_staged_run(
+                self.shop.tables,
+                SPECS[model].attributes,
+                model,
+                run_id,
+                "because",
+                choose_deletion(self.shop.tables, config),
+            )
+        except ConfigError as refusal:
+            self._note(f"refused: {refusal}")
+            return self._compare()
+        self.expected.publish(answers, run_id, attempt, is_full=True, is_behind=is_behind)
+        self.expected.delete(vanished, run_id, attempt)
+        return self._compare()
+
+    def drop_waiting(self) -> None:
+        """A person drops what waits."""
+        ledger = self._ledger()
+        if waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]:
+            run_id = self.random.choice(waiting)
+            self._note(f"drop {run_id}")
+            try:
+                drop_staged_run(self.shop.tables, run_id, "no good")
+            except ConfigError as refusal:
+                assert "are published" in str(refusal)
+            self._compare()
+
+    def maintain(self) -> None:
+        """The weekly job; what runs have staged may be old enough."""
+        self._note("maintain")
+        days = self.random.choice((0, 30))
+        maintain_tables(self.shop.tables, retention_hours=168, keep_staged_days=days)
+        self._compare()
+
+    # How that is told.
+
+    def _refresh(self, command: Command, disturbance: Callable[[], None] | None = None) -> None:
+        what = getattr(disturbance, "__name__", "nobody")
+        self._note(f"{command}, disturbed by {what}")
+        inputs = self.shop.prepare(
+            spec=SPECS[command.model_version],
+            config=self._config,
+            run_date=command.run_date,
+            limit=command.limit,
+            full_refresh=command.is_full,
+            publish=command.publishes,
+        )
+        job = Refresh(inputs, passes if command.passes else fails)
+        told = _Told(self, command, (command.run_date, inputs.started_at), job)
+        self.hook.begin()
+        if disturbance:
+            nth, when = self.random.randint(1, 6), self.random.choice(("before", "after"))
+            self.hook.at(nth, when, lambda: told.interrupt(disturbance))
+        self._last = command
+        try:
+            job.run()
+        except Killed:
+            told.land(self.hook.done)
+        except NothingPublished as blocked:
+            assert not command.passes and "too blue" in str(blocked)
+        except TableContended as contended:
+            self._note(f"contended: {contended}")
+        else:
+            told.end(is_disturbed=disturbance is not None)
+        self._compare()
+
+    def _draw_product(self) -> Product:
+        title = None if self.random.random() < 0.1 else self.random.choice(TITLES)
+        return Product(title, self.random.choice((None, "shirts", "cups")))
+
+    def _draw_command(self) -> Command:
+        draw = self.random
+        return Command(
+            run_date=self._day - timedelta(days=draw.choice((0, 0, 0, 0, 1, 2))),
+            model_version=draw.choices(list(SPECS), (5, 2, 1))[0],
+            limit=draw.choice((None, None, None, None, 2)),
+            is_full=draw.random() < 0.1,
+            publishes=draw.random() > 0.15,
+            passes=draw.random() > 0.15,
+        )
+
+    def _write_catalog(self) -> None:
+        rows = [(one, product.title, product.category) for one, product in self._catalog.items()]
+        self.random.shuffle(rows)
+        table = pd.DataFrame(rows, columns=["product_id", "title", "category"])
+        table[["description", "image_path"]] = None
+        self.shop.write(table.astype("string"))
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {
+            "database": self.shop.database,
+            "columns": {"category": "category"},
+            "missing_products": "delete" if self._deletes else "keep",
+            "max_deleted_share": 1.0,
+            "products_per_chunk": self._chunk,
+        }
+
+    def _corrections_of(self, product_id: str) -> Corrections:
+        last = {attribute: label for one, attribute, label in self._said if one == product_id}
+        return tuple((attribute, last[attribute], "ana") for attribute in sorted(last))
+
+    def _ledger(self) -> dict[str, dict[str, Any]]:
+        rows = self.shop.spark.table(f"{self.shop.database}.enrichment_runs").collect()
+        return {row["run_id"]: row.asDict(recursive=True) for row in rows}
+
+    def _is_behind(self, attempt: Attempt) -> bool:
+        """Returns whether a newer run has seen the whole product table, where that may delete."""
+        return self._deletes and any(
+            (row["run_date"], row["started_at"].astimezone(UTC)) > attempt
+            for row in self._ledger().values()
+            if row["outcome"] in SUCCEEDED and row["is_whole"]
+        )
+
+    def _find_vanished(self, row: dict[str, Any], attempt: Attempt) -> frozenset[str]:
+        """Returns what publishing a run of the ledger deletes: if it still sees what it saw."""
+        is_due = self._deletes and row["vanished"] and not self._is_behind(attempt)
+        seen = self.shop.prepare(config=self._config).catalog.version
+        if not is_due or row["catalog_version"] != seen:
+            return frozenset()
+        return frozenset(self.expected.rows) - self._catalog.keys()
+
+    def _read_answers(self, run_id: str) -> dict[str, Answer]:
+        """Returns what a run has staged, as it would be published now."""
+        staged = self.shop.spark.table(f"{self.shop.database}.staged_attributes")
+        rows = staged.where(f"run_id = '{run_id}' AND modalities IS NOT NULL").collect()
+        return {row["product_id"]: self._as_answer(row) for row in rows}
+
+    def _as_answer(self, row: Any) -> Answer:
+        product = Product(TITLE_OF[row["content_hash"]], row["product_category"])
+        return Answer(product, row["model_version"], self._corrections_of(row["product_id"]))
+
+    def _versions(self) -> dict[str, int]:
+        tables = ("product_attributes", "staged_attributes", "quarantine", "enrichment_runs")
+        return {table: self.shop.version(table) for table in tables}
+
+    def _compare(self) -> None:
+        """Asserts that the table is as it should be."""
+        table = self.shop.spark.table(f"{self.shop.database}.product_attributes")
+        found = {row["product_id"]: row for row in table.collect()}
+        assert table.count() == len(found)
+        assert {one: _as_row(row) for one, row in found.items()} == self.expected.rows
+        for row in found.values():
+            assert (row["color"], row["pattern"]) == _labels_of(_as_row(row).answer)
+
+    def _note(self, what: str) -> None:
+        self.log.append(what)
+
+
+class _Told:
+    """One run as the model has it: what it found to do, and how much of that is published."""
+
+    def __init__(self, shop: RandomShop, command: Command, attempt: Attempt, job: Refresh) -> None:
+        self._shop, self._command, self._attempt, self._job = shop, command, attempt, job
+        said = {one: shop._corrections_of(one) for one in shop._catalog}
+        self._catalog = dict(shop._catalog)
+        self._wanted = shop.expected.survey(shop._catalog, said, command)
+        self._landed: dict[str, int] = {}
+
+    def interrupt(self, disturbance: Callable[[], None]) -> None:
+        """Publishes what is published by now, and lets the other one act."""
+        done = self._shop.hook.done
+        self.land(done)
+        disturbance()
+
+    def land(self, commits: Iterable[str]) -> None:
+        """Does in the model what these commits did in the table."""
+        if not self._command.publishes or not (run_id := self._job.summary.run_id):
+            return
+        shop, expected = self._shop, self._shop.expected
+        is_behind = shop._is_behind(self._attempt)
+        if "publish" in commits and "publish" not in self._landed:
+            self._landed["publish"] = expected.publish(
+                self._answers(run_id),
+                run_id,
+                self._attempt,
+                is_full=self._command.is_full,
+                is_behind=is_behind,
+            )
+        if "delete_published" in commits and "delete_published" not in self._landed:
+            deletes = shop._deletes and not is_behind
+            vanished = self._wanted.vanished if deletes else frozenset()
+            self._landed["delete_published"] = expected.delete(vanished, run_id, self._attempt)
+
+    def _answers(self, run_id: str) -> dict[str, Answer]:
+        """Returns what the run publishes, which may be more than it has wanted this time."""
+        staged = self._shop._read_answers(run_id)
+        assert self._wanted.products.items() <= {o: a.product for o, a in staged.items()}.items()
+        return {one: answer for one, answer in staged.items() if one in self._catalog}
+
+    def end(self, *, is_disturbed: bool) -> None:
+        """Asserts that the run says what it did."""
+        summary, counts = self._job.summary, self._job.summary.counts
+        self._shop._note(f"{summary.run_id} {summary.outcome} {counts}")
+        if summary.outcome == "published":
+            self.land(("publish", "delete_published"))
+        elif self._command.publishes and not is_disturbed:
+            assert not self._wanted.products
+        assert counts["read"] == sum(
+            counts[fate] for fate in ("published", "unchanged", "quarantined", "withheld")
+        )
+        assert counts["published"] >= self._landed.get("publish", 0)
+
+
+def _as_row(row: Any) -> Row:
+    said = tuple((c["attribute"], c["label"], c["corrected_by"]) for c in row["corrections"] or ())
+    product = Product(TITLE_OF[row["content_hash"]], row["product_category"])
+    answer = Answer(product, row["model_version"], said)
+    return Row(answer, row["run_id"], (row["run_date"], row["enriched_at"].astimezone(UTC)))
+
+
+def _labels_of(answer: Answer) -> tuple[str | None, str | None]:
+    engine = FakeEngine(SPECS[answer.model_version])
+    said = next(engine.enrich([Asked("any", answer.product.title, None, None)]))
+    labels = {one.attribute: None if one.abstained else one.label for one in said.predictions}
+    labels |= {attribute: label for attribute, label, _ in answer.corrections}
+    return labels["color"], labels["pattern"]
