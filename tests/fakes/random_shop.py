@@ -237,6 +237,9 @@ class RandomShop:
             self._note(f"contended: {contended}")
         else:
             told.end(is_disturbed=disturbance is not None)
+        finally:
+            # It may have had fewer commits; the next command is another one's.
+            self.hook.begin()
         self._compare()
 
     def _draw_product(self) -> Product:

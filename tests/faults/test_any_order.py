@@ -4,7 +4,10 @@ import pytest
 from commit_hook import CommitHook
 from fake_shop import Shop
 from fault_drill import is_long
-from random_shop import RandomShop
+
+pytest.register_assert_rewrite("random_shop")
+
+from random_shop import RandomShop  # noqa: E402 - after its asserts are made to speak
 
 pytestmark = pytest.mark.spark
 
