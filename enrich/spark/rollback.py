@@ -34,14 +34,17 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         ConfigError: there is no such run, it published nothing, a later run is not at its end, or
             the table's history, or what maintenance left of it, does not reach back before it.
     """
-    row = find_run(tables, run_id)
-    # An older version's ledger has no place for the reason.
-    tables.create_missing()
+    tables.require("enrichment_runs")
     commits = read_commits(tables)
     mine = [c for c in select_standing(commits) if c.run_id == run_id]
     if mine:
         before = mine[0].version - 1
+        # Before the ledger is asked for the run: one that was killed has no row there yet.
         _refuse_unfinished(tables, [c for c in commits if c.run_id and c.version > before])
+    row = find_run(tables, run_id)
+    # An older version's ledger has no place for the reason.
+    tables.create_missing()
+    if mine:
         _restore(tables, before, commits[0].version, run_id)
         # Another run may have published since they were read first.
         commits = read_commits(tables)
