@@ -14,38 +14,20 @@ from expected_table import (
     Corrections,
     ExpectedTable,
     Product,
-    Row,
 )
 from fake_shop import Shop, fails, passes
+from observed_tables import SPECS, TITLES, read_answers, read_ledger, read_rows, read_versions
 
-from enrich.config import ImageIdentity, JobConfig
+from enrich.config import JobConfig
 from enrich.errors import ConfigError, NothingPublished, TableContended
-from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.images.store import ImageStore
-from enrich.records import Product as Asked
-from enrich.spark.inference.udf import hash_content
 from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.vanished import choose_deletion
 
-# The fake is never so sure as the second one asks.
-SPECS = {
-    "fake-1-p90": FakeEngineSpec("fake-1-p90"),
-    "fake-1-p95": FakeEngineSpec("fake-1-p95", threshold=0.9),
-    "fake-2-p90": FakeEngineSpec("fake-2-p90"),
-}
-TITLES = ("a red shirt", "one in blue", "green things", "a cup", "hat of straw", "sock")
 LABELS = (("color", "red"), ("color", "blue"), ("color", None), ("pattern", "solid"))
 SUCCEEDED = ("published", "nothing_to_do")
-
-
-def _content_hash(title: str) -> str:
-    return hash_content(title, None, None, store=ImageStore("."), identity=ImageIdentity.CONTENT)
-
-
-TITLE_OF = {_content_hash(title): title for title in TITLES}
 
 
 class RandomShop:
@@ -136,9 +118,9 @@ class RandomShop:
         """The last run is said again, and once more, which changes nothing."""
         command = self._last._replace(publishes=True, passes=True)
         self._refresh(command)
-        before = self._versions()
+        before = read_versions(self.shop)
         self._refresh(command)
-        assert self._versions() == before
+        assert read_versions(self.shop) == before
 
     # What people do about runs.
 
@@ -157,18 +139,19 @@ class RandomShop:
             return self._compare()
         undone = self.expected.take_back(run_id)
         assert undone <= set(gone)
-        assert {self._ledger()[run]["outcome"] for run in gone} == {"rolled_back"}
+        assert {read_ledger(self.shop)[run]["outcome"] for run in gone} == {"rolled_back"}
         return self._compare()
 
     def publish_waiting(self) -> None:
         """A person publishes what waits."""
-        ledger = self._ledger()
+        ledger = read_ledger(self.shop)
         if not (waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]):
             return None
         run_id = self.random.choice(waiting)
         row = ledger[run_id]
         attempt = (row["run_date"], row["started_at"].astimezone(UTC))
-        answers, is_behind = self._read_answers(run_id), self._is_behind(attempt)
+        answers = read_answers(self.shop, run_id, self._corrections_of)
+        is_behind = self._is_behind(attempt)
         vanished = self._find_vanished(row, attempt)
         self._note(f"publish {run_id}, which was {row['outcome']}")
         model, config = row["model_version"], JobConfig(**self._config)
@@ -190,7 +173,7 @@ class RandomShop:
 
     def drop_waiting(self) -> None:
         """A person drops what waits."""
-        ledger = self._ledger()
+        ledger = read_ledger(self.shop)
         if waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]:
             run_id = self.random.choice(waiting)
             self._note(f"drop {run_id}")
@@ -278,16 +261,11 @@ class RandomShop:
         last = {attribute: label for one, attribute, label in self._said if one == product_id}
         return tuple((attribute, last[attribute], "ana") for attribute in sorted(last))
 
-    def _ledger(self) -> dict[str, dict[str, Any]]:
-        rows = self.shop.spark.table(f"{self.shop.database}.enrichment_runs").collect()
-        rows.sort(key=lambda row: row["started_at"])
-        return {row["run_id"]: row.asDict(recursive=True) for row in rows}
-
     def _is_behind(self, attempt: Attempt) -> bool:
         """Returns whether a newer run has seen the whole product table, where that may delete."""
         return self._deletes and any(
             (row["run_date"], row["started_at"].astimezone(UTC)) > attempt
-            for row in self._ledger().values()
+            for row in read_ledger(self.shop).values()
             if row["outcome"] in SUCCEEDED and row["is_whole"]
         )
 
@@ -299,28 +277,9 @@ class RandomShop:
             return frozenset()
         return frozenset(self.expected.rows) - self._catalog.keys()
 
-    def _read_answers(self, run_id: str) -> dict[str, Answer]:
-        """Returns what a run has staged, as it would be published now."""
-        staged = self.shop.spark.table(f"{self.shop.database}.staged_attributes")
-        rows = staged.where(f"run_id = '{run_id}' AND modalities IS NOT NULL").collect()
-        return {row["product_id"]: self._as_answer(row) for row in rows}
-
-    def _as_answer(self, row: Any) -> Answer:
-        product = Product(TITLE_OF[row["content_hash"]], row["product_category"])
-        return Answer(product, row["model_version"], self._corrections_of(row["product_id"]))
-
-    def _versions(self) -> dict[str, int]:
-        tables = ("product_attributes", "staged_attributes", "quarantine", "enrichment_runs")
-        return {table: self.shop.version(table) for table in tables}
-
     def _compare(self) -> None:
         """Asserts that the table is as it should be."""
-        table = self.shop.spark.table(f"{self.shop.database}.product_attributes")
-        found = {row["product_id"]: row for row in table.collect()}
-        assert table.count() == len(found)
-        assert {one: _as_row(row) for one, row in found.items()} == self.expected.rows
-        for row in found.values():
-            assert (row["color"], row["pattern"]) == _labels_of(_as_row(row).answer)
+        assert read_rows(self.shop) == self.expected.rows
 
     def _note(self, what: str) -> None:
         self.log.append(what)
@@ -363,7 +322,7 @@ class _Told:
 
     def _answers(self, run_id: str) -> dict[str, Answer]:
         """Returns what the run publishes, which may be more than it has wanted this time."""
-        staged = self._shop._read_answers(run_id)
+        staged = read_answers(self._shop.shop, run_id, self._shop._corrections_of)
         assert self._wanted.products.items() <= {o: a.product for o, a in staged.items()}.items()
         return {one: answer for one, answer in staged.items() if one in self._catalog}
 
@@ -377,18 +336,3 @@ class _Told:
             counts[fate] for fate in ("published", "unchanged", "quarantined", "withheld")
         )
         assert counts["published"] >= self._landed.get("publish", 0)
-
-
-def _as_row(row: Any) -> Row:
-    said = tuple((c["attribute"], c["label"], c["corrected_by"]) for c in row["corrections"] or ())
-    product = Product(TITLE_OF[row["content_hash"]], row["product_category"])
-    answer = Answer(product, row["model_version"], said)
-    return Row(answer, row["run_id"], (row["run_date"], row["enriched_at"].astimezone(UTC)))
-
-
-def _labels_of(answer: Answer) -> tuple[str | None, str | None]:
-    engine = FakeEngine(SPECS[answer.model_version])
-    said = next(engine.enrich([Asked("any", answer.product.title, None, None)]))
-    labels = {one.attribute: None if one.abstained else one.label for one in said.predictions}
-    labels |= {attribute: label for attribute, label, _ in answer.corrections}
-    return labels["color"], labels["pattern"]

@@ -5,13 +5,13 @@ from commit_hook import CommitHook
 from fake_shop import Shop
 from fault_drill import is_long
 
-pytest.register_assert_rewrite("random_shop")
+pytest.register_assert_rewrite("random_shop", "observed_tables")
 
 from random_shop import RandomShop  # noqa: E402 - after its asserts are made to speak
 
 pytestmark = pytest.mark.spark
 
-SEEDS = range(6) if is_long() else range(1)
+SEEDS = range(4) if is_long() else range(1)
 COMMANDS = 40 if is_long() else 12
 
 
