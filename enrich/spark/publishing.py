@@ -105,9 +105,12 @@ def publish_staged_run(
     _refuse_incomplete(row, staged)
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
     if row["enriched"]:
-        is_behind = find_vanished is not None and has_newer_run(tables, *seen)
-        rows = select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
-        done = tables.publish(rows, run_id, full_refresh=True)
+
+        def select_rows() -> DataFrame:
+            is_behind = find_vanished is not None and has_newer_run(tables, *seen)
+            return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
+
+        done = tables.publish(select_rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published
         # Its last attempt may have found some of them published.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -278,7 +279,7 @@ class Refresh:
             # Today's inputs count from now, also where an earlier attempt answered them.
             staged = with_attempt(staged, self.request.run_date, self.started_at)
             found = self.tables.publish(
-                self._select_publishable(staged),
+                partial(self._select_publishable, staged),
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
                 is_first_attempt=not self._is_resumed,

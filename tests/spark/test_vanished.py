@@ -173,6 +173,31 @@ def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
     assert len(shop.table("product_attributes")) == 6
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_a_newer_run_no_longer_finds_is_not_brought_back_by_an_older_one_that_goes_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    shop.write(products(4))
+    shop.refresh(run_date=date(2026, 11, 20))
+    today, shop.file = shop.file, shop.folder / "of_before.parquet"
+    shop.write(products(6))
+    if by_hand:
+        shop.refresh(config=DELETE, run_id="older", publish=False)
+    merge = OutputTables.publish
+
+    def merge_after_the_newer_one(*arguments: Any, **named: Any) -> Published:
+        monkeypatch.undo()
+        shop.file = today
+        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
+        return merge(*arguments, **named)
+
+    monkeypatch.setattr(OutputTables, "publish", merge_after_the_newer_one)
+    older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+
+    assert (older.counts["published"], older.counts["withheld"]) == (0, 2)
+    assert len(shop.table("product_attributes")) == 4
+
+
 def test_of_two_runs_of_one_day_the_older_brings_nothing_back(shop: Shop) -> None:
     shop.write(products(8))
     shop.refresh(config=DELETE, run_id="older", publish=False)

@@ -5,6 +5,7 @@ commit's userMetadata says its run_id.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -211,7 +212,12 @@ class OutputTables:
 
     @retried_on_conflict
     def publish(
-        self, rows: DataFrame, run_id: str, *, full_refresh: bool, is_first_attempt: bool = False
+        self,
+        select_rows: Callable[[], DataFrame],
+        run_id: str,
+        *,
+        full_refresh: bool,
+        is_first_attempt: bool = False,
     ) -> Published:
         """Merges answered staged rows into `product_attributes` by product_id.
 
@@ -221,11 +227,13 @@ class OutputTables:
         is a later run_date, or the same and a later start.
 
         Args:
-            rows: The run's answered rows.
+            select_rows: Returns the run's answered rows; asked anew whenever a conflict has another
+                run's commit come first.
             run_id: The run.
             full_refresh: Whether the run was one.
             is_first_attempt: Whether none of its rows can be there yet, so that nobody has to look.
         """
+        rows = select_rows()
         if is_first_attempt:
             before = Published(0, 0, rows.count())
         else:
