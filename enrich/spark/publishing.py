@@ -104,12 +104,12 @@ def publish_staged_run(
     staged = with_attempt(read_staged(tables, run_id), *seen)
     _refuse_incomplete(row, staged)
     gone = find_vanished(row) if find_vanished and row["vanished"] else None
+
+    def select_rows() -> DataFrame:
+        is_behind = find_vanished is not None and has_newer_run(tables, *seen)
+        return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
+
     if row["enriched"]:
-
-        def select_rows() -> DataFrame:
-            is_behind = find_vanished is not None and has_newer_run(tables, *seen)
-            return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
-
         done = tables.publish(select_rows, run_id, full_refresh=True)
         row["published"] = done.published
         row["withheld"] = row["enriched"] - done.published

@@ -31,8 +31,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         The runs that are taken back: this one, and those that published after it.
 
     Raises:
-        ConfigError: there is no such run, it published nothing, a later run is not at its end, or
-            the table's history, or what maintenance left of it, does not reach back before it.
+        ConfigError: there is no such run, it published nothing, it or a later run is not at its
+            end, or the table's history, or what maintenance left of it, does not reach back so far.
     """
     tables.require("enrichment_runs")
     commits = read_commits(tables)

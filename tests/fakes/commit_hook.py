@@ -1,15 +1,11 @@
 """Does something at a commit of a run: lets another command in between, or ends the run there."""
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, Literal
 
 import pytest
+from kill_points import wrap_calls
 
-from enrich.spark.tables.output_tables import OutputTables
-
-_COMMITS = ("append_chunk", "replace_run", "publish", "delete_published")
-When = Literal["before", "after"]
+COMMITS = ("append_chunk", "replace_run", "publish", "delete_published")
 
 
 class Killed(BaseException):
@@ -20,42 +16,35 @@ class CommitHook:
     """Hooks into the commits of `OutputTables`; `done` names those that were made."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.done: list[str] = []
-        self._do: Callable[[], None] | None = None
-        self._when: When = "before"
-        self._left = 0
-        self._is_dead = False
-        for name in _COMMITS:
-            patch.setattr(OutputTables, name, self._hooked(getattr(OutputTables, name)))
+        self.begin()
+        wrap_calls(self._notice, patch.setattr)
 
     def begin(self) -> None:
         """Forgets all that was said and done."""
-        self.done, self._do, self._is_dead = [], None, False
+        self.done: list[str] = []
+        self._do: Callable[[], None] | None = None
+        self._is_dead = False
 
-    def at(self, nth: int, when: When, do: Callable[[], None]) -> None:
-        """Has `do` called at the commit that is the nth one from now, if there is one."""
-        self._left, self._when, self._do = nth, when, do
+    def at(
+        self, when: str, do: Callable[[], None], nth: int = 1, of: tuple[str, ...] = COMMITS
+    ) -> None:
+        """Has `do` called `before` or `after` the nth of these commits, if there are so many."""
+        self._when, self._do, self._left, self._of = when, do, nth, of
 
     def kill(self) -> None:
         """Ends the run: it commits nothing any more, whatever it does on its way out."""
         self._is_dead = True
         raise Killed
 
-    def _hooked(self, commit: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(commit)
-        def hooked(*arguments: Any, **named: Any) -> Any:
-            self._meet("before")
-            answer = commit(*arguments, **named)
-            self.done.append(commit.__name__)
-            self._meet("after")
-            return answer
-
-        return hooked
-
-    def _meet(self, when: When) -> None:
+    def _notice(self, what: str, when: str) -> None:
+        commit = what.split()[0]
+        if commit not in COMMITS:
+            return
         if self._is_dead:
             raise Killed
-        if self._do is None or when != self._when:
+        if when == "after":
+            self.done.append(commit)
+        if self._do is None or when != self._when or commit not in self._of:
             return
         self._left -= 1
         if not self._left:

@@ -174,11 +174,13 @@ def arm(point: KillPoint, database: Path) -> None:
         ).start()
 
 
-def wrap_calls(notice: Callable[[str, str], None]) -> None:
+def wrap_calls(
+    notice: Callable[[str, str], None], patch: Callable[[type, str, Any], None] = setattr
+) -> None:
     """Has `notice` told of every call of `OutputTables`: its name and table, before and after."""
     for name, method in list(vars(OutputTables).items()):
         if callable(method) and not name.startswith("_"):
-            _wrap(OutputTables, name, _describe(name), notice)
+            _wrap(OutputTables, name, _describe(name), notice, patch)
 
 
 def _describe(name: str) -> Callable[..., str]:
@@ -190,7 +192,11 @@ def _describe(name: str) -> Callable[..., str]:
 
 
 def _wrap(
-    owner: type, name: str, describe: Callable[..., str], notice: Callable[[str, str], None]
+    owner: type,
+    name: str,
+    describe: Callable[..., str],
+    notice: Callable[[str, str], None],
+    patch: Callable[[type, str, Any], None] = setattr,
 ) -> None:
     method = getattr(owner, name)
 
@@ -202,7 +208,7 @@ def _wrap(
         notice(what, "after")
         return answer
 
-    setattr(owner, name, watched)
+    patch(owner, name, watched)
 
 
 def _kill_in_merge() -> None:

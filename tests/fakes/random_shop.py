@@ -25,9 +25,9 @@ from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.vanished import choose_deletion
+from schemas.tables import SUCCEEDED
 
 LABELS = (("color", "red"), ("color", "blue"), ("color", None), ("pattern", "solid"))
-SUCCEEDED = ("published", "nothing_to_do")
 
 
 class RandomShop:
@@ -86,13 +86,14 @@ class RandomShop:
         if self.random.random() < 0.3:
             self._said = [one for one in self._said if one[0] != product]
             self.shop.spark.sql(f"DELETE FROM {table} WHERE product_id = '{product}'")
-            return self._note(f"withdraw {product}")
+            self._note(f"withdraw {product}")
+            return
         attribute, label = self.random.choice(LABELS)
         self._said.append((product, attribute, label))
         values = (product, attribute, label, "ana", datetime.now(UTC), None)
         said = self.shop.spark.createDataFrame([values], self.shop.spark.table(table).schema)
         self.shop.tables.append("attribute_corrections", said)
-        return self._note(f"correct {product} {attribute} {label}")
+        self._note(f"correct {product} {attribute} {label}")
 
     def wait_a_day(self) -> None:
         """Another day begins."""
@@ -126,29 +127,26 @@ class RandomShop:
 
     def take_back(self) -> None:
         """A person takes a run back."""
-        runs = [run for run, _ in self.expected.before]
-        if not runs:
-            return None
-        run_id = self.random.choice(runs)
+        if not self.expected.before:
+            return
+        run_id, _ = self.random.choice(self.expected.before)
         self._note(f"take back {run_id}")
         try:
             gone = roll_back(self.shop.tables, run_id, "why not")
         except ConfigError as refusal:
             # One that was killed, or is at work, has to come to its end first.
             assert "does not say so yet" in str(refusal)
-            return self._compare()
-        undone = self.expected.take_back(run_id)
-        assert undone <= set(gone)
-        assert {read_ledger(self.shop)[run]["outcome"] for run in gone} == {"rolled_back"}
-        return self._compare()
+        else:
+            assert self.expected.take_back(run_id) <= set(gone)
+            ledger = read_ledger(self.shop)
+            assert {ledger[run]["outcome"] for run in gone} == {"rolled_back"}
+        self._compare()
 
     def publish_waiting(self) -> None:
         """A person publishes what waits."""
-        ledger = read_ledger(self.shop)
-        if not (waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]):
-            return None
-        run_id = self.random.choice(waiting)
-        row = ledger[run_id]
+        if not (row := self._choose_waiting()):
+            return
+        run_id = row["run_id"]
         attempt = (row["run_date"], row["started_at"].astimezone(UTC))
         answers = read_answers(self.shop, run_id, self._corrections_of)
         is_behind = self._is_behind(attempt)
@@ -166,22 +164,21 @@ class RandomShop:
             )
         except ConfigError as refusal:
             self._note(f"refused: {refusal}")
-            return self._compare()
-        self.expected.publish(answers, run_id, attempt, is_full=True, is_behind=is_behind)
-        self.expected.delete(vanished, run_id, attempt)
-        return self._compare()
+        else:
+            self.expected.publish(answers, run_id, attempt, is_full=True, is_behind=is_behind)
+            self.expected.delete(vanished, run_id, attempt)
+        self._compare()
 
     def drop_waiting(self) -> None:
         """A person drops what waits."""
-        ledger = read_ledger(self.shop)
-        if waiting := [run for run, row in ledger.items() if row["outcome"] not in SUCCEEDED]:
-            run_id = self.random.choice(waiting)
-            self._note(f"drop {run_id}")
-            try:
-                drop_staged_run(self.shop.tables, run_id, "no good")
-            except ConfigError as refusal:
-                assert "are published" in str(refusal)
-            self._compare()
+        if not (row := self._choose_waiting()):
+            return
+        self._note(f"drop {row['run_id']}")
+        try:
+            drop_staged_run(self.shop.tables, row["run_id"], "no good")
+        except ConfigError as refusal:
+            assert "are published" in str(refusal)
+        self._compare()
 
     def maintain(self) -> None:
         """The weekly job; what runs have staged may be old enough."""
@@ -208,7 +205,7 @@ class RandomShop:
         self.hook.begin()
         if disturbance:
             nth, when = self.random.randint(1, 6), self.random.choice(("before", "after"))
-            self.hook.at(nth, when, lambda: told.interrupt(disturbance))
+            self.hook.at(when, lambda: told.interrupt(disturbance), nth)
         self._last = command
         try:
             job.run()
@@ -239,6 +236,12 @@ class RandomShop:
             publishes=draw.random() > 0.15,
             passes=draw.random() > 0.15,
         )
+
+    def _choose_waiting(self) -> dict[str, Any] | None:
+        """Returns the ledger's row of a run that is not published, None where all are."""
+        rows = read_ledger(self.shop).values()
+        waiting = [row for row in rows if row["outcome"] not in SUCCEEDED]
+        return self.random.choice(waiting) if waiting else None
 
     def _write_catalog(self) -> None:
         rows = [(one, product.title, product.category) for one, product in self._catalog.items()]
@@ -297,8 +300,7 @@ class _Told:
 
     def interrupt(self, disturbance: Callable[[], None]) -> None:
         """Publishes what is published by now, and lets the other one act."""
-        done = self._shop.hook.done
-        self.land(done)
+        self.land(self._shop.hook.done)
         disturbance()
 
     def land(self, commits: Iterable[str]) -> None:

@@ -1,9 +1,9 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
 from datetime import date
-from typing import Any
 
 import pytest
+from commit_hook import CommitHook
 from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
 
@@ -15,7 +15,6 @@ from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
-from enrich.spark.tables.output_tables import OutputTables, Published
 from enrich.spark.vanished import select_vanished
 
 pytestmark = [
@@ -156,16 +155,12 @@ def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
     shop.write(products(4).assign(title="renamed"))
     if by_hand:
         shop.refresh(config=DELETE, run_id="older", publish=False)
-    merge = OutputTables.publish
 
-    def merge_before_the_newer_one(*arguments: Any, **named: Any) -> Published:
-        monkeypatch.undo()
-        done = merge(*arguments, **named)
+    def run_newer() -> None:
         shop.file = whole
         shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
-        return done
 
-    monkeypatch.setattr(OutputTables, "publish", merge_before_the_newer_one)
+    CommitHook(monkeypatch).at("after", run_newer, of=("publish",))
     older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
 
     counts = older.counts
@@ -183,15 +178,12 @@ def test_what_a_newer_run_no_longer_finds_is_not_brought_back_by_an_older_one_th
     shop.write(products(6))
     if by_hand:
         shop.refresh(config=DELETE, run_id="older", publish=False)
-    merge = OutputTables.publish
 
-    def merge_after_the_newer_one(*arguments: Any, **named: Any) -> Published:
-        monkeypatch.undo()
+    def run_newer() -> None:
         shop.file = today
         shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
-        return merge(*arguments, **named)
 
-    monkeypatch.setattr(OutputTables, "publish", merge_after_the_newer_one)
+    CommitHook(monkeypatch).at("before", run_newer, of=("publish",))
     older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
 
     assert (older.counts["published"], older.counts["withheld"]) == (0, 2)
