@@ -12,11 +12,13 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, alone_in, check_package_index, create_venv, install
+from jobs.set_up.environment import ROOT, VENV, alone_in, check_package_index, create_venv, install
+from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA, offer_own_java
 from jobs.set_up.machine import (
     find_java_problem,
     find_path_problem,
@@ -24,8 +26,8 @@ from jobs.set_up.machine import (
     find_venv_problem,
 )
 from jobs.set_up.spark import (
+    CLASS_ARCHIVE,
     DELTA_MAIN_JAR,
-    VENV,
     archive_classes,
     fetch_delta_jars,
     is_archive_current,
@@ -52,19 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     def check_and_set_up() -> None:
         check_machine()
-        set_up(extras)
+        set_up(extras | ({JAVA_EXTRA} if find_java_problem() else set()))
 
     return end_with_code(check_and_set_up)
 
 
 def check_machine() -> None:
     """Raises a `SetUpError` that names everything that the machine lacks, all at once."""
-    found = (
-        find_path_problem(ROOT),
-        find_python_problem(),
-        find_venv_problem(),
-        find_java_problem(),
-    )
+    found = (find_path_problem(ROOT), find_python_problem(), find_venv_problem())
     problems = [problem for problem in found if problem]
     if problems:
         raise SetUpError("\n".join(problems))
@@ -82,7 +79,8 @@ def set_up(extras: set[str]) -> None:
 def is_set_up(extras: set[str]) -> bool:
     """Returns whether `.venv` is as these files and extras want it."""
     finished = read_stamp(VENV / STAMP, read_fingerprint(ROOT))
-    return extras <= finished and (VENV / "bin" / "python").exists()
+    is_java_chosen = (JAVA_EXTRA in finished) == (JAVA_EXTRA in extras)
+    return extras <= finished and is_java_chosen and (VENV / "bin" / "python").exists()
 
 
 def make_environment(extras: set[str]) -> None:
@@ -90,7 +88,9 @@ def make_environment(extras: set[str]) -> None:
     stamp, fingerprint = VENV / STAMP, read_fingerprint(ROOT)
     # What an earlier set-up brought stays wanted: else two that ask for different extras would take
     # turns for ever.
-    extras = extras | read_stamp(stamp, fingerprint)
+    extras = extras | read_stamp(stamp, fingerprint) - {JAVA_EXTRA}
+    if JAVA_EXTRA in extras:
+        say(f"Note: {find_java_problem()} {HOW_TO_CHOOSE}")
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
     check_package_index(VENV)
@@ -98,6 +98,7 @@ def make_environment(extras: set[str]) -> None:
     stamp.unlink(missing_ok=True)
     say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
     install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
+    choose_java(JAVA_EXTRA in extras)
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
     say("[3/5] Writing Spark's defaults ...")
     write_spark_conf(spark_home)
@@ -110,6 +111,15 @@ def make_environment(extras: set[str]) -> None:
     write_stamp(stamp, fingerprint, extras)
     say("Ready. To use it in this shell: source .venv/bin/activate")
     warn_of_other_spark()
+
+
+def choose_java(own: bool) -> None:
+    """Lets Spark's scripts find the Java of `.venv`, or again that of the machine."""
+    if own:
+        offer_own_java()
+    elif OWN_JAVA.exists():
+        shutil.rmtree(OWN_JAVA)
+        CLASS_ARCHIVE.unlink(missing_ok=True)  # of that Java's classes
 
 
 def read_fingerprint(root: Path) -> str:

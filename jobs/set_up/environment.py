@@ -13,6 +13,7 @@ from pathlib import Path
 from jobs.set_up.console import SetUpError, say
 
 ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
 SMALL_PACKAGE = "delta-spark"  # one of those that are wanted anyway
 
 GET_PACKAGES = (

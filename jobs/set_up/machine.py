@@ -1,4 +1,4 @@
-"""What the machine must have before anything is installed: Python and a Java for Spark."""
+"""What the machine has: the Python that all needs, and the Java that Spark would choose."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
 SPARK_JAVAS = (17, 21)  # what Spark 4.1 is built and tested for
-
-GET_JAVA = (
-    "Install one (Debian, Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install "
-    "openjdk@17) and set JAVA_HOME to its folder."
-)
 
 
 def find_python_problem(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> str | None:
@@ -60,14 +55,14 @@ def find_java_problem() -> str | None:
     java, chosen_by = find_java()
     wanted = " or ".join(map(str, SPARK_JAVAS))
     if java is None:
-        return f"Java {wanted} is needed, none was found ({chosen_by}).\n{GET_JAVA}"
+        return f"Java {wanted} is needed, none was found ({chosen_by})."
     # A macOS without Java has a /usr/bin/java that only fails.
     answer = subprocess.run([java, "-version"], capture_output=True, text=True)
     version = parse_java_version(answer.stderr)
     if version is None:
-        return f"Java {wanted} is needed, {java} ({chosen_by}) does not run.\n{GET_JAVA}"
+        return f"Java {wanted} is needed, {java} ({chosen_by}) does not run."
     if version not in SPARK_JAVAS:
-        return f"Java {wanted} is needed, {java} ({chosen_by}) is Java {version}.\n{GET_JAVA}"
+        return f"Java {wanted} is needed, {java} ({chosen_by}) is Java {version}."
     return None
 
 

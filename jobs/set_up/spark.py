@@ -13,10 +13,9 @@ import tempfile
 from pathlib import Path
 
 from jobs.set_up.console import SetUpError, say
-from jobs.set_up.environment import ROOT
-from jobs.set_up.machine import find_java
+from jobs.set_up.environment import ROOT, VENV
+from jobs.set_up.java import OWN_JAVA, find_chosen_java
 
-VENV = ROOT / ".venv"
 TEMPLATES = ROOT / "jobs" / "conf" / "spark"
 LAKEHOUSE = ROOT / "lakehouse"
 CLASS_LOADER = Path(__file__).with_name("load_classes.py")
@@ -38,7 +37,12 @@ def write_spark_conf(spark_home: Path) -> None:
     """Writes Spark's defaults, with the absolute paths filled in, where Spark finds them."""
     conf = spark_home / "conf"
     conf.mkdir(exist_ok=True)
-    paths = {"lakehouse": LAKEHOUSE, "jars": spark_home / "jars", "class_archive": CLASS_ARCHIVE}
+    paths = {
+        "lakehouse": LAKEHOUSE,
+        "jars": spark_home / "jars",
+        "class_archive": CLASS_ARCHIVE,
+        "own_java": OWN_JAVA,
+    }
     for template in TEMPLATES.iterdir():
         text = template.read_text()
         for name, path in paths.items():
@@ -76,6 +80,8 @@ def own_environment() -> dict[str, str]:
     others = ("SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment["PATH"] = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
+    if OWN_JAVA.exists():
+        environment["JAVA_HOME"] = str(OWN_JAVA)
     return environment
 
 
@@ -124,9 +130,8 @@ def replace_jar(target: Path, source: Path) -> None:
 
 def is_archive_current(spark_jars: Path) -> bool:
     """Tells whether the archive of classes is younger than all that decides what is in it."""
-    java, _ = find_java()
     made_by = (CLASS_LOADER, TEMPLATES / "spark-defaults.conf")
-    sources = (spark_jars, *made_by, Path(str(java)).resolve())
+    sources = (spark_jars, *made_by, find_chosen_java().resolve())
     # When a file came here, and not when it was built, as packages say.
     try:
         made = CLASS_ARCHIVE.stat().st_ctime

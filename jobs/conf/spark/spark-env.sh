@@ -5,6 +5,11 @@
 # A driver whose executors are on other machines needs its own address here: set the variable.
 SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
 
+# The Java that the set-up has brought, where the machine had none that Spark runs on.
+if [ -x "{own_java}/bin/java" ]; then
+  JAVA_HOME="{own_java}"
+fi
+
 # Java reads the names of files by the locale: without one, as under cron, no path with an umlaut.
 case "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}" in
   *[Uu][Tt][Ff]*8) ;;
