@@ -162,7 +162,8 @@ def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(set_up, "install", lambda venv, *what: asked.append(what[-1]))
     monkeypatch.setattr(set_up, "is_archive_current", lambda jars: True)
     monkeypatch.setattr(set_up, "find_java_problem", lambda: None)
-    for name in ("check_machine", "create_venv", "check_package_index", "write_spark_conf"):
+    done_elsewhere = ("check_machine", "create_venv", "check_package_index", "write_spark_conf")
+    for name in (*done_elsewhere, "choose_java"):
         monkeypatch.setattr(set_up, name, lambda *_: None)
     return asked
 
@@ -251,7 +252,8 @@ def own_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
     (home / "bin" / "java").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (home / "bin" / "java").chmod(0o755)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
     monkeypatch.setattr(java, "VENV", tmp_path)
     for module in (java, set_up, spark):
         monkeypatch.setattr(module, "OWN_JAVA", tmp_path / "java")
