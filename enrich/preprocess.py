@@ -34,18 +34,17 @@ def to_pixels(image: Image.Image, shape: ImageShape) -> np.ndarray:
 
     A view: in memory a pixel's channels lie side by side, which is how a tower wants them.
     """
-    pixels = np.array(image)
-    square = _pad(pixels, shape.size_px) if shape.fit == "pad" else _crop(pixels, shape.size_px)
+    square = _pad(image, shape.size_px) if shape.fit == "pad" else _crop(image, shape.size_px)
     return square.transpose(2, 0, 1)
 
 
-def _pad(pixels: np.ndarray, size_px: int) -> np.ndarray:
+def _pad(image: Image.Image, size_px: int) -> np.ndarray:
     # Loads torch, which a driver that reads an ImageShape does without.
     from enrich.resize import resize
 
-    scale = size_px / max(pixels.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    inner = resize(pixels, width, height)
+    scale = size_px / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    inner = resize(image, width, height)
     if height == width:
         return inner
     canvas = np.full((size_px, size_px, 3), 255, dtype=np.uint8)
@@ -54,9 +53,9 @@ def _pad(pixels: np.ndarray, size_px: int) -> np.ndarray:
     return canvas
 
 
-def _crop(pixels: np.ndarray, size_px: int) -> np.ndarray:
+def _crop(image: Image.Image, size_px: int) -> np.ndarray:
     from enrich.resize import resize
 
-    side = min(pixels.shape[:2])
-    top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    return resize(pixels[top : top + side, left : left + side], size_px, size_px)
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return resize(image, size_px, size_px, box=(left, top, left + side, top + side))

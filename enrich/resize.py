@@ -1,20 +1,54 @@
 """Resizes pictures by torch, six times as fast as Pillow, to pixels that are the same.
 
-Measured on one core of an AMD EPYC, from 500 x 500 to 224 x 224 px: 0.25 ms, Pillow 1.49 ms. At
-most one grey level of difference, in one pixel of 200. Knows nothing of files.
+Measured on one core of an AMD EPYC, from a Pillow picture of 500 x 500 px to an array of 224 x 224:
+0.35 ms, with Pillow 2.3 ms. At most one grey level of difference, in one pixel of 200. Knows
+nothing of files.
 """
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
 
 
-def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Returns uint8 (height, width, 3) from uint8 (H, W, 3): bicubic, antialiased as in Pillow."""
-    if pixels.shape[:2] == (height, width):
-        # Of a part cut out of a picture, the whole would stay in memory with it.
-        return pixels if pixels.base is None else pixels.copy()
-    picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
-    resized = F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True)
-    # torch gives planes back; a pixel's channels lie side by side again.
-    return resized.squeeze(0).permute(1, 2, 0).contiguous().numpy()
+def resize(
+    picture: Image.Image, width: int, height: int, box: tuple[int, int, int, int] | None = None
+) -> np.ndarray:
+    """Returns uint8 (height, width, 3) of an RGB picture: bicubic, antialiased as in Pillow.
+
+    Args:
+        picture: In RGB.
+        width: In pixels, as `height`.
+        height: At least 1.
+        box: The part that is wanted, as left, top, right and bottom edge; all of it without one.
+    """
+    left, top, right, bottom = box = box or (0, 0, *picture.size)
+    if (right - left, bottom - top) == (width, height):
+        return np.array(picture.crop(box))
+    pixels = _look_at(picture)[top:bottom, left:right]
+    # A batch first, channels moved then: the other way round torch sees no channels that lie side
+    # by side, and takes the picture apart into planes and back.
+    batch = pixels.unsqueeze(0).permute(0, 3, 1, 2)
+    resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)
+    found = resized.permute(0, 2, 3, 1).squeeze(0).numpy()
+    # Channel by channel, which is three times as quick as all at once.
+    wanted = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):
+        wanted[..., channel] = found[..., channel]
+    return wanted
+
+
+def _look_at(picture: Image.Image) -> UInt8[Tensor, "H W C"]:
+    """Returns the pixels where Pillow has them; of the four channels there the last means nothing.
+
+    Its own way to numpy copies them twice, and no other thread of Python runs meanwhile: 0.12 ms
+    for 500 x 500 px.
+    """
+    try:
+        stored = torch.from_dlpack(pa.array(picture).flatten())
+    except ValueError:  # of more than 16 MB, which Pillow has in several pieces
+        return torch.from_numpy(np.array(picture))
+    return stored.view(picture.height, picture.width, -1)

@@ -84,3 +84,14 @@ def test_pixels_hold_no_more_memory_than_they_need(size: tuple[int, int]) -> Non
     while pixels.base is not None:
         pixels = pixels.base
     assert memoryview(pixels).nbytes == 3 * 32 * 32
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_a_picture_that_pillow_keeps_in_pieces_has_the_same_pixels(fit: str) -> None:
+    picture = _noise(2_100, 2_000)
+    with pytest.raises(ValueError, match="not contiguous"):
+        picture.__arrow_c_array__()
+    left, top = (50, 0) if fit == "crop" else (0, 0)
+    small = picture.crop((left, top, picture.width - left, 2_000)).reduce(4)
+    found, near = (to_pixels(one, _shape(fit)).astype(int) for one in (picture, small))
+    assert np.abs(found - near).mean() < 2
