@@ -48,7 +48,7 @@ def _look_at(picture: Image.Image) -> UInt8[Tensor, "H W C"]:
     for 500 x 500 px.
     """
     try:
-        stored = torch.from_dlpack(pa.array(picture).flatten())
+        stored = torch.from_dlpack(pa.array(picture).values)
     except ValueError:  # of more than 16 MB, which Pillow has in several pieces
         return torch.from_numpy(np.array(picture))
     return stored.view(picture.height, picture.width, -1)
