@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.transformer import build_transformer
+from enrich.classifiers.transformer import build_transformer, padding_in
 
 
 class SequenceWiseAttention(nn.Module):
@@ -28,12 +28,13 @@ class SequenceWiseAttention(nn.Module):
         """
         layers: list[Any] = list(self.transformer.layers)
         *lower, last = layers
+        padding = padding_in(mask)
         for layer in lower:
-            embeds = layer(embeds, src_key_padding_mask=~mask)
+            embeds = layer(embeds, src_key_padding_mask=padding)
         rows = torch.arange(len(embeds), device=embeds.device).unsqueeze(1)
         read, normed = embeds[rows, read_at], last.norm1(embeds)
         attended, _ = last.self_attn(
-            normed[rows, read_at], normed, normed, key_padding_mask=~mask, need_weights=False
+            normed[rows, read_at], normed, normed, key_padding_mask=padding, need_weights=False
         )
         read = read + last.dropout1(attended)
         hidden = last.dropout(last.activation(last.linear1(last.norm2(read))))

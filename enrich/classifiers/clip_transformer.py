@@ -7,7 +7,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
-from enrich.classifiers.transformer import build_transformer, joint_sequence
+from enrich.classifiers.transformer import build_transformer, joint_sequence, padding_in
 
 
 class ClipTransformer(Classifier):
@@ -34,5 +34,5 @@ class ClipTransformer(Classifier):
         embeds, mask = joint_sequence(image, text, inputs)
         embeds = torch.cat([self.cls.expand(len(embeds), 1, -1), embeds], dim=1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        read = self.transformer(embeds, src_key_padding_mask=~mask)[:, 0]
+        read = self.transformer(embeds, src_key_padding_mask=padding_in(mask))[:, 0]
         return ModelOutput(self.heads(read), image.pooled, text.pooled)

@@ -21,7 +21,7 @@ from enrich.classifiers.efficientnet_stages import (
     upper_parameters,
 )
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text
-from enrich.classifiers.transformer import build_transformer
+from enrich.classifiers.transformer import build_transformer, padding_in
 
 STRIDE = 32
 
@@ -105,7 +105,7 @@ class SmallTextTower(TextTower):
         positions: Int[Tensor, " N"],
     ) -> Float[Tensor, "B N W"]:
         read: Tensor = self.transformer(
-            embeds + self.positions[positions], src_key_padding_mask=~mask
+            embeds + self.positions[positions], src_key_padding_mask=padding_in(mask)
         )
         return read
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from enrich.classifiers.config import ClassifierConfig, PairTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.tower_interface import TextTower
-from enrich.classifiers.transformer import build_transformer
+from enrich.classifiers.transformer import build_transformer, padding_in
 from enrich.tokenizer import TextEncoder
 
 
@@ -56,7 +56,7 @@ class Stream(nn.Module):
         positions = torch.cat([first.positions, second.positions])
         read = text_tower.attend(torch.cat(embeds, dim=1), mask, positions)
         if self.joint is not None:
-            read = self.joint(read, src_key_padding_mask=~mask)
+            read = self.joint(read, src_key_padding_mask=padding_in(mask))
         return read[:, 0]
 
     def mark(self, number: int, rows: int) -> Float[Tensor, "B 1 W"]:

@@ -25,6 +25,16 @@ def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn
     )
 
 
+def padding_in(mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"] | None:
+    """Returns what a transformer is to leave out of sequences, None where that is nothing.
+
+    With something to leave out, torch's fused layers take their softmax number by number: an eighth
+    of the small classifier's forward pass, although most batches are of texts that fill all tokens.
+    Not asked on a GPU, which would be waited for.
+    """
+    return None if not mask.is_cuda and bool(mask.all()) else ~mask
+
+
 def require_divisor(width: int, heads: int) -> None:
     """Checks that attention heads can share out a width.
 
