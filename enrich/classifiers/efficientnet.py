@@ -10,6 +10,7 @@ with it, would cost every worker that loads the model more than a second.
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ LAST_OF_DEPTH = (0, 1, 2, 4, 6)  # stages after which the maps get smaller, and 
 CHANNELS = tuple(STAGES[at].channels for at in LAST_OF_DEPTH)
 _EXPANSION = 6
 _EPSILON = 1e-3  # TensorFlow's, not PyTorch's
+_SIX_IN_BFLOAT16 = 0x40C0
 
 
 class EfficientNetLite0(nn.Module):
@@ -59,7 +61,7 @@ class EfficientNetLite0(nn.Module):
         self, pixels: Float[Tensor, "B 3 H W"], stages: int
     ) -> list[Float[Tensor, "B _ _ _"]]:
         """Returns the map after each of the first `stages` stages."""
-        cells = F.relu6(self.bn1(self.conv_stem(pixels)), inplace=True)
+        cells = _relu6(self.bn1(self.conv_stem(pixels)))
         maps = []
         for stage in self.blocks[:stages]:
             cells = stage(cells)
@@ -89,8 +91,8 @@ class InvertedResidual(nn.Module):
         self.bn3 = _norm(out)
 
     def forward(self, cells: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B _ _ _"]:
-        inner = F.relu6(self.bn1(self.conv_pw(cells)), inplace=True)
-        inner = F.relu6(self.bn2(self.conv_dw(inner)), inplace=True)
+        inner = _relu6(self.bn1(self.conv_pw(cells)))
+        inner = _relu6(self.bn2(self.conv_dw(inner)))
         narrowed: Tensor = self.bn3(self.conv_pwl(inner))
         return narrowed + cells if self.has_skip else narrowed
 
@@ -106,7 +108,7 @@ class _DepthwiseSeparable(nn.Module):
         self.bn2 = _norm(out)
 
     def forward(self, cells: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B _ _ _"]:
-        inner = F.relu6(self.bn1(self.conv_dw(cells)), inplace=True)
+        inner = _relu6(self.bn1(self.conv_dw(cells)))
         narrowed: Tensor = self.bn2(self.conv_pw(inner))
         return narrowed
 
@@ -127,18 +129,47 @@ class _Convolution(nn.Conv2d):
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_out))
 
     def forward(self, cells: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B _ _ _"]:
-        if self.stride != (1, 1):
-            cells = pad_same(cells, self.kernel_size[0], self.stride[0])
-        return super().forward(cells)
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride > 1 and self.groups > 1 and cells.device.type == "cpu":
+            return self._convolve_without_a_copy(cells)
+        return super().forward(pad_same(cells, kernel, stride) if stride > 1 else cells)
+
+    def _convolve_without_a_copy(self, cells: Tensor) -> Tensor:
+        """Returns the same bits without writing all cells once more, with a margin around them.
+
+        A margin that is wider at the far end is one of equal width around cells that a kernel with
+        zeros in front looks at. 11.3 and 6.5 ms for 62 maps of 96 channels and 64 x 64 cells.
+        """
+        margins = [_margins(side, self.kernel_size[0], self.stride[0]) for side in cells.shape[-2:]]
+        in_front = [after - before for before, after in margins]
+        weight = F.pad(self.weight, (in_front[1], 0, in_front[0], 0))
+        padding = [after for _, after in margins]
+        return F.conv2d(cells, weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 def pad_same(cells: Float[Tensor, "B C H W"], kernel: int, stride: int) -> Float[Tensor, "B C _ _"]:
     """Pads as TensorFlow's "same" does: no more than is needed, the odd one at the far end."""
-    margins: list[int] = []
-    for side in reversed(cells.shape[-2:]):
-        missing = max(0, (math.ceil(side / stride) - 1) * stride + kernel - side)
-        margins += (missing // 2, missing - missing // 2)
-    return F.pad(cells, margins)
+    height, width = (_margins(side, kernel, stride) for side in cells.shape[-2:])
+    return F.pad(cells, (*width, *height))
+
+
+def _margins(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Returns how many cells "same" adds at the near and at the far end."""
+    missing = max(0, (math.ceil(side / stride) - 1) * stride + kernel - side)
+    return missing // 2, missing - missing // 2
+
+
+def _relu6(cells: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Clamps the cells to 0 to 6, in place.
+
+    On a CPU bfloat16 as the integers that its bits are: those of numbers from 0 on are in the same
+    order, and those below are negative. Five times as quick, as nothing is widened to float32; the
+    same bits, but that NaN gets to be 0 or 6.
+    """
+    if cells.dtype is torch.bfloat16 and cells.device.type == "cpu" and not cells.requires_grad:
+        cells.view(torch.int16).clamp_(0, _SIX_IN_BFLOAT16)
+        return cells
+    return F.relu6(cells, inplace=True)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
