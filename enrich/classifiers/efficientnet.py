@@ -61,7 +61,7 @@ class EfficientNetLite0(nn.Module):
         self, pixels: Float[Tensor, "B 3 H W"], stages: int
     ) -> list[Float[Tensor, "B _ _ _"]]:
         """Returns the map after each of the first `stages` stages."""
-        cells = _relu6(self.bn1(self.conv_stem(pixels)))
+        cells = relu6(self.bn1(self.conv_stem(pixels)))
         maps = []
         for stage in self.blocks[:stages]:
             cells = stage(cells)
@@ -91,8 +91,8 @@ class InvertedResidual(nn.Module):
         self.bn3 = _norm(out)
 
     def forward(self, cells: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B _ _ _"]:
-        inner = _relu6(self.bn1(self.conv_pw(cells)))
-        inner = _relu6(self.bn2(self.conv_dw(inner)))
+        inner = relu6(self.bn1(self.conv_pw(cells)))
+        inner = relu6(self.bn2(self.conv_dw(inner)))
         narrowed: Tensor = self.bn3(self.conv_pwl(inner))
         return narrowed + cells if self.has_skip else narrowed
 
@@ -108,7 +108,7 @@ class _DepthwiseSeparable(nn.Module):
         self.bn2 = _norm(out)
 
     def forward(self, cells: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B _ _ _"]:
-        inner = _relu6(self.bn1(self.conv_dw(cells)))
+        inner = relu6(self.bn1(self.conv_dw(cells)))
         narrowed: Tensor = self.bn2(self.conv_pw(inner))
         return narrowed
 
@@ -159,7 +159,7 @@ def _margins(side: int, kernel: int, stride: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _relu6(cells: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+def relu6(cells: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Clamps the cells to 0 to 6, in place.
 
     On a CPU bfloat16 as the integers that its bits are: those of numbers from 0 on are in the same
