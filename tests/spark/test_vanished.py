@@ -1,6 +1,7 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from commit_hook import CommitHook
@@ -145,6 +146,21 @@ def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
     assert len(shop.table("product_attributes")) == 6
 
 
+def _publish_beside_a_newer_run(
+    shop: Shop, commits: CommitHook, when: str, newer_reads: Path, by_hand: bool
+) -> RunSummary:
+    """Publishes a run before or after whose MERGE a newer one ends, of another product table."""
+    if by_hand:
+        shop.refresh(config=DELETE, run_id="older", publish=False)
+
+    def run_newer() -> None:
+        shop.file = newer_reads
+        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
+
+    commits.at(when, run_newer, of=("publish",))
+    return publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+
+
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, by_hand: bool
@@ -153,15 +169,8 @@ def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
     whole, cut_off = shop.file, shop.folder / "cut_off.parquet"
     shop.file = cut_off
     shop.write(products(4).assign(title="renamed"))
-    if by_hand:
-        shop.refresh(config=DELETE, run_id="older", publish=False)
 
-    def run_newer() -> None:
-        shop.file = whole
-        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
-
-    CommitHook(monkeypatch).at("after", run_newer, of=("publish",))
-    older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+    older = _publish_beside_a_newer_run(shop, CommitHook(monkeypatch), "after", whole, by_hand)
 
     counts = older.counts
     assert (counts["published"], counts["vanished"], counts["deleted"]) == (4, 2, 0)
@@ -176,15 +185,8 @@ def test_what_a_newer_run_no_longer_finds_is_not_brought_back_by_an_older_one_th
     shop.refresh(run_date=date(2026, 11, 20))
     today, shop.file = shop.file, shop.folder / "of_before.parquet"
     shop.write(products(6))
-    if by_hand:
-        shop.refresh(config=DELETE, run_id="older", publish=False)
 
-    def run_newer() -> None:
-        shop.file = today
-        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
-
-    CommitHook(monkeypatch).at("before", run_newer, of=("publish",))
-    older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+    older = _publish_beside_a_newer_run(shop, CommitHook(monkeypatch), "before", today, by_hand)
 
     assert (older.counts["published"], older.counts["withheld"]) == (0, 2)
     assert len(shop.table("product_attributes")) == 4
