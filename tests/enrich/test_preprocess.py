@@ -63,7 +63,10 @@ def _noise(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("side", [20, 32, 45, 64, 150, 400])
 def test_pixels_are_those_of_pillow_but_for_a_grey_level_here_and_there(side: int) -> None:
-    picture = _noise(side, side)
+    _assert_pixels_are_pillows(_noise(side, side))
+
+
+def _assert_pixels_are_pillows(picture: Image.Image) -> None:
     wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
     for fit in ("pad", "crop"):
         found = to_pixels(picture, _shape(fit)).transpose(1, 2, 0).astype(int)
@@ -86,12 +89,8 @@ def test_pixels_hold_no_more_memory_than_they_need(size: tuple[int, int]) -> Non
     assert memoryview(pixels).nbytes == 3 * 32 * 32
 
 
-@pytest.mark.parametrize("fit", ["pad", "crop"])
-def test_a_picture_that_pillow_keeps_in_pieces_has_the_same_pixels(fit: str) -> None:
-    picture = _noise(2_100, 2_000)
+def test_a_picture_that_pillow_keeps_in_pieces_has_the_same_pixels() -> None:
+    picture = _noise(2_100, 2_100)
     with pytest.raises(ValueError, match="not contiguous"):
         picture.__arrow_c_array__()
-    left, top = (50, 0) if fit == "crop" else (0, 0)
-    small = picture.crop((left, top, picture.width - left, 2_000)).reduce(4)
-    found, near = (to_pixels(one, _shape(fit)).astype(int) for one in (picture, small))
-    assert np.abs(found - near).mean() < 2
+    _assert_pixels_are_pillows(picture)
