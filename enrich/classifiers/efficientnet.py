@@ -129,10 +129,12 @@ class _Convolution(nn.Conv2d):
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_out))
 
     def forward(self, cells: Float[Tensor, "B _ H W"]) -> Float[Tensor, "B _ _ _"]:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        if stride > 1 and self.groups > 1 and cells.device.type == "cpu":
+        if self.stride == (1, 1):
+            return super().forward(cells)
+        # Not the stem: all of its channels meet, and a larger kernel costs more than the copy.
+        if self.groups > 1 and cells.device.type == "cpu":
             return self._convolve_without_a_copy(cells)
-        return super().forward(pad_same(cells, kernel, stride) if stride > 1 else cells)
+        return super().forward(pad_same(cells, self.kernel_size[0], self.stride[0]))
 
     def _convolve_without_a_copy(self, cells: Tensor) -> Tensor:
         """Returns the same bits without writing all cells once more, with a margin around them.
