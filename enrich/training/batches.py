@@ -4,7 +4,6 @@ Training hides modalities and label words at random: where the color stands in t
 classifier otherwise stops looking at the picture, and then fails on products whose text is silent.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,11 +18,8 @@ from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
 from enrich.training.cache import CachedImages, CachedViews, cache_images, cache_pixels
+from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
-
-# Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
-_IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
-
 
 class Condition(StrEnum):
     """What an evaluation takes away from its products. No row loses all that it has."""
@@ -54,38 +50,6 @@ class Drawn:
 
     inputs: ModelInputs
     own_text: np.ndarray
-
-
-class LabelWords:
-    """Removes the words that give a label away from a text."""
-
-    def __init__(
-        self,
-        attributes: dict[str, tuple[str, ...]],
-        synonyms: dict[str, dict[str, tuple[str, ...]]],
-    ) -> None:
-        words = {label for labels in attributes.values() for label in labels}
-        for attribute in attributes:
-            for known in synonyms.get(attribute, {}).values():
-                words.update(known)
-        words.discard("")
-        # Longest first, so that "sea green" goes before "green".
-        longest_first = sorted(words, key=lambda word: (-len(word), word))
-        self._pattern = re.compile("|".join(map(_as_whole_word, longest_first)), re.IGNORECASE)
-
-    def remove(self, text: str) -> str:
-        """Returns the text without any label word of any attribute."""
-        return self._pattern.sub(" ", text)
-
-
-def _as_whole_word(word: str) -> str:
-    """Returns the pattern of a word that is no part of another one, where that can be told.
-
-    It cannot at an end that is a symbol, nor in scripts without blanks between words.
-    """
-    begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
-    before, after = r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
-    return f"{before}{re.escape(word)}{after}"
 
 
 class Batches:

@@ -15,7 +15,8 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
 from enrich.demo.catalog import write_demo_catalog
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, LabelWords
+from enrich.training.batches import Batches
+from enrich.training.label_words import LabelWords
 from enrich.training.cache import CachedImages
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import LabelledProducts

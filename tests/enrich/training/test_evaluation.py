@@ -13,7 +13,8 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.command_line import load_yaml
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches, Condition, LabelWords
+from enrich.training.batches import Batches, Condition
+from enrich.training.label_words import LabelWords
 from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (

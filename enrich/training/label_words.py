@@ -1,0 +1,47 @@
+"""Words that give a label away, and texts without them."""
+
+import re
+
+# Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
+_IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
+# A character that texts do not have.
+_MARK = "\0"
+_SEVERAL = rf"{_MARK}(?:\W+(?:and\W+)?{_MARK})*"
+# With the blanks on one side, so that those on the other part the words around.
+_MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
+
+
+class LabelWords:
+    """Removes the words that give a label away from a text."""
+
+    def __init__(
+        self,
+        attributes: dict[str, tuple[str, ...]],
+        synonyms: dict[str, dict[str, tuple[str, ...]]],
+    ) -> None:
+        words = {label for labels in attributes.values() for label in labels}
+        for attribute in attributes:
+            for known in synonyms.get(attribute, {}).values():
+                words.update(known)
+        words.discard("")
+        # Longest first, so that "sea green" goes before "green".
+        longest_first = sorted(words, key=lambda word: (-len(word), word))
+        self._pattern = re.compile("|".join(map(_as_whole_word, longest_first)), re.IGNORECASE)
+
+    def remove(self, text: str) -> str:
+        """Returns the text without any label word of any attribute.
+
+        No gap, comma or "and" tells that there were any, or how many: a classifier that is trained
+        on such texts would know them from those of shops that never name a label.
+        """
+        return _MARKED.sub("", self._pattern.sub(_MARK, text))
+
+
+def _as_whole_word(word: str) -> str:
+    """Returns the pattern of a word that is no part of another one, where that can be told.
+
+    It cannot at an end that is a symbol, nor in scripts without blanks between words.
+    """
+    begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
+    before, after = r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
+    return f"{before}{re.escape(word)}{after}"
