@@ -13,13 +13,14 @@ from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError
+from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.inference.staging import read_staged
 from enrich.spark.ledger import find_run, has_newer_run, write_rows
 from enrich.spark.quarantine import select_unquarantined
 from enrich.spark.records import RunSummary
-from enrich.spark.survey import INPUT_FIELDS
+from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.output_tables import OutputTables, open_published
 
@@ -56,6 +57,19 @@ def select_publishable(
 def select_answered(staged: DataFrame) -> DataFrame:
     """Returns the staged rows that hold an answer. Runs on the driver."""
     return staged.where(F.col("modalities").isNotNull())
+
+
+def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
+    """Returns the answers without those that were carried over, or asked for again in vain.
+
+    Where the published table, of the same checkpoint at the same target precision, says the same
+    already. Runs on the driver; lazy.
+    """
+    is_in_vain = F.col("answered.status") == Status.IMAGE_UNREADABLE
+    names = (*SAME_PRODUCT, "model_version", "status")
+    is_same = [F.col(f"answered.{name}") == F.col(f"published.{name}") for name in names]
+    may_repeat = [F.col("answered.is_carried") | is_in_vain, *is_same]
+    return answered.alias("answered").join(published.alias("published"), may_repeat, "left_anti")
 
 
 def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataFrame:

@@ -37,7 +37,12 @@ from enrich.spark.inference.staging import (
 )
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import read_run, write_checks, write_rows
-from enrich.spark.publishing import select_answered, select_publishable, with_attempt
+from enrich.spark.publishing import (
+    select_answered,
+    select_publishable,
+    select_unpublished,
+    with_attempt,
+)
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.settings import suit_table_size
@@ -169,16 +174,26 @@ class Refresh:
             self._quarantine(survey, staged)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
-                expected = count_expected(survey, self.summary.counts, is_resumed=self._is_resumed)
-                # Answers given while the image was out of reach are nothing to agree with.
-                published = self.tables.read("product_attributes").where(
-                    F.col("status") != Status.IMAGE_UNREADABLE
-                )
-                answered = select_answered(staged)
-                rows = StagedRows(self.summary.run_id, answered, expected, published)
-                self._judge(self.validate(rows))
+                self._judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
+
+    def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
+        """Has the answers judged, but for those that are published already."""
+        counts, published = self.summary.counts, self.tables.read("product_attributes")
+        expected = count_expected(survey, counts, is_resumed=self._is_resumed)
+        answered = select_answered(staged)
+        if counts["carried"] or survey.count(State.AGAIN):
+            # What people correct, and what lacks its picture for good, looks like no sample of the
+            # catalog: a gate that looked at it would stop the labels of people, or every night.
+            answered = select_unpublished(answered, published)
+            to_judge = answered.count()
+            expected -= counts["enriched"] - to_judge
+            if not (to_judge or expected):
+                return
+        # Answers given while the image was out of reach are nothing to agree with.
+        seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
+        self._judge(self.validate(StagedRows(self.summary.run_id, answered, expected, seen)))
 
     def _input_rows(self, survey: Survey) -> InputRows:
         read = survey.rows.where(F.col("state") != State.VANISHED)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_shop import Shop
+from commit_hook import CommitHook, Killed
+from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
 
 from enrich.config import ColumnNames
@@ -12,6 +13,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
+from enrich.spark.records import StagedRows, Verdict
 
 pytestmark = pytest.mark.spark
 
@@ -73,6 +75,40 @@ def test_last_correction_counts_and_the_same_one_is_not_recorded_twice(shop: Sho
     shop.refresh()
     assert (colors(shop)["p0"], colors(shop)["p1"]) == ("green", "blue")
     assert len(shop.table("attribute_corrections")) == 3
+
+
+def test_what_people_correct_is_not_judged_again_but_what_is_new_beside_it_is(shop: Shop) -> None:
+    shop.write(products(3))
+    shop.refresh()
+    shop.write(products(4))
+    correct(shop, p0="green", p1="green")
+    judged = []
+
+    def validate(staged: StagedRows) -> Verdict:
+        judged.append((staged.expected, [row["product_id"] for row in staged.rows.collect()]))
+        return passes(staged)
+
+    counts = shop.refresh(validate).counts
+
+    assert judged == [(1, ["p3"])]
+    assert (counts["carried"], counts["enriched"], counts["published"]) == (2, 3, 3)
+    correct(shop, p0="red")
+    assert shop.refresh(fails).outcome == "published"
+    assert colors(shop)["p0"] == "red"
+
+
+def test_a_run_of_corrections_that_died_after_its_merge_comes_to_its_end(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh()
+    correct(shop, p0="green")
+    commits = CommitHook(monkeypatch)
+    commits.at("after", commits.kill, of=("publish",))
+    with pytest.raises(Killed):
+        shop.refresh()
+    commits.begin()
+
+    assert shop.refresh(fails).outcome == "published"
 
 
 @in_full

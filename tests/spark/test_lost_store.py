@@ -1,7 +1,7 @@
 """An image store that does not answer: nothing of it lasts."""
 
 import pytest
-from fake_shop import Shop, passes, products
+from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
 from faulty_engines import LostStoreSpec
 
@@ -79,16 +79,26 @@ def test_images_that_stay_out_of_reach_do_not_stop_what_is_new(pictured: Shop) -
         return Verdict()
 
     def validate(staged: StagedRows) -> Verdict:
-        judged.append((staged.expected, staged.published.count()))
+        judged.append((staged.expected, staged.rows.count(), staged.published.count()))
         return passes(staged)
 
     counts = pictured.refresh(
         validate, spec=spec, validate_input=validate_input, run_id="the-next"
     ).counts
 
-    # The answers that rest on texts alone, for want of an image, are nothing to agree with.
-    assert (sampled, judged) == ([250], [(550, 0)])
+    # The answers that rest on texts alone, for want of an image, are nothing to agree with. Nor are
+    # they judged again: enough of them would stop every night.
+    assert (sampled, judged) == ([250], [(250, 250, 0)])
     assert (counts["pending"], counts["published"], counts["unchanged"]) == (550, 250, 300)
+
+
+def test_a_night_that_asks_for_lost_images_alone_has_nothing_to_judge(pictured: Shop) -> None:
+    spec = LostStoreSpec("lost-7", down=pictured.folder / "down")
+    pictured.refresh(spec=spec, config={"max_failed_images_share": 1.0})
+
+    counts = pictured.refresh(fails, spec=spec, run_id="the-next").counts
+
+    assert (counts["pending"], counts["published"], counts["unchanged"]) == (300, 0, 300)
 
 
 def test_a_run_that_asks_again_keeps_what_it_had_published_for_a_rollback(shop: Shop) -> None:
