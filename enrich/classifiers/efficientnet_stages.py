@@ -20,6 +20,7 @@ from enrich.classifiers.efficientnet import (
     LAST_OF_DEPTH,
     EfficientNetLite0,
     InvertedResidual,
+    fold,
     pad_same,
 )
 
@@ -55,24 +56,6 @@ def upper_parameters(backbone: EfficientNetLite0) -> list[nn.Parameter]:
     return [block.get_parameter(name) for block in blocks for name in _TRAINED]
 
 
-@torch.no_grad()
-def fold_norms(backbone: EfficientNetLite0) -> None:
-    """Merges each norm into the convolution before it, in place, for running the whole alone.
-
-    `upper_maps` reads the norms and no longer runs.
-    """
-    for part in list(backbone.modules()):
-        convolution = None
-        for name, child in list(part.named_children()):
-            if isinstance(child, nn.Conv2d):
-                convolution = child
-            elif convolution is not None and isinstance(child, nn.BatchNorm2d):
-                scale, shift = _fold(child)
-                convolution.weight *= scale.view(-1, 1, 1, 1)
-                convolution.bias = nn.Parameter(shift)
-                setattr(part, name, nn.Identity())
-
-
 def _upper_stages(backbone: EfficientNetLite0) -> Any:
     return backbone.blocks[_FIRST_UPPER_STAGE:]
 
@@ -84,20 +67,13 @@ def _inverted_residual(block: InvertedResidual, cells: Tensor) -> Tensor:
     return cells + out if block.has_skip else out
 
 
-def _fold(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Returns the frozen norm as scale and shift per channel."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return scale, norm.bias - norm.running_mean * scale
-
-
 def _pointwise(conv: nn.Conv2d, norm: nn.BatchNorm2d, cells: Tensor) -> Tensor:
-    scale, shift = _fold(norm)
+    scale, shift = fold(norm)
     return F.linear(cells, conv.weight.flatten(1) * scale.unsqueeze(1), shift)
 
 
 def _depthwise(conv: nn.Conv2d, norm: nn.BatchNorm2d, cells: Tensor) -> Tensor:
-    scale, shift = _fold(norm)
+    scale, shift = fold(norm)
     kernel = (conv.weight * scale.view(-1, 1, 1, 1)).detach().to(cells.dtype)
     stride, size = conv.stride[0], conv.kernel_size[0]
     channels_first = cells.permute(0, 3, 1, 2)

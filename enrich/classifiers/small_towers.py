@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet import CHANNELS, EfficientNetLite0
+from enrich.classifiers.efficientnet_fused import fuse
 from enrich.classifiers.efficientnet_stages import (
     LOWER_CHANNELS,
     LOWER_STRIDE,
-    fold_norms,
     lower_maps,
     upper_maps,
     upper_parameters,
@@ -70,8 +70,8 @@ class EfficientNetTower(ImageTower):
     def pretrained(self) -> nn.Module:
         return self.backbone
 
-    def fold_norms(self) -> None:
-        fold_norms(self.backbone)
+    def quicken(self) -> None:
+        fuse(self.backbone)
 
 
 class SmallTextTower(TextTower):

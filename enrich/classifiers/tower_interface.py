@@ -77,10 +77,11 @@ class ImageTower(nn.Module):
         """Returns the part that starts from published weights (its own learning rate)."""
         raise NotImplementedError
 
-    def fold_norms(self) -> None:
-        """Merges norms whose statistics are frozen into the weights before them, if it has any.
+    def quicken(self) -> None:
+        """Merges layers that its device computes quicker in one step, if it has any.
 
-        In place, for inference alone: afterwards only `features` and `embed` are right.
+        In place, for inference alone: afterwards only `features`, `lower` and `embed` are right,
+        and it stays on that device.
         """
 
 

@@ -21,6 +21,7 @@ from enrich.training.cache import CachedImages, CachedViews, cache_images, cache
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 
+
 class Condition(StrEnum):
     """What an evaluation takes away from its products. No row loses all that it has."""
 

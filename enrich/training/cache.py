@@ -5,6 +5,7 @@ image files at one size; another list, or a file that has changed, gets another 
 trainings share it, one fills it and the others wait.
 """
 
+import copy
 import hashlib
 import itertools
 import os
@@ -27,7 +28,7 @@ from enrich.images.decoding import decode_pixels
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.precision import autocast
+from enrich.precision import autocast, cast_weights
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
 from enrich.training.augmentation import vary
@@ -172,6 +173,11 @@ def _compute_view(
     classifier: Classifier, images: CachedImages, kind: CacheKind, view: int, file: Path
 ) -> None:
     tower = classifier.image_tower
+    if classifier.device.type == "cpu":
+        # As the engine runs it. On a GPU there is nothing to merge, and memory is dear.
+        tower = copy.deepcopy(tower)
+        tower.quicken()
+        cast_weights(tower, classifier.device)
     compute = tower.features if kind == "image_features" else tower.lower
     random = torch.Generator().manual_seed(view)
     computed: np.memmap | None = None

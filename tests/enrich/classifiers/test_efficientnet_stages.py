@@ -6,7 +6,6 @@ import torch
 from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet import EfficientNetLite0
 from enrich.classifiers.efficientnet_stages import (
-    fold_norms,
     lower_maps,
     upper_maps,
     upper_parameters,
@@ -45,15 +44,6 @@ def test_both_halves_together_give_the_maps_of_the_whole(
     assert len(whole) == len(halves)
     for one, other in zip(whole, halves, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
-def test_folded_norms_leave_the_maps_as_they_were(backbone: EfficientNetLite0) -> None:
-    pixels, folded = torch.randn(2, 3, 64, 64), deepcopy(backbone)
-    fold_norms(folded)
-    assert not [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    with torch.no_grad():
-        for one, other in zip(backbone(pixels), folded(pixels), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_gradients_of_the_trained_weights_are_those_of_the_whole(

@@ -16,9 +16,9 @@ from enrich.classifiers.registry import build_classifier
 from enrich.demo.catalog import write_demo_catalog
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
-from enrich.training.label_words import LabelWords
 from enrich.training.cache import CachedImages
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 from enrich.training.loop import Trainer
 from enrich.training.tokenizers import train_tokenizer

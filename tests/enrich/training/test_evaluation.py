@@ -14,7 +14,6 @@ from enrich.command_line import load_yaml
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
-from enrich.training.label_words import LabelWords
 from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
@@ -25,6 +24,7 @@ from enrich.training.evaluation import (
     measure_answers,
     shown_in_training,
 )
+from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 from enrich.training.losses import UNLABELLED
 
