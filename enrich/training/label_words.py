@@ -1,6 +1,7 @@
 """Words that give a label away, and texts without them."""
 
 import re
+from itertools import groupby
 
 # Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
 _IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
@@ -26,7 +27,11 @@ class LabelWords:
         words.discard("")
         # Longest first, so that "sea green" goes before "green".
         longest_first = sorted(words, key=lambda word: (-len(word), word))
-        self._pattern = re.compile("|".join(map(_as_whole_word, longest_first)), re.IGNORECASE)
+        alternatives = [
+            f"{before}(?:{'|'.join(map(re.escape, alike))}){after}"
+            for (before, after), alike in groupby(longest_first, _choose_bounds)
+        ]
+        self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
 
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.
@@ -37,11 +42,11 @@ class LabelWords:
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
 
 
-def _as_whole_word(word: str) -> str:
-    """Returns the pattern of a word that is no part of another one, where that can be told.
+def _choose_bounds(word: str) -> tuple[str, str]:
+    """Returns what stands before and after a word that is no part of another one, as patterns.
 
-    It cannot at an end that is a symbol, nor in scripts without blanks between words.
+    Nothing at an end that is a symbol, nor in scripts without blanks between words: there it cannot
+    be told.
     """
     begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
-    before, after = r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
-    return f"{before}{re.escape(word)}{after}"
+    return r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
