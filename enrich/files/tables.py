@@ -135,10 +135,11 @@ def _read_csv_in_blocks(file: Path, blocks: pyarrow.csv.ReadOptions) -> pa.Table
     return table
 
 
-def refuse_open_quotation(file: Path) -> None:
+def refuse_open_quotation(file: Path) -> set[str]:
     """Refuses a CSV file in which a quotation mark that nothing closes well swallows rows.
 
-    One pass. Not for what stays within a row, such as 5" screen in a quoted text.
+    One pass. Not for what stays within a row, such as 5" screen in a quoted text. Returns how its
+    rows end: all alike by \\n, \\r\\n or \\r, or by several of these.
 
     Raises:
         ValueError: it is such a file.
@@ -147,6 +148,7 @@ def refuse_open_quotation(file: Path) -> None:
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as content:
             taken: list[str] = []
+            ends: set[str] = set()
             rows = csv.reader(_noted(content, taken), strict=True)
             line, columns = 1, 0
             while True:
@@ -159,7 +161,8 @@ def refuse_open_quotation(file: Path) -> None:
                             f"a quotation mark in line {line:,} is closed nowhere"
                         ) from error
                 if not taken:
-                    return
+                    return ends - {""}
+                ends.add(taken[-1][len(taken[-1].rstrip("\r\n")) :])
                 line += len(taken)
                 taken.clear()
     finally:

@@ -380,6 +380,31 @@ def test_bytes_that_are_no_utf8_and_texts_of_megabytes_reach_python_as_short_tex
     assert len(row["image_path"]) == LONGEST_PATH + 1
 
 
+def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_bytes(b'{"product_id": "7", "title": "caf\xe9", "description": null}\n')
+
+    (row,) = open_catalog(spark, str(file), ColumnNames(image_path=None)).products.collect()
+
+    assert (row["product_id"], row["title"]) == ("7", "caf\ufffd")
+
+
+@pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)
+def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
+    spark: SparkSession, tmp_path: Path, header: str, rows: str
+) -> None:
+    file = tmp_path / "products.csv"
+    table = header.join(["product_id,title,description,image_path", *(["1,a,b,c"] * 2)])
+    file.write_bytes(f"{table}{header}2,a,b,c{rows}3,a,b,c{rows}".encode())
+    with pytest.raises(SchemaMismatch, match=r"end by .* one kind of line end"):
+        open_catalog(spark, str(file), ColumnNames())
+    # Breaks within a text are no ends of rows, and the last row needs none.
+    file.write_bytes(f'{table}{header}2,"a{rows}b",b,c'.encode())
+    assert open_catalog(spark, str(file), ColumnNames()).products.count() == 3
+
+
 def test_a_file_that_is_written_over_is_another_version(
     spark: SparkSession, tmp_path: Path
 ) -> None:

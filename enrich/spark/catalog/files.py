@@ -17,8 +17,9 @@ _TABLE_IN_FOLDER = "products"
 READERS = {
     ".parquet": ("parquet", {}),
     ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
+    # Told the encoding, Spark replaces bytes that are none of it, and else gives up the row.
+    ".json": ("json", {"encoding": "UTF-8"}),
+    ".jsonl": ("json", {"encoding": "UTF-8"}),
 }
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
@@ -68,7 +69,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             or some beside partitions.
         OSError: a local file is not Parquet, though it is called so.
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
-            or a quotation mark of a CSV file is closed nowhere.
+            or a quotation mark of a CSV file is closed nowhere, or its rows end in several ways.
     """
     table = Path(path)
     if (table / "_delta_log").is_dir():
@@ -90,7 +91,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     empty = frozenset[str]()
     if suffix == ".csv":
         for file in files:
-            _refuse_open_quotation(file)
+            _refuse_lost_rows(file)
         headers = {part: header for part in parts if (header := _read_header(part))}
         _require_same_columns(headers, "the same in the same order")
     elif suffix == ".parquet":
@@ -182,11 +183,18 @@ def _read_header(file: Path) -> list[str]:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
 
 
-def _refuse_open_quotation(file: Path) -> None:
+def _refuse_lost_rows(file: Path) -> None:
+    """Raises SchemaMismatch for a CSV file some rows of which Spark would take for one."""
     try:
-        refuse_open_quotation(file)
+        ends = refuse_open_quotation(file)
     except ValueError as error:
         raise SchemaMismatch(f"{file} is cut off or damaged: {error}") from error
+    if len(ends) > 1:
+        # It splits rows by what ends the first one.
+        raise SchemaMismatch(
+            f"rows of {file} end by {' and '.join(map(repr, sorted(ends)))}, as where parts of "
+            "several systems were put together: write it with one kind of line end"
+        )
 
 
 def _read_types(file: Path, names: Collection[str]) -> dict[str, str]:
