@@ -23,9 +23,11 @@ from enrich.spark.records import RunSummary
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.output_tables import OutputTables, open_published
+from enrich.spark.tables.scratch import scratch_folder
 
-# From a run's row of the ledger to the published rows that it is to delete, None for none.
-FindVanished = Callable[[dict[str, Any]], DataFrame | None]
+# From a run's row of the ledger, and a folder for scratch, to the published rows that it is to
+# delete, None for none.
+FindVanished = Callable[[dict[str, Any], str], DataFrame | None]
 
 
 def select_publishable(
@@ -117,24 +119,25 @@ def publish_staged_run(
     seen = (row["run_date"], row["started_at"])
     staged = with_attempt(read_staged(tables, run_id), *seen)
     _refuse_incomplete(row, staged)
-    gone = find_vanished(row) if find_vanished and row["vanished"] else None
 
     def select_rows() -> DataFrame:
         is_behind = find_vanished is not None and has_newer_run(tables, *seen)
         return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
 
-    if row["enriched"]:
-        done = tables.publish(select_rows, run_id, full_refresh=True)
-        row["published"] = done.published
-        row["withheld"] = row["enriched"] - done.published
-        # Its last attempt may have found some of them published.
-        row["unchanged"] = row["read"] - row["quarantined"] - row["enriched"]
-    _quarantine(tables, staged, row)
-    # A newer run may have ended during a long MERGE, and found there what is to be deleted.
-    if gone is not None and not has_newer_run(tables, *seen):
-        tables.delete_published(gone, run_id)
-        # Also by an attempt that was killed before the ledger said so.
-        row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
+    with scratch_folder(tables) as scratch:
+        gone = find_vanished(row, scratch) if find_vanished and row["vanished"] else None
+        if row["enriched"]:
+            done = tables.publish(select_rows, run_id, full_refresh=True)
+            row["published"] = done.published
+            row["withheld"] = row["enriched"] - done.published
+            # Its last attempt may have found some of them published.
+            row["unchanged"] = row["read"] - row["quarantined"] - row["enriched"]
+        _quarantine(tables, staged, row)
+        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
+        if gone is not None and not has_newer_run(tables, *seen):
+            tables.delete_published(gone, run_id)
+            # Also by an attempt that was killed before the ledger said so.
+            row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
     row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO

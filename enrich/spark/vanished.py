@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig, MissingProducts
 from enrich.errors import ConfigError, NoAnswer
-from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_replaced
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.publishing import FindVanished, with_attempt
@@ -24,24 +24,29 @@ def choose_deletion(tables: OutputTables, config: JobConfig) -> FindVanished | N
     if config.missing_products is MissingProducts.KEEP:
         return None
 
-    def find_vanished(row: Mapping[str, Any]) -> DataFrame | None:
+    def find_vanished(row: Mapping[str, Any], scratch: str) -> DataFrame | None:
         # From the ledger: the settings may name another table by now.
         try:
             catalog = open_catalog(tables.spark, row["catalog"], config.columns)
+            return select_vanished(tables, config, row, catalog, scratch)
         except (ConfigError, NoAnswer) as error:
             log.warning("vanished products are left to the next run: %s", error)
             return None
-        return select_vanished(tables, config, row, catalog)
 
     return find_vanished
 
 
 def select_vanished(
-    tables: OutputTables, config: JobConfig, row: Mapping[str, Any], catalog: CatalogSnapshot
+    tables: OutputTables,
+    config: JobConfig,
+    row: Mapping[str, Any],
+    catalog: CatalogSnapshot,
+    scratch: str,
 ) -> DataFrame | None:
     """Returns product_id, run_date and enriched_at, as `OutputTables.delete_published` takes them.
 
-    Runs on the driver; two actions.
+    Runs on the driver; four actions. What is found stands in `scratch`: the product table may be
+    written over before it is deleted.
 
     Args:
         tables: The output tables.
@@ -49,8 +54,10 @@ def select_vanished(
         row: The staged run's, from the ledger.
         catalog: The product table. If it is not as the run saw it, or a newer run has seen a newer
             one, nothing is to be deleted: None.
+        scratch: A folder to write to, which the caller removes.
 
     Raises:
+        NoAnswer: the product table was replaced while it was read.
         TooManyFailures: so much is gone that the product table may be cut off.
     """
     seen, found = (row["catalog"], row["catalog_version"]), (catalog.name, catalog.version)
@@ -73,6 +80,9 @@ def select_vanished(
     is_older = (F.col("run_date") <= row["run_date"]) | F.expr(is_to_come("run_date"))
     published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
-    gone = with_attempt(missing, row["run_date"], row["started_at"])
+    missing.write.parquet(scratch)
+    refuse_replaced(catalog)
+    written = tables.spark.read.schema(missing.schema).parquet(scratch)
+    gone = with_attempt(written, row["run_date"], row["started_at"])
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone

@@ -1,7 +1,9 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commit_hook import CommitHook
@@ -11,12 +13,12 @@ from fault_drill import in_full
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.catalog.table import open_catalog
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
-from enrich.spark.vanished import select_vanished
+from enrich.spark.vanished import choose_deletion
 
 pytestmark = [
     pytest.mark.spark,
@@ -29,15 +31,8 @@ DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 def publish(shop: Shop, run_id: str, **settings: float) -> RunSummary:
     """Publishes a staged run as the main job does where vanished products are deleted."""
     config = JobConfig(database=shop.database, **DELETE | settings)
-    catalog = open_catalog(shop.spark, str(shop.file), config.columns)
-    return publish_staged_run(
-        shop.tables,
-        FakeEngineSpec().attributes,
-        "fake-1",
-        run_id,
-        None,
-        lambda row: select_vanished(shop.tables, config, row, catalog),
-    )
+    labels, find_vanished = FakeEngineSpec().attributes, choose_deletion(shop.tables, config)
+    return publish_staged_run(shop.tables, labels, "fake-1", run_id, None, find_vanished)
 
 
 @pytest.fixture
@@ -107,6 +102,39 @@ def test_a_staged_run_deletes_nothing_once_the_product_table_is_another(smaller:
 
     assert publish(smaller, staged.run_id).counts["deleted"] == 0
     assert len(smaller.table("product_attributes")) == 6
+
+
+def test_what_is_written_over_the_product_table_while_a_staged_run_is_published_deletes_no_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh()
+    shop.write_csv(*(f"p{number},renamed,," for number in range(5)))
+    staged = shop.refresh(config=DELETE, publish=False)
+    begin_export = partial(shop.write_csv, "p0,renamed,,")
+    CommitHook(monkeypatch).at("before", begin_export, of=("publish",))
+
+    assert publish(shop, staged.run_id).counts["deleted"] == 1
+
+    left = shop.table("product_attributes")["product_id"]
+    assert sorted(left) == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_a_product_table_that_is_replaced_while_deletions_are_looked_up_deletes_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh()
+    shop.write_csv(*(f"p{number},shirt number {number},," for number in range(5)))
+    staged = shop.refresh(config=DELETE, publish=False)
+
+    def open_and_begin_export(*arguments: Any) -> CatalogSnapshot:
+        catalog = open_catalog(*arguments)
+        shop.write_csv(*(f"p{number},shirt number {number},," for number in range(4)))
+        return catalog
+
+    monkeypatch.setattr("enrich.spark.vanished.open_catalog", open_and_begin_export)
+
+    assert publish(shop, staged.run_id).counts["deleted"] == 0
+    assert len(shop.table("product_attributes")) == 6
 
 
 def test_a_staged_run_is_not_published_if_too_much_is_gone_by_then(smaller: Shop) -> None:
