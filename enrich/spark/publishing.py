@@ -133,9 +133,9 @@ def publish_staged_run(
             # Its last attempt may have found some of them published.
             row["unchanged"] = row["read"] - row["quarantined"] - row["enriched"]
         _quarantine(tables, staged, row)
-        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
-        if gone is not None and not has_newer_run(tables, *seen):
-            tables.delete_published(gone, run_id)
+        if gone is not None:
+            # A newer run may have ended during a long MERGE, and found there what is to be deleted.
+            tables.delete_published(lambda: None if has_newer_run(tables, *seen) else gone, run_id)
             # Also by an attempt that was killed before the ledger said so.
             row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)

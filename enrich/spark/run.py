@@ -309,11 +309,9 @@ class Refresh:
                     "have seen a newer product table",
                     counts["withheld"],
                 )
-        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
-        if to_delete and not self.inputs.is_of_the_past():
-            vanished = survey.select(State.VANISHED).select("product_id")
-            gone = with_attempt(vanished, self.request.run_date, self.started_at)
-            counts["deleted"] = self.tables.delete_published(gone, summary.run_id)
+        if to_delete:
+            select_gone = partial(self._select_gone, survey)
+            counts["deleted"] = self.tables.delete_published(select_gone, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -337,6 +335,13 @@ class Refresh:
         is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
         attributes = self.spec.attributes
         return select_publishable(self.tables, staged, attributes, is_behind=is_behind)
+
+    def _select_gone(self, survey: Survey) -> DataFrame | None:
+        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
+        if self.inputs.is_of_the_past():
+            return None
+        vanished = survey.select(State.VANISHED).select("product_id")
+        return with_attempt(vanished, self.request.run_date, self.started_at)
 
     def _write_ledger(self) -> None:
         summary = self.summary

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from commit_hook import CommitHook
+from delta.exceptions import ConcurrentAppendException
+from delta.tables import DeltaTable
 from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
 
@@ -206,6 +208,31 @@ def test_what_a_newer_run_finds_while_an_older_one_publishes_is_not_deleted(
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
+def test_what_a_newer_run_finds_is_not_deleted_by_an_older_one_that_begins_anew_after_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    shop.refresh(run_date=date(2026, 11, 20))
+    whole, shop.file = shop.file, shop.folder / "cut_off.parquet"
+    shop.write(products(4))
+    if by_hand:
+        shop.refresh(config=DELETE, run_id="older", publish=False)
+    merge = DeltaTable.merge
+
+    def lose_to_a_newer_run(*_: Any) -> None:
+        monkeypatch.setattr(DeltaTable, "merge", merge)
+        shop.file = whole
+        shop.refresh(run_date=date(2026, 11, 25), config=DELETE)
+        raise ConcurrentAppendException("a newer run was faster")
+
+    monkeypatch.setattr(DeltaTable, "merge", lose_to_a_newer_run)
+
+    older = publish(shop, "older") if by_hand else shop.refresh(config=DELETE, run_id="older")
+
+    assert (older.counts["vanished"], older.counts["deleted"]) == (2, 0)
+    assert len(shop.table("product_attributes")) == 6
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
 def test_what_a_newer_run_no_longer_finds_is_not_brought_back_by_an_older_one_that_goes_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, by_hand: bool
 ) -> None:
@@ -241,7 +268,7 @@ def test_a_row_that_a_newer_run_published_meanwhile_is_not_deleted(smaller: Shop
     )
     stale = smaller.spark.createDataFrame(older)
 
-    assert smaller.tables.delete_published(stale, "older") == 1
+    assert smaller.tables.delete_published(lambda: stale, "older") == 1
 
     assert "p4" in set(smaller.table("product_attributes")["product_id"])
 

@@ -280,17 +280,23 @@ class OutputTables:
         return Published(mine, others, rows.count() - mine - others)
 
     @retried_on_conflict
-    def delete_published(self, products: DataFrame, run_id: str) -> int:
+    def delete_published(self, select_products: Callable[[], DataFrame | None], run_id: str) -> int:
         """Deletes the published rows of products, but for rows that a newer run published.
 
         Runs on the driver; one MERGE.
 
         Args:
-            products: product_id, and the run's run_date and enriched_at.
+            select_products: Returns product_id, and the run's run_date and enriched_at, None where
+                nothing is to be deleted; asked anew whenever a conflict has another run's commit
+                come first.
+            run_id: The run.
 
         Returns:
             How many rows were deleted.
         """
+        products = select_products()
+        if products is None:
+            return 0
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         with self.commit_of(run_id):
             done = (
