@@ -88,7 +88,9 @@ ENRICHMENT_RUNS = f"""
     seconds MAP<STRING, DOUBLE> COMMENT 'per stage, of the last attempt',
     error STRING COMMENT 'why it was stopped, perhaps to be published by a person',
     reason STRING COMMENT 'why a person published or dropped it, in their words',
-    published_version BIGINT COMMENT 'Delta version of product_attributes when the run ended'"""
+    published_version BIGINT COMMENT 'Delta version of product_attributes when the run ended',
+    succeeded_on DATE COMMENT 'logical date of an earlier attempt that came to its end',
+    succeeded_at TIMESTAMP COMMENT 'start of that attempt, UTC'"""
 
 ATTRIBUTE_CORRECTIONS = """
     product_id STRING NOT NULL COMMENT 'key; of several for one attribute the last counts',

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED
 
@@ -67,15 +67,37 @@ def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_
     write_rows(tables, "label_quality", [*kept, *checks], run_id)
 
 
+def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a run's new row; if its attempt is no success, with the last one that was.
+
+    Runs on the driver; a small query in that case.
+    """
+    if row["outcome"] in SUCCEEDED and row["is_whole"]:
+        return row
+    before = _select_successes(tables).where(F.col("run_id") == row["run_id"]).first()
+    return row if before is None else {**row, **as_record(before)}
+
+
 def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
     """Tells whether a newer run has come to its end: it saw a newer product table, whole.
 
-    Newer is a later date, or a later start on the same date. Runs on the driver; one action.
+    Newer is a later date, or a later start on the same date. That it was attempted again since, in
+    vain, changes nothing. Runs on the driver; one action.
     """
-    ended = F.col("outcome").isin(*SUCCEEDED)
+    on, at = F.col("succeeded_on"), F.col("succeeded_at")
+    is_newer = (on > run_date) | ((on == run_date) & (at > started_at))
+    newer = _select_successes(tables).where(is_newer & ~F.expr(is_to_come("succeeded_on")))
+    return not newer.isEmpty()
+
+
+def _select_successes(tables: OutputTables) -> DataFrame:
+    """Returns of each run the last attempt that came to its end over the whole product table.
+
+    Runs on the driver; lazy. NULL where none did.
+    """
     # Rows of an older version do not say.
     is_whole = F.coalesce("is_whole", F.lit(True))
-    runs = tables.read_as_updated("enrichment_runs").where(ended & is_whole)
-    same_day = F.col("run_date") == run_date
-    is_newer = (F.col("run_date") > run_date) | (same_day & (F.col("started_at") > started_at))
-    return not runs.where(is_newer & ~F.expr(is_to_come("run_date"))).isEmpty()
+    is_success = F.col("outcome").isin(*SUCCEEDED) & is_whole
+    own = {"succeeded_on": "run_date", "succeeded_at": "started_at"}
+    last = [F.when(is_success, F.col(own[n])).otherwise(F.col(n)).alias(n) for n in own]
+    return tables.read_as_updated("enrichment_runs").select("run_id", *last)

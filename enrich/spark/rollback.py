@@ -97,7 +97,8 @@ def _read_disproved(
     Those all of whose commits it undid, and those that found nothing to do while these stood. What
     ended after it saw the restored table, and stays. Runs on the driver; one action.
     """
-    rows = tables.read("enrichment_runs").where(F.col("outcome").isin(*SUCCEEDED)).collect()
+    has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
+    rows = tables.read("enrichment_runs").where(has_ended).collect()
     ended = [as_record(row) for row in rows]
     found = {}
     for restore in commits:
@@ -106,7 +107,8 @@ def _read_disproved(
             continue
         gone = {c.run_id for c in undone} - standing
         for row in ended:
-            said_at = row["finished_at"]
+            # Of an attempt that a later one in vain stands for, only the start is known.
+            said_at = row["finished_at" if row["outcome"] in SUCCEEDED else "succeeded_at"]
             # One that found all its answers there committed nothing, whatever its outcome.
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
@@ -163,5 +165,7 @@ def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
         "finished_at": datetime.now(UTC),
         "reason": reason,
         "published_version": tables.version("product_attributes"),
+        "succeeded_on": None,
+        "succeeded_at": None,
     }
     write_rows(tables, "enrichment_runs", [marked], row["run_id"])

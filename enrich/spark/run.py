@@ -36,7 +36,7 @@ from enrich.spark.inference.staging import (
     select_unstaged,
 )
 from enrich.spark.inputs import Inputs
-from enrich.spark.ledger import read_run, write_checks, write_rows
+from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_rows
 from enrich.spark.publishing import (
     select_answered,
     select_publishable,
@@ -368,7 +368,8 @@ class Refresh:
             for check in verdict.quality
         ]:
             write_checks(self.tables, quality, summary.run_id)
-        write_rows(self.tables, "enrichment_runs", [row], summary.run_id)
+        written = with_earlier_success(self.tables, row)
+        write_rows(self.tables, "enrichment_runs", [written], summary.run_id)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -266,11 +266,13 @@ class RandomShop:
 
     def _is_behind(self, attempt: Attempt) -> bool:
         """Returns whether a newer run has seen the whole product table, where that may delete."""
-        return self._deletes and any(
-            (row["run_date"], row["started_at"].astimezone(UTC)) > attempt
-            for row in read_ledger(self.shop).values()
-            if row["outcome"] in SUCCEEDED and row["is_whole"]
-        )
+        ended = []
+        for row in read_ledger(self.shop).values():
+            if row["outcome"] in SUCCEEDED and row["is_whole"]:
+                ended.append((row["run_date"], row["started_at"].astimezone(UTC)))
+            elif row["succeeded_at"]:
+                ended.append((row["succeeded_on"], row["succeeded_at"].astimezone(UTC)))
+        return self._deletes and any(one > attempt for one in ended)
 
     def _find_vanished(self, row: dict[str, Any], attempt: Attempt) -> frozenset[str]:
         """Returns what publishing a run of the ledger deletes: if it still sees what it saw."""

@@ -4,11 +4,15 @@ import time
 from datetime import UTC, date, datetime
 
 import pytest
+from fake_shop import Shop, products
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from enrich.spark.ledger import read_run, write_rows
+from enrich.errors import ValidationFailed
+from enrich.spark.ledger import has_newer_run, read_run, write_rows
 from enrich.spark.publishing import with_attempt
+from enrich.spark.records import Verdict
+from enrich.spark.rollback import roll_back
 from enrich.spark.tables.output_tables import OutputTables
 
 # 1:30 of the second time in New York, where clocks go back at 6:00 UTC.
@@ -27,6 +31,17 @@ ROW = {
     "abstained": {"color": 2},
     "seconds": {"survey": 1.5},
 }
+
+
+def attempt_in_vain(shop: Shop, run_id: str, run_date: date) -> None:
+    """Has a run stopped before it asks the classifier."""
+    shop.write(products().assign(title="renamed"))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(
+            run_id=run_id,
+            run_date=run_date,
+            validate_input=lambda _: Verdict(failures=("no image can be read",)),
+        )
 
 
 @pytest.fixture
@@ -56,3 +71,26 @@ def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSessio
         assert (again["abstained"], again["seconds"]) == ({"color": 2}, {"survey": 1.5})
     finally:
         spark.sql("DROP DATABASE ledger_of_elsewhere CASCADE")
+
+
+def test_a_run_that_came_to_its_end_still_counts_when_it_is_tried_again_in_vain(shop: Shop):
+    shop.refresh(run_id="nightly", run_date=date(2026, 11, 25))
+    for _ in range(2):
+        attempt_in_vain(shop, "nightly", date(2026, 11, 26))
+
+    now = datetime.now(UTC)
+    assert has_newer_run(shop.tables, date(2026, 11, 24), now)
+    assert not has_newer_run(shop.tables, date(2026, 11, 25), now)
+
+
+def test_a_run_whose_findings_were_taken_back_does_not_count_however_its_last_attempt_ended(
+    shop: Shop,
+):
+    shop.refresh(run_id="monday", run_date=date(2026, 11, 23))
+    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 24))
+    attempt_in_vain(shop, "tuesday", date(2026, 11, 24))
+    assert has_newer_run(shop.tables, date(2026, 11, 23), datetime.now(UTC))
+
+    roll_back(shop.tables, "monday", "the images were of last year")
+
+    assert not has_newer_run(shop.tables, date(2026, 11, 20), datetime.now(UTC))
