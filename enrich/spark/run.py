@@ -326,9 +326,13 @@ class Refresh:
             )
 
     def _count_untold_deletions(self) -> int:
-        """Returns what was deleted since the last attempt whose end the ledger knows."""
-        row = read_run(self.tables, self.summary.run_id)
-        told = None if row is None or row["outcome"] == Outcome.FAILED else row["finished_at"]
+        """Returns what was deleted since the last attempt that the ledger knows.
+
+        By that one too, if it failed: this attempt's row replaces its row.
+        """
+        row, told = read_run(self.tables, self.summary.run_id), None
+        if row is not None:
+            told = row["started_at" if row["outcome"] == Outcome.FAILED else "finished_at"]
         return count_deleted(self.tables, self.summary.run_id, told)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:

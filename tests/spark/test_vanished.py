@@ -1,5 +1,6 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -437,14 +438,25 @@ def test_deletions_of_an_earlier_publication_are_not_counted_again(smaller: Shop
     assert (published.counts["vanished"], published.counts["deleted"]) == (2, 2)
 
 
-def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(smaller: Shop) -> None:
+def is_cut_off(staged: StagedRows) -> Verdict:
+    raise OSError("disk")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [(fails, ValidationFailed), (is_cut_off, OSError)],
+    ids=["blocked", "failed"],
+)
+def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(
+    smaller: Shop, ending: Callable[[StagedRows], Verdict], error: type[Exception]
+) -> None:
     tomorrow = {"run_id": "nightly", "run_date": date(2026, 11, 25), "config": DELETE}
     assert smaller.refresh(run_id="nightly", config=DELETE).counts["deleted"] == 2
     changed = products(4)
     changed.loc[0, "title"] = "renamed"
     smaller.write(changed)
-    with pytest.raises(ValidationFailed):
-        smaller.refresh(validate=fails, **tomorrow)
+    with pytest.raises(error):
+        smaller.refresh(validate=ending, **tomorrow)
 
     counts = smaller.refresh(**tomorrow).counts
 
