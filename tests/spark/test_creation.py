@@ -11,7 +11,7 @@ from fake_shop import Shop, products
 from fault_drill import is_long
 from older_tables import create_old
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
@@ -164,6 +164,26 @@ def test_columns_that_somebody_named_strangely_break_no_view(shop: Shop) -> None
     shop.tables.create_views()
 
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+
+
+def test_views_that_another_run_makes_at_the_same_moment_are_made_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.tables.create_missing()
+    sql = SparkSession.sql
+
+    def find_it_made_again(session: SparkSession, query: str) -> DataFrame:
+        # Spark drops a view and creates it, and somebody else has created it in between.
+        if query.startswith("CREATE OR REPLACE VIEW"):
+            monkeypatch.setattr(SparkSession, "sql", sql)
+            query = query.replace("OR REPLACE ", "")
+        return sql(session, query)
+
+    monkeypatch.setattr(SparkSession, "sql", find_it_made_again)
+
+    shop.tables.create_views()
+
+    assert shop.table("product_attribute_values").empty
 
 
 def leave_temporary_file(folder: Path) -> None:

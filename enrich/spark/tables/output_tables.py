@@ -133,6 +133,7 @@ class OutputTables:
         for table, fields in grown.items():
             finish_update(self.spark, self.name(table), fields)
 
+    @retried_on_conflict
     def create_views(self) -> None:
         """Creates the views anew, over all attributes that were ever published.
 
