@@ -1,8 +1,11 @@
 """Opening product tables of every kind, and refusing what cannot be read."""
 
 from collections.abc import Iterator
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -380,15 +383,27 @@ def test_bytes_that_are_no_utf8_and_texts_of_megabytes_reach_python_as_short_tex
     assert len(row["image_path"]) == LONGEST_PATH + 1
 
 
-def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
-    spark: SparkSession, tmp_path: Path
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pa.array([time(9, 30)], pa.time64("us")),
+        pa.array([bytes(16)], pa.uuid()),
+        pa.array([np.float16(1)], pa.float16()),
+        pa.array([Decimal("1.5")], pa.decimal256(50, 2)),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_parquet_column_that_nobody_reads_may_be_of_any_type(
+    spark: SparkSession, tmp_path: Path, strange: pa.Array
 ) -> None:
-    file = tmp_path / "products.jsonl"
-    file.write_bytes(b'{"product_id": "7", "title": "caf\xe9", "description": null}\n')
+    table = pa.table({"product_id": pa.array([7]), "title": ["a"], "strange": strange})
+    pq.write_table(table, tmp_path / "products.parquet")
 
-    (row,) = open_catalog(spark, str(file), ColumnNames(image_path=None)).products.collect()
+    (row,) = open_catalog(
+        spark, str(tmp_path), ColumnNames(description=None, image_path=None)
+    ).products.collect()
 
-    assert (row["product_id"], row["title"]) == ("7", "caf\ufffd")
+    assert (row["product_id"], row["title"]) == ("7", "a")
 
 
 @pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)

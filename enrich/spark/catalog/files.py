@@ -17,9 +17,8 @@ _TABLE_IN_FOLDER = "products"
 READERS = {
     ".parquet": ("parquet", {}),
     ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
-    # Told the encoding, Spark replaces bytes that are none of it, and else gives up the row.
-    ".json": ("json", {"encoding": "UTF-8"}),
-    ".jsonl": ("json", {"encoding": "UTF-8"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
 }
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
@@ -53,12 +52,14 @@ class Files(NamedTuple):
     `suffix` is that of its files, "" for a Delta table, and `load` what Spark is to load, where
     local names stand for themselves and not for a pattern: of a folder of parts its files one by
     one, because Spark would read whatever lies in it, and look through the images below. `empty`
-    are columns of NULLs alone, which Spark takes for integers, as Parquet has them there.
+    are columns of NULLs alone, which Spark takes for integers, as Parquet has them there. `first`
+    is one of the files, where they are local.
     """
 
     suffix: str
     load: str | list[str]
     empty: frozenset[str]
+    first: Path | None = None
 
 
 def choose_files(path: str, columns: Collection[str]) -> Files:
@@ -100,7 +101,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         _require_same_columns(described, "the same, of the same types, be it NULL,")
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     loaded = [table] if suffix_of(table) else parts
-    return Files(suffix, [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded], empty)
+    load = [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
+    return Files(suffix, load, empty, next(iter(files), None))
 
 
 def suffix_of(path: str | Path) -> str:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException, ArithmeticException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import (
     DataType,
     DecimalType,
@@ -181,16 +184,28 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
         with session_settings(spark, _TAKES_MORE):
             frame = reader.load(files.load)
             columns = frame.schema
-    except AnalysisException as error:
-        if kind != "json" or error.getCondition() != "COLUMN_ALREADY_EXISTS":
-            raise
-        return reader.schema(_find_keys(spark, files, wanted)).load(files.load)
+    except (AnalysisException, ArithmeticException) as error:
+        if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
+            return reader.schema(_find_keys(spark, files, wanted)).load(files.load)
+        if kind == "parquet" and files.first:
+            return reader.schema(_read_footer(files.first, wanted)).load(files.load)
+        raise
     uses = Counter(column.name.lower() for column in columns)
     if max(uses.values(), default=1) == 1:
         return frame
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     return reader.schema(StructType(kept)).load(files.load)
+
+
+def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
+    """Returns those of the columns that a Parquet file has.
+
+    For files of which a column that nobody reads has a type that Spark does not know: a time of
+    day, a UUID, a number of 16 bits or of more than 38 digits.
+    """
+    schema = pq.read_schema(file)
+    return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
 
 
 def _find_keys(spark: SparkSession, files: Files, wanted: Collection[str]) -> StructType:
