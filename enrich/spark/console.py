@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import typer
 from pyspark.sql import SparkSession
@@ -53,9 +52,7 @@ def show_rows(tables: OutputTables, summary: RunSummary) -> None:
         console.print(_first_rows(tables, summary))
     counted = describe_counts(summary.counts)
     console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
-    folder = tables.location()
-    if folder.startswith("file:"):
-        folder = unquote(folder.removeprefix("file:"))
+    folder = tables.location().removeprefix("file:")
     console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
 
 

@@ -1,8 +1,15 @@
 """Hadoop's file systems, for what lies beside the tables: Spark's own have no call for it."""
 
 from typing import Any
+from urllib.parse import unquote
 
 from pyspark.sql import SparkSession
+from pyspark.sql.catalog import Database
+
+
+def locate(database: Database) -> str:
+    """Returns a database's folder, as a path is written: Spark gives it percent-encoded."""
+    return unquote(str(database.locationUri))
 
 
 def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:

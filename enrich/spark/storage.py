@@ -15,6 +15,7 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from enrich.errors import StorageFailed
+from enrich.spark.hadoop import locate
 
 _MAX_CAUSES = 30
 _MAX_LENGTH = 300
@@ -111,7 +112,7 @@ def _folders_of_spark() -> list[str]:
     # The metastore may be what has failed.
     with contextlib.suppress(Exception):
         databases = spark.catalog.listDatabases()
-        folders += [str(one.locationUri).removeprefix("file:") for one in databases]
+        folders += [locate(one).removeprefix("file:") for one in databases]
     return folders
 
 

@@ -16,6 +16,7 @@ from enrich.images.sample import IMAGES_TRIED, ImageSample, read_image_sample
 from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.settings import bytes_of
+from enrich.spark.tables.scratch import write_aside
 
 INPUT_FIELDS = ("title", "description", "image_path")
 # Tells products apart, and each from what it was: its text and its image make the hash.
@@ -139,9 +140,7 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     kept = [F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
     surveyed = rows.select(*key, *kept, "content_hash", "revision", "state")
-    surveyed.write.parquet(scratch)
-    # Without a schema Spark would look for one in the files.
-    written = rows.sparkSession.read.schema(surveyed.schema).parquet(scratch)
+    written = write_aside(surveyed, scratch)
     return Survey(written, *count_states(written))
 
 

@@ -222,6 +222,7 @@ def test_a_creation_that_another_process_has_just_begun_is_left_alone(shop: Shop
 
 
 def test_a_table_that_was_committed_and_not_registered_is_found_again(shop: Shop) -> None:
+    shop.sql(f"CREATE DATABASE {shop.database} LOCATION '{shop.folder}/my shop %20'")
     shop.refresh()
     folder = folder_of(shop, "label_quality")
     shutil.copytree(folder, shop.folder / "kept")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from enrich.spark.tables.scratch import write_aside
+
 # How many rows of an exact rank `percentile_approx` may be off, as a share of all: 1 / this.
 _ACCURACY = 10_000
 
@@ -34,8 +36,7 @@ def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) ->
     # Many products may share one priority, and then one rank.
     parts = {rank: max(1, round(found[rank] / size)) for rank in sorted(found)}
     chunked = ranked.withColumn("chunk", _number(parts)).drop("rank")
-    chunked.repartition("chunk").write.partitionBy("chunk").parquet(scratch)
-    written = products.sparkSession.read.parquet(scratch)
+    written = write_aside(chunked.repartition("chunk"), scratch, "chunk")
     sizes = {row["chunk"]: row["count"] for row in written.groupBy("chunk").count().collect()}
     for chunk in sorted(sizes):
         yield Chunk(written.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])

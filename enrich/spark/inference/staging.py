@@ -27,6 +27,7 @@ from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import ASKED, INPUT_FIELDS, SAME_PRODUCT, USABLE, State, Survey
 from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.tables.scratch import write_aside
 from enrich.spark.times import in_utc
 
 log = logging.getLogger(__name__)
@@ -116,11 +117,9 @@ class Stager:
 
         Returns what is left to ask.
         """
-        found = self._select_of_others(to_ask)
         # By way of a folder: to Delta, what a commit's query reads of the table must not grow
         # meanwhile, and another run may be staging.
-        found.write.parquet(scratch)
-        found = self._tables.spark.read.schema(found.schema).parquet(scratch)
+        found = write_aside(self._select_of_others(to_ask), scratch)
         if found.isEmpty():
             return to_ask, count
         self._write(found)

@@ -19,6 +19,7 @@ from schemas.tables import select_attributes
 from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
+from enrich.spark.hadoop import locate
 from enrich.spark.settings import reaching_back, session_settings
 from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.tables.creation import (
@@ -318,8 +319,8 @@ class OutputTables:
         return int(newest.collect()[0]["version"])
 
     def location(self) -> str:
-        """Returns the folder or URI of the database. Runs on the driver."""
-        return str(self.spark.catalog.getDatabase(self.database).locationUri)
+        """Returns the folder of the database, with its scheme. Runs on the driver."""
+        return locate(self.spark.catalog.getDatabase(self.database))
 
     def commit_of(self, run_id: str) -> AbstractContextManager[None]:
         """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""

@@ -1,10 +1,13 @@
 """Folders beside the tables for what only one run needs; a run that was killed leaves its own."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from pyspark.sql import DataFrame
 
 from enrich.spark.hadoop import open_folder
 from enrich.spark.tables.output_tables import OutputTables
@@ -26,6 +29,18 @@ def scratch_folder(tables: OutputTables) -> Iterator[str]:
     finally:
         store, path = open_folder(tables.spark, folder)
         store.delete(path, True)
+
+
+def write_aside(rows: DataFrame, folder: str, *partitioned_by: str) -> DataFrame:
+    """Writes rows to a folder that is not there yet, and returns them as they lie there.
+
+    Runs on the driver; one pass over the rows.
+    """
+    rows.write.partitionBy(*partitioned_by).parquet(folder)
+    # What is read is a pattern to Spark, unlike what is written, and the lakehouse's folder may
+    # hold brackets. Without a schema Spark would look for one in the files.
+    literal = re.sub(r"([\\*?\[\]{}])", r"\\\1", folder)
+    return rows.sparkSession.read.schema(rows.schema).parquet(literal)
 
 
 def remove_old_scratch(tables: OutputTables, days: int) -> int:
