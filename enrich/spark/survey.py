@@ -204,8 +204,9 @@ def _state() -> Column:
         is_as_published &= F.col(name).eqNullSafe(F.col(f"published_{name}"))
     return (
         F.when(F.col("is_read").isNull(), State.VANISHED)
-        .when(F.col("product_id").isNull(), State.NULL_ID)
+        # Also where the field that its id was shifted out of is empty.
         .when(F.col("has_surplus_fields"), State.SURPLUS_FIELDS)
+        .when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("place") > 1, State.DUPLICATE_ID)
         .when(answer_holds & is_as_published, State.UNCHANGED)
         .when(F.col("is_newer"), State.OVERTAKEN)

@@ -71,8 +71,7 @@ def select_vanished(
     if has_newer_run(tables, row["run_date"], row["started_at"]):
         log.warning("vanished products are left as they are: a newer run has ended")
         return None
-    surplus = catalog.products.where("has_surplus_fields").agg(F.count("product_id")).collect()
-    if surplus[0][0]:
+    if not catalog.products.where("has_surplus_fields").isEmpty():
         log.warning(
             "vanished products are left as they are: rows with surplus fields may be theirs"
         )

@@ -473,3 +473,17 @@ def test_nothing_is_deleted_while_a_row_s_fields_may_hold_another_id(smaller: Sh
     assert publish(smaller, staged.run_id).counts["deleted"] == 0
 
     assert len(smaller.table("product_attributes")) == 6
+
+
+@in_full
+def test_nothing_is_deleted_while_a_row_s_fields_have_left_its_id_empty(smaller: Shop) -> None:
+    rows = [f"shirt number {number},,p{number}," for number in range(4)]
+    rows += ["shirt, number 4,,p4,4.jpg"]
+    smaller.write_csv(*rows, header="title,description,product_id,image_path")
+
+    assert smaller.refresh(config=DELETE).counts["deleted"] == 0
+    staged = smaller.refresh(config=DELETE, publish=False, run_id="staged", full_refresh=True)
+    assert publish(smaller, staged.run_id).counts["deleted"] == 0
+
+    assert len(smaller.table("product_attributes")) == 6
+    assert list(smaller.table("quarantine")["reason"]) == ["surplus_fields"]
