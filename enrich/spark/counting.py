@@ -1,6 +1,6 @@
 """The counts of a run, which add up: read = published + unchanged + quarantined + withheld."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -76,22 +76,6 @@ def count_staged(
         "withheld": found["answered"],
         "abstained": {a: found[f"no {a}"] for a in attributes},
     }
-
-
-def count_expected(survey: Survey, counts: Mapping[str, Any], *, is_resumed: bool) -> int:
-    """Returns how many answered rows should be staged, by what the survey wanted.
-
-    A run that goes on knows what it wanted at first by what is staged only.
-
-    Args:
-        survey: What the run wanted.
-        counts: Those of `count_staged`.
-        is_resumed: Whether an earlier attempt at the run had staged some.
-    """
-    if is_resumed:
-        return int(counts["enriched"])
-    unreadable = counts["pending"] - counts["enriched"]
-    return survey.count(*PENDING) - int(unreadable)
 
 
 def count_failed_images(staged: DataFrame) -> tuple[int, int]:

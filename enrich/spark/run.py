@@ -14,14 +14,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
-from enrich.errors import NothingPublished, RunInProgress, ValidationFailed
+from enrich.errors import NothingPublished, RunInProgress, TableContended, ValidationFailed
 from enrich.logs import bind_run
 from enrich.records import Status
 from enrich.redaction import describe_error
 from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
-    count_expected,
     count_nothing_new,
     count_staged,
     count_surveyed,
@@ -165,6 +164,7 @@ class Refresh:
     def _finish(self, survey: Survey) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
+        self._refuse_incomplete(survey, staged)
         with self._timed("quarantine"):
             self.summary.counts = count_staged(
                 survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
@@ -178,18 +178,25 @@ class Refresh:
         with self._timed("publish"):
             self._publish(staged, survey)
 
+    def _refuse_incomplete(self, survey: Survey, staged: DataFrame) -> None:
+        """Raises TableContended where not all is staged any more; one action."""
+        if not select_unstaged(survey.select(*PENDING), staged).isEmpty():
+            raise TableContended(
+                f"rows that run '{self.summary.run_id}' had staged are gone from "
+                f"{self.tables.name('staged_attributes')}: another process has dropped them, or is "
+                "at work on the same run. Nothing was published: start this run again"
+            )
+
     def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
         """Has the answers judged, but for those that are published already."""
         counts, published = self.summary.counts, self.tables.read("product_attributes")
-        expected = count_expected(survey, counts, is_resumed=self._is_resumed)
-        answered = select_answered(staged)
+        answered, expected = select_answered(staged), counts["enriched"]
         if counts["carried"] or survey.count(State.AGAIN):
             # What people correct, and what lacks its picture for good, looks like no sample of the
             # catalog: a gate that looked at it would stop the labels of people, or every night.
             answered = select_unpublished(answered, published)
-            to_judge = answered.count()
-            expected -= counts["enriched"] - to_judge
-            if not (to_judge or expected):
+            expected = answered.count()
+            if not expected:
                 return
         # Answers given while the image was out of reach are nothing to agree with.
         seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)

@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from fake_shop import DAY, Shop, fails, passes, products
+from commit_hook import CommitHook
+from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.sql import DataFrame, SparkSession
@@ -17,7 +18,7 @@ from enrich.spark.inference import staging
 from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import StagedRows, Verdict
+from enrich.spark.publishing import drop_staged_run
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -323,19 +324,29 @@ def test_an_engine_that_leaves_a_product_out_stops_the_run(shop: Shop) -> None:
 
 
 @in_full
-def test_validation_is_told_how_many_answers_were_wanted(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_run_whose_staged_rows_another_process_has_dropped_stops_and_is_whole_when_repeated(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, is_resumed: bool
 ) -> None:
-    append_chunk, expected = OutputTables.append_chunk, []
+    shop.write(products(2))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="nightly")
+    if not is_resumed:
+        drop_staged_run(shop.tables, "nightly", "no good")
+    shop.write(products(8))
+    hook = CommitHook(monkeypatch)
 
-    def loses_one(self: OutputTables, rows: DataFrame, run_id: str, chunk: int) -> None:
-        append_chunk(self, rows.where("product_id <> 'p3'"), run_id, chunk)
+    def drop() -> None:
+        shop.sql("DELETE FROM shop.staged_attributes WHERE run_id = 'nightly'")
 
-    def validate(staged: StagedRows) -> Verdict:
-        expected.append((staged.expected, staged.rows.count()))
-        return passes(staged)
+    hook.at("after", drop, of=("append_chunk",))
+    with pytest.raises(TableContended, match="start this run again"):
+        shop.refresh(run_id="nightly", config={"products_per_chunk": 3})
+    assert shop.table("product_attributes").empty
 
-    monkeypatch.setattr(OutputTables, "append_chunk", loses_one)
-    shop.refresh(validate)
-
-    assert expected == [(6, 5)]
+    again = shop.refresh(run_id="nightly")
+    assert (again.outcome, again.counts["published"], again.counts["quarantined"]) == (
+        "published",
+        8,
+        0,
+    )
