@@ -33,7 +33,7 @@ def main(
     labels = read_correction_file(file, attributes)
     spark = open_session("import_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
-    new = record_corrections(tables, labels, by, note)
+    new = record_corrections(tables, labels, attributes, by, note)
     named = " and ".join(labels.columns.drop(KEY))
     typer.echo(
         f"{file}: {named} of {len(labels):,} products; {new:,} labels are new in "

@@ -82,14 +82,23 @@ def entry_of(column: str, attribute: str | Column) -> Column:
 
 
 def record_corrections(
-    tables: OutputTables, labels: pd.DataFrame, corrected_by: str, note: str | None
+    tables: OutputTables,
+    labels: pd.DataFrame,
+    attribute_labels: AttributeLabels,
+    corrected_by: str,
+    note: str | None,
 ) -> int:
     """Appends the labels that differ from the newest correction, and returns how many those are.
 
     Runs on the driver; at most one Delta commit.
 
     Args:
-        labels: product_id and one column an attribute; NULL says nothing.
+        tables: The output tables.
+        labels: product_id and one column an attribute, in the checkpoint's spelling; NULL says
+            nothing.
+        attribute_labels: The checkpoint's.
+        corrected_by: Who says so.
+        note: Kept beside them, for people.
 
     Raises:
         ConfigError: the database has no corrections table.
@@ -102,7 +111,7 @@ def record_corrections(
         if pd.notna(label)
     ]
     given = tables.spark.createDataFrame(said, "product_id STRING, attribute STRING, label STRING")
-    known = select_last(tables.read("attribute_corrections"))
+    known = select_last(_select_known(tables.read("attribute_corrections"), attribute_labels))
     same = ["product_id", "attribute", "label"]
     new = (
         given.join(known, same, "left_anti")

@@ -22,7 +22,7 @@ LABELS = FakeEngineSpec().attributes
 
 def correct(shop: Shop, **labels: str) -> int:
     rows = pd.DataFrame({"product_id": labels.keys(), "color": labels.values(), "pattern": None})
-    return record_corrections(shop.tables, rows, "ana", note=None)
+    return record_corrections(shop.tables, rows, LABELS, "ana", note=None)
 
 
 def colors(shop: Shop) -> dict[str, str | None]:
@@ -75,6 +75,21 @@ def test_last_correction_counts_and_the_same_one_is_not_recorded_twice(shop: Sho
     shop.refresh()
     assert (colors(shop)["p0"], colors(shop)["p1"]) == ("green", "blue")
     assert len(shop.table("attribute_corrections")) == 3
+
+
+def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(shop: Shop) -> None:
+    shop.tables.create_missing()
+    correct(shop, p0="red")
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p0', 'Color', ' Blue', 'ana', current_timestamp(), NULL)"
+    )
+
+    assert correct(shop, p0="blue") == 0
+    assert correct(shop, p0="red") == 1
+
+    last = read_last_labels(shop.tables, LABELS).toPandas()
+    assert last["color"].tolist() == ["red"]
 
 
 def test_what_people_correct_is_not_judged_again_but_what_is_new_beside_it_is(shop: Shop) -> None:
@@ -174,7 +189,8 @@ def test_labels_that_differ_in_capitals_alone_are_told_apart(shop: Shop) -> None
 def test_an_attribute_may_be_called_as_a_column_of_the_corrections(shop: Shop) -> None:
     shop.tables.create_missing()
     given = pd.DataFrame({"product_id": ["p0", "p1"], "label": ["long", None], "attribute": "b"})
-    assert record_corrections(shop.tables, given, "ana", note=None) == 3
+    attributes = {"label": ("long",), "attribute": ("b",)}
+    assert record_corrections(shop.tables, given, attributes, "ana", note=None) == 3
     written = shop.table("attribute_corrections")
     found = set(zip(written["product_id"], written["attribute"], written["label"], strict=True))
     assert found == {("p0", "label", "long"), ("p0", "attribute", "b"), ("p1", "attribute", "b")}

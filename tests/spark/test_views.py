@@ -44,7 +44,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     )
     first = abstained["product_id"].min()
     labels = pd.DataFrame({"product_id": [first], "color": ["green"], "pattern": None})
-    record_corrections(shop.tables, labels, "ana", note=None)
+    record_corrections(shop.tables, labels, FakeEngineSpec().attributes, "ana", note=None)
     shop.refresh(config=CATEGORIES, run_id="second", run_date=date(2026, 11, 25))
     yield shop
     spark.sql("DROP DATABASE two_days CASCADE")
