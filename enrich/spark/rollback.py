@@ -75,18 +75,23 @@ def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
 
     Such a run would say that it published when its rows are gone. Runs on the driver.
     """
-    for commit in {c.run_id: c for c in commits}.values():
+    for commit in {c.run_id: c for c in commits if c.restored_to is None}.values():
         row = read_run(tables, str(commit.run_id))
-        is_known = row is not None and (
-            row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
-            or row["finished_at"] >= commit.made_at
-        )
-        if not is_known:
+        if row is None or not _knows(row, commit):
             raise ConfigError(
                 f"run '{commit.run_id}' published, and {tables.name('enrichment_runs')} does not "
                 "say so yet: it is still at work, or was killed. Let it end, or run it again "
                 f"(jobs/enrich_catalog.py --run-id {commit.run_id}), before anything is taken back"
             )
+
+
+def _knows(row: Mapping[str, Any], commit: Commit) -> bool:
+    """Tells whether a row of the ledger was written after this commit of its run."""
+    if row["published_version"] is not None:
+        return bool(row["published_version"] >= commit.version)
+    # Version 0.1 did not say.
+    has_published = row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
+    return has_published or bool(row["finished_at"] >= commit.made_at)
 
 
 def _read_disproved(

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from commit_hook import CommitHook
 from fake_shop import Shop, products
 from fault_drill import in_full
 
@@ -192,6 +193,28 @@ def test_nothing_is_taken_back_while_the_run_or_a_later_one_is_still_at_work(sho
             roll_back(shop.tables, run_id, "wrong images")
 
     assert shop.version("product_attributes") == version
+
+
+def test_nothing_is_taken_back_while_a_run_that_had_published_before_is_at_work_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="nightly")
+    shop.write(products(8))
+
+    def take_back() -> None:
+        with pytest.raises(ConfigError, match=r"'nightly' published, and .* does not say so"):
+            roll_back(shop.tables, "nightly", "wrong images")
+
+    hook = CommitHook(monkeypatch)
+    hook.at("after", take_back, of=("publish",))
+    assert shop.refresh(run_id="nightly").outcome == "published"
+    assert "publish" in hook.done
+
+    assert len(shop.table("product_attributes")) == 8
+    assert roll_back(shop.tables, "nightly", "wrong images") == ["nightly"]
+    assert len(shop.table("product_attributes")) == 6
 
 
 def test_a_run_is_taken_back_from_a_table_that_had_not_changed_for_weeks(shop: Shop) -> None:
