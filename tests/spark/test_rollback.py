@@ -11,11 +11,12 @@ from commit_hook import CommitHook
 from fake_shop import Shop, products
 from fault_drill import in_full
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import publish_staged_run
+from enrich.spark.records import Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.history import read_commits, select_standing
 from enrich.spark.tables.maintenance import maintain_tables
@@ -129,6 +130,9 @@ def test_by_paths_a_run_that_was_taken_back_asks_again_as_its_pictures_may_be_ot
     roll_back(shop.tables, run_id, "the pictures were another shop's")
 
     planned = plan_refresh(shop.prepare(config=config)).staged
+    # The next attempt has no say in that.
+    with pytest.raises(ValidationFailed):
+        shop.refresh(config=config, validate_input=lambda _: Verdict(failures=("no image",)))
     again = shop.refresh(config=config)
     asked = shop.table("enrichment_runs")["asked"].tolist()
 

@@ -26,9 +26,9 @@ from enrich.spark.inference.thresholds import abstain_by, is_of_checkpoint
 from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import ASKED, INPUT_FIELDS, SAME_PRODUCT, USABLE, State, Survey
+from enrich.spark.tables.history import find_last_restore
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import write_aside
-from enrich.spark.times import in_utc
 
 log = logging.getLogger(__name__)
 
@@ -241,19 +241,19 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
 
     An image whose store had failed may be there now; a full refresh wants nothing that a run of the
     same name staged on another day; and a hash of paths knows of no picture that was put right
-    since the run was taken back. Runs on the driver; lazy, but for one action where products are
-    known by paths.
+    since the table went back. Runs on the driver; lazy, but for one action, and the table's history
+    if the run has staged rows, where products are known by paths.
     """
-    is_mine = F.col("run_id") == run_id
+    mine = read("staged_attributes").where(F.col("run_id") == run_id)
     is_lasting = F.col("model_version") == inputs.spec.model_version
     is_lasting &= ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
     if inputs.request.full_refresh:
         is_lasting &= F.col("run_date") == F.lit(inputs.request.run_date)
-    if inputs.config.image_identity is ImageIdentity.PATH:
-        is_taken_back = F.col("outcome") == Outcome.ROLLED_BACK
-        if (row := read("enrichment_runs").where(is_mine & is_taken_back).first()) is not None:
-            is_lasting &= F.col("enriched_at") > in_utc(row["finished_at"])
-    return read("staged_attributes").where(is_mine & is_lasting)
+    is_by_path = inputs.config.image_identity is ImageIdentity.PATH
+    # Not by the ledger: there the next attempt writes over what became of the last one.
+    if is_by_path and not mine.isEmpty() and (restored_at := find_last_restore(inputs.tables)):
+        is_lasting &= F.col("enriched_at") > restored_at
+    return mine.where(is_lasting)
 
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:

@@ -77,6 +77,15 @@ def select_standing(commits: Sequence[Commit]) -> list[Commit]:
     return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
 
 
+def find_last_restore(tables: OutputTables) -> datetime | None:
+    """Returns when the published table last went back to an earlier version, None if it never did.
+
+    Runs on the driver.
+    """
+    restores = [c.made_at for c in read_commits(tables) if c.restored_to is not None]
+    return restores[-1] if restores else None
+
+
 def count_deleted(tables: OutputTables, run_id: str, told: datetime | None = None) -> int:
     """Returns how many published rows a run deleted, of vanished products, and that are gone still.
 
