@@ -18,7 +18,7 @@ from enrich.spark.corrections import AttributeLabels, select_corrections, with_c
 from enrich.spark.counting import COUNTS
 from enrich.spark.inference.staging import read_staged
 from enrich.spark.ledger import find_run, has_newer_run, write_rows
-from enrich.spark.quarantine import select_unquarantined
+from enrich.spark.quarantine import release_unreadable, select_unquarantined
 from enrich.spark.records import RunSummary
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted
@@ -147,7 +147,7 @@ def publish_staged_run(
 def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
     """Deletes what a run staged and did not publish; again, it changes nothing.
 
-    Runs on the driver.
+    Runs on the driver. What it could not read is asked about again by the next run.
 
     Raises:
         ConfigError: there is no such run, or rows of it are published.
@@ -167,6 +167,7 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     open_published(tables.spark, tables.database).create_missing()
     empty = tables.read("staged_attributes").limit(0)
     tables.replace_run("staged_attributes", empty, run_id)
+    release_unreadable(tables, run_id)
     row["outcome"] = Outcome.DROPPED
     return _close(tables, row, reason)
 

@@ -1,4 +1,4 @@
-"""Which rows of a run go to quarantine, and why. Writes nothing."""
+"""Which rows of a run go to quarantine, and why; and how they leave it."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -6,6 +6,7 @@ from pyspark.sql import functions as F
 from enrich.records import Status
 from enrich.spark.inference.thresholds import is_of_checkpoint
 from enrich.spark.survey import ASKED, BROKEN, INPUT_FIELDS, SAME_PRODUCT, State, Survey
+from enrich.spark.tables.output_tables import OutputTables
 
 NO_MODALITY = "no_modality"
 POISON = "poison"
@@ -21,6 +22,18 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
     store_failed = _has_store_failed("error").alias("store_failed")
     return unreadable.select(*SAME_PRODUCT, store_failed)
+
+
+def release_unreadable(tables: OutputTables, run_id: str) -> None:
+    """Takes out of quarantine what a run could not read: its pictures may be put right by now.
+
+    Where products are known by paths, nothing else would tell. Runs on the driver; a small query,
+    and a Delta commit if there is anything.
+    """
+    own = tables.read("quarantine").where(F.col("run_id") == run_id)
+    is_unreadable = F.col("reason").isin(NO_MODALITY, POISON)
+    if not own.where(is_unreadable).isEmpty():
+        tables.replace_run("quarantine", own.where(~is_unreadable), run_id)
 
 
 def select_new_quarantine(

@@ -10,6 +10,7 @@ from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.ledger import as_record, find_run, read_run, write_rows
+from enrich.spark.quarantine import release_unreadable
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
 from enrich.spark.tables.conflicts import CONFLICTS
@@ -160,7 +161,11 @@ def _leave_out_wider_rows(tables: OutputTables, last: Commit) -> None:
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
-    """Says in the ledger that the run of this row was taken back. Runs on the driver."""
+    """Takes back also what the run found unreadable, and says so in the ledger.
+
+    Runs on the driver.
+    """
+    release_unreadable(tables, row["run_id"])
     marked = {
         **row,
         "outcome": Outcome.ROLLED_BACK,

@@ -6,16 +6,17 @@ from datetime import date, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 from commit_hook import CommitHook
-from fake_shop import Shop, products
+from fake_shop import Shop, fails, products
 from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import publish_staged_run
+from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.records import Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.history import read_commits, select_standing
@@ -138,6 +139,27 @@ def test_by_paths_a_run_that_was_taken_back_asks_again_as_its_pictures_may_be_ot
 
     assert (planned, asked, again.run_id, again.outcome) == (0, [6], run_id, "published")
     assert shop.refresh(config=config).outcome == "nothing_to_do"
+
+
+def test_what_a_run_could_not_read_is_asked_again_once_it_is_dropped_or_taken_back(
+    shop: Shop,
+) -> None:
+    config = {"image_identity": "path"}
+    table = pd.concat([products(), products(1)])
+    table.loc[3, "title"] = None
+    table.loc[3, "image_path"] = "3.jpg"
+    shop.write(table)
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, config=config, run_id="nightly")
+    asked = []
+    for undo in (drop_staged_run, roll_back):
+        undo(shop.tables, "nightly", "the pictures were another shop's")
+        assert list(shop.table("quarantine")["reason"]) == ["duplicate_id"]
+        again = shop.refresh(config=config, run_id="nightly")
+        assert (again.counts["published"], again.counts["quarantined"]) == (5, 2)
+        asked.append(shop.table("enrichment_runs")["asked"].item())
+
+    assert asked == [6, 6]
 
 
 def test_a_run_whose_answers_another_one_had_published_is_not_taken_back_with_a_later_one(
