@@ -47,14 +47,13 @@ def fuse(backbone: EfficientNetLite0) -> None:
     if not (is_on_cpu and torch.backends.mkldnn.is_available()):
         return
     for part in list(backbone.modules()):
-        plain = ""
+        place, plain = "", None
         for name, child in list(part.named_children()):
             if isinstance(child, Convolution):
-                plain = name
-            elif isinstance(child, nn.BatchNorm2d):
-                clamps = (plain, name) not in _NARROWING
-                convolution = part.get_submodule(plain)
-                setattr(part, plain, FusedConvolution(convolution, child, clamps=clamps))
+                place, plain = name, child
+            elif isinstance(child, nn.BatchNorm2d) and plain is not None:
+                clamps = (place, name) not in _NARROWING
+                setattr(part, place, FusedConvolution(plain, child, clamps=clamps))
                 setattr(part, name, nn.Identity())
             elif isinstance(child, nn.ReLU6):
                 setattr(part, name, nn.Identity())

@@ -113,7 +113,7 @@ def _read_disproved(
             continue
         gone = {c.run_id for c in undone} - standing
         for row in ended:
-            # Of an attempt that a later one in vain stands for, only the start is known.
+            # Of an attempt before the last one only the start is known.
             said_at = row["finished_at" if row["outcome"] in SUCCEEDED else "succeeded_at"]
             # One that found all its answers there committed nothing, whatever its outcome.
             is_idle = not (row["published"] or row["deleted"])

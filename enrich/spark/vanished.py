@@ -14,6 +14,7 @@ from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.publishing import FindVanished, with_attempt
 from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.tables.scratch import write_aside
 from enrich.spark.times import is_to_come
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,7 @@ def select_vanished(
     is_older = (F.col("run_date") <= row["run_date"]) | F.expr(is_to_come("run_date"))
     published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
-    missing.write.parquet(scratch)
+    gone = with_attempt(write_aside(missing, scratch), row["run_date"], row["started_at"])
     refuse_replaced(catalog)
-    written = tables.spark.read.schema(missing.schema).parquet(scratch)
-    gone = with_attempt(written, row["run_date"], row["started_at"])
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from fake_shop import Shop, products
+from fault_drill import in_full
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -73,6 +74,7 @@ def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSessio
         spark.sql("DROP DATABASE ledger_of_elsewhere CASCADE")
 
 
+@in_full
 def test_a_run_that_came_to_its_end_still_counts_when_it_is_tried_again_in_vain(shop: Shop):
     shop.refresh(run_id="nightly", run_date=date(2026, 11, 25))
     for _ in range(2):
@@ -83,6 +85,7 @@ def test_a_run_that_came_to_its_end_still_counts_when_it_is_tried_again_in_vain(
     assert not has_newer_run(shop.tables, date(2026, 11, 25), now)
 
 
+@in_full
 def test_a_run_whose_findings_were_taken_back_does_not_count_however_its_last_attempt_ended(
     shop: Shop,
 ):

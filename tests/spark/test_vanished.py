@@ -438,13 +438,13 @@ def test_deletions_of_an_earlier_publication_are_not_counted_again(smaller: Shop
     assert (published.counts["vanished"], published.counts["deleted"]) == (2, 2)
 
 
-def is_cut_off(staged: StagedRows) -> Verdict:
+def breaks(staged: StagedRows) -> Verdict:
     raise OSError("disk")
 
 
 @pytest.mark.parametrize(
     ("ending", "error"),
-    [(fails, ValidationFailed), (is_cut_off, OSError)],
+    [(fails, ValidationFailed), (breaks, OSError)],
     ids=["blocked", "failed"],
 )
 def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(
