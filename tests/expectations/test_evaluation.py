@@ -1,7 +1,8 @@
 """Great Expectations decides on the figures and writes pages that people can read."""
 
 import dataclasses
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,5 +158,23 @@ def test_pages_that_cannot_be_written_stop_no_validation(
 ) -> None:
     (tmp_path / "docs").write_text("a file")
     found = report([KNOWN], tmp_path / "docs" / "run")
+    assert (found.passed, found.docs_path) == (True, None)
+    assert "pages are missing" in caplog.text
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """Lets files be made, and none grow, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_under_the_pages_stops_no_validation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = report([KNOWN], tmp_path)
     assert (found.passed, found.docs_path) == (True, None)
     assert "pages are missing" in caplog.text
