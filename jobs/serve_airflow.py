@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
+from types import FrameType
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +54,11 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=ROOT / "airflow_home", help="AIRFLOW_HOME")
     parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1")
     given = parser.parse_args()
-    # Ended like Ctrl-C also by a plain kill, so that no component is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ended like Ctrl-C also by a plain kill and a terminal's end, so that no component is left
+    # behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
     try:
         serve(given.home.resolve(), given.port)
     except ServeError as error:
@@ -63,6 +67,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Airflow stopped.")
     return 0
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupts once: a terminal's end is told by the system and by the shell."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def serve(home: Path, port: int) -> None:

@@ -2,7 +2,12 @@
 
 import configparser
 import importlib.util
+import signal
 import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -90,6 +95,46 @@ def test_a_component_that_dies_is_named_and_ends_the_others(
     }
     assert set(serving.COMPONENTS) <= set(started)
     assert not any(psutil.pid_exists(started[name]) for name in serving.COMPONENTS)
+
+
+def end_by(number: signal.Signals, commands: Path, home: Path, before: str = "") -> int | None:
+    """Signals a serving process once all components run; its exit code, None if it goes on."""
+    script = commands.parent / "bin" / "airflow"
+    script.write_text(script.read_text().replace("sleep 1; exit 7", "exec sleep 300"))
+    program = (
+        f"import signal, sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"{before}\n"
+        "from jobs import serve_airflow as serving\n"
+        f"serving.BIN = Path({str(script.parent)!r})\n"
+        "sys.exit(serving.main())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, "--home", home])
+    try:
+        end = time.monotonic() + 60
+        while not (commands.exists() and " triggerer" in commands.read_text()):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(5)
+        return None
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["kill", "terminal"])
+def test_neither_a_kill_nor_a_closed_terminal_leaves_a_component_behind(
+    number: signal.Signals, commands: Path, tmp_path: Path
+) -> None:
+    assert end_by(number, commands, tmp_path / "home") == 0
+    started = [int(line.split()[0]) for line in commands.read_text().splitlines()]
+    assert not any(psutil.pid_exists(process) for process in started)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(commands: Path, tmp_path: Path) -> None:
+    nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    assert end_by(signal.SIGHUP, commands, tmp_path / "home", before=nohup) is None
 
 
 def test_a_set_up_that_was_interrupted_is_finished_by_the_next_start(
