@@ -77,6 +77,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def serve(home: Path, port: int) -> None:
     """Prepares AIRFLOW_HOME, starts all components, and watches them."""
+    keep_from_proxies()
     password = prepare_home(home, port)
     with ExitStack() as running:
         components = {name: running.enter_context(component(home, name)) for name in COMPONENTS}
@@ -86,6 +87,14 @@ def serve(home: Path, port: int) -> None:
         while True:
             check_running(home, components)
             time.sleep(1)
+
+
+def keep_from_proxies() -> None:
+    """Lets this process and its children ask no proxy for what is on this machine."""
+    past_proxies = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if past_proxies != "*":
+        past_proxies = f"{past_proxies},127.0.0.1,localhost".lstrip(",")
+    os.environ.update(no_proxy=past_proxies, NO_PROXY=past_proxies)
 
 
 def prepare_home(home: Path, port: int) -> str:

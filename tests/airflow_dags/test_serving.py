@@ -2,11 +2,13 @@
 
 import configparser
 import importlib.util
+import json
 import signal
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -135,6 +137,34 @@ def test_neither_a_kill_nor_a_closed_terminal_leaves_a_component_behind(
 def test_under_nohup_a_closed_terminal_ends_nothing(commands: Path, tmp_path: Path) -> None:
     nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     assert end_by(signal.SIGHUP, commands, tmp_path / "home", before=nohup) is None
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
+    serving: ModuleType,
+    commands: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            parts = ("scheduler", "dag_processor")
+            self.wfile.write(json.dumps({name: {"status": "healthy"} for name in parts}).encode())
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "shop.example")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # made of an earlier test's variables
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(serving.ServeError, match="scheduler has ended"):
+            serving.serve(tmp_path, server.server_port)
+    assert "Airflow is at" in capsys.readouterr().out
+    environment = serving.airflow_environment(tmp_path)
+    for name in ("no_proxy", "NO_PROXY"):
+        assert environment[name] == "shop.example,127.0.0.1,localhost"
 
 
 def test_a_set_up_that_was_interrupted_is_finished_by_the_next_start(
