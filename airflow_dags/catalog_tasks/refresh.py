@@ -12,12 +12,16 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from catalog_tasks.assets import PRODUCT_ATTRIBUTES
 from catalog_tasks.settings import CONFIG, DATABASE, PRODUCTS, RUN_DATE, RUN_ID
-from catalog_tasks.spark_job import DONE, NOT_PUBLISHED, SparkJob
+from catalog_tasks.spark_job import DONE, NOT_PUBLISHED, POOL, SparkJob
 
 log = logging.getLogger(__name__)
 
 JOB = "enrich_catalog.py"
 TABLES = {"--config": CONFIG, "--database": DATABASE}
+
+# The steps after `stage` take minutes, and are what a night is for: no other DAG's stage, of hours,
+# goes first.
+_BEFORE_ANY_STAGE = 2
 
 
 def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob:
@@ -42,7 +46,8 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
     return stage
 
 
-@task
+# It queues as well: beside it the pool would be free, and `publish` not yet among those that wait.
+@task(pool=POOL, weight_rule="absolute", priority_weight=_BEFORE_ANY_STAGE)
 def gate(summary: dict[str, Any]) -> None:
     """Lets a run through that passed validation and has something to publish."""
     counts = summary["counts"]
@@ -71,6 +76,5 @@ def add_publish(run_id: str, *, reason: str = "", checkpoint: str = "") -> Spark
             "--reason": reason,
         },
         outlets=[PRODUCT_ATTRIBUTES],
-        # It takes minutes, and is what a night is for: no other DAG's stage, of hours, goes first.
-        priority_weight=2,
+        priority_weight=_BEFORE_ANY_STAGE,
     )
