@@ -77,16 +77,18 @@ class Expected:
         return np.sum(weighted, axis=0)
 
 
-def expect_like(baseline: CatalogSummary, run: CatalogSummary) -> Expected:
+def expect_like(baseline: CatalogSummary, run: CatalogSummary, min_rows: int) -> Expected:
     """Returns what the baseline leads to expect of all of a run's products.
 
-    A category that the baseline lacks is expected to look like the whole catalog.
+    A category of which the baseline has fewer than `min_rows` is expected to look like the whole
+    catalog: a run that is full of it would else be held against next to nothing.
     """
     if not baseline.categories or not run.categories:
         return Expected(((1.0, baseline.products),))
+    known = {name: group for name, group in baseline.categories.items() if group.rows >= min_rows}
     return Expected(
         tuple(
-            (group.rows / run.products.rows, baseline.categories.get(name, baseline.products))
+            (group.rows / run.products.rows, known.get(name, baseline.products))
             for name, group in run.categories.items()
         )
     )

@@ -30,7 +30,8 @@ class ValidationSettings(BaseModel):
         max_modality_shift: total variation of what the answers rest on (image, text or both).
         min_agreement_same_model: unchanged products whose published label comes back.
         min_agreement_other_model: the same where another model_version wrote the published label.
-        min_category_rows: fewer rows of a category are not looked at on their own.
+        min_category_rows: fewer rows of a category, of a run or of its baseline, are not looked at
+            on their own.
         category_slack: tolerances within one category are this many times those of the whole.
         baseline_of_other_model: `refuse` blocks a run of another model_version than the baseline's;
             `warn` reports it, and what differs from that baseline too.

@@ -94,7 +94,8 @@ def _scopes(
     assert run is not None
     is_lenient = settings.baseline_of_other_model == "warn" and _versions_besides(baseline, figures)
     severity: Severity = "warning" if is_lenient else "critical"
-    yield Scope(None, run.products, expect_like(baseline, run), baseline.catalog, severity)
+    expected = expect_like(baseline, run, settings.min_category_rows)
+    yield Scope(None, run.products, expected, baseline.catalog, severity)
     for name, group in run.categories.items():
         known = baseline.categories.get(name)
         if known and name != OTHER and group.rows >= settings.min_category_rows:

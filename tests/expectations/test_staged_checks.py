@@ -14,6 +14,7 @@ from expectations.drill.label_faults import give_to_others, rename_labels, stick
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
+from expectations.summary import OTHER
 from schemas.labels import ABSTAINED
 
 MakeAnswers = Callable[..., Answers]
@@ -132,6 +133,18 @@ def test_category_is_looked_at_alone_where_it_is_large_enough(
     }
     few = check_answers(run, baseline, ValidationSettings(min_category_rows=200))
     assert not [one for one in few if one.blocks or one.category == "shoes"]
+
+
+@pytest.mark.parametrize("counted", [3, 10, 300])
+def test_a_baseline_with_few_products_of_a_category_lets_no_run_through_that_is_full_of_it(
+    counted: int, make_answers: MakeAnswers, join: Callable[..., Answers]
+) -> None:
+    shirts = make_answers(6_000, seed=1, category="shirts")
+    baseline = build_baseline(join(shirts, make_answers(counted, seed=2, category=OTHER)))
+    without_images = make_answers(3_000, seed=3, category=OTHER, text_only=1.0)
+    run = join(without_images, make_answers(7_000, seed=4, category="shirts"))
+    checks = check_answers(run, baseline, ValidationSettings())
+    assert (None, "expect_modalities_near_baseline") in blocking(checks)
 
 
 def test_lost_images_of_a_category_are_told_of_it_and_nothing_of_a_category_only_warns(
