@@ -39,16 +39,22 @@ def create_venv(venv: Path) -> None:
 
     Unusable: left half-made, moved with its checkout, or its Python is gone after an upgrade.
     """
-    pip = venv / "bin" / "pip"
-    try:
-        answer = subprocess.run([pip, "--version"], capture_output=True, text=True).stdout
-    except OSError:
-        answer = ""
-    if str(venv) in answer:  # a copied environment answers with the original's path
+    if is_usable(venv):
         return
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv])
     if made.returncode != 0:
         raise SetUpError(f"{sys.executable} -m venv failed, see above.")
+
+
+def is_usable(venv: Path) -> bool:
+    """Returns whether an environment's pip runs here, however the user has configured pip."""
+    try:
+        # A copied environment names the original's Python.
+        is_own = str(venv / "bin") in (venv / "bin" / "pip").read_text()
+        asked = [str(venv / "bin" / "python"), "-c", "import pip"]
+        return is_own and subprocess.run(asked, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def install(venv: Path, *what: str) -> None:
@@ -62,10 +68,10 @@ def check_package_index(venv: Path) -> None:
     """Raises a `SetUpError` soon if pip reaches no package index: its own retries take minutes."""
     with tempfile.TemporaryDirectory() as folder:
         download = pip_command(venv, "download", "--no-cache-dir", "--no-deps", "--dest", folder)
-        impatience = ["--retries", "1", "--timeout", "30"]
-        reached = subprocess.run([*download, *impatience, SMALL_PACKAGE], capture_output=True)
+        impatience = ["--quiet", "--retries", "1", "--timeout", "30"]
+        reached = subprocess.run([*download, *impatience, SMALL_PACKAGE])
     if reached.returncode != 0:
-        raise SetUpError(f"pip cannot reach a package index.\n{GET_PACKAGES}")
+        raise SetUpError(f"pip can download nothing, see above.\n{GET_PACKAGES}")
 
 
 def pip_command(venv: Path, *arguments: str) -> list[str]:

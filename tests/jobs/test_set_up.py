@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 import tomllib
+import venv
 from pathlib import Path
 
+import pip
 import pyspark
 import pytest
 
 from jobs.set_up import __main__ as set_up
-from jobs.set_up import machine, spark
+from jobs.set_up import environment, machine, spark
 from jobs.set_up.console import SetUpError
 from jobs.set_up.environment import pip_command
 
@@ -113,6 +115,47 @@ def test_packages_go_into_the_environment_whatever_the_user_s_pip_is_told(monkey
     command = pip_command(Path(sys.prefix), "install", "--no-index", "there-is-no-such-package")
     said = subprocess.run(command, capture_output=True, text=True).stderr
     assert "No matching distribution found" in said and "--user" not in said
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A virtual environment as a set-up makes it, with the pip of the tests' own."""
+    made = tmp_path / "checkout" / ".venv"
+    venv.create(made, with_pip=False)
+    (made / "bin" / "pip").write_text(f"#!{made}/bin/python3\n")
+    (packages,) = made.glob("lib/*/site-packages")
+    (packages / "pip").symlink_to(Path(pip.__file__).parent)
+    return made
+
+
+@pytest.mark.parametrize("configuration", ["this is [ not = ini", "[global]\ntimeout = soon\n"])
+def test_a_slip_in_pip_s_configuration_is_told_and_erases_no_environment(
+    configuration: str, made: Path, tmp_path: Path, monkeypatch, capfd
+):
+    (made / "torch").touch()
+    (tmp_path / "pip.conf").write_text(configuration)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+
+    environment.create_venv(made)
+
+    assert (made / "torch").exists()
+    with pytest.raises(SetUpError, match="see above"):
+        environment.check_package_index(made)
+    assert configuration.split()[-1] in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("gone", ["the checkout", "lib/*/site-packages/pip", "bin/python"])
+def test_an_environment_that_was_moved_or_lacks_a_part_is_replaced(
+    gone: str, made: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(sys, "executable", "false")
+    environment.create_venv(made)
+    if gone == "the checkout":
+        made = made.parent.rename(tmp_path / "moved") / ".venv"
+    for part in made.glob(gone):
+        part.unlink()
+    with pytest.raises(SetUpError, match="false -m venv failed"):
+        environment.create_venv(made)
 
 
 def test_python_without_ensurepip_is_told_which_package_brings_it(monkeypatch):
