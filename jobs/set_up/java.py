@@ -55,7 +55,7 @@ def offer_own_java() -> None:
     partial.replace(start)
 
 
-def find_chosen_java() -> Path:
-    """Returns the program that Spark's scripts start here, which need not exist."""
+def find_chosen_java() -> Path | None:
+    """Returns the program that Spark's scripts start here, None where they find none."""
     own = OWN_JAVA / "bin" / "java"
-    return own if own.exists() else Path(str(find_java()[0]))
+    return own if own.exists() else find_java()

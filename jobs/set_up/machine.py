@@ -52,12 +52,13 @@ def find_path_problem(checkout: Path) -> str | None:
 
 def find_java_problem() -> str | None:
     """Says why Spark cannot run with the Java that it would choose, or returns None."""
-    java, chosen_by = find_java()
+    java, home = find_java(), os.environ.get("JAVA_HOME")
+    chosen_by = f"JAVA_HOME is {home}" if home else "JAVA_HOME is not set, PATH decides"
     wanted = " or ".join(map(str, SPARK_JAVAS))
     if java is None:
         return f"Java {wanted} is needed, none was found ({chosen_by})."
     # A macOS without Java has a /usr/bin/java that only fails.
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True)
+    answer = subprocess.run([str(java), "-version"], capture_output=True, text=True)
     version = parse_java_version(answer.stderr)
     if version is None:
         return f"Java {wanted} is needed, {java} ({chosen_by}) does not run."
@@ -66,16 +67,11 @@ def find_java_problem() -> str | None:
     return None
 
 
-def find_java() -> tuple[str | None, str]:
-    """Finds Java where Spark's scripts look for it: in JAVA_HOME if that is set, else on PATH.
-
-    Returns:
-        The program, or None if there is none, and the words that say what chose it.
-    """
+def find_java() -> Path | None:
+    """Finds Java where Spark's scripts look for it: in JAVA_HOME if that is set, else on PATH."""
     home = os.environ.get("JAVA_HOME")
-    if home:
-        return shutil.which(str(Path(home, "bin", "java"))), f"JAVA_HOME is {home}"
-    return shutil.which("java"), "JAVA_HOME is not set, PATH decides"
+    java = shutil.which(str(Path(home, "bin", "java")) if home else "java")
+    return Path(java) if java else None
 
 
 def parse_java_version(answer: str) -> int | None:

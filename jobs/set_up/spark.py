@@ -140,8 +140,10 @@ def choose_java(own: bool) -> None:
 
 def is_archive_current(spark_jars: Path) -> bool:
     """Tells whether the archive of classes is younger than all that decides what is in it."""
-    made_by = (CLASS_LOADER, TEMPLATES / "spark-defaults.conf")
-    sources = (spark_jars, *made_by, find_chosen_java().resolve())
+    java = find_chosen_java()
+    if java is None:
+        return False
+    sources = (spark_jars, CLASS_LOADER, TEMPLATES / "spark-defaults.conf", java)
     # When a file came here, and not when it was built, as packages say.
     try:
         made = CLASS_ARCHIVE.stat().st_ctime
@@ -164,10 +166,10 @@ def remember_java() -> None:
         javas.write(f"{identify_java()}\n")
 
 
-def identify_java() -> str:
-    """Names the Java that Spark starts here, and when it came here."""
-    java = find_chosen_java().resolve()
-    return f"{java} {java.stat().st_ctime}"
+def identify_java() -> str | None:
+    """Names the Java that Spark starts here, and when it came here; None where there is none."""
+    java = find_chosen_java()
+    return f"{java.resolve()} {java.stat().st_ctime}" if java else None
 
 
 def archive_classes(spark_home: Path) -> None:

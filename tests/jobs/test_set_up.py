@@ -95,7 +95,8 @@ def test_java_that_only_fails_is_refused(fake_java):
 
 def test_java_home_goes_before_path_as_it_does_for_spark(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert machine.find_java() == (None, f"JAVA_HOME is {tmp_path}")
+    assert machine.find_java() is None
+    assert f"none was found (JAVA_HOME is {tmp_path})" in machine.find_java_problem()
 
 
 def test_a_folder_whose_name_spark_or_make_would_misread_is_named():

@@ -16,7 +16,9 @@ from jobs.set_up import java, machine, spark
 def keytool() -> Path:
     """The program that comes with the Java which the tests' Spark runs on."""
     packaged = Path(sys.prefix).glob(f"{java.PACKAGED}/bin/keytool")
-    return next(packaged, java.find_chosen_java().resolve().with_name("keytool"))
+    chosen = java.find_chosen_java()
+    assert chosen
+    return next(packaged, chosen.resolve().with_name("keytool"))
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_the_java_of_the_environment_goes_when_the_machine_has_one(own_java: Pat
 
     spark.choose_java(own=False)
 
-    assert str(java.find_chosen_java()) == str(machine.find_java()[0])
+    assert java.find_chosen_java() == machine.find_java()
     assert spark.own_environment().get("JAVA_HOME") == os.environ.get("JAVA_HOME")
     assert not (tmp_path / "classes.jsa").exists()
 
@@ -85,3 +87,9 @@ def test_java_trusts_what_the_machine_trusts(
         [keytool, "-list", "-keystore", store], input="\n", capture_output=True, text=True
     )
     assert "machine-0, " in listed.stdout and "contains 1 entry" in listed.stdout
+
+
+def test_where_there_is_no_java_none_is_chosen(own_java: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert java.find_chosen_java() is None
+    assert not spark.is_archive_current(tmp_path)
