@@ -19,11 +19,12 @@ def end_with_code(set_up: Callable[[], None], name: str = "Set-up") -> int:
     """Runs a set-up.
 
     Returns:
-        The exit code: 0 ready, 1 something is missing and was named, 130 interrupted.
+        The exit code: 0 ready, 1 something is missing or cannot be written, and was named, 130
+        interrupted.
     """
     try:
         set_up()
-    except SetUpError as error:
+    except (SetUpError, OSError) as error:
         print(f"{name} stopped. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

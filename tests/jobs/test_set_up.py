@@ -278,6 +278,18 @@ def test_the_archive_of_classes_is_made_again_after_an_update_of_java_and_once_w
     assert len(made) == len(set(made)) == 2
 
 
+def test_a_set_up_that_may_not_write_says_so_without_a_traceback(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/opt/shop/.venv.lock")
+
+    monkeypatch.setattr(set_up, "alone_in", refuse)
+    assert set_up.main([]) == 1
+    told = "Set-up stopped. [Errno 13] Permission denied: '/opt/shop/.venv.lock'\n"
+    assert capsys.readouterr().err == told
+
+
 def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
     installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
