@@ -291,24 +291,30 @@ def test_a_set_up_that_may_not_write_says_so_without_a_traceback(
 
 
 def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
-    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    installs: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    begun = threading.Event()
+    begun, waits = threading.Event(), threading.Event()
+    said: list[str] = []
 
     def create(venv: Path) -> None:
         begun.set()
-        time.sleep(0.3)
+        assert waits.wait(60)
+
+    def say(line: str) -> None:
+        said.append(line)
+        waits.set()
 
     monkeypatch.setattr(set_up, "create_venv", create)
+    monkeypatch.setattr(environment, "say", say)
     first = threading.Thread(target=set_up.main, args=([],))
     first.start()
-    begun.wait()
+    assert begun.wait(60)
 
     assert set_up.main([]) == 0
 
     first.join()
     assert installs == [".[spark]"]
-    assert "Waiting for another set-up" in capsys.readouterr().out
+    assert len(said) == 1 and "Waiting for another set-up" in said[0]
 
 
 def test_an_environment_whose_python_is_gone_is_set_up_again(
@@ -456,17 +462,22 @@ def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
     assert ("starts slower" in capsys.readouterr().out) != made
 
 
-def test_an_archive_of_classes_serves_until_the_jars_change(monkeypatch, tmp_path: Path, fake_java):
+@pytest.mark.parametrize("changed", ["jars/delta-spark.jar", "spark-defaults.conf", "jdk/bin/java"])
+def test_an_archive_of_classes_serves_until_jars_defaults_or_java_change(
+    changed: str, monkeypatch, tmp_path: Path, fake_java
+):
     fake_java('openjdk version "17.0.15" 2025-04-15')
     jars = tmp_path / "jars"
     jars.mkdir()
+    (tmp_path / "spark-defaults.conf").touch()
+    monkeypatch.setattr(spark, "TEMPLATES", tmp_path)
     monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
     assert not spark.is_archive_current(jars)
     time.sleep(0.02)
     (tmp_path / "classes.jsa").touch()
     assert spark.is_archive_current(jars)
     time.sleep(0.02)
-    (jars / "delta-spark_4.1_2.13-4.5.0.jar").touch()
+    (tmp_path / changed).touch()
     assert not spark.is_archive_current(jars)
 
 
