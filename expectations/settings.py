@@ -18,8 +18,8 @@ class ValidationSettings(BaseModel):
     fails where the rows would be implausible even if the catalog had moved by the whole tolerance.
 
     Attributes:
-        false_alarm_rate: the share of sound runs that chance may fail, shared out evenly among a
-            run's checks (Bonferroni).
+        false_alarm_rate: the share of sound runs in which chance may fail a check of a suite,
+            warnings included, shared out evenly among the suite's checks (Bonferroni).
         max_abstained_share: rows without an answer, of an attribute.
         max_divergence: KL divergence of the label shares from the baseline's, in nats.
         max_label_shift: share of products whose label would have to change to show the baseline's

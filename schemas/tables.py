@@ -109,7 +109,7 @@ LABEL_QUALITY = f"""
     attribute STRING COMMENT 'NULL for checks of the whole table',
     category STRING COMMENT 'NULL for checks of all products',
     expectation STRING NOT NULL COMMENT 'what was expected',
-    observed DOUBLE COMMENT 'rows, a share, or a divergence in nats',
+    observed DOUBLE COMMENT 'rows, a share, a distance, log-odds, or a divergence in nats',
     threshold DOUBLE COMMENT 'what observed is held against',
     outcome STRING NOT NULL COMMENT 'one of {", ".join(CheckOutcome)}',
     detail STRING COMMENT 'the same as a sentence'"""
