@@ -11,7 +11,7 @@ from expectations.checks import Check
 from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, check_answers, count_answers
 from expectations.drill.label_faults import give_to_others, rename_labels, stick_to_commonest
-from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
+from expectations.figures import ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
 from expectations.summary import OTHER
@@ -110,14 +110,6 @@ def test_answers_given_to_other_products_block_by_agreement_alone(
     assert blocking(check(count_answers(shuffled, before=sound), baseline)) == {
         (attribute, "expect_agreement_with_published") for attribute in LABELS
     }
-
-
-def test_new_model_may_disagree_more_than_the_same_one(make_answers: MakeAnswers) -> None:
-    figures = count_answers(make_answers(1_000))
-    for same_model, blocks in ((True, True), (False, False)):
-        agreement = Agreement("color", None, same_model, compared=1_000, agreeing=900)
-        checks = check(dataclasses.replace(figures, agreements=(agreement,)))
-        assert bool(blocking(checks)) == blocks
 
 
 def test_category_is_looked_at_alone_where_it_is_large_enough(
