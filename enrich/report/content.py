@@ -114,7 +114,6 @@ class Answer:
     attribute: str
     label: str
     candidates: tuple[Candidate, ...]
-    image_weight: float | None = None
     is_corrected: bool = False
     old: str | None = None
 

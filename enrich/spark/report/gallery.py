@@ -127,7 +127,6 @@ def _answer(said: Row) -> Answer:
         attribute=said["attribute"],
         label=said["label"],
         candidates=tuple(map(_candidate, said["candidates"])),
-        image_weight=said["image_weight"],
         is_corrected=said["is_corrected"],
         old=said["old"],
     )

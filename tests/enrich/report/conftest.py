@@ -40,7 +40,6 @@ def make_report() -> MakeReport:
             text("color"),
             text("red"),
             (Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)),
-            image_weight=0.7,
             is_corrected=True,
             old=text("blue"),
         )
