@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 
@@ -246,6 +247,30 @@ def test_abstentions_are_shown_beside_the_most_frequent_of_many_labels(
     assert "shade 29" in text and "shade 30" not in text
     assert "And 5 rarer labels" in text
     assert "5,000" in text
+
+
+def test_shares_beside_each_other_are_told_to_who_cannot_see_bars(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    color = replace(
+        report.attributes[0],
+        labels={"red": 3, ABSTAINED: 1},
+        baseline={"red": 60, ABSTAINED: 40},
+        before={},
+    )
+    page = Page(render_page(replace(report, attributes=(color,)), {}))
+    told = [given.get("aria-label") for tag, given in page.elements if tag == "svg"]
+    assert "this run: 75%, baseline: 60%" in told
+
+
+def test_bars_stand_out_from_a_light_page() -> None:
+    style = files("enrich.report").joinpath("templates/page.css").read_text().partition("@media")[0]
+    for name in ("run", "baseline", "before"):
+        (bar,) = re.findall(rf"--{name}: #(\w+);", style)
+        red, green, blue = ((int(bar[at : at + 2], 16) / 255 + 0.055) / 1.055 for at in (0, 2, 4))
+        brightness = 0.2126 * red**2.4 + 0.7152 * green**2.4 + 0.0722 * blue**2.4
+        assert 1.05 / (brightness + 0.05) > 3, f"{name} on white (WCAG 2.2, 1.4.11)"
 
 
 def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) -> None:
