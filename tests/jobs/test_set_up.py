@@ -259,7 +259,7 @@ def test_without_a_network_one_java_takes_the_place_of_the_other(
 def test_the_archive_of_classes_is_made_again_after_an_update_of_java_and_once_where_none_can_be(
     installs: list[str], fake_java, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    made: list[str] = []
+    made: list[str | None] = []
 
     def archive(home: Path) -> None:
         made.append(spark.identify_java())
