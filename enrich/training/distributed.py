@@ -43,10 +43,10 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(local_rank)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_LONGEST_WAIT)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Not after an error: NCCL would wait here for the others, who wait for this process, and nobody
+    # would learn of it. A process that just ends makes torchrun end the others.
+    dist.destroy_process_group()
 
 
 def rank() -> int:

@@ -1,0 +1,31 @@
+"""Processes of torchrun: they leave together, or one ends alone and torchrun ends the others."""
+
+from unittest.mock import Mock
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from enrich.training.distributed import process_group
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Plays torchrun without a GPU; returns what is called where the group is left."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", Mock())
+    monkeypatch.setattr(dist, "destroy_process_group", leave := Mock())
+    return leave
+
+
+def test_a_process_that_fails_ends_without_waiting_for_the_others(left: Mock) -> None:
+    with pytest.raises(MemoryError), process_group():
+        raise MemoryError
+    left.assert_not_called()
+
+
+def test_a_process_that_is_done_leaves_the_group(left: Mock) -> None:
+    with process_group():
+        left.assert_not_called()
+    left.assert_called_once()
