@@ -8,6 +8,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.errors import ConfigError
 from enrich.files.targets import require_writable
+from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate, shown_in_training
@@ -56,7 +57,7 @@ def train_checkpoint(
     if rank() > 0:
         return None
     round_as_stored(run.classifier)
-    batches.see_once(run.classifier)
+    _see(run, batches)
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
@@ -101,6 +102,17 @@ def _workspace(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
+def _see(run: Preparation, batches: Batches) -> None:
+    """Caches what the image tower makes of the pictures, unless the run trained it as a whole.
+
+    No other run could use such features, and they would fill the disk.
+    """
+    if all(phase.cached for phase in run.config.phases):
+        batches.see_once(run.classifier)
+    else:
+        batches.cached = None
+
+
 def _write_opinions(run: Preparation, file: Path) -> None:
     write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half)
     say(f"opinions of the other half: {file}")
@@ -131,7 +143,7 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
         own = rows.test[batches.products.catalog[rows.test] == number]
         metrics[f"test_groups_{name}"] = evaluate(run.classifier, batches, own, calibration)
     for name, shop in run.shops.items():
-        shop.see_once(run.classifier)
+        _see(run, shop)
         every = np.arange(len(shop.products))
         metrics[f"strange_shop_{name}"] = evaluate(run.classifier, shop, every, calibration)
     return metrics

@@ -147,6 +147,12 @@ def test_a_run_goes_on_until_pictures_or_the_towers_weights_have_changed(
     assert [train(), train()] == ["anew", "goes on"]
 
 
+def test_only_features_of_a_tower_that_other_runs_can_share_are_kept(undisturbed: Path) -> None:
+    workspace = undisturbed.with_name("undisturbed.training")
+    # Those of the published tower, which the first phase leaves as it is and the second trains.
+    assert len(list(workspace.rglob("image_features-*.npy"))) == 1
+
+
 def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
     tmp_path: Path, catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
