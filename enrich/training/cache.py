@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from enrich.ahead import open_pool, run_ahead
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.interface import Classifier
 from enrich.errors import StorageFailed
@@ -38,7 +38,10 @@ from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
 
+# At least: some of them wait for a store.
 _THREADS = 4
+# Pictures that are decoded and not yet on the disk, which may be slower.
+_AHEAD = 256
 _BATCH = 64
 _PIXELS, _STORE_FAILED = "pixels.npy", "store_failed"
 # Written last: its presence says that the pixels are complete.
@@ -238,8 +241,12 @@ def _decode_all(
 ) -> list[ImageProblem | None]:
     """Fills `pixels` and returns what is wrong with each image."""
     problems: list[ImageProblem | None] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        decoded = pool.map(lambda row: _decode_one(products, row, shape), range(len(products)))
+    with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
+        decoded = run_ahead(
+            range(len(products)),
+            lambda row: pool.submit(_decode_one, products, row, shape),
+            _AHEAD,
+        )
         for row, one in enumerate(watch(decoded, "decoding images", len(products))):
             if isinstance(one, ImageProblem):
                 problems.append(one)

@@ -186,6 +186,23 @@ def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
     assert all(one.pixels.any(axis=(1, 2, 3)).all() for one in found)
 
 
+def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def decode(products: LabelledProducts, row: int, shape: ImageShape) -> np.ndarray:
+        decoded.append(row)
+        if row == 3:
+            raise OSError("a damaged chunk")
+        return np.zeros((3, shape.size_px, shape.size_px), np.uint8)
+
+    monkeypatch.setattr(cache_module, "_decode_one", decode)
+    with pytest.raises(OSError, match="a damaged chunk"):
+        cache(*["red.jpg"] * 2000)
+    assert len(decoded) < 500
+
+
 def test_a_complete_cache_that_cannot_be_written_is_read(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
