@@ -187,7 +187,7 @@ class Trainer:
         )
 
     def _resume(self) -> dict[str, Any] | None:
-        state = load_state(self.folder / _STATE, self.classifier.device)
+        state = load_state(self.folder / _STATE)
         if state is None:
             return None
         if state.get("inputs") != self.inputs_digest:

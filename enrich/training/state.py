@@ -107,15 +107,18 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
             ) from error
 
 
-def load_state(file: Path, device: torch.device) -> dict[str, Any] | None:
-    """Returns the saved state, None where none can be read; it holds tensors and plain values."""
+def load_state(file: Path) -> dict[str, Any] | None:
+    """Returns the saved state, None where none can be read; it holds tensors and plain values.
+
+    They are on the CPU: beside what is trained, a GPU may have no room for them.
+    """
     if not file.exists():
         return None
     try:
         with ZipFile(file) as parts:
             if (damaged := parts.testzip()) is not None:
                 raise BadZipFile(f"the checksum of {damaged} is another one")
-        state: dict[str, Any] = torch.load(file, weights_only=True, map_location=device)
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     except (torch.OutOfMemoryError, MemoryError):
         raise  # the file is as it was
     except Exception as error:  # whatever bytes can make of it

@@ -91,6 +91,19 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
         assert found["progressed"] == wanted["progressed"]
 
 
+@pytest.mark.filterwarnings("ignore:.*non-meta parameter")
+def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("a", HEADS).train()
+    monkeypatch.setattr("enrich.training.loop.local_device", lambda: torch.device("meta"))
+    resumed = make("a", HEADS)
+    stepper_state = resumed._resume()
+    assert {tensor.device.type for tensor in resumed.best.values()} == {"cpu"}
+    moments = stepper_state["optimiser"]["state"].values()
+    assert {tensor.device.type for one in moments for tensor in one.values()} == {"cpu"}
+
+
 def test_a_finished_run_is_not_trained_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = _train(make("a", HEADS))
     monkeypatch.setattr(Trainer, "_train_epoch", None)

@@ -127,7 +127,7 @@ def test_a_device_without_memory_is_no_damage(
     full = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
     monkeypatch.setattr(torch, "load", full)
     with pytest.raises(torch.OutOfMemoryError):
-        load_state(tmp_path / "training_state.pt", torch.device("cpu"))
+        load_state(tmp_path / "training_state.pt")
 
 
 def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[s
     whole = file.read_bytes()
     for content in (whole[:1_000], b"", b"no state"):
         file.write_bytes(content)
-        assert load_state(file, torch.device("cpu")) is None
+        assert load_state(file) is None
         assert "is damaged, and training starts anew" in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -146,7 +146,7 @@ def test_a_state_with_a_flipped_bit_anywhere_is_none_or_what_it_was(tmp_path: Pa
     whole, refused = file.read_bytes(), 0
     for at in range(0, len(whole), 7):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        found = load_state(file, torch.device("cpu"))
+        found = load_state(file)
         refused += found is None
         assert found is None or (found["inputs"] == "a" and found["best"].equal(best))
     assert refused > 50
@@ -158,4 +158,4 @@ def test_a_state_that_cannot_be_read_now_is_no_damage(
     save_state(tmp_path / "training_state.pt", {"inputs": "a"})
     monkeypatch.setattr(torch, "load", Mock(side_effect=OSError("stale file handle")))
     with pytest.raises(OSError, match="stale"):
-        load_state(tmp_path / "training_state.pt", torch.device("cpu"))
+        load_state(tmp_path / "training_state.pt")
