@@ -1,4 +1,7 @@
-"""The two losses: image-text contrast for the warm-up, masked multitask for the labels."""
+"""The losses: image-text contrast for the warm-up, masked multitask for the labels.
+
+And what may be added: opinions of other classifiers, and whether a text is the image's own.
+"""
 
 from collections.abc import Mapping
 

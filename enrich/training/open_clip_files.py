@@ -29,8 +29,7 @@ def find_folder(name: str) -> Path:
             for the first of its published weights; `ViT-B-32/TAG` for those of a tag.
 
     Raises:
-        ConfigError: there is none, or it lacks a file.
-        ConfigError: open_clip is not installed.
+        ConfigError: there is none, it lacks a file, or open_clip is not installed.
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
@@ -78,8 +77,8 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
         another: The name of the one that it was trained with, where that is not open_clip's.
 
     Raises:
-        ConfigError: it cannot be read, or is not the model's.
-        ConfigError: the folder has none, and open_clip is not installed.
+        ConfigError: it cannot be read, is not the model's, or the folder has none and open_clip is
+            not installed.
     """
     file = folder / TOKENIZER
     if another is not None and not file.is_file():

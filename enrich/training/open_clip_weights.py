@@ -63,8 +63,7 @@ def open_open_clip(name: str) -> Published:
     """Opens a CoCa or a CLIP as open_clip publishes it, by a name as `find_folder` takes it.
 
     Raises:
-        ConfigError: there is none, or what is there is of another kind.
-        ConfigError: open_clip is not installed.
+        ConfigError: there is none, what is there is of another kind, or open_clip is not installed.
     """
     folder = find_folder(name)
     try:

@@ -1,6 +1,6 @@
-"""What a killed training run goes on from: one file beside its checkpoint, written atomically.
+"""What a killed training run goes on from: how far it came, and on which inputs.
 
-Knows nothing of what the state means.
+It lies in one file beside the checkpoint, written atomically.
 """
 
 import errno
