@@ -27,12 +27,19 @@ Made = TypeVar("Made")
 def process_group() -> Iterator[None]:
     """Joins torchrun's processes while the context lasts, each with a GPU of its own, or the CPU.
 
+    They share the machine's cores.
+
     Raises:
         ConfigError: torchrun started more processes than there are GPUs.
     """
     if not dist.is_torchelastic_launched():
         yield
         return
+    if os.environ.get("OMP_NUM_THREADS") == "1":
+        # What torchrun sets, unless told otherwise. Pictures are varied on the CPU: with one thread
+        # each, a GPU would wait for them.
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"])))
     if torch.cuda.is_available():
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:
