@@ -30,8 +30,10 @@ from enrich.spec import EngineSpec, default_spec
 from enrich.text import build_text
 from enrich.window import Prepared, start_window
 
-# Products whose texts are sorted by length, in batches of each lane.
+# Products whose texts are sorted by length, in batches: so many of each lane, but with many lanes
+# one of each is enough to sort, and their pictures take memory.
 _WINDOW_BATCHES = 4
+_ENOUGH_BATCHES = 16
 # Windows that are with the forward pass: one computes, one waits.
 _WINDOWS_AHEAD = 2
 # On a GPU one lane's copies and collecting overlap the other's layers.
@@ -91,7 +93,8 @@ class Engine:
         The output has a row for each of them that has modalities, in order; it is None where none
         has. It is on the CPU.
         """
-        size = _WINDOW_BATCHES * self.lanes * self.spec.batch_size
+        of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
+        size = of_a_lane * self.lanes * self.spec.batch_size
         self._recent = RecentPictures()
         with (
             each_thread_by_itself(),

@@ -264,7 +264,11 @@ def test_a_precision_without_thresholds_is_refused(tiny_checkpoint: Path) -> Non
         name_model_version(manifest, 0.8)
 
 
-def test_the_engine_reads_ahead_by_a_bounded_number_of_products(engine: Engine) -> None:
+@pytest.mark.parametrize("lanes, window", [(1, 4), (4, 16), (16, 16)])
+def test_the_engine_reads_ahead_by_a_bounded_number_of_products(
+    engine: Engine, lanes: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "lanes", lanes)
     taken = 0
 
     def endless() -> Iterator[Product]:
@@ -276,8 +280,8 @@ def test_the_engine_reads_ahead_by_a_bounded_number_of_products(engine: Engine) 
     answers = engine.enrich(endless())
     for _ in range(3 * BATCH):
         next(answers)
-    # A window is four batches; one is answered, one computes, one waits and one is read.
-    assert taken <= 4 * (4 * BATCH)
+    # A window is so many batches; one is answered, one computes, one waits and one is read.
+    assert taken <= 4 * (window * BATCH)
     answers.close()
 
 
