@@ -5,6 +5,9 @@ arXiv 2103.00020, section 3.1. Nothing of it is trained on labels; a contrastive
 shop's own images and texts is all that it can use.
 """
 
+import itertools
+from collections.abc import Hashable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -41,6 +44,8 @@ class ClipZeroShot(Classifier):
         mask[:, 0] = True
         self.register_buffer("prompt_ids", torch.zeros(mask.shape, dtype=torch.long))
         self.register_buffer("prompt_mask", mask)
+        # The prompts' embeddings of inference, and what they were made from.
+        self._kept: tuple[Hashable, Tensor] | None = None
 
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
         labels = (label for labels in self.config.attributes.values() for label in labels)
@@ -62,7 +67,30 @@ class ClipZeroShot(Classifier):
         return ModelOutput(by_attribute, image.pooled, text.pooled)
 
     def _prompt_embeds(self) -> Float[Tensor, "P D"]:
-        """Returns the prompts' embeddings at unit length; they follow the tower as it trains."""
+        """Returns the prompts' embeddings at unit length; they follow the tower as it trains.
+
+        Inference reads the prompts once, and again when weights, device or precision change.
+        """
+        if self.training or not torch.is_inference_mode_enabled():
+            return self._read_prompts()
+        made_from, kept = self._made_from(), self._kept
+        if kept is None or kept[0] != made_from:
+            kept = made_from, self._read_prompts()
+            if kept[1].is_cuda:
+                # Another thread's stream may be the next to need them.
+                torch.cuda.current_stream(kept[1].device).synchronize()
+            self._kept = kept
+        return kept[1]
+
+    def _made_from(self) -> Hashable:
+        """Returns what is another one as soon as the prompts' embeddings may be."""
+        tower, device = self.text_tower, self.device.type
+        prompts = (self.prompt_ids, self.prompt_mask)
+        tensors = itertools.chain(tower.parameters(), tower.buffers(), prompts)
+        precision = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        return precision, *((one.data_ptr(), one._version) for one in tensors)
+
+    def _read_prompts(self) -> Float[Tensor, "P D"]:
         used = self.prompt_mask.any(0)
         prompts = self.text_tower(self.prompt_ids[:, used], self.prompt_mask[:, used])
         return _unit(prompts.pooled)

@@ -1,5 +1,8 @@
 """Zero-shot CLIP answers with the label whose prompt lies nearest."""
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,3 +98,55 @@ def test_close_prompts_are_told_apart_in_reduced_precision(
         _, output = _answer(classifier, tokenizer, ["a red shirt"], False)
     logits = torch.cat(list(output.logits.values()), dim=1)
     assert len(logits.unique()) == len(LABELS)
+
+
+def test_prompts_are_read_once_for_all_batches_of_inference(
+    classifier: ClipZeroShot, tokenizer: Tokenizer
+) -> None:
+    one, read = copy.deepcopy(classifier), []
+    one.text_tower.register_forward_hook(lambda *_: read.append(1))
+    for _ in range(3):
+        _answer(one, tokenizer, ["a red shirt"], False)
+    assert len(read) == 3 + 1
+
+
+def _train_a_step(classifier: ClipZeroShot) -> None:
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.mul_(1 + 0.1 * torch.rand_like(parameter))
+
+
+def _load_others(classifier: ClipZeroShot) -> None:
+    other = copy.deepcopy(classifier)
+    _train_a_step(other)
+    classifier.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("change", [_train_a_step, _load_others, ClipZeroShot.bfloat16])
+def test_prompts_are_read_anew_by_other_weights(
+    classifier: ClipZeroShot, change: Callable[[ClipZeroShot], object]
+) -> None:
+    one = copy.deepcopy(classifier)
+    with torch.inference_mode():
+        before = one._prompt_embeds()
+    change(one)
+    with torch.inference_mode():
+        after, wanted = one._prompt_embeds(), one._read_prompts()
+    assert after.equal(wanted) and not after.equal(before)
+
+
+def test_prompts_are_read_anew_in_another_precision(classifier: ClipZeroShot) -> None:
+    with torch.inference_mode():
+        before = classifier._prompt_embeds()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            after, wanted = classifier._prompt_embeds(), classifier._read_prompts()
+    assert after.equal(wanted) and not after.equal(before)
+
+
+def test_a_classifier_that_has_answered_can_be_trained(
+    classifier: ClipZeroShot, tokenizer: Tokenizer
+) -> None:
+    inputs, _ = _answer(classifier, tokenizer, ["a red shirt"], False)
+    one = copy.deepcopy(classifier)
+    one(inputs._map(Tensor.clone)).logits["color"].sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in one.text_tower.parameters())
