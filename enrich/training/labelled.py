@@ -107,7 +107,10 @@ def join_catalogs(
         image_roots=[str(rows.root) for rows in read for _ in range(len(rows))],
         catalog=np.repeat(np.arange(len(read)), [len(rows) for rows in read]),
         targets=np.concatenate([_targets(rows, attributes) for rows in read]),
-        groups=pd.factorize(pd.Series([group for rows in read for group in rows.groups]))[0],
+        # Two catalogs may number their groups alike.
+        groups=pd.factorize(
+            pd.Series([(c, g) for c, rows in enumerate(read) for g in rows.groups])
+        )[0],
         split=np.concatenate([_split(rows) for rows in read]),
     )
 

@@ -135,6 +135,11 @@ def test_ids_and_groups_may_be_integers(tmp_path: Path) -> None:
     assert products.groups.tolist() == [0, 0, 1]
 
 
+def test_groups_of_two_catalogs_that_are_numbered_alike_are_not_one(tmp_path: Path) -> None:
+    catalogs = [_write(tmp_path / name, 3, group_id=["1", "1", "2"]) for name in ("a", "b")]
+    assert load_labelled(catalogs, ATTRIBUTES).groups.tolist() == [0, 0, 1, 2, 2, 3]
+
+
 def test_a_product_without_a_group_is_a_group_of_its_own(tmp_path: Path) -> None:
     products = load_labelled([_write(tmp_path / "a", 3, group_id=["g", None, None])], ATTRIBUTES)
     assert len(set(products.groups.tolist())) == 3
