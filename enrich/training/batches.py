@@ -185,13 +185,3 @@ def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     permutation = np.empty_like(order)
     permutation[order] = np.roll(order, np.bincount(groups).max())
     return permutation, groups[permutation] != groups
-
-
-def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yields all rows in random order, in batches; a last short one is left out.
-
-    Rows inside a batch are sorted, which makes reading them from a memory map cheap.
-    """
-    order = rng.permutation(rows)
-    for start in range(0, len(order) - size + 1, size):
-        yield np.sort(order[start : start + size])

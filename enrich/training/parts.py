@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import ModelInputs
-from enrich.training.batches import Batches, Hiding, shuffled
+from enrich.training.batches import Batches, Hiding
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import processes, rank
 from enrich.training.losses import count_labelled
@@ -100,3 +100,13 @@ def deal(
                 )
             )
         yield parts
+
+
+def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields all rows in random order, in batches; a last short one is left out.
+
+    Rows inside a batch are sorted, which makes reading them from a memory map cheap.
+    """
+    order = rng.permutation(rows)
+    for start in range(0, len(order) - size + 1, size):
+        yield np.sort(order[start : start + size])

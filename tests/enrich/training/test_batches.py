@@ -17,11 +17,11 @@ from enrich.training.batches import (
     Condition,
     Hiding,
     other_group,
-    shuffled,
 )
 from enrich.training.cache import CachedImages, cache_pixels
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import TRAIN, LabelledProducts
+from enrich.training.parts import shuffled
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 
 COUNT = 300
