@@ -47,6 +47,10 @@ class CalibratedModalities(BaseModel):
         found = self.thresholds[f"{target_precision:.2f}"]
         return math.inf if found is None else found
 
+    def ever_answers(self, target_precision: float) -> bool:
+        """Tells whether a row can be answered at all."""
+        return self.threshold(target_precision) < math.inf
+
 
 CalibratedSets = dict[Modalities, CalibratedModalities]
 

@@ -57,8 +57,8 @@ class Effect:
     @property
     def falls_silent(self) -> bool:
         """Whether no product at all is answered at 90 % any more, whatever it has."""
-        answers = [one.thresholds["0.90"] is not None for one in self.calibrated.values()]
-        return bool(self.silenced) and not any(answers)
+        answers = any(one.ever_answers(0.90) for one in self.calibrated.values())
+        return bool(self.silenced) and not answers
 
     @property
     def loses_answers(self) -> bool:

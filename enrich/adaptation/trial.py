@@ -48,8 +48,7 @@ class Trial:
             silenced=[
                 modalities
                 for modalities, one in self.calibrated.items()
-                if one.thresholds["0.90"] is None
-                and before.calibrated[modalities].thresholds["0.90"] is not None
+                if before.calibrated[modalities].ever_answers(0.90) and not one.ever_answers(0.90)
             ],
             correction=self.correction,
             calibrated=self.calibrated,

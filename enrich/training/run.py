@@ -121,7 +121,7 @@ def _write_opinions(run: Preparation, file: Path) -> None:
 def _tell_unanswered(calibration: Calibration) -> None:
     """Says which attributes the job would never answer."""
     for attribute, by_modalities in calibration.attributes.items():
-        if all(one.thresholds["0.90"] is None for one in by_modalities.values()):
+        if not any(one.ever_answers(0.90) for one in by_modalities.values()):
             say(
                 f"{attribute}: no threshold holds 90 % precision on the products to validate with, "
                 "so that the job answers none: more labelled products may help"
