@@ -120,7 +120,7 @@ STATUSES: Mapping[str, str] = {
 }
 REASONS: Mapping[str, str] = {
     "null_id": "no product_id",
-    "surplus_fields": "more fields than the header has columns: a comma without quotation marks?",
+    "surplus_fields": "more fields than columns (a comma without quotation marks?), or no JSON",
     "duplicate_id": "the same product_id again: another row was kept",
     "no_modality": "neither image nor text could be read",
     "poison": "the product took its Python process with it",

@@ -406,6 +406,25 @@ def test_a_parquet_column_that_nobody_reads_may_be_of_any_type(
     assert (row["product_id"], row["title"]) == ("7", "a")
 
 
+def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "products.jsonl" / "category=shoes"
+    folder.mkdir(parents=True)
+    rows = [b'{"product_id": "7", "title": "caf\xe9"}', b"", b"no json", b'{"product_id": "8"}']
+    (folder / "a.jsonl").write_bytes(b"\n".join(rows))
+
+    columns = ColumnNames(description=None, image_path=None, category="category")
+    found = open_catalog(spark, str(folder.parent), columns).products.collect()
+
+    assert {(row["product_id"], row["title"], row["has_surplus_fields"]) for row in found} == {
+        ("7", "caf\ufffd", False),
+        ("8", None, False),
+        (None, None, True),
+    }
+    assert {row["product_category"] for row in found} == {"shoes"}
+
+
 @pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)
 def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
     spark: SparkSession, tmp_path: Path, header: str, rows: str

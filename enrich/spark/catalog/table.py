@@ -67,7 +67,7 @@ class CatalogSnapshot:
 
     `products` has the columns product_id, title, description, image_path and product_category, all
     STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none. And
-    has_surplus_fields: whether a row of CSV has more fields than columns.
+    has_surplus_fields: whether a row of CSV has more fields than columns, or one of JSON is none.
     `version` is the Delta version, or a digest of the files. `folder` is where relative image paths
     start from by default; None for a table known by name only.
     """
@@ -190,12 +190,28 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
+    if kind == "json" and _NO_JSON in columns.names and len(columns) > 1:
+        return _read_mended(spark, files, columns)
     uses = Counter(column.name.lower() for column in columns)
     if max(uses.values(), default=1) == 1:
         return frame
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     return reader.schema(StructType(kept)).load(files.load)
+
+
+def _read_mended(spark: SparkSession, files: Files, columns: StructType) -> DataFrame:
+    """Returns the rows of JSON files of which some lines are none to Spark; lazy.
+
+    Bytes that are no UTF-8 are replaced: for one of them Spark gives up all of its row. A line that
+    is none even then counts as one with surplus fields: whose it is nobody knows.
+    """
+    lines = spark.read.text(files.load).where(F.trim("value") != "")
+    of_folders = [name for name in lines.columns if name != "value"]
+    inside = StructType([c for c in columns if c.name not in of_folders])
+    row = F.from_json(F.make_valid_utf8("value"), inside).alias("row")
+    rows = lines.select(row, *of_folders).select("row.*", *of_folders)
+    return rows.withColumn(HAS_SURPLUS, F.col(_NO_JSON).isNotNull()).drop(_NO_JSON)
 
 
 def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
