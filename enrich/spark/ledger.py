@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, Row
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED
 
@@ -74,8 +74,13 @@ def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mappin
     """
     if row["outcome"] in SUCCEEDED and row["is_whole"]:
         return row
-    before = _select_successes(tables).where(F.col("run_id") == row["run_id"]).first()
-    return row if before is None else {**row, **as_record(before)}
+    before = read_run(tables, str(row["run_id"]))
+    if before is None:
+        return row
+    # Rows of an older version do not say whether they are of a whole product table.
+    was_success = before["outcome"] in SUCCEEDED and before["is_whole"] is not False
+    on, at = ("run_date", "started_at") if was_success else ("succeeded_on", "succeeded_at")
+    return {**row, "succeeded_on": before[on], "succeeded_at": before[at]}
 
 
 def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
@@ -84,20 +89,12 @@ def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) ->
     Newer is a later date, or a later start on the same date. That it was attempted again since, in
     vain, changes nothing. Runs on the driver; one action.
     """
-    on, at = F.col("succeeded_on"), F.col("succeeded_at")
-    is_newer = (on > run_date) | ((on == run_date) & (at > started_at))
-    newer = _select_successes(tables).where(is_newer & ~F.expr(is_to_come("succeeded_on")))
-    return not newer.isEmpty()
+    has_ended = F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
+    is_newer = has_ended & _is_newer("run_date", "started_at", run_date, started_at)
+    is_newer |= _is_newer("succeeded_on", "succeeded_at", run_date, started_at)
+    return not tables.read_as_updated("enrichment_runs").where(is_newer).isEmpty()
 
 
-def _select_successes(tables: OutputTables) -> DataFrame:
-    """Returns of each run the last attempt that came to its end over the whole product table.
-
-    Runs on the driver; lazy. NULL where none did.
-    """
-    # Rows of an older version do not say.
-    is_whole = F.coalesce("is_whole", F.lit(True))
-    is_success = F.col("outcome").isin(*SUCCEEDED) & is_whole
-    own = {"succeeded_on": "run_date", "succeeded_at": "started_at"}
-    last = [F.when(is_success, F.col(own[n])).otherwise(F.col(n)).alias(n) for n in own]
-    return tables.read_as_updated("enrichment_runs").select("run_id", *last)
+def _is_newer(on: str, at: str, run_date: date, started_at: datetime) -> Column:
+    is_later = (F.col(on) > run_date) | ((F.col(on) == run_date) & (F.col(at) > started_at))
+    return is_later & ~F.expr(is_to_come(on))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.errors import ConfigError
 from enrich.training import optimiser
 from enrich.training.batches import Hiding
@@ -23,6 +24,8 @@ Make = Callable[..., Trainer]
 def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enrich.precision.choose_dtype", lambda _: dtype)
     monkeypatch.setattr(optimiser, "choose_dtype", lambda _: dtype)
+    # A GPU merges no layers, and few CPUs convolve in float16.
+    monkeypatch.setattr(EfficientNetTower, "quicken", lambda _: None)
 
 
 def _gradients(trainer: Trainer) -> dict[str, Tensor]:
