@@ -179,8 +179,9 @@ class Refresh:
             self._publish(staged, survey)
 
     def _refuse_incomplete(self, survey: Survey, staged: DataFrame) -> None:
-        """Raises TableContended where not all is staged any more; one action."""
-        if not select_unstaged(survey.select(*PENDING), staged).isEmpty():
+        """Raises TableContended where not all is staged any more; one action if any is wanted."""
+        pending = survey.select(*PENDING)
+        if survey.count(*PENDING) and not select_unstaged(pending, staged).isEmpty():
             raise TableContended(
                 f"rows that run '{self.summary.run_id}' had staged are gone from "
                 f"{self.tables.name('staged_attributes')}: another process has dropped them, or is "

@@ -463,16 +463,21 @@ def test_what_a_run_of_that_name_deleted_yesterday_is_not_told_again(
     assert (counts["published"], counts["vanished"], counts["deleted"]) == (1, 0, 0)
 
 
+def _assert_that_nothing_is_deleted(shop: Shop) -> None:
+    """By a run that publishes, and by one that is published later."""
+    assert shop.refresh(config=DELETE).counts["deleted"] == 0
+    staged = shop.refresh(config=DELETE, publish=False, run_id="staged", full_refresh=True)
+    assert publish(shop, staged.run_id).counts["deleted"] == 0
+
+    assert len(shop.table("product_attributes")) == 6
+
+
 def test_nothing_is_deleted_while_a_row_s_fields_may_hold_another_id(smaller: Shop) -> None:
     rows = [f"shirt number {number},p{number},," for number in range(4)]
     rows += ["Red, large shirt,p4,text,1.jpg"]
     smaller.write_csv(*rows, header="title,product_id,description,image_path")
 
-    assert smaller.refresh(config=DELETE).counts["deleted"] == 0
-    staged = smaller.refresh(config=DELETE, publish=False, run_id="staged", full_refresh=True)
-    assert publish(smaller, staged.run_id).counts["deleted"] == 0
-
-    assert len(smaller.table("product_attributes")) == 6
+    _assert_that_nothing_is_deleted(smaller)
 
 
 @in_full
@@ -481,9 +486,5 @@ def test_nothing_is_deleted_while_a_row_s_fields_have_left_its_id_empty(smaller:
     rows += ["shirt, number 4,,p4,4.jpg"]
     smaller.write_csv(*rows, header="title,description,product_id,image_path")
 
-    assert smaller.refresh(config=DELETE).counts["deleted"] == 0
-    staged = smaller.refresh(config=DELETE, publish=False, run_id="staged", full_refresh=True)
-    assert publish(smaller, staged.run_id).counts["deleted"] == 0
-
-    assert len(smaller.table("product_attributes")) == 6
+    _assert_that_nothing_is_deleted(smaller)
     assert list(smaller.table("quarantine")["reason"]) == ["surplus_fields"]
