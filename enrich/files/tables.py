@@ -151,7 +151,9 @@ def refuse_open_quotation(file: Path) -> set[str]:
             ends: set[str] = set()
             rows = csv.reader(_noted(content, taken), strict=True)
             line, columns = 1, 0
+            was_whole, end = False, ""
             while True:
+                row: list[str] = []
                 try:
                     row = next(rows, [])
                     columns = columns or len(row)
@@ -162,7 +164,13 @@ def refuse_open_quotation(file: Path) -> set[str]:
                         ) from error
                 if not taken:
                     return ends - {""}
-                ends.add(taken[-1][len(taken[-1].rstrip("\r\n")) :])
+                if row:
+                    # A lone \r in a text without quotation marks parts a row here, and not for
+                    # Spark: neither part is whole.
+                    is_whole = len(row) >= columns
+                    if was_whole and is_whole:
+                        ends.add(end)
+                    was_whole, end = is_whole, taken[-1][len(taken[-1].rstrip("\r\n")) :]
                 line += len(taken)
                 taken.clear()
     finally:

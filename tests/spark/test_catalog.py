@@ -441,6 +441,21 @@ def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
     assert open_catalog(spark, str(file), ColumnNames()).products.count() == 3
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n"], ids=repr)
+@pytest.mark.parametrize("row", ["1,Red\rshirt,b,c", "1,Tee,b,\rc"], ids=repr)
+def test_a_carriage_return_within_a_field_is_no_end_of_a_row(
+    spark: SparkSession, tmp_path: Path, row: str, end: str
+) -> None:
+    file = tmp_path / "products.csv"
+    rows = ["product_id,title,description,image_path", row, "2,Cap,b,c"]
+    file.write_bytes("".join(one + end for one in rows).encode())
+    found = open_catalog(spark, str(file), ColumnNames()).products.collect()
+    assert [(one["product_id"], one["has_surplus_fields"]) for one in found] == [
+        ("1", False),
+        ("2", False),
+    ]
+
+
 def test_a_file_that_is_written_over_is_another_version(
     spark: SparkSession, tmp_path: Path
 ) -> None:
