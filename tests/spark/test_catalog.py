@@ -427,6 +427,48 @@ def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
     assert {row["product_category"] for row in found} == {"shoes"}
 
 
+@pytest.mark.parametrize(
+    ("lines", "titles"),
+    [
+        pytest.param(
+            [b'[{"product_id": 1, "title": "a"}, {"product_id": 2, "title": "b"}]', b"[]"],
+            {"1": "a", "2": "b"},
+            id="arrays of objects",
+        ),
+        pytest.param(
+            [
+                b'{"product_id": 1, "title": "a", "price": 3, "sizes": [1]}',
+                b'{"product_id": "A-2", "title": "caf\xe9", "price": 3.5, "sizes": "many"}',
+            ],
+            {"1": "a", "A-2": "caf\ufffd"},
+            id="values of another type",
+        ),
+        pytest.param(
+            [
+                b'{"product_id": 1, "title": "a", "title": "b"}',
+                b'{"product_id": 2, "title": "caf\xe9"}',
+            ],
+            {"1": "b", "2": "caf\ufffd"},
+            id="a key twice",
+        ),
+    ],
+)
+def test_a_bad_line_of_json_costs_no_row_but_its_own(
+    spark: SparkSession, tmp_path: Path, lines: list[bytes], titles: dict[str, str]
+) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_bytes(b"\n".join([*lines, b'{"product_id": 7, "title": "x"']))
+
+    columns = ColumnNames(description=None, image_path=None)
+    products = open_catalog(spark, str(file), columns).products
+
+    found = {row["product_id"]: row["title"] for row in products.collect()}
+    assert found == {**titles, None: None}
+    # Spark reads fewer fields of a line for a narrow question, and must answer it alike.
+    lost = products.where("has_surplus_fields").select("product_id").collect()
+    assert [row["product_id"] for row in lost] == [None]
+
+
 @pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)
 def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
     spark: SparkSession, tmp_path: Path, header: str, rows: str

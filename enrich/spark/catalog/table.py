@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import (
+    ArrayType,
     DataType,
     DecimalType,
     IntegralType,
@@ -186,32 +187,46 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
             columns = frame.schema
     except (AnalysisException, ArithmeticException) as error:
         if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
-            return reader.schema(_find_keys(spark, files, wanted)).load(files.load)
+            return _read_objects(spark, files, _find_keys(spark, files, wanted))
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
-    if kind == "json" and _NO_JSON in columns.names and len(columns) > 1:
-        return _read_mended(spark, files, columns)
     uses = Counter(column.name.lower() for column in columns)
-    if max(uses.values(), default=1) == 1:
-        return frame
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
+    if kind == "json" and _NO_JSON in columns.names and len(columns) > 1:
+        # Objects and arrays stay such where they are refused later.
+        kept = [c if c.name in wanted and _is_nested(c) else _as_text(c.name) for c in kept]
+        return _read_objects(spark, files, [c for c in kept if c.name != _NO_JSON])
+    if max(uses.values(), default=1) == 1:
+        return frame
     return reader.schema(StructType(kept)).load(files.load)
 
 
-def _read_mended(spark: SparkSession, files: Files, columns: StructType) -> DataFrame:
-    """Returns the rows of JSON files of which some lines are none to Spark; lazy.
+def _read_objects(spark: SparkSession, files: Files, columns: Collection[StructField]) -> DataFrame:
+    """Returns these columns of JSON files some lines of which Spark's own reader gives up; lazy.
 
-    Bytes that are no UTF-8 are replaced: for one of them Spark gives up all of its row. A line that
-    is none even then counts as one with surplus fields: whose it is nobody knows.
+    Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row with
+    surplus fields: whose it is nobody knows.
     """
     lines = spark.read.text(files.load).where(F.trim("value") != "")
     of_folders = [name for name in lines.columns if name != "value"]
     inside = StructType([c for c in columns if c.name not in of_folders])
-    row = F.from_json(F.make_valid_utf8("value"), inside).alias("row")
-    rows = lines.select(row, *of_folders).select("row.*", *of_folders)
-    return rows.withColumn(HAS_SURPLUS, F.col(_NO_JSON).isNotNull()).drop(_NO_JSON)
+    # A line is an object, or an array of them.
+    objects = F.from_json(F.make_valid_utf8("value"), ArrayType(inside))
+    unknown = F.array(F.lit(None).cast(inside))
+    row = F.explode(F.coalesce(objects, unknown)).alias("row")
+    rows = lines.select(row, objects.isNull().alias(HAS_SURPLUS), *of_folders)
+    return rows.select("row.*", HAS_SURPLUS, *of_folders)
+
+
+def _as_text(name: str) -> StructField:
+    # In lines that Spark gives up a value may have another type than in those that it reads.
+    return StructField(name, StringType())
+
+
+def _is_nested(column: StructField) -> bool:
+    return isinstance(column.dataType, ArrayType | StructType)
 
 
 def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
@@ -224,15 +239,15 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
 
 
-def _find_keys(spark: SparkSession, files: Files, wanted: Collection[str]) -> StructType:
+def _find_keys(spark: SparkSession, files: Files, wanted: Collection[str]) -> list[StructField]:
     """Returns those of the columns that any object has, as text. One action.
 
     For files of which one object has a key twice: Spark infers no columns from them, although its
     reader takes the last value, as others do.
     """
-    key = F.explode(F.json_object_keys("value")).alias("key")
+    key = F.explode(F.json_object_keys(F.make_valid_utf8("value"))).alias("key")
     keys = spark.read.text(files.load).select(key).distinct().where(F.col("key").isin(*wanted))
-    return StructType([StructField(row["key"], StringType()) for row in keys.collect()])
+    return [_as_text(row["key"]) for row in keys.collect()]
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:
