@@ -422,7 +422,7 @@ def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
     assert {(row["product_id"], row["title"], row["has_surplus_fields"]) for row in found} == {
         ("7", "caf\ufffd", False),
         ("8", "caf", False),
-        (None, None, True),
+        (None, "no json", True),
     }
     assert {row["product_category"] for row in found} == {"shoes"}
 
@@ -430,6 +430,14 @@ def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
 @pytest.mark.parametrize(
     ("lines", "titles"),
     [
+        pytest.param(
+            [b'{"product_id": 1, "title": "a\tb"}'], {"1": "a\tb"}, id="a tab that is not escaped"
+        ),
+        pytest.param(
+            [b'{"product_id": "1", "title": NaN}', b'{"product_id": "2", "title": "b"}'],
+            {"1": None, "2": "b"},
+            id="what Python writes for what is missing",
+        ),
         pytest.param(
             [b'[{"product_id": 1, "title": "a"}, {"product_id": 2, "title": "b"}]', b"[]"],
             {"1": "a", "2": "b"},
@@ -463,10 +471,21 @@ def test_a_bad_line_of_json_costs_no_row_but_its_own(
     products = open_catalog(spark, str(file), columns).products
 
     found = {row["product_id"]: row["title"] for row in products.collect()}
-    assert found == {**titles, None: None}
+    # Who is to mend the line finds it in quarantine.
+    assert found == {**titles, None: '{"product_id": 7, "title": "x"'}
     # Spark reads fewer fields of a line for a narrow question, and must answer it alike.
     lost = products.where("has_surplus_fields").select("product_id").collect()
     assert [row["product_id"] for row in lost] == [None]
+
+
+@pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
+def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
+    spark: SparkSession, tmp_path: Path, start: bytes
+) -> None:
+    file = tmp_path / "products.json"
+    file.write_bytes(start + b'{"product_id": 1},\n{"product_id": 2}]\n')
+    with pytest.raises(SchemaMismatch, match="wanted: one object a line"):
+        open_catalog(spark, str(file), ColumnNames())
 
 
 @pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
 from enrich.files.tables import refuse_open_quotation
+from enrich.spark.catalog.json_rows import OPTIONS, refuse_array
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
 READERS = {
     ".parquet": ("parquet", {}),
     ".csv": ("csv", {"header": "true", "multiLine": "true", "escape": '"'}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
+    ".json": ("json", OPTIONS),
+    ".jsonl": ("json", OPTIONS),
 }
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
@@ -70,7 +71,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             or some beside partitions.
         OSError: a local file is not Parquet, though it is called so.
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
-            or a quotation mark of a CSV file is closed nowhere, or its rows end in several ways.
+            or a quotation mark of a CSV file is closed nowhere, or its rows end in several ways; or
+            a JSON file is one array over several lines.
     """
     table = Path(path)
     if (table / "_delta_log").is_dir():
@@ -100,6 +102,9 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         described = {file: [f"{n} {t}" for n, t in found.items()] for file, found in types.items()}
         _require_same_columns(described, "the same, of the same types, be it NULL,")
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
+    else:
+        for file in files:
+            refuse_array(file)
     loaded = [table] if suffix_of(table) else parts
     load = [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
     return Files(suffix, load, empty, next(iter(files), None))

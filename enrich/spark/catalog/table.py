@@ -17,7 +17,6 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import (
-    ArrayType,
     DataType,
     DecimalType,
     IntegralType,
@@ -33,6 +32,14 @@ from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
+from enrich.spark.catalog.json_rows import (
+    LINE,
+    NO_JSON,
+    as_text,
+    find_keys,
+    read_objects,
+    without_nan,
+)
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of
@@ -53,8 +60,6 @@ _TAKES_MORE = {
 }
 # Where Spark writes down what a text was declared as.
 _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
-# What Spark calls a line that is no JSON.
-_NO_JSON = "_corrupt_record"
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
 # In characters: what is looked at of a text, and what tells a path as too long. Thousands of
@@ -167,6 +172,8 @@ def _open_path(
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     frame = _read_files(spark, files, wanted)
+    if READERS[files.suffix][0] == "json":
+        frame = without_nan(frame, wanted)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder
 
@@ -187,46 +194,18 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
             columns = frame.schema
     except (AnalysisException, ArithmeticException) as error:
         if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
-            return _read_objects(spark, files, _find_keys(spark, files, wanted))
+            return read_objects(spark, files.load, find_keys(spark, files.load, wanted))
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
     uses = Counter(column.name.lower() for column in columns)
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
-    if kind == "json" and _NO_JSON in columns.names and len(columns) > 1:
-        # Objects and arrays stay such where they are refused later.
-        kept = [c if c.name in wanted and _is_nested(c) else _as_text(c.name) for c in kept]
-        return _read_objects(spark, files, [c for c in kept if c.name != _NO_JSON])
+    if kind == "json" and NO_JSON in columns.names and len(columns) > 1:
+        return read_objects(spark, files.load, [as_text(c) for c in kept if c.name != NO_JSON])
     if max(uses.values(), default=1) == 1:
         return frame
     return reader.schema(StructType(kept)).load(files.load)
-
-
-def _read_objects(spark: SparkSession, files: Files, columns: Collection[StructField]) -> DataFrame:
-    """Returns these columns of JSON files some lines of which Spark's own reader gives up; lazy.
-
-    Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row with
-    surplus fields: whose it is nobody knows.
-    """
-    lines = spark.read.text(files.load).where(F.trim("value") != "")
-    of_folders = [name for name in lines.columns if name != "value"]
-    inside = StructType([c for c in columns if c.name not in of_folders])
-    # A line is an object, or an array of them.
-    objects = F.from_json(F.make_valid_utf8("value"), ArrayType(inside))
-    unknown = F.array(F.lit(None).cast(inside))
-    row = F.explode(F.coalesce(objects, unknown)).alias("row")
-    rows = lines.select(row, objects.isNull().alias(HAS_SURPLUS), *of_folders)
-    return rows.select("row.*", HAS_SURPLUS, *of_folders)
-
-
-def _as_text(name: str) -> StructField:
-    # In lines that Spark gives up a value may have another type than in those that it reads.
-    return StructField(name, StringType())
-
-
-def _is_nested(column: StructField) -> bool:
-    return isinstance(column.dataType, ArrayType | StructType)
 
 
 def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
@@ -237,17 +216,6 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     """
     schema = pq.read_schema(file)
     return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
-
-
-def _find_keys(spark: SparkSession, files: Files, wanted: Collection[str]) -> list[StructField]:
-    """Returns those of the columns that any object has, as text. One action.
-
-    For files of which one object has a key twice: Spark infers no columns from them, although its
-    reader takes the last value, as others do.
-    """
-    key = F.explode(F.json_object_keys(F.make_valid_utf8("value"))).alias("key")
-    keys = spark.read.text(files.load).select(key).distinct().where(F.col("key").isin(*wanted))
-    return [_as_text(row["key"]) for row in keys.collect()]
 
 
 def _delta_version(spark: SparkSession, table: str) -> int:
@@ -284,11 +252,11 @@ def _look_at(spark: SparkSession, folder: str, wanted: Collection[str]) -> Itera
 
 
 def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
-    fields = {field.name: field for field in frame.schema if field.name != HAS_SURPLUS}
+    fields = {field.name: field for field in frame.schema if field.name not in (HAS_SURPLUS, LINE)}
     has_surplus = F.lit(False) if HAS_SURPLUS not in frame.columns else F.col(HAS_SURPLUS)
     roles = columns.model_dump()
     wanted = {role: name for role, name in roles.items() if name is not None}
-    if [*fields] == [_NO_JSON]:
+    if [*fields] == [NO_JSON]:
         raise SchemaMismatch(
             f"no line of '{location}' is a JSON object; wanted: one object a line, in UTF-8, not "
             "compressed"
@@ -309,13 +277,15 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             )
     # An attribute of a checkpoint may itself be called category.
     output = {role: role for role in roles} | {"category": "product_category"}
-    return frame.select(
-        *(
-            _read_column(role, None if name is None else fields[name]).alias(output[role])
-            for role, name in roles.items()
-        ),
-        has_surplus.alias("has_surplus_fields"),
-    )
+    read = {
+        output[role]: _read_column(role, None if name is None else fields[name])
+        for role, name in roles.items()
+    }
+    if LINE in frame.columns:
+        # What quarantine shows of it.
+        read["title"] = F.coalesce(read["title"], F.substring(LINE, 1, _LONGEST["title"]))
+    read["has_surplus_fields"] = has_surplus
+    return frame.select(*(column.alias(name) for name, column in read.items()))
 
 
 def _is_allowed(found: DataType, allowed: tuple[type[DataType], ...]) -> bool:

@@ -1,0 +1,88 @@
+"""Reads JSON files of which Spark's own reader gives up some lines."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, StringType, StructField, StructType
+from schemas.quoting import quote_part
+
+from enrich.errors import SchemaMismatch
+from enrich.spark.catalog.csv_rows import HAS_SURPLUS
+
+# Tabs and the like, which JSON wants escaped, become blanks later.
+OPTIONS = {"allowUnquotedControlChars": "true"}
+# What Spark calls a line that is no JSON.
+NO_JSON = "_corrupt_record"
+# Where such a line is kept as it stands.
+LINE = "line that is no JSON"
+# How Spark gives it as text, in lines that it reads and in those that it gives up.
+_NAN = ("NaN", '"NaN"')
+
+
+def read_objects(
+    spark: SparkSession, files: str | list[str], columns: Collection[StructField]
+) -> DataFrame:
+    """Returns these columns of all lines; runs on the driver; lazy.
+
+    Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row that `has
+    surplus fields`: whose it is nobody knows.
+    """
+    lines = spark.read.text(files).where(F.trim("value") != "")
+    of_folders = [name for name in lines.columns if name != "value"]
+    inside = StructType([column for column in columns if column.name not in of_folders])
+    line = F.make_valid_utf8("value")
+    # A line is an object, or an array of them.
+    objects = F.from_json(line, ArrayType(inside), OPTIONS)
+    unknown = F.array(F.lit(None).cast(inside))
+    rows = lines.select(
+        F.explode(F.coalesce(objects, unknown)).alias("row"),
+        objects.isNull().alias(HAS_SURPLUS),
+        F.when(objects.isNull(), line).alias(LINE),
+        *of_folders,
+    )
+    return rows.select("row.*", HAS_SURPLUS, LINE, *of_folders)
+
+
+def as_text(column: StructField) -> StructField:
+    """Returns the column as text, for lines in which its values have another type than in others.
+
+    Objects and arrays stay such: they are refused later, by what was wanted.
+    """
+    is_nested = isinstance(column.dataType, ArrayType | StructType)
+    return column if is_nested else StructField(column.name, StringType())
+
+
+def find_keys(
+    spark: SparkSession, files: str | list[str], wanted: Collection[str]
+) -> list[StructField]:
+    """Returns those of the columns that any object has, as text. One action, on the driver.
+
+    For files of which one object has a key twice: Spark infers no columns from them, although its
+    reader takes the last value, as others do.
+    """
+    key = F.explode(F.json_object_keys(F.make_valid_utf8("value"))).alias("key")
+    keys = spark.read.text(files).select(key).distinct().where(F.col("key").isin(*wanted))
+    return [StructField(row["key"], StringType()) for row in keys.collect()]
+
+
+def without_nan(frame: DataFrame, wanted: Collection[str]) -> DataFrame:
+    """Returns the rows with NULL where a wanted text is NaN, as Python writes what is missing."""
+    texts = [c.name for c in frame.schema if c.name in wanted and c.dataType == StringType()]
+    columns = {name: F.col(quote_part(name)) for name in texts}
+    return frame.withColumns({n: F.when(~c.isin(*_NAN), c) for n, c in columns.items()})
+
+
+def refuse_array(file: Path) -> None:
+    """Raises SchemaMismatch for an array over several lines, of which most would be read.
+
+    The first line would be none to Spark, and its product lost.
+    """
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = next((line for line in map(str.strip, lines) if line), "")
+    if first.startswith("[") and not first.endswith("]"):
+        raise SchemaMismatch(
+            f"{file} holds one array over several lines; wanted: one object a line, as "
+            f"jq --compact-output '.[]' {file.name} writes them"
+        )
