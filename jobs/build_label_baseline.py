@@ -23,7 +23,6 @@ from enrich.errors import ConfigError
 from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure
-from enrich.spark.inference.staging import read_staged
 from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
 from enrich.spark.tables.creation import fill_columns
@@ -104,7 +103,7 @@ def select_answers(
     tables = OutputTables(spark, database, attributes=())
     tables.require(name)
     if run_id is not None:
-        return select_answered(read_staged(tables, run_id)), f"{name}, run {run_id}"
+        return select_answered(tables.read_rows(name, run_id)), f"{name}, run {run_id}"
     newest = tables.version(name)
     chosen = newest if version is None else version
     if chosen > newest:

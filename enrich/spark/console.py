@@ -38,22 +38,14 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
     """
     # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
     if not is_json():
-        show_rows(tables, summary)
+        console = _console()
+        if summary.outcome != Outcome.DROPPED:
+            console.print(_first_rows(tables, summary))
+        counted = describe_counts(summary.counts)
+        console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
+        folder = tables.location().removeprefix("file:")
+        console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
     print_json_line(dataclasses.asdict(summary))
-
-
-def show_rows(tables: OutputTables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, its counts, and where the tables are.
-
-    Runs on the driver.
-    """
-    console = _console()
-    if summary.outcome != Outcome.DROPPED:
-        console.print(_first_rows(tables, summary))
-    counted = describe_counts(summary.counts)
-    console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
-    folder = tables.location().removeprefix("file:")
-    console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -55,6 +55,18 @@ def write_rows(
     tables.replace_run(table, frame, run_id)
 
 
+def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
+    """Writes a run's row as it ends now, in place of the one before.
+
+    Runs on the driver; a small query and one Delta commit.
+    """
+    now = {
+        "finished_at": datetime.now(UTC),
+        "published_version": tables.version("product_attributes"),
+    }
+    write_rows(tables, "enrichment_runs", [{**row, **now}], row["run_id"])
+
+
 def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_id: str) -> None:
     """Writes the checks of a run; those of a suite that is not among them stay as they were.
 
@@ -62,7 +74,7 @@ def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_
     a small query and one Delta commit.
     """
     judged = [check["suite"] for check in checks]
-    before = tables.read("label_quality").where(F.col("run_id") == run_id).collect()
+    before = tables.read_rows("label_quality", run_id).collect()
     kept = [row.asDict() for row in before if row["suite"] not in judged]
     write_rows(tables, "label_quality", [*kept, *checks], run_id)
 

@@ -5,7 +5,7 @@ Knows nothing of catalogs, images or classifiers.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -16,8 +16,7 @@ from enrich.errors import ConfigError
 from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.counting import COUNTS
-from enrich.spark.inference.staging import read_staged
-from enrich.spark.ledger import find_run, has_newer_run, write_rows
+from enrich.spark.ledger import find_run, has_newer_run, write_run
 from enrich.spark.quarantine import release_unreadable, select_unquarantined
 from enrich.spark.records import RunSummary
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
@@ -117,7 +116,7 @@ def publish_staged_run(
     tables.create_missing()
     # Its inputs count from its last attempt, also where an earlier one answered them.
     seen = (row["run_date"], row["started_at"])
-    staged = with_attempt(read_staged(tables, run_id), *seen)
+    staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
     _refuse_incomplete(row, staged)
 
     def select_rows() -> DataFrame:
@@ -141,7 +140,9 @@ def publish_staged_run(
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
     row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
-    return _close(tables, row, reason)
+    row["reason"] = reason
+    write_run(tables, row)
+    return summarise(row)
 
 
 def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
@@ -158,7 +159,7 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     if row["outcome"] in SUCCEEDED:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
     # A run may have been killed between its MERGE and the ledger.
-    if not tables.read("product_attributes").where(F.col("run_id") == run_id).isEmpty():
+    if not tables.read_rows("product_attributes", run_id).isEmpty():
         raise ConfigError(
             f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "
             "take them back with jobs/rollback.py"
@@ -168,8 +169,9 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     empty = tables.read("staged_attributes").limit(0)
     tables.replace_run("staged_attributes", empty, run_id)
     release_unreadable(tables, run_id)
-    row["outcome"] = Outcome.DROPPED
-    return _close(tables, row, reason)
+    row |= {"outcome": Outcome.DROPPED, "reason": reason}
+    write_run(tables, row)
+    return summarise(row)
 
 
 def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:
@@ -217,19 +219,8 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
     found = found.select("*", *texts, *names)
     if not found.isEmpty():
         # What an earlier attempt put there stays.
-        own = quarantine.where(F.col("run_id") == row["run_id"]).select(*found.columns)
+        own = tables.read_rows("quarantine", row["run_id"]).select(*found.columns)
         tables.replace_run("quarantine", own.unionByName(found), row["run_id"])
-
-
-def _close(tables: OutputTables, row: dict[str, Any], reason: str | None) -> RunSummary:
-    """Writes the ledger's row anew and returns it as a summary. Runs on the driver."""
-    row |= {
-        "reason": reason,
-        "finished_at": datetime.now(UTC),
-        "published_version": tables.version("product_attributes"),
-    }
-    write_rows(tables, "enrichment_runs", [row], row["run_id"])
-    return summarise(row)
 
 
 def summarise(row: dict[str, Any]) -> RunSummary:

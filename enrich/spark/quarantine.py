@@ -30,7 +30,7 @@ def release_unreadable(tables: OutputTables, run_id: str) -> None:
     Where products are known by paths, nothing else would tell. Runs on the driver; a small query,
     and a Delta commit if there is anything.
     """
-    own = tables.read("quarantine").where(F.col("run_id") == run_id)
+    own = tables.read_rows("quarantine", run_id)
     is_unreadable = F.col("reason").isin(NO_MODALITY, POISON)
     if not own.where(is_unreadable).isEmpty():
         tables.replace_run("quarantine", own.where(~is_unreadable), run_id)

@@ -1,7 +1,6 @@
 """Takes back what runs published: the table as it was before a run, in one commit."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import functions as F
@@ -9,7 +8,7 @@ from schemas.quoting import quote
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.ledger import as_record, find_run, read_run, write_rows
+from enrich.spark.ledger import as_record, find_run, read_run, write_run
 from enrich.spark.quarantine import release_unreadable
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
@@ -172,10 +171,8 @@ def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
         "withheld": row["withheld"] + row["published"],
         "published": 0,
         "deleted": 0,
-        "finished_at": datetime.now(UTC),
         "reason": reason,
-        "published_version": tables.version("product_attributes"),
         "succeeded_on": None,
         "succeeded_at": None,
     }
-    write_rows(tables, "enrichment_runs", [marked], row["run_id"])
+    write_run(tables, marked)

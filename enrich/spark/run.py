@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 
 from pyspark.sql import DataFrame
@@ -30,12 +29,11 @@ from enrich.spark.guards import refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import (
     Stager,
     drop_stale,
-    read_staged,
     select_lasting,
     select_unstaged,
 )
 from enrich.spark.inputs import Inputs
-from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_rows
+from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
 from enrich.spark.publishing import (
     select_answered,
     select_publishable,
@@ -252,7 +250,7 @@ class Refresh:
             self.summary.products_per_second = round(self._asked / seconds["inference"], 1)
 
     def _read_staged(self) -> DataFrame:
-        return read_staged(self.tables, self.summary.run_id)
+        return self.tables.read_rows("staged_attributes", self.summary.run_id)
 
     def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
         quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
@@ -362,7 +360,6 @@ class Refresh:
             "run_date": self.request.run_date,
             "outcome": summary.outcome or Outcome.FAILED,
             "started_at": self.started_at,
-            "finished_at": datetime.now(UTC),
             "catalog": self.inputs.catalog.name,
             "catalog_version": self.inputs.catalog.version,
             "model_version": summary.model_version,
@@ -371,7 +368,6 @@ class Refresh:
             "is_whole": self.request.limit is None,
             "seconds": summary.seconds,
             "error": summary.error,
-            "published_version": self.tables.version("product_attributes"),
         }
         lineage = {name: row[name] for name in ("run_id", "run_date", "model_version")}
         if quality := [
@@ -380,8 +376,7 @@ class Refresh:
             for check in verdict.quality
         ]:
             write_checks(self.tables, quality, summary.run_id)
-        written = with_earlier_success(self.tables, row)
-        write_rows(self.tables, "enrichment_runs", [written], summary.run_id)
+        write_run(self.tables, with_earlier_success(self.tables, row))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,10 +20,8 @@ ROWS = 21
 
 
 @pytest.fixture
-def bfloat16() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enrich.precision.choose_dtype", lambda device: torch.bfloat16)
-        yield
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enrich.precision.choose_dtype", lambda device: torch.bfloat16)
 
 
 @pytest.fixture
@@ -73,10 +71,8 @@ Crowd = Callable[..., Crowded]
 
 
 @pytest.fixture
-def exact() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enrich.precision.choose_dtype", lambda device: torch.float32)
-        yield
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enrich.precision.choose_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Runs are drawn from known answers, and how often the gate stops one is a share of them."""
 
-from collections.abc import Callable
-
 import pyarrow as pa
+from drawn_answers import join, make_answers
 
 from expectations.baseline import LabelBaseline
-from expectations.drill.answers import Answers, group_categories, read_answers
+from expectations.drill.answers import group_categories, read_answers
 from expectations.drill.in_arrays import check_answers
 from expectations.drill.label_faults import build_label_faults
 from expectations.drill.runs import (
@@ -18,7 +17,6 @@ from expectations.settings import ValidationSettings
 from expectations.summary import OTHER
 from schemas.labels import ABSTAINED
 
-MakeAnswers = Callable[..., Answers]
 SETTINGS = ValidationSettings()
 LABELS = ("color", "style")
 FAULTS = ("stuck", "labels_permuted")
@@ -45,9 +43,7 @@ def test_small_and_absent_categories_are_grouped() -> None:
     assert grouped.values().tolist() == ["shoes", OTHER, OTHER, "shoes"]
 
 
-def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are(
-    make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are() -> None:
     sound = join(make_answers(400, category="shoes"), make_answers(200, seed=1, category="hats"))
     assert measure_false_alarms(sound, 100, 300, 5, SETTINGS) == 0
     by_category = measure_false_alarms_by_category(sound, (20, 100), 300, 4, SETTINGS)
@@ -57,9 +53,7 @@ def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are(
     assert measure_false_alarms_by_category(sound, (100,), 300, 4, strict) == {100: 1}
 
 
-def test_every_label_fault_is_a_case_that_is_found(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_every_label_fault_is_a_case_that_is_found(baseline: LabelBaseline) -> None:
     sound = make_answers(5_000)
     assert not is_stopped(check_answers(sound, baseline, SETTINGS))
     cases = build_label_faults(sound)

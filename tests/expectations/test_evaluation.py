@@ -2,24 +2,23 @@
 
 import dataclasses
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from drawn_answers import make_answers
 from great_expectations.core import ExpectationValidationResult
 
 from expectations import suites
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import check_answers
 from expectations.evaluation import evaluate
 from expectations.figures import ImagesTried, InputFigures
 from expectations.input_checks import check_input
 from expectations.report import ValidationReport, read_results
 from expectations.settings import ValidationSettings
-
-MakeAnswers = Callable[..., Answers]
 
 KNOWN = Check("expect_known_labels", 0, "Labels are known.", "0 rows", at_most=0, attribute="color")
 
@@ -30,9 +29,7 @@ def report(checks: list[Check], docs_dir: Path | None = None) -> ValidationRepor
     return ValidationReport("demo", read_results("staged", named, results), (), docs_path)
 
 
-def test_great_expectations_agrees_with_every_check(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_great_expectations_agrees_with_every_check(baseline: LabelBaseline) -> None:
     sound = make_answers(500)
     odd = make_answers(500, seed=3, sureness=2, text_only=0.6, model_version="model-2")
     checks = check_answers(odd, baseline, ValidationSettings(), before=sound)
@@ -103,9 +100,7 @@ def test_check_that_could_not_run_blocks_even_as_a_warning(exception_info: dict)
     assert found.detail == "color: expect_few_labels_moved could not be evaluated: no column"
 
 
-def test_pages_say_what_is_expected_and_allowed(
-    make_answers: MakeAnswers, baseline: LabelBaseline, tmp_path: Path
-) -> None:
+def test_pages_say_what_is_expected_and_allowed(baseline: LabelBaseline, tmp_path: Path) -> None:
     checks = check_answers(make_answers(500), baseline, ValidationSettings())
     path = report(checks, tmp_path).docs_path
     assert path is not None and Path(path) == tmp_path / "index.html"
@@ -162,19 +157,21 @@ def test_pages_that_cannot_be_written_stop_no_validation(
     assert "pages are missing" in caplog.text
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Lets files be made, and none grow, as on a full disk."""
+    """Lets files be made, and none grow, as on a full disk; pytest's own output neither."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_under_the_pages_stops_no_validation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = report([KNOWN], tmp_path)
+    with full_disk():
+        found = report([KNOWN], tmp_path)
     assert (found.passed, found.docs_path) == (True, None)
     assert "pages are missing" in caplog.text

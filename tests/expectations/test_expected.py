@@ -1,29 +1,26 @@
 """What a baseline leads to expect of a run with another mix of categories."""
 
-from collections.abc import Callable
 from operator import attrgetter
 
 import numpy as np
 import pytest
+from drawn_answers import join, make_answers
 
-from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.expected import Expected, expect_like
 from expectations.summary import CatalogSummary
 from schemas.labels import ABSTAINED
 
-MakeAnswers = Callable[..., Answers]
-
 
 @pytest.fixture(scope="module")
-def shop(make_answers: MakeAnswers, join: Callable[..., Answers]) -> CatalogSummary:
+def shop() -> CatalogSummary:
     """1,000 red shoes, of which the classifier is sure, and 3,000 blue shirts."""
     shoes = make_answers(1000, color_shares={"red": 1.0}, sureness=20, category="shoes")
     shirts = make_answers(3000, color_shares={"blue": 1.0}, sureness=2, category="shirts")
     return build_baseline(join(shoes, shirts))
 
 
-def run_of(make_answers: MakeAnswers, category: str | None) -> CatalogSummary:
+def run_of(category: str | None) -> CatalogSummary:
     summary = count_answers(make_answers(100, category=category)).summary
     assert summary is not None
     return summary
@@ -34,26 +31,22 @@ def colors(expected: Expected) -> dict[str, float]:
     return {label: share for label, share in shares.items() if share}
 
 
-def test_run_of_one_category_is_expected_to_look_like_it(
-    shop: CatalogSummary, make_answers: MakeAnswers
-) -> None:
-    expected = expect_like(shop, run_of(make_answers, "shoes"), min_rows=100)
+def test_run_of_one_category_is_expected_to_look_like_it(shop: CatalogSummary) -> None:
+    expected = expect_like(shop, run_of("shoes"), min_rows=100)
     assert colors(expected) == {"red": 1.0}
     assert expected.rows == pytest.approx(1000)
 
 
 @pytest.mark.parametrize(("category", "min_rows"), [("hats", 100), ("shoes", 1001)])
 def test_run_of_a_category_hardly_known_to_the_baseline_is_expected_to_look_like_the_whole(
-    shop: CatalogSummary, make_answers: MakeAnswers, category: str, min_rows: int
+    shop: CatalogSummary, category: str, min_rows: int
 ) -> None:
-    expected = expect_like(shop, run_of(make_answers, category), min_rows)
+    expected = expect_like(shop, run_of(category), min_rows)
     assert colors(expected) == {"red": 0.25, "blue": 0.75}
 
 
-def test_without_categories_the_whole_is_expected(
-    shop: CatalogSummary, make_answers: MakeAnswers
-) -> None:
-    expected = expect_like(shop, run_of(make_answers, None), min_rows=100)
+def test_without_categories_the_whole_is_expected(shop: CatalogSummary) -> None:
+    expected = expect_like(shop, run_of(None), min_rows=100)
     assert colors(expected) == {"red": 0.25, "blue": 0.75}
 
 
@@ -76,9 +69,7 @@ def test_weights_unlike_the_catalogs_are_worth_fewer_rows(shop: CatalogSummary) 
     assert Expected(((0.9, shoes), (0.1, shirts))).rows < 1300
 
 
-def test_abstentions_have_no_say_in_how_sure_answers_are_expected_to_be(
-    make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_abstentions_have_no_say_in_how_sure_answers_are_expected_to_be() -> None:
     half = make_answers(1000, color_shares={"red": 0.5, ABSTAINED: 0.5}, category="shoes")
     never = make_answers(3000, color_shares={ABSTAINED: 1.0}, category="hats")
     catalog = build_baseline(join(half, never))

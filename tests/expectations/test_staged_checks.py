@@ -1,14 +1,13 @@
 """The checks of staged rows on figures without Spark: what passes, what blocks, what is said."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from drawn_answers import join, make_answers
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, check_answers, count_answers
 from expectations.drill.label_faults import give_to_others, rename_labels, stick_to_commonest
 from expectations.figures import ConfidenceFigures, StagedFigures
@@ -17,7 +16,6 @@ from expectations.staged_checks import check_staged
 from expectations.summary import OTHER
 from schemas.labels import ABSTAINED
 
-MakeAnswers = Callable[..., Answers]
 LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}
 
 
@@ -48,16 +46,14 @@ def find(checks: list[Check], expectation: str, attribute: str | None = "color")
 
 
 @pytest.mark.parametrize("rows", [1, 2, 40, 500, 5_000])
-def test_sound_run_of_any_size_passes(
-    make_answers: MakeAnswers, baseline: LabelBaseline, rows: int
-) -> None:
+def test_sound_run_of_any_size_passes(baseline: LabelBaseline, rows: int) -> None:
     checks = check(count_answers(make_answers(rows)), baseline)
     assert [one.finding for one in checks if not one.passed] == []
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(5, False), (40, True), (40_000, True)])
 def test_attribute_stuck_on_one_label_blocks_as_soon_as_chance_does_not_explain_it(
-    make_answers: MakeAnswers, baseline: LabelBaseline, rows: int, blocks: bool
+    baseline: LabelBaseline, rows: int, blocks: bool
 ) -> None:
     stuck = stick_to_commonest(make_answers(rows), "color")
     # Red is 40 % of the colors, so 40 red products in a row are no chance; 5 are.
@@ -66,9 +62,7 @@ def test_attribute_stuck_on_one_label_blocks_as_soon_as_chance_does_not_explain_
     assert found == blocks
 
 
-def test_half_the_labels_gone_blocks_and_is_told(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_half_the_labels_gone_blocks_and_is_told(baseline: LabelBaseline) -> None:
     shares = {"red": 0.2, "blue": 0.1, "green": 0.1, ABSTAINED: 0.6}
     checks = check(count_answers(make_answers(5_000, color_shares=shares)), baseline)
     assert blocking(checks) == {("color", "expect_label_distribution_near_baseline")}
@@ -78,16 +72,14 @@ def test_half_the_labels_gone_blocks_and_is_told(
     assert f"{ABSTAINED} 0.2" in finding
 
 
-def test_permuted_labels_block(make_answers: MakeAnswers, baseline: LabelBaseline) -> None:
+def test_permuted_labels_block(baseline: LabelBaseline) -> None:
     renamed = rename_labels(make_answers(5_000), "color")
     assert blocking(check(count_answers(renamed), baseline)) == {
         ("color", "expect_label_distribution_near_baseline")
     }
 
 
-def test_less_sure_classifier_blocks_though_labels_stay(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_less_sure_classifier_blocks_though_labels_stay(baseline: LabelBaseline) -> None:
     checks = check(count_answers(make_answers(5_000, sureness=3)), baseline)
     assert blocking(checks) == {
         (attribute, "expect_confidence_distribution_near_baseline") for attribute in LABELS
@@ -95,15 +87,13 @@ def test_less_sure_classifier_blocks_though_labels_stay(
     assert not find(checks, "expect_answered_confidence_near_baseline").passed
 
 
-def test_lost_images_block(make_answers: MakeAnswers, baseline: LabelBaseline) -> None:
+def test_lost_images_block(baseline: LabelBaseline) -> None:
     checks = check(count_answers(make_answers(40, text_only=1.0)), baseline)
     assert blocking(checks) == {(None, "expect_modalities_near_baseline")}
     assert "image+text 0.9" in find(checks, "expect_modalities_near_baseline", None).finding
 
 
-def test_answers_given_to_other_products_block_by_agreement_alone(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_answers_given_to_other_products_block_by_agreement_alone(baseline: LabelBaseline) -> None:
     sound = make_answers(5_000)
     shuffled = give_to_others(sound, np.random.default_rng(0))
     assert blocking(check(count_answers(shuffled), baseline)) == set()
@@ -112,9 +102,7 @@ def test_answers_given_to_other_products_block_by_agreement_alone(
     }
 
 
-def test_category_is_looked_at_alone_where_it_is_large_enough(
-    make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_category_is_looked_at_alone_where_it_is_large_enough() -> None:
     shoes, shirts = make_answers(2_000, category="shoes"), make_answers(2_000, category="shirts")
     baseline = build_baseline(join(shoes, shirts))
     broken = stick_to_commonest(make_answers(150, seed=3, category="shoes"), "color")
@@ -129,7 +117,7 @@ def test_category_is_looked_at_alone_where_it_is_large_enough(
 
 @pytest.mark.parametrize("counted", [3, 10, 300])
 def test_a_baseline_with_few_products_of_a_category_lets_no_run_through_that_is_full_of_it(
-    counted: int, make_answers: MakeAnswers, join: Callable[..., Answers]
+    counted: int,
 ) -> None:
     shirts = make_answers(6_000, seed=1, category="shirts")
     baseline = build_baseline(join(shirts, make_answers(counted, seed=2, category=OTHER)))
@@ -139,9 +127,7 @@ def test_a_baseline_with_few_products_of_a_category_lets_no_run_through_that_is_
     assert (None, "expect_modalities_near_baseline") in blocking(checks)
 
 
-def test_lost_images_of_a_category_are_told_of_it_and_nothing_of_a_category_only_warns(
-    make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_lost_images_of_a_category_are_told_of_it_and_nothing_of_a_category_only_warns() -> None:
     shoes, shirts = make_answers(2_000, category="shoes"), make_answers(2_000, category="shirts")
     without_images = make_answers(150, seed=3, category="shoes", text_only=1.0)
     run = join(without_images, make_answers(4_000, seed=4, category="shirts"))
@@ -153,9 +139,7 @@ def test_lost_images_of_a_category_are_told_of_it_and_nothing_of_a_category_only
     assert len(warnings) == len(set(warnings)) == 2 * len(LABELS)
 
 
-def test_what_moved_most_is_told_first_and_not_what_is_most(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_what_moved_most_is_told_first_and_not_what_is_most(baseline: LabelBaseline) -> None:
     shares = {"red": 0.38, "blue": 0.42, ABSTAINED: 0.2}
     checks = check(count_answers(make_answers(5_000, color_shares=shares)), baseline)
     _, _, shifts = find(checks, "expect_few_labels_moved").finding.partition("largest shifts: ")
@@ -164,7 +148,7 @@ def test_what_moved_most_is_told_first_and_not_what_is_most(
 
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_single_row_of_another_model_is_not_the_baseline_s(
-    make_answers: MakeAnswers, baseline: LabelBaseline, others: int
+    baseline: LabelBaseline, others: int
 ) -> None:
     figures = count_answers(make_answers(500))
     mixed = {"model-1": 500 - others, "model-2": others} if others else {"model-1": 500}
@@ -173,16 +157,14 @@ def test_a_single_row_of_another_model_is_not_the_baseline_s(
 
 
 def test_drift_from_a_baseline_of_the_same_model_blocks_where_one_of_another_model_would_warn(
-    make_answers: MakeAnswers, baseline: LabelBaseline
+    baseline: LabelBaseline,
 ) -> None:
     less_sure = count_answers(make_answers(5_000, sureness=3))
     found = blocking(check(less_sure, baseline, baseline_of_other_model="warn"))
     assert found == blocking(check(less_sure, baseline)) != set()
 
 
-def test_baseline_of_another_model_blocks_unless_it_is_allowed(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_baseline_of_another_model_blocks_unless_it_is_allowed(baseline: LabelBaseline) -> None:
     moved = count_answers(make_answers(5_000, sureness=3, model_version="model-2"))
     checks = check(moved, baseline)
     refused = find(checks, "expect_baseline_of_same_model", None)
@@ -194,9 +176,7 @@ def test_baseline_of_another_model_blocks_unless_it_is_allowed(
     assert sum(not one.passed for one in allowed) > 2
 
 
-def test_thresholds_share_out_the_false_alarms(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_thresholds_share_out_the_false_alarms(baseline: LabelBaseline) -> None:
     figures = count_answers(make_answers(500))
     name = "expect_label_distribution_near_baseline"
     strict = find(check(figures, baseline, false_alarm_rate=0.1), name)
@@ -204,7 +184,7 @@ def test_thresholds_share_out_the_false_alarms(
     assert strict.threshold < lenient.threshold
 
 
-def test_without_a_baseline_values_are_still_checked(make_answers: MakeAnswers) -> None:
+def test_without_a_baseline_values_are_still_checked() -> None:
     figures = count_answers(make_answers(300))
     odd = {**figures.confidences, "color": ConfidenceFigures(3, 2, 0.1, 1.0)}
     assert blocking(check(dataclasses.replace(figures, confidences=odd))) == {
@@ -213,7 +193,7 @@ def test_without_a_baseline_values_are_still_checked(make_answers: MakeAnswers) 
     }
 
 
-def test_constant_confidence_blocks_unless_products_are_few(make_answers: MakeAnswers) -> None:
+def test_constant_confidence_blocks_unless_products_are_few() -> None:
     constant = {"color": ConfidenceFigures(0, 0, 0.75, 0.75)}
     for rows, blocks in ((19, False), (20, True)):
         figures = count_answers(make_answers(rows))
@@ -221,9 +201,7 @@ def test_constant_confidence_blocks_unless_products_are_few(make_answers: MakeAn
         assert (("color", "expect_confidence_to_vary") in blocking(check(odd))) == blocks
 
 
-def test_a_classifier_that_is_very_sure_is_none_that_always_says_the_same(
-    make_answers: MakeAnswers,
-) -> None:
+def test_a_classifier_that_is_very_sure_is_none_that_always_says_the_same() -> None:
     figures = count_answers(make_answers(100))
     for lowest, highest, blocks in (
         (0.9999, 0.99999, False),
@@ -238,7 +216,7 @@ def test_a_classifier_that_is_very_sure_is_none_that_always_says_the_same(
 
 @pytest.mark.parametrize(("labels", "blocks"), [(("red",), False), (("red", "blue"), True)])
 def test_a_classifier_that_knows_one_label_alone_may_always_be_certain_of_it(
-    make_answers: MakeAnswers, labels: tuple[str, ...], blocks: bool
+    labels: tuple[str, ...], blocks: bool
 ) -> None:
     figures = count_answers(make_answers(100, color_shares={"red": 1.0}))
     certain = figures.confidences | {"color": ConfidenceFigures(0, 0, 1.0, 1.0)}
@@ -252,9 +230,7 @@ def test_a_classifier_that_knows_one_label_alone_may_always_be_certain_of_it(
     assert blocking(checks) == ({("color", "expect_confidence_to_vary")} if blocks else set())
 
 
-def test_unknown_label_blocks_in_the_smallest_run_and_is_named(
-    make_answers: MakeAnswers,
-) -> None:
+def test_unknown_label_blocks_in_the_smallest_run_and_is_named() -> None:
     checks = check(count_answers(make_answers(1, color_shares={"crimson": 1.0})))
     assert blocking(checks) == {("color", "expect_known_labels")}
     assert find(checks, "expect_known_labels").finding == (
@@ -262,7 +238,7 @@ def test_unknown_label_blocks_in_the_smallest_run_and_is_named(
     )
 
 
-def test_attribute_that_is_hardly_ever_answered_blocks(make_answers: MakeAnswers) -> None:
+def test_attribute_that_is_hardly_ever_answered_blocks() -> None:
     figures = count_answers(make_answers(500, color_shares={"red": 0.02, ABSTAINED: 0.98}))
     assert blocking(check(figures)) == {("color", "expect_abstained_share_below")}
     assert not blocking(check(figures, max_abstained_share=0.98))
@@ -274,16 +250,14 @@ def test_no_row_blocks_whatever_was_expected(expected_rows: int) -> None:
     assert blocking(check(empty, rows=expected_rows)) == {(None, "expect_all_rows_staged")}
 
 
-def test_lost_and_repeated_rows_block(make_answers: MakeAnswers) -> None:
+def test_lost_and_repeated_rows_block() -> None:
     figures = count_answers(make_answers(299))
     assert blocking(check(figures, rows=300)) == {(None, "expect_all_rows_staged")}
     repeated = dataclasses.replace(figures, distinct_products=298)
     assert blocking(check(repeated)) == {(None, "expect_one_row_per_product")}
 
 
-def test_attribute_that_the_baseline_lacks_is_compared_to_nothing(
-    make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_attribute_that_the_baseline_lacks_is_compared_to_nothing(baseline: LabelBaseline) -> None:
     only_style = {"style": baseline.products.attributes["style"]}
     products = baseline.products.model_copy(update={"attributes": only_style})
     checks = check(
@@ -295,7 +269,7 @@ def test_attribute_that_the_baseline_lacks_is_compared_to_nothing(
 
 
 def test_answers_without_a_usable_confidence_block_beside_a_baseline_too(
-    make_answers: MakeAnswers, baseline: LabelBaseline
+    baseline: LabelBaseline,
 ) -> None:
     figures = count_answers(make_answers(50))
     assert figures.summary is not None

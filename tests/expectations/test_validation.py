@@ -1,11 +1,11 @@
 """Spark counts what the drill counts, and a run's rows are validated from end to end."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_answers import join, make_answers
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,7 +22,6 @@ from expectations.validation import validate_input, validate_staged
 
 pytestmark = pytest.mark.spark
 
-MakeAnswers = Callable[..., Answers]
 LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}
 SECRET_TITLE = "<b>unreleased product</b>"
 
@@ -48,9 +47,7 @@ def validate(
     )
 
 
-def test_spark_counts_what_the_drill_counts(
-    spark: SparkSession, make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_spark_counts_what_the_drill_counts(spark: SparkSession) -> None:
     answers = join(make_answers(200, category="shoes"), make_answers(100, category=OTHER))
     # Rounded, so that some lie on the edge between two bins.
     on_edges = {a: values.round(2) for a, values in answers.confidences.items()}
@@ -64,9 +61,7 @@ def test_spark_counts_what_the_drill_counts(
     assert found.model_versions == {"model-1": 300}
 
 
-def test_odd_confidences_and_repeated_ids_are_counted(
-    spark: SparkSession, make_answers: MakeAnswers
-) -> None:
+def test_odd_confidences_and_repeated_ids_are_counted(spark: SparkSession) -> None:
     rows = as_rows(spark, make_answers(10)).withColumn("product_id", F.lit("same"))
     place = F.substring("content_hash", 9, 2).cast("int")
     odd = (
@@ -114,9 +109,7 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
     }
 
 
-def test_spark_counts_the_agreements_that_the_drill_counts(
-    spark: SparkSession, make_answers: MakeAnswers, join: Callable[..., Answers]
-) -> None:
+def test_spark_counts_the_agreements_that_the_drill_counts(spark: SparkSession) -> None:
     def catalog(seed: int) -> Answers:
         shoes, hats = (make_answers(60, seed=seed, category=one) for one in ("shoes", "hats"))
         return join(shoes, hats)
@@ -129,7 +122,7 @@ def test_spark_counts_the_agreements_that_the_drill_counts(
 
 
 def test_ten_sizes_of_one_dress_are_no_stuck_classifier(
-    spark: SparkSession, make_answers: MakeAnswers, baseline: LabelBaseline
+    spark: SparkSession, baseline: LabelBaseline
 ) -> None:
     one = make_answers(1)
     sizes = as_rows(spark, one.take(np.zeros(30, dtype=int)))
@@ -143,9 +136,7 @@ def test_ten_sizes_of_one_dress_are_no_stuck_classifier(
     assert figures.summary is not None and figures.summary.products.rows == 1
 
 
-def test_a_bad_row_is_seen_in_any_size_of_a_dress(
-    spark: SparkSession, make_answers: MakeAnswers
-) -> None:
+def test_a_bad_row_is_seen_in_any_size_of_a_dress(spark: SparkSession) -> None:
     sizes = as_rows(spark, make_answers(1).take(np.zeros(3, dtype=int)))
     sizes = sizes.withColumn("content_hash", F.lit("one dress"))
     is_last = F.col("product_id") == "product-2"
@@ -170,7 +161,6 @@ def test_a_bad_row_is_seen_in_any_size_of_a_dress(
 )
 def test_category_that_is_new_to_a_baseline_is_none_of_its_small_ones(
     spark: SparkSession,
-    make_answers: MakeAnswers,
     others: OtherCategories,
     groups: dict[str, int],
 ) -> None:
@@ -227,7 +217,7 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
 
 
 def test_sound_rows_pass_and_their_pages_name_no_product(
-    spark: SparkSession, make_answers: MakeAnswers, baseline: LabelBaseline, tmp_path: Path
+    spark: SparkSession, baseline: LabelBaseline, tmp_path: Path
 ) -> None:
     rows = as_rows(spark, make_answers(300)).withColumn("title", F.lit(SECRET_TITLE))
     report = validate(
@@ -247,9 +237,7 @@ def test_sound_rows_pass_and_their_pages_name_no_product(
         assert "product-1" not in page.read_text()
 
 
-def test_broken_rows_fail_with_sentences(
-    spark: SparkSession, make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_broken_rows_fail_with_sentences(spark: SparkSession, baseline: LabelBaseline) -> None:
     broken = make_answers(300, color_shares={"red": 1.0}, text_only=1.0)
     report = validate(as_rows(spark, broken), None, baseline, expected_rows=301)
     assert not report.passed
@@ -262,14 +250,12 @@ def test_broken_rows_fail_with_sentences(
     assert "(KL)" in labels and "red 0.41 -> 1.00" in labels
 
 
-def test_empty_staged_table_fails(spark: SparkSession, make_answers: MakeAnswers) -> None:
+def test_empty_staged_table_fails(spark: SparkSession) -> None:
     rows = as_rows(spark, make_answers(1)).limit(0)
     assert validate(rows, rows, expected_rows=0).failures == ("0 rows are staged, expected 1",)
 
 
-def test_what_was_not_compared_is_noted(
-    spark: SparkSession, make_answers: MakeAnswers, baseline: LabelBaseline
-) -> None:
+def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBaseline) -> None:
     rows = as_rows(spark, make_answers(20, category="hats"))
     assert validate(rows, expected_rows=20).notes == (
         "no baseline for this catalog: labels and confidences are compared to nothing",

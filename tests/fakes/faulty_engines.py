@@ -28,15 +28,11 @@ class DeadlyEngineSpec(FakeEngineSpec):
 
 
 class DeadlyEngine(FakeEngine):
-    def __init__(self, spec: DeadlyEngineSpec) -> None:
-        super().__init__(spec)
-        self._deadly_word = spec.deadly_word
-
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         yield from super().enrich(map(self._touch, products))
 
     def _touch(self, product: Product) -> Product:
-        if self._deadly_word in (product.title or ""):
+        if self._spec.deadly_word in (product.title or ""):
             os.kill(os.getpid(), signal.SIGSEGV)
         return product
 
@@ -52,13 +48,9 @@ class LostStoreSpec(FakeEngineSpec):
 
 
 class LostStoreEngine(FakeEngine):
-    def __init__(self, spec: LostStoreSpec) -> None:
-        super().__init__(spec)
-        self._down = spec.down
-
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         for answer in super().enrich(products):
-            if answer.status is Status.OK and self._down.exists():
+            if answer.status is Status.OK and self._spec.down.exists():
                 yield dataclasses.replace(
                     answer,
                     status=Status.IMAGE_UNREADABLE,

@@ -9,7 +9,6 @@ from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
-from enrich.spark.inference.staging import read_staged
 from enrich.spark.publishing import drop_staged_run, publish_staged_run, select_publishable
 from enrich.spark.records import InputRows, Verdict
 from enrich.spark.rollback import roll_back
@@ -82,7 +81,7 @@ def test_an_answer_that_another_run_publishes_at_the_same_time_is_unchanged_and_
 ) -> None:
     shop.refresh(run_id="slow", publish=False)
     shop.refresh(run_id="quick", limit=4)
-    staged = read_staged(shop.tables, "slow")
+    staged = shop.tables.read_rows("staged_attributes", "slow")
     rows = select_publishable(shop.tables, staged, LABELS, is_behind=False)
 
     # It had seen none of them when it began.

@@ -27,7 +27,6 @@ from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import ASKED, INPUT_FIELDS, SAME_PRODUCT, USABLE, State, Survey
 from enrich.spark.tables.history import find_last_restore
-from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import write_aside
 
 log = logging.getLogger(__name__)
@@ -85,14 +84,14 @@ class Stager:
             TableContended: a published answer that was to be carried over is another by now.
             WorkersDied: too many products took their Python worker with them.
         """
-        staged = read_staged(self._tables, self._run_id)
+        staged = self._read_staged()
         rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
         to_ask, revised = survey.select(*ASKED), survey.select(State.REVISED)
         count = survey.count(*ASKED)
         if rows:
             self._chunk = 0 if last is None else last + 1
             drop_stale(self._inputs, self._run_id, survey)
-            staged = read_staged(self._tables, self._run_id)
+            staged = self._read_staged()
             to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
             count = to_ask.count()
         if survey.count(State.REVISED) and not revised.isEmpty():
@@ -104,9 +103,12 @@ class Stager:
         self._stage_answers(to_ask, count, scratch)
         return Staged(count, rows > 0, round(reuse_s, 2))
 
+    def _read_staged(self) -> DataFrame:
+        return self._tables.read_rows("staged_attributes", self._run_id)
+
     def _carry(self, revised: DataFrame) -> None:
         self._write(self._select_carried(revised))
-        if not select_unstaged(revised, read_staged(self._tables, self._run_id)).isEmpty():
+        if not select_unstaged(revised, self._read_staged()).isEmpty():
             raise TableContended(
                 f"another run or a rollback changed {self._tables.name('product_attributes')} "
                 "meanwhile: start this run again"
@@ -123,7 +125,7 @@ class Stager:
         if found.isEmpty():
             return to_ask, count
         self._write(found)
-        left = select_unstaged(to_ask, read_staged(self._tables, self._run_id))
+        left = select_unstaged(to_ask, self._read_staged())
         asked = left.count()
         log.info("%s products had been staged by runs that were cut off", f"{count - asked:,}")
         return left, asked
@@ -191,7 +193,7 @@ def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     to drop. What the run has published already stays staged: after a rollback it is published from
     there.
     """
-    staged = read_staged(inputs.tables, run_id)
+    staged = inputs.tables.read_rows("staged_attributes", run_id)
     if not (found := staged.count()):
         return
     lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
@@ -199,11 +201,6 @@ def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
     valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
     if valid.count() < found:
         inputs.tables.replace_run("staged_attributes", valid, run_id)
-
-
-def read_staged(tables: OutputTables, run_id: str) -> DataFrame:
-    """Returns what a run has staged. Runs on the driver; lazy."""
-    return tables.read("staged_attributes").where(F.col("run_id") == run_id)
 
 
 def may_reuse(inputs: Inputs, asked: int) -> bool:

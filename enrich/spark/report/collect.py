@@ -37,7 +37,6 @@ from enrich.spark.catalog.shop import Shop
 from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
-from enrich.spark.inference.staging import read_staged
 from enrich.spark.ledger import find_run
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
@@ -131,7 +130,7 @@ def collect_report(
     ledger = find_run(tables, run_id)
     version, written_at = _find_version_before(tables, ledger)
     before = tables.read_version("product_attributes", version)
-    quarantine = tables.read("quarantine").where(F.col("run_id") == run_id)
+    quarantine = tables.read_rows("quarantine", run_id)
     with _within_memory(tables.spark, ledger["pending"]):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
         try:
@@ -199,7 +198,7 @@ def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
 def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
     """Runs on the driver; lazy."""
     tables = sources.tables
-    staged = read_staged(tables, run_id)
+    staged = tables.read_rows("staged_attributes", run_id)
     labels = sources.manifest.config.attributes
     said = select_corrections(tables.read("attribute_corrections"), labels)
     return select_run_rows(staged, said, before, tables.attributes)
@@ -217,7 +216,7 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
 def _read_checks(tables: OutputTables, run_id: str) -> tuple[Check, ...]:
     """Runs on the driver; one action. Those that did not pass come first."""
     columns = [field.name for field in fields(Check)]
-    checks = tables.read("label_quality").where(F.col("run_id") == run_id).select(*columns)
+    checks = tables.read_rows("label_quality", run_id).select(*columns)
     badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
     order = (badness, "suite", "attribute", "category", "expectation")
     return tuple(

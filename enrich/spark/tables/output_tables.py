@@ -79,6 +79,10 @@ class OutputTables:
         """Returns the table as it is now. Runs on the driver."""
         return self.spark.read.table(self.name(table))
 
+    def read_rows(self, table: str, run_id: str) -> DataFrame:
+        """Returns what a run has in the table. Runs on the driver; lazy."""
+        return self.read(table).where(F.col("run_id") == run_id)
+
     def read_version(self, table: str, version: int) -> DataFrame:
         """Returns the table as it was in a version, however old. Runs on the driver."""
         with reaching_back(self.spark):
