@@ -1,7 +1,7 @@
 """Validates one run: its product table before inference, its staged rows before publishing.
 
 Spark counts, Great Expectations checks the figures and writes its pages. Decides nothing about
-publishing: it reports, and the job acts on `ValidationReport.passed`.
+publishing: it reports, and the job acts on its `failures`.
 """
 
 import dataclasses

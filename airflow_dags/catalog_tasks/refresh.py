@@ -63,7 +63,7 @@ def gate(summary: dict[str, Any]) -> None:
     log.info("run %s may be published: %s", summary["run_id"], counts)
 
 
-def add_publish(run_id: str, *, reason: str = "", checkpoint: str = "") -> SparkJob:
+def add_publish(run_id: str, *, checkpoint: str, reason: str = "") -> SparkJob:
     """Adds the step that publishes a staged run and tells the table's consumers."""
     return SparkJob(
         task_id="publish",

@@ -61,8 +61,8 @@ def write_model_card(
     metrics: dict[str, Any],
     catalogs: list[str],
     *,
-    tells_of_tower: bool = False,
-    split_groups: int = 0,
+    tells_of_tower: bool,
+    split_groups: int,
 ) -> str:
     """Returns the card as Markdown; `tells_of_tower` if the tower's settings lie beside it.
 

@@ -26,6 +26,13 @@ ATTRIBUTES = {
     "pattern": ("solid", "striped", "printed"),
     "style": ("casual", "formal"),
 }
+# A transformer as Hugging Face describes it.
+_LAYER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 SENTENCES = [
     "a red striped shirt for the office",
     "blue casual shoes, plain and light",
@@ -55,19 +62,13 @@ def small_config() -> ClassifierConfig:
 @pytest.fixture(scope="session")
 def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
     """The `config.json` of a Hugging Face CLIP of one layer a tower."""
-    layer = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     vocabulary = tokenizer.get_vocab_size()
     return {
-        "text_config": layer
+        "text_config": _LAYER
         | special
         | {"vocab_size": vocabulary, "max_position_embeddings": 16, "projection_dim": 32},
-        "vision_config": layer | {"image_size": 64, "patch_size": 32, "projection_dim": 32},
+        "vision_config": _LAYER | {"image_size": 64, "patch_size": 32, "projection_dim": 32},
         "projection_dim": 32,
     }
 
@@ -75,16 +76,10 @@ def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def pair_json(tokenizer: Tokenizer) -> dict[str, Any]:
     """What `PairTowers` holds of a ViT and a BERT of one layer each."""
-    layer = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     vocabulary = tokenizer.get_vocab_size()
     return {
-        "vision": layer | {"model_type": "vit", "image_size": 64, "patch_size": 32},
-        "text": layer
+        "vision": _LAYER | {"model_type": "vit", "image_size": 64, "patch_size": 32},
+        "text": _LAYER
         | {"model_type": "bert", "vocab_size": vocabulary, "max_position_embeddings": 24},
         "width": 48,
     }

@@ -86,7 +86,7 @@ def find_last_restore(tables: OutputTables) -> datetime | None:
     return restores[-1] if restores else None
 
 
-def count_deleted(tables: OutputTables, run_id: str, told: datetime | None = None) -> int:
+def count_deleted(tables: OutputTables, run_id: str, told: datetime | None) -> int:
     """Returns how many published rows a run deleted, of vanished products, and that are gone still.
 
     Runs on the driver. Looks at the newest commits only: the run is not at its end yet.
