@@ -4,6 +4,8 @@ Training, hashing and inference all call `build_text`, so that they see the same
 Knows nothing of tokens.
 """
 
+import html
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +18,26 @@ LONGEST_READ = 4 * MAX_CHARACTERS
 
 # Soft hyphen, joiners and byte order mark stand inside words, and show nothing themselves.
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
+
+# What is cut off runs to the end, as in a browser. Nothing here looks at a character more than a
+# few times, whatever the text.
+_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<(style|script)\b[^<>]*>.*?(?:</\1\b[^<>]*>|\Z)"
+    r"|</?(?P<tag>[a-z][a-z\d:]*)(?:\s[^<>=]*=[^<>]*(?:>|\Z)|\s*/?>)",
+    re.IGNORECASE | re.DOTALL,
+)
+# "<New>" is none of them.
+_NAMES = """
+    a abbr address article aside audio b big blockquote body br button caption center cite code col
+    colgroup dd del details div dl dt em embed figcaption figure font footer form g h1 h2 h3 h4 h5
+    h6 head header hr html i iframe img input ins label li link main mark meta nav noscript o:p
+    object ol option p param path picture pre q s script section select small source span strike
+    strong style sub summary sup svg table tbody td tfoot th thead time title tr tt u ul video
+"""
+_TAGS = frozenset(_NAMES.split())
+# With their semicolon: without it, "cut&notched" holds one.
+_ENTITY = re.compile(r"&#?\w{1,31};")
 
 
 def fold_label(label: str) -> str:
@@ -37,9 +59,10 @@ def spell_without_case(labels: Iterable[str]) -> dict[str, str]:
 
 
 def normalise(text: str | None) -> str:
-    """Returns text in NFKC with white space folded and without characters that show nothing.
+    """Returns text in NFKC with white space folded, without markup and what shows nothing.
 
-    Those that stand inside words, such as soft hyphens, are left out; control characters,
+    Of HTML the words are left: a tag becomes a space, an entity its character. Characters that
+    show nothing and stand inside words, such as soft hyphens, are left out; control characters,
     surrogates and the like become a space.
 
     What is no text is none: a missing one may arrive as NaN, and a column of a wrong type as
@@ -49,7 +72,10 @@ def normalise(text: str | None) -> str:
         return ""
     # Cut before the expensive steps: NFKC may shrink a text, never grow it beyond a few times, and
     # it sorts runs of accents in quadratic time (0.4 s for the worst that is left, two busy cores).
-    text = _fold_space(unicodedata.normalize("NFKC", text[:LONGEST_READ]))
+    text = text[:LONGEST_READ]
+    if "<" in text or "&" in text:
+        text = _without_markup(text)
+    text = _fold_space(unicodedata.normalize("NFKC", text))
     # Most texts have none of these characters once their ends of lines are spaces, and looking at
     # each would cost a refresh most of its time.
     if not text.isprintable():
@@ -62,6 +88,18 @@ def build_text(title: str | None, description: str | None) -> str:
     """Returns title and description as one text of at most MAX_CHARACTERS, "" if both are empty."""
     parts = [part for part in (normalise(title), normalise(description)) if part]
     return ". ".join(parts)[:MAX_CHARACTERS]
+
+
+def _without_markup(text: str) -> str:
+    # Feeds escape markup that has entities of its own.
+    for _ in range(2):
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    return _MARKUP.sub(lambda found: " " if _is_html(found["tag"]) else found[0], text)
+
+
+def _is_html(tag: str | None) -> bool:
+    # None: a comment, style sheet or script.
+    return tag is None or tag.lower() in _TAGS
 
 
 def _fold_space(text: str) -> str:

@@ -68,3 +68,87 @@ def test_compatible_writings_of_a_word_become_one() -> None:
 
 def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word() -> None:
     assert normalise("Tur\u00adquoise dunkel\u200dblau \ufeffred") == "Turquoise dunkelblau red"
+
+
+@pytest.mark.parametrize(
+    ("markup", "read"),
+    [
+        ("<p class='x'>red<br/>shirt</p>", "red shirt"),
+        ('<P><SPAN STYLE="font-weight: 400;">red</SPAN>\n</P ><h2\tid=a>shirt', "red shirt"),
+        ("red &amp; blue&nbsp;shirt &#8211; 5&#x201d;", 'red & blue shirt \u2013 5"'),
+        ("&lt;p&gt;red &amp;amp; blue&amp;nbsp;shirt&lt;/p&gt;", "red & blue shirt"),
+        ("<!-- blue <b> -->red<!---->shirt<!-- blue", "red shirt"),
+        ("<style>p > b {color: blue}</style>red<SCRIPT src=x>a < b</Script>shirt", "red shirt"),
+        ("red shirt<style>p {color: blue}", "red shirt"),
+        ('red shirt<img src="data:image/png;base64,' + "A" * 9_000, "red shirt"),
+        ("<o:p></o:p>red<svg width=1><path d='M0'/></svg>shirt", "red shirt"),
+    ],
+)
+def test_markup_is_not_read(markup: str, read: str) -> None:
+    assert normalise(markup).replace("\u201d", '"') == read
+
+
+@pytest.mark.parametrize(
+    "nothing", ["<p></p>", "&nbsp;", "<p>&nbsp;<br></p>", "&lt;p&gt;&lt;/p&gt;"]
+)
+def test_markup_around_nothing_is_the_empty_string(nothing: str) -> None:
+    assert build_text(nothing, nothing) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "I <3 you",
+            "size < 5 > 3",
+            "a<b and c>d",
+            "<NIKE> shirt <Limited Edition>",
+            "<- left ->",
+        ),
+        *("AT&T", "R&D", "H&M; Zara", "black&copper", "cut&notched", "fit & flare", "Q&A &", "&;"),
+        *("<p", "a <b", "<a small print", "x<y>z", "<size = 5>"),
+    ],
+)
+def test_signs_that_are_no_markup_stay(text: str) -> None:
+    assert normalise(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "<",
+            "<p",
+            "<p ",
+            "<p a=",
+            "</",
+            "<p>",
+            "<!--",
+            "<!-",
+            "--",
+            "<style",
+            "<style>",
+            "</style",
+        ),
+        *(
+            "<style a=",
+            "<a" + " " * 99,
+            "&",
+            "&#",
+            "&a",
+            "&amp;",
+            "&lt;",
+            "&amp;lt;p ",
+            "<a =",
+            "<p b",
+        ),
+    ],
+)
+def test_marks_by_the_thousand_are_looked_at_once(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.text.LONGEST_READ", 200_000)
+    for start in ("", "<style>", "<p a="):
+        begin = time.process_time()
+        normalise(start + piece * (100_000 // len(piece)))
+        assert time.process_time() - begin < 1
