@@ -202,8 +202,14 @@ def _read_json(file: Path) -> pa.Table:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    # Numbers stay as they are written: 1.10 and 1.1 are two ids.
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)
+    # Numbers stay as they are written: 1.10 and 1.1 are two ids. But for what pandas makes of a
+    # column that has a gap: 7.0 of 7, and NaN of the gap.
+    decoder = json.JSONDecoder(
+        parse_float=lambda number: number.removesuffix(".0"),
+        parse_int=str,
+        parse_constant=lambda name: None if name == "NaN" else name,
+        strict=False,
+    )
     end = 0
     while (start := _NO_SPACE.search(text, end)) is not None:
         try:

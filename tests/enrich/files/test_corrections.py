@@ -37,3 +37,10 @@ def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None
     ]
     with pytest.raises(ConfigError, match="no color"):
         _read(tmp_path, ["BLUE"], ("Blue", "blue", "red"))
+
+
+def test_a_gap_in_the_json_of_a_pandas_frame_corrects_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "labelled.json"
+    file.write_text('{"product_id": 7.0, "color": "red"}\n{"product_id": 8.0, "color": NaN}\n')
+    rows = read_correction_file(file, {"color": ["red", "blue"]})
+    assert rows.to_dict("records") == [{"product_id": "7", "color": "red"}]

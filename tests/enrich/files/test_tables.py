@@ -159,6 +159,20 @@ def test_every_value_of_json_is_text_as_it_was_written(tmp_path: Path) -> None:
         select_text(table, ["size"], file)
 
 
+def test_json_of_a_pandas_frame_has_gaps_and_whole_ids(tmp_path: Path) -> None:
+    file = tmp_path / "products.json"
+    file.write_text(
+        '{"product_id": 4006381333931.0, "title": NaN, "image_path": NaN}\n'
+        '{"product_id": NaN, "title": "NaN", "image_path": NaN}\n'
+        '{"product_id": 1.10, "title": 1.05, "image_path": null}\n'
+    )
+    assert read_table(file).to_pydict() == {
+        "product_id": ["4006381333931", None, "1.10"],
+        "title": [None, "NaN", "1.05"],
+        "image_path": [None] * 3,
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
