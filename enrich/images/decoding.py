@@ -27,6 +27,14 @@ from enrich.redaction import describe_error
 Made = TypeVar("Made")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# What shops deliver besides, to be named: where its mark stands in the file, and the mark.
+_OTHERS = (
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+)
 
 # Up to 20 bytes a pixel while transparency is laid on white: several of 50 megapixels at a time
 # would be several gigabytes. Small ones do not wait.
@@ -141,4 +149,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _describe_unknown(data: bytes) -> str:
-    return f"no image of a known format ({len(data):,} bytes)" if data else "an empty file"
+    if not data:
+        return "an empty file"
+    known = (name for start, mark, name in _OTHERS if data.startswith(mark, start))
+    is_page = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    found = next(known, "a web page or SVG" if is_page else "no image of a known format")
+    return f"{found} ({len(data):,} bytes); wanted: {', '.join(FORMATS)}"

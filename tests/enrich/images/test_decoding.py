@@ -75,6 +75,26 @@ def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
     assert str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (_encode(_noise(), "AVIF"), "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIF"),
+        (_encode(_noise(), "JPEG2000"), "JPEG 2000"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><title>404</title>", "a web page or SVG"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a web page or SVG"),
+        (b"P6 1 1 255 red", "no image of a known format"),
+    ],
+)
+def test_what_is_read_by_no_decoder_is_named_with_what_is_wanted(data: bytes, found: str) -> None:
+    with pytest.raises(ImageProblem) as problem:
+        _decode(data)
+    wanted = "wanted: JPEG, PNG, WEBP, GIF, BMP, TIFF"
+    assert str(problem.value) == f"{found} ({len(data):,} bytes); {wanted}"
+
+
 def test_a_picture_of_exactly_the_allowed_pixels_is_decoded() -> None:
     assert _decode(_PNG, max_pixels=10_000).size == (100, 100)
     with pytest.raises(ImageProblem, match=r"100 x 100 px is over max_pixels = 9,999"):
