@@ -34,6 +34,10 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 
+# What pydantic calls tuples and dictionaries.
+_IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "wanted a list, as [a, b]") | dict.fromkeys(
+    ("dict_type", "model_type"), "wanted lines 'key: value' below it"
+)
 
 # Controls, what turns the direction of writing, halves of characters, and what is none.
 _OBEYED = re.compile(
@@ -85,7 +89,8 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
             known = ", ".join(_known_beside(settings, problem["loc"]))
             problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
         elif problem["loc"]:
-            problems.append(f"{key}: {problem['msg']}, found {problem['input']!r}")
+            wanted = _IN_YAML.get(problem["type"], problem["msg"])
+            problems.append(f"{key}: {wanted}, found {problem['input']!r}")
         else:
             # Of several keys together; what was found is the whole file.
             problems.append(str(problem["msg"]))

@@ -1,5 +1,6 @@
 """Reads columns of text from a Parquet, CSV or JSON file; knows nothing of what they mean."""
 
+import codecs
 import contextlib
 import csv
 import json
@@ -40,11 +41,15 @@ def read_table(file: Path) -> pa.Table:
         raise ConfigError(f"{file} is an empty folder; wanted: one Parquet, CSV or JSON file")
     kind = {".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}.get(file.suffix.lower(), "Parquet")
     try:
-        if kind == "CSV":
-            return _read_csv(file)
-        return _read_json(file) if kind == "JSON" else pq.read_table(file)
+        if kind == "Parquet":
+            return pq.read_table(file)
+        _refuse_utf16(file)
+        return _read_csv(file) if kind == "CSV" else _read_json(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"no {kind} file can be read at {file}: {first_line(error)}") from error
+        reason = first_line(error)
+        if kind == "Parquet" and file.is_file() and file.suffix.lower() != ".parquet":
+            reason = f"{reason.rstrip('.')}; for CSV and JSON wanted: .csv, .json or .jsonl, not compressed"
+        raise ConfigError(f"no {kind} file can be read at {file}: {reason}") from error
 
 
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:
@@ -105,6 +110,13 @@ def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
         mended = [None if one is None else one.decode(errors="replace") for one in values]
         return pa.chunked_array([mended], pa.string())
     return column
+
+
+def _refuse_utf16(file: Path) -> None:
+    # Excel's "Unicode text".
+    with file.open("rb") as content:
+        if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError("it is in UTF-16; wanted: UTF-8")
 
 
 def _read_csv(file: Path) -> pa.Table:

@@ -160,6 +160,20 @@ def test_problems_are_described_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: wanted a list, as [a, b]"),
+        ({"image_limits": None}, "image_limits: wanted lines 'key: value' below it, found None"),
+        ({"baselines": ["a"]}, "baselines: wanted lines 'key: value' below it, found ['a']"),
+    ],
+)
+def test_what_is_wanted_is_said_in_words_of_yaml(given: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        JobConfig.model_validate(given)
+    assert problem in describe_invalid(error.value, JobConfig)
+
+
+@pytest.mark.parametrize(
     ("raised", "code"),
     [
         (EnrichError, 1),

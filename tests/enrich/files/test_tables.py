@@ -188,6 +188,21 @@ def test_what_is_no_table_is_a_message(tmp_path: Path, name: str, content: bytes
         read_table(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["products.csv.gz", "products.tsv", "products"])
+def test_a_file_of_an_unknown_name_says_which_names_are_known(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"product_id\ttitle\n1\tred shirt\n")
+    with pytest.raises(ConfigError, match=r"wanted: \.csv, \.json or \.jsonl, not compressed"):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["products.csv", "products.json"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_called_so(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes("\ufeffproduct_id\n1\n".encode(encoding))
+    with pytest.raises(ConfigError, match="it is in UTF-16; wanted: UTF-8"):
+        read_table(tmp_path / name)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_quotation_that_nothing_ends_is_refused_also_in_the_last_column(
     tmp_path: Path, end: str
