@@ -48,7 +48,8 @@ def read_table(file: Path) -> pa.Table:
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = first_line(error)
         if kind == "Parquet" and file.is_file() and file.suffix.lower() != ".parquet":
-            reason = f"{reason.rstrip('.')}; for CSV and JSON wanted: .csv, .json or .jsonl, not compressed"
+            others = "for CSV and JSON wanted: .csv, .json or .jsonl, not compressed"
+            reason = f"{reason.rstrip('.')}; {others}"
         raise ConfigError(f"no {kind} file can be read at {file}: {reason}") from error
 
 
