@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make test-airflow does")
 
+from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
 from airflow.serialization.serialized_objects import DagSerialization
@@ -88,6 +89,20 @@ def test_only_products_at_an_absolute_local_path_are_waited_for(
     os.utime(table, (0, 0))
     assert is_there(str(table))
     assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
+
+
+def test_the_documented_backfill_runs_every_day_that_it_names(dags: dict[str, Any]) -> None:
+    docs = (ROOT / "docs" / "airflow.md").read_text()
+    (arguments,) = re.findall(r"^airflow (backfill create .*)$", docs, re.MULTILINE)
+    asked = get_parser().parse_args(arguments.split())
+    # Only what the scheduler keeps of a DAG can be asked for its days.
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(dags[asked.dag_id]))
+    runs = dag.iter_dagrun_infos_between(asked.from_date, asked.to_date)
+    assert [run.logical_date.date().isoformat() for run in runs] == [
+        "2026-11-01",
+        "2026-11-02",
+        "2026-11-03",
+    ]
 
 
 def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, Any]) -> None:
