@@ -4,6 +4,7 @@ A refresh of shoes alone differs from a catalog of shoes and shirts without anyt
 Where both know categories, each category's share of the baseline is weighted as the run has it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,7 +34,10 @@ class Expected:
 
     @property
     def rows(self) -> float:
-        """How many plain rows are as telling as the weighted ones (Kish 1965)."""
+        """How many plain rows are as telling as the weighted ones (Kish 1965).
+
+        Beside a category of its own the whole counts that category's rows again.
+        """
         return 1 / sum(weight**2 / group.rows for weight, group in self.parts)
 
     def has(self, attribute: str) -> bool:
@@ -86,9 +90,13 @@ def expect_like(baseline: CatalogSummary, run: CatalogSummary, min_rows: int) ->
     if not baseline.categories or not run.categories:
         return Expected(((1.0, baseline.products),))
     known = {name: group for name, group in baseline.categories.items() if group.rows >= min_rows}
+    rows = Counter[str | None]()
+    for name, group in run.categories.items():
+        # The whole is one part for all others: its rows would else count once for each of them.
+        rows[name if name in known else None] += group.rows
     return Expected(
         tuple(
-            (group.rows / run.products.rows, known.get(name, baseline.products))
-            for name, group in run.categories.items()
+            (count / run.products.rows, baseline.products if name is None else known[name])
+            for name, count in rows.items()
         )
     )

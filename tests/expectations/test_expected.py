@@ -45,6 +45,16 @@ def test_run_of_a_category_hardly_known_to_the_baseline_is_expected_to_look_like
     assert colors(expected) == {"red": 0.25, "blue": 0.75}
 
 
+def test_categories_hardly_known_to_the_baseline_are_one_sample_of_the_whole(
+    shop: CatalogSummary,
+) -> None:
+    both = join(make_answers(40, category="shoes"), make_answers(60, category="shirts"))
+    summary = count_answers(both).summary
+    assert summary is not None
+    expected = expect_like(shop, summary, min_rows=3001)
+    assert expected.rows == pytest.approx(shop.products.rows)
+
+
 def test_without_categories_the_whole_is_expected(shop: CatalogSummary) -> None:
     expected = expect_like(shop, run_of(None), min_rows=100)
     assert colors(expected) == {"red": 0.25, "blue": 0.75}
