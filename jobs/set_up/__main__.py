@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     def check_and_set_up() -> None:
         check_machine()
         set_up(extras | ({JAVA_EXTRA} if find_java_problem() else set()))
+        warn_of_other_spark()
 
     return end_with_code(check_and_set_up)
 
@@ -113,7 +114,6 @@ def make_environment(extras: set[str]) -> None:
         archive_classes(spark_home)
     write_stamp(stamp, fingerprint, extras)
     say("Ready. To use it in this shell: source .venv/bin/activate")
-    warn_of_other_spark()
 
 
 def read_fingerprint(root: Path) -> str:
@@ -142,9 +142,10 @@ def write_stamp(stamp: Path, fingerprint: str, extras: set[str]) -> None:
 
 def warn_of_other_spark() -> None:
     """Says which variables would make a plain spark-submit ignore this environment's Spark."""
-    others = [name for name in ("SPARK_HOME", "SPARK_CONF_DIR") if os.environ.get(name)]
+    names = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+    others = [name for name in names if os.environ.get(name)]
     if others:
-        say(f"Note: unset {' and '.join(others)}, or spark-submit follows them instead of .venv.")
+        say(f"Note: unset {' '.join(others)}, or spark-submit follows them instead of .venv.")
 
 
 if __name__ == "__main__":

@@ -227,6 +227,25 @@ def test_what_an_earlier_set_up_installed_is_not_asked_for_again(installs: list[
     assert installs == [".[bench,spark]", ".[bench,coca,spark,test,train]"]
 
 
+def test_every_set_up_names_what_sends_a_plain_spark_submit_elsewhere(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    taken_away = set(re.findall(r"-u (\w+)", (ROOT / "Makefile").read_text()))
+    # Where a cluster is, which is somebody's wish; make's local jobs alone must not follow it.
+    elsewhere = taken_away - {"HADOOP_CONF_DIR", "YARN_CONF_DIR"}
+    assert {"SPARK_HOME", "PYSPARK_DRIVER_PYTHON"} <= elsewhere
+    for name in taken_away:
+        monkeypatch.setenv(name, "/elsewhere")
+    for _ in range(2):
+        assert set_up.main([]) == 0
+        (note,) = [line for line in capsys.readouterr().out.splitlines() if "unset" in line]
+        assert set(re.findall(r"[A-Z_]{9,}", note)) == elsewhere
+    for name in elsewhere:
+        monkeypatch.delenv(name)
+    assert set_up.main([]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_a_set_up_without_a_network_leaves_what_is_there_usable(
     installs: list[str], monkeypatch: pytest.MonkeyPatch
 ):
