@@ -87,21 +87,24 @@ def is_set_up(extras: set[str]) -> bool:
 def make_environment(extras: set[str]) -> None:
     """Makes `.venv`, or brings it up to date."""
     stamp, fingerprint = VENV / STAMP, read_fingerprint(ROOT)
+    packages = read_package_fingerprint(ROOT)
     own_java = JAVA_EXTRA in extras
     # What an earlier set-up brought stays wanted: else two that ask for different extras would take
     # turns for ever.
-    extras = extras | read_stamp(stamp, fingerprint)
+    extras = extras | read_stamp(stamp, packages)
     if own_java:
         say(f"Note: {find_java_problem()} {HOW_TO_CHOOSE}")
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
-    # Where only another Java is wanted, no package is, and no network.
-    if extras - read_stamp(stamp, fingerprint):
+    # Where only another Java or other defaults are wanted, no package is, and no network.
+    if extras - read_stamp(stamp, packages):
         check_package_index(VENV)
         # A set-up that is killed from here on is begun again, not believed.
         stamp.unlink(missing_ok=True)
         say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
         install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
+    # Killed from here on, it goes on without a network.
+    write_stamp(stamp, extras, packages)
     choose_java(own_java)
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
     say("[3/5] Writing Spark's defaults ...")
@@ -112,32 +115,48 @@ def make_environment(extras: set[str]) -> None:
     say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
     if not (is_archive_current(spark_home / "jars") and is_java_archived()):
         archive_classes(spark_home)
-    write_stamp(stamp, fingerprint, extras)
+    write_stamp(stamp, extras, packages, fingerprint)
     say("Ready. To use it in this shell: source .venv/bin/activate")
 
 
 def read_fingerprint(root: Path) -> str:
     """Digests all that decides what a set-up does: the checkout's place and some of its files."""
+    return digest_files(root, "pyproject.toml", "jobs/set_up/*.py", "jobs/conf/spark/*")
+
+
+def read_package_fingerprint(root: Path) -> str:
+    """Digests what decides which packages a set-up installs, and from where."""
+    return digest_files(root, "pyproject.toml")
+
+
+def digest_files(root: Path, *patterns: str) -> str:
+    """Digests a checkout's place and those of its files."""
     digest = hashlib.sha256(str(root).encode())  # a virtual environment does not survive a move
-    jobs = root / "jobs"
-    files = [root / "pyproject.toml", *jobs.glob("set_up/*.py"), *jobs.glob("conf/spark/*")]
-    for file in sorted(files):
+    for file in sorted(file for pattern in patterns for file in root.glob(pattern)):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def read_stamp(stamp: Path, fingerprint: str) -> set[str]:
-    """Returns the extras of a finished set-up from the same files; none if there was none."""
+    """Returns the extras that are there.
+
+    Args:
+        stamp: the file that tells.
+        fingerprint: of the files that must be the same now: those of a finished set-up, or those
+            of its packages, which come before the rest.
+    """
     try:
-        finished = json.loads(stamp.read_text())
+        done = json.loads(stamp.read_text())
     except (OSError, ValueError):
         return set()
-    return set(finished["extras"]) if finished["fingerprint"] == fingerprint else set()
+    known = (done["fingerprint"], done.get("packages"))
+    return set(done["extras"]) if fingerprint in known else set()
 
 
-def write_stamp(stamp: Path, fingerprint: str, extras: set[str]) -> None:
-    """Records that a set-up with these extras is finished."""
-    stamp.write_text(json.dumps({"fingerprint": fingerprint, "extras": sorted(extras)}))
+def write_stamp(stamp: Path, extras: set[str], packages: str, fingerprint: str = "") -> None:
+    """Records that packages with these extras are installed, and whether the set-up is finished."""
+    done = {"fingerprint": fingerprint, "packages": packages, "extras": sorted(extras)}
+    stamp.write_text(json.dumps(done))
 
 
 def warn_of_other_spark() -> None:

@@ -188,9 +188,12 @@ def test_fingerprint_changes_when_the_checkout_moves(checkout: Path):
 def test_stamp_is_believed_only_for_the_same_files(tmp_path: Path):
     stamp = tmp_path / "set_up.json"
     assert set_up.read_stamp(stamp, "files") == set()
-    set_up.write_stamp(stamp, "files", {"spark", "test"})
+    set_up.write_stamp(stamp, {"spark", "test"}, "packages", "files")
     assert set_up.read_stamp(stamp, "files") == {"spark", "test"}
+    assert set_up.read_stamp(stamp, "packages") == {"spark", "test"}
     assert set_up.read_stamp(stamp, "other files") == set()
+    stamp.write_text('{"fingerprint": "files", "extras": ["spark"]}')  # of an earlier version
+    assert set_up.read_stamp(stamp, "files") == {"spark"}
 
 
 @pytest.fixture
@@ -273,6 +276,48 @@ def test_without_a_network_one_java_takes_the_place_of_the_other(
         assert set_up.main([]) == 0
         assert (tmp_path / "java").exists() == bool(problem)
     assert installs == [".[java,spark]"]
+
+
+@pytest.mark.parametrize("first_ends", [0, 130])
+def test_without_a_network_spark_s_changed_defaults_take_effect(
+    first_ends: int, installs: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    written: list[str] = []
+
+    def write(home: Path) -> None:
+        written.append(set_up.read_fingerprint(ROOT))
+        if first_ends and len(written) == 1:
+            raise KeyboardInterrupt
+
+    def offline(venv: Path) -> None:
+        raise SetUpError("no network")
+
+    monkeypatch.setattr(set_up, "write_spark_conf", write)
+    assert set_up.main(["--extra", "bench"]) == first_ends
+    monkeypatch.setattr(set_up, "check_package_index", offline)
+    monkeypatch.setattr(set_up, "read_fingerprint", lambda root: "of other defaults")
+    for _ in range(2):
+        assert set_up.main([]) == 0
+    assert installs == [".[bench,spark]"]
+    assert written[1:] == ["of other defaults"]
+    assert set_up.main(["--extra", "test"]) == 1
+
+
+def test_a_set_up_that_is_interrupted_is_not_believed_when_its_defaults_are_taken_back(
+    installs: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(home: Path) -> None:
+        raise KeyboardInterrupt
+
+    written: list[Path] = []
+    assert set_up.main([]) == 0
+    with monkeypatch.context() as edited:
+        edited.setattr(set_up, "read_fingerprint", lambda root: "of other defaults")
+        edited.setattr(set_up, "write_spark_conf", interrupt)
+        assert set_up.main([]) == 130
+    monkeypatch.setattr(set_up, "write_spark_conf", written.append)
+    assert set_up.main([]) == 0
+    assert len(written) == 1
 
 
 def test_the_archive_of_classes_is_made_again_after_an_update_of_java_and_once_where_none_can_be(
