@@ -4,8 +4,10 @@ One machine, SQLite, this machine's own address only. Keeps everything in one fo
 Starts Airflow's components one by one instead of by `airflow standalone`, whose log servers would
 listen on all addresses. Knows nothing of what the DAGs do but the pool that they queue in.
 
-Runs with the system's Python: the standard library only.
+Runs with the system's Python, an old one too: the standard library only.
 """
+
+from __future__ import annotations
 
 import argparse
 import base64
