@@ -18,6 +18,7 @@ from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _LARGEST_BLOCK = 64 << 20
 _TOO_LARGE = 2.0**63  # for 64 bits
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _NO_SPACE = re.compile(r"\S")
 _OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
 
@@ -120,7 +121,24 @@ def _refuse_utf16(file: Path) -> None:
             raise ValueError("it is in UTF-16; wanted: UTF-8")
 
 
+def explain_separator(header: str) -> str | None:
+    """Returns what is wrong with a CSV header of which commas make one column, None if nothing is.
+
+    Spreadsheets of countries with a decimal comma write semicolons.
+    """
+    for separator, name in _OTHER_SEPARATORS.items():
+        if separator in header and "," not in header:
+            return (
+                f"its columns are separated by {name}; wanted: commas. Save it as CSV again, with "
+                "commas and in UTF-8"
+            )
+    return None
+
+
 def _read_csv(file: Path) -> pa.Table:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        if (problem := explain_separator(lines.readline())) is not None:
+            raise ValueError(problem)
     try:
         return _read_csv_in_blocks(file, pyarrow.csv.ReadOptions())
     except pa.ArrowInvalid as error:

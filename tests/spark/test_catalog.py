@@ -341,6 +341,19 @@ def test_missing_column_says_which_and_how_to_map_it(spark: SparkSession, tmp_pa
         open_catalog(spark, str(tmp_path), ColumnNames())
 
 
+def test_a_csv_with_another_separator_is_told_to_come_with_commas(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "products.csv"
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        TABLE.to_csv(file, index=False, sep=separator)
+        with pytest.raises(SchemaMismatch, match=f"separated by {name}; wanted: commas"):
+            open_catalog(spark, str(file), ColumnNames())
+    TABLE.rename(columns={"title": "a;b"}).to_csv(file, index=False)
+    with pytest.raises(SchemaMismatch, match="has no column title; it has product_id, a;b"):
+        open_catalog(spark, str(file), ColumnNames())
+
+
 def test_column_of_a_wrong_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     TABLE.assign(title=[1.5, 2.5]).to_parquet(tmp_path / "products.parquet")
     with pytest.raises(SchemaMismatch, match=r"column title .* is double; wanted string"):

@@ -29,6 +29,7 @@ from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
+from enrich.files.tables import explain_separator
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
@@ -262,6 +263,9 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             "compressed"
         )
     if missing := [name for name in wanted.values() if name not in fields]:
+        is_csv = HAS_SURPLUS in frame.columns
+        if is_csv and (problem := explain_separator(next(iter(fields), ""))) is not None:
+            raise SchemaMismatch(f"'{location}' cannot be read: {problem}")
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has "
             f"{', '.join(fields) or 'none'}. "

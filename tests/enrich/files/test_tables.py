@@ -115,6 +115,24 @@ def test_a_file_of_another_encoding_is_read_but_for_its_own_letters(
     assert read == {"product_id": ["007", "008"], "title": ["red shirt", "caf\ufffd"]}
 
 
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("title", ["red shirt", "red, a shirt", "size 1,5, wide, long"])
+def test_a_csv_with_another_separator_is_told_to_come_with_commas(
+    tmp_path: Path, separator: str, name: str, title: str
+) -> None:
+    file = tmp_path / "products.csv"
+    rows = [["product_id", "title"], ["1", title]]
+    file.write_text("".join(separator.join(row) + "\n" for row in rows))
+    with pytest.raises(ConfigError, match=f"separated by {name}; wanted: commas"):
+        read_table(file)
+
+
+def test_a_csv_may_have_another_separator_in_the_name_of_a_column(tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    file.write_text("product_id,a;b;c\n1,x\n")
+    assert read_table(file).to_pydict() == {"product_id": ["1"], "a;b;c": ["x"]}
+
+
 def test_a_column_that_comes_twice_is_refused_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "corrected.csv"
     file.write_text("product_id,color,color\n1,red,blue\n")
