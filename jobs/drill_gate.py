@@ -85,6 +85,8 @@ def main(
     """Drills the quality gate with sound and faulty runs."""
     if catalog is not None and keep_old is not None:
         raise ConfigError("--keep-old keeps answers to drawn products: leave --catalog out")
+    if category_column is not None and catalog is None:
+        raise ConfigError("--category-column is one of a catalog's table: name it by --catalog")
     if catalog is None:
         folder, products = work / "drawn", draw_products(work / "drawn", (RUN, BASELINE))
     else:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from enrich.demo.catalog import is_demo_catalog, write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
+from enrich.files.tables import read_table, select_text
 from enrich.records import Product
 from enrich.text import build_text
 
@@ -60,8 +61,13 @@ def sample_products(catalog: Path, count: int) -> list[Product]:
 
 
 def read_column(catalog: Path, products: Sequence[Product], column: str) -> list[str | None]:
-    """Returns what a column of the catalog's table says of each product."""
-    table = pq.read_table(catalog / "products.parquet", columns=["product_id", column])
+    """Returns what a column of the catalog's table says of each product, as text.
+
+    Raises:
+        SchemaMismatch: there is no such column, or it cannot be read as text.
+    """
+    file = catalog / "products.parquet"
+    table = select_text(read_table(file), ["product_id", column], file)
     by_id = dict(zip(table["product_id"].to_pylist(), table[column].to_pylist(), strict=True))
     return [by_id[product.product_id] for product in products]
 

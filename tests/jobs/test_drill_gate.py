@@ -59,3 +59,13 @@ def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
     code, _, err = run("--work", tmp_path, "--catalog", tmp_path / "nowhere")
     assert code == 2
     assert "CATALOG ABSENT" in err and "NOTHING was drilled" in err
+
+
+@pytest.mark.usefixtures("small")
+def test_a_category_column_that_is_nowhere_is_refused(run: Run, shop: Path, tmp_path: Path) -> None:
+    code, _, err = run("--work", tmp_path, "--category-column", "kind")
+    assert code == 2
+    assert "name it by --catalog" in err
+    code, _, err = run("--work", tmp_path, "--catalog", shop, "--category-column", "knid")
+    assert code == 2
+    assert "has no column knid; it has product_id" in " ".join(err.split())
