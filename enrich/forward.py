@@ -19,9 +19,14 @@ log = logging.getLogger(__name__)
 # been a neighbour that was loading. Doubled by every halving.
 _PASSES_BEFORE_MORE = 200
 # Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
-# through torch, and a CPU's.
+# through torch or do not say why they end, and a CPU's. Some of them mean other things too: those
+# come again with one row, and are raised.
 _OUT_OF_MEMORY = (
     *("_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED", "CUDA error: out of memory"),
+    # cuBLAS and cuDNN as they start.
+    "_STATUS_NOT_INITIALIZED",
+    # A convolution whose ways all want more memory: torch drops what each of them has said.
+    *("unable to find an engine to execute this", "Unable to find a valid cuDNN algorithm"),
     "DefaultCPUAllocator: can't allocate memory",
 )
 
