@@ -55,6 +55,7 @@ class Forward:
         self._idle_streams: list[torch.cuda.Stream] = []
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # the weights are there before another stream needs them
+            self._free_cached()  # of the weights before they were cast: no other stream gets it
 
     def __call__(self, inputs: ModelInputs) -> ModelOutput:
         """Returns the classifier's output on the CPU.
@@ -90,8 +91,13 @@ class Forward:
             *(self._device, len(inputs.has_text), self._most_rows),
         )
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+            self._free_cached()
         return None
+
+    def _free_cached(self) -> None:
+        # Else it would open a context on the first GPU too.
+        with torch.cuda.device(self._device):
+            torch.cuda.empty_cache()
 
     def _try_more(self) -> None:
         self._passes += 1

@@ -1,6 +1,7 @@
 """The forward pass fits its batches into memory; weights that are cast once change no answer."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -237,19 +238,39 @@ def test_no_thread_is_handed_weights_that_another_has_cast(
     assert not any(weights.requires_grad for weights in classifier.parameters())
 
 
-def test_threads_that_follow_each_other_share_streams(
-    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[object] = []
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pretends a GPU; returns what is asked of it, in order."""
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def note(name: str, of: object) -> Iterator[None]:
+        asked.append(f"{name} {of}")
+        yield
+        asked.append(f"end {name}")
+
     cuda = "enrich.forward.torch.cuda."
-    monkeypatch.setattr(cuda + "synchronize", lambda device: None)
-    monkeypatch.setattr(cuda + "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(cuda + "synchronize", lambda device: asked.append("synchronize"))
+    monkeypatch.setattr(cuda + "empty_cache", lambda: asked.append("empty_cache"))
+    monkeypatch.setattr(cuda + "device", functools.partial(note, "device"))
     monkeypatch.setattr(cuda + "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(cuda + "Stream", lambda device: made.append(object()) or made[-1])
+    monkeypatch.setattr(cuda + "Stream", lambda device: asked.append("Stream") or object())
+    return asked
+
+
+def test_threads_that_follow_each_other_share_streams(crowd: Crowd, gpu: list[str]) -> None:
     forward = Forward(crowd(fits=99), torch.device("cuda"))
 
     for _ in range(20):
         with forward._stream(), forward._stream():
             pass
 
-    assert len(made) == 2
+    assert gpu.count("Stream") == 2
+
+
+def test_memory_of_the_weights_as_they_were_loaded_is_given_back(
+    crowd: Crowd, gpu: list[str]
+) -> None:
+    Forward(crowd(fits=99), torch.device("cuda", 1))
+    # On its own GPU: on the first one it would open a context.
+    assert gpu == ["synchronize", "device cuda:1", "empty_cache", "end device"]
