@@ -80,7 +80,7 @@ class Forward:
         try:
             return self._run(inputs)
         except RuntimeError as error:
-            if not _is_out_of_memory(error) or len(inputs.has_text) == 1:
+            if not is_out_of_memory(error) or len(inputs.has_text) == 1:
                 raise
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
         half = len(inputs.has_text) // 2
@@ -125,7 +125,8 @@ class Forward:
                 idle.append(stream)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tells whether a device may have had too little memory, whoever found that out."""
     return isinstance(error, torch.OutOfMemoryError) or any(
         said in str(error) for said in _OUT_OF_MEMORY
     )

@@ -27,7 +27,16 @@ def test_task_runs_on_the_gpu_that_spark_assigned(monkeypatch: pytest.MonkeyPatc
 
 def test_without_an_assignment_a_visible_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assign(monkeypatch, None, gpus=1)
-    assert device.choose_device() == torch.device("cuda")
+    assert device.choose_device() == torch.device("cuda", 0)
+
+
+def test_without_an_assignment_workers_share_all_visible_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assign(monkeypatch, None, gpus=2)
+    for process, gpu in ((40, 0), (41, 1), (40, 0)):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        assert device.choose_device() == torch.device("cuda", gpu)
 
 
 def test_without_a_gpu_the_cpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from enrich.config import ImageIdentity
+from enrich.errors import ConfigError
 from enrich.images.limits import ImageLimits
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Product, Status
@@ -70,6 +71,36 @@ def test_an_engine_finds_the_threads_that_its_task_has_cores(
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     assert udf._engine_of_this_worker(Recipe("shop"), loads).threads == 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fails:
+    """Recipe of an engine that cannot be built."""
+
+    error: RuntimeError
+
+    def build(self, device: torch.device) -> object:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_a_gpu_that_has_no_room_for_one_more_engine_says_how_many_tasks_may_share_it(
+    loads: Any, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    monkeypatch.setattr(device, "choose_device", lambda: torch.device("cuda", 1))
+    with pytest.raises(ConfigError, match=r"cuda:1 has no memory .* --master 'local\[4\]'"):
+        udf._engine_of_this_worker(Fails(error), loads)
+
+
+def test_another_error_while_an_engine_is_built_stays_what_it_is(loads: Any) -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        udf._engine_of_this_worker(Fails(RuntimeError("a bug")), loads)
 
 
 @dataclass(frozen=True, slots=True)

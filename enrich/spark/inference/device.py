@@ -6,30 +6,52 @@ import torch
 from pyspark import TaskContext
 
 from enrich.errors import ConfigError
-from enrich.precision import local_device
+from enrich.forward import is_out_of_memory
+from enrich.spec import BuildsEngine, RunsProducts
 
 
 def choose_device() -> torch.device:
     """Returns the GPU that Spark assigned to this task, else a visible GPU, else the CPU.
 
-    Runs on the executor. In local mode Spark assigns none, and CUDA_VISIBLE_DEVICES decides what
-    torch sees.
+    Runs on the executor. In local mode Spark assigns none: this machine's workers share the GPUs
+    that CUDA_VISIBLE_DEVICES lets torch see.
 
     Raises:
         ConfigError: Spark assigned a GPU that torch cannot use.
     """
     context = TaskContext.get()
     assigned = context.resources().get("gpu") if context else None
+    gpus = torch.cuda.device_count()
     if assigned is None:
-        return local_device()
+        # By process: a worker that is used again keeps its engine.
+        return torch.device("cuda", os.getpid() % gpus) if gpus else torch.device("cpu")
     address = assigned.addresses[0]
-    if not address.isdecimal() or int(address) >= torch.cuda.device_count():
+    if not address.isdecimal() or int(address) >= gpus:
         raise ConfigError(
-            f"Spark assigned GPU {address} and torch sees {torch.cuda.device_count()}, "
+            f"Spark assigned GPU {address} and torch sees {gpus}, "
             "counted from 0: check spark.executor.resource.gpu.discoveryScript, "
             "CUDA_VISIBLE_DEVICES and the driver"
         )
     return torch.device("cuda", int(address))
+
+
+def build_engine(spec: BuildsEngine, device: torch.device) -> RunsProducts:
+    """Loads a task's engine onto its device. Runs on the executor.
+
+    Raises:
+        CheckpointError: the checkpoint is not there, damaged, or no longer what the driver saw.
+        ConfigError: the device has no memory left for it.
+    """
+    try:
+        return spec.build(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{device} has no memory for one more engine: let fewer tasks share it. On one machine "
+            "spark-submit --master 'local[4]' gives four to one GPU, on a cluster "
+            "spark.task.resource.gpu.amount (or tasks_per_gpu) says how many"
+        ) from error
 
 
 def take_cores() -> None:

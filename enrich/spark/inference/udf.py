@@ -175,7 +175,7 @@ def _rests_on_another_image(
 def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
     """Runs on the executor."""
     # Loads torch, which the driver, where this module is imported too, does without.
-    from enrich.spark.inference.device import choose_device, take_cores
+    from enrich.spark.inference.device import build_engine, choose_device, take_cores
 
     device = choose_device()
     # The whole recipe: where image paths start is in it, and another shop's may be next. An engine
@@ -184,7 +184,7 @@ def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]
         del _LOADED[other]
     if str(device) not in _LOADED:
         take_cores()
-        _LOADED[str(device)] = spec, spec.build(device)
+        _LOADED[str(device)] = spec, build_engine(spec, device)
         loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
     return _LOADED[str(device)][1]
 
