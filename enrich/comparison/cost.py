@@ -1,5 +1,6 @@
 """What a classifier costs: parameters, FLOPs a product, products a second, bytes on disk."""
 
+import copy
 import platform
 import statistics
 import time
@@ -10,7 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.precision import autocast, choose_dtype
+from enrich.forward import Forward
+from enrich.precision import choose_dtype
 
 _REPETITIONS = 7
 
@@ -60,17 +62,15 @@ def measure_speed(
 ) -> list[float]:
     """Returns the products a second of each classifier's forward pass, its median repetition.
 
-    The classifiers take turns, so that whatever else the machine does slows all of them alike.
+    Timed are copies that are made quick as the job makes its own. They take turns, so that whatever
+    else the machine does slows all of them alike.
     """
-    on_device = [(classifier, inputs.to(device)) for classifier, inputs in runs]
+    on_device = [(Forward(copy.deepcopy(one), device), inputs.to(device)) for one, inputs in runs]
     seconds: list[list[float]] = [[] for _ in runs]
     for repetition in range(1 + _REPETITIONS):
-        for taken, (classifier, inputs) in zip(seconds, on_device, strict=True):
+        for taken, (forward, inputs) in zip(seconds, on_device, strict=True):
             begin = time.perf_counter()
-            with torch.inference_mode(), autocast(device):
-                classifier(inputs)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            forward(inputs)
             if repetition > 0:  # the first one warms up
                 taken.append(time.perf_counter() - begin)
     return [

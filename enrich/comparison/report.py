@@ -25,7 +25,8 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     paragraphs = [
         "# Comparison of classifiers\n",
         *(f"{note}\n" for note in NOTES),
-        f"Speed is the forward pass alone, on {escape(comparison.machine)}.\n",
+        "Speed is the forward pass alone, made quick as the job makes it, "
+        f"on {escape(comparison.machine)}.\n",
         "![Accuracy of each checkpoint under every condition](plots/overview.png)\n",
         *(to_markdown(table) for table in build_tables(comparison)),
     ]

@@ -90,6 +90,9 @@ class Slow(Classifier):
         torch.nn.Module.__init__(self)
         self.clock, self.seconds, self.turns = clock, seconds, turns
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Slow":
+        return self
+
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         self.turns.append(self)
         self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
@@ -105,6 +108,40 @@ def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.Monkey
     fast = Slow(clock, [70.0] + [0.5] * 7, turns)
     assert measure_speed([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
     assert turns == [slow, fast] * 8
+
+
+def _inputs(config: ClassifierConfig) -> ModelInputs:
+    present = torch.ones(2, dtype=torch.bool)
+    ids = torch.ones(2, config.text_length, dtype=torch.long)
+    size_px = config.image.size_px
+    pixels = torch.zeros(2, 3, size_px, size_px, dtype=torch.uint8)
+    return ModelInputs(ids, ids.bool(), present, present, pixel_values=pixels)
+
+
+def _dtypes(classifier: Classifier) -> dict[str, torch.dtype]:
+    return {name: weights.dtype for name, weights in classifier.state_dict().items()}
+
+
+# The second keeps what it has read of its prompts.
+@pytest.mark.parametrize("name", ["cma_clip", "clip_zero_shot"])
+def test_speed_is_that_of_the_layers_that_the_job_merges_and_the_classifier_stays_as_it_is(
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config.model_copy(update={"classifier": name})
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    inputs, before = _inputs(config), _dtypes(classifier)
+    # As it comes from being evaluated.
+    with torch.inference_mode():
+        classifier(inputs)
+    quickened: list[nn.Module] = []
+    tower = type(classifier.image_tower)
+    monkeypatch.setattr(tower, "quicken", lambda tower: quickened.append(tower))
+    assert measure_speed([(classifier, inputs)], CPU)[0] > 0
+    assert len(quickened) == 1 and quickened[0] is not classifier.image_tower
+    assert _dtypes(classifier) == before
 
 
 def test_machine_is_named_with_its_threads_and_number_format() -> None:
