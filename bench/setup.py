@@ -12,7 +12,10 @@ from enrich.spec import EngineSpec, build_spec
 
 
 class Setup(BaseModel):
-    """One combination that is measured."""
+    """One combination that is measured.
+
+    `batch_size` products go through the model at once, with every contender.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,15 +23,11 @@ class Setup(BaseModel):
     checkpoint: Path
     cores: int
     products: int
-
-    @property
-    def batch_size(self) -> int:
-        """Products that go through the model at once, with every contender."""
-        return self.config().batch_size
+    batch_size: int = JobConfig().batch_size
 
     def config(self) -> JobConfig:
-        """Returns the job's settings, all of them defaults but for the checkpoint."""
-        return JobConfig(checkpoint=str(self.checkpoint))
+        """Returns the job's settings; those that are not measured are defaults."""
+        return JobConfig(checkpoint=str(self.checkpoint), batch_size=self.batch_size)
 
     def spec(self) -> EngineSpec:
         """Returns the recipe of the engine."""

@@ -3,6 +3,7 @@
     python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
     python jobs/bench_inference.py --without-peers
     python jobs/bench_inference.py --without-spark
+    python jobs/bench_inference.py --products 20000 --batch-size 256 --checkpoint vit-l-14
 
 Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. The last line on
 standard output is one JSON object.
@@ -32,6 +33,7 @@ from bench.setup import Setup  # noqa: E402
 from bench.shop import write_shop  # noqa: E402
 from enrich.classifiers.manifest import BUNDLED  # noqa: E402
 from enrich.command_line import run_command  # noqa: E402
+from enrich.config import JobConfig  # noqa: E402
 
 STAGES = ("forward", "decode", "engine", "job")
 
@@ -43,6 +45,9 @@ def main(
         list[str] | None,
         typer.Option(help=f"'bundled', {', '.join(CLIPS)} (random weights), or a folder."),
     ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Products a forward pass.")
+    ] = JobConfig().batch_size,
     repetitions: Annotated[int, typer.Option(min=1, help="Runs of every stage.")] = 3,
     without_spark: Annotated[
         bool, typer.Option("--without-spark", help="Floors and engine only.")
@@ -65,6 +70,7 @@ def main(
                 checkpoint=find_checkpoint(name, folder),
                 cores=torch.get_num_threads(),
                 products=products,
+                batch_size=batch_size,
             )
             figures = measure(modules, setup, repetitions, warn)
             runs.append({"checkpoint": name, "side_px": side_px, **summarise(figures)})

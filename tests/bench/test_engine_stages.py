@@ -3,24 +3,55 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from bench.engine_stages import open_stages
+from bench import engine_stages
+from bench.engine_stages import open_stages, prepare_batches
 from bench.setup import Setup
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED
 from enrich.demo.catalog import write_demo_catalog
+from enrich.spec import EngineSpec
 
 PRODUCTS = 9
 
 
-@pytest.mark.usefixtures("own_threads")
-def test_each_stage_runs_over_all_products(tmp_path: Path) -> None:
+@pytest.fixture
+def setup(tmp_path: Path, own_threads: None) -> Setup:
     write_demo_catalog(tmp_path / "shop", products=PRODUCTS, seed=3, flaws=False)
-    setup = Setup(
+    return Setup(
         products_file=tmp_path / "shop" / "products.parquet",
         checkpoint=BUNDLED,
         cores=1,
         products=PRODUCTS,
+        batch_size=4,
     )
+
+
+def test_each_stage_runs_over_all_products(setup: Setup) -> None:
     with open_stages(setup) as stages:
         done = {name: stage.run() for name, stage in stages.items()}
     assert done == {"forward": PRODUCTS, "decode": PRODUCTS, "engine": PRODUCTS}
+
+
+def test_batches_are_as_large_as_the_set_up_says(setup: Setup) -> None:
+    torch.set_num_threads(1)
+    engine = setup.spec().build(torch.device("cpu"))
+    batches = prepare_batches(engine, setup.read_products())
+    assert sorted(len(one.has_text) for one in batches) == [3, 3, 3]
+    assert setup.config().batch_size == 4
+
+
+def test_on_a_gpu_the_ready_batches_are_run_as_often_as_it_takes_to_be_all_products(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_stages, "_MOST_READY", 4)
+    monkeypatch.setattr(engine_stages, "local_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    # A pretended one: all of it computes on the CPU.
+    build = EngineSpec.build
+    monkeypatch.setattr(EngineSpec, "build", lambda spec, device: build(spec, torch.device("cpu")))
+    monkeypatch.setattr(ModelInputs, "to", lambda inputs, device: inputs)
+    with open_stages(setup) as stages:
+        assert stages["forward"].run() == 12
+        assert stages["forward"].warm() == 4, "not all shapes are warm"
