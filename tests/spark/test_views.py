@@ -125,15 +125,22 @@ def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
     }
 
 
-def test_every_sql_example_of_the_page_runs(history: Shop) -> None:
+def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> None:
     blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
     text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
     statements = [one.strip() for one in text.split(";") if one.strip()]
     assert len(statements) >= 12
     for statement in statements:
         # The fake engine has no style.
-        spoken = statement.replace("enriched.", "shop.").replace("style", "pattern")
+        spoken = statement.replace("enriched.", "shop.").replace("pattern, style", "pattern")
+        spoken = spoken.replace("style", "pattern").replace("'labels_csv'", f"'{tmp_path}/labels'")
         history.sql(spoken)
+
+    (file,) = (tmp_path / "labels").glob("*.csv")
+    written = pd.read_csv(file).sort_values("product_id", ignore_index=True)
+    wide = history.table("product_attributes").sort_values("product_id", ignore_index=True)
+    wanted = wide[["product_id", "color", "pattern"]]
+    pd.testing.assert_frame_equal(written.fillna("-"), wanted.fillna("-"), check_dtype=False)
 
 
 def test_the_page_s_duckdb_example_reads_the_published_table(
