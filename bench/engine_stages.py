@@ -42,7 +42,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     if device.type == "cuda":
         torch.cuda.synchronize()
         # It is done with them in a tenth of a second, of which new shapes and threads take a part.
-        rounds, to_warm = math.ceil(len(products) / min(len(products), _MOST_READY)), ready
+        rounds, to_warm = math.ceil(len(products) / _MOST_READY), ready
 
     shape = read_manifest(setup.checkpoint).config.image
     store, limits = engine.spec.open_store(), engine.spec.limits

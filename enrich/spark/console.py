@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 from schemas.tables import Outcome
@@ -61,9 +60,7 @@ def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
     is_answered = summary.counts["enriched"] > 0
     is_waiting = is_answered and summary.counts["withheld"]
     name = "staged_attributes" if is_waiting else "product_attributes"
-    rows = tables.read(name)
-    if is_answered:
-        rows = rows.where(F.col("run_id") == summary.run_id)
+    rows = tables.read_rows(name, summary.run_id) if is_answered else tables.read(name)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():

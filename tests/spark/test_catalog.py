@@ -279,21 +279,6 @@ def test_columns_that_differ_in_case_alone_matter_only_where_they_are_read(
     assert spark.conf.get("spark.sql.caseSensitive") == "false"
 
 
-def test_a_json_object_with_a_key_twice_stops_no_run(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "products.jsonl").write_text(
-        '{"product_id": 1, "title": "Tee", "description": "", "image_path": null, "stock": {}}\n'
-        '{"product_id": 2, "title": "Cap", "title": "Hat", "stock": {"here": 1, "here": 2}}\n'
-    )
-    names = ColumnNames(description=None)
-    found = open_catalog(spark, str(tmp_path / "products.jsonl"), names).products.collect()
-    assert sorted((row["product_id"], row["title"]) for row in found) == [
-        ("1", "Tee"),
-        ("2", "Hat"),
-    ]
-    with pytest.raises(SchemaMismatch, match="no column brand"):
-        open_catalog(spark, str(tmp_path / "products.jsonl"), ColumnNames(category="brand"))
-
-
 def test_a_view_is_refused_as_one(spark: SparkSession, database: str) -> None:
     spark.createDataFrame(TABLE).write.format("delta").saveAsTable(f"{database}.products")
     spark.sql(f"CREATE VIEW {database}.new AS SELECT * FROM {database}.products")
@@ -417,117 +402,6 @@ def test_a_parquet_column_that_nobody_reads_may_be_of_any_type(
     ).products.collect()
 
     assert (row["product_id"], row["title"]) == ("7", "a")
-
-
-def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    folder = tmp_path / "products.jsonl" / "category=shoes"
-    folder.mkdir(parents=True)
-    good, bad = (
-        b'{"product_id": "%s", "title": "caf%s"}' % one for one in ((b"8", b""), (b"7", b"\xe9"))
-    )
-    (folder / "a.jsonl").write_bytes(b"\n".join([good, bad, b"", b"no json"]))
-
-    columns = ColumnNames(description=None, image_path=None, category="category")
-    found = open_catalog(spark, str(folder.parent), columns).products.collect()
-
-    assert {(row["product_id"], row["title"], row["has_surplus_fields"]) for row in found} == {
-        ("7", "caf\ufffd", False),
-        ("8", "caf", False),
-        (None, "no json", True),
-    }
-    assert {row["product_category"] for row in found} == {"shoes"}
-
-
-@pytest.mark.parametrize(
-    ("lines", "titles"),
-    [
-        pytest.param(
-            [b'{"product_id": 1, "title": "a\tb"}'], {"1": "a\tb"}, id="a tab that is not escaped"
-        ),
-        pytest.param(
-            [b'{"product_id": "1", "title": NaN}', b'{"product_id": "2", "title": "b"}'],
-            {"1": None, "2": "b"},
-            id="what Python writes for what is missing",
-        ),
-        pytest.param(
-            [b'[{"product_id": 1, "title": "a"}, {"product_id": 2, "title": "b"}]', b"[]"],
-            {"1": "a", "2": "b"},
-            id="arrays of objects",
-        ),
-        pytest.param(
-            [
-                b'{"product_id": 1, "title": "a", "price": 3, "sizes": [1]}',
-                b'{"product_id": "A-2", "title": "caf\xe9", "price": 3.5, "sizes": "many"}',
-            ],
-            {"1": "a", "A-2": "caf\ufffd"},
-            id="values of another type",
-        ),
-        pytest.param(
-            [
-                b'{"product_id": 1, "title": "a", "title": "b"}',
-                b'{"product_id": 2, "title": "caf\xe9"}',
-            ],
-            {"1": "b", "2": "caf\ufffd"},
-            id="a key twice",
-        ),
-    ],
-)
-def test_a_bad_line_of_json_costs_no_row_but_its_own(
-    spark: SparkSession, tmp_path: Path, lines: list[bytes], titles: dict[str, str]
-) -> None:
-    file = tmp_path / "products.jsonl"
-    file.write_bytes(b"\n".join([*lines, b'{"product_id": 7, "title": "x"']))
-
-    columns = ColumnNames(description=None, image_path=None)
-    products = open_catalog(spark, str(file), columns).products
-
-    found = {row["product_id"]: row["title"] for row in products.collect()}
-    # Who is to mend the line finds it in quarantine.
-    assert found == {**titles, None: '{"product_id": 7, "title": "x"'}
-    # Spark reads fewer fields of a line for a narrow question, and must answer it alike.
-    lost = products.where("has_surplus_fields").select("product_id").collect()
-    assert [row["product_id"] for row in lost] == [None]
-
-
-@pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
-def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
-    spark: SparkSession, tmp_path: Path, start: bytes
-) -> None:
-    file = tmp_path / "products.json"
-    file.write_bytes(start + b'{"product_id": 1},\n{"product_id": 2}]\n')
-    with pytest.raises(SchemaMismatch, match="wanted: one object a line"):
-        open_catalog(spark, str(file), ColumnNames())
-
-
-@pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)
-def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
-    spark: SparkSession, tmp_path: Path, header: str, rows: str
-) -> None:
-    file = tmp_path / "products.csv"
-    table = header.join(["product_id,title,description,image_path", *(["1,a,b,c"] * 2)])
-    file.write_bytes(f"{table}{header}2,a,b,c{rows}3,a,b,c{rows}".encode())
-    with pytest.raises(SchemaMismatch, match=r"end by .* one kind of line end"):
-        open_catalog(spark, str(file), ColumnNames())
-    # Breaks within a text are no ends of rows, and the last row needs none.
-    file.write_bytes(f'{table}{header}2,"a{rows}b",b,c'.encode())
-    assert open_catalog(spark, str(file), ColumnNames()).products.count() == 3
-
-
-@pytest.mark.parametrize("end", ["\r\n", "\n"], ids=repr)
-@pytest.mark.parametrize("row", ["1,Red\rshirt,b,c", "1,Tee,b,\rc"], ids=repr)
-def test_a_carriage_return_within_a_field_is_no_end_of_a_row(
-    spark: SparkSession, tmp_path: Path, row: str, end: str
-) -> None:
-    file = tmp_path / "products.csv"
-    rows = ["product_id,title,description,image_path", row, "2,Cap,b,c"]
-    file.write_bytes("".join(one + end for one in rows).encode())
-    found = open_catalog(spark, str(file), ColumnNames()).products.collect()
-    assert [(one["product_id"], one["has_surplus_fields"]) for one in found] == [
-        ("1", False),
-        ("2", False),
-    ]
 
 
 def test_a_file_that_is_written_over_is_another_version(

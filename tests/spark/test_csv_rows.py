@@ -1,4 +1,4 @@
-"""Rows of CSV with more fields than columns: told, put aside, and trusted in nothing."""
+"""Rows of CSV: where they end, and those with more fields than columns, trusted in nothing."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from fake_shop import Shop, products
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
-from enrich.errors import ValidationFailed
+from enrich.errors import SchemaMismatch, ValidationFailed
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.records import InputRows, Verdict
 from expectations.counting import count_input
@@ -44,6 +44,35 @@ def test_columns_that_spark_has_named_may_be_meant(spark: SparkSession, tmp_path
     names = ColumnNames(product_id="_c0", title="_c1", description="_c2", image_path="_c3")
     (row,) = open_catalog(spark, str(file), names).products.collect()
     assert (row["image_path"], row["has_surplus_fields"]) == ("1.jpg", False)
+
+
+@pytest.mark.parametrize(("header", "rows"), [("\r\n", "\n"), ("\n", "\r\n")], ids=repr)
+def test_a_csv_whose_rows_end_in_several_ways_is_refused_before_rows_are_lost(
+    spark: SparkSession, tmp_path: Path, header: str, rows: str
+) -> None:
+    file = tmp_path / "products.csv"
+    table = header.join(["product_id,title,description,image_path", *(["1,a,b,c"] * 2)])
+    file.write_bytes(f"{table}{header}2,a,b,c{rows}3,a,b,c{rows}".encode())
+    with pytest.raises(SchemaMismatch, match=r"end by .* one kind of line end"):
+        open_catalog(spark, str(file), ColumnNames())
+    # Breaks within a text are no ends of rows, and the last row needs none.
+    file.write_bytes(f'{table}{header}2,"a{rows}b",b,c'.encode())
+    assert open_catalog(spark, str(file), ColumnNames()).products.count() == 3
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n"], ids=repr)
+@pytest.mark.parametrize("row", ["1,Red\rshirt,b,c", "1,Tee,b,\rc"], ids=repr)
+def test_a_carriage_return_within_a_field_is_no_end_of_a_row(
+    spark: SparkSession, tmp_path: Path, row: str, end: str
+) -> None:
+    file = tmp_path / "products.csv"
+    rows = ["product_id,title,description,image_path", row, "2,Cap,b,c"]
+    file.write_bytes("".join(one + end for one in rows).encode())
+    found = open_catalog(spark, str(file), ColumnNames()).products.collect()
+    assert [(one["product_id"], one["has_surplus_fields"]) for one in found] == [
+        ("1", False),
+        ("2", False),
+    ]
 
 
 def test_a_csv_row_with_surplus_fields_is_put_aside_and_keeps_its_answer(shop: Shop) -> None:

@@ -183,17 +183,6 @@ def test_blanks_that_fill_a_text_of_fixed_length_are_none_of_its_own(
     assert (row.product_id, row.title, row.image_path) == ("p1", "a ", "x.jpg")
 
 
-@pytest.mark.parametrize(
-    "content", [b'[\n  {\n    "product_id": "1"\n  }\n]\n', b"\x1f\x8b\x08\x00"]
-)
-def test_a_file_without_one_json_object_a_line_is_told_what_is_wanted(
-    spark: SparkSession, tmp_path: Path, content: bytes
-) -> None:
-    (tmp_path / "products.json").write_bytes(content)
-    with pytest.raises(SchemaMismatch, match="wanted: one object a line"):
-        read(spark, tmp_path)
-
-
 def _cut_off(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-200])
 

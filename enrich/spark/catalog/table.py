@@ -263,7 +263,7 @@ def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Da
             "compressed"
         )
     if missing := [name for name in wanted.values() if name not in fields]:
-        is_csv = HAS_SURPLUS in frame.columns
+        is_csv = HAS_SURPLUS in frame.columns and LINE not in frame.columns
         if is_csv and (problem := explain_separator(next(iter(fields), ""))) is not None:
             raise SchemaMismatch(f"'{location}' cannot be read: {problem}")
         raise SchemaMismatch(

@@ -1,0 +1,127 @@
+"""Lines of JSON that Spark's own reader gives up: read all the same, or told."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.config import ColumnNames
+from enrich.errors import SchemaMismatch
+from enrich.spark.catalog.table import open_catalog
+
+pytestmark = pytest.mark.spark
+
+
+def test_a_json_object_with_a_key_twice_stops_no_run(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "products.jsonl").write_text(
+        '{"product_id": 1, "title": "Tee", "description": "", "image_path": null, "stock": {}}\n'
+        '{"product_id": 2, "title": "Cap", "title": "Hat", "stock": {"here": 1, "here": 2}}\n'
+    )
+    names = ColumnNames(description=None)
+    found = open_catalog(spark, str(tmp_path / "products.jsonl"), names).products.collect()
+    assert sorted((row["product_id"], row["title"]) for row in found) == [
+        ("1", "Tee"),
+        ("2", "Hat"),
+    ]
+    with pytest.raises(SchemaMismatch, match="no column brand"):
+        open_catalog(spark, str(tmp_path / "products.jsonl"), ColumnNames(category="brand"))
+
+
+def test_a_json_row_with_bytes_that_are_no_utf8_keeps_all_else(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "products.jsonl" / "category=shoes"
+    folder.mkdir(parents=True)
+    good, bad = (
+        b'{"product_id": "%s", "title": "caf%s"}' % one for one in ((b"8", b""), (b"7", b"\xe9"))
+    )
+    (folder / "a.jsonl").write_bytes(b"\n".join([good, bad, b"", b"no json"]))
+
+    columns = ColumnNames(description=None, image_path=None, category="category")
+    found = open_catalog(spark, str(folder.parent), columns).products.collect()
+
+    assert {(row["product_id"], row["title"], row["has_surplus_fields"]) for row in found} == {
+        ("7", "caf\ufffd", False),
+        ("8", "caf", False),
+        (None, "no json", True),
+    }
+    assert {row["product_category"] for row in found} == {"shoes"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "titles"),
+    [
+        pytest.param(
+            [b'{"product_id": 1, "title": "a\tb"}'], {"1": "a\tb"}, id="a tab that is not escaped"
+        ),
+        pytest.param(
+            [b'{"product_id": "1", "title": NaN}', b'{"product_id": "2", "title": "b"}'],
+            {"1": None, "2": "b"},
+            id="what Python writes for what is missing",
+        ),
+        pytest.param(
+            [b'[{"product_id": 1, "title": "a"}, {"product_id": 2, "title": "b"}]', b"[]"],
+            {"1": "a", "2": "b"},
+            id="arrays of objects",
+        ),
+        pytest.param(
+            [
+                b'{"product_id": 1, "title": "a", "price": 3, "sizes": [1]}',
+                b'{"product_id": "A-2", "title": "caf\xe9", "price": 3.5, "sizes": "many"}',
+            ],
+            {"1": "a", "A-2": "caf\ufffd"},
+            id="values of another type",
+        ),
+        pytest.param(
+            [
+                b'{"product_id": 1, "title": "a", "title": "b"}',
+                b'{"product_id": 2, "title": "caf\xe9"}',
+            ],
+            {"1": "b", "2": "caf\ufffd"},
+            id="a key twice",
+        ),
+    ],
+)
+def test_a_bad_line_of_json_costs_no_row_but_its_own(
+    spark: SparkSession, tmp_path: Path, lines: list[bytes], titles: dict[str, str]
+) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_bytes(b"\n".join([*lines, b'{"product_id": 7, "title": "x"']))
+
+    columns = ColumnNames(description=None, image_path=None)
+    products = open_catalog(spark, str(file), columns).products
+
+    found = {row["product_id"]: row["title"] for row in products.collect()}
+    # Who is to mend the line finds it in quarantine.
+    assert found == {**titles, None: '{"product_id": 7, "title": "x"'}
+    # Spark reads fewer fields of a line for a narrow question, and must answer it alike.
+    lost = products.where("has_surplus_fields").select("product_id").collect()
+    assert [row["product_id"] for row in lost] == [None]
+
+
+@pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
+def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
+    spark: SparkSession, tmp_path: Path, start: bytes
+) -> None:
+    file = tmp_path / "products.json"
+    file.write_bytes(start + b'{"product_id": 1},\n{"product_id": 2}]\n')
+    with pytest.raises(
+        SchemaMismatch, match="holds one array over several lines; wanted: one object a line"
+    ):
+        open_catalog(spark, str(file), ColumnNames())
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'[\n  {\n    "product_id": "1"\n  }\n]\n', "holds one array over several lines"),
+        (b'{\n  "product_id": "1"\n}\n', "is a JSON object"),
+        (b"\x1f\x8b\x08\x00", "is a JSON object"),
+    ],
+)
+def test_a_file_without_one_json_object_a_line_is_told_what_is_wanted(
+    spark: SparkSession, tmp_path: Path, content: bytes, found: str
+) -> None:
+    (tmp_path / "products.json").write_bytes(content)
+    with pytest.raises(SchemaMismatch, match=f"{found}; wanted: one object a line"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
