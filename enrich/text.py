@@ -23,7 +23,7 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 # few times, whatever the text.
 _MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)"
-    r"|<(style|script)\b[^<>]*>.*?(?:</\1\b[^<>]*>|\Z)"
+    r"|<(style|script)(?:\s[^<>=]*=[^<>]*|\s*)>.*?(?:</\1\b[^<>]*>|\Z)"
     r"|</?(?P<tag>[a-z][a-z\d:]*)(?:\s[^<>=]*=[^<>]*(?:>|\Z)|\s*/?>)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -91,9 +91,14 @@ def build_text(title: str | None, description: str | None) -> str:
 
 
 def _without_markup(text: str) -> str:
-    # Feeds escape markup that has entities of its own.
+    # Feeds escape markup that has entities of its own. Tags go first: in what an attribute says,
+    # an entity may stand for the sign that would end its tag.
     for _ in range(2):
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _without_tags(text))
+    return _without_tags(text)
+
+
+def _without_tags(text: str) -> str:
     return _MARKUP.sub(lambda found: " " if _is_html(found["tag"]) else found[0], text)
 
 

@@ -5,6 +5,7 @@ others and rounded when they are loaded; a GPU computes with them as stored. Kno
 that does to answers.
 """
 
+import copy
 import warnings
 
 import torch
@@ -42,6 +43,10 @@ class EightBitLinear(nn.Module):
     def forward(self, inputs: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """Returns the layer's outputs in float32."""
         return torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, self._in_seven_bits)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "EightBitLinear":
+        # torch would pack a copy's weights for another engine. Nothing writes to them.
+        return copy.copy(self)
 
     def rounded(self) -> list[Tensor]:
         """Returns weights and bias as it computes with them; they are no parameters of it."""

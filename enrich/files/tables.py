@@ -44,7 +44,7 @@ def read_table(file: Path) -> pa.Table:
     try:
         if kind == "Parquet":
             return pq.read_table(file)
-        _refuse_utf16(file)
+        refuse_utf16(file)
         return _read_csv(file) if kind == "CSV" else _read_json(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = first_line(error)
@@ -114,8 +114,8 @@ def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _refuse_utf16(file: Path) -> None:
-    # Excel's "Unicode text".
+def refuse_utf16(file: Path) -> None:
+    """Raises ValueError for a file in UTF-16, such as Excel's "Unicode text"."""
     with file.open("rb") as content:
         if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise ValueError("it is in UTF-16; wanted: UTF-8")

@@ -81,6 +81,8 @@ def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word() -> None:
         ("<style>p > b {color: blue}</style>red<SCRIPT src=x>a < b</Script>shirt", "red shirt"),
         ("red shirt<style>p {color: blue}", "red shirt"),
         ('red shirt<img src="data:image/png;base64,' + "A" * 9_000, "red shirt"),
+        ('<img alt="Blue &gt; Dresses" src="a.jpg">red shirt', "red shirt"),
+        ('<b data-cell="{&quot;&lt;i&gt;blue&lt;/i&gt;&quot;}" id="b">red shirt</b>', "red shirt"),
         ("<o:p></o:p>red<svg width=1><path d='M0'/></svg>shirt", "red shirt"),
     ],
 )
@@ -107,6 +109,7 @@ def test_markup_around_nothing_is_the_empty_string(nothing: str) -> None:
         ),
         *("AT&T", "R&D", "H&M; Zara", "black&copper", "cut&notched", "fit & flare", "Q&A &", "&;"),
         *("<p", "a <b", "<a small print", "x<y>z", "<size = 5>"),
+        *("Tee <Style No. 5> red", "Tee <Script: bold> red"),
     ],
 )
 def test_signs_that_are_no_markup_stay(text: str) -> None:

@@ -11,10 +11,16 @@ from enrich.spark.inference import device
 
 
 def assign(
-    monkeypatch: pytest.MonkeyPatch, addresses: list[str] | None, gpus: int, cpus: int = 1
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: list[str] | None,
+    gpus: int,
+    cpus: int = 1,
+    partition: int = 0,
 ) -> None:
     resources = {} if addresses is None else {"gpu": SimpleNamespace(addresses=addresses)}
-    context = SimpleNamespace(resources=lambda: resources, cpus=lambda: cpus)
+    context = SimpleNamespace(
+        resources=lambda: resources, cpus=lambda: cpus, partitionId=lambda: partition
+    )
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -33,9 +39,12 @@ def test_without_an_assignment_a_visible_gpu_is_used(monkeypatch: pytest.MonkeyP
 def test_without_an_assignment_workers_share_all_visible_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assign(monkeypatch, None, gpus=2)
-    for process, gpu in ((40, 0), (41, 1), (40, 0)):
-        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+    for first_task, gpu in ((0, 0), (1, 1), (3, 1)):
+        device._first_task.cache_clear()
+        assign(monkeypatch, None, gpus=2, partition=first_task)
+        assert device.choose_device() == torch.device("cuda", gpu)
+        # Its engine is there.
+        assign(monkeypatch, None, gpus=2, partition=first_task + 1)
         assert device.choose_device() == torch.device("cuda", gpu)
 
 

@@ -99,6 +99,19 @@ def test_a_bad_line_of_json_costs_no_row_but_its_own(
     assert [row["product_id"] for row in lost] == [None]
 
 
+@pytest.mark.parametrize("value", [b"4006381333931.0", b"true"])
+def test_ids_that_are_no_whole_numbers_are_refused_beside_a_bad_line_too(
+    spark: SparkSession, tmp_path: Path, value: bytes
+) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_bytes(b'{"product_id": %s, "title": "caf"}\n' % value)
+    columns = ColumnNames(description=None, image_path=None)
+    for _ in range(2):
+        with pytest.raises(SchemaMismatch, match="wanted string or integral"):
+            open_catalog(spark, str(file), columns)
+        file.write_bytes(file.read_bytes() + b'{"product_id": "A-2", "title": "caf\xe9"}\n')
+
+
 @pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
 def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
     spark: SparkSession, tmp_path: Path, start: bytes
@@ -124,4 +137,20 @@ def test_a_file_without_one_json_object_a_line_is_told_what_is_wanted(
 ) -> None:
     (tmp_path / "products.json").write_bytes(content)
     with pytest.raises(SchemaMismatch, match=f"{found}; wanted: one object a line"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_several_objects_in_one_line_are_refused_before_a_product_is_lost(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    # As a delivery stream writes them.
+    (tmp_path / "products.json").write_text('{"product_id": "}{"}{"product_id": "2"}\n')
+    with pytest.raises(SchemaMismatch, match="several objects in one line; wanted: one object a"):
+        open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+@pytest.mark.parametrize("name", ["products.csv", "products.jsonl"])
+def test_a_file_in_utf16_is_told_to_be(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("product_id,title\n1,Tee\n", encoding="utf-16")
+    with pytest.raises(SchemaMismatch, match=f"{name} cannot be read: it is in UTF-16; wanted"):
         open_catalog(spark, str(tmp_path), ColumnNames())

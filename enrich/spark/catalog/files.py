@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
-from enrich.files.tables import refuse_open_quotation
-from enrich.spark.catalog.json_rows import OPTIONS, refuse_array
+from enrich.files.tables import refuse_open_quotation, refuse_utf16
+from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
@@ -72,7 +72,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         OSError: a local file is not Parquet, though it is called so.
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
             or a quotation mark of a CSV file is closed nowhere, or its rows end in several ways; or
-            a JSON file is one array over several lines.
+            a JSON file is one array over several lines or has several objects in one; or one of
+            either kind is in UTF-16.
     """
     table = Path(path)
     if (table / "_delta_log").is_dir():
@@ -94,6 +95,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     empty = frozenset[str]()
     if suffix == ".csv":
         for file in files:
+            _refuse_utf16(file)
             _refuse_lost_rows(file)
         headers = {part: header for part in parts if (header := _read_header(part))}
         _require_same_columns(headers, "the same in the same order")
@@ -104,7 +106,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     else:
         for file in files:
-            refuse_array(file)
+            _refuse_utf16(file)
+            refuse_lost_objects(file)
     loaded = [table] if suffix_of(table) else parts
     load = [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
     return Files(suffix, load, empty, next(iter(files), None))
@@ -188,6 +191,13 @@ def _read_header(file: Path) -> list[str]:
             return next(filter(None, csv.reader(lines)), [])
         except csv.Error as error:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
+
+
+def _refuse_utf16(file: Path) -> None:
+    try:
+        refuse_utf16(file)
+    except ValueError as error:
+        raise SchemaMismatch(f"{file} cannot be read: {error}") from error
 
 
 def _refuse_lost_rows(file: Path) -> None:

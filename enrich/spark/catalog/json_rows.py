@@ -1,11 +1,20 @@
 """Reads JSON files of which Spark's own reader gives up some lines."""
 
+import json
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    FractionalType,
+    StringType,
+    StructField,
+    StructType,
+)
 from schemas.quoting import quote_part
 
 from enrich.errors import SchemaMismatch
@@ -17,6 +26,9 @@ OPTIONS = {"allowUnquotedControlChars": "true"}
 NO_JSON = "_corrupt_record"
 # Where such a line is kept as it stands.
 LINE = "line that is no JSON"
+_NESTED = (ArrayType, StructType)
+# What no wanted text may be.
+_NO_TEXT = (BooleanType, FractionalType)
 # How Spark gives it as text, in lines that it reads and in those that it gives up.
 _NAN = ("NaN", '"NaN"')
 
@@ -29,7 +41,7 @@ def read_objects(
     Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row that `has
     surplus fields`: whose it is nobody knows.
     """
-    lines = spark.read.text(files).where(F.trim("value") != "")
+    lines = spark.read.text(files).where(F.col("value").rlike(r"\S"))
     of_folders = [name for name in lines.columns if name != "value"]
     inside = StructType([column for column in columns if column.name not in of_folders])
     line = F.make_valid_utf8("value")
@@ -45,13 +57,14 @@ def read_objects(
     return rows.select("row.*", HAS_SURPLUS, LINE, *of_folders)
 
 
-def as_text(column: StructField) -> StructField:
+def as_text(column: StructField, wanted: Collection[str]) -> StructField:
     """Returns the column as text, for lines in which its values have another type than in others.
 
-    Objects and arrays stay such: they are refused later, by what was wanted.
+    Objects and arrays stay such, and so do fractions and truth values of wanted columns: what they
+    are is refused later, as it is on a night without a bad line.
     """
-    is_nested = isinstance(column.dataType, ArrayType | StructType)
-    return column if is_nested else StructField(column.name, StringType())
+    stays = (*_NESTED, *_NO_TEXT) if column.name in wanted else _NESTED
+    return column if isinstance(column.dataType, stays) else StructField(column.name, StringType())
 
 
 def find_keys(
@@ -74,10 +87,11 @@ def without_nan(frame: DataFrame, wanted: Collection[str]) -> DataFrame:
     return frame.withColumns({n: F.when(~c.isin(*_NAN), c) for n, c in columns.items()})
 
 
-def refuse_array(file: Path) -> None:
-    """Raises SchemaMismatch for an array over several lines, of which most would be read.
+def refuse_lost_objects(file: Path) -> None:
+    """Raises SchemaMismatch for a file some products of which Spark would lose without a word.
 
-    The first line would be none to Spark, and its product lost.
+    Of an array over several lines it loses the first line, and of several objects in one line all
+    but the first.
     """
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
         first = next((line for line in map(str.strip, lines) if line), "")
@@ -86,3 +100,11 @@ def refuse_array(file: Path) -> None:
             f"{file} holds one array over several lines; wanted: one object a line, as "
             f"jq --compact-output '.[]' {file.name} writes them"
         )
+    # Only the first object is parsed, however long the line is.
+    with suppress(ValueError, RecursionError):
+        end = json.JSONDecoder(strict=False).raw_decode(first)[1]
+        if first[end:].lstrip().startswith("{"):
+            raise SchemaMismatch(
+                f"{file} holds several objects in one line; wanted: one object a line, as "
+                f"jq --compact-output . {file.name} writes them"
+            )

@@ -203,7 +203,9 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     if kind == "json" and NO_JSON in columns.names and len(columns) > 1:
-        return read_objects(spark, files.load, [as_text(c) for c in kept if c.name != NO_JSON])
+        return read_objects(
+            spark, files.load, [as_text(c, wanted) for c in kept if c.name != NO_JSON]
+        )
     if max(uses.values(), default=1) == 1:
         return frame
     return reader.schema(StructType(kept)).load(files.load)

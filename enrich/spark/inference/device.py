@@ -1,5 +1,6 @@
 """Chooses the device that a task's engine runs on, and takes the cores that Spark gave the task."""
 
+import functools
 import os
 
 import torch
@@ -23,8 +24,7 @@ def choose_device() -> torch.device:
     assigned = context.resources().get("gpu") if context else None
     gpus = torch.cuda.device_count()
     if assigned is None:
-        # By process: a worker that is used again keeps its engine.
-        return torch.device("cuda", os.getpid() % gpus) if gpus else torch.device("cpu")
+        return torch.device("cuda", _first_task() % gpus) if gpus else torch.device("cpu")
     address = assigned.addresses[0]
     if not address.isdecimal() or int(address) >= gpus:
         raise ConfigError(
@@ -33,6 +33,17 @@ def choose_device() -> torch.device:
             "CUDA_VISIBLE_DEVICES and the driver"
         )
     return torch.device("cuda", int(address))
+
+
+@functools.cache
+def _first_task() -> int:
+    """Returns the number of the first task that this worker was given.
+
+    Kept, because a worker that is used again keeps its engine. The first tasks of a stage have the
+    numbers 0, 1, 2 and so on, so that workers which start together are spread evenly.
+    """
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
 
 
 def build_engine(spec: BuildsEngine, device: torch.device) -> RunsProducts:

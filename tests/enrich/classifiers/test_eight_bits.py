@@ -1,5 +1,6 @@
 """Linear layers in eight bits answer nearly as those in floating point."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -64,6 +65,16 @@ def test_threads_that_share_a_layer_do_not_disturb_each_other(layer: nn.Linear) 
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(run, range(40)))
+
+
+@torch.inference_mode()
+def test_a_copy_computes_as_the_layer_itself(layer: nn.Linear) -> None:
+    # torch's own copy is packed for an engine that is slower, and rounds otherwise.
+    use_eight_bits(rounded := nn.Sequential(layer))
+    inputs = torch.randn(400, 64)
+    (copied,) = copy.deepcopy(rounded)
+    assert torch.equal(copied(inputs), rounded(inputs))
+    assert copied._packed is rounded[0]._packed
 
 
 @torch.inference_mode()
