@@ -71,7 +71,7 @@ OTHERS = {
 def test_tokens_are_those_of_the_whole_text(kind: str, tokenizer: Tokenizer) -> None:
     used = OTHERS[kind]() if kind in OTHERS else copy.deepcopy(tokenizer)
     encode, drawn = TextEncoder(used, LENGTH), random.Random(0)
-    for _ in range(100):
+    for _ in range(40):
         texts = [_text(drawn) for _ in range(5)]
         ids, mask = encode(texts)
         whole = used.encode_batch(texts)

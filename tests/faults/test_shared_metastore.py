@@ -319,6 +319,7 @@ def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: M
     assert "\tat " not in output
 
 
+@in_full
 def test_database_that_nobody_has_prepared_is_no_metastore(metastore: Metastore) -> None:
     empty = metastore.beside("empty")
     rollback = ROOT / "jobs" / "rollback.py"

@@ -5,19 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
+from fault_drill import is_long
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drill") / "shop"
-    write_demo_catalog(folder, products=420, seed=5, flaws=False)
-    return folder
 
 
 @pytest.fixture
@@ -28,10 +23,13 @@ def small(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.skipif(not is_long(), reason="a drill of its own: make test-gate, make test-faults")
 @pytest.mark.usefixtures("small")
 def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
-    spark: SparkSession, shop: Path, run: Run, tmp_path: Path
+    spark: SparkSession, run: Run, tmp_path: Path
 ) -> None:
+    shop = tmp_path / "shop"
+    write_demo_catalog(shop, products=420, seed=5, flaws=False)
     _, out, err = run("--work", tmp_path, "--catalog", shop, "--resamples", 20)
     summary = json.loads(out.splitlines()[-1])
     assert (summary["resamples"], summary["false_alarm_rate"]) == (20, 0), err
@@ -62,7 +60,12 @@ def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_category_column_that_is_nowhere_is_refused(run: Run, shop: Path, tmp_path: Path) -> None:
+def test_a_category_column_that_is_nowhere_is_refused(run: Run, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    ids = [str(number) for number in range(420)]
+    columns = {"product_id": ids, "title": "Tee", "description": "", "image_path": "tee.jpg"}
+    pd.DataFrame(columns).to_parquet(shop / "products.parquet")
     code, _, err = run("--work", tmp_path, "--category-column", "kind")
     assert code == 2
     assert "name it by --catalog" in err

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from fault_drill import is_long
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -75,8 +76,8 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
     unbroken.train()
     every_epoch, wanted = list(epochs), _last_state(unbroken)
     assert every_epoch == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
-    # Between two phases, within a frozen one, within an unfrozen one.
-    for kill_at in (1, 3, 5):
+    # Within a frozen phase; in full, between two phases and within an unfrozen one too.
+    for kill_at in (1, 3, 5) if is_long() else (3,):
         epochs.clear()
         with pytest.raises(KeyboardInterrupt):
             make(f"killed after {kill_at}", *phases).train()
