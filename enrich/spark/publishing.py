@@ -102,8 +102,8 @@ def publish_staged_run(
         find_vanished: Asked before anything is published; None deletes nothing.
 
     Raises:
-        ConfigError: there is no such run, its rows are gone, another checkpoint staged them, or it
-            was blocked and no reason is given.
+        ConfigError: there is no such run, its rows are gone, another checkpoint staged them, it
+            was blocked and no reason is given, or what it found published is so no more.
         TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
             changed.
     """
@@ -118,6 +118,8 @@ def publish_staged_run(
     seen = (row["run_date"], row["started_at"])
     staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
     _refuse_incomplete(row, staged)
+    if not has_newer_run(tables, *seen):
+        _refuse_unfounded(tables, row)
 
     def select_rows() -> DataFrame:
         is_behind = find_vanished is not None and has_newer_run(tables, *seen)
@@ -130,7 +132,7 @@ def publish_staged_run(
             row["published"] = done.published
             row["withheld"] = row["enriched"] - done.published
             # Its last attempt may have found some of them published.
-            row["unchanged"] = row["read"] - row["quarantined"] - row["enriched"]
+            row["unchanged"] = _count_unchanged(row)
         _quarantine(tables, staged, row)
         if gone is not None:
             # A newer run may have ended during a long MERGE, and found there what is to be deleted.
@@ -203,6 +205,25 @@ def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
             f"run '{row['run_id']}' staged {row['enriched']} answers, and {found} are there now: "
             "they were deleted, or the run was started again and has not ended. Run it again"
         )
+
+
+def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
+    """Raises ConfigError where fewer rows are published than the run had left as they were.
+
+    It would count as the newest run that has seen the whole product table, and what it had found
+    published could not be published by the runs that had staged it. Runs on the driver; one action.
+    """
+    unchanged, there = _count_unchanged(row), tables.read("product_attributes").count()
+    if there < unchanged:
+        raise ConfigError(
+            f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
+            f"were, and {there} are published now: were runs before it taken back? Publish those "
+            "first, or run it again"
+        )
+
+
+def _count_unchanged(row: dict[str, Any]) -> int:
+    return int(row["read"] - row["quarantined"] - row["enriched"])
 
 
 def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:

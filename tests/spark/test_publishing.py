@@ -65,6 +65,23 @@ def test_a_run_that_was_taken_back_is_published_again_only_with_a_reason(shop: S
     assert len(shop.table("product_attributes")) == 6
 
 
+def test_a_run_whose_unchanged_products_were_taken_back_waits_for_the_run_that_had_published_them(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="monday")
+    shop.write(products(7))
+    assert shop.refresh(run_id="tuesday", publish=False).counts["unchanged"] == 6
+    roll_back(shop.tables, "monday", "wrong images")
+
+    with pytest.raises(ConfigError, match=r"6 products published .* and 0 are published now"):
+        publish_staged_run(shop.tables, LABELS, "fake-1", "tuesday", reason=None)
+    assert shop.table("product_attributes").empty
+
+    for run in ("monday", "tuesday"):
+        publish_staged_run(shop.tables, LABELS, "fake-1", run, reason="right after all")
+    assert len(shop.table("product_attributes")) == 7
+
+
 def test_counts_add_up_where_another_run_had_published_some_of_it_meanwhile(shop: Shop) -> None:
     shop.refresh(run_id="odd", publish=False)
     shop.refresh(run_id="trial", limit=1)
