@@ -155,6 +155,17 @@ def find_unlisted(
     }
 
 
+def find_absent(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Returns each attribute's labels that no product has."""
+    seen = [set(targets.tolist()) for targets in products.targets.T]
+    return {
+        attribute: [label for index, label in enumerate(labels) if index not in there]
+        for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
+    }
+
+
 def require_splits(read: Sequence[LabelledRows]) -> None:
     """Checks that splits which the catalogs themselves name leave no part without a product.
 

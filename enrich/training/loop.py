@@ -15,6 +15,7 @@ from torch import Tensor
 
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
+from enrich.errors import ConfigError
 from enrich.extras import load_extra
 from enrich.precision import local_device
 from enrich.training.batches import Batches, Hiding
@@ -63,7 +64,8 @@ class Trainer:
         """Runs every phase that is left and leaves the best weights in the classifier.
 
         Raises:
-            ConfigError: a phase has nothing to train, or the loss is no number any more.
+            ConfigError: a phase has nothing to train, the loss is no number any more, or what is
+                in the folder is of another training.
         """
         stepper_state = self._resume()
         self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
@@ -191,8 +193,10 @@ class Trainer:
         if state is None:
             return None
         if state.get("inputs") != self.inputs_digest:
-            say(f"{self.folder / _STATE} is of another configuration or data: starting anew")
-            return None
+            raise ConfigError(
+                f"{self.folder} is of a training with another configuration, other products or "
+                "other pictures: remove it to train anew, or give another --output"
+            )
         self.classifier.load_state_dict(state["classifier"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])

@@ -19,6 +19,7 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_split_groups,
+    find_absent,
     find_unlisted,
     join_catalogs,
     load_labelled,
@@ -144,6 +145,9 @@ def read_products(
                 f"{attribute}: {len(unlisted):,} products have a label that is not listed, such as "
                 f"{name_some(unlisted)}; they count as unlabelled, in figures and thresholds too"
             )
+    for attribute, absent in find_absent(products, attributes).items():
+        if absent:
+            say(f"{attribute}: no product has a label of {len(absent)}: {name_some(absent)}")
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "

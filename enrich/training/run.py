@@ -77,7 +77,8 @@ def check_training(
 
     Raises:
         ConfigError: a catalog cannot be read, two have the same name, there are too few labels, or
-            a file stands where the checkpoint is to be written.
+            a file, or a checkpoint that is not of this training, stands where its own is to be
+            written.
     """
     _check_paths(catalogs, output, strange_shops)
     config, _ = read_products(config, catalogs)
@@ -95,6 +96,8 @@ def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) 
             raise ConfigError(
                 f"{folder} is a file, and a folder is to be written there: give another --output"
             )
+    if output.exists() and not _workspace(output).exists():
+        raise ConfigError(f"{output} exists already; remove it, or give another --output")
     require_writable(output.parent)
 
 

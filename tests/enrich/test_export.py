@@ -76,6 +76,25 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
     assert comparison.speedup > 0
 
 
+def test_neither_engine_always_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_WARM_UP", 0)
+    turns = []
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def enrich(self, products: list[int]) -> list[str]:
+            turns.extend([self.name] * bool(products))
+            return [f"{self.name}{product}" for product in products]
+
+    given = list(range(2 * export._TURN + 1))
+    (before, _), (after, _) = export._answer_in_turn([Named("b"), Named("a")], given)
+    assert turns == ["b", "a", "a", "b", "b", "a"]
+    assert before == [f"b{product}" for product in given]
+    assert after == [f"a{product}" for product in given]
+
+
 def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label_the_same() -> None:
     red = Prediction("color", "red", 0.9, False, 0.5, ())
     unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.files.tables import read_table, select_text
+from enrich.training.progress import say
 from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {
@@ -37,6 +38,11 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         )
     # A product without a group is near-identical to none.
     labels["group_id"] = labels["group_id"].fillna(labels["product_id"])
+    if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
+        say(
+            f"{len(lost):,} of {len(labels):,} labelled products of {folder} are not in its "
+            f"products.parquet, such as {name_some(lost)}"
+        )
     attributes = [column for column in labels.columns if column not in ("product_id", "group_id")]
     joined = products.merge(
         labels.rename(columns={attribute: f"label {attribute}" for attribute in attributes}),

@@ -14,6 +14,7 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_split_groups,
+    find_absent,
     find_unlisted,
     join_catalogs,
     load_labelled,
@@ -79,6 +80,13 @@ def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> 
     products = join_catalogs(read, ATTRIBUTES)
     assert products.targets[:, 0].tolist() == [0, 1, UNLABELLED, UNLABELLED]
     assert find_unlisted(read, ATTRIBUTES) == {"color": ["mauve"], "fit": []}
+
+
+def test_labels_that_no_product_has_are_named(tmp_path: Path) -> None:
+    attributes = {"color": ("red", "rouge", "blue"), "fit": ("slim",)}
+    folder = _write(tmp_path / "a", 3, color=["red", "blue", None])
+    products = load_labelled([folder], attributes)
+    assert find_absent(products, attributes) == {"color": ["rouge"], "fit": ["slim"]}
 
 
 def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:

@@ -44,3 +44,14 @@ def test_columns_of_bytes_and_lists_are_no_labels(folder: Path) -> None:
 
 def test_rows_without_an_id_are_nobodys(folder: Path) -> None:
     assert read_catalog_folder(folder).titles == ["A shirt", "A shoe", "A hat"]
+
+
+def test_labels_of_products_that_are_not_there_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {"product_id": ["a", "x-1", "x-2"], "group_id": None, "size": "40"}
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    assert read_catalog_folder(folder).titles == ["A shirt"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("2 of 3 labelled products")
+    assert told.endswith("are not in its products.parquet, such as 'x-1', 'x-2'")
