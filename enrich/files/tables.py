@@ -19,6 +19,9 @@ from enrich.errors import ConfigError, SchemaMismatch, first_line
 _LARGEST_BLOCK = 64 << 20
 _TOO_LARGE = 2.0**63  # for 64 bits
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+# gzip, bzip2, Zstandard, xz, zip.
+_MARKS_OF_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK\x03\x04")
+_LONGEST_MARK = max(map(len, _MARKS_OF_COMPRESSED))
 _NO_SPACE = re.compile(r"\S")
 _OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
 
@@ -44,7 +47,7 @@ def read_table(file: Path) -> pa.Table:
     try:
         if kind == "Parquet":
             return pq.read_table(file)
-        refuse_utf16(file)
+        refuse_encoded(file)
         return _read_csv(file) if kind == "CSV" else _read_json(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = first_line(error)
@@ -114,11 +117,14 @@ def _as_utf8(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def refuse_utf16(file: Path) -> None:
-    """Raises ValueError for a file in UTF-16, such as Excel's "Unicode text"."""
+def refuse_encoded(file: Path) -> None:
+    """Raises ValueError for a file in UTF-16, as Excel's "Unicode text" is, or a compressed one."""
     with file.open("rb") as content:
-        if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise ValueError("it is in UTF-16; wanted: UTF-8")
+        begin = content.read(_LONGEST_MARK)
+    if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is in UTF-16; wanted: UTF-8")
+    if begin.startswith(_MARKS_OF_COMPRESSED):
+        raise ValueError("it is compressed, whatever it is called: unpack it")
 
 
 def explain_separator(header: str) -> str | None:

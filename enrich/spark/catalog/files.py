@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
-from enrich.files.tables import refuse_open_quotation, refuse_utf16
+from enrich.files.tables import refuse_encoded, refuse_open_quotation
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 
 # In a catalog folder of several tables, the one that is read.
@@ -73,7 +73,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         SchemaMismatch: CSV files have different columns, or Parquet files different ones of these;
             or a quotation mark of a CSV file is closed nowhere, or its rows end in several ways; or
             a JSON file is one array over several lines or has several objects in one; or one of
-            either kind is in UTF-16.
+            either kind is in UTF-16 or compressed.
     """
     table = Path(path)
     if (table / "_delta_log").is_dir():
@@ -95,7 +95,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     empty = frozenset[str]()
     if suffix == ".csv":
         for file in files:
-            _refuse_utf16(file)
+            _refuse_encoded(file)
             _refuse_lost_rows(file)
         headers = {part: header for part in parts if (header := _read_header(part))}
         _require_same_columns(headers, "the same in the same order")
@@ -106,7 +106,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     else:
         for file in files:
-            _refuse_utf16(file)
+            _refuse_encoded(file)
             refuse_lost_objects(file)
     loaded = [table] if suffix_of(table) else parts
     load = [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
@@ -193,9 +193,9 @@ def _read_header(file: Path) -> list[str]:
             raise SchemaMismatch(f"{file} has no line of column names: {error}") from error
 
 
-def _refuse_utf16(file: Path) -> None:
+def _refuse_encoded(file: Path) -> None:
     try:
-        refuse_utf16(file)
+        refuse_encoded(file)
     except ValueError as error:
         raise SchemaMismatch(f"{file} cannot be read: {error}") from error
 
