@@ -1,6 +1,7 @@
 """Adaptation helps where it can, says by how much, and refuses where it cannot."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -69,9 +70,21 @@ def _adapt(
     return adapt_attribute(grouped, _deal_folds(groups), calibration or _calibration(), "color")
 
 
+@cache
+def _effect(*, swapped: bool) -> Effect:
+    return _adapt(_readings(swapped=swapped))
+
+
+@cache
+def _effect_of_noise() -> Effect:
+    random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
+    readings = _readings(swapped=False)
+    return _adapt([replace(one, targets=random[one.product]) for one in readings])
+
+
 def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     readings = _readings(swapped=True)
-    effect = _adapt(readings)
+    effect = _effect(swapped=True)
     assert effect.is_better and effect.gain.mean > 5 * effect.gain.error
     assert effect.after["accuracy"] > effect.before["accuracy"] + 0.1
     answers = correct(readings[0].logits, effect.correction).argmax(1)
@@ -79,8 +92,7 @@ def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
 
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
-    readings = _readings(swapped=False)
-    assert not _adapt(readings).is_better
+    assert not _effect(swapped=False).is_better
 
 
 def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
@@ -132,10 +144,7 @@ def test_products_of_a_single_text_are_no_reason_to_stop() -> None:
 
 
 def test_labels_by_chance_change_no_figure_for_the_better() -> None:
-    readings = _readings(swapped=False)
-    random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
-    noisy = [replace(one, targets=random[one.product]) for one in readings]
-    effect = _adapt(noisy)
+    effect = _effect_of_noise()
     # What is fitted to noise is not believed on the products that it was fitted to.
     assert effect.after["accuracy"] < 0.3
     assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
@@ -185,7 +194,7 @@ def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher
 
 def test_a_second_adaptation_builds_on_the_first() -> None:
     readings = _readings(swapped=True)
-    first = _adapt(readings)
+    first = _effect(swapped=True)
     corrected = [replace(one, logits=correct(one.logits, first.correction)) for one in readings]
     adapted = Calibration(
         attributes={"color": first.calibrated}, corrections={"color": first.correction}
@@ -311,11 +320,7 @@ def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
 
 def test_what_nothing_is_answered_from_any_more_is_known() -> None:
     """Every answer was given, nearly all of them wrong: lower confidence is better, and silent."""
-    readings = _readings(swapped=False)
-    random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
-    noisy = [replace(one, targets=random[one.product]) for one in readings]
-    effect = _adapt(noisy)
+    effect = _effect_of_noise()
     assert effect.silenced == [*Modalities]
     assert effect.falls_silent and not effect.loses_answers
-    known = _adapt(readings)
-    assert not known.silenced
+    assert not _effect(swapped=False).silenced
