@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from fault_drill import is_long
 
 from enrich.adaptation.adapt import (
     _calibrate_held_out,
@@ -113,7 +114,7 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, 4] if is_long() else [3])
 def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed: int) -> None:
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)
