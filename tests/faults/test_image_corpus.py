@@ -26,8 +26,8 @@ from enrich.window import Prepared
 # pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PREPARED = 10_000 if is_long() else 500
-ANSWERED = 1_000 if is_long() else 100
+PREPARED = 10_000 if is_long() else 250
+ANSWERED = 1_000 if is_long() else 50
 # One picture of 50 megapixels at a time (1.1 GB), and the engine.
 MOST_MB = 2_500
 SLOWEST_S = 30
