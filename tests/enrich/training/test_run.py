@@ -1,5 +1,6 @@
 """A run ends in the same weights whatever happens to it: killed, repeated, or shared out."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -22,28 +23,12 @@ from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import calibrate
 from enrich.training.labelled import TRAIN
 from enrich.training.opinions import half_of, read_opinions
+from enrich.training.optimiser import Stepper
 from enrich.training.preparation import prepare
 from enrich.training.run import train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
-# Kills itself as a full machine would, in the middle of the second phase's only epoch.
-KILLED = """
-import os, runpy, signal, sys
-from enrich.training.optimiser import Stepper
-
-whole_step, steps = Stepper.step, []
-
-def step(*given):
-    if len(steps) == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    steps.append(1)
-    return whole_step(*given)
-
-Stepper.step = step
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +62,21 @@ def _weights(output: Path) -> bytes:
     return (output / "model.safetensors").read_bytes()
 
 
+def _train_until_killed(config: TrainingConfig, catalog: Path, output: Path) -> None:
+    """Ends as on a full machine, in the middle of the second phase's only epoch."""
+    whole_step, steps = Stepper.step, []
+
+    def step(*given: Any) -> Any:
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps.append(1)
+        return whole_step(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", step)
+        train_checkpoint(config, [catalog], output)
+
+
 def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
     tmp_path: Path,
     catalog: Path,
@@ -84,14 +84,18 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
     undisturbed: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = settings | {"save_every_s": 0}
+    config = TrainingConfig.model_validate(settings | {"save_every_s": 0})
     output = tmp_path / "killed"
-    killed = _run("-c", KILLED, JOB, settings=settings, catalog=catalog, output=output)
-    assert killed == -signal.SIGKILL and not output.exists()
+    # A fork, because torch takes seconds to import.
+    forked = multiprocessing.get_context("fork").Process
+    killed = forked(target=_train_until_killed, args=(config, catalog, output))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL and not output.exists()
     progressed = _state(output)["progressed"]
     assert (progressed["phase"], progressed["epoch"], progressed["step"]) == (1, 0, 2)
 
-    train_checkpoint(TrainingConfig.model_validate(settings), [catalog], output)
+    train_checkpoint(config, [catalog], output)
     assert "resuming in phase 2 after 0 epochs and 2 steps" in capsys.readouterr().err
     assert _weights(output) == _weights(undisturbed)
     for kept in ("classifier", "average", "best"):
