@@ -98,9 +98,16 @@ def all_of(attribute: str, **labels: int) -> GroupSummary:
     return GroupSummary(rows=rows, modalities={"image+text": rows}, attributes={attribute: summary})
 
 
-def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Path) -> None:
+def test_doctored_baseline_publishes_nothing(
+    run: Callable[..., tuple[int, str, str]],
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The job sets up logging for a process of its own.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     shop = tmp_path / "shop"
-    write_demo_catalog(shop, products=230, flaws=False)
+    write_demo_catalog(shop, products=60, flaws=False)
     doctored = LabelBaseline(
         catalog="doctored",
         model_version=None,
@@ -111,16 +118,17 @@ def test_doctored_baseline_publishes_nothing(lakehouse: Lakehouse, tmp_path: Pat
     config = tmp_path / "job.yaml"
     config.write_text(f"baselines: {{'{shop}': baseline.json}}\n")
 
-    flags = ("--config", config, "--catalog", shop, "--database", "doctored")
-    ended = lakehouse.submit(JOB, *flags)
+    code, out, err = run("--config", config, "--catalog", shop, "--database", "doctored")
 
-    assert ended.code == 3, ended.output
-    assert ended.summary["outcome"] == "blocked"
-    assert "color: label distribution" in ended.summary["error"]
-    assert lakehouse.table("doctored", "product_attributes").version() == 0
-    assert lakehouse.table("doctored", "staged_attributes").to_pandas().shape[0] == 230
-    outcomes = lakehouse.table("doctored", "label_quality").to_pandas()["outcome"]
+    assert code == 3, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["outcome"] == "blocked"
+    assert "color: label distribution" in summary["error"]
+    assert spark.sql("DESCRIBE HISTORY doctored.product_attributes").count() == 1
+    assert spark.table("doctored.staged_attributes").count() == 60
+    outcomes = spark.table("doctored.label_quality").toPandas()["outcome"]
     assert "fail" in set(outcomes)
+    spark.sql("DROP DATABASE doctored CASCADE")
 
 
 WRONG = {
