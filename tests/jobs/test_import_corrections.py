@@ -16,12 +16,19 @@ pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def database(spark: SparkSession) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def created(spark: SparkSession) -> Iterator[str]:
     """A database as the main job makes it, for a checkpoint of other attributes."""
     OutputTables(spark, "corrected", ("color", "style", "material")).create_missing()
     yield "corrected"
     spark.sql("DROP DATABASE IF EXISTS corrected CASCADE")
+
+
+@pytest.fixture
+def database(spark: SparkSession, created: str) -> str:
+    """That database, without a correction."""
+    spark.sql(f"DELETE FROM {created}.attribute_corrections")
+    return created
 
 
 def export(*flags: object) -> int:
