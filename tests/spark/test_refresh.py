@@ -1,21 +1,42 @@
 """A whole refresh on real Delta tables, with a fake engine in place of the model."""
 
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
+from pyspark.sql import SparkSession
 
 from enrich.errors import NoAnswer, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.records import RunSummary
 from enrich.spark.survey import Survey, survey_products
 
 pytestmark = pytest.mark.spark
 
+# What the shared first night is told, so that it can be repeated.
+FIRST_NIGHT: dict[str, Any] = {
+    "model_version": "fake-counted",
+    "config": {"products_per_task": 40, "batch_size": 10},
+}
 
-def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) -> None:
+
+class FirstNight(NamedTuple):
+    """A shop after its first run, for tests that leave it as it is, and that run's summary."""
+
+    shop: Shop
+    summary: RunSummary
+
+
+@pytest.fixture(scope="module")
+def first_night(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstNight]:
+    """A night that publishes 400 of 404 rows, and puts four aside that are wrong in three ways."""
     broken = pd.DataFrame(
         {
             "product_id": ["p0", None, "empty", "empty"],
@@ -24,12 +45,19 @@ def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) 
             "image_path": None,
         }
     ).astype("string")
-    shop.write(pd.concat([products(), broken]))
+    shop = Shop(spark, tmp_path_factory.mktemp("shop"), "first_night")
+    shop.write(pd.concat([products(400), broken]))
+    yield FirstNight(shop, shop.refresh(**FIRST_NIGHT))
+    spark.sql("DROP DATABASE first_night CASCADE")
 
-    counts = shop.refresh().counts
 
-    assert (counts["read"], counts["published"], counts["quarantined"]) == (10, 6, 4)
-    assert len(shop.table("product_attributes")) == 6
+def test_every_product_read_ends_published_unchanged_or_quarantined(
+    first_night: FirstNight,
+) -> None:
+    shop, counts = first_night.shop, first_night.summary.counts
+
+    assert (counts["read"], counts["published"], counts["quarantined"]) == (404, 400, 4)
+    assert len(shop.table("product_attributes")) == 400
     quarantine = shop.table("quarantine")
     assert sorted(quarantine["reason"]) == [
         "duplicate_id",
@@ -43,19 +71,28 @@ def test_every_product_read_ends_published_unchanged_or_quarantined(shop: Shop) 
     assert ledger["read"] == ledger["published"] + ledger["unchanged"] + ledger["quarantined"]
 
 
-def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
-    shop.write(products())
-    inputs = [shop.prepare(config={"database": name}) for name in ("shop", "trial")]
-    first, other = (one.name_run("the same products") for one in inputs)
-    assert first != other
+def test_engine_is_loaded_once_per_python_worker(first_night: FirstNight) -> None:
+    summary = first_night.summary
+
+    assert summary.counts["enriched"] == 400
+    assert summary.engine_loads
+    assert set(summary.engine_loads.values()) == {1}
 
 
-@pytest.mark.parametrize("run_id", [None, "nightly"])
-def test_rerun_of_the_same_run_changes_nothing(shop: Shop, run_id: str | None) -> None:
-    table = products(7)
-    table.loc[6, "title"] = None
-    shop.write(table)
-    shop.refresh(run_id=run_id)
+def test_staged_write_has_one_python_node(first_night: FirstNight) -> None:
+    shop = first_night.shop
+
+    executions = shop.spark._jsparkSession.sharedState().statusStore().executionsList()
+    plans = [executions.apply(at).physicalPlanDescription() for at in range(executions.size())]
+    staged = [plan for plan in plans if shop.database in plan and "MapInPandas" in plan]
+    assert staged
+    for plan in staged:
+        initial = plan.split("== Initial Plan ==")[1]
+        assert len(re.findall(r"- \w*(?:Python|Pandas)\w* \(\d+\)", initial)) == 1
+
+
+def rerun(shop: Shop, **night: Any) -> RunSummary:
+    """Runs again what has run before, and sees that no table gets another version."""
     names = [
         "product_attributes",
         "staged_attributes",
@@ -64,25 +101,48 @@ def test_rerun_of_the_same_run_changes_nothing(shop: Shop, run_id: str | None) -
         "label_quality",
     ]
     before = {name: shop.version(name) for name in names}
+    again = shop.refresh(**night)
+    assert {name: shop.version(name) for name in names} == before
+    return again
 
-    again = shop.refresh(run_id=run_id)
+
+def test_rerun_of_the_same_run_changes_nothing(first_night: FirstNight) -> None:
+    again = rerun(first_night.shop, **FIRST_NIGHT)
 
     assert again.outcome == "nothing_to_do"
-    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 6)
-    assert again.counts["quarantined"] == 1
-    assert {name: shop.version(name) for name in names} == before
+    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 400)
+    assert again.counts["quarantined"] == 4
 
 
-def test_a_night_without_work_asks_spark_for_little(shop: Shop) -> None:
-    shop.refresh()
-    tracker = shop.spark.sparkContext.statusTracker()
+def test_a_night_without_work_asks_spark_for_little(first_night: FirstNight) -> None:
+    tracker = first_night.shop.spark.sparkContext.statusTracker()
     before = set(tracker.getJobIdsForGroup(None))
 
-    night = shop.refresh(run_date=DAY + timedelta(days=1))
+    night = first_night.shop.refresh(run_date=DAY + timedelta(days=1), **FIRST_NIGHT)
 
     assert night.outcome == "nothing_to_do"
     # Each costs a new Java a tenth of a second or more.
     assert len(set(tracker.getJobIdsForGroup(None)) - before) <= 45
+
+
+def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
+    shop.write(products())
+    inputs = [shop.prepare(config={"database": name}) for name in ("shop", "trial")]
+    first, other = (one.name_run("the same products") for one in inputs)
+    assert first != other
+
+
+def test_rerun_of_a_named_run_changes_nothing(shop: Shop) -> None:
+    table = products(7)
+    table.loc[6, "title"] = None
+    shop.write(table)
+    shop.refresh(run_id="nightly")
+
+    again = rerun(shop, run_id="nightly")
+
+    assert again.outcome == "nothing_to_do"
+    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 6)
+    assert again.counts["quarantined"] == 1
 
 
 @in_full
@@ -291,30 +351,6 @@ def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(sho
     assert "inference" not in again.seconds
     assert set(shop.table("product_attributes")["run_id"]) == {morning.run_id}
     assert shop.refresh().outcome == "nothing_to_do"
-
-
-def test_staged_write_has_one_python_node(shop: Shop) -> None:
-    shop.refresh()
-
-    executions = shop.spark._jsparkSession.sharedState().statusStore().executionsList()
-    plans = [executions.apply(at).physicalPlanDescription() for at in range(executions.size())]
-    staged = [plan for plan in plans if shop.database in plan and "MapInPandas" in plan]
-    assert staged
-    for plan in staged:
-        initial = plan.split("== Initial Plan ==")[1]
-        assert len(re.findall(r"- \w*(?:Python|Pandas)\w* \(\d+\)", initial)) == 1
-
-
-def test_engine_is_loaded_once_per_python_worker(shop: Shop) -> None:
-    shop.write(products(400))
-
-    summary = shop.refresh(
-        model_version="fake-counted", config={"products_per_task": 40, "batch_size": 10}
-    )
-
-    assert summary.counts["enriched"] == 400
-    assert summary.engine_loads
-    assert set(summary.engine_loads.values()) == {1}
 
 
 @in_full
