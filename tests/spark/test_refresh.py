@@ -132,6 +132,7 @@ def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
     assert first != other
 
 
+@in_full
 def test_rerun_of_a_named_run_changes_nothing(shop: Shop) -> None:
     table = products(7)
     table.loc[6, "title"] = None
