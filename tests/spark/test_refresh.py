@@ -26,7 +26,7 @@ FIRST_NIGHT: dict[str, Any] = {
 
 
 class FirstNight(NamedTuple):
-    """A shop after its first run, for tests that leave it as it is, and that run's summary."""
+    """A shop that every test leaves as its first run left it, and that run's summary."""
 
     shop: Shop
     summary: RunSummary
@@ -123,6 +123,21 @@ def test_a_night_without_work_asks_spark_for_little(first_night: FirstNight) -> 
     assert night.outcome == "nothing_to_do"
     # Each costs a new Java a tenth of a second or more.
     assert len(set(tracker.getJobIdsForGroup(None)) - before) <= 45
+
+
+def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_merge(
+    first_night: FirstNight,
+) -> None:
+    shop, first = first_night
+    version = shop.version("product_attributes")
+    shop.sql("DELETE FROM shop.enrichment_runs")
+
+    again = shop.refresh(**FIRST_NIGHT)
+
+    assert again.counts == first.counts
+    assert "inference" not in again.seconds
+    assert shop.version("product_attributes") == version
+    assert len(shop.table("enrichment_runs")) == 1
 
 
 def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
@@ -247,21 +262,6 @@ def test_blocked_run_is_published_without_inference_once_validation_passes(shop:
 
     assert summary.counts["published"] == 6
     assert "inference" not in summary.seconds
-    assert len(shop.table("enrichment_runs")) == 1
-
-
-def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_merge(
-    shop: Shop,
-) -> None:
-    first = shop.refresh()
-    version = shop.version("product_attributes")
-    shop.spark.sql(f"DELETE FROM {shop.database}.enrichment_runs")
-
-    again = shop.refresh()
-
-    assert again.counts == first.counts
-    assert "inference" not in again.seconds
-    assert shop.version("product_attributes") == version
     assert len(shop.table("enrichment_runs")) == 1
 
 
