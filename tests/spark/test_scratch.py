@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-from fake_shop import Shop, passes
+from fake_shop import Shop
 
-from enrich.spark.records import StagedRows, Verdict
 from enrich.spark.tables.scratch import remove_old_scratch, scratch_folder
 
 pytestmark = pytest.mark.spark
@@ -12,7 +11,7 @@ pytestmark = pytest.mark.spark
 @pytest.fixture
 def leftover(shop: Shop) -> Path:
     """What a killed run left."""
-    shop.tables.create_missing()
+    shop.sql(f"CREATE DATABASE {shop.database}")
     folder = Path(shop.tables.location().removeprefix("file:")) / "_scratch" / "of-a-killed-run"
     (folder / "survey").mkdir(parents=True)
     return folder
@@ -48,18 +47,3 @@ def test_the_age_of_scratch_is_in_its_name_where_a_store_knows_no_time_of_folder
         assert not old.exists()
         assert leftover.exists()
         assert Path(name.removeprefix("file:")).exists()
-
-
-def test_a_database_in_a_folder_of_any_name_has_its_scratch_within(shop: Shop) -> None:
-    around, name = shop.folder / "around", "my shop %20 [1] {2} *"
-    shop.sql(f"CREATE DATABASE {shop.database} LOCATION '{around / name}'")
-    seen: list[Path] = []
-
-    def see_scratch(staged: StagedRows) -> Verdict:
-        seen.extend(around.rglob("_scratch/*/*"))
-        return passes(staged)
-
-    shop.refresh(see_scratch, config={"products_per_chunk": 3})
-
-    assert {folder.name for folder in seen} == {"survey", "chunks", "chunks_of_others"}
-    assert [folder.name for folder in around.iterdir()] == [name]
