@@ -135,6 +135,7 @@ def asked(shop: Shop, run_id: str) -> int:
     return int(shop.table("enrichment_runs").set_index("run_id").loc[run_id, "asked"])
 
 
+@in_full
 def test_run_that_died_after_two_chunks_asks_only_about_the_rest(shop: Shop) -> None:
     shop.write(products(40))
     cut_off(shop)
