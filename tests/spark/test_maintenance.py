@@ -8,8 +8,6 @@ from enrich.spark.tables.maintenance import maintain_tables
 
 pytestmark = pytest.mark.spark
 
-OLD = "2020-01-01 00:00:00"
-
 
 def test_tables_that_were_dropped_are_made_anew(shop: Shop) -> None:
     shop.tables.create_missing()
@@ -30,8 +28,12 @@ def test_tables_that_were_dropped_are_made_anew(shop: Shop) -> None:
 
 
 def test_staged_rows_are_left_alone_while_no_ledger_says_whose_they_are(shop: Shop) -> None:
-    shop.refresh(run_id="published")
-    shop.sql(f"UPDATE shop.staged_attributes SET enriched_at = '{OLD}'")
+    shop.tables.create_missing()
+    shop.sql(
+        "INSERT INTO shop.staged_attributes "
+        "(product_id, status, content_hash, model_version, run_id, run_date, enriched_at) VALUES "
+        "('p0', 'ok', 'hash', 'fake-1', 'published', DATE'2020-01-01', TIMESTAMP'2020-01-01')"
+    )
     shop.sql("DROP TABLE shop.enrichment_runs")
 
     # Also by the second call: a ledger that was made anew would know of no run.
