@@ -1,5 +1,6 @@
 """People's labels: over the classifier's, through re-enrichment, and out again."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from commit_hook import CommitHook, Killed
 from fake_shop import Shop, fails, passes, products
 from fault_drill import in_full
+from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.fake_engine import FakeEngineSpec
@@ -18,6 +20,22 @@ from enrich.spark.records import StagedRows, Verdict
 pytestmark = pytest.mark.spark
 
 LABELS = FakeEngineSpec().attributes
+
+
+@pytest.fixture(scope="module")
+def shop_of_tables(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop whose tables are there, and in which nothing has run."""
+    shop = Shop(spark, tmp_path_factory.mktemp("shop"), "shop_of_tables")
+    shop.tables.create_missing()
+    yield shop
+    spark.sql("DROP DATABASE shop_of_tables CASCADE")
+
+
+@pytest.fixture
+def created(shop_of_tables: Shop) -> Shop:
+    """A shop in which nothing has run, and nobody has corrected anything."""
+    shop_of_tables.sql("DELETE FROM shop.attribute_corrections")
+    return shop_of_tables
 
 
 def correct(shop: Shop, **labels: str) -> int:
@@ -59,36 +77,28 @@ def test_correction_wins_survives_a_new_model_and_leaves_no_trace_when_withdrawn
     assert shop.table("product_attributes")["corrections"].isna().all()
 
 
-def test_last_correction_counts_and_the_same_one_is_not_recorded_twice(shop: Shop) -> None:
-    shop.tables.create_missing()
-
-    assert [
-        correct(shop, p0="red", p1="blue"),
-        correct(shop, p0="red"),
-        correct(shop, p0="green"),
-    ] == [
-        2,
-        0,
-        1,
+def test_the_same_correction_is_not_recorded_twice(created: Shop) -> None:
+    recorded = [
+        correct(created, p0="red", p1="blue"),
+        correct(created, p0="red"),
+        correct(created, p0="green"),
     ]
 
-    shop.refresh()
-    assert (colors(shop)["p0"], colors(shop)["p1"]) == ("green", "blue")
-    assert len(shop.table("attribute_corrections")) == 3
+    assert recorded == [2, 0, 1]
+    assert len(created.table("attribute_corrections")) == 3
 
 
-def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(shop: Shop) -> None:
-    shop.tables.create_missing()
-    correct(shop, p0="red")
-    shop.sql(
+def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(created: Shop) -> None:
+    correct(created, p0="red")
+    created.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
         "('p0', 'Color', ' Blue', 'ana', current_timestamp(), NULL)"
     )
 
-    assert correct(shop, p0="blue") == 0
-    assert correct(shop, p0="red") == 1
+    assert correct(created, p0="blue") == 0
+    assert correct(created, p0="red") == 1
 
-    last = read_last_labels(shop.tables, LABELS).toPandas()
+    last = read_last_labels(created.tables, LABELS).toPandas()
     assert last["color"].tolist() == ["red"]
 
 
@@ -144,70 +154,72 @@ def test_correction_to_no_label_publishes_null_and_unknown_labels_are_told(shop:
     assert "1 corrections name an attribute or a label" in summary.validation["notes"][0]
 
 
-def test_a_label_that_is_none_does_not_take_back_one_that_was_given_before(shop: Shop) -> None:
-    shop.tables.create_missing()
-    correct(shop, p0="red")
-    shop.sql(
+def test_a_label_that_is_none_does_not_take_back_one_that_was_given_before(created: Shop) -> None:
+    correct(created, p0="red")
+    created.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
         "('p0', 'color', 'crimson', 'ben', current_timestamp() + INTERVAL 1 HOUR, NULL)"
     )
-    shop.refresh()
-    assert colors(shop)["p0"] == "red"
-    last = read_last_labels(shop.tables, FakeEngineSpec().attributes).toPandas()
+
+    last = read_last_labels(created.tables, LABELS).toPandas()
     assert last["color"].tolist() == ["red"]
 
 
-def test_a_correction_in_capitals_is_one_in_the_spelling_of_the_checkpoint(shop: Shop) -> None:
+def test_the_last_label_that_is_one_is_published_in_the_spelling_of_the_checkpoint(
+    shop: Shop,
+) -> None:
     shop.tables.create_missing()
+    correct(shop, p0="red", p1="blue")
+    correct(shop, p0="green")
+    later = "current_timestamp() + INTERVAL 1 HOUR"
     shop.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
-        "('p0', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
-        "('p1', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
-        "('p2', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
-        "('p3', 'colour', 'red', 'ana', current_timestamp(), NULL)"
+        f"('p1', 'color', 'crimson', 'ben', {later}, NULL), "
+        "('p2', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
+        "('p3', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
+        "('p4', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
+        "('p5', 'colour', 'red', 'ana', current_timestamp(), NULL)"
     )
 
     summary = shop.refresh()
 
-    rows = shop.table("product_attributes").set_index("product_id")
-    assert (rows.loc["p0", "color"], rows.loc["p1", "pattern"]) == ("red", "solid")
-    assert [(c["attribute"], c["label"]) for c in rows.loc["p0", "corrections"]] == [
+    rows = shop.table("product_attributes").set_index("product_id").sort_index()
+    assert rows.loc["p0":"p2", "color"].tolist() == ["green", "blue", "red"]
+    assert rows.loc["p3", "pattern"] == "solid"
+    assert [(c["attribute"], c["label"]) for c in rows.loc["p2", "corrections"]] == [
         ("color", "red")
     ]
-    assert rows.loc["p2":, "corrections"].isna().all()
-    assert summary.validation["notes"][0].startswith("2 corrections name")
+    assert rows.loc["p4":, "corrections"].isna().all()
+    assert summary.validation["notes"][0].startswith("3 corrections name")
     assert shop.refresh().outcome == "nothing_to_do"
 
 
-def test_labels_that_differ_in_capitals_alone_are_told_apart(shop: Shop) -> None:
-    shop.tables.create_missing()
-    correct(shop, p0="Red", p1="red", p2="RED")
-    last = read_last_labels(shop.tables, {"color": ("red", "Red")}).toPandas()
+def test_labels_that_differ_in_capitals_alone_are_told_apart(created: Shop) -> None:
+    correct(created, p0="Red", p1="red", p2="RED")
+    last = read_last_labels(created.tables, {"color": ("red", "Red")}).toPandas()
     assert dict(zip(last["product_id"], last["color"], strict=True)) == {"p0": "Red", "p1": "red"}
 
 
-def test_an_attribute_may_be_called_as_a_column_of_the_corrections(shop: Shop) -> None:
-    shop.tables.create_missing()
+def test_an_attribute_may_be_called_as_a_column_of_the_corrections(created: Shop) -> None:
     given = pd.DataFrame({"product_id": ["p0", "p1"], "label": ["long", None], "attribute": "b"})
     attributes = {"label": ("long",), "attribute": ("b",)}
-    assert record_corrections(shop.tables, given, attributes, "ana", note=None) == 3
-    written = shop.table("attribute_corrections")
+    assert record_corrections(created.tables, given, attributes, "ana", note=None) == 3
+    written = created.table("attribute_corrections")
     found = set(zip(written["product_id"], written["attribute"], written["label"], strict=True))
     assert found == {("p0", "label", "long"), ("p0", "attribute", "b"), ("p1", "attribute", "b")}
 
 
 def test_exported_corrections_are_what_adapting_and_training_read(
-    shop: Shop, tmp_path: Path
+    created: Shop, tmp_path: Path
 ) -> None:
-    table = pd.read_parquet(shop.file)
+    table = products()
     table.loc[1, "title"] = table.loc[0, "title"]
     table.loc[3, ["title", "description"]] = [" \n", None]
-    shop.write(table)
-    shop.tables.create_missing()
-    correct(shop, p0="red", p1="green", p2="blue", p3="red")
-    products = open_catalog(shop.spark, str(shop.file), ColumnNames()).products
+    created.write(table)
+    correct(created, p0="red", p1="green", p2="blue", p3="red")
+    catalog = open_catalog(created.spark, str(created.file), ColumnNames())
 
-    exported = with_group_id(read_last_labels(shop.tables, LABELS), products).toPandas()
+    exported = with_group_id(read_last_labels(created.tables, LABELS), catalog.products).toPandas()
     exported.to_csv(tmp_path / "corrected.csv", index=False)
 
     read = read_correction_file(tmp_path / "corrected.csv", LABELS).set_index("product_id")
