@@ -117,11 +117,9 @@ def test_what_people_correct_is_not_judged_again_but_what_is_new_beside_it_is(sh
 
     assert judged == [(1, ["p3"])]
     assert (counts["carried"], counts["enriched"], counts["published"]) == (2, 3, 3)
-    correct(shop, p0="red")
-    assert shop.refresh(fails).outcome == "published"
-    assert colors(shop)["p0"] == "red"
 
 
+@in_full
 def test_a_run_of_corrections_that_died_after_its_merge_comes_to_its_end(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,10 +128,11 @@ def test_a_run_of_corrections_that_died_after_its_merge_comes_to_its_end(
     commits = CommitHook(monkeypatch)
     commits.at("after", commits.kill, of=("publish",))
     with pytest.raises(Killed):
-        shop.refresh()
+        shop.refresh(fails)
     commits.begin()
 
     assert shop.refresh(fails).outcome == "published"
+    assert colors(shop)["p0"] == "green"
 
 
 @in_full
