@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_shop import Shop, products
+from fake_shop import Shop
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
@@ -76,15 +76,22 @@ def test_a_carriage_return_within_a_field_is_no_end_of_a_row(
 
 
 def test_a_csv_row_with_surplus_fields_is_put_aside_and_keeps_its_answer(shop: Shop) -> None:
-    shop.write(products(3))
-    shop.refresh()
+    shop.tables.create_missing()
+    said = "'ok', 'hash', 'fake-1', 'before', DATE'2020-01-01', TIMESTAMP'2020-01-01'"
+    shop.sql(
+        "INSERT INTO shop.product_attributes (product_id, modalities, "
+        "status, content_hash, model_version, run_id, run_date, enriched_at) VALUES "
+        + ", ".join(f"('p{n}', 'text', {said})" for n in range(3))
+    )
     shop.write_csv("p0,shirt number 0", "p1,red, large,shirt,p1.jpg", "p2,shirt number 2", "p3,new")
 
     counts = shop.refresh(config={"missing_products": "delete"}).counts
 
     found = {name: counts[name] for name in ("read", "published", "quarantined", "vanished")}
-    assert found == {"read": 4, "published": 1, "quarantined": 1, "vanished": 0}
-    assert sorted(shop.table("product_attributes")["product_id"]) == ["p0", "p1", "p2", "p3"]
+    assert found == {"read": 4, "published": 3, "quarantined": 1, "vanished": 0}
+    runs = shop.table("product_attributes").set_index("product_id")["run_id"]
+    assert sorted(runs.index) == ["p0", "p1", "p2", "p3"]
+    assert runs.index[runs == "before"].tolist() == ["p1"]
     aside = shop.table("quarantine").iloc[0]
     assert aside[["product_id", "reason", "title"]].tolist() == ["p1", "surplus_fields", "red"]
 
