@@ -19,8 +19,11 @@ from enrich.errors import ConfigError, SchemaMismatch, first_line
 _LARGEST_BLOCK = 64 << 20
 _TOO_LARGE = 2.0**63  # for 64 bits
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
-# gzip, bzip2, Zstandard, xz, zip.
-_MARKS_OF_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK\x03\x04")
+# gzip, Zstandard, xz, zip, and bzip2 of nine levels.
+_MARKS_OF_COMPRESSED = (
+    *(b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK\x03\x04"),
+    *(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+)
 _LONGEST_MARK = max(map(len, _MARKS_OF_COMPRESSED))
 _NO_SPACE = re.compile(r"\S")
 _OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
