@@ -78,7 +78,7 @@ def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
     return headline._replace(
         sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
-        "--catalog and --checkpoint besides, if it was given any:",
+        "--catalog, --image-root and --checkpoint besides, if it was given any:",
         commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
     )
 
