@@ -36,6 +36,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.hadoop.javax.jdo.option.ConnectionURL",
             "jdbc:derby:memory:tests;create=true",
         )
+        # The defaults may name a shared metastore.
+        .config(
+            "spark.hadoop.javax.jdo.option.ConnectionDriverName",
+            "org.apache.derby.jdbc.EmbeddedDriver",
+        )
+        .config("spark.hadoop.datanucleus.schema.autoCreateAll", "true")
         # A job has a Java of its own; here one lives through hundreds of runs.
         .config("spark.driver.memory", "2g")
         .config("spark.sql.shuffle.partitions", "1")

@@ -20,11 +20,15 @@ TABLE = "shop.products"
 def main() -> None:
     """Makes a table, writes, merges and reads it."""
     with tempfile.TemporaryDirectory() as folder:
+        jdo = "spark.hadoop.javax.jdo.option"
         metastore = f"jdbc:derby:;databaseName={folder}/metastore;create=true"
         spark = (
             SparkSession.builder.appName("load_classes")
             .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
-            .config("spark.hadoop.javax.jdo.option.ConnectionURL", metastore)
+            .config(f"{jdo}.ConnectionURL", metastore)
+            # The defaults may name a shared metastore.
+            .config(f"{jdo}.ConnectionDriverName", "org.apache.derby.jdbc.EmbeddedDriver")
+            .config("spark.hadoop.datanucleus.schema.autoCreateAll", "true")
             .enableHiveSupport()
             .getOrCreate()
         )

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import pip
 import pyspark
 import pytest
+from fault_drill import in_full
 
 from jobs.set_up import __main__ as set_up
 from jobs.set_up import environment, machine, spark
@@ -556,3 +558,24 @@ def test_an_archive_of_classes_serves_until_jars_defaults_or_java_change(
 def test_delta_jar_and_delta_python_package_are_of_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"delta-spark=={spark.DELTA_VERSION}" in project["optional-dependencies"]["spark"]
+
+
+@in_full
+@pytest.mark.spark
+def test_classes_are_loaded_also_where_the_defaults_name_a_shared_metastore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(Path(pyspark.__file__).parent / "conf", conf)
+    with (conf / "spark-defaults.conf").open("a") as defaults:
+        defaults.write((ROOT / "jobs" / "conf" / "shared_metastore.conf").read_text())
+    monkeypatch.setenv("SPARK_CONF_DIR", str(conf))
+    loader = subprocess.run(
+        ["spark-submit", spark.CLASS_LOADER],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert loader.returncode == 0, loader.stderr[-3000:]
