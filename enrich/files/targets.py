@@ -56,6 +56,12 @@ def require_writable(folder: Path) -> None:
         raise ConfigError(f"nothing can be written in {folder}: {error.strerror}") from error
 
 
+def refuse_existing(output: Path) -> None:
+    """Raises ConfigError where something stands already at what --output names."""
+    if output.exists():
+        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+
+
 def check_checkpoint_target(name: str, output: Path) -> None:
     """Checks that a checkpoint of that name can be written as a folder that is not there yet.
 
@@ -64,6 +70,5 @@ def check_checkpoint_target(name: str, output: Path) -> None:
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
-    if output.exists():
-        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+    refuse_existing(output)
     prepare_target(output)

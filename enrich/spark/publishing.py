@@ -118,8 +118,7 @@ def publish_staged_run(
     seen = (row["run_date"], row["started_at"])
     staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
     _refuse_incomplete(row, staged)
-    if not has_newer_run(tables, *seen):
-        _refuse_unfounded(tables, row)
+    _refuse_unfounded(tables, row)
 
     def select_rows() -> DataFrame:
         is_behind = find_vanished is not None and has_newer_run(tables, *seen)
@@ -211,10 +210,11 @@ def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
     """Raises ConfigError where fewer rows are published than the run had left as they were.
 
     It would count as the newest run that has seen the whole product table, and what it had found
-    published could not be published by the runs that had staged it. Runs on the driver; one action.
+    published could not be published by the runs that had staged it. Where a newer one has ended,
+    that may have deleted them. Runs on the driver; one action, two where rows are missing.
     """
     unchanged, there = _count_unchanged(row), tables.read("product_attributes").count()
-    if there < unchanged:
+    if there < unchanged and not has_newer_run(tables, row["run_date"], row["started_at"]):
         raise ConfigError(
             f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
             f"were, and {there} are published now: were runs before it taken back? Publish those "

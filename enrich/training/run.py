@@ -7,7 +7,7 @@ import numpy as np
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.errors import ConfigError
-from enrich.files.targets import require_writable
+from enrich.files.targets import refuse_existing, require_writable
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
@@ -96,8 +96,8 @@ def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) 
             raise ConfigError(
                 f"{folder} is a file, and a folder is to be written there: give another --output"
             )
-    if output.exists() and not _workspace(output).exists():
-        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+    if not _workspace(output).exists():
+        refuse_existing(output)
     require_writable(output.parent)
 
 
