@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
+from own_metastore import derby
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,16 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         SparkSession.builder.master("local[2]")
         .appName("tests")
         .config("spark.sql.warehouse.dir", str(warehouse))
-        .config(
-            "spark.hadoop.javax.jdo.option.ConnectionURL",
-            "jdbc:derby:memory:tests;create=true",
-        )
-        # The defaults may name a shared metastore.
-        .config(
-            "spark.hadoop.javax.jdo.option.ConnectionDriverName",
-            "org.apache.derby.jdbc.EmbeddedDriver",
-        )
-        .config("spark.hadoop.datanucleus.schema.autoCreateAll", "true")
+        .config(map=derby("memory:tests"))
         # A job has a Java of its own; here one lives through hundreds of runs.
         .config("spark.driver.memory", "2g")
         .config("spark.sql.shuffle.partitions", "1")

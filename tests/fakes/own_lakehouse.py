@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
+from own_metastore import derby
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "enrich_catalog.py"
 
@@ -44,9 +45,7 @@ class Lakehouse:
             flags = (*flags, "--config", own)
         settings = {
             "spark.sql.warehouse.dir": self.folder / "warehouse",
-            "spark.hadoop.javax.jdo.option.ConnectionURL": (
-                f"jdbc:derby:;databaseName={self.folder}/metastore;create=true"
-            ),
+            **derby(f";databaseName={self.folder}/metastore"),
             "spark.ui.showConsoleProgress": "false",
         }
         conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]

@@ -25,6 +25,7 @@ from kill_points import (
     arm,
     wrap_calls,
 )
+from own_metastore import derby
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from two_days import DAYS
@@ -44,10 +45,9 @@ PRODUCTS_PER_CHUNK = 8
 def open_session(home: Path) -> SparkSession:
     # Workers start from PATH's python3 otherwise.
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    metastore = f"jdbc:derby:;databaseName={home / 'metastore'};create=true"
     settings = {
         "spark.sql.warehouse.dir": str(home / "warehouse"),
-        "spark.hadoop.javax.jdo.option.ConnectionURL": metastore,
+        **derby(f";databaseName={home}/metastore"),
         # Each kill is a cold start: what pays off later only costs here.
         "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -XX:+UseSerialGC",
         "spark.sql.codegen.wholeStage": "false",
