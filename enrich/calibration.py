@@ -15,6 +15,7 @@ from enrich.records import Modalities
 TARGET_PRECISIONS = (0.90, 0.95)
 # By attribute and set of modalities, the confidence from which on a row is answered; inf is never.
 Thresholds = Mapping[str, Mapping[Modalities, float]]
+Matrix = tuple[tuple[FiniteFloat, ...], ...]
 
 
 class CalibratedModalities(BaseModel):
@@ -60,21 +61,27 @@ class ScoreCorrection(BaseModel):
 
     For rare labels after training, or for a shop by adaptation.
 
-    The corrected logit of label i is sum_j weight[i][j] * logit_j + bias[i], labels in the order of
-    the checkpoint's configuration. Without a weight it is logit_i + bias[i].
+    The corrected logit of label i is
+    sum_j weight[i][j] * logit_j + sum_k embeds_weight[i][k] * embed_k + bias[i], labels in the
+    order of the checkpoint's configuration, embeddings as `classifiers.calibrated.join_embeds` lays
+    them out. Without a weight it starts from logit_i, without embeds_weight those have no say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight: tuple[tuple[FiniteFloat, ...], ...] | None = None
+    weight: Matrix | None = None
+    embeds_weight: Matrix | None = None
     bias: tuple[FiniteFloat, ...]
 
     @model_validator(mode="after")
-    def _is_square(self) -> "ScoreCorrection":
+    def _fits_the_labels(self) -> "ScoreCorrection":
         labels = len(self.bias)
         rows = self.weight
         if rows is not None and {len(rows), *map(len, rows)} != {labels}:
             raise ValueError(f"wanted {labels} rows of {labels} weights, one for each bias")
+        rows = self.embeds_weight
+        if rows is not None and (len(rows) != labels or len(set(map(len, rows))) > 1):
+            raise ValueError(f"wanted {labels} rows of embeds_weight, one for each bias, all alike")
         return self
 
 

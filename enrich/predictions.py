@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enrich.calibration import Calibration, Thresholds
-from enrich.classifiers.calibrated import calibrated_probs
+from enrich.classifiers.calibrated import at_temperatures, correct, join_embeds, to_layer
 from enrich.classifiers.interface import ModelOutput
 from enrich.records import Candidate, Modalities, Prediction
 
@@ -31,6 +31,7 @@ class Reader:
     ) -> None:
         self._attributes = attributes
         self._calibration = calibration
+        self._corrections = {a: to_layer(one) for a, one in calibration.corrections.items()}
         self._thresholds = thresholds
 
     def read(
@@ -47,10 +48,12 @@ class Reader:
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Returns calibrated probabilities per attribute, on the CPU; rows have `modalities`."""
-        weights = output.image_weight
+        embeds = join_embeds(output, modalities)
         return {
-            attribute: calibrated_probs(
-                self._calibration, attribute, logits, modalities, weights.get(attribute)
+            attribute: at_temperatures(
+                correct(logits.float().cpu(), embeds, self._corrections.get(attribute)),
+                [self._calibration.attributes[attribute][found] for found in modalities],
+                output.image_weight.get(attribute),
             )
             for attribute, logits in output.logits.items()
         }

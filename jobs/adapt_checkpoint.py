@@ -19,11 +19,10 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from enrich.adaptation.adapt import FEWEST_LABELS, adapt
-from enrich.adaptation.checkpoint import summarise, to_report, write_adapted
+from enrich.adaptation.checkpoint import refuse_fitted, summarise, to_report, write_adapted
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
-from enrich.classifiers.checkpoint import read_metrics
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
@@ -64,8 +63,10 @@ def main(
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     # Before the engine is built: what is wrong with a file shows at once.
-    read_metrics(manifest.folder)
     labelled = corrections and read_shop_labels(corrections, catalog, manifest.config.attributes)
+    if labelled and not suggest:
+        given = [name for name, targets in labelled.targets.items() if (targets >= 0).any()]
+        refuse_fitted(manifest, given)
     products = read_unique_products(catalog) if suggest else []
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     if suggest:

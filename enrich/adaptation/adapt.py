@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.adaptation.effect import Effect
-from enrich.adaptation.fitting import Labelled, Layer, choose_strength, fit_layer
+from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
@@ -22,8 +22,10 @@ from enrich.calibration import (
     CalibratedModalities,
     CalibratedSets,
     Calibration,
+    Matrix,
     ScoreCorrection,
 )
+from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
@@ -101,7 +103,7 @@ def _correct(
 ) -> _Scores:
     """Returns the scores that correction layers make of the checkpoint's."""
     whole = fullest(readings)
-    labelled = Labelled(whole.logits, whole.targets, whole.log_temperature(base))
+    labelled = Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
     folds = fold_of[whole.product]
     without = [_fit_without(fold, labelled, folds, whole.groups) for fold in range(_FOLDS)]
     held_out = [layers[fold] for fold, layers in enumerate(without)]
@@ -164,7 +166,7 @@ def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor
     logits = reading.logits.clone()
     for fold, layer in enumerate(layers):
         here = fold_of[reading.product] == fold
-        logits[here] = layer(reading.logits[here])
+        logits[here] = layer(reading.logits[here], reading.embeds[here])
     return replace(reading, logits=logits)
 
 
@@ -220,8 +222,20 @@ def _pick_thresholds(
 
 def _compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
     """Returns the correction of raw logits, which an earlier one may have gone before."""
-    weight, bias = layer.weight, layer.bias
-    if before is not None:
-        bias = bias + weight @ torch.tensor(before.bias)
-        weight = weight if before.weight is None else weight @ torch.tensor(before.weight)
-    return ScoreCorrection(weight=tuple(map(tuple, weight.tolist())), bias=tuple(bias.tolist()))
+    weight, embeds_weight, bias = layer.weight, layer.embeds_weight, layer.bias
+    if earlier := to_layer(before):
+        bias = bias + weight @ earlier.bias
+        if earlier.embeds_weight is not None:
+            seen = weight @ earlier.embeds_weight
+            embeds_weight = seen if embeds_weight is None else seen + embeds_weight
+        weight = weight @ earlier.weight
+    return ScoreCorrection(
+        weight=_to_rows(weight),
+        embeds_weight=None if embeds_weight is None else _to_rows(embeds_weight),
+        bias=tuple(bias.tolist()),
+    )
+
+
+def _to_rows(matrix: Float[Tensor, "M N"]) -> Matrix:
+    """Returns the rows as numbers; six digits, as there are thousands of them to be read."""
+    return tuple(tuple(float(f"{number:.6g}") for number in row) for row in matrix.tolist())

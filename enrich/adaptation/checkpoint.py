@@ -4,6 +4,7 @@ Knows nothing of how the calibration was fitted.
 """
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from enrich.classifiers.checkpoint import (
     write_metrics,
 )
 from enrich.classifiers.manifest import Manifest
+from enrich.errors import ConfigError
 from enrich.markdown import Table, escape, format_figure, to_markdown
 from enrich.records import Modalities
 from enrich.training.measures import HEADINGS, Figures
@@ -50,6 +52,24 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
         corrections=calibration.corrections
         | {a: one.correction for a, one in better.items() if one.correction is not None},
     )
+
+
+def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
+    """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
+
+    They may be given once more, and what was fitted to them is right about them: confidence would
+    be too high afterwards.
+    """
+    adaptation: dict[str, Any] = read_metrics(manifest.folder).get("adaptation", {})
+    while adaptation:
+        fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
+        if again := sorted(fitted.intersection(attributes)):
+            raise ConfigError(
+                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, which "
+                "would flatter it if they are given again: name the checkpoint that it was made "
+                f"from ({adaptation['from']}), and give all labels at once"
+            )
+        adaptation = adaptation.get("earlier", {})
 
 
 def write_adapted(

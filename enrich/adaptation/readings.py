@@ -13,7 +13,7 @@ from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.watched import classify_watched
-from enrich.classifiers.calibrated import correct
+from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.engine import Engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers
@@ -31,19 +31,23 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Answers]
         ConfigError: pictures are named, and not one of them can be read.
     """
     readings: dict[str, list[Answers]] = {attribute: [] for attribute in labels.targets}
-    for modalities in Modalities:
-        product, logits, weights = _score(engine, labels.products, modalities)
+    scored = {found: _score(engine, labels.products, found) for found in Modalities}
+    # No row of a set of modalities does not tell how wide the embeddings are.
+    width = max(embeds.shape[1] for _, _, embeds, _ in scored.values())
+    for modalities, (product, logits, embeds, weights) in scored.items():
         for attribute, of_each in labels.targets.items():
             targets = torch.from_numpy(of_each)[product]
             reading = Answers(
                 product=product,
                 groups=torch.from_numpy(labels.groups)[product],
                 modalities=[modalities] * len(product),
-                logits=correct(logits[attribute], engine.calibration.corrections.get(attribute)),
+                logits=logits[attribute],
+                embeds=embeds if len(embeds) else embeds.new_empty(0, width),
                 targets=targets,
                 image_weight=weights.get(attribute),
             )
-            readings[attribute].append(reading.where(targets != UNLABELLED))
+            layer = to_layer(engine.calibration.corrections.get(attribute))
+            readings[attribute].append(reading.where(targets != UNLABELLED).corrected(layer))
     return readings
 
 
@@ -62,6 +66,7 @@ def _concatenate(one: Answers, other: Answers) -> Answers:
         groups=torch.cat([one.groups, other.groups]),
         modalities=one.modalities + other.modalities,
         logits=torch.cat([one.logits, other.logits]),
+        embeds=torch.cat([one.embeds, other.embeds]),
         targets=torch.cat([one.targets, other.targets]),
         image_weight=torch.cat(weights) if len(weights) == 2 else None,
     )
@@ -69,10 +74,16 @@ def _concatenate(one: Answers, other: Answers) -> Answers:
 
 def _score(
     engine: Engine, products: list[Product], modalities: Modalities
-) -> tuple[Int[Tensor, " M"], dict[str, Float[Tensor, "M _"]], dict[str, Float[Tensor, " M"]]]:
-    """Returns which products have these modalities, their raw logits and the image's weights."""
+) -> tuple[
+    Int[Tensor, " M"],
+    dict[str, Float[Tensor, "M _"]],
+    Float[Tensor, "M E"],
+    dict[str, Float[Tensor, " M"]],
+]:
+    """Returns which products have these modalities, raw logits, embeddings, the image's weights."""
     rows: list[int] = []
     logits = {a: [torch.empty(0, len(labels))] for a, labels in engine.spec.attributes.items()}
+    embeds: list[Tensor] = []
     weights: defaultdict[str, list[Tensor]] = defaultdict(list)
     shown = [_show(product, modalities) for product in products]
     # Once: the pictures are the same ones when they are read alone.
@@ -81,11 +92,17 @@ def _score(
     for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
         rows += [row_of[product_id] for product_id, found in readable if found is modalities]
         kept = torch.tensor([found is modalities for _, found in readable])
+        embeds.append(join_embeds(output, [found for _, found in readable])[kept])
         for attribute, scores in output.logits.items():
             logits[attribute].append(scores.float()[kept])
         for attribute, weight in output.image_weight.items():
             weights[attribute].append(weight.float()[kept])
-    return torch.tensor(rows, dtype=torch.long), _join(logits), _join(weights)
+    return (
+        torch.tensor(rows, dtype=torch.long),
+        _join(logits),
+        torch.cat(embeds) if embeds else torch.empty(0, 0),
+        _join(weights),
+    )
 
 
 def _join(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:

@@ -3,9 +3,8 @@
 After BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move grows with how unsure the
 classifier is, and points where it is unsure. Products are drawn far apart in that space, by
 k-means++, so that they are unsure, each between other labels. BADGE takes the gradient of the last
-layer's weights; this is that of its scores, which a shop's correction is fitted to. Three of four
-are drawn blindly instead: thresholds rest on these labels too, and on hard products alone none
-would be reached (measured, DECISIONS.md).
+layer's weights; this is that of its scores. Three of four are drawn blindly instead: thresholds
+rest on these labels too, and on hard products alone none would be reached (measured, DECISIONS.md).
 """
 
 from collections.abc import Container, Iterable

@@ -1,30 +1,69 @@
 """Logits to calibrated probabilities, the same way in the job, in evaluation and in adaptation."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
+from enrich.calibration import CalibratedModalities, ScoreCorrection
+from enrich.classifiers.interface import ModelOutput
 from enrich.records import Modalities
 
 
-def calibrated_probs(
-    calibration: Calibration,
-    attribute: str,
-    logits: Float[Tensor, "B C"],
-    modalities: Sequence[Modalities],
-    image_weight: Float[Tensor, " B"] | None,
-) -> Float[Tensor, "B C"]:
-    """Returns one attribute's calibrated probabilities, on the CPU.
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A correction of one attribute's scores as tensors; see `ScoreCorrection`."""
 
-    `modalities` are what each row has, `image_weight` is the attribute's share of the image in
-    [0, 1], None where the classifier does not weigh its modalities.
+    weight: Float[Tensor, "C C"]
+    embeds_weight: Float[Tensor, "C E"] | None
+    bias: Float[Tensor, " C"]
+
+    def __call__(
+        self, logits: Float[Tensor, "B C"], embeds: Float[Tensor, "B E"]
+    ) -> Float[Tensor, "B C"]:
+        """Returns the corrected logits of rows with these embeddings, see `join_embeds`."""
+        corrected = logits @ self.weight.T
+        if self.embeds_weight is not None:
+            corrected = corrected + embeds @ self.embeds_weight.T
+        return corrected + self.bias
+
+
+def to_layer(correction: ScoreCorrection | None) -> Layer | None:
+    """Returns what a checkpoint holds as tensors; None where it corrects nothing."""
+    if correction is None:
+        return None
+    weight, embeds_weight = correction.weight, correction.embeds_weight
+    return Layer(
+        weight=torch.eye(len(correction.bias)) if weight is None else torch.tensor(weight),
+        embeds_weight=None if embeds_weight is None else torch.tensor(embeds_weight),
+        bias=torch.tensor(correction.bias),
+    )
+
+
+def correct(
+    logits: Float[Tensor, "B C"], embeds: Float[Tensor, "B E"], layer: Layer | None
+) -> Float[Tensor, "B C"]:
+    """Returns the corrected logits; None leaves them as they are."""
+    return logits if layer is None else layer(logits, embeds)
+
+
+def join_embeds(output: ModelOutput, modalities: Sequence[Modalities]) -> Float[Tensor, "B E"]:
+    """Returns what the towers make of each row, on the CPU: picture, 1, text, 1.
+
+    What a row lacks is zero, its 1 too: so whatever is added to the scores for a modality, a
+    constant as well, is added to those rows alone that have it.
     """
-    corrected = correct(logits.float().cpu(), calibration.corrections.get(attribute))
-    calibrated = calibration.attributes[attribute]
-    return at_temperatures(corrected, [calibrated[m] for m in modalities], image_weight)
+    parts = []
+    for embeds, without in (
+        (output.image_embeds, Modalities.TEXT),
+        (output.text_embeds, Modalities.IMAGE),
+    ):
+        has = torch.tensor([found is not without for found in modalities]).unsqueeze(1)
+        # Not a product: of what is missing the embedding is meaningless, perhaps no number.
+        parts += [torch.where(has, embeds.float().cpu(), 0), has.float()]
+    return torch.cat(parts, dim=1)
 
 
 def at_temperatures(
@@ -37,22 +76,14 @@ def at_temperatures(
     return (logits / scales.unsqueeze(1)).softmax(1)
 
 
-def correct(
-    logits: Float[Tensor, "B C"], correction: ScoreCorrection | None
-) -> Float[Tensor, "B C"]:
-    """Returns the corrected logits; None leaves them as they are."""
-    if correction is None:
-        return logits
-    bias = torch.tensor(correction.bias, dtype=logits.dtype)
-    if correction.weight is None:
-        return logits + bias
-    return logits @ torch.tensor(correction.weight, dtype=logits.dtype).T + bias
-
-
 def log_temperatures(
     calibrated: Sequence[CalibratedModalities], image_weight: Float[Tensor, " B"] | None
 ) -> Float[Tensor, " B"]:
-    """Returns the logarithm of each row's temperature, rows calibrated as given."""
+    """Returns the logarithm of each row's temperature, rows calibrated as given.
+
+    `image_weight` is the attribute's share of the image in [0, 1], None where the classifier does
+    not weigh its modalities.
+    """
     text_end = torch.tensor([one.temperature for one in calibrated]).log()
     if image_weight is None:
         return text_end

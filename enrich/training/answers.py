@@ -3,14 +3,14 @@
 Knows nothing of how they were asked for, or of how calibrations are fitted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from enrich.calibration import TARGET_PRECISIONS, CalibratedSets, ScoreCorrection
-from enrich.classifiers.calibrated import at_temperatures, correct, log_temperatures
+from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
+from enrich.classifiers.calibrated import Layer, at_temperatures, correct, log_temperatures
 from enrich.records import Modalities
 from enrich.training.calibration import Scored
 from enrich.training.measures import Figures, measure, measure_thresholds
@@ -21,15 +21,16 @@ class Answers:
     """The scores of M products that carry a label of one attribute.
 
     `product` says which of all products each row is of, and near-identical ones have the same
-    number in `groups`. `modalities` are what was read of it, `logits` are before temperatures.
-    `image_weight` is the image's share in each answer, in [0, 1]; None where the classifier does
-    not weigh its modalities.
+    number in `groups`. `modalities` are what was read of it, `logits` are before temperatures,
+    `embeds` what `join_embeds` returns. `image_weight` is the image's share in each answer, in
+    [0, 1]; None where the classifier does not weigh its modalities.
     """
 
     product: Int[Tensor, " M"]
     groups: Int[Tensor, " M"]
     modalities: list[Modalities]
     logits: Float[Tensor, "M C"]
+    embeds: Float[Tensor, "M E"]
     targets: Int[Tensor, " M"]
     image_weight: Float[Tensor, " M"] | None
 
@@ -43,9 +44,14 @@ class Answers:
             groups=self.groups[kept],
             modalities=[self.modalities[row] for row in kept.nonzero().flatten()],
             logits=self.logits[kept],
+            embeds=self.embeds[kept],
             targets=self.targets[kept],
             image_weight=None if self.image_weight is None else self.image_weight[kept],
         )
+
+    def corrected(self, layer: Layer | None) -> "Answers":
+        """Returns the answers with corrected logits; None leaves them as they are."""
+        return replace(self, logits=correct(self.logits, self.embeds, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
         """Returns the logarithm of each row's temperature."""
@@ -72,14 +78,13 @@ class CalibratedAnswers:
 
     @classmethod
     def by(
-        cls, answers: Answers, calibrated: CalibratedSets, correction: ScoreCorrection | None = None
+        cls, answers: Answers, calibrated: CalibratedSets, correction: Layer | None = None
     ) -> "CalibratedAnswers":
         """Returns the answers as the job would give them, corrected if a correction is given."""
         rows = [calibrated[m] for m in answers.modalities]
-        logits = correct(answers.logits, correction)
         return cls(
             of=answers,
-            probs=at_temperatures(logits, rows, answers.image_weight),
+            probs=at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight),
             thresholds={
                 precision: torch.tensor([row.threshold(precision) for row in rows])
                 for precision in TARGET_PRECISIONS

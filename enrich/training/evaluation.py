@@ -1,14 +1,13 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 
 from enrich.calibration import Calibration
-from enrich.classifiers.calibrated import correct
+from enrich.classifiers.calibrated import Layer, join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.errors import ConfigError
 from enrich.precision import autocast
@@ -90,9 +89,12 @@ def answer(
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
+    embeds: list[torch.Tensor] = []
     for inputs, output in ask(classifier.eval(), batches, rows, condition, classifier.device):
+        found = [*map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())]
         outputs.append(output)
-        modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
+        modalities += found
+        embeds.append(join_embeds(output, found))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}
@@ -104,6 +106,7 @@ def answer(
             groups=groups,
             modalities=modalities,
             logits=torch.cat([torch.empty(0, len(labels)), *logits]),
+            embeds=torch.cat(embeds) if embeds else torch.empty(0, 0),
             targets=targets[:, column],
             image_weight=torch.cat(weights).float().cpu() if weights else None,
         )
@@ -135,24 +138,33 @@ def calibrate(
     fitted, corrections = {}, {}
     seen = torch.from_numpy(batches.products.targets[trained_on])
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
-        scored = {
-            modalities: [
-                score_rows(answers[condition][attribute], modalities, share)
-                for condition, share in shares.items()
-            ]
-            for modalities, shares in under.items()
-        }
+        mine = {condition: found[attribute] for condition, found in answers.items()}
         correction = prefer_rare_labels(
-            [one for conditions in scored.values() for one in conditions],
+            [one for conditions in _score(mine, under).values() for one in conditions],
             log_priors(seen[:, column], len(labels)),
         )
         if correction is not None:
             corrections[attribute] = correction
+        scored = _score(mine, under, to_layer(correction))
         fitted[attribute] = {
-            modalities: fit([replace(s, logits=correct(s.logits, correction)) for s in conditions])
-            for modalities, conditions in scored.items()
+            modalities: fit(conditions) for modalities, conditions in scored.items()
         }
     return Calibration(attributes=fitted, corrections=corrections)
+
+
+def _score(
+    answers: Mapping[Condition, Answers],
+    under: Mapping[Modalities, Mapping[Condition, float]],
+    layer: Layer | None = None,
+) -> dict[Modalities, list[Scored]]:
+    """Returns the rows to calibrate each set of modalities on, corrected if a layer is given."""
+    return {
+        modalities: [
+            score_rows(answers[condition].corrected(layer), modalities, share)
+            for condition, share in shares.items()
+        ]
+        for modalities, shares in under.items()
+    }
 
 
 def score_rows(answers: Answers, modalities: Modalities, share: float) -> Scored:
@@ -181,8 +193,8 @@ def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
     """Returns an attribute's answers as the job would give them."""
-    correction = calibration.corrections.get(attribute)
-    return CalibratedAnswers.by(answers, calibration.attributes[attribute], correction)
+    layer = to_layer(calibration.corrections.get(attribute))
+    return CalibratedAnswers.by(answers, calibration.attributes[attribute], layer)
 
 
 def measure_answers(answers: CalibratedAnswers) -> Figures:

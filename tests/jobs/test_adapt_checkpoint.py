@@ -100,22 +100,42 @@ def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written
 
 
 def test_a_checkpoint_that_knows_the_shop_is_refused_and_nothing_is_written(
+    run: Run, shop: Path, tmp_path: Path
+) -> None:
+    labels = pd.read_csv(shop / "labelled.csv", dtype=str)
+    random = np.random.default_rng(0)
+    labels["color"] = [_draw(color, random) for color in _colors(BUNDLED, shop)]
+    labels.to_csv(tmp_path / "same.csv", index=False)
+    code, out, err = run(
+        "--catalog", shop / "products.csv",
+        "--corrections", tmp_path / "same.csv",
+        "--output", tmp_path / "again",
+    )  # fmt: skip
+    assert code == 3 and "no attribute would be answered better" in err
+    assert "left as it was" in out
+    assert not (tmp_path / "again").exists()
+
+
+def test_labels_that_a_checkpoint_was_fitted_to_are_not_given_to_it_again(
     run: Run, shop: Path, adapted: Path, tmp_path: Path
 ) -> None:
     if not adapted.exists():
         _adapt(run, shop, adapted)
     labels = pd.read_csv(shop / "labelled.csv", dtype=str)
-    random = np.random.default_rng(0)
-    labels["color"] = [_draw(color, random) for color in _colors(adapted, shop)]
-    labels.to_csv(tmp_path / "same.csv", index=False)
-    code, out, err = run(
-        "--checkpoint", adapted,
-        "--catalog", shop / "products.csv",
-        "--corrections", tmp_path / "same.csv",
-        "--output", tmp_path / "twice",
-    )  # fmt: skip
-    assert code == 3 and "no attribute would be answered better" in err
-    assert "left as it was" in out
+    labels.rename(columns={"color": "style"}).assign(style="casual").head(9).to_csv(
+        tmp_path / "styles.csv", index=False
+    )
+    for file, message in (
+        (shop / "labelled.csv", "was fitted to labels of color before"),
+        (tmp_path / "styles.csv", "no attribute has 50 labelled products"),
+    ):
+        code, _, err = run(
+            "--checkpoint", adapted,
+            "--catalog", shop / "products.csv",
+            "--corrections", file,
+            "--output", tmp_path / "twice",
+        )  # fmt: skip
+        assert code == 2 and message in err
     assert not (tmp_path / "twice").exists()
 
 

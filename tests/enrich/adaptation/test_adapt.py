@@ -10,6 +10,7 @@ from fault_drill import is_long
 
 from enrich.adaptation.adapt import (
     _calibrate_held_out,
+    _compose,
     _correct,
     _deal_folds,
     _pick_thresholds,
@@ -18,13 +19,14 @@ from enrich.adaptation.adapt import (
 )
 from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.trial import measure_gain
-from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
-from enrich.classifiers.calibrated import correct
+from enrich.calibration import CalibratedModalities, Calibration
+from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 
-LABELS, ROWS = 5, 300
+LABELS, ROWS, WIDTH = 5, 300, 8
 THRESHOLDS = {"0.90": 0.05, "0.95": None}
+ONES, OF_TEXT = torch.tensor([WIDTH, 2 * WIDTH + 1]), torch.arange(WIDTH + 1, 2 * WIDTH + 2)
 
 
 def _calibration(temperature: float = 1.0) -> Calibration:
@@ -35,7 +37,10 @@ def _calibration(temperature: float = 1.0) -> Calibration:
 def _readings(
     *, swapped: bool, scale: float = 1.0, images: int = ROWS, rows: int = ROWS, seed: int = 0
 ) -> list[Answers]:
-    """Labels drawn from what the classifier believes; a shop may call label 0 by the name of 1."""
+    """Labels drawn from what the classifier believes; a shop may call label 0 by the name of 1.
+
+    The embeddings say nothing.
+    """
     random = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(rows, LABELS, generator=random)
     targets = logits.softmax(1).multinomial(1, generator=random).squeeze(1)
@@ -46,6 +51,7 @@ def _readings(
         groups=torch.arange(rows),
         modalities=[Modalities.IMAGE_AND_TEXT] * rows,
         logits=scale * logits,
+        embeds=torch.randn(rows, 2 * WIDTH + 2, generator=random).index_fill(1, ONES, 1),
         targets=targets,
         image_weight=torch.full((rows,), 0.5),
     )
@@ -53,6 +59,7 @@ def _readings(
     image = replace(
         both.where(some),
         modalities=[Modalities.IMAGE] * images,
+        embeds=both.embeds[some].index_fill(1, OF_TEXT, 0),
         image_weight=torch.ones(images),
     )
     none = torch.zeros(rows, dtype=torch.bool)
@@ -69,6 +76,10 @@ def _adapt(
         groups = torch.arange(len(readings[0]))
     grouped = [replace(one, groups=groups[one.product]) for one in readings]
     return adapt_attribute(grouped, _deal_folds(groups), calibration or _calibration(), "color")
+
+
+def _correct_by(effect: Effect, reading: Answers) -> torch.Tensor:
+    return reading.corrected(to_layer(effect.correction)).logits
 
 
 @cache
@@ -88,8 +99,24 @@ def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     effect = _effect(swapped=True)
     assert effect.is_better and effect.gain.mean > 5 * effect.gain.error
     assert effect.after["accuracy"] > effect.before["accuracy"] + 0.1
-    answers = correct(readings[0].logits, effect.correction).argmax(1)
+    answers = _correct_by(effect, readings[0]).argmax(1)
     assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
+
+
+def test_goods_that_the_towers_tell_apart_are_answered_better_also_from_their_picture() -> None:
+    """Labels 0 and 1 are one to the classifier; to the pictures' embeddings they are not."""
+    both, image, text = _readings(swapped=True)
+    random = torch.Generator().manual_seed(2)
+    targets = both.targets.where(both.targets != 1, torch.randint(2, (ROWS,), generator=random))
+    sight = both.embeds.clone()
+    sight[:, 0] += 4 * (targets == 1)
+    seen = replace(both, targets=targets, embeds=sight)
+    seen_alone = replace(image, targets=targets, embeds=sight.index_fill(1, OF_TEXT, 0))
+    effect = _adapt([seen, seen_alone, text])
+    blind = _adapt([replace(both, targets=targets), replace(image, targets=targets), text])
+    assert effect.is_better and effect.after["accuracy"] > blind.after["accuracy"] + 0.05
+    from_pictures = effect.gains[Modalities.IMAGE].mean
+    assert from_pictures > blind.gains[Modalities.IMAGE].mean + 0.05
 
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
@@ -110,7 +137,7 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     readings = _readings(swapped=False, scale=2.0, rows=60, images=60)
     effect = _adapt(readings)
     assert effect.is_better and effect.after["accuracy"] == effect.before["accuracy"]
-    before, after = readings[0].logits, correct(readings[0].logits, effect.correction)
+    before, after = readings[0].logits, _correct_by(effect, readings[0])
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
 
 
@@ -119,9 +146,9 @@ def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(see
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)
     effect = _adapt(readings)
-    unseen = _readings(swapped=False, scale=4.0, rows=2_000, seed=5)[0].logits
-    answers = correct(unseen, effect.correction).argmax(1)
-    assert effect.is_better and answers.equal(unseen.argmax(1))
+    unseen = _readings(swapped=False, scale=4.0, rows=2_000, seed=5)[0]
+    answers = _correct_by(effect, unseen).argmax(1)
+    assert effect.is_better and answers.equal(unseen.logits.argmax(1))
 
 
 def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
@@ -133,7 +160,7 @@ def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
     logits[:, 0] += torch.where(image.targets == 1, -2, 2)
     readings = [both, replace(image, logits=logits), text]
     effect = _adapt(readings)
-    answers = correct(both.logits, effect.correction).argmax(1)
+    answers = _correct_by(effect, both).argmax(1)
     assert answers.equal(both.logits.argmax(1)), "new temperatures alone are the next best"
     assert effect.is_better and effect.gains[Modalities.IMAGE].mean > 0
 
@@ -193,18 +220,21 @@ def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher
     assert image.thresholds["0.95"] is None
 
 
-def test_a_second_adaptation_builds_on_the_first() -> None:
-    readings = _readings(swapped=True)
-    first = _effect(swapped=True)
-    corrected = [replace(one, logits=correct(one.logits, first.correction)) for one in readings]
-    adapted = Calibration(
-        attributes={"color": first.calibrated}, corrections={"color": first.correction}
-    )
-    second = _adapt(corrected, adapted)
-    raw = readings[0].logits
-    again = correct(raw, second.correction).argmax(1)
-    assert (again == correct(raw, first.correction).argmax(1)).float().mean() > 0.9
-    assert isinstance(second.correction, ScoreCorrection) and not second.is_better
+@pytest.mark.parametrize("earlier_looks", [True, False])
+@pytest.mark.parametrize("looks", [True, False])
+def test_two_corrections_are_written_as_one(earlier_looks: bool, looks: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def draw(looks: bool) -> Layer:
+        shapes = (LABELS, LABELS), (LABELS, 2 * WIDTH + 2), (LABELS,)
+        weight, embeds_weight, bias = (torch.randn(shape, generator=random) for shape in shapes)
+        return Layer(weight, embeds_weight if looks else None, bias)
+
+    earlier, layer, (reading, *_) = draw(earlier_looks), draw(looks), _readings(swapped=False)
+    written = _compose(layer, _compose(earlier, None))
+    once = reading.corrected(to_layer(written)).logits
+    twice = reading.corrected(earlier).corrected(layer).logits
+    torch.testing.assert_close(once, twice, atol=1e-3, rtol=0)
 
 
 def test_ten_products_of_one_text_are_no_ten_products() -> None:
@@ -215,6 +245,7 @@ def test_ten_products_of_one_text_are_no_ten_products() -> None:
         groups=tenfold,
         modalities=few.modalities * 10,
         logits=few.logits[tenfold],
+        embeds=few.embeds[tenfold],
         targets=few.targets[tenfold],
         image_weight=few.image_weight[tenfold],
     )
@@ -236,7 +267,7 @@ def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_agains
     logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(10, 1)
     targets = (torch.arange(10) < wrong).long()
     every, pictures = torch.arange(10), [Modalities.IMAGE] * 10
-    reading = Answers(every, every, pictures, logits, targets, torch.ones(10))
+    reading = Answers(every, every, pictures, logits, torch.ones(10, 2), targets, torch.ones(10))
     own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
     found = _pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
     assert found == {"0.90": kept, "0.95": None}
@@ -246,7 +277,7 @@ def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
     logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(60, 1)
     right = torch.zeros(60, dtype=torch.long)
     every, pictures = torch.arange(60), [Modalities.IMAGE] * 60
-    reading = Answers(every, every, pictures, logits, right, torch.ones(60))
+    reading = Answers(every, every, pictures, logits, torch.ones(60, 2), right, torch.ones(60))
     never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=9)
     known = {Modalities.IMAGE: never}
     apart = _pick_thresholds(reading, known, never.thresholds)

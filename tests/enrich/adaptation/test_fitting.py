@@ -1,27 +1,43 @@
 """A correction layer learns a shop's conventions, and no more than its labels carry."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 
-LABELS = 6
+LABELS, WIDTH = 6, 12
 
 
 def _shop(rows: int, seed: int, confused: tuple[int, int] | None = None) -> Labelled:
-    """A classifier that is as sure as it should be; what it calls one label may be another here."""
+    """A classifier that is as sure as it should be; what it calls one label may be another here.
+
+    Of every other product there is no text. The pictures' embeddings say nothing.
+    """
     random = torch.Generator().manual_seed(seed)
     logits = 4 * torch.randn(rows, LABELS, generator=random)
     targets = logits.softmax(1).multinomial(1, generator=random).squeeze(1)
     if confused is not None:
         targets[targets == confused[0]] = confused[1]
-    return Labelled(logits, targets, torch.zeros(rows))
+    embeds = torch.ones(rows, 2 * WIDTH + 2)
+    embeds[:, :WIDTH] = 5 + torch.randn(rows, WIDTH, generator=random) / 100
+    embeds[::2, WIDTH + 1 :] = 0
+    return Labelled(logits, embeds, targets, torch.zeros(rows))
+
+
+def _seen(rows: int, seed: int) -> Labelled:
+    """A shop whose goods the towers tell apart; the classifier knows nothing of them."""
+    shop = _shop(rows, seed)
+    random = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, LABELS, (rows,), generator=random)
+    shop.embeds[torch.arange(rows), targets] += 0.02
+    return Labelled(shop.logits / 10, shop.embeds, targets, shop.log_temperature)
 
 
 def _accuracy(labelled: Labelled, strength: float, unseen: Labelled) -> float:
-    answers = fit_layer(labelled, strength)(unseen.logits).argmax(1)
+    answers = fit_layer(labelled, strength)(unseen.logits, unseen.embeds).argmax(1)
     return (answers == unseen.targets).float().mean().item()
 
 
@@ -31,16 +47,39 @@ def test_what_a_shop_calls_otherwise_is_learnt_from_few_labels() -> None:
     assert _accuracy(labelled, 3.0, unseen) > before + 0.06
 
 
+def test_goods_that_the_towers_tell_apart_are_learnt_from_few_labels() -> None:
+    labelled, unseen = _seen(150, 0), _seen(2000, 1)
+    before = _accuracy(labelled, math.inf, unseen)
+    assert before < 0.3 and _accuracy(labelled, 3.0, unseen) > before + 0.2
+
+
+def test_neither_origin_nor_unit_of_the_embeddings_matters() -> None:
+    labelled, (origin, unit) = _seen(150, 0), (3.0, 40.0)
+    moved = torch.eye(2 * WIDTH + 2)
+    moved[:WIDTH, :WIDTH] *= unit
+    moved[WIDTH, :WIDTH] = origin  # for the rows that have a picture
+    other = replace(labelled, embeds=labelled.embeds @ moved)
+    answers, others = (fit_layer(one, 3.0)(one.logits, one.embeds) for one in (labelled, other))
+    torch.testing.assert_close(answers, others, atol=0.02, rtol=0)
+
+
+def test_an_embedding_that_is_always_the_same_says_nothing() -> None:
+    labelled = _shop(100, 0, confused=(1, 2))
+    layer = fit_layer(labelled, 3.0)
+    assert layer.embeds_weight[:, WIDTH + 1 :].abs().max() < 1e-3 < layer.embeds_weight.abs().max()
+
+
 def test_an_infinite_prior_changes_no_answer() -> None:
     labelled = _shop(50, 0, confused=(1, 2))
-    corrected = fit_layer(labelled, math.inf)(labelled.logits)
+    corrected = fit_layer(labelled, math.inf)(labelled.logits, labelled.embeds)
     assert torch.allclose(corrected.softmax(1), labelled.logits.softmax(1), atol=1e-6)
 
 
 def test_a_constant_added_to_all_scores_changes_nothing() -> None:
     labelled = _shop(100, 0, confused=(1, 2))
     layer = fit_layer(labelled, 3.0)
-    assert torch.allclose(layer(labelled.logits + 7), layer(labelled.logits), atol=1e-4)
+    moved, there = (layer(labelled.logits + by, labelled.embeds) for by in (7, 0))
+    assert torch.allclose(moved, there, atol=1e-4)
 
 
 @pytest.mark.parametrize(("confused", "weak"), [((1, 2), True), (None, False)])

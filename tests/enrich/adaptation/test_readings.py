@@ -38,13 +38,21 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     assert whole.modalities == [Modalities.IMAGE_AND_TEXT] * 2 + [Modalities.IMAGE, Modalities.TEXT]
     assert torch.equal(whole.logits[:2], by_modalities[Modalities.IMAGE_AND_TEXT].logits)
     assert not torch.equal(whole.logits[0], by_modalities[Modalities.IMAGE].logits[0])
+    picture, has_picture, words, has_words = whole.embeds.tensor_split(
+        [(width := whole.embeds.shape[1] // 2) - 1, width, -1], dim=1
+    )
+    assert has_picture.flatten().tolist() == [1, 1, 1, 0]
+    assert has_words.flatten().tolist() == [1, 1, 0, 1]
+    assert picture[:3].any(1).all() and not picture[3].any()
+    assert words[[0, 1, 3]].any(1).all() and not words[2].any()
 
 
 def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:
     def reading(modalities: Modalities, *products: int) -> Answers:
         rows, product = len(products), torch.tensor(products)
         targets = torch.zeros(rows, dtype=torch.long)
-        return Answers(product, product, [modalities] * rows, torch.ones(rows, 2), targets, None)
+        scores, embeds = torch.ones(rows, 2), torch.ones(rows, 4)
+        return Answers(product, product, [modalities] * rows, scores, embeds, targets, None)
 
     both, image = reading(Modalities.IMAGE_AND_TEXT, 0, 1), reading(Modalities.IMAGE, 0, 1, 2)
     whole = fullest([both, image, reading(Modalities.TEXT, 0, 1, 3)])

@@ -3,25 +3,37 @@
 import pytest
 import torch
 
-from enrich.calibration import CalibratedModalities, ScoreCorrection
-from enrich.classifiers.calibrated import at_temperatures, correct
+from enrich.calibration import CalibratedModalities, Matrix, ScoreCorrection
+from enrich.classifiers.calibrated import at_temperatures, correct, join_embeds, to_layer
+from enrich.classifiers.interface import ModelOutput
+from enrich.records import Modalities
 
 
 @pytest.mark.parametrize(
-    ("weight", "wanted"),
+    ("weight", "embeds_weight", "wanted"),
     [
-        (None, [11.0, 0.0]),
+        (None, None, [11.0, 0.0]),
         # 2 x 1 + 3 x 2 + 10, 0 x 1 + 5 x 2 - 2.
-        (((2.0, 3.0), (0.0, 5.0)), [18.0, 8.0]),
+        (((2.0, 3.0), (0.0, 5.0)), None, [18.0, 8.0]),
+        # And 4 x 7 + 1 x 1, and -1 x 1 of an embedding of 7 and the one behind it.
+        (None, ((4.0, 1.0), (0.0, -1.0)), [40.0, -1.0]),
     ],
 )
-def test_a_correction_mixes_the_scores_of_a_row_and_adds_its_bias(
-    weight: tuple[tuple[float, ...], ...] | None, wanted: list[float]
+def test_a_correction_mixes_the_scores_of_a_row_looks_at_its_embeddings_and_adds_its_bias(
+    weight: Matrix | None, embeds_weight: Matrix | None, wanted: list[float]
 ) -> None:
-    scores = torch.tensor([[1.0, 2.0]])
-    correction = ScoreCorrection(weight=weight, bias=(10.0, -2.0))
-    assert correct(scores, correction).tolist() == [wanted]
-    assert correct(scores, None) is scores
+    scores, embeds = torch.tensor([[1.0, 2.0]]), torch.tensor([[7.0, 1.0]])
+    correction = ScoreCorrection(weight=weight, embeds_weight=embeds_weight, bias=(10.0, -2.0))
+    assert correct(scores, embeds, to_layer(correction)).tolist() == [wanted]
+    assert correct(scores, embeds, to_layer(None)) is scores
+
+
+def test_of_what_a_row_lacks_nothing_is_seen() -> None:
+    nothing = torch.full((3, 2), torch.nan)
+    image, text = torch.tensor([[1.0, 2.0]] * 3), torch.tensor([[3.0, 4.0]] * 3)
+    image[2], text[1] = nothing[2], nothing[1]
+    embeds = join_embeds(ModelOutput({}, image.bfloat16(), text.bfloat16()), [*Modalities])
+    assert embeds.tolist() == [[1, 2, 1, 3, 4, 1], [1, 2, 1, 0, 0, 0], [0, 0, 0, 3, 4, 1]]
 
 
 @pytest.mark.parametrize(

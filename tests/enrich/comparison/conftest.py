@@ -26,6 +26,7 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
         groups=torch.arange(rows) // 2,
         modalities=[Modalities.IMAGE_AND_TEXT] * rows,
         logits=2 * scores,
+        embeds=torch.ones(rows, 2),
         targets=targets,
         image_weight=torch.rand(rows, generator=generator),
     )

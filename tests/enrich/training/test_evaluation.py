@@ -99,7 +99,8 @@ def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_sh
 
 def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
     every, scores = torch.arange(3), torch.zeros(3, 2)
-    answers = Answers(every, every, [BOTH, BOTH, IMAGE], scores, every, torch.rand(3))
+    both = [BOTH, BOTH, IMAGE]
+    answers = Answers(every, every, both, scores, torch.ones(3, 2), every, torch.rand(3))
     assert answers.where(every < 2).score().image_weight is not None
     assert answers.where(every > 2).score().image_weight is not None
     assert answers.score().image_weight is None
@@ -108,7 +109,8 @@ def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them
 def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
     scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
     every, targets = torch.arange(3), torch.tensor([0, 0, 1])
-    answers = Answers(every, every, [BOTH, IMAGE, TEXT], scores, targets, None)
+    three = [BOTH, IMAGE, TEXT]
+    answers = Answers(every, every, three, scores, torch.ones(3, 2), targets, None)
     calibrated = apply_calibration(calibration, "style", answers)
     # The temperatures of image and text, image, and text are 0.5, 1 and 2.
     wanted = torch.tensor([4.0, 2.0, 1.0]).sigmoid()
@@ -125,6 +127,7 @@ def test_figures_tell_before_from_after_calibration() -> None:
         groups=torch.arange(4),
         modalities=[BOTH] * 4,
         logits=torch.tensor([[0.95, 0.05]] * 4).log(),
+        embeds=torch.ones(4, 2),
         targets=torch.tensor([0, 0, 0, 1]),
         image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
     )
