@@ -45,7 +45,6 @@ from enrich.spark.session import open_session
 from enrich.spark.settlement import Settlement, choose_settlement
 from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
-from enrich.spark.vanished import choose_deletion
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import (
     BaselineError,
@@ -306,9 +305,8 @@ def settle_run(
         summary = drop_staged_run(tables, run_id, reason)
     else:
         version = name_model_version(manifest, settings.target_precision)
-        find_vanished = choose_deletion(tables, settings)
         try:
-            summary = publish_staged_run(tables, labels, version, run_id, reason, find_vanished)
+            summary = publish_staged_run(tables, labels, version, run_id, reason, settings)
         except NothingPublished as error:
             report_error(error)
             exit_code = error.exit_code

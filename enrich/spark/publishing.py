@@ -1,10 +1,9 @@
 """Staged rows to published ones: by the run that staged them, or later by a person's word.
 
-Knows nothing of catalogs, images or classifiers.
+Knows nothing of images or classifiers.
 """
 
 import time
-from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
+from enrich.config import JobConfig, MissingProducts
 from enrich.errors import ConfigError
 from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
@@ -23,10 +23,7 @@ from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.output_tables import OutputTables, open_published
 from enrich.spark.tables.scratch import scratch_folder
-
-# From a run's row of the ledger, and a folder for scratch, to the published rows that it is to
-# delete, None for none.
-FindVanished = Callable[[dict[str, Any], str], DataFrame | None]
+from enrich.spark.vanished import find_vanished
 
 
 def select_publishable(
@@ -87,7 +84,7 @@ def publish_staged_run(
     model_version: str,
     run_id: str,
     reason: str | None,
-    find_vanished: FindVanished | None = None,
+    config: JobConfig = JobConfig(),
 ) -> RunSummary:
     """Publishes what a run staged and did not publish; again, it changes nothing.
 
@@ -99,7 +96,8 @@ def publish_staged_run(
         model_version: The checkpoint's, at the target precision; the run's must be the same.
         run_id: The run.
         reason: A person's, for the ledger.
-        find_vanished: Asked before anything is published; None deletes nothing.
+        config: The job's, which says whether rows of vanished products are deleted, how many at
+            most, and what the product table calls its columns.
 
     Raises:
         ConfigError: there is no such run, its rows are gone, another checkpoint staged them, it
@@ -116,16 +114,20 @@ def publish_staged_run(
     tables.create_missing()
     # Its inputs count from its last attempt, also where an earlier one answered them.
     seen = (row["run_date"], row["started_at"])
+    deletes = config.missing_products is MissingProducts.DELETE
     staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
 
     def select_rows() -> DataFrame:
-        is_behind = find_vanished is not None and has_newer_run(tables, *seen)
+        is_behind = deletes and has_newer_run(tables, *seen)
         return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
 
     with scratch_folder(tables) as scratch:
-        gone = find_vanished(row, scratch) if find_vanished and row["vanished"] else None
+        vanished = None
+        if deletes and row["vanished"]:
+            # Before anything is published: a product table that is cut off stops all of it.
+            vanished = find_vanished(tables, config, row, scratch)
         if row["enriched"]:
             done = tables.publish(select_rows, run_id, full_refresh=True)
             row["published"] = done.published
@@ -133,7 +135,8 @@ def publish_staged_run(
             # Its last attempt may have found some of them published.
             row["unchanged"] = _count_unchanged(row)
         _quarantine(tables, staged, row)
-        if gone is not None:
+        if vanished is not None:
+            gone = with_attempt(vanished, *seen)
             # A newer run may have ended during a long MERGE, and found there what is to be deleted.
             tables.delete_published(lambda: None if has_newer_run(tables, *seen) else gone, run_id)
             # Also by an attempt that was killed before the ledger said so.

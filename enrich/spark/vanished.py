@@ -7,12 +7,11 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.config import JobConfig, MissingProducts
+from enrich.config import JobConfig
 from enrich.errors import ConfigError, NoAnswer
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_replaced
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
-from enrich.spark.publishing import FindVanished, with_attempt
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import write_aside
 from enrich.spark.times import is_to_come
@@ -20,47 +19,40 @@ from enrich.spark.times import is_to_come
 log = logging.getLogger(__name__)
 
 
-def choose_deletion(tables: OutputTables, config: JobConfig) -> FindVanished | None:
-    """Returns what finds the published rows to delete, None where the settings keep them."""
-    if config.missing_products is MissingProducts.KEEP:
+def find_vanished(
+    tables: OutputTables, config: JobConfig, row: Mapping[str, Any], scratch: str
+) -> DataFrame | None:
+    """Returns the product_id of each published row that a staged run is to delete.
+
+    Runs on the driver; four actions. What is found stands in `scratch`: the product table may be
+    written over before it is deleted. None, and a warning, where the product table is not as the
+    run saw it, cannot be read, or a newer run has seen a newer one.
+
+    Args:
+        tables: The output tables.
+        config: With `columns` and `max_deleted_share`.
+        row: The staged run's, from the ledger.
+        scratch: A folder to write to, which the caller removes.
+
+    Raises:
+        TooManyFailures: so much is gone that the product table may be cut off.
+    """
+    try:
+        # From the ledger: the settings may name another table by now.
+        catalog = open_catalog(tables.spark, row["catalog"], config.columns)
+        return _select_vanished(tables, config, row, catalog, scratch)
+    except (ConfigError, NoAnswer) as error:
+        log.warning("vanished products are left to the next run: %s", error)
         return None
 
-    def find_vanished(row: Mapping[str, Any], scratch: str) -> DataFrame | None:
-        # From the ledger: the settings may name another table by now.
-        try:
-            catalog = open_catalog(tables.spark, row["catalog"], config.columns)
-            return select_vanished(tables, config, row, catalog, scratch)
-        except (ConfigError, NoAnswer) as error:
-            log.warning("vanished products are left to the next run: %s", error)
-            return None
 
-    return find_vanished
-
-
-def select_vanished(
+def _select_vanished(
     tables: OutputTables,
     config: JobConfig,
     row: Mapping[str, Any],
     catalog: CatalogSnapshot,
     scratch: str,
 ) -> DataFrame | None:
-    """Returns product_id, run_date and enriched_at, as `OutputTables.delete_published` takes them.
-
-    Runs on the driver; four actions. What is found stands in `scratch`: the product table may be
-    written over before it is deleted.
-
-    Args:
-        tables: The output tables.
-        config: With `max_deleted_share`.
-        row: The staged run's, from the ledger.
-        catalog: The product table. If it is not as the run saw it, or a newer run has seen a newer
-            one, nothing is to be deleted: None.
-        scratch: A folder to write to, which the caller removes.
-
-    Raises:
-        NoAnswer: the product table was replaced while it was read.
-        TooManyFailures: so much is gone that the product table may be cut off.
-    """
     seen, found = (row["catalog"], row["catalog_version"]), (catalog.name, catalog.version)
     if seen != found:
         log.warning(
@@ -82,7 +74,7 @@ def select_vanished(
     is_older = (F.col("run_date") <= row["run_date"]) | F.expr(is_to_come("run_date"))
     published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
-    gone = with_attempt(write_aside(missing, scratch), row["run_date"], row["started_at"])
+    gone = write_aside(missing, scratch)
     refuse_replaced(catalog)
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone

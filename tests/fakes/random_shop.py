@@ -24,7 +24,6 @@ from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.tables.maintenance import maintain_tables
-from enrich.spark.vanished import choose_deletion
 from schemas.tables import SUCCEEDED
 
 LABELS = (("color", "red"), ("color", "blue"), ("color", None), ("pattern", "solid"))
@@ -160,7 +159,7 @@ class RandomShop:
                 model,
                 run_id,
                 "because",
-                choose_deletion(self.shop.tables, config),
+                config,
             )
         except ConfigError as refusal:
             self._note(f"refused: {refusal}")

@@ -19,7 +19,6 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
 from enrich.spark.publishing import publish_staged_run
 from enrich.spark.settlement import Settlement
-from enrich.spark.vanished import choose_deletion
 
 pytestmark = pytest.mark.spark
 
@@ -72,10 +71,8 @@ def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
     staged = shop.refresh(config=delete, publish=False)
     tomorrow = job.Settings(catalog="of-tomorrow.parquet", database=shop.database, **delete)
 
-    find_vanished = choose_deletion(shop.tables, tomorrow)
-    publish_staged_run(
-        shop.tables, FakeEngineSpec().attributes, "fake-1", staged.run_id, None, find_vanished
-    )
+    labels = FakeEngineSpec().attributes
+    publish_staged_run(shop.tables, labels, "fake-1", staged.run_id, None, tomorrow)
 
     assert len(shop.table("product_attributes")) == 4
 

@@ -21,7 +21,6 @@ from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
-from enrich.spark.vanished import choose_deletion
 
 pytestmark = [
     pytest.mark.spark,
@@ -34,8 +33,8 @@ DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 def publish(shop: Shop, run_id: str, **settings: float) -> RunSummary:
     """Publishes a staged run as the main job does where vanished products are deleted."""
     config = JobConfig(database=shop.database, **DELETE | settings)
-    labels, find_vanished = FakeEngineSpec().attributes, choose_deletion(shop.tables, config)
-    return publish_staged_run(shop.tables, labels, "fake-1", run_id, None, find_vanished)
+    labels = FakeEngineSpec().attributes
+    return publish_staged_run(shop.tables, labels, "fake-1", run_id, None, config)
 
 
 @pytest.fixture
