@@ -13,8 +13,11 @@ IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_D
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Of the demo: --master 'local[2]', say.
+SPARK_OPTIONS ?=
+
 demo: environment ## Set up, then run the main job on the built-in demo catalog.
-	@$(IN_VENV) spark-submit jobs/enrich_catalog.py
+	@$(IN_VENV) spark-submit $(SPARK_OPTIONS) jobs/enrich_catalog.py
 
 airflow: environment airflow-environment ## Set up, then run a local Airflow with the DAGs until Ctrl-C.
 	@$(PYTHON) -m jobs.serve_airflow

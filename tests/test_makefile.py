@@ -23,6 +23,14 @@ def test_the_set_up_takes_every_extra_that_make_asks_it_for() -> None:
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
 
 
+def test_the_demo_runs_on_fewer_cores_where_there_is_little_memory() -> None:
+    made = subprocess.run(
+        ["make", "-n", "demo", "SPARK_OPTIONS=--master 'local[2]'"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "spark-submit --master 'local[2]' jobs/enrich_catalog.py" in made.stdout
+
+
 def _comparison(*variables: str) -> tuple[list[str], str]:
     """Returns the commands that train something to compare, and the one that compares."""
     made = subprocess.run(
