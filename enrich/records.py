@@ -1,47 +1,15 @@
 """What goes into the engine and what comes out: products, predictions and statuses.
 
-Knows nothing of tables, tensors or files.
+Knows nothing of tensors or files. What a status or a set of modalities may be stands in the tables,
+and so in `schemas`.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from schemas.tables import Modalities, Status
 
 # The error of a product that names no image: nothing failed.
 NO_IMAGE_PATH = "no image path"
-
-
-class Status(StrEnum):
-    """What could be read of a product; the value of column `status`."""
-
-    OK = "ok"
-    IMAGE_MISSING = "image_missing"
-    IMAGE_UNREADABLE = "image_unreadable"
-    IMAGE_CORRUPT = "image_corrupt"
-    IMAGE_TOO_LARGE = "image_too_large"
-    IMAGE_FORBIDDEN = "image_forbidden"
-    TEXT_EMPTY = "text_empty"
-    WORKER_CRASHED = "worker_crashed"
-
-
-class Modalities(StrEnum):
-    """Which modalities an answer rests on; the value of column `modalities`."""
-
-    IMAGE_AND_TEXT = "image+text"
-    IMAGE = "image"
-    TEXT = "text"
-
-    @classmethod
-    def of(cls, has_image: bool, has_text: bool) -> "Modalities":
-        """Returns what an answer rests on, of a product with an image, a text, or both.
-
-        Raises:
-            ValueError: it has neither.
-        """
-        if has_image:
-            return cls.IMAGE_AND_TEXT if has_text else cls.IMAGE
-        if has_text:
-            return cls.TEXT
-        raise ValueError("an answer rests on an image or a text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The output tables as DDL: columns, types, comments. Attributes are a checkpoint's.
+"""The output tables as DDL: columns, types, comments, values. Attributes are a checkpoint's.
 
 Imports nothing; whoever creates a table formats these strings.
 """
@@ -63,6 +63,40 @@ class CheckOutcome(StrEnum):
     FAIL = "fail"
 
 
+class Status(StrEnum):
+    """What could be read of a product; the value of column `status`."""
+
+    OK = "ok"
+    IMAGE_MISSING = "image_missing"
+    IMAGE_UNREADABLE = "image_unreadable"
+    IMAGE_CORRUPT = "image_corrupt"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_FORBIDDEN = "image_forbidden"
+    TEXT_EMPTY = "text_empty"
+    WORKER_CRASHED = "worker_crashed"
+
+
+class Modalities(StrEnum):
+    """Which modalities an answer rests on; the value of column `modalities`."""
+
+    IMAGE_AND_TEXT = "image+text"
+    IMAGE = "image"
+    TEXT = "text"
+
+    @classmethod
+    def of(cls, has_image: bool, has_text: bool) -> "Modalities":
+        """Returns what an answer rests on, of a product with an image, a text, or both.
+
+        Raises:
+            ValueError: it has neither.
+        """
+        if has_image:
+            return cls.IMAGE_AND_TEXT if has_text else cls.IMAGE
+        if has_text:
+            return cls.TEXT
+        raise ValueError("an answer rests on an image or a text")
+
+
 ENRICHMENT_RUNS = f"""
     run_id STRING NOT NULL COMMENT 'key',
     run_date DATE NOT NULL COMMENT 'logical date',
@@ -115,11 +149,11 @@ LABEL_QUALITY = f"""
     detail STRING COMMENT 'the same as a sentence'"""
 
 
-def tables(attributes: Sequence[str], statuses: Sequence[str]) -> dict[str, str]:
+def tables(attributes: Sequence[str]) -> dict[str, str]:
     """Returns every table's name with its columns, for a checkpoint's attributes."""
     return {
-        "product_attributes": product_attributes(attributes, statuses),
-        "staged_attributes": staged_attributes(attributes, statuses),
+        "product_attributes": product_attributes(attributes),
+        "staged_attributes": staged_attributes(attributes),
         "quarantine": QUARANTINE,
         "enrichment_runs": ENRICHMENT_RUNS,
         "label_quality": LABEL_QUALITY,
@@ -127,14 +161,12 @@ def tables(attributes: Sequence[str], statuses: Sequence[str]) -> dict[str, str]
     }
 
 
-def checks(
-    attributes: Sequence[str], statuses: Sequence[str], modalities: Sequence[str]
-) -> dict[str, dict[str, str]]:
+def checks(attributes: Sequence[str]) -> dict[str, dict[str, str]]:
     """Returns the CHECK constraints by table and name; Delta takes NULL for a violation."""
     confidences = [f"{a}_confidence" for a in attributes]
     answers = {f"{c}_in_0_1": f"`{c}` IS NULL OR `{c}` BETWEEN 0 AND 1" for c in confidences}
-    answers["status_known"] = _is_one_of("status", statuses)
-    known = _is_one_of("modalities", modalities)
+    answers["status_known"] = _is_one_of("status", Status)
+    known = _is_one_of("modalities", Modalities)
     return {
         "product_attributes": answers | {"modalities_known": known},
         "staged_attributes": answers | {"modalities_known": f"modalities IS NULL OR {known}"},
@@ -145,7 +177,7 @@ def checks(
 
 def is_usable_attribute(name: str) -> bool:
     """Returns whether an attribute's two columns clash with no other column, also of an input."""
-    columns = "".join(tables((), ())[t] for t in ("product_attributes", "staged_attributes"))
+    columns = "".join(tables(())[t] for t in ("product_attributes", "staged_attributes"))
     taken = re.findall(r"^ *(\w+) [A-Z]", columns, re.MULTILINE)
     inputs = ("title", "description", "image_path")
     return name not in (*taken, *inputs) and not name.endswith("_confidence")
@@ -156,7 +188,7 @@ def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if f"{name}_confidence" in columns)
 
 
-def product_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str:
+def product_attributes(attributes: Iterable[str]) -> str:
     """Returns the columns of `product_attributes` for a checkpoint's attributes."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key',
@@ -165,10 +197,10 @@ def product_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> st
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
     modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
-    status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',{_LINEAGE}"""
+    status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',{_LINEAGE}"""
 
 
-def staged_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str:
+def staged_attributes(attributes: Iterable[str]) -> str:
     """Returns the columns of `staged_attributes`: also rows that could not be answered."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key within a run',
@@ -176,7 +208,7 @@ def staged_attributes(attributes: Iterable[str], statuses: Iterable[str]) -> str
 {_attribute_columns(attributes)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     modalities STRING COMMENT 'NULL when neither image nor text could be read',
-    status STRING NOT NULL COMMENT 'one of {", ".join(statuses)}',
+    status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',
     error STRING COMMENT 'why, for people',
     chunk INT COMMENT 'the part of the run that it was staged in',
     is_carried BOOLEAN COMMENT 'a published answer that still holds',{_LINEAGE}"""

@@ -164,7 +164,7 @@ def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history: Shop) -> N
     import duckdb
     from deltalake import DeltaTable
 
-    for table in ddl.tables(("color",), ("ok",)):
+    for table in ddl.tables(("color",)):
         location = history.sql(f"DESCRIBE DETAIL shop.{table}").loc[0, "location"]
         read = DeltaTable(location.removeprefix("file:")).to_pyarrow_table()
         rows = duckdb.sql("SELECT count(*) FROM read").fetchall()[0][0]
@@ -175,7 +175,7 @@ def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history: Shop) -> N
 
 
 def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
-    for table in ddl.tables(("color",), ("ok",)):
+    for table in ddl.tables(("color",)):
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table

@@ -17,7 +17,6 @@ from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal, quote_part
 
 from enrich.errors import ConfigError
-from enrich.records import Modalities, Status
 from enrich.spark.hadoop import locate, open_folder
 
 log = logging.getLogger(__name__)
@@ -37,11 +36,6 @@ _ABANDONED_AFTER_S = 5
 _CONSTRAINT = "delta.constraints."
 # A column with this comment has a constraint, and the comment is at hand without a query.
 _LISTS_VALUES = "one of "
-
-
-def table_definitions(attributes: Sequence[str]) -> dict[str, str]:
-    """Returns every output table's name with its columns, for a checkpoint's attributes."""
-    return ddl.tables(attributes, tuple(Status))
 
 
 def create_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> None:
@@ -64,7 +58,7 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
     listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {name} "
-        f"({table_definitions(attributes)[table]}) USING DELTA "
+        f"({ddl.tables(attributes)[table]}) USING DELTA "
         f"{_PARTITIONED.get(table, '')} TBLPROPERTIES ({listed})"
     )
 
@@ -140,7 +134,7 @@ def fill_columns(rows: DataFrame, table: str, attributes: Sequence[str]) -> Data
 
 
 def _schema_of(table: str, attributes: Sequence[str]) -> Any:
-    return StructType.fromDDL(table_definitions(attributes)[table])
+    return StructType.fromDDL(ddl.tables(attributes)[table])
 
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
@@ -222,7 +216,7 @@ def _is_abandoned(file: Any) -> bool:
 
 
 def _checks(table: str, attributes: Sequence[str]) -> dict[str, str]:
-    return ddl.checks(attributes, tuple(Status), tuple(Modalities)).get(table, {})
+    return ddl.checks(attributes).get(table, {})
 
 
 def _comment(field: StructField) -> str:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import functions as F
+from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.spark.settings import session_settings
 from enrich.spark.tables.conflicts import retried_on_conflict
-from enrich.spark.tables.creation import READABLE, table_definitions
+from enrich.spark.tables.creation import READABLE
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import remove_old_scratch
 
@@ -61,7 +62,7 @@ def maintain_tables(
     # Before anything goes: a view that reads what is gone answers nothing at all.
     tables.create_views()
     before, after = {}, {}
-    for table in table_definitions(tables.attributes):
+    for table in ddl.tables(tables.attributes):
         found = tables.describe(table)
         _compact(tables, table, found["properties"], retention_hours)
         before[table], after[table] = found["numFiles"], tables.describe(table)["numFiles"]

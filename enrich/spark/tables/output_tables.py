@@ -14,6 +14,7 @@ from typing import NamedTuple
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+from schemas import tables as ddl
 from schemas.quoting import quote, quote_part
 from schemas.tables import select_attributes
 from schemas.views import views
@@ -26,7 +27,6 @@ from enrich.spark.tables.creation import (
     create_table,
     finish_update,
     read_as_updated,
-    table_definitions,
     update_table,
 )
 from enrich.spark.times import is_to_come
@@ -124,7 +124,7 @@ class OutputTables:
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
         tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
         found = {row["tableName"] for row in tables}
-        wanted = table_definitions(self.attributes).keys()
+        wanted = ddl.tables(self.attributes).keys()
         for table in wanted - found:
             create_table(self.spark, self.database, table, self.attributes)
         grown = {
