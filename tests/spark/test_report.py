@@ -20,8 +20,9 @@ from enrich.report.content import Baseline, Change
 from enrich.spark.catalog.shop import open_shop
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.publishing import publish_staged_run
-from enrich.spark.report.collect import ReportSources, collect_report, write_report
+from enrich.spark.report.collect import ReportSources, collect_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
+from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
 from schemas.labels import ABSTAINED
 

@@ -1,15 +1,13 @@
-"""Collects what a run's page shows from the tables, and writes the page.
+"""Collects what a run's page shows from the tables.
 
 Changes no table: a page says what the tables say, so it can be written again.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from pyspark import StorageLevel
@@ -19,8 +17,6 @@ from schemas.tables import CheckOutcome
 
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
-from enrich.errors import EnrichError
-from enrich.files.whole import whole_file
 from enrich.records import Modalities
 from enrich.report.content import (
     AttributeFacts,
@@ -31,10 +27,7 @@ from enrich.report.content import (
     RunFacts,
     RunReport,
 )
-from enrich.report.page import render_page
-from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.catalog.shop import Shop
-from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run
@@ -66,9 +59,6 @@ _OF_THE_LEDGER = (
 )
 
 
-log = logging.getLogger("enrich")
-
-
 @dataclass(frozen=True, slots=True)
 class ReportSources:
     """The tables, and what their rows are shown beside; without `expected` nothing is expected.
@@ -83,36 +73,6 @@ class ReportSources:
     settings_file: str | None
     expected: Baseline | None
     open_shop: Callable[[], Shop]
-
-
-def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
-    """Writes the page of a run that is in the ledger to `<folder>/<run_id>.html`.
-
-    Runs on the driver. Where the product table is out of reach the page goes without its texts and
-    pictures.
-
-    Raises:
-        ConfigError: the ledger knows no such run.
-    """
-    shop = _find_shop(sources)
-    report = collect_report(sources, run_id, shop and shop.catalog.products)
-    pictures = {} if shop is None else make_thumbnails(shop.store, report.gallery.pictures)
-    page = render_page(report, pictures)
-    path = folder / f"{run_id}.html"
-    with whole_file(path) as partial:
-        partial.write_bytes(page)
-    return path
-
-
-def _find_shop(sources: ReportSources) -> Shop | None:
-    try:
-        shop = sources.open_shop()
-        refuse_replaced(shop.catalog)
-        return shop
-    except EnrichError as error:
-        # Of a run that is settled later the table may be yesterday's, and tonight's may be written.
-        log.warning("the page shows no texts and no pictures: %s", error)
-        return None
 
 
 def collect_report(

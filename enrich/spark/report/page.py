@@ -1,11 +1,18 @@
-"""When a run's page is written: a run never fails by its page."""
+"""Writes a run's page: a run never fails by it."""
 
 import logging
+from pathlib import Path
 
 from schemas.tables import Outcome
 
+from enrich.errors import EnrichError
+from enrich.files.whole import whole_file
+from enrich.report.page import render_page
+from enrich.report.thumbnails import make_thumbnails
+from enrich.spark.catalog.shop import Shop
+from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.records import RunSummary
-from enrich.spark.report.collect import ReportSources, write_report
+from enrich.spark.report.collect import ReportSources, collect_report
 
 log = logging.getLogger("enrich")
 
@@ -27,3 +34,33 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
         log.warning("the page of run %s is missing in %s: %s", summary.run_id, folder, error)
     except Exception:
         log.exception("the page of run %s could not be written", summary.run_id)
+
+
+def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
+    """Writes the page of a run that is in the ledger to `<folder>/<run_id>.html`.
+
+    Runs on the driver. Where the product table is out of reach the page goes without its texts and
+    pictures.
+
+    Raises:
+        ConfigError: the ledger knows no such run.
+    """
+    shop = _find_shop(sources)
+    report = collect_report(sources, run_id, shop and shop.catalog.products)
+    pictures = {} if shop is None else make_thumbnails(shop.store, report.gallery.pictures)
+    page = render_page(report, pictures)
+    path = folder / f"{run_id}.html"
+    with whole_file(path) as partial:
+        partial.write_bytes(page)
+    return path
+
+
+def _find_shop(sources: ReportSources) -> Shop | None:
+    try:
+        shop = sources.open_shop()
+        refuse_replaced(shop.catalog)
+        return shop
+    except EnrichError as error:
+        # Of a run that is settled later the table may be yesterday's, and tonight's may be written.
+        log.warning("the page shows no texts and no pictures: %s", error)
+        return None
