@@ -8,10 +8,11 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.images import ImageSample
 from schemas.quoting import quote_part
 from schemas.tables import select_attributes
 
-from expectations.figures import Agreement, ImagesTried, InputFigures, StagedFigures
+from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarising import MODALITIES, MODEL, CountedValue, build_figures
 from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
@@ -118,7 +119,7 @@ def count_agreements(
     return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in found])
 
 
-def count_input(products: DataFrame, images: ImagesTried) -> InputFigures:
+def count_input(products: DataFrame, images: ImageSample) -> InputFigures:
     """Counts a product table before inference.
 
     Args:

@@ -4,7 +4,8 @@ Knows nothing of how they were counted nor of what is allowed.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from schemas.images import ImageSample
 
 from expectations.summary import CatalogSummary
 
@@ -52,19 +53,6 @@ class StagedFigures:
     agreements: tuple[Agreement, ...] = ()
 
 
-class ImagesTried(NamedTuple):
-    """A sample of the images: how many were tried and read, and what is wrong with another one.
-
-    `alike` of those read under `paths` different paths are one and the same picture.
-    """
-
-    tried: int
-    read: int
-    problem: str | None = None
-    paths: int = 0
-    alike: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class InputFigures:
     """The product table before inference.
@@ -78,4 +66,4 @@ class InputFigures:
     repeated_id: int
     new: int
     without_text: int
-    images: ImagesTried
+    images: ImageSample

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyspark.sql import DataFrame
+from schemas.images import ImageSample
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
 from expectations.counting import count_agreements, count_input, count_staged, select_counted
 from expectations.evaluation import evaluate
-from expectations.figures import ImagesTried, StagedFigures
+from expectations.figures import StagedFigures
 from expectations.input_checks import check_input
 from expectations.report import Suite, ValidationReport, read_results
 from expectations.settings import ValidationSettings
@@ -28,7 +29,7 @@ def validate_input(
     products: DataFrame,
     *,
     run_id: str,
-    images: ImagesTried,
+    images: ImageSample,
     docs_dir: Path | None,
     settings: ValidationSettings,
 ) -> ValidationReport:

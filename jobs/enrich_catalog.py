@@ -52,7 +52,6 @@ from expectations.baseline import (
     check_baseline_fits,
     load_baseline,
 )
-from expectations.figures import ImagesTried
 from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ class Gate:
         report = validate_input(
             rows.products,
             run_id=rows.run_id,
-            images=ImagesTried(**images._asdict()),
+            images=images,
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )

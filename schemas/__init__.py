@@ -1,1 +1,1 @@
-"""Contracts as data: label sets and table definitions. Imports nothing."""
+"""Contracts as data: label sets, table definitions, a sample of images. Imports nothing."""

@@ -7,7 +7,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+
+from schemas.images import ImageSample
 
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
@@ -16,19 +17,6 @@ from enrich.redaction import redact
 IMAGES_TRIED = 100
 READ_THREADS = 8
 _SHOWN = 200  # characters of a path
-
-
-class ImageSample(NamedTuple):
-    """How many images were tried and could be read; `problem` is the first one that could not.
-
-    Under `paths` different paths some could be read, and `alike` of these are one and the same.
-    """
-
-    tried: int
-    read: int
-    problem: str | None = None
-    paths: int = 0
-    alike: int = 0
 
 
 def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:

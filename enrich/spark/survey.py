@@ -11,8 +11,9 @@ from enum import StrEnum
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.images import ImageSample
 
-from enrich.images.sample import IMAGES_TRIED, ImageSample, read_image_sample
+from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.settings import bytes_of

@@ -15,10 +15,11 @@ from expectations.baseline import LabelBaseline
 from expectations.checks import Check
 from expectations.drill.in_arrays import check_answers
 from expectations.evaluation import evaluate
-from expectations.figures import ImagesTried, InputFigures
+from expectations.figures import InputFigures
 from expectations.input_checks import check_input
 from expectations.report import ValidationReport, read_results
 from expectations.settings import ValidationSettings
+from schemas.images import ImageSample
 
 KNOWN = Check("expect_known_labels", 0, "Labels are known.", "0 rows", at_most=0, attribute="color")
 
@@ -34,7 +35,7 @@ def test_great_expectations_agrees_with_every_check(baseline: LabelBaseline) -> 
     odd = make_answers(500, seed=3, sureness=2, text_only=0.6, model_version="model-2")
     checks = check_answers(odd, baseline, ValidationSettings(), before=sound)
     checks += check_input(
-        InputFigures(100, 50, 0, 100, 0, ImagesTried(100, 100)), ValidationSettings()
+        InputFigures(100, 50, 0, 100, 0, ImageSample(100, 100)), ValidationSettings()
     )
     found = report(checks)
     assert [one.expectation for one in found.checks] == [one.expectation for one in checks]

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from expectations.figures import ImagesTried, InputFigures
+from expectations.figures import InputFigures
 from expectations.input_checks import check_input
 from expectations.settings import ValidationSettings
+from schemas.images import ImageSample
 
 
 def blocking(
-    images: ImagesTried = ImagesTried(100, 100, None, 100, 10), **figures: int
+    images: ImageSample = ImageSample(100, 100, None, 100, 10), **figures: int
 ) -> set[str]:
     sound = {
         "rows": 1_000,
@@ -27,14 +28,14 @@ def blocking(
     "figures",
     [
         {},
-        {"rows": 0, "images": ImagesTried(0, 0)},
-        {"without_id": 5, "repeated_id": 5, "without_text": 100, "images": ImagesTried(100, 90)},
-        {"rows": 3, "without_id": 1, "images": ImagesTried(3, 2)},
-        {"images": ImagesTried(0, 0)},
-        {"without_id": 50, "repeated_id": 50, "without_text": 500, "images": ImagesTried(100, 80)},
+        {"rows": 0, "images": ImageSample(0, 0)},
+        {"without_id": 5, "repeated_id": 5, "without_text": 100, "images": ImageSample(100, 90)},
+        {"rows": 3, "without_id": 1, "images": ImageSample(3, 2)},
+        {"images": ImageSample(0, 0)},
+        {"without_id": 50, "repeated_id": 50, "without_text": 500, "images": ImageSample(100, 80)},
         # The sizes of one product, each with a copy of its picture.
-        {"images": ImagesTried(40, 40, None, 40, 40)},
-        {"images": ImagesTried(100, 100, None, 100, 80)},
+        {"images": ImageSample(40, 40, None, 40, 40)},
+        {"images": ImageSample(100, 100, None, 100, 80)},
     ],
 )
 def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, Any]) -> None:
@@ -47,15 +48,15 @@ def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, Any]) -> N
         ({"without_id": 200}, "expect_product_ids_present"),
         ({"repeated_id": 200}, "expect_product_ids_unique"),
         ({"without_text": 900}, "expect_text_present"),
-        ({"images": ImagesTried(100, 0)}, "expect_images_reachable"),
-        ({"images": ImagesTried(10, 0)}, "expect_images_reachable"),
-        ({"images": ImagesTried(100, 100, None, 60, 60)}, "expect_images_to_differ"),
+        ({"images": ImageSample(100, 0)}, "expect_images_reachable"),
+        ({"images": ImageSample(10, 0)}, "expect_images_reachable"),
+        ({"images": ImageSample(100, 100, None, 60, 60)}, "expect_images_to_differ"),
         # Just more than the settings allow, and what chance adds to that.
         ({"without_id": 85}, "expect_product_ids_present"),
         ({"repeated_id": 85}, "expect_product_ids_unique"),
         ({"without_text": 570}, "expect_text_present"),
-        ({"images": ImagesTried(100, 60)}, "expect_images_reachable"),
-        ({"images": ImagesTried(100, 100, None, 100, 95)}, "expect_images_to_differ"),
+        ({"images": ImageSample(100, 60)}, "expect_images_reachable"),
+        ({"images": ImageSample(100, 100, None, 100, 95)}, "expect_images_to_differ"),
         # What changed in a large table has lost its texts.
         ({"rows": 1_000_000, "without_text": 900}, "expect_text_present"),
     ],
@@ -66,6 +67,6 @@ def test_broken_table_blocks(figures: dict[str, Any], expectation: str) -> None:
 
 def test_the_first_image_that_cannot_be_read_is_named() -> None:
     problem = "image_missing: No such file or directory: '/shop/1.jpg'"
-    figures = InputFigures(9, 0, 0, 9, 0, ImagesTried(9, 0, problem))
+    figures = InputFigures(9, 0, 0, 9, 0, ImageSample(9, 0, problem))
     (found,) = [one for one in check_input(figures, ValidationSettings()) if one.blocks]
     assert found.finding.endswith(f"(validation.max_unread_image_share); the first: {problem}")

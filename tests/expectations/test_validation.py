@@ -14,11 +14,12 @@ from expectations.counting import count_agreements, count_input, count_staged, s
 from expectations.drill.answers import Answers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.drill.in_spark import as_rows
-from expectations.figures import Agreement, ConfidenceFigures, ImagesTried
+from expectations.figures import Agreement, ConfidenceFigures
 from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import OTHER, UNKNOWN, OtherCategories
 from expectations.validation import validate_input, validate_staged
+from schemas.images import ImageSample
 
 pytestmark = pytest.mark.spark
 
@@ -199,13 +200,13 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
         ],
         "product_id STRING, title STRING, description STRING, is_new BOOLEAN",
     )
-    found = count_input(products, ImagesTried(9, 8))
+    found = count_input(products, ImageSample(9, 8))
     assert (found.rows, found.without_id, found.repeated_id) == (7, 1, 1)
     assert (found.new, found.without_text) == (6, 4)
     report = validate_input(
         products,
         run_id="r",
-        images=ImagesTried(100, 0),
+        images=ImageSample(100, 0),
         docs_dir=None,
         settings=ValidationSettings(),
     )

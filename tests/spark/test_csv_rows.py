@@ -11,7 +11,8 @@ from enrich.errors import SchemaMismatch, ValidationFailed
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.records import InputRows, Verdict
 from expectations.counting import count_input
-from expectations.figures import ImagesTried, InputFigures
+from expectations.figures import InputFigures
+from schemas.images import ImageSample
 
 pytestmark = pytest.mark.spark
 
@@ -101,7 +102,7 @@ def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) 
     found: list[InputFigures] = []
 
     def refuses(rows: InputRows) -> Verdict:
-        found.append(count_input(rows.products, ImagesTried(0, 0)))
+        found.append(count_input(rows.products, ImageSample(0, 0)))
         return Verdict(failures=("no ids",))
 
     with pytest.raises(ValidationFailed):

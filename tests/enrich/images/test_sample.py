@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from enrich.images.sample import ImageSample, read_image_sample
+from enrich.images.sample import read_image_sample
 from enrich.images.store import ImageStore
+from schemas.images import ImageSample
 
 
 @pytest.fixture
