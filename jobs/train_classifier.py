@@ -76,12 +76,12 @@ def main(
     settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:
         settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
-    output = output.resolve()
+    output, strange_shops = output.resolve(), strange_shop or []
     if check:
-        check_training(settings, catalog, output, strange_shop or [])
+        check_training(settings, catalog, output, strange_shops)
         typer.echo("nothing is wrong with catalogs and labels")
         return
-    if train_checkpoint(settings, catalog, output, strange_shops=strange_shop) is None:
+    if train_checkpoint(settings, catalog, output, strange_shops=strange_shops) is None:
         return  # the first of torchrun's processes prints
     Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))
     typer.echo(f"checkpoint: {output}")

@@ -1,5 +1,6 @@
 """All that a training run has before its first step. What is wrong with its settings shows here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Preparation:
 
 
 def prepare(
-    config: TrainingConfig, catalogs: list[Path], strange_shops: list[Path], workspace: Path
+    config: TrainingConfig, catalogs: list[Path], strange_shops: Sequence[Path], workspace: Path
 ) -> Preparation:
     """Reads the products and starts the classifier.
 

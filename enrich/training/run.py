@@ -1,5 +1,6 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def train_checkpoint(
     catalogs: list[Path],
     output: Path,
     *,
-    strange_shops: list[Path] | None = None,
+    strange_shops: Sequence[Path] = (),
 ) -> dict[str, object] | None:
     """Trains, calibrates on validation groups, evaluates on test groups and writes a checkpoint.
 
@@ -47,7 +48,7 @@ def train_checkpoint(
         ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or
             there are too few products or labels, or files stand where folders are to be written.
     """
-    strange_shops, names = strange_shops or [], [catalog.name for catalog in catalogs]
+    names = [catalog.name for catalog in catalogs]
     _check_paths(catalogs, output, strange_shops)
     workspace = _workspace(output)
     run = prepare(config, catalogs, strange_shops, workspace)
@@ -71,7 +72,7 @@ def train_checkpoint(
 
 
 def check_training(
-    config: TrainingConfig, catalogs: list[Path], output: Path, strange_shops: list[Path]
+    config: TrainingConfig, catalogs: list[Path], output: Path, strange_shops: Sequence[Path]
 ) -> None:
     """Checks what `train_checkpoint` is given as far as that needs neither pictures nor towers.
 
@@ -86,7 +87,7 @@ def check_training(
         read_strange_shop(shop, config.attributes)
 
 
-def _check_paths(catalogs: list[Path], output: Path, strange_shops: list[Path]) -> None:
+def _check_paths(catalogs: list[Path], output: Path, strange_shops: Sequence[Path]) -> None:
     if not output.name:
         raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
     refuse_same_names("catalog", [catalog.name for catalog in catalogs], "the metrics go")

@@ -39,11 +39,11 @@ def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigu
     )
 
 
-def build_baseline(answers: Answers, catalog: str = "drill") -> LabelBaseline:
+def build_baseline(answers: Answers) -> LabelBaseline:
     """Returns the baseline of these answers."""
     summary = _summarise(answers)
     return LabelBaseline(
-        catalog=catalog,
+        catalog="drill",
         model_version=answers.model_version,
         source="the drill",
         products=summary.products,

@@ -10,4 +10,4 @@ from expectations.drill.in_arrays import build_baseline
 @pytest.fixture(scope="session")
 def baseline() -> LabelBaseline:
     """Of 3,000 sound answers."""
-    return build_baseline(make_answers(3000, seed=1), "demo")
+    return build_baseline(make_answers(3000, seed=1))

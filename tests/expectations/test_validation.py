@@ -224,7 +224,7 @@ def test_sound_rows_pass_and_their_pages_name_no_product(
     report = validate(
         rows, rows, baseline, expected_rows=300, run_id="../../nightly", docs_dir=tmp_path / "docs"
     )
-    assert report.passed and report.baseline == "demo" and report.notes == ()
+    assert report.passed and report.baseline == "drill" and report.notes == ()
     assert {check.outcome for check in report.checks} == {"pass"}
     assert {check.suite for check in report.checks} == {"staged"}
     assert "expect_agreement_with_published" in {check.expectation for check in report.checks}
@@ -245,7 +245,7 @@ def test_broken_rows_fail_with_sentences(spark: SparkSession, baseline: LabelBas
     rows, modalities, labels = report.failures
     assert rows == "300 rows are staged, expected 301"
     assert modalities.startswith(
-        "95.6% of rows rest on other modalities than expected by the baseline 'demo'"
+        "95.6% of rows rest on other modalities than expected by the baseline 'drill'"
     )
     assert labels.startswith("color: label distribution is 0.9")
     assert "(KL)" in labels and "red 0.41 -> 1.00" in labels
@@ -275,4 +275,4 @@ def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBase
     products = baseline.products.model_copy(update={"attributes": only_style})
     lacking = baseline.model_copy(update={"products": products})
     (note,) = validate(rows, None, lacking, expected_rows=20).notes
-    assert note.startswith("color: the baseline 'demo' does not have it")
+    assert note.startswith("color: the baseline 'drill' does not have it")
