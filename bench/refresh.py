@@ -24,7 +24,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.run import Refresh
 
 _MB = 1e6
@@ -84,10 +84,10 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
         ImageStore(str(catalog.parent)),
         open_catalog(spark, str(catalog), config.columns),
     )
-    return Refresh(inputs, _passes).run()
+    return Refresh(inputs, _passes, _passes).run()
 
 
-def _passes(staged: StagedRows) -> Verdict:
+def _passes(rows: InputRows | StagedRows) -> Verdict:
     return Verdict()
 
 

@@ -1,7 +1,4 @@
-"""One refresh from pinned snapshot to published rows.
-
-Validation comes in as functions, so that this package needs no Great Expectations.
-"""
+"""One refresh from pinned snapshot to published rows."""
 
 import logging
 import time
@@ -13,9 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
-from enrich.errors import NothingPublished, RunInProgress, TableContended, ValidationFailed
+from enrich.errors import NothingPublished, RunInProgress, TableContended
 from enrich.logs import bind_run
-from enrich.records import Status
 from enrich.redaction import describe_error
 from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import count_unknown
@@ -33,19 +29,14 @@ from enrich.spark.inference.staging import (
     select_unstaged,
 )
 from enrich.spark.inputs import Inputs
+from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
-from enrich.spark.publishing import (
-    select_answered,
-    select_publishable,
-    select_unpublished,
-    with_attempt,
-)
+from enrich.spark.publishing import select_publishable, with_attempt
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,
-    BROKEN,
     PENDING,
     SAME_PRODUCT,
     State,
@@ -56,10 +47,6 @@ from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
-
-
-# From this share of rows without a usable id on, a table is looked at though nothing in it is new.
-_DOUBTFUL_IDS = 0.02
 
 
 class Refresh:
@@ -75,18 +62,16 @@ class Refresh:
         self,
         inputs: Inputs,
         validate: Callable[[StagedRows], Verdict],
-        validate_input: Callable[[InputRows], Verdict] | None = None,
+        validate_input: Callable[[InputRows], Verdict],
     ) -> None:
         self.inputs = inputs
-        self.validate = validate
-        self.validate_input = validate_input
         self.config = inputs.config
         self.request = inputs.request
         self.spec = inputs.spec
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
         self.started_at = inputs.started_at
-        self._verdicts: list[Verdict] = []
+        self._judging = Judging(self.tables, self.summary, validate, validate_input)
         self._asked = 0
         # Whether an earlier attempt at the run had staged rows of it.
         self._is_resumed = False
@@ -134,9 +119,9 @@ class Refresh:
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_cut_off(self.inputs.count_to_delete(survey), survey, self.config)
-            if self.validate_input and _is_input_worth_a_look(survey, is_staged=is_staged):
+            if is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
-                    self._judge(self.validate_input(self._input_rows(survey)))
+                    self._judging.judge_input(survey)
             self._is_resumed = is_staged
             if is_staged:
                 drop_stale(self.inputs, self.summary.run_id, survey)
@@ -172,7 +157,7 @@ class Refresh:
             self._quarantine(survey, staged)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
-                self._judge_answers(survey, staged)
+                self._judging.judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
 
@@ -185,29 +170,6 @@ class Refresh:
                 f"{self.tables.name('staged_attributes')}: another process has dropped them, or is "
                 "at work on the same run. Nothing was published: start this run again"
             )
-
-    def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
-        """Has the answers judged, but for those that are published already."""
-        counts, published = self.summary.counts, self.tables.read("product_attributes")
-        answered, expected = select_answered(staged), counts["enriched"]
-        if counts["carried"] or survey.count(State.AGAIN):
-            # What people correct, and what lacks its picture for good, looks like no sample of the
-            # catalog: a gate that looked at it would stop the labels of people, or every night.
-            answered = select_unpublished(answered, published)
-            expected = answered.count()
-            if not expected:
-                return
-        # Answers given while the image was out of reach are nothing to agree with.
-        seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
-        self._judge(self.validate(StagedRows(self.summary.run_id, answered, expected, seen)))
-
-    def _input_rows(self, survey: Survey) -> InputRows:
-        read = survey.rows.where(F.col("state") != State.VANISHED)
-        # Of a row with too many fields nobody knows which one is its id.
-        usable_id = F.when(F.col("state") != State.SURPLUS_FIELDS, F.col("product_id"))
-        is_new = F.col("state") == State.NEW
-        products = read.withColumns({"product_id": usable_id, "is_new": is_new})
-        return InputRows(self.summary.run_id, products)
 
     def _is_staged(self, survey: Survey) -> bool:
         """Returns whether this run staged an answer to all that is pending, now or before."""
@@ -262,29 +224,6 @@ class Refresh:
         # One look on most nights: this run has rows of its own there if it is repeated.
         if not new.isEmpty() or (not own.isEmpty() and kept.count() < own.count()):
             self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
-
-    def _judge(self, verdict: Verdict) -> None:
-        """Keeps a verdict for `label_quality`, and stops the run that failed."""
-        self._verdicts.append(verdict)
-        summary, verdicts = self.summary, self._verdicts
-        summary.data_docs = verdict.docs_path
-        summary.validation = {
-            "outcome": "passed" if verdict.passed else "failed",
-            "baseline": verdict.baseline,
-            "notes": [note for one in verdicts for note in one.notes],
-            "failures": list(verdict.failures),
-        }
-        if not verdict.passed:
-            staged = self.tables.name("staged_attributes")
-            kept, then = "", "Put it right, and run again"
-            if summary.counts["enriched"]:
-                kept = f", what was staged in {staged}"
-                then = "After a look, --publish-run or --drop-run settles it, with a --reason"
-            raise ValidationFailed(
-                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
-                f"checks are in {self.tables.name('label_quality')}{kept}, under run_id "
-                f"'{summary.run_id}'. {then}"
-            )
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
@@ -372,12 +311,8 @@ class Refresh:
             "error": summary.error,
         }
         lineage = {name: row[name] for name in ("run_id", "run_date", "model_version")}
-        if quality := [
-            {**lineage, "baseline": verdict.baseline, **check}
-            for verdict in self._verdicts
-            for check in verdict.quality
-        ]:
-            write_checks(self.tables, quality, summary.run_id)
+        if checks := self._judging.list_checks(lineage):
+            write_checks(self.tables, checks, summary.run_id)
         write_run(self.tables, with_earlier_success(self.tables, row))
 
     @contextmanager
@@ -390,13 +325,3 @@ class Refresh:
             seconds = round(time.perf_counter() - begin, 2)
             self.summary.seconds[stage] = seconds
             log.info("%s: %s s", stage, seconds, extra={"stage": stage, "seconds": seconds})
-
-
-def _is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
-    """Tells whether to spend the seconds that the check of the products takes.
-
-    A table that has lost its ids has nothing new in it, and would else be a quiet night.
-    """
-    if survey.count(State.NEW):
-        return not is_staged
-    return survey.count(*BROKEN) > _DOUBTFUL_IDS * survey.read

@@ -16,7 +16,7 @@ from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import RunRequest, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, StagedRows, Verdict
 from enrich.spark.run import Refresh
 
 
@@ -55,7 +55,7 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
         ImageStore(str(folder)),
         open_catalog(spark, str(catalog), config.columns),
     )
-    summary = Refresh(inputs, passes).run()
+    summary = Refresh(inputs, passes, passes).run()
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")
     found = {row["color"]: row["products"] for row in rows.collect()}
     said = {"devices": found, "loads": summary.engine_loads, "executors": count_gpus(spark)}
@@ -77,7 +77,7 @@ def count_gpus(spark: SparkSession) -> dict[str, list[int]]:
     return counts
 
 
-def passes(staged: StagedRows) -> Verdict:
+def passes(rows: InputRows | StagedRows) -> Verdict:
     return Verdict()
 
 

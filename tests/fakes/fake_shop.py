@@ -37,6 +37,10 @@ def fails(staged: StagedRows) -> Verdict:
     return Verdict(failures=("color: too blue",))
 
 
+def accepts(read: InputRows) -> Verdict:
+    return Verdict()
+
+
 def products(count: int = 6) -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -73,7 +77,7 @@ class Shop:
         model_version: str = "fake-1",
         spec: BuildsEngine | None = None,
         config: dict | None = None,
-        validate_input: Callable[[InputRows], Verdict] | None = None,
+        validate_input: Callable[[InputRows], Verdict] = accepts,
         **request: object,
     ) -> RunSummary:
         inputs = self.prepare(model_version, spec, config, **request)

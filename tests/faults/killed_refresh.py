@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fake_shop import passes
+from fake_shop import accepts, passes
 from kill_points import (
     CommitRecorder,
     Control,
@@ -128,7 +128,7 @@ class Steps:
             WatchedStore(str(self.home), self.home),
             open_catalog(self.spark, str(file), config.columns),
         )
-        return asdict(Refresh(inputs, passes).run())
+        return asdict(Refresh(inputs, passes, accepts).run())
 
 
 def main(home: Path, steps: list[dict[str, Any]]) -> None:

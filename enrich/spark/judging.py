@@ -1,0 +1,117 @@
+"""What validation gets to see of a run, and what follows from what it says.
+
+Validation comes in as functions, so that this package needs no Great Expectations.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from enrich.errors import ValidationFailed
+from enrich.records import Status
+from enrich.spark.publishing import select_answered, select_unpublished
+from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
+from enrich.spark.survey import BROKEN, State, Survey
+from enrich.spark.tables.output_tables import OutputTables
+
+# From this share of rows without a usable id on, a table is looked at though nothing in it is new.
+_DOUBTFUL_IDS = 0.02
+
+
+class Judging:
+    """The verdicts on one run; runs on the driver.
+
+    Args:
+        tables: the output tables.
+        summary: the run's, which says what the last verdict was.
+        validate: judges what was staged, before it is published.
+        validate_input: judges the products, before the classifier is asked about any.
+    """
+
+    def __init__(
+        self,
+        tables: OutputTables,
+        summary: RunSummary,
+        validate: Callable[[StagedRows], Verdict],
+        validate_input: Callable[[InputRows], Verdict],
+    ) -> None:
+        self._tables = tables
+        self._summary = summary
+        self._validate = validate
+        self._validate_input = validate_input
+        self._verdicts: list[Verdict] = []
+
+    def judge_input(self, survey: Survey) -> None:
+        """Has the products judged.
+
+        Raises:
+            ValidationFailed: they are not to be asked about.
+        """
+        read = survey.rows.where(F.col("state") != State.VANISHED)
+        # Of a row with too many fields nobody knows which one is its id.
+        usable_id = F.when(F.col("state") != State.SURPLUS_FIELDS, F.col("product_id"))
+        is_new = F.col("state") == State.NEW
+        products = read.withColumns({"product_id": usable_id, "is_new": is_new})
+        self._judge(self._validate_input(InputRows(self._summary.run_id, products)))
+
+    def judge_answers(self, survey: Survey, staged: DataFrame) -> None:
+        """Has the answers judged, but for those that are published already.
+
+        Raises:
+            ValidationFailed: they are not to be published.
+        """
+        counts, published = self._summary.counts, self._tables.read("product_attributes")
+        answered, expected = select_answered(staged), counts["enriched"]
+        if counts["carried"] or survey.count(State.AGAIN):
+            # What people correct, and what lacks its picture for good, looks like no sample of the
+            # catalog: a gate that looked at it would stop the labels of people, or every night.
+            answered = select_unpublished(answered, published)
+            expected = answered.count()
+            if not expected:
+                return
+        # Answers given while the image was out of reach are nothing to agree with.
+        seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
+        self._judge(self._validate(StagedRows(self._summary.run_id, answered, expected, seen)))
+
+    def list_checks(self, lineage: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Returns the rows of `label_quality`: every check of the run, with the run's columns."""
+        return [
+            {**lineage, "baseline": verdict.baseline, **check}
+            for verdict in self._verdicts
+            for check in verdict.quality
+        ]
+
+    def _judge(self, verdict: Verdict) -> None:
+        """Keeps a verdict for `label_quality`, and stops the run that failed."""
+        self._verdicts.append(verdict)
+        summary, verdicts = self._summary, self._verdicts
+        summary.data_docs = verdict.docs_path
+        summary.validation = {
+            "outcome": "passed" if verdict.passed else "failed",
+            "baseline": verdict.baseline,
+            "notes": [note for one in verdicts for note in one.notes],
+            "failures": list(verdict.failures),
+        }
+        if not verdict.passed:
+            staged = self._tables.name("staged_attributes")
+            kept, then = "", "Put it right, and run again"
+            if summary.counts["enriched"]:
+                kept = f", what was staged in {staged}"
+                then = "After a look, --publish-run or --drop-run settles it, with a --reason"
+            raise ValidationFailed(
+                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
+                f"checks are in {self._tables.name('label_quality')}{kept}, under run_id "
+                f"'{summary.run_id}'. {then}"
+            )
+
+
+def is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
+    """Tells whether to spend the seconds that the check of the products takes.
+
+    A table that has lost its ids has nothing new in it, and would else be a quiet night.
+    """
+    if survey.count(State.NEW):
+        return not is_staged
+    return survey.count(*BROKEN) > _DOUBTFUL_IDS * survey.read
