@@ -17,9 +17,10 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
-from enrich.training.cache import CachedImages, CachedViews, cache_images, cache_pixels
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
+from enrich.training.pixel_cache import CachedImages, cache_pixels
+from enrich.training.view_cache import CachedViews, cache_views
 
 
 class Condition(StrEnum):
@@ -74,7 +75,7 @@ class Batches:
 
     def see_once(self, classifier: Classifier) -> None:
         """Caches what the image tower makes of the pictures: every condition sees the same ones."""
-        self.cached = cache_images(classifier, self.images, "image_features", 1)
+        self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Returns the rows with modalities and label words hidden, and texts swapped, at random.

@@ -19,7 +19,6 @@ from enrich.errors import ConfigError
 from enrich.extras import load_extra
 from enrich.precision import local_device
 from enrich.training.batches import Batches, Hiding
-from enrich.training.cache import CachedViews, cache_images
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
 from enrich.training.distributed import first_then_others, from_first, rank
@@ -28,6 +27,7 @@ from enrich.training.optimiser import Stepper
 from enrich.training.parts import EpochSeed, Part, deal
 from enrich.training.progress import EpochProgress, say
 from enrich.training.state import Progressed, load_state, name_inputs, save_state
+from enrich.training.view_cache import CachedViews, cache_views
 
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
@@ -79,7 +79,7 @@ class Trainer:
         self.classifier.load_state_dict(self.best)
 
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
-        self.batches.cached = first_then_others(lambda: self._cache_images(phase))
+        self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
@@ -97,11 +97,11 @@ class Trainer:
             say(f"{self.progressed.stale} epochs without a better one end the phase")
         self.progressed.end_phase()
 
-    def _cache_images(self, phase: Phase) -> CachedViews | None:
+    def _cache_views(self, phase: Phase) -> CachedViews | None:
         if phase.cached is None:
             return None
         images = self.batches.images
-        return cache_images(self.classifier, images, phase.cached, phase.views)
+        return cache_views(self.classifier, images, phase.cached, phase.views)
 
     def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         self.classifier.train()

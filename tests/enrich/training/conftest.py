@@ -14,13 +14,14 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
 from enrich.demo.catalog import write_demo_catalog
+from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
-from enrich.training.cache import CachedImages
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 from enrich.training.loop import Trainer
+from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.tokenizers import train_tokenizer
 
 COUNT = 40
@@ -67,6 +68,30 @@ def make(
         return Trainer(classifier, batches, config, rows[:32], rows[32:], tmp_path / folder)
 
     return make
+
+
+@pytest.fixture
+def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., CachedImages]:
+    """Returns a function that caches the pictures of those paths: two are there, one is damaged."""
+    write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
+    write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    shape = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
+
+    def cache(*paths: str | None) -> CachedImages:
+        count = len(paths)
+        products = LabelledProducts(
+            texts=["a"] * count,
+            image_paths=list(paths),
+            image_roots=[str(tmp_path)] * count,
+            catalog=np.zeros(count, dtype=np.int64),
+            targets=np.zeros((count, 1), dtype=np.int64),
+            groups=np.arange(count),
+            split=np.zeros(count, dtype=np.int64),
+        )
+        return cache_pixels(products, shape, tmp_path / "cache")
+
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,10 @@ from enrich.training.batches import (
     Hiding,
     other_group,
 )
-from enrich.training.cache import CachedImages, cache_pixels
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import TRAIN, LabelledProducts
 from enrich.training.parts import shuffled
+from enrich.training.pixel_cache import CachedImages, cache_pixels
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 
 COUNT = 300

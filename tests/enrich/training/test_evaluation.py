@@ -14,7 +14,6 @@ from enrich.command_line import load_yaml
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
-from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
     answer,
@@ -27,6 +26,7 @@ from enrich.training.evaluation import (
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 from enrich.training.losses import UNLABELLED
+from enrich.training.pixel_cache import CachedImages
 
 BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
 

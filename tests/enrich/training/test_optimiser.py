@@ -33,7 +33,7 @@ def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
     plain, seed = Hiding(0.0, 0.0, 0.0), EpochSeed(0, 0, 0)
-    trainer.batches.cached = trainer._cache_images(HEADS)
+    trainer.batches.cached = trainer._cache_views(HEADS)
     parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
     assert len(parts) == trainer.config.accumulate
     whole = count_labelled(torch.cat([part.targets for part in parts]))

@@ -12,10 +12,10 @@ import torch
 
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
-from enrich.training.cache import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.labelled import TEST, LabelledProducts
 from enrich.training.loop import Trainer
+from enrich.training.pixel_cache import CachedImages
 from enrich.training.state import load_state, name_inputs, save_state
 from enrich.training.tokenizers import train_tokenizer
 

@@ -9,8 +9,8 @@ import pytest
 
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
-from enrich.training.cache import cache_pixels
 from enrich.training.labelled import load_labelled
+from enrich.training.pixel_cache import cache_pixels
 from enrich.training.readers.fashion_gen import read_fashion_gen
 from enrich.training.readers.hdf5_images import read_hdf5_picture
 from enrich.training.readers.rows import Split

@@ -1,13 +1,11 @@
-"""Decoded pixels and frozen features on disk, so that an epoch does not wait for JPEGs.
+"""Decoded pixels on disk, so that an epoch does not wait for JPEGs.
 
-Both are memory-mapped arrays in the order of the labelled products. A cache belongs to one list of
-image files at one size; another list, or a file that has changed, gets another folder. Where
-trainings share it, one fills it and the others wait.
+A memory-mapped array in the order of the labelled products. A cache belongs to one list of image
+files at one size; another list, or a file that has changed, gets another folder. Where trainings
+share it, one fills it and the others wait.
 """
 
-import copy
 import hashlib
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,19 +18,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from enrich.ahead import open_pool, run_ahead
-from enrich.classifiers.eight_bits import EightBitLinear
-from enrich.classifiers.interface import Classifier
 from enrich.errors import StorageFailed
 from enrich.files.whole import whole_file
 from enrich.images.decoding import decode_pixels
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.precision import autocast, cast_weights
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
-from enrich.training.augmentation import vary
-from enrich.training.config import CacheKind
 from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
@@ -42,7 +35,6 @@ from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
 _THREADS = 4
 # Pictures that are decoded and not yet on the disk, which may be slower.
 _AHEAD = 256
-_BATCH = 64
 _PIXELS, _STORE_FAILED = "pixels.npy", "store_failed"
 # Written last: its presence says that the pixels are complete.
 _HAS_IMAGE = "has_image.npy"
@@ -62,17 +54,6 @@ class CachedImages:
     pictures: str
 
 
-@dataclass(frozen=True, slots=True)
-class CachedViews:
-    """What stands in for pixels: per view an array float16 (N, ...) in the order of the products.
-
-    The first view is of the pictures as they are.
-    """
-
-    kind: CacheKind
-    views: tuple[np.ndarray, ...]
-
-
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
     """Decodes every image once, or opens what an earlier run decoded of the same files.
 
@@ -87,42 +68,15 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     pictures = _digest((products.image_paths, stamps))
     if _is_decoded(folder):
         return CachedImages(*_open_pixels(folder), folder, pictures)
-    with _alone(folder):
+    with alone(folder):
         if not _is_decoded(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
         return CachedImages(*_open_pixels(folder), folder, pictures)
 
 
-def cache_images(
-    classifier: Classifier, images: CachedImages, kind: CacheKind, views: int
-) -> CachedViews:
-    """Returns what the frozen part of the image tower makes of every picture, computed once.
-
-    Args:
-        classifier: Its image tower is frozen, wholly (`image_features`) or but for its upper stages
-            (`image_lower`).
-        images: The decoded pictures.
-        kind: Which input of the classifier the cache stands in for.
-        views: The pictures as they are, and `views` - 1 random variations of all of them.
-    """
-    # Named after the frozen weights, the pictures that are there and how these are varied: files of
-    # other ones do not fit.
-    name = f"{kind}-{_frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
-    files = [images.folder / f"{name}-0.npy"]
-    files += [
-        images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
-    ]
-    for view, file in enumerate(files):
-        if not _is_array(file):
-            with _alone(images.folder):
-                if not _is_array(file):
-                    _compute_view(classifier, images, kind, view, file)
-    return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
-
-
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Lets one process at a time fill a folder of the cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
@@ -155,10 +109,10 @@ def _digest(listed: object) -> str:
 def _is_decoded(folder: Path) -> bool:
     # The other processes of a run take what the first one has just decoded.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
-    return is_final and _is_array(folder / _PIXELS) and _is_array(folder / _HAS_IMAGE)
+    return is_final and is_array(folder / _PIXELS) and is_array(folder / _HAS_IMAGE)
 
 
-def _is_array(file: Path) -> bool:
+def is_array(file: Path) -> bool:
     """Tells whether the file is there, and not cut short by a machine that lost its power."""
     try:
         np.load(file, mmap_mode="r")
@@ -172,39 +126,10 @@ def _open_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
 
 
-def _compute_view(
-    classifier: Classifier, images: CachedImages, kind: CacheKind, view: int, file: Path
-) -> None:
-    tower = classifier.image_tower
-    if classifier.device.type == "cpu":
-        # As the engine runs it. On a GPU there is nothing to merge, and memory is dear.
-        tower = copy.deepcopy(tower)
-        tower.quicken()
-        cast_weights(tower, classifier.device)
-    compute = tower.features if kind == "image_features" else tower.lower
-    random = torch.Generator().manual_seed(view)
-    computed: np.memmap | None = None
-    classifier.eval()
-    slices = [slice(at, at + _BATCH) for at in range(0, len(images.pixels), _BATCH)]
-    with whole_file(file) as partial:
-        for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
-            pixels = torch.from_numpy(np.array(images.pixels[rows]))
-            if view:
-                pixels = vary(pixels, random)
-            with torch.inference_mode(), autocast(classifier.device):
-                out = compute(classifier.normalise_pixels(pixels.to(classifier.device)))
-            if computed is None:
-                size = (len(images.pixels), *out.shape[1:])
-                computed = _make_array(partial, np.float16, size)
-            computed[rows] = out.half().cpu().numpy()
-        if computed is not None:
-            computed.flush()
-
-
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
-    pixels = _make_array(folder / _PIXELS, np.uint8, size)
+    pixels = make_array(folder / _PIXELS, np.uint8, size)
     problems = _decode_all(products, shape, pixels)
     if told := describe_failures(problems):
         say(told)
@@ -215,7 +140,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
         np.save(out, np.array([one is None for one in problems], dtype=bool))
 
 
-def _make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
+def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
     """Returns an array of zeros in a file whose disk has room for all of it.
 
     Raises:
@@ -268,28 +193,3 @@ def _decode_one(
         return decode_pixels(store.read(path), limits=store.limits, shape=shape)
     except ImageProblem as problem:
         return problem
-
-
-def _which_pictures(has_image: np.ndarray) -> str:
-    """Returns which ones, in short, where some are missing: another run may find them."""
-    return "" if has_image.all() else f"-{hashlib.sha256(has_image.tobytes()).hexdigest()[:8]}"
-
-
-def _variation_digest() -> str:
-    """Returns what becomes of one picture, in short."""
-    picture = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
-    picture[:, :, 8:24, 12:20] = torch.tensor([180, 40, 60], dtype=torch.uint8).view(3, 1, 1)
-    varied = vary(picture, torch.Generator().manual_seed(0))
-    return hashlib.sha256(varied.numpy().tobytes()).hexdigest()[:12]
-
-
-def _frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
-    tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
-    trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
-    rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]
-    digest = hashlib.sha256()
-    # Not state_dict: its tensors are copies of what the parameters hold, and not the same objects.
-    for tensor in itertools.chain(backbone.parameters(), backbone.buffers(), *rounded):
-        if id(tensor) not in trained:
-            digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]

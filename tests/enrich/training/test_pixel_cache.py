@@ -1,6 +1,5 @@
 """What cannot be decoded is said, and nothing that may pass is kept for ever."""
 
-import copy
 import errno
 import os
 import shutil
@@ -14,20 +13,15 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from torch import nn
 
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
-from enrich.classifiers.eight_bits import use_eight_bits
-from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError, StorageFailed
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
 from enrich.records import Status
-from enrich.training import cache as cache_module
-from enrich.training.cache import CachedImages, cache_images, cache_pixels
+from enrich.training import pixel_cache
 from enrich.training.labelled import LabelledProducts
+from enrich.training.pixel_cache import CachedImages, cache_pixels
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 PRODUCTS = LabelledProducts(
@@ -40,29 +34,6 @@ PRODUCTS = LabelledProducts(
     split=np.zeros(2, dtype=np.int64),
 )
 Cache = Callable[..., CachedImages]
-
-
-@pytest.fixture
-def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Cache:
-    """Returns a function that caches the pictures of those paths: two are there, one is damaged."""
-    write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
-    write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
-
-    def cache(*paths: str | None) -> CachedImages:
-        count = len(paths)
-        products = LabelledProducts(
-            texts=["a"] * count,
-            image_paths=list(paths),
-            image_roots=[str(tmp_path)] * count,
-            catalog=np.zeros(count, dtype=np.int64),
-            targets=np.zeros((count, 1), dtype=np.int64),
-            groups=np.arange(count),
-            split=np.zeros(count, dtype=np.int64),
-        )
-        return cache_pixels(products, SHAPE, tmp_path / "cache")
-
-    return cache
 
 
 def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
@@ -98,7 +69,7 @@ def test_a_picture_that_a_store_failed_to_give_is_asked_for_again_by_the_next_ru
     features = first.folder / "image_features-1-0.npy"
     features.touch()
     with monkeypatch.context() as patch:
-        patch.setattr("enrich.training.cache.rank", lambda: 1)
+        patch.setattr("enrich.training.pixel_cache.rank", lambda: 1)
         other_process = cache("red.jpg", "blue.jpg")
     again = cache("red.jpg", "blue.jpg")
     assert first.has_image.tolist() == other_process.has_image.tolist() == [True, False]
@@ -164,7 +135,7 @@ def test_pictures_whose_list_could_not_be_written_are_not_taken_for_complete(
         raise OSError("no space left")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
-        patch.setattr(cache_module.np, "save", fill_the_disk)
+        patch.setattr(pixel_cache.np, "save", fill_the_disk)
         cache("red.jpg", "blue.jpg")
     assert cache("red.jpg", "blue.jpg").has_image.all()
 
@@ -172,14 +143,14 @@ def test_pictures_whose_list_could_not_be_written_are_not_taken_for_complete(
 def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode_all, decoded = cache_module._decode_all, []
+    decode_all, decoded = pixel_cache._decode_all, []
 
     def decode_slowly(*args: Any) -> list[ImageProblem | None]:
         decoded.append(args)
         time.sleep(0.3)
         return decode_all(*args)
 
-    monkeypatch.setattr(cache_module, "_decode_all", decode_slowly)
+    monkeypatch.setattr(pixel_cache, "_decode_all", decode_slowly)
     with ThreadPoolExecutor(2) as trainings:
         found = list(trainings.map(lambda _: cache("red.jpg", "blue.jpg"), range(2)))
     assert len(decoded) == 1, "the second one wrote over what the first was writing"
@@ -197,7 +168,7 @@ def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(
             raise OSError("a damaged chunk")
         return np.zeros((3, shape.size_px, shape.size_px), np.uint8)
 
-    monkeypatch.setattr(cache_module, "_decode_one", decode)
+    monkeypatch.setattr(pixel_cache, "_decode_one", decode)
     with pytest.raises(OSError, match="a damaged chunk"):
         cache(*["red.jpg"] * 2000)
     assert len(decoded) < 500
@@ -211,55 +182,8 @@ def test_a_complete_cache_that_cannot_be_written_is_read(
     def refuse(*_: Any) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(cache_module, "FileLock", refuse)
+    monkeypatch.setattr(pixel_cache, "FileLock", refuse)
     assert cache("red.jpg", "blue.jpg").has_image.all()
-
-
-def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_came(
-    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
-    images = cache("red.jpg", "blue.jpg")
-    blank = np.zeros_like(images.pixels)
-    missing = CachedImages(blank, np.array([False, False]), images.folder, images.pictures)
-    found = [
-        cache_images(classifier, one, "image_features", 1).views[0] for one in (missing, images)
-    ]
-    assert not np.array_equal(*found)
-
-
-def test_features_of_towers_in_eight_bits_that_differ_in_one_layer_are_not_the_same(
-    cache: Cache, small_config: ClassifierConfig, clip_json: dict[str, Any], tokenizer: Tokenizer
-) -> None:
-    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
-    one = build_classifier(config, tokenizer.get_vocab_size())
-    other = copy.deepcopy(one)
-    layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
-    # As whole numbers of eight bits the weights stay what they were.
-    layer.weight.data *= 2
-    images = cache("red.jpg", "blue.jpg")
-    found = []
-    for classifier in (one, other):
-        use_eight_bits(classifier.image_tower)
-        found.append(cache_images(classifier, images, "image_features", 1).views[0])
-    assert not np.array_equal(*found)
-
-
-def test_features_that_were_cut_short_are_made_anew(
-    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    classifier, images = (
-        build_classifier(small_config, tokenizer.get_vocab_size()),
-        cache("red.jpg", "blue.jpg"),
-    )
-
-    def make() -> np.ndarray:
-        return np.array(cache_images(classifier, images, "image_features", 1).views[0])
-
-    first = make()
-    (file,) = images.folder.glob("image_features-*.npy")
-    file.write_bytes(file.read_bytes()[:-1])
-    assert np.array_equal(make(), first)
 
 
 def test_a_disk_without_room_for_the_pictures_is_a_message_before_they_are_decoded(
