@@ -4,9 +4,6 @@ Knows the shapes in which addresses and settings carry them, and no secret itsel
 """
 
 import re
-from collections.abc import Collection
-
-from pydantic import BaseModel, ValidationError
 
 from enrich.errors import ConfigError, first_line
 
@@ -32,11 +29,6 @@ _NAMED = re.compile(
     r"(?:\.[\w.-]{1,100})?(?:['\"]?\s{0,3}=|['\"]\s{0,3}:)\s{0,3})"
     r"(?!\*{3})(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"<>]+)",
     re.IGNORECASE,
-)
-
-# What pydantic calls tuples and dictionaries.
-_IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "wanted a list, as [a, b]") | dict.fromkeys(
-    ("dict_type", "model_type"), "wanted lines 'key: value' below it"
 )
 
 # Controls, what turns the direction of writing, halves of characters, and what is none.
@@ -78,32 +70,3 @@ def tame(text: str) -> str:
     And with those that no table can hold. Joiners of letters stay.
     """
     return _OBEYED.sub("\ufffd", text)
-
-
-def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Returns what is wrong in one line: each key, what was found and what was wanted."""
-    problems = []
-    for problem in error.errors():
-        key = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(_known_beside(settings, problem["loc"]))
-            problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
-        elif problem["loc"]:
-            wanted = _IN_YAML.get(problem["type"], problem["msg"])
-            problems.append(f"{key}: {wanted}, found {problem['input']!r}")
-        else:
-            # Of several keys together; what was found is the whole file.
-            problems.append(str(problem["msg"]))
-    # What was found may be an address with a password in it.
-    return redact("; ".join(problems))
-
-
-def _known_beside(settings: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:
-    """Returns the keys that may stand beside a key; none for the items of a list."""
-    for name in place[:-1]:
-        field = settings.model_fields.get(str(name))
-        kind = None if field is None else field.annotation
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return ()
-        settings = kind
-    return settings.model_fields

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import ImageRootOption, load_yaml, run_command
+from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished, name_some
@@ -29,6 +29,7 @@ from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
+from enrich.settings_files import load_yaml
 from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure

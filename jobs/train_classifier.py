@@ -18,7 +18,8 @@ from rich.markdown import Markdown
 
 from enrich.classifiers.config import ClassifierName
 from enrich.classifiers.listing import list_classifiers
-from enrich.command_line import load_yaml, parse_settings, run_command
+from enrich.command_line import run_command
+from enrich.settings_files import load_yaml, parse_settings
 from enrich.training.config import TrainingConfig
 from enrich.training.run import check_training, train_checkpoint
 

@@ -29,7 +29,8 @@ from safetensors import SafetensorError, safe_open
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, is_no_answer
-from enrich.redaction import describe_invalid, refuse_secrets
+from enrich.redaction import refuse_secrets
+from enrich.settings_files import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # In this order they make up the content digest: what any of them says changes the answers.

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.command_line import load_yaml
+from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 
 PROJECT = Path(__file__).parents[2]

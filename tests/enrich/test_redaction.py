@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from enrich.command_line import load_yaml
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.redaction import describe_error, redact
+from enrich.settings_files import load_yaml
 
 SECRET = "hunter2/x+y"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
 from enrich.files.tables import read_table, select_text
+from enrich.settings_files import load_yaml
 from enrich.training.readers.rows import LabelledRows, Split
 
 _SPLITS = {

@@ -22,9 +22,9 @@ from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
-from enrich.command_line import load_yaml
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
+from enrich.settings_files import load_yaml
 from enrich.spec import build_spec
 from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS

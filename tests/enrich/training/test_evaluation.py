@@ -10,8 +10,8 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.command_line import load_yaml
 from enrich.records import Modalities
+from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
 from enrich.training.config import TrainingConfig

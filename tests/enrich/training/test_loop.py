@@ -14,10 +14,10 @@ from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.command_line import load_yaml
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.records import Product, Status
+from enrich.settings_files import load_yaml
 from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.loop import Trainer

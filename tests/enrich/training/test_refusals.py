@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
+from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
 from enrich.training.run import check_training, train_checkpoint

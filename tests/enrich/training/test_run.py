@@ -18,8 +18,8 @@ from transformers import CLIPConfig, CLIPModel
 
 from enrich.calibration import Calibration
 from enrich.classifiers.interface import Classifier
-from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
+from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import calibrate
 from enrich.training.labelled import TRAIN

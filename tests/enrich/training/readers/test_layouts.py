@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from enrich.classifiers.manifest import read_manifest
-from enrich.command_line import load_yaml
 from enrich.errors import ConfigError
+from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import (
     TEST,

@@ -1,0 +1,122 @@
+"""Settings read from YAML and validated, and in one line what is wrong with them."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from enrich.errors import ConfigError
+from enrich.redaction import redact
+
+# 2026-02-30 raises a ValueError, brackets within brackets without end a RecursionError.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+# What pydantic calls tuples and dictionaries.
+_IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "wanted a list, as [a, b]") | dict.fromkeys(
+    ("dict_type", "model_type"), "wanted lines 'key: value' below it"
+)
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def load_yaml(
+    file: Path,
+    settings: type[Settings],
+    flags: Mapping[str, object] | None = None,
+    stated: Mapping[str, object] | None = None,
+) -> Settings:
+    """Reads a YAML file into validated settings.
+
+    Args:
+        file: The YAML file.
+        settings: What it is read into.
+        flags: Values that go before all others; of a flag that was not given it is None.
+        stated: Values that go before those of the file, as somebody wrote them: None is a value.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
+    """
+    try:
+        content = _read_yaml(file.read_text()) or {}
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
+        given = {key: value for key, value in (flags or {}).items() if value is not None}
+        return settings.model_validate(content | dict(stated or {}) | given)
+    except OSError as error:
+        raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+        # An error in a flag's value is not the file's.
+        where = "" if wrong and wrong <= {*given, *(stated or {})} else f"{file}: "
+        raise ConfigError(f"{where}{describe_invalid(error, settings)}") from error
+    except _NO_YAML as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from error
+
+
+def parse_settings(given: Sequence[str]) -> dict[str, object]:
+    """Returns settings given as `KEY=VALUE`, values as in YAML.
+
+    Raises:
+        ConfigError: one has no `=`, or its value is not valid YAML.
+    """
+    settings: dict[str, object] = {}
+    for one in given:
+        key, separator, value = one.partition("=")
+        if not separator:
+            raise ConfigError(f"'{one}' is no setting; wanted KEY=VALUE")
+        try:
+            settings[key] = _read_yaml(value)
+        except _NO_YAML as error:
+            raise ConfigError(f"the value of {key} is not valid YAML: {error}") from error
+    return settings
+
+
+def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Returns what is wrong in one line: each key, what was found and what was wanted."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(_known_beside(settings, problem["loc"]))
+            problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
+        elif problem["loc"]:
+            wanted = _IN_YAML.get(problem["type"], problem["msg"])
+            problems.append(f"{key}: {wanted}, found {problem['input']!r}")
+        else:
+            # Of several keys together; what was found is the whole file.
+            problems.append(str(problem["msg"]))
+    # What was found may be an address with a password in it.
+    return redact("; ".join(problems))
+
+
+class _DistinctKeys(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML's own loader keeps the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Returns the mapping as it is written, before others are merged into it by `<<`."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for key, times in Counter(keys).items() if times > 1 and key != "<<"]
+        if twice:
+            raise yaml.composer.ComposerError(
+                None, None, f"{', '.join(twice)} comes twice; wanted: once", node.start_mark
+            )
+        return node
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, _DistinctKeys)
+
+
+def _known_beside(settings: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:
+    """Returns the keys that may stand beside a key; none for the items of a list."""
+    for name in place[:-1]:
+        field = settings.model_fields.get(str(name))
+        kind = None if field is None else field.annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ()
+        settings = kind
+    return settings.model_fields

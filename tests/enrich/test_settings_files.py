@@ -1,0 +1,164 @@
+"""Settings are read from a file and from flags, and what is wrong in them is said."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.settings_files import describe_invalid, load_yaml, parse_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "job.yaml"
+
+
+def test_an_unknown_key_is_named_together_with_the_known_ones(file: Path) -> None:
+    file.write_text("batchsize: 5\n")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    assert "unknown key 'batchsize'" in str(error.value)
+    assert all(key in str(error.value) for key in JobConfig.model_fields)
+
+
+def test_an_unknown_key_of_a_part_is_named_with_those_of_that_part(file: Path) -> None:
+    file.write_text("image_limits: {max_pixel: 5}\nread_thread: 1\n")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    nested, top = str(error.value).split("; unknown")
+    assert "'image_limits.max_pixel' (known:" in nested and "max_pixels" in nested
+    assert "read_threads" not in nested and "read_threads" in top
+
+
+def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
+    file.write_text("batch_size: -5\ncolumns: {title: [1]}\n")
+    with pytest.raises(ConfigError, match=r"job\.yaml: columns\.title: .* found \[1\]; batch_size"):
+        load_yaml(file, JobConfig)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"batch_size: [5\n", "is not valid YAML"),
+        (b"- batch_size\n", "wanted lines of the form"),
+        (b"just words\n", "wanted lines of the form"),
+        (b"catalog: \xff\xfe\n", "is not valid YAML"),
+        (b"catalog: 2026-13-45\n", "is not valid YAML"),
+        (b"[" * 5_000, "is not valid YAML"),
+        (b"catalog: a\ncatalog: b\n", "catalog comes twice"),
+        (
+            b"baselines: {a: x.json}\nbatch_size: 2\nbaselines: {b: y.json}\n",
+            "baselines comes twice",
+        ),
+        (b"baselines: {a: x.json, a: y.json}\n", "a comes twice"),
+        (b"catalog: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_a_config_error(
+    file: Path, content: bytes, message: str
+) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_yaml(file, JobConfig)
+    assert str(file) in str(error.value)
+
+
+def test_what_is_merged_into_a_mapping_is_no_key_that_comes_twice(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "columns: &own {title: name}\n"
+        "validation: {categories: &mine {<<: *own, title: other}}\n"
+        "more: {<<: *mine}\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig)
+    assert "twice" not in str(error.value) and "unknown key 'more'" in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_a_config_error(file: Path) -> None:
+    for path in (file, file.parent):
+        with pytest.raises(ConfigError, match=f"no configuration in {path}"):
+            load_yaml(path, JobConfig)
+
+
+def test_an_empty_file_means_the_defaults(file: Path) -> None:
+    file.write_text("# nothing\n")
+    assert load_yaml(file, JobConfig) == JobConfig()
+
+
+def test_an_override_goes_before_the_file_unless_it_is_none(file: Path) -> None:
+    file.write_text("catalog: from_file\ndatabase: from_file\n")
+    settings = load_yaml(file, JobConfig, {"catalog": "from_flag", "database": None})
+    assert (settings.catalog, settings.database) == ("from_flag", "from_file")
+
+
+def test_what_is_stated_goes_before_the_file_also_where_it_is_null_and_flags_before_it(
+    file: Path,
+) -> None:
+    file.write_text("image_root: from_file\ncatalog: from_file\n")
+    stated = {"image_root": None, "catalog": "stated", "database": "stated"}
+    settings = load_yaml(file, JobConfig, {"catalog": "from_flag", "database": None}, stated)
+    assert (settings.image_root, settings.catalog) == (None, "from_flag")
+    assert settings.database == "stated"
+
+
+def test_an_override_is_validated_too(file: Path) -> None:
+    file.write_text("")
+    with pytest.raises(ConfigError, match="database"):
+        load_yaml(file, JobConfig, {"database": "x; DROP TABLE"})
+
+
+def test_what_a_flag_says_is_not_blamed_on_the_file(file: Path) -> None:
+    file.write_text("catalog: shop")
+    with pytest.raises(ConfigError) as error:
+        load_yaml(file, JobConfig, {"database": "1a-b"})
+    assert str(error.value).startswith("database: ")
+    file.write_text("batch_size: 0")
+    with pytest.raises(ConfigError, match=str(file)):
+        load_yaml(file, JobConfig, {"database": "1a-b"})
+
+
+def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
+    given = ["modality_wise=false", "phases=[{epochs: 2}]", "name=a=b"]
+    assert parse_settings(given) == {
+        "modality_wise": False,
+        "phases": [{"epochs": 2}],
+        "name": "a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("seed", "wanted KEY=VALUE"),
+        ("seed=[", "seed"),
+        ("seed=2026-13-45", "seed"),
+        ("towers={vision: a, vision: b}", "vision comes twice"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_an_error(given: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_settings([given])
+
+
+def test_problems_are_described_in_one_line() -> None:
+    with pytest.raises(ValidationError) as error:
+        JobConfig.model_validate({"no": 1, "batch_size": 0, "image_limits": {"max_bytes": "x"}})
+    text = describe_invalid(error.value, JobConfig)
+    assert "\n" not in text and text.count("; ") == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: wanted a list, as [a, b]"),
+        ({"image_limits": None}, "image_limits: wanted lines 'key: value' below it, found None"),
+        ({"baselines": ["a"]}, "baselines: wanted lines 'key: value' below it, found ['a']"),
+    ],
+)
+def test_what_is_wanted_is_said_in_words_of_yaml(given: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        JobConfig.model_validate(given)
+    assert problem in describe_invalid(error.value, JobConfig)
