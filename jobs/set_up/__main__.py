@@ -15,7 +15,9 @@ import os
 import sys
 from pathlib import Path
 
+from jobs.set_up.class_archive import archive_classes, is_archive_current, is_java_archived
 from jobs.set_up.console import SetUpError, end_with_code, say
+from jobs.set_up.delta_jars import DELTA_MAIN_JAR, fetch_delta_jars
 from jobs.set_up.environment import ROOT, VENV, alone_in, check_package_index, create_venv, install
 from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA
 from jobs.set_up.machine import (
@@ -24,15 +26,7 @@ from jobs.set_up.machine import (
     find_python_problem,
     find_venv_problem,
 )
-from jobs.set_up.spark import (
-    DELTA_MAIN_JAR,
-    archive_classes,
-    choose_java,
-    fetch_delta_jars,
-    is_archive_current,
-    is_java_archived,
-    write_spark_conf,
-)
+from jobs.set_up.spark import choose_java, write_spark_conf
 
 # What pyproject.toml has one extra bring of the others.
 IMPLIED = {"test": {"train", "coca"}}

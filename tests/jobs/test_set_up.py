@@ -19,7 +19,7 @@ import pytest
 from fault_drill import in_full
 
 from jobs.set_up import __main__ as set_up
-from jobs.set_up import environment, machine, spark
+from jobs.set_up import class_archive, delta_jars, environment, machine, spark
 from jobs.set_up.console import SetUpError
 from jobs.set_up.environment import pip_command
 
@@ -336,13 +336,13 @@ def test_the_archive_of_classes_is_made_again_after_an_update_of_java_and_once_w
     made: list[str | None] = []
 
     def archive(home: Path) -> None:
-        made.append(spark.identify_java())
-        spark.remember_java()
+        made.append(class_archive.identify_java())
+        class_archive.remember_java()
 
     fake_java('openjdk version "17.0.15" 2025-04-15')
     monkeypatch.setattr(spark, "OWN_JAVA", tmp_path / "java")
-    monkeypatch.setattr(spark, "ARCHIVED_BY", tmp_path / "archived_by.txt")
-    monkeypatch.setattr(set_up, "is_java_archived", spark.is_java_archived)
+    monkeypatch.setattr(class_archive, "ARCHIVED_BY", tmp_path / "archived_by.txt")
+    monkeypatch.setattr(set_up, "is_java_archived", class_archive.is_java_archived)
     monkeypatch.setattr(set_up, "is_archive_current", lambda jars: False)
     monkeypatch.setattr(set_up, "archive_classes", archive)
     for step in (lambda: None, lambda: None, (tmp_path / "jdk/bin/java").touch, lambda: None):
@@ -450,7 +450,7 @@ def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_pa
         "io.unitycatalog_unitycatalog-client-0.6.0.jar",
     ):
         (resolved_jars / resolved).touch()
-    spark.add_delta_jars(sorted(resolved_jars.iterdir()), spark_jars)
+    delta_jars.add_delta_jars(sorted(resolved_jars.iterdir()), spark_jars)
     assert sorted(jar.name for jar in spark_jars.iterdir()) == [
         "delta-spark_4.1_2.13-4.4.0.jar",
         "delta-storage-4.4.0.jar",
@@ -463,7 +463,7 @@ def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_pa
 def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("SPARK_HOME", "/opt/another/spark")
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dhttps.proxyHost=proxy")
-    environment = spark.resolver_environment(tmp_path)
+    environment = delta_jars.resolver_environment(tmp_path)
     assert "SPARK_HOME" not in environment
     assert environment["SPARK_SUBMIT_OPTS"] == f'-Dhttps.proxyHost=proxy -Duser.home="{tmp_path}"'
 
@@ -528,10 +528,11 @@ def test_an_archive_of_classes_is_kept_only_from_a_java_that_ended_well(
     submit.write_text(f"#!/bin/bash\necho classes > {written}\nexit {exit_code}\n")
     submit.chmod(0o755)
     monkeypatch.setattr(spark, "VENV", tmp_path)
-    monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
-    monkeypatch.setattr(spark, "ARCHIVED_BY", tmp_path / "archived_by.txt")
+    monkeypatch.setattr(class_archive, "VENV", tmp_path)
+    monkeypatch.setattr(class_archive, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    monkeypatch.setattr(class_archive, "ARCHIVED_BY", tmp_path / "archived_by.txt")
     (tmp_path / "classes.jsa").write_text("of an older set-up")
-    spark.archive_classes(tmp_path)
+    class_archive.archive_classes(tmp_path)
     assert (tmp_path / "classes.jsa").exists() == made
     assert ("starts slower" in capsys.readouterr().out) != made
 
@@ -544,20 +545,20 @@ def test_an_archive_of_classes_serves_until_jars_defaults_or_java_change(
     jars = tmp_path / "jars"
     jars.mkdir()
     (tmp_path / "spark-defaults.conf").touch()
-    monkeypatch.setattr(spark, "TEMPLATES", tmp_path)
-    monkeypatch.setattr(spark, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
-    assert not spark.is_archive_current(jars)
+    monkeypatch.setattr(class_archive, "TEMPLATES", tmp_path)
+    monkeypatch.setattr(class_archive, "CLASS_ARCHIVE", tmp_path / "classes.jsa")
+    assert not class_archive.is_archive_current(jars)
     time.sleep(0.02)
     (tmp_path / "classes.jsa").touch()
-    assert spark.is_archive_current(jars)
+    assert class_archive.is_archive_current(jars)
     time.sleep(0.02)
     (tmp_path / changed).touch()
-    assert not spark.is_archive_current(jars)
+    assert not class_archive.is_archive_current(jars)
 
 
 def test_delta_jar_and_delta_python_package_are_of_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"delta-spark=={spark.DELTA_VERSION}" in project["optional-dependencies"]["spark"]
+    assert f"delta-spark=={delta_jars.DELTA_VERSION}" in project["optional-dependencies"]["spark"]
 
 
 @in_full
@@ -571,7 +572,7 @@ def test_classes_are_loaded_also_where_the_defaults_name_a_shared_metastore(
         defaults.write((ROOT / "jobs" / "conf" / "shared_metastore.conf").read_text())
     monkeypatch.setenv("SPARK_CONF_DIR", str(conf))
     loader = subprocess.run(
-        ["spark-submit", spark.CLASS_LOADER],
+        ["spark-submit", class_archive.CLASS_LOADER],
         cwd=tmp_path,
         capture_output=True,
         text=True,

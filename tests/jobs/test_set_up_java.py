@@ -9,7 +9,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from jobs.set_up import java, machine, spark
+from jobs.set_up import class_archive, java, machine, spark
 
 
 @pytest.fixture
@@ -92,4 +92,4 @@ def test_java_trusts_what_the_machine_trusts(
 def test_where_there_is_no_java_none_is_chosen(own_java: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert java.find_chosen_java() is None
-    assert not spark.is_archive_current(tmp_path)
+    assert not class_archive.is_archive_current(tmp_path)
