@@ -19,7 +19,7 @@ from enrich.files.spreadsheet import guard
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.spark.catalog.table import open_catalog
-from enrich.spark.corrections import read_last_labels, with_group_id
+from enrich.spark.correction_jobs import read_last_labels, with_group_id
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables.output_tables import OutputTables

@@ -15,7 +15,7 @@ from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.errors import name_some
 from enrich.files.corrections import KEY, read_correction_file
-from enrich.spark.corrections import find_unpublished, record_corrections
+from enrich.spark.correction_jobs import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables.output_tables import OutputTables

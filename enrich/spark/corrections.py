@@ -5,16 +5,12 @@ A person's label replaces the classifier's in the published row. What the classi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
-import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import CORRECTIONS
 
-from enrich.spark.survey import select_kept
-from enrich.spark.tables.output_tables import OutputTables
 from enrich.text import spell_without_case
 
 AttributeLabels = Mapping[str, Sequence[str]]
@@ -28,7 +24,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
     """
     said = F.struct("attribute", "label", "corrected_by")
     return (
-        select_last(_select_known(table, attribute_labels))
+        select_last(select_known(table, attribute_labels))
         .groupBy("product_id")
         .agg(F.array_sort(F.collect_list(said)).cast(CORRECTIONS).alias("corrections"))
     )
@@ -43,6 +39,14 @@ def select_last(table: DataFrame) -> DataFrame:
     window = Window.partitionBy("product_id", "attribute").orderBy(*newest_first)
     placed = table.withColumn("place", F.row_number().over(window))
     return placed.where(F.col("place") == 1).drop("place")
+
+
+def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
+    """Returns the corrections that the checkpoint knows, in its spelling.
+
+    Runs on the driver; lazy.
+    """
+    return _with_spelling(table, attribute_labels).where("is_known").drop("is_known")
 
 
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
@@ -81,91 +85,6 @@ def entry_of(column: str, attribute: str | Column) -> Column:
     return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
 
 
-def record_corrections(
-    tables: OutputTables,
-    labels: pd.DataFrame,
-    attribute_labels: AttributeLabels,
-    corrected_by: str,
-    note: str | None,
-) -> int:
-    """Appends the labels that differ from the newest correction, and returns how many those are.
-
-    Runs on the driver; at most one Delta commit.
-
-    Args:
-        tables: The output tables.
-        labels: product_id and one column an attribute, in the checkpoint's spelling; NULL says
-            nothing.
-        attribute_labels: The checkpoint's.
-        corrected_by: Who says so.
-        note: Kept beside them, for people.
-
-    Raises:
-        ConfigError: the database has no corrections table.
-    """
-    tables.require("attribute_corrections")
-    said = [
-        (product_id, attribute, label)
-        for attribute in labels.columns.drop("product_id")
-        for product_id, label in zip(labels["product_id"], labels[attribute], strict=True)
-        if pd.notna(label)
-    ]
-    given = tables.spark.createDataFrame(said, "product_id STRING, attribute STRING, label STRING")
-    known = select_last(_select_known(tables.read("attribute_corrections"), attribute_labels))
-    same = ["product_id", "attribute", "label"]
-    new = (
-        given.join(known, same, "left_anti")
-        .withColumn("corrected_by", F.lit(corrected_by))
-        .withColumn("corrected_at", F.lit(datetime.now(UTC)))
-        .withColumn("note", F.lit(note).cast("string"))
-        .persist()
-    )
-    if count := new.count():
-        tables.append("attribute_corrections", new.coalesce(1))
-    new.unpersist()
-    return count
-
-
-def find_unpublished(tables: OutputTables, product_ids: Sequence[str]) -> list[str]:
-    """Returns those of the products that have no row in `product_attributes`, in order.
-
-    Runs on the driver; one action.
-    """
-    asked = tables.spark.createDataFrame([(one,) for one in product_ids], "product_id STRING")
-    missing = asked.join(tables.read("product_attributes"), "product_id", "left_anti")
-    return [row["product_id"] for row in missing.orderBy("product_id").collect()]
-
-
-def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns product_id and one column an attribute: people's last word, as far as it is a label.
-
-    Runs on the driver; lazy.
-
-    Raises:
-        ConfigError: the database has no corrections table.
-    """
-    tables.require("attribute_corrections")
-    known = _select_known(tables.read("attribute_corrections"), attribute_labels)
-    last = select_last(known).where(F.col("label").isNotNull())
-    return last.groupBy("product_id").agg(
-        *(F.max(F.when(F.col("attribute") == a, F.col("label"))).alias(a) for a in attribute_labels)
-    )
-
-
-def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
-    """Adds a group_id that products with the same text share; drops rows without a product.
-
-    Runs on the driver; lazy. A product without text is alike to none: NULL. Of products with one id
-    the one counts that a run enriches.
-    """
-    text = F.concat_ws(" ", "title", "description")
-    text = F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
-    grouped = select_kept(products).select(
-        "product_id", F.when(text != "", F.md5(text)).alias("group_id")
-    )
-    return rows.join(grouped, "product_id")
-
-
 def _label(attribute: str) -> Column:
     mine = entry_of("corrections", attribute)
     return F.when(mine.isNotNull(), mine["label"]).otherwise(F.col(quote_part(attribute)))
@@ -174,10 +93,6 @@ def _label(attribute: str) -> Column:
 def _own_label(attribute: str) -> Column:
     mine = entry_of("predictions", attribute)
     return F.when(~mine["abstained"], mine["label"])
-
-
-def _select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    return _with_spelling(table, attribute_labels).where("is_known").drop("is_known")
 
 
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:

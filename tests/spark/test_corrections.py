@@ -14,7 +14,7 @@ from enrich.config import ColumnNames
 from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
 from enrich.spark.catalog.table import open_catalog
-from enrich.spark.corrections import read_last_labels, record_corrections, with_group_id
+from enrich.spark.correction_jobs import read_last_labels, record_corrections, with_group_id
 from enrich.spark.records import StagedRows, Verdict
 
 pytestmark = pytest.mark.spark
