@@ -7,7 +7,8 @@ import numpy as np
 
 from enrich.comparison.figure import file_name
 from enrich.errors import ConfigError
-from enrich.training.labelled import TEST, LabelledProducts, load_labelled, require_any_label
+from enrich.training.label_checks import require_any_label
+from enrich.training.labelled import TEST, LabelledProducts, load_labelled
 from enrich.training.names import refuse_same_names
 
 

@@ -14,21 +14,23 @@ from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes, rank
+from enrich.training.label_checks import (
+    find_absent,
+    find_unlisted,
+    require_any_label,
+    require_labels,
+    require_splits,
+    with_labels_of,
+)
 from enrich.training.labelled import (
     TEST,
     TRAIN,
     VALIDATION,
     LabelledProducts,
     count_split_groups,
-    find_absent,
-    find_unlisted,
     join_catalogs,
     load_labelled,
     read_catalogs,
-    require_any_label,
-    require_labels,
-    require_splits,
-    with_labels_of,
 )
 from enrich.training.opinions import half_of, read_opinions
 from enrich.training.progress import say

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 
 from enrich.errors import ConfigError
+from enrich.training.label_checks import find_absent, find_unlisted
 from enrich.training.labelled import (
     TEST,
     TRAIN,
     VALIDATION,
     LabelledProducts,
     count_split_groups,
-    find_absent,
-    find_unlisted,
     join_catalogs,
     load_labelled,
     read_catalogs,

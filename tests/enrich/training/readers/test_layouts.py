@@ -10,6 +10,7 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.label_checks import with_labels_of
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -17,7 +18,6 @@ from enrich.training.labelled import (
     join_catalogs,
     load_labelled,
     read_catalogs,
-    with_labels_of,
 )
 from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled

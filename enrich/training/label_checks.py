@@ -1,0 +1,149 @@
+"""Whether the labels of catalogs are enough to train on and to measure by, and which they are.
+
+Knows nothing of layouts, texts or pictures.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from enrich.errors import ConfigError, name_some
+from enrich.text import fold_label
+from enrich.training.labelled import (
+    PUBLISHED_SPLITS,
+    TRAIN,
+    VALIDATION,
+    LabelledProducts,
+    splits_of,
+)
+from enrich.training.losses import UNLABELLED
+from enrich.training.readers.rows import LabelledRows
+
+_PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
+
+
+def with_labels_of(
+    read: Sequence[LabelledRows],
+    attributes: dict[str, tuple[str, ...]],
+    optional: Collection[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """Returns the attributes; one without labels gets those of the rows to train on, sorted.
+
+    Optional ones are left out where there are fewer than two.
+
+    Raises:
+        ConfigError: another attribute has fewer than two labels there, or none is left.
+    """
+    filled = {a: labels or _labels_to_train_on(read, a) for a, labels in attributes.items()}
+    lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
+    if set(lacking) - set(optional) or len(lacking) == len(filled):
+        known = sorted({name for rows in read for name in rows.labels})
+        found = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
+        raise ConfigError(
+            f"attributes shall take their labels from the data, which holds {found}; wanted: two "
+            f"or more. The data labels {', '.join(known) or 'nothing'}"
+        )
+    return {a: labels for a, labels in filled.items() if a not in lacking}
+
+
+def find_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Returns each attribute's labels of products that are none of its own, one a product."""
+    known = {attribute: set(map(fold_label, labels)) for attribute, labels in attributes.items()}
+    return {
+        attribute: [
+            label
+            for rows in read
+            for label in rows.labels.get(attribute, ())
+            if label is not None and label not in labels
+        ]
+        for attribute, labels in known.items()
+    }
+
+
+def find_absent(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Returns each attribute's labels that no product has."""
+    seen = [set(targets.tolist()) for targets in products.targets.T]
+    return {
+        attribute: [label for index, label in enumerate(labels) if index not in there]
+        for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
+    }
+
+
+def require_splits(read: Sequence[LabelledRows]) -> None:
+    """Checks that splits which the catalogs themselves name leave no part without a product.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if all(rows.split is None for rows in read):
+        return  # more products help, and how many there are is known later
+    there = {split for rows in read for split in splits_of(rows)}
+    if lacking := [f"no {name}" for name, split in PUBLISHED_SPLITS.items() if split not in there]:
+        raise ConfigError(
+            f"the split that the catalogs name has {' and '.join(lacking)} product: give some "
+            "products that split, or name no split, and a tenth of all groups goes to validation "
+            "and to the test each"
+        )
+
+
+def require_labels(
+    read: Sequence[LabelledRows],
+    products: LabelledProducts,
+    attributes: dict[str, tuple[str, ...]],
+) -> None:
+    """Checks that products to train on, and products to validate with, are labelled.
+
+    `products` are those of the catalogs that were read, whose labels an error names.
+
+    Raises:
+        ConfigError: one or more attributes have no label there.
+    """
+    lacks = []
+    for column, (attribute, labels) in enumerate(attributes.items()):
+        labelled = products.split[products.targets[:, column] != UNLABELLED]
+        # Where a split has no products at all, that is what is wrong.
+        lacking = [
+            purpose
+            for split, purpose in _PURPOSES.items()
+            if split in products.split and split not in labelled
+        ]
+        if lacking:
+            lacks.append(
+                f"attribute '{attribute}' has no label {' and none '.join(lacking)}: the catalogs "
+                f"hold {_name_labels(read, attribute) or 'none'}; wanted: {name_some(labels)}"
+            )
+    if lacks:
+        raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
+
+
+def require_any_label(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
+) -> None:
+    """Checks that something can be measured on the products of a catalog.
+
+    Raises:
+        ConfigError: none has a label.
+    """
+    if (products.targets == UNLABELLED).all():
+        raise ConfigError(
+            f"no label in {catalog} is one of {', '.join(attributes)} as the checkpoint knows "
+            "them; wanted: such a column in labels.parquet"
+        )
+
+
+def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
+    found = (label for rows in read for label in rows.labels.get(attribute, []))
+    return name_some(label for label in found if label is not None)
+
+
+def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:
+    found = {
+        label
+        for rows in read
+        for label, split in zip(rows.labels.get(attribute, ()), splits_of(rows), strict=False)
+        if split == TRAIN and label is not None
+    }
+    return tuple(sorted(found))
