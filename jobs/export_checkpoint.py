@@ -20,8 +20,14 @@ from rich.markdown import Markdown
 from enrich.classifiers.checkpoint import read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
+from enrich.eight_bit_export import (
+    compare,
+    refuse_other_answers,
+    summarise,
+    to_report,
+    write_exported,
+)
 from enrich.errors import ConfigError
-from enrich.export import compare, refuse_other_answers, summarise, to_report, write_exported
 from enrich.files.products import read_unique_products
 from enrich.files.targets import check_checkpoint_target
 

@@ -10,16 +10,22 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from enrich import export
+from enrich import eight_bit_export
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.classifiers.registry import build_classifier
+from enrich.eight_bit_export import (
+    Agreement,
+    Comparison,
+    compare,
+    refuse_other_answers,
+    write_exported,
+)
 from enrich.engine import open_engine
 from enrich.errors import ConfigError, ExportRefused
-from enrich.export import Agreement, Comparison, compare, refuse_other_answers, write_exported
 from enrich.records import Prediction, Product
 
 WORDS = ("red", "blue", "green", "white", "striped", "formal")
@@ -77,7 +83,7 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
 
 
 def test_neither_engine_always_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_WARM_UP", 0)
+    monkeypatch.setattr(eight_bit_export, "_WARM_UP", 0)
     turns = []
 
     class Named:
@@ -88,8 +94,8 @@ def test_neither_engine_always_goes_first(monkeypatch: pytest.MonkeyPatch) -> No
             turns.extend([self.name] * bool(products))
             return [f"{self.name}{product}" for product in products]
 
-    given = list(range(2 * export._TURN + 1))
-    (before, _), (after, _) = export._answer_in_turn([Named("b"), Named("a")], given)
+    given = list(range(2 * eight_bit_export._TURN + 1))
+    (before, _), (after, _) = eight_bit_export._answer_in_turn([Named("b"), Named("a")], given)
     assert turns == ["b", "a", "a", "b", "b", "a"]
     assert before == [f"b{product}" for product in given]
     assert after == [f"a{product}" for product in given]
@@ -99,7 +105,7 @@ def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label
     red = Prediction("color", "red", 0.9, False, 0.5, ())
     unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")
     pairs = [(red, red), (red, unsure), (unsure, red), (unsure, unsure), (red, blue)]
-    found = export._agree([*pairs, (unsure, replace(blue, abstained=True))])
+    found = eight_bit_export._agree([*pairs, (unsure, replace(blue, abstained=True))])
     assert (found.products, found.same, found.same_best) == (6, 3, 4)
     assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
 
@@ -140,7 +146,7 @@ def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
     assert written.digest != manifest.digest
     assert written.calibration == manifest.calibration
     metrics = json.loads((tmp_path / "clip-int8" / "metrics.json").read_text())
-    assert metrics["made"] == "up" and metrics["int8"] == export.summarise(comparison)
+    assert metrics["made"] == "up" and metrics["int8"] == eight_bit_export.summarise(comparison)
     card = (tmp_path / "clip-int8" / "MODEL_CARD.md").read_text()
     assert card.startswith("# clip\n") and f"content {manifest.digest}" in card
 
