@@ -12,7 +12,6 @@ from enrich.config import ImageIdentity, JobConfig, MissingProducts
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
-from enrich.spark.inference.thresholds import is_of_checkpoint
 from enrich.spark.inference.udf import build_content_hash_udf
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.quarantine import select_known_unreadable
@@ -21,6 +20,7 @@ from enrich.spark.survey import (
     INPUT_FIELDS,
     State,
     Survey,
+    is_of_checkpoint,
     order_of_duplicates,
     spread,
     with_states,

@@ -4,8 +4,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
-from enrich.spark.inference.thresholds import is_of_checkpoint
-from enrich.spark.survey import ASKED, BROKEN, INPUT_FIELDS, SAME_PRODUCT, State, Survey
+from enrich.spark.survey import (
+    ASKED,
+    BROKEN,
+    INPUT_FIELDS,
+    SAME_PRODUCT,
+    State,
+    Survey,
+    is_of_checkpoint,
+)
 from enrich.spark.tables.output_tables import OutputTables
 
 NO_MODALITY = "no_modality"

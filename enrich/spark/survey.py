@@ -18,6 +18,7 @@ from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.spark.settings import bytes_of
 from enrich.spark.tables.scratch import write_aside
+from enrich.spec import versions_of_checkpoint
 
 INPUT_FIELDS = ("title", "description", "image_path")
 # Tells products apart, and each from what it was: its text and its image make the hash.
@@ -112,6 +113,14 @@ def with_states(
         .withColumn("state", _state())
         .withColumn("revision", F.xxhash64("product_category", "corrections"))
     )
+
+
+def is_of_checkpoint(model_version: str) -> Column:
+    """Tells whether a row is of the version's checkpoint, at whatever target precision.
+
+    Runs on the driver; lazy.
+    """
+    return F.col("model_version").isin(*versions_of_checkpoint(model_version))
 
 
 def spread(products: DataFrame) -> DataFrame:

@@ -22,10 +22,18 @@ from enrich.spark.corrections import with_own_labels
 from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.resources import build_gpu_profile
-from enrich.spark.inference.thresholds import abstain_by, is_of_checkpoint
+from enrich.spark.inference.thresholds import abstain_by
 from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
-from enrich.spark.survey import ASKED, INPUT_FIELDS, SAME_PRODUCT, USABLE, State, Survey
+from enrich.spark.survey import (
+    ASKED,
+    INPUT_FIELDS,
+    SAME_PRODUCT,
+    USABLE,
+    State,
+    Survey,
+    is_of_checkpoint,
+)
 from enrich.spark.tables.history import find_last_restore
 from enrich.spark.tables.scratch import write_aside
 

@@ -7,15 +7,6 @@ from pyspark.sql import functions as F
 
 from enrich.calibration import Thresholds
 from enrich.records import Modalities
-from enrich.spec import versions_of_checkpoint
-
-
-def is_of_checkpoint(model_version: str) -> Column:
-    """Tells whether a row is of the version's checkpoint, at whatever target precision.
-
-    Runs on the driver; lazy.
-    """
-    return F.col("model_version").isin(*versions_of_checkpoint(model_version))
 
 
 def abstain_by(rows: DataFrame, thresholds: Thresholds) -> DataFrame:
