@@ -127,6 +127,19 @@ def test_a_delta_table_in_a_folder_called_parquet_is_read_as_one(
     assert snapshot.folder == str(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["csv", "delta"])
+def test_a_local_table_is_read_where_it_lies_whatever_file_system_is_the_cluster_s(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "größe 40 %20 #1, 100 %"
+    folder.mkdir()
+    location = write(folder, kind, spark)
+    elsewhere = {"fs.defaultFS": "hdfs://127.0.0.1:1/", "ipc.client.connect.max.retries": "0"}
+    with session_settings(spark, elsewhere):
+        found = open_catalog(spark, location, ColumnNames())
+        assert sorted(row["product_id"] for row in found.products.collect()) == ["1", "2"]
+
+
 def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(spark: SparkSession) -> None:
     at_once = {"ipc.client.connect.max.retries": "0"}
     with (

@@ -109,7 +109,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             _refuse_encoded(file)
             refuse_lost_objects(file)
     loaded = [table] if suffix_of(table) else parts
-    load = [_PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
+    # With a scheme, else Spark looks for them in the cluster's own file system.
+    load = ["file://" + _PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
     return Files(suffix, load, empty, next(iter(files), None))
 
 

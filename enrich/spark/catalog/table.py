@@ -169,6 +169,7 @@ def _open_path(
     wanted = [name for name in columns.model_dump().values() if name]
     files = choose_files(path, wanted)
     if not files.suffix:
+        path = path if "://" in path else f"file://{path}"
         version = _delta_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
