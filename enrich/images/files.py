@@ -18,11 +18,11 @@ from enrich.images.places import Place, s3_endpoint
 from enrich.records import Status
 
 _CONNECT_TIMEOUT_S = 5.0
-# What pyarrow says of an answer of S3 that asking again does not change: 4xx but for "too many
-# requests" and "request timeout".
+# What pyarrow says of an answer of S3 or Azure that asking again does not change: 4xx but for "too
+# many requests" and "request timeout".
 _DENIED = re.compile(
     r"AWS Error (ACCESS_DENIED|INVALID_\w+|SIGNATURE_DOES_NOT_MATCH|MISSING_\w+|UNRECOGNIZED_CLIENT"
-    r"|NOT_SIGNED|OPT_IN_REQUIRED|VALIDATION)\b|HTTP status 4(?!08|29)\d\d"
+    r"|NOT_SIGNED|OPT_IN_REQUIRED|VALIDATION)\b|(HTTP status|Azure Error: \[\w*\]) 4(?!08|29)\d\d"
 )
 
 

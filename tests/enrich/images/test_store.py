@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from enrich.errors import ConfigError
+from enrich.images.files import is_failure
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
 from enrich.images.places import s3_endpoint
 from enrich.images.store import ImageStore
@@ -314,6 +315,21 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
     with pytest.raises(ImageProblem) as problem:
         ImageStore(str(root), reading=configured).read("a b.jpg")
     assert problem.value.status is Status.IMAGE_MISSING
+
+
+@pytest.mark.parametrize(
+    ("said", "is_the_store_s"),
+    [
+        ("Azure Error: [AuthorizationPermissionMismatch] 403 Not authorized", False),
+        ("Azure Error: [] 401 Unauthorized", False),
+        ("Azure Error: [ServerBusy] 503 The server is busy", True),
+        ("Azure Error: [] 429 Too Many Requests", True),
+        ("Azure Error: [] 408 Request Timeout", True),
+    ],
+)
+def test_azure_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: bool) -> None:
+    error = OSError(f"GetProperties failed for 'http://a.dfs.core.windows.net/b/x.jpg'. {said}")
+    assert is_failure(error) is is_the_store_s
 
 
 def test_identity_changes_with_the_file(root: Path, write_jpeg: Callable[..., Path]) -> None:
