@@ -36,6 +36,9 @@ BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # In this order they make up the content digest: what any of them says changes the answers.
 _DIGESTED = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors")
 
+# Google's client asks again for a quarter of an hour if it is not told otherwise.
+_GOOGLE_RETRIES_S = 60
+
 Content = TypeVar("Content", bound=BaseModel)
 
 
@@ -117,7 +120,10 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="checkpoint-", ignore_cleanup_errors=True) as local:
         try:
-            store, path = fs.FileSystem.from_uri(location.replace("s3a://", "s3://", 1))
+            uri = location.replace("s3a://", "s3://", 1)
+            if uri.startswith("gs://") and "?" not in uri:
+                uri += f"?retry_limit_seconds={_GOOGLE_RETRIES_S}"
+            store, path = fs.FileSystem.from_uri(uri)
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
             kind = NoAnswer if is_no_answer(str(error)) else CheckpointError

@@ -84,6 +84,12 @@ def test_a_folder_that_may_not_hold_programs_is_named_with_a_way_out() -> None:
         "java.net.UnknownHostException: store.invalid",
         "AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate",
         "AWS Error UNKNOWN (HTTP status 500) during HeadObject operation",
+        "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, said)",
+        "google::cloud::Status(DEADLINE_EXCEEDED: said)",
+        "GetProperties failed. Azure Error: [ServerBusy] 503 The server is busy.",
+        "Azure Error: [] 500 Internal Server Error",
+        'Operation failed: "The server is busy.", 503, HEAD, https://shop.dfs.core.windows.net/x',
+        "Operation category READ is not supported in state standby",
     ],
 )
 def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> None:
@@ -96,6 +102,8 @@ def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> 
         'FATAL: password authentication failed for user "enrich"',
         "[PATH_NOT_FOUND] Path does not exist: file:/data/shop-503/products.parquet",
         "AWS Error NO_SUCH_BUCKET during HeadObject operation",
+        "google::cloud::Status(NOT_FOUND: said)",
+        "Azure Error: [AuthorizationPermissionMismatch] 403 This request is not authorized",
         "Class org.apache.hadoop.fs.s3a.S3AFileSystem not found",
     ],
 )

@@ -309,6 +309,15 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
         fetch_manifest(f"s3://shop/cma-clip?{store}")
 
 
+def test_a_google_store_that_is_down_is_given_up_before_its_client_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("enrich.classifiers.manifest._GOOGLE_RETRIES_S", 1)
+    with pytest.raises(NoAnswer, match="no checkpoint can be read at gs://anonymous@models/shop"):
+        fetch_manifest("gs://anonymous@models/shop")
+
+
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
 def test_a_uri_that_cannot_be_read_is_named(location: str) -> None:
     with pytest.raises(CheckpointError) as error:
