@@ -5,7 +5,7 @@ Nothing that training fixed appears here; it travels with the checkpoint. Import
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -136,6 +136,14 @@ class JobConfig(BaseModel):
     ) -> str | tuple[str, ...] | None:
         for address in (value,) if isinstance(value, str) else value or ():
             refuse_secrets(address, str(info.field_name))
+        return value
+
+    @field_validator("baselines", "data_docs", "report_dir", "metrics_dir", mode="before")
+    @classmethod
+    def _local(cls, value: Any) -> Any:
+        for path in value.values() if isinstance(value, dict) else (value,):
+            if "://" in str(path):
+                raise ValueError("wanted a local path, which a URI is not")
         return value
 
     def starting_from(self, folder: Path) -> Self:

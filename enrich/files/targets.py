@@ -7,6 +7,9 @@ from pathlib import Path
 from enrich.classifiers.config import NAME_PATTERN
 from enrich.errors import ConfigError
 
+# As a Path it has lost a slash, or both.
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)", re.IGNORECASE)
+
 
 def prepare_target(output: Path, *inputs: str | Path | None) -> None:
     """Makes the folder of a file to write.
@@ -46,8 +49,10 @@ def require_writable(folder: Path) -> None:
     """Makes a folder.
 
     Raises:
-        ConfigError: it cannot be made, or nothing can be written in it.
+        ConfigError: it cannot be made, or nothing can be written in it, or it is a URI.
     """
+    if _URI.match(str(folder)):
+        raise ConfigError(f"{folder} is no local path: write to a local folder, and copy it there")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -12,6 +12,21 @@ def test_a_variable_that_was_not_set_is_no_place(setting: str) -> None:
         JobConfig.model_validate({setting: ""})
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"report_dir": "s3a://shop/pages"},
+        {"data_docs": "s3a://shop/docs"},
+        {"metrics_dir": "file:///var/metrics"},
+        {"baselines": {"demo": "s3a://shop/base.json"}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_uri_is_no_folder_called_like_its_scheme(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="wanted a local path"):
+        JobConfig.model_validate(settings)
+
+
 def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
