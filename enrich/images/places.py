@@ -69,6 +69,11 @@ def spell_out(location: str) -> str:
     return re.sub(r"^file:/(?!/)", "file:///", location, flags=re.IGNORECASE)
 
 
+def local_path(location: str) -> str:
+    """Returns the path of a local URI, as Hadoop reads it: not decoded; anything else as it is."""
+    return re.sub(r"^file:(//)?(?=/(?!/))", "", location, flags=re.IGNORECASE)
+
+
 def s3_endpoint() -> str | None:
     """Returns where S3 is, by the environment that the cloud's own tools obey; None for AWS itself.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
+from time import time_ns
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,22 @@ def database(spark: SparkSession) -> Iterator[str]:
     spark.sql("CREATE DATABASE known_by_name")
     yield "known_by_name"
     spark.sql("DROP DATABASE known_by_name CASCADE")
+
+
+@pytest.fixture
+def store(spark: SparkSession, tmp_path: Path) -> str:
+    """The address of a store which holds what lies in tmp_path, and which Spark alone can read."""
+    name = f"store-{time_ns()}"
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop.set(f"fs.viewfs.mounttable.{name}.link./shop", tmp_path.as_uri())
+    return f"viewfs://{name}/shop"
+
+
+def write_part(part: pd.DataFrame, file: Path) -> None:
+    if file.suffix == ".parquet":
+        part.to_parquet(file)
+    else:
+        part.to_csv(file, index=False)
 
 
 def write(folder: Path, kind: str, spark: SparkSession, table: pd.DataFrame = TABLE) -> str:
@@ -264,6 +281,36 @@ def test_parquet_parts_with_other_columns_are_refused_instead_of_read_as_null(
     part.to_parquet(tmp_path / "b.parquet")
     with pytest.raises(SchemaMismatch, match=r"b\.parquet has the columns .* a\.parquet beside it"):
         open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_a_local_uri_is_a_local_path(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "größe 40 %20 #1, 100 %"
+    folder.mkdir()
+    TABLE.head(1).to_csv(folder / "a.csv", index=False)
+    assert open_catalog(spark, f"file://{folder}/", ColumnNames()).folder == str(folder)
+    TABLE[TABLE.columns[::-1]].to_csv(folder / "b.csv", index=False)
+    with pytest.raises(SchemaMismatch, match=r"b\.csv has the columns image_path"):
+        open_catalog(spark, f"file:{folder}", ColumnNames())
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_parts_on_a_store_are_held_against_each_other(
+    spark: SparkSession, store: str, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / f"products.{kind}"
+    folder.mkdir()
+    for number in (0, 1):
+        part = TABLE.iloc[[number]].assign(description="x", stock=number * 1.5)
+        write_part(part, folder / f"größe 40 %20 #{number}.{kind}")
+    if kind == "csv":
+        (folder / "empty.csv").touch()
+    found = open_catalog(spark, f"{store}/{folder.name}/", ColumnNames())
+    assert sorted(row["product_id"] for row in found.products.collect()) == ["1", "2"]
+
+    other = TABLE[TABLE.columns[::-1]] if kind == "csv" else TABLE.rename(columns={"title": "name"})
+    write_part(other, folder / f"z.{kind}")
+    with pytest.raises(SchemaMismatch, match=rf"z\.{kind} has the columns .* beside it has"):
+        open_catalog(spark, f"{store}/{folder.name}", ColumnNames())
 
 
 def test_parquet_parts_may_differ_in_order_and_in_columns_that_nobody_reads(

@@ -97,12 +97,14 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         for file in files:
             _refuse_encoded(file)
             _refuse_lost_rows(file)
-        headers = {part: header for part in parts if (header := _read_header(part))}
-        _require_same_columns(headers, "the same in the same order")
+        headers = {str(part): header for part in parts if (header := _read_header(part))}
+        require_same_columns(headers, "the same in the same order")
     elif suffix == ".parquet":
         types = {file: _read_types(file, columns) for file in files}
-        described = {file: [f"{n} {t}" for n, t in found.items()] for file, found in types.items()}
-        _require_same_columns(described, "the same, of the same types, be it NULL,")
+        described = {
+            str(file): [f"{n} {t}" for n, t in found.items()] for file, found in types.items()
+        }
+        require_same_columns(described, "the same, of the same types, be it NULL,")
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     else:
         for file in files:
@@ -110,7 +112,7 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             refuse_lost_objects(file)
     loaded = [table] if suffix_of(table) else parts
     # With a scheme, else Spark looks for them in the cluster's own file system.
-    load = ["file://" + _PATTERN.sub(r"\\\g<0>", str(file)) for file in loaded]
+    load = ["file://" + escape_pattern(str(file)) for file in loaded]
     return Files(suffix, load, empty, next(iter(files), None))
 
 
@@ -118,6 +120,11 @@ def suffix_of(path: str | Path) -> str:
     """Returns the suffix of a file or folder of a kind that is read, else ""."""
     suffix = Path(path).suffix.lower()
     return suffix if suffix in READERS else ""
+
+
+def escape_pattern(path: str) -> str:
+    """Returns how Spark is told a path of which every character stands for itself."""
+    return _PATTERN.sub(r"\\\g<0>", path)
 
 
 def _list_parts(folder: Path) -> list[Path]:
@@ -171,7 +178,7 @@ def _suffix_of_parts(parts: Sequence[Path]) -> str:
     return suffix_of(parts[0]) if parts else ""
 
 
-def _require_same_columns(headers: Mapping[Path, Sequence[str]], wanted: str) -> None:
+def require_same_columns(headers: Mapping[str, Sequence[str]], wanted: str) -> None:
     """Raises SchemaMismatch for files whose columns differ, which Spark does not notice.
 
     CSV files are read by position, Parquet files by the columns of one of them.
@@ -179,7 +186,8 @@ def _require_same_columns(headers: Mapping[Path, Sequence[str]], wanted: str) ->
     for file, header in headers.items():
         first = next(iter(headers))
         if header != headers[first]:
-            other = f"{first.name} beside it" if first.parent == file.parent else first
+            folder, _, name = first.rpartition("/")
+            other = f"{name} beside it" if folder == file.rpartition("/")[0] else first
             raise SchemaMismatch(
                 f"{file} has the columns {', '.join(header)}, and {other} has "
                 f"{', '.join(headers[first])}; wanted: {wanted} in all files of a folder"

@@ -30,7 +30,7 @@ from schemas.quoting import quote, quote_part
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
 from enrich.files.tables import explain_separator
-from enrich.images.places import LONGEST_PATH
+from enrich.images.places import LONGEST_PATH, local_path
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
 from enrich.spark.catalog.json_rows import (
@@ -41,6 +41,7 @@ from enrich.spark.catalog.json_rows import (
     read_objects,
     without_nan,
 )
+from enrich.spark.catalog.parts import refuse_unlike_parts
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of
@@ -159,6 +160,7 @@ def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
 def _open_path(
     spark: SparkSession, location: str, columns: ColumnNames
 ) -> tuple[DataFrame, str, str]:
+    location = local_path(location)
     path = location.rstrip("/")
     is_table = bool(suffix_of(path))
     folder = path.rsplit("/", 1)[0] if is_table else path
@@ -174,7 +176,11 @@ def _open_path(
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     frame = _read_files(spark, files, wanted)
-    if READERS[files.suffix][0] == "json":
+    kind, options = READERS[files.suffix]
+    if "://" in path and kind != "json":
+        with session_settings(spark, _TAKES_MORE):
+            refuse_unlike_parts(frame, kind, options, wanted)
+    if kind == "json":
         frame = without_nan(frame, wanted)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder

@@ -13,7 +13,7 @@ import pytest
 from enrich.errors import ConfigError
 from enrich.images.files import is_failure
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
-from enrich.images.places import s3_endpoint
+from enrich.images.places import local_path, s3_endpoint
 from enrich.images.store import ImageStore
 from enrich.records import Status
 
@@ -344,6 +344,13 @@ def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
     store = ImageStore(str(root))
     (root / "one.bin").write_bytes(b"picture")
     assert store.read(f"file:{root}/one.bin") == b"picture"
+
+
+def test_a_local_uri_as_hadoop_reads_it_is_a_path() -> None:
+    for uri in ("file:/a%20b", "file:///a%20b", "FILE:///a%20b", "/a%20b"):
+        assert local_path(uri) == "/a%20b"
+    for other in ("file://host/a", "s3://file/a", "file", "a/file:/b"):
+        assert local_path(other) == other
 
 
 def test_a_lack_of_memory_while_reading_is_this_machine_s_and_not_the_picture_s(
