@@ -313,6 +313,14 @@ def test_parts_on_a_store_are_held_against_each_other(
         open_catalog(spark, f"{store}/{folder.name}", ColumnNames())
 
 
+def test_a_folder_of_parts_on_a_store_is_told_what_to_be_called(
+    spark: SparkSession, store: str, tmp_path: Path
+) -> None:
+    TABLE.to_parquet(tmp_path / "part.parquet")
+    with pytest.raises(ConfigError, match=r"a folder's too, must end in \.parquet, \.csv"):
+        open_catalog(spark, f"{store}/", ColumnNames())
+
+
 def test_parquet_parts_may_differ_in_order_and_in_columns_that_nobody_reads(
     spark: SparkSession, tmp_path: Path
 ) -> None:

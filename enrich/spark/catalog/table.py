@@ -114,9 +114,19 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
         kind = NoAnswer if any(map(is_no_answer, said)) else ConfigError
         raise kind(
             f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
-            "Parquet, CSV or JSON path, or the name of a table"
+            f"Parquet, CSV or JSON path, or the name of a table{_explain_suffix(location)}"
         ) from error
     return CatalogSnapshot(location, version, _select_columns(frame, columns, location), folder)
+
+
+def _explain_suffix(location: str) -> str:
+    """Returns why a URI was read as Delta, where it was."""
+    if "://" not in location or suffix_of(location.rstrip("/")):
+        return ""
+    return (
+        f". On an object store the name of what is no Delta table, a folder's too, must end in "
+        f"{', '.join(READERS)}"
+    )
 
 
 @contextmanager
