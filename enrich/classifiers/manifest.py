@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, is_no_answer
+from enrich.images.places import spell_out
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
@@ -115,6 +116,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
         CheckpointError: nothing can be read at `location`.
         NoAnswer: its store is out of reach.
     """
+    location = spell_out(location)
     if "://" not in location:
         yield Path(location)
         return

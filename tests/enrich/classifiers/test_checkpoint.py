@@ -281,6 +281,7 @@ def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None
     copied = fetch_manifest(f"file://{tiny_checkpoint}")
     assert copied.folder != tiny_checkpoint
     assert copied.digest == read_manifest(tiny_checkpoint).digest
+    assert fetch_manifest(f"file:{tiny_checkpoint}").digest == copied.digest
     assert fetch_manifest(str(tiny_checkpoint)).folder == tiny_checkpoint
     assert fetch_manifest(None).folder == BUNDLED
 
