@@ -194,6 +194,15 @@ def test_a_quotation_mark_that_swallows_rows_is_refused(
                     open_catalog(spark, str(location), ColumnNames())
 
 
+def test_brackets_in_the_path_of_a_store_are_letters(
+    spark: SparkSession, store: str, tmp_path: Path
+) -> None:
+    TABLE.head(1).to_parquet(tmp_path / "b[1].parquet")
+    TABLE.tail(1).to_parquet(tmp_path / "b1.parquet")
+    found = open_catalog(spark, f"{store}/b[1].parquet", ColumnNames()).products.collect()
+    assert [row["product_id"] for row in found] == ["1"]
+
+
 @pytest.mark.parametrize("name", ["shop [2026]/{a,b}", "back\\slash"])
 def test_brackets_in_a_path_are_letters(spark: SparkSession, tmp_path: Path, name: str) -> None:
     file = tmp_path / f"{name}.parquet"

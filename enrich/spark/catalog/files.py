@@ -79,7 +79,8 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     if (table / "_delta_log").is_dir():
         return Files("", path, frozenset())
     if "://" in path:
-        return Files(suffix_of(path), path, frozenset())
+        suffix = suffix_of(path)
+        return Files(suffix, escape_pattern(path) if suffix else path, frozenset())
     parts = _list_parts(table)
     if suffix_of(table):
         parts = _with_partitions(table, parts)
