@@ -14,10 +14,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import ColumnNames
+from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog import table as catalog_table
+from enrich.spark.catalog.shop import open_shop
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.settings import session_settings
 from enrich.text import LONGEST_READ
@@ -353,6 +354,26 @@ def test_columns_that_differ_in_case_alone_matter_only_where_they_are_read(
         with pytest.raises(ConfigError, match="column `title` already exists"):
             open_catalog(spark, location, ColumnNames())
     assert spark.conf.get("spark.sql.caseSensitive") == "false"
+
+
+def test_a_table_without_images_needs_no_folder_of_images(
+    spark: SparkSession, database: str
+) -> None:
+    rows = spark.createDataFrame(TABLE[["product_id", "title"]])
+    rows.write.format("delta").saveAsTable(f"{database}.products")
+    config = JobConfig(columns=ColumnNames(description=None, image_path=None))
+    assert open_shop(spark, f"{database}.products", config).catalog.folder is None
+    config = JobConfig(columns=ColumnNames(description=None, image_path="title"))
+    with pytest.raises(ConfigError, match="has no folder: give --image-root"):
+        open_shop(spark, f"{database}.products", config)
+
+
+def test_a_store_where_images_may_not_be_is_said_to_need_an_image_root(
+    spark: SparkSession, store: str, tmp_path: Path
+) -> None:
+    TABLE.to_csv(tmp_path / "products.csv", index=False)
+    with pytest.raises(ConfigError, match=r"'viewfs://' is not allowed .* give --image-root"):
+        open_shop(spark, f"{store}/products.csv", JobConfig())
 
 
 def test_a_view_is_refused_as_one(spark: SparkSession, database: str) -> None:

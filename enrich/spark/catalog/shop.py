@@ -1,11 +1,13 @@
 """A configuration's product table, and the store of its pictures."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
+from enrich.images.places import locate
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 
@@ -31,10 +33,20 @@ def open_shop(spark: SparkSession, location: str, config: JobConfig) -> Shop:
 
 
 def _choose_image_root(config: JobConfig, catalog: CatalogSnapshot) -> str:
-    image_root = config.image_root or catalog.folder
-    if image_root is None:
+    if config.image_root is not None:
+        return config.image_root
+    if config.columns.image_path is None:
+        return str(Path.cwd())  # no image is read
+    if catalog.folder is None:
         raise ConfigError(
             f"where do the image paths of table '{catalog.name}' start from? A table known by "
             "name has no folder: give --image-root"
         )
-    return image_root
+    try:
+        locate(catalog.folder)
+    except ConfigError as error:
+        raise ConfigError(
+            f"image paths start from the catalog's folder, where none may be: {error}; give "
+            "--image-root"
+        ) from error
+    return catalog.folder
