@@ -112,7 +112,9 @@ def _folders_of_spark() -> list[str]:
     # The metastore may be what has failed.
     with contextlib.suppress(Exception):
         databases = spark.catalog.listDatabases()
-        folders += [locate(one).removeprefix("file:") for one in databases]
+        places = [locate(one).removeprefix("file:") for one in databases]
+        # As a path, a URI would start from the working directory.
+        folders += [place for place in places if "://" not in place]
     return folders
 
 

@@ -4,9 +4,11 @@ import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.sql.catalog import Database
 
 from enrich.spark import storage
 from enrich.spark.storage import explain_storage_failure
@@ -91,6 +93,14 @@ def test_python_s_own_error_is_found_too() -> None:
 )
 def test_other_errors_are_left_alone(error: Exception) -> None:
     assert explain_storage_failure(error) is None
+
+
+def test_tables_on_a_store_are_in_no_local_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    databases = [Database("one", None, None, at) for at in ("s3a://lake/one.db", "file:/lake/two")]
+    catalog = SimpleNamespace(listDatabases=lambda: databases)
+    session = SimpleNamespace(conf={"spark.local.dir": "/scratch"}, catalog=catalog)
+    monkeypatch.setattr(storage.SparkSession, "getActiveSession", lambda: session)
+    assert storage._folders_of_spark() == ["/scratch", "/lake/two"]
 
 
 def test_the_disk_in_trouble_is_named_and_no_other(
