@@ -17,6 +17,7 @@ from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
+from enrich.adaptation.watched import watch
 from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
@@ -37,10 +38,14 @@ _FOLDS = 5
 def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
     """Returns what adaptation does to each attribute that enough products are labelled with."""
     fold_of = _deal_folds(torch.from_numpy(labels.groups))
-    return {
-        attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
+    enough = [
+        (attribute, readings)
         for attribute, readings in take_readings(engine, labels).items()
         if len(fullest(readings)) >= FEWEST_LABELS
+    ]
+    return {
+        attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
+        for attribute, readings in watch(enough, "fitting")
     }
 
 

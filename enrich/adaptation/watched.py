@@ -1,7 +1,8 @@
-"""Classifies products while somebody watches: a progress bar, and a warning of lost images."""
+"""Long work while somebody watches: a progress bar, and a warning of images that are lost."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -13,6 +14,13 @@ from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Product
 
 log = logging.getLogger(__name__)
+
+Step = TypeVar("Step")
+
+
+def watch(steps: Sequence[Step], title: str) -> Iterable[Step]:
+    """Yields the steps while a progress bar on standard error tells how many are done."""
+    return track(steps, title, console=Console(stderr=True), transient=True)
 
 
 def classify_watched(
@@ -32,9 +40,8 @@ def classify_watched(
     Raises:
         ConfigError: images are named, and not one of them can be read; if it warns.
     """
-    bar = track(products, title, console=Console(stderr=True), transient=True)
     problems: list[ImageProblem | None] = []
-    for window, output in engine.classify(bar):
+    for window, output in engine.classify(watch(products, title)):
         problems += [one.image_problem for one in window]
         if output is not None:
             readable = [
