@@ -153,7 +153,7 @@ def _tell_silence(attribute: str, effect: Effect) -> str:
     where = "" if effect.falls_silent else f" from {read_from}"
     return (
         f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
-        "show no confidence that is right so often."
+        "show no confidence that is right so often. More labels may find one."
     )
 
 
