@@ -1,8 +1,9 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -273,14 +274,38 @@ def test_products_of_higher_priority_are_staged_first(shop: Shop) -> None:
     assert without == staged["chunk"].max()
 
 
-@in_full
-def test_equal_priorities_do_not_make_one_giant_chunk(shop: Shop) -> None:
-    rows = shop.spark.range(1000).selectExpr("CAST(id AS STRING) AS product_id", "1D AS priority")
+@pytest.mark.parametrize(
+    "priorities",
+    [
+        pytest.param([9.0] * 30 + [None] * 970, id="few-urgent"),
+        pytest.param([1.0] * 600 + [None] * 400, marks=in_full, id="most-flagged"),
+        pytest.param([1.0] * 250 + [0.0] * 750, marks=in_full, id="flags"),
+        pytest.param([1.0] * 1000, marks=in_full, id="equal"),
+        pytest.param([None] * 1000, marks=in_full, id="none"),
+        pytest.param([float(rank) for rank in range(1000)], marks=in_full, id="distinct"),
+        pytest.param([1.0] + [0.0] * 999, marks=in_full, id="one-above"),
+        pytest.param([1.0] * 999 + [0.0], marks=in_full, id="one-below"),
+        pytest.param([5.0] * 550 + [4.0, 3.0] * 25 + [0.0] * 400, marks=in_full, id="between"),
+        pytest.param([math.inf, -math.inf, None, 0.0] * 250, marks=in_full, id="infinite"),
+    ],
+)
+def test_chunks_of_equal_size_go_in_order_of_priority(
+    spark: SparkSession, tmp_path: Path, priorities: list[float | None]
+) -> None:
+    rows = spark.createDataFrame(
+        [(f"p{place}", priority) for place, priority in enumerate(priorities)],
+        "product_id STRING, priority DOUBLE",
+    )
 
-    chunks = list(cut_into_chunks(rows, 1000, 100, str(shop.folder / "chunks")))
+    chunks = list(cut_into_chunks(rows, 1000, 100, str(tmp_path / "chunks")))
 
-    assert sum(chunk.products for chunk in chunks) == 1000
-    assert max(chunk.products for chunk in chunks) < 150
+    none = F.coalesce("priority", F.lit(-math.inf))
+    found = [[row[0] for row in chunk.rows.select(none).collect()] for chunk in chunks]
+    wanted = [-math.inf if priority is None else priority for priority in priorities]
+    assert sorted(chain(*found)) == sorted(wanted)
+    assert all(min(earlier) >= max(later) for earlier, later in pairwise(found))
+    assert [chunk.products for chunk in chunks] == [len(chunk) for chunk in found]
+    assert max(len(chunk) for chunk in found) < 150 and len(found) == 10
 
 
 @in_full

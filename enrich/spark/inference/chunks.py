@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -11,6 +12,8 @@ from enrich.spark.tables.scratch import write_aside
 
 # How many rows of an exact rank `percentile_approx` may be off, as a share of all: 1 / this.
 _ACCURACY = 10_000
+# How finely equal priorities are dealt.
+_PLACES = 1 << 20
 
 
 class Chunk(NamedTuple):
@@ -23,39 +26,45 @@ class Chunk(NamedTuple):
 def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) -> Iterator[Chunk]:
     """Yields the products in chunks of about `size`; those with a higher `priority` come earlier.
 
-    Runs on the driver. Products without a priority come last, products of equal priority in any
-    order. More than one chunk are written to the folder `scratch`, so that each reads its own rows
-    only.
+    Runs on the driver. Products without a priority come last; those of equal priority, and those of
+    one chunk, in any order. More than one chunk are written to the folder `scratch`, so that each
+    reads its own rows only.
     """
     if count <= size:
         if count:
             yield Chunk(products, count)
         return
-    ranked = products.withColumn("rank", _rank(products, math.ceil(count / size)))
+    chunks = math.ceil(count / size)
+    ranked = products.withColumn("rank", _rank(products, chunks))
     found = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
-    # Many products may share one priority, and then one rank.
-    parts = {rank: max(1, round(found[rank] / size)) for rank in sorted(found)}
-    chunked = ranked.withColumn("chunk", _number(parts)).drop("rank")
+    chunked = ranked.withColumn("chunk", _number(found, chunks)).drop("rank")
     written = write_aside(chunked.repartition("chunk"), scratch, "chunk")
     sizes = {row["chunk"]: row["count"] for row in written.groupBy("chunk").count().collect()}
     for chunk in sorted(sizes):
         yield Chunk(written.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
 
 
-def _rank(products: DataFrame, ranks: int) -> Column:
-    """Returns 0 for the products of highest priority, and at most `ranks` - 1. One action."""
+def _rank(products: DataFrame, chunks: int) -> Column:
+    """Returns 0 for the highest priorities. One action.
+
+    Odd ranks hold one priority each: those at which a chunk would end if all were sorted. Even
+    ranks hold what lies between two of them, which is about a chunk at most.
+    """
     priority = F.coalesce("priority", F.lit(-math.inf))
-    shares = [place / ranks for place in range(1, ranks)]
-    bounds = products.agg(F.percentile_approx(priority, shares, _ACCURACY)).collect()[0][0]
-    above = [F.when(priority < bound, 1).otherwise(0) for bound in sorted(set(bounds))]
-    return sum(above, F.lit(0))
+    shares = [place / chunks for place in range(1, chunks)]
+    ends = products.agg(F.percentile_approx(priority, shares, _ACCURACY)).collect()[0][0]
+    bounds = F.lit(sorted(set(ends)))
+    above = F.size(F.filter(bounds, lambda bound: bound > priority))
+    return 2 * above + F.array_contains(bounds, priority).cast("int")
 
 
-def _number(parts: dict[int, int]) -> Column:
-    """Returns the chunk of a row by its rank, whose rows are spread over so many parts by id."""
-    first, number = 0, F.lit(None)
-    for rank, spread in parts.items():
-        part = F.pmod(F.xxhash64("product_id"), F.lit(spread)) + first
-        number = F.when(F.col("rank") == rank, part).otherwise(number)
-        first += spread
-    return number.cast("int")
+def _number(found: dict[int, int], chunks: int) -> Column:
+    """Returns the chunk of a row by its place among all, given how many rows each rank has."""
+    counts = [found.get(rank, 0) for rank in range(max(found) + 1)]
+    begins = list(accumulate(counts, initial=0))
+    rank = F.col("rank")
+    # Equal priorities may be dealt to several chunks; between bounds they differ: one chunk's.
+    by_id = F.pmod(F.xxhash64("product_id"), F.lit(_PLACES)) / _PLACES
+    share = F.when(rank % 2 == 1, by_id).otherwise(0.5)
+    place = F.lit(begins)[rank] + share * F.lit(counts)[rank]
+    return F.floor(place * chunks / begins[-1]).cast("int")
