@@ -20,7 +20,8 @@ from enrich.errors import ConfigError
 from enrich.explanation.explain import explain
 from enrich.extras import load_extra
 from enrich.files.products import find_product
-from enrich.files.targets import prepare_target
+from enrich.files.targets import prepare_target, require_suffix
+from enrich.images.store import ImageStore
 from enrich.records import Product
 
 
@@ -45,9 +46,11 @@ def main(
     given = Product(product_id or "", title, description, None if image is None else image.name)
     if image is not None and image_root is not None:
         raise ConfigError("--image is a file's path by itself: --image-root goes with --catalog")
-    prepare_target(output, image, catalog)
     product, folder = choose_product(given, image, catalog)
-    engine = open_engine(fetch_manifest(checkpoint), image_root or str(folder))
+    root = image_root or str(folder)
+    prepare_target(output, image, catalog, ImageStore(root).find_local(product.image_path))
+    require_suffix(output, ".png")
+    engine = open_engine(fetch_manifest(checkpoint), root)
     draw(explain(engine, product, MOST_WORDS), output)
     typer.echo(f"explanation: {output}")
 

@@ -67,6 +67,14 @@ class ImageStore:
         place = self._resolve(image_path)
         return self._ask(place, lambda: read_identity(place, self._reading))
 
+    def find_local(self, image_path: str | None) -> str | None:
+        """Returns the file on this machine that `read` would read, be it there or not."""
+        try:
+            place = self._resolve(image_path)
+        except ImageProblem:
+            return None
+        return place.path if place.scheme == "file" else None
+
     def _ask(self, place: Place, question: Callable[[], Answer]) -> Answer:
         patience = _patience(place.scheme, place.authority, self._reading)
         # A local file system answers or fails; a thread for each file would be felt.

@@ -88,14 +88,26 @@ def test_what_cannot_be_explained_or_written_is_said_at_once(shop: Path, run: Ru
     assert code == 2 and "is a folder" in err
 
 
-@pytest.mark.parametrize("taken", ["red.jpg", "products.parquet"])
-def test_what_is_explained_is_never_written_over(shop: Path, run: Run, taken: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "taken"),
+    [
+        (["--image", "red.jpg"], "red.jpg"),
+        (["--catalog", "products.parquet", "--product-id", 42], "products.parquet"),
+        (["--catalog", "products.parquet", "--product-id", 42], "red.jpg"),
+        (["--catalog", "products.parquet", "--product-id", 42, "--image-root", "."], "red.jpg"),
+    ],
+)
+def test_what_is_explained_is_never_written_over(
+    shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, flags: list[object], taken: str
+) -> None:
+    monkeypatch.chdir(shop)
     before = (shop / taken).read_bytes()
-    given = (
-        ("--image", shop / "red.jpg")
-        if taken == "red.jpg"
-        else ("--catalog", shop / "products.parquet", "--product-id", 42)
-    )
-    code, _, err = run(*given, "--output", shop / taken)
+    code, _, err = run(*flags, "--output", taken)
     assert code == 2 and "would change" in err
     assert (shop / taken).read_bytes() == before
+
+
+def test_a_png_is_written_under_no_other_name(shop: Path, run: Run) -> None:
+    code, _, err = run("--image", shop / "red.jpg", "--output", shop / "a.jpg")
+    assert code == 2 and "Wanted: a .png file" in err
+    assert not (shop / "a.jpg").exists()

@@ -37,6 +37,29 @@ def root(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("image_path", "file"),
+    [
+        ("a b.jpg", "a b.jpg"),
+        ("inside.jpg", "a b.jpg"),
+        ("nowhere.jpg", "nowhere.jpg"),
+        ("link.jpg", None),
+        ("s3://shop/a.jpg", None),
+        ("null\0byte.jpg", None),
+        (None, None),
+    ],
+)
+def test_a_local_picture_is_found_where_it_would_be_read(
+    root: Path, image_path: str | None, file: str | None
+) -> None:
+    found = ImageStore(str(root)).find_local(image_path)
+    assert found == (None if file is None else str(root.resolve() / file))
+
+
+def test_a_picture_of_a_remote_shop_is_no_local_one() -> None:
+    assert ImageStore("hdfs://shop/pictures").find_local("a.jpg") is None
+
+
+@pytest.mark.parametrize(
     ("image_path", "status"),
     [
         (None, Status.IMAGE_MISSING),
