@@ -12,6 +12,7 @@ from commit_hook import CommitHook
 from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -19,6 +20,7 @@ from enrich.config import JobConfig
 from enrich.errors import RunInProgress, TableContended, ValidationFailed, WorkersDied
 from enrich.spark.inference import staging
 from enrich.spark.inference.chunks import cut_into_chunks
+from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import drop_staged_run
@@ -356,6 +358,19 @@ def test_a_product_that_kills_its_worker_is_quarantined_and_all_others_published
     assert poison["error"].str.startswith("worker_crashed: the Python worker died").all()
     again = shop.refresh(spec=DeadlyEngineSpec("deadly-1"))
     assert again.outcome == "nothing_to_do"
+
+
+def test_a_product_that_kills_more_workers_than_are_put_up_with_is_named(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    def die(rows: DataFrame, count: int) -> None:
+        raise PySparkException("Python worker exited unexpectedly (crashed)")
+
+    rows = spark.sql("SELECT 'p7' AS product_id")
+    with pytest.raises(WorkersDied, match="raise max_poison_products"):
+        PoisonFinder(die, max_poison=0).stage(rows, 1)
+
+    assert "product 'p7' took its Python worker with it" in caplog.text
 
 
 @in_full

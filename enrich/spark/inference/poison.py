@@ -64,6 +64,8 @@ class PoisonFinder:
 
     def _note(self, rows: DataFrame, error: Exception) -> None:
         self.found.append(rows)
+        # A run that is stopped by them quarantines none: only here are they named.
+        log.warning("product %r took its Python worker with it", rows.first()["product_id"])
         self._refuse_many(error)
 
     def _refuse_many(self, error: Exception) -> None:
@@ -71,8 +73,9 @@ class PoisonFinder:
             raise WorkersDied(
                 f"{len(self.found) or 'some'} products took their Python worker with them; "
                 f"max_poison_products = {self._max_poison} are put up with. So many are rather a "
-                "sign of too little memory or a broken driver: look into the executors' logs. What "
-                "was staged stays, the same run goes on from there"
+                "sign of too little memory or a broken driver: look into the executors' logs. If it is "
+                "the products themselves (the log names each that was found), raise "
+                "max_poison_products. What was staged stays, the same run goes on from there"
             ) from error
 
 
