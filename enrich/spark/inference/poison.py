@@ -73,8 +73,8 @@ class PoisonFinder:
             raise WorkersDied(
                 f"{len(self.found) or 'some'} products took their Python worker with them; "
                 f"max_poison_products = {self._max_poison} are put up with. So many are rather a "
-                "sign of too little memory or a broken driver: look into the executors' logs. If it is "
-                "the products themselves (the log names each that was found), raise "
+                "sign of too little memory or a broken driver: look into the executors' logs. If "
+                "it is the products themselves (the log names each that was found), raise "
                 "max_poison_products. What was staged stays, the same run goes on from there"
             ) from error
 
