@@ -65,7 +65,8 @@ class PoisonFinder:
     def _note(self, rows: DataFrame, error: Exception) -> None:
         self.found.append(rows)
         # A run that is stopped by them quarantines none: only here are they named.
-        log.warning("product %r took its Python worker with it", rows.first()["product_id"])
+        for row in rows.select("product_id").collect():
+            log.warning("product %r took its Python worker with it", row["product_id"])
         self._refuse_many(error)
 
     def _refuse_many(self, error: Exception) -> None:
