@@ -17,7 +17,6 @@ from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
-from enrich.adaptation.watched import watch
 from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
@@ -31,6 +30,7 @@ from enrich.engine import Engine
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
+from enrich.training.progress import watch
 
 _FOLDS = 5
 
@@ -45,7 +45,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
     ]
     return {
         attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
-        for attribute, readings in watch(enough, "fitting")
+        for attribute, readings in watch(enough, "fitting", len(enough))
     }
 
 

@@ -1,26 +1,16 @@
-"""Long work while somebody watches: a progress bar, and a warning of images that are lost."""
+"""Classifies products while somebody watches: a progress bar, and a warning of lost images."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import track
+from collections.abc import Iterator, Sequence
 
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Product
+from enrich.training.progress import watch
 
 log = logging.getLogger(__name__)
-
-Step = TypeVar("Step")
-
-
-def watch(steps: Sequence[Step], title: str) -> Iterable[Step]:
-    """Yields the steps while a progress bar on standard error tells how many are done."""
-    return track(steps, title, console=Console(stderr=True), transient=True)
 
 
 def classify_watched(
@@ -41,7 +31,7 @@ def classify_watched(
         ConfigError: images are named, and not one of them can be read; if it warns.
     """
     problems: list[ImageProblem | None] = []
-    for window, output in engine.classify(watch(products, title)):
+    for window, output in engine.classify(watch(products, title, len(products))):
         problems += [one.image_problem for one in window]
         if output is not None:
             readable = [

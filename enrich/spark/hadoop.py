@@ -1,5 +1,6 @@
 """Hadoop's file systems, for what lies beside the tables: Spark's own have no call for it."""
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,6 +11,11 @@ from pyspark.sql.catalog import Database
 def locate(database: Database) -> str:
     """Returns a database's folder, as a path is written: Spark gives it percent-encoded."""
     return unquote(str(database.locationUri))
+
+
+def escape_pattern(path: str) -> str:
+    """Returns how Spark is told a path to read of which every character stands for itself."""
+    return re.sub(r"[{}\[\]*?\\]", r"\\\g<0>", path)
 
 
 def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:

@@ -1,7 +1,6 @@
 """Which files a product table at a local path is made of, and what Spark reads them with."""
 
 import csv
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from enrich.errors import SchemaMismatch, first_line
 from enrich.files.tables import refuse_encoded, refuse_open_quotation
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
+from enrich.spark.hadoop import escape_pattern
 
 # In a catalog folder of several tables, the one that is read.
 _TABLE_IN_FOLDER = "products"
@@ -25,8 +25,6 @@ _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
 _NAMED_KINDS = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
-# What Spark takes for a pattern in the name of a file.
-_PATTERN = re.compile(r"[{}\[\]*?\\]")
 
 
 def find_table(path: Path) -> Path:
@@ -99,13 +97,10 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             _refuse_encoded(file)
             _refuse_lost_rows(file)
         headers = {str(part): header for part in parts if (header := _read_header(part))}
-        require_same_columns(headers, "the same in the same order")
+        require_same_headers(headers)
     elif suffix == ".parquet":
-        types = {file: _read_types(file, columns) for file in files}
-        described = {
-            str(file): [f"{n} {t}" for n, t in found.items()] for file, found in types.items()
-        }
-        require_same_columns(described, "the same, of the same types, be it NULL,")
+        types = {str(file): _read_types(file, columns) for file in files}
+        require_same_types(types)
         empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
     else:
         for file in files:
@@ -121,11 +116,6 @@ def suffix_of(path: str | Path) -> str:
     """Returns the suffix of a file or folder of a kind that is read, else ""."""
     suffix = Path(path).suffix.lower()
     return suffix if suffix in READERS else ""
-
-
-def escape_pattern(path: str) -> str:
-    """Returns how Spark is told a path of which every character stands for itself."""
-    return _PATTERN.sub(r"\\\g<0>", path)
 
 
 def _list_parts(folder: Path) -> list[Path]:
@@ -179,11 +169,21 @@ def _suffix_of_parts(parts: Sequence[Path]) -> str:
     return suffix_of(parts[0]) if parts else ""
 
 
-def require_same_columns(headers: Mapping[str, Sequence[str]], wanted: str) -> None:
-    """Raises SchemaMismatch for files whose columns differ, which Spark does not notice.
+def require_same_headers(headers: Mapping[str, Sequence[str]]) -> None:
+    """Raises SchemaMismatch for CSV files whose columns differ: Spark reads them by position."""
+    _require_same_columns(headers, "the same in the same order")
 
-    CSV files are read by position, Parquet files by the columns of one of them.
+
+def require_same_types(types: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises SchemaMismatch for Parquet files whose columns differ in name or type.
+
+    Spark reads them by the columns of one of them. Each file's are in the order of their names.
     """
+    described = {file: [f"{n} {t}" for n, t in found.items()] for file, found in types.items()}
+    _require_same_columns(described, "the same, of the same types, be it NULL,")
+
+
+def _require_same_columns(headers: Mapping[str, Sequence[str]], wanted: str) -> None:
     for file, header in headers.items():
         first = next(iter(headers))
         if header != headers[first]:

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
-from enrich.spark.catalog.files import escape_pattern, require_same_columns
+from enrich.spark.catalog.files import require_same_headers, require_same_types
+from enrich.spark.hadoop import escape_pattern
 
 # A question each, of a tenth of a second and more.
 _MOST_ASKED = 100
@@ -34,13 +35,12 @@ def refuse_unlike_parts(
     reader = frame.sparkSession.read.format(kind).options(**options)
     schemas = {file: reader.load(escape_pattern(file)).schema for file in asked}
     if kind == "csv":
-        headers = {file: schema.names for file, schema in schemas.items() if schema.names}
-        require_same_columns(headers, "the same in the same order")
+        require_same_headers({file: found.names for file, found in schemas.items() if found.names})
     else:
-        described = {file: _describe(schema, wanted) for file, schema in schemas.items()}
-        require_same_columns(described, "the same, of the same types, be it NULL,")
+        require_same_types({file: _read_types(found, wanted) for file, found in schemas.items()})
 
 
-def _describe(schema: StructType, wanted: Collection[str]) -> list[str]:
-    found = [column for column in schema if column.name in wanted]
-    return sorted(f"{column.name} {column.dataType.simpleString()}" for column in found)
+def _read_types(schema: StructType, names: Collection[str]) -> dict[str, str]:
+    """Returns the types of the columns of these names, in the order of the names."""
+    there = set(names).intersection(schema.names)
+    return {name: schema[name].dataType.simpleString() for name in sorted(there)}

@@ -1,6 +1,5 @@
 """Folders beside the tables for what only one run needs; a run that was killed leaves its own."""
 
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from enrich.spark.hadoop import open_folder
+from enrich.spark.hadoop import escape_pattern, open_folder
 from enrich.spark.tables.output_tables import OutputTables
 
 _PARENT = "_scratch"
@@ -39,8 +38,7 @@ def write_aside(rows: DataFrame, folder: str, *partitioned_by: str) -> DataFrame
     rows.write.partitionBy(*partitioned_by).parquet(folder)
     # What is read is a pattern to Spark, unlike what is written, and the lakehouse's folder may
     # hold brackets. Without a schema Spark would look for one in the files.
-    literal = re.sub(r"([\\*?\[\]{}])", r"\\\1", folder)
-    return rows.sparkSession.read.schema(rows.schema).parquet(literal)
+    return rows.sparkSession.read.schema(rows.schema).parquet(escape_pattern(folder))
 
 
 def remove_old_scratch(tables: OutputTables, days: int) -> int:
