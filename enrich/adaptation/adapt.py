@@ -4,7 +4,7 @@ Every figure is cross-validated: a product is answered by what was fitted to pro
 near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
-from enrich.adaptation.readings import fullest, take_readings
+from enrich.adaptation.readings import Readings, fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
+from enrich.adaptation.trusting import choose_shift
 from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
@@ -41,7 +42,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
     enough = [
         (attribute, readings)
         for attribute, readings in take_readings(engine, labels).items()
-        if len(fullest(readings)) >= FEWEST_LABELS
+        if len(fullest(readings.answers)) >= FEWEST_LABELS
     ]
     return {
         attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
@@ -50,49 +51,72 @@ def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
 
 
 def adapt_attribute(
-    readings: list[Answers], fold_of: Int[Tensor, " N"], calibration: Calibration, attribute: str
+    readings: Readings, fold_of: Int[Tensor, " N"], calibration: Calibration, attribute: str
 ) -> Effect:
-    """Returns the attribute's correction, its new calibration, and what they change.
+    """Returns the attribute's trust, correction and new calibration, and what they change.
 
-    New temperatures and thresholds alone are the rule. A correction of the scores beside them has
-    to be better than the checkpoint as it is and better than they are: over a classifier that is
-    too sure of itself it gains much, but only because it lowers the confidence too, and with many
-    more numbers than a temperature.
+    New temperatures and thresholds alone are the rule. Another trust in pictures beside them, and a
+    correction of the scores, each has to be better than the checkpoint as it is and better than
+    what there is without it: over a classifier that is too sure of itself a correction gains much,
+    but only because it lowers the confidence too, and with many more numbers than a temperature.
 
     Args:
-        readings: Of each set of modalities, at least `FEWEST_LABELS` products.
+        readings: Of at least `FEWEST_LABELS` products.
         fold_of: The fold of every labelled product; near-identical ones are in one.
         calibration: The checkpoint's own.
         attribute: Which one it is.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)
-    as_it_is = _leave(readings, base, earlier)
-    tempered = _calibrate_held_out(_Scores(earlier, [readings] * _FOLDS, readings), fold_of, base)
-    corrected = _calibrate_held_out(_correct(readings, fold_of, base, earlier), fold_of, base)
-    effect = corrected.compare(as_it_is)
-    if effect.is_better and corrected.compare(tempered).is_better:
-        return effect
-    return tempered.compare(as_it_is)
+    as_it_is = _leave(readings.answers, base, earlier)
+    scores = _Scores(0.0, earlier, [readings.answers] * _FOLDS)
+    best = _try(scores, fold_of, base, as_it_is)
+    weighed = _weigh_anew(readings, fold_of, base, earlier)
+    trial = _try(weighed, fold_of, base, as_it_is)
+    if trial.compare(as_it_is).is_better and trial.compare(best).is_better:
+        scores, best = weighed, trial
+    corrected = _correct(scores, readings.at(scores.trust), fold_of, base)
+    trial = _try(corrected, fold_of, base, as_it_is)
+    if trial.compare(as_it_is).is_better and trial.compare(best).is_better:
+        best = trial
+    return best.compare(as_it_is)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
     """A way to score the labelled products, before temperatures.
 
-    `without` are for each fold all readings, scored by what has not seen that fold's labels nor the
-    product's own: temperatures for the fold are fitted to them. `held_out` are the readings scored
-    by what has not seen the product's own label. `correction` is that of the way itself.
+    `trust` is by how much more it trusts pictures, `correction` that of its scores. `without` are
+    for each fold the answers to all products, scored by a trust that has not seen that fold's
+    labels and a correction that has not seen the product's own either: temperatures for the fold
+    are fitted to them.
     """
 
+    trust: float
     correction: ScoreCorrection | None
     without: list[list[Answers]]
-    held_out: list[Answers]
+
+    def held_out(self, fold_of: Int[Tensor, " N"]) -> list[Answers]:
+        """Returns the answers, each product's scored by what has not seen its fold."""
+        return [_pick(by_fold, fold_of) for by_fold in zip(*self.without, strict=True)]
+
+
+def _pick(by_fold: Sequence[Answers], fold_of: Int[Tensor, " N"]) -> Answers:
+    """Returns every row as the answers of its product's fold have it."""
+    first, *others = by_fold
+    logits, weight = first.logits, first.image_weight
+    for fold, one in enumerate(others, start=1):
+        here = fold_of[one.product] == fold
+        logits = torch.where(here.unsqueeze(1), one.logits, logits)
+        if weight is not None and one.image_weight is not None:
+            weight = torch.where(here, one.image_weight, weight)
+    return replace(first, logits=logits, image_weight=weight)
 
 
 def _leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
     """Returns how the checkpoint answers as it is."""
     return Trial(
+        trust=0.0,
         correction=earlier,
         calibrated=base,
         fully=CalibratedAnswers.by(fullest(readings), base),
@@ -100,33 +124,85 @@ def _leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrecti
     )
 
 
-def _correct(
-    readings: list[Answers],
+def _weigh_anew(
+    readings: Readings,
     fold_of: Int[Tensor, " N"],
     base: CalibratedSets,
     earlier: ScoreCorrection | None,
 ) -> _Scores:
-    """Returns the scores that correction layers make of the checkpoint's."""
-    whole = fullest(readings)
-    labelled = Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
-    folds = fold_of[whole.product]
-    without = [_fit_without(fold, labelled, folds, whole.groups) for fold in range(_FOLDS)]
-    held_out = [layers[fold] for fold, layers in enumerate(without)]
-    layer = fit_layer(labelled, choose_strength(labelled, _deal_folds(whole.groups)))
+    """Returns the scores under a trust in pictures of the shop's own."""
     return _Scores(
-        correction=_compose(layer, earlier),
+        trust=choose_shift(readings, fold_of >= 0, base),
+        correction=earlier,
         without=[
-            [_correct_held_out(reading, layers, fold_of) for reading in readings]
-            for layers in without
+            readings.at(choose_shift(readings, fold_of != fold, base)) for fold in range(_FOLDS)
         ],
-        held_out=[_correct_held_out(reading, held_out, fold_of) for reading in readings],
     )
 
 
-def _calibrate_held_out(scores: _Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
-    """Returns how temperatures and thresholds on these scores answer."""
-    readings = scores.held_out
-    common = [len(reading) >= FEWEST_LABELS for reading in readings]
+def _correct(
+    scores: _Scores, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
+) -> _Scores:
+    """Returns the scores that correction layers make of these.
+
+    Args:
+        scores: Without another correction than the checkpoint's own.
+        answers: Scored with all labels.
+        fold_of: The fold of every labelled product.
+        base: The checkpoint's temperatures.
+    """
+    whole = _label(answers, base)
+    layer = fit_layer(whole, choose_strength(whole, _deal_folds(fullest(answers).groups)))
+    return _Scores(
+        trust=scores.trust,
+        correction=_compose(layer, scores.correction),
+        without=[
+            _correct_without(fold, answers, fold_of, base)
+            for fold, answers in enumerate(scores.without)
+        ],
+    )
+
+
+def _label(answers: list[Answers], base: CalibratedSets) -> Labelled:
+    """Returns the products as a layer is fitted to them."""
+    whole = fullest(answers)
+    return Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
+
+
+def _correct_without(
+    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
+) -> list[Answers]:
+    """Returns the answers corrected by layers that have seen no label of the fold."""
+    groups, folds = fullest(answers).groups, fold_of[fullest(answers).product]
+    layers = _fit_without(fold, _label(answers, base), folds, groups)
+    return [_correct_held_out(one, layers, fold_of) for one in answers]
+
+
+def _try(
+    scores: _Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets, as_it_is: Trial
+) -> Trial:
+    """Returns how these scores answer; modalities that are worse for it keep their temperature."""
+    trial = _calibrate_held_out(scores, fold_of, base)
+    if worse := trial.compare(as_it_is).worse_from:
+        trial = _calibrate_held_out(scores, fold_of, base, kept=worse)
+    return trial
+
+
+def _calibrate_held_out(
+    scores: _Scores,
+    fold_of: Int[Tensor, " N"],
+    base: CalibratedSets,
+    kept: Collection[Modalities] = (),
+) -> Trial:
+    """Returns how temperatures and thresholds on these scores answer.
+
+    Those of `kept`, and of modalities that few products have, are the checkpoint's own.
+    """
+    readings = scores.held_out(fold_of)
+    common = [
+        len(reading) >= FEWEST_LABELS and modalities not in kept
+        for modalities, reading in zip(Modalities, readings, strict=True)
+    ]
     fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
     for fold, scored in enumerate(scores.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
@@ -138,6 +214,7 @@ def _calibrate_held_out(scores: _Scores, fold_of: Int[Tensor, " N"], base: Calib
             for precision, thresholds in found.thresholds.items():
                 one.thresholds[precision][here] = thresholds
     return Trial(
+        trust=scores.trust,
         correction=scores.correction,
         calibrated=_calibrate(readings, base, common),
         fully=fully,
@@ -181,7 +258,7 @@ def _calibrate(
     """Returns temperatures and thresholds fitted to corrected logits.
 
     A set of modalities that is not common keeps its temperature, and of its own thresholds and
-    those of all products the higher ones: how it does in this shop is not known.
+    those of all products the higher ones: how it does in this shop is not known well enough.
     """
     calibrated = {
         modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]

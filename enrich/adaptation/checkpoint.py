@@ -1,6 +1,6 @@
-"""Writes an adapted checkpoint: old weights, another calibration, and what that is worth.
+"""Writes an adapted checkpoint: another calibration, another trust, and what they are worth.
 
-Knows nothing of how the calibration was fitted.
+All other weights stay. Knows nothing of how they were fitted.
 """
 
 import math
@@ -12,10 +12,12 @@ from enrich.adaptation.effect import Effect
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
+    add_to_weights,
     derived_checkpoint,
     read_metrics,
     write_metrics,
 )
+from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import Manifest
 from enrich.errors import ConfigError
 from enrich.markdown import Table, escape, format_figure, to_markdown
@@ -54,6 +56,11 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
     )
 
 
+def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
+    """Returns by how much more pictures are trusted, for attributes that are better for it."""
+    return {a: one.trust for a, one in effects.items() if one.is_better and one.trust}
+
+
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
     """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
 
@@ -88,6 +95,8 @@ def write_adapted(
     calibration = with_effects(manifest.calibration, effects)
     with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+        if shifts := find_shifts(effects):
+            add_to_weights(partial, {CmaClip.trust_in(a): shift for a, shift in shifts.items()})
         _add_metrics(partial, manifest, effects, shop)
         add_to_card(partial, _describe(manifest, effects, shop))
 
@@ -99,6 +108,7 @@ def to_report(effects: dict[str, Effect]) -> str:
         for attribute, effect in effects.items()
         if effect.is_better and effect.silenced
     ]
+    told += [_tell_trust(attribute, shift) for attribute, shift in find_shifts(effects).items()]
     return "\n".join(
         [to_markdown(to_table(effects)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
     )
@@ -132,6 +142,7 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
             "worse_from": [str(modalities) for modalities in effect.worse_from],
             "silenced": [str(modalities) for modalities in effect.silenced],
             "loses_answers": effect.loses_answers,
+            "trust_shift": effect.trust,
             "before": effect.before,
             "after": effect.after,
         }
@@ -154,6 +165,14 @@ def _tell_silence(attribute: str, effect: Effect) -> str:
     return (
         f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
         "show no confidence that is right so often. More labels may find one."
+    )
+
+
+def _tell_trust(attribute: str, shift: float) -> str:
+    trusted, other = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
+    return (
+        f"For {escape(attribute)}, {trusted} of this shop are trusted more than before, and "
+        f"{other} less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
     )
 
 

@@ -3,10 +3,10 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,41 +14,151 @@ from torch import Tensor
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.watched import classify_watched
 from enrich.classifiers.calibrated import join_embeds, to_layer
+from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers
 from enrich.training.losses import UNLABELLED
 
+# By how much more a picture may be trusted than the checkpoint does: at either end one modality is
+# hardly asked any more. 0 is not among them, that is the engine's own answer.
+_SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 
-def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, list[Answers]]:
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """One attribute's answers, read from each of `Modalities`.
+
+    `weighed` are those from both as they would be if the picture were trusted by so much more;
+    nothing where a classifier does not weigh its modalities.
+    """
+
+    answers: list[Answers]
+    weighed: dict[float, Answers]
+
+    def at(self, shift: float) -> list[Answers]:
+        """Returns the answers with the picture trusted by that much more; 0 is as it is."""
+        both, *alone = self.answers
+        return [self.weighed[shift] if shift else both, *alone]
+
+
+def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     """Returns for each labelled attribute the answers read from each set of modalities.
 
     A product with picture and text is in all three: shown without one of them it stands for those
-    products of the shop that lack it. A product of which nothing can be read is in none. Logits are
-    after the correction that a checkpoint may bring along.
+    products of the shop that lack it. A product of which nothing can be read is in none; where that
+    is so of all, there are no readings. Logits are after the correction that a checkpoint may bring
+    along.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    readings: dict[str, list[Answers]] = {attribute: [] for attribute in labels.targets}
-    scored = {found: _score(engine, labels.products, found) for found in Modalities}
-    # No row of a set of modalities does not tell how wide the embeddings are.
-    width = max(embeds.shape[1] for _, _, embeds, _ in scored.values())
-    for modalities, (product, logits, embeds, weights) in scored.items():
-        for attribute, of_each in labels.targets.items():
-            targets = torch.from_numpy(of_each)[product]
-            reading = Answers(
-                product=product,
-                groups=torch.from_numpy(labels.groups)[product],
-                modalities=[modalities] * len(product),
-                logits=logits[attribute],
-                embeds=embeds if len(embeds) else embeds.new_empty(0, width),
-                targets=targets,
-                image_weight=weights.get(attribute),
-            )
-            layer = to_layer(engine.calibration.corrections.get(attribute))
-            readings[attribute].append(reading.where(targets != UNLABELLED).corrected(layer))
-    return readings
+    found = {modalities: _score(engine, labels.products, modalities) for modalities in Modalities}
+    known = next((one for one in found.values() if one is not None), None)
+    if known is None:
+        return {}
+    scored = [one or known.without_rows(modalities) for modalities, one in found.items()]
+    return {attribute: _read(engine, labels, attribute, scored) for attribute in labels.targets}
+
+
+def _read(
+    engine: Engine, labels: ShopLabels, attribute: str, scored: Sequence["_Scored"]
+) -> Readings:
+    layer = to_layer(engine.calibration.corrections.get(attribute))
+    both = scored[0]  # the first of Modalities
+
+    def answers(one: "_Scored") -> Answers:
+        return one.to_answers(labels, attribute).corrected(layer)
+
+    return Readings(
+        answers=[answers(one) for one in scored],
+        weighed={
+            shift: answers(replace(both, output=output))
+            for shift, output in _weigh(engine, attribute, both.output).items()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What the classifier makes of M products, shown only these of their modalities.
+
+    `product` says which of all products each row is of, `embeds` are as `join_embeds` lays them
+    out.
+    """
+
+    modalities: Modalities
+    product: Int[Tensor, " M"]
+    embeds: Float[Tensor, "M E"]
+    output: ModelOutput
+
+    def take(self, rows: Int[Tensor, " N"]) -> "_Scored":
+        """Returns these rows."""
+        return replace(
+            self,
+            product=self.product[rows],
+            embeds=self.embeds[rows],
+            output=self.output.take(rows),
+        )
+
+    def without_rows(self, modalities: Modalities) -> "_Scored":
+        """Returns what is made of no product at all that has these modalities."""
+        return replace(self.take(torch.empty(0, dtype=torch.long)), modalities=modalities)
+
+    def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
+        """Returns the answers to those products that carry a label of the attribute."""
+        weight = self.output.image_weight.get(attribute)
+        targets = torch.from_numpy(labels.targets[attribute])[self.product]
+        every_row = Answers(
+            product=self.product,
+            groups=torch.from_numpy(labels.groups)[self.product],
+            modalities=[self.modalities] * len(self.product),
+            logits=self.output.logits[attribute].float(),
+            embeds=self.embeds,
+            targets=targets,
+            image_weight=None if weight is None else weight.float(),
+        )
+        return every_row.where(targets != UNLABELLED)
+
+
+def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Scored | None:
+    """Returns what is made of the products that have these modalities; None if none can be read."""
+    product: list[int] = []
+    found: list[Modalities] = []
+    outputs: list[ModelOutput] = []
+    shown = [_show(one, modalities) for one in products]
+    # Once: the pictures are the same ones when they are read alone.
+    warns = modalities is Modalities.IMAGE_AND_TEXT
+    row_of = {one.product_id: row for row, one in enumerate(products)}
+    for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
+        product += [row_of[product_id] for product_id, _ in readable]
+        found += [one for _, one in readable]
+        outputs.append(output)
+    if not outputs:
+        return None
+    output = ModelOutput.join(outputs)
+    read = _Scored(modalities, torch.tensor(product), join_embeds(output, found), output)
+    return read.take(torch.tensor([one is modalities for one in found]).nonzero().flatten())
+
+
+@torch.inference_mode()
+def _weigh(engine: Engine, attribute: str, output: ModelOutput) -> dict[float, ModelOutput]:
+    """Returns the output at every shift of the trust in the picture."""
+    if output.read is None:
+        return {}
+    classifier = engine.classifier
+    assert isinstance(classifier, CmaClip)  # no other one says what it weighs
+    read = output.read.in_full_precision().to(classifier.device)
+    weighed = {}
+    for shift in _SHIFTS:
+        logits, weight = classifier.answer(attribute, read, shift)
+        weighed[shift] = replace(
+            output,
+            logits={attribute: logits.cpu()},
+            image_weight={} if weight is None else {attribute: weight.cpu()},
+        )
+    return weighed
 
 
 def fullest(readings: list[Answers]) -> Answers:
@@ -70,43 +180,6 @@ def _concatenate(one: Answers, other: Answers) -> Answers:
         targets=torch.cat([one.targets, other.targets]),
         image_weight=torch.cat(weights) if len(weights) == 2 else None,
     )
-
-
-def _score(
-    engine: Engine, products: list[Product], modalities: Modalities
-) -> tuple[
-    Int[Tensor, " M"],
-    dict[str, Float[Tensor, "M _"]],
-    Float[Tensor, "M E"],
-    dict[str, Float[Tensor, " M"]],
-]:
-    """Returns which products have these modalities, raw logits, embeddings, the image's weights."""
-    rows: list[int] = []
-    logits = {a: [torch.empty(0, len(labels))] for a, labels in engine.spec.attributes.items()}
-    embeds: list[Tensor] = []
-    weights: defaultdict[str, list[Tensor]] = defaultdict(list)
-    shown = [_show(product, modalities) for product in products]
-    # Once: the pictures are the same ones when they are read alone.
-    warns = modalities is Modalities.IMAGE_AND_TEXT
-    row_of = {product.product_id: row for row, product in enumerate(products)}
-    for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
-        rows += [row_of[product_id] for product_id, found in readable if found is modalities]
-        kept = torch.tensor([found is modalities for _, found in readable])
-        embeds.append(join_embeds(output, [found for _, found in readable])[kept])
-        for attribute, scores in output.logits.items():
-            logits[attribute].append(scores.float()[kept])
-        for attribute, weight in output.image_weight.items():
-            weights[attribute].append(weight.float()[kept])
-    return (
-        torch.tensor(rows, dtype=torch.long),
-        _join(logits),
-        torch.cat(embeds) if embeds else torch.empty(0, 0),
-        _join(weights),
-    )
-
-
-def _join(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-    return {attribute: torch.cat(some) for attribute, some in parts.items()}
 
 
 def _show(product: Product, modalities: Modalities) -> Product:

@@ -23,10 +23,11 @@ FEWEST_LABELS = 50
 class Trial:
     """One way to answer the labelled products, and how it answered them held out.
 
-    `fully` are the products as the job reads them, `partly` as they are read from each set of
-    modalities.
+    `trust` is by how much more pictures are trusted. `fully` are the products as the job reads
+    them, `partly` as they are read from each set of modalities.
     """
 
+    trust: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
     fully: CalibratedAnswers
@@ -50,6 +51,7 @@ class Trial:
                 for modalities, one in self.calibrated.items()
                 if before.calibrated[modalities].ever_answers(0.90) and not one.ever_answers(0.90)
             ],
+            trust=self.trust,
             correction=self.correction,
             calibrated=self.calibrated,
         )

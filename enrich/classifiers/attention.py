@@ -72,11 +72,12 @@ class ModalityWiseAttention(nn.Module):
         text: Float[Tensor, "B D"],
         has_image: Bool[Tensor, " B"],
         has_text: Bool[Tensor, " B"],
+        shift: float = 0.0,
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
-        """Returns the weighted sum and the image's weight, in [0, 1]."""
+        """Returns the weighted sum and the image's weight, in [0, 1]; `shift` adds to the trust."""
         both = torch.stack([image, text], dim=1)
         scores = (both * self.score).sum(-1).float()
-        scores = torch.stack([scores[:, 0] + self.trust, scores[:, 1]], dim=1)
+        scores = torch.stack([scores[:, 0] + self.trust + shift, scores[:, 1]], dim=1)
         available = torch.stack([has_image, has_text], dim=1)
         weights = scores.masked_fill(~available, float("-inf")).softmax(dim=1)
         return (weights.to(both.dtype).unsqueeze(-1) * both).sum(1), weights[:, 0]

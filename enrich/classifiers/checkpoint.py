@@ -125,6 +125,15 @@ def derived_checkpoint(
         yield partial
 
 
+def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
+    """Adds to weights of the folder, by their names; one that it does not hold counts as 0."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for name, more in added.items():
+        weights[name] = _as_stored(weights.get(name, torch.zeros(())).float() + more)
+    file.write_bytes(save(weights))
+
+
 def read_metrics(folder: Path) -> dict[str, Any]:
     """Returns what `metrics.json` holds; nothing where a checkpoint brings none.
 

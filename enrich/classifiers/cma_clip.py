@@ -5,8 +5,6 @@ arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the t
 is in `ClassifierConfig`, and so are the switches for its two ablations.
 """
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -14,19 +12,10 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import ByAttribute, build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, Read
 from enrich.classifiers.tower_interface import Encoded
 from enrich.classifiers.towers import build_towers
 from enrich.classifiers.transformer import joint_sequence
-
-
-class Read(NamedTuple):
-    """I'_CLS and T'_CLS of a batch, and which of them each row really has."""
-
-    image_cls: Float[Tensor, "B D"]
-    text_cls: Float[Tensor, "B D"]
-    has_image: Bool[Tensor, " B"]
-    has_text: Bool[Tensor, " B"]
 
 
 class CmaClip(Classifier):
@@ -69,25 +58,30 @@ class CmaClip(Classifier):
         matching = None
         if self.matching is not None:
             matching = self.matching(torch.cat([read.image_cls, read.text_cls], dim=1)).squeeze(1)
-        return ModelOutput(logits, image.pooled, text.pooled, weights, matching)
-
-    def read(self, inputs: ModelInputs) -> Read:
-        """Returns what the attributes' answers are made of."""
-        return self._read(*self.encode(inputs), inputs)
+        weighed = read if self.config.modality_wise else None
+        return ModelOutput(logits, image.pooled, text.pooled, weights, matching, weighed)
 
     def answer(
-        self, attribute: str, read: Read
+        self, attribute: str, read: Read, shift: float = 0.0
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
-        """Returns an attribute's logits, and the image's weight in them where there is one."""
+        """Returns an attribute's logits, and the image's weight in them where there is one.
+
+        With a `shift`, as they would be if the image were trusted by so much more.
+        """
         if self.config.modality_wise:
-            mixed, image_weight = self.modality_wise[attribute](*read)
+            mixed, image_weight = self.modality_wise[attribute](*read, shift)
         else:
             mixed, image_weight = _mean(*read), None
         return self.heads[attribute](mixed).float(), image_weight
 
-    def set_trust(self, attribute: str, trust: Float[Tensor, ""]) -> None:
-        """Sets what an attribute's modality-wise attention adds to the score of the image."""
-        self.modality_wise[attribute].get_buffer("trust").copy_(trust)
+    def shift_trust(self, attribute: str, shift: float) -> None:
+        """Has an attribute's modality-wise attention trust the image by so much more."""
+        self.modality_wise[attribute].get_buffer("trust").add_(shift)
+
+    @staticmethod
+    def trust_in(attribute: str) -> str:
+        """Returns the name that an attribute's trust has in the weights."""
+        return f"modality_wise.{attribute}.trust"
 
     def _read(self, image: Encoded, text: Encoded, inputs: ModelInputs) -> Read:
         image_cls, text_cls = image.pooled, text.pooled

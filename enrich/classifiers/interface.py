@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -54,6 +54,23 @@ class ModelInputs:
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})
 
 
+class Read(NamedTuple):
+    """I'_CLS and T'_CLS of a batch, and which of them each row really has."""
+
+    image_cls: Float[Tensor, "B D"]
+    text_cls: Float[Tensor, "B D"]
+    has_image: Bool[Tensor, " B"]
+    has_text: Bool[Tensor, " B"]
+
+    def to(self, device: torch.device) -> "Read":
+        """Returns the same on `device`."""
+        return Read(*(part.to(device) for part in self))
+
+    def in_full_precision(self) -> "Read":
+        """Returns the same in float32."""
+        return self._replace(image_cls=self.image_cls.float(), text_cls=self.text_cls.float())
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
     """What a classifier says of one batch.
@@ -61,7 +78,8 @@ class ModelOutput:
     The pooled embeddings are what contrastive training compares; those of a missing modality are
     meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1];
     empty where a classifier does not weigh its modalities. `matching` is a score of the text being
-    the image's own, for classifiers that learn to tell.
+    the image's own, for classifiers that learn to tell. `read` is what the answers are weighed
+    from, where a classifier can weigh it again with another trust in the image.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
@@ -69,6 +87,7 @@ class ModelOutput:
     text_embeds: Float[Tensor, "B D"]
     image_weight: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
     matching: Float[Tensor, " B"] | None = None
+    read: Read | None = None
 
     def to(self, device: torch.device) -> "ModelOutput":
         """Returns the output on `device`."""
@@ -93,12 +112,14 @@ def _combine(
         return {name: change([one[name] for one in by_attribute]) for name in by_attribute[0]}
 
     matching = [one.matching for one in outputs if one.matching is not None]
+    read = [one.read for one in outputs if one.read is not None]
     return ModelOutput(
         logits=combine_each([one.logits for one in outputs]),
         image_embeds=change([one.image_embeds for one in outputs]),
         text_embeds=change([one.text_embeds for one in outputs]),
         image_weight=combine_each([one.image_weight for one in outputs]),
         matching=change(matching) if matching else None,
+        read=Read(*(change(list(column)) for column in zip(*read, strict=True))) if read else None,
     )
 
 

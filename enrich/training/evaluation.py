@@ -1,7 +1,6 @@
 """Runs a classifier over labelled rows under a condition and measures its answers."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from enrich.training.config import TrainingConfig
 from enrich.training.losses import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
-
-Output = TypeVar("Output")
 
 _BATCH = 256
 # The conditions under which a set of modalities is calibrated, and what a row of each counts: a
@@ -60,19 +57,13 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
 
 
 def ask(
-    classifier: Callable[[ModelInputs], Output],
-    batches: Batches,
-    rows: np.ndarray,
-    condition: Condition,
-    device: torch.device,
-) -> Iterator[tuple[ModelInputs, Output]]:
-    """Yields what a classifier makes of the rows under a condition, batch by batch, in order.
-
-    `classifier` is one in evaluation mode, or a method of it.
-    """
+    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
+) -> Iterator[tuple[ModelInputs, ModelOutput]]:
+    """Yields what a classifier makes of the rows under a condition, batch by batch, in order."""
+    classifier.eval()
     for inputs in batches.evaluation(rows, condition, _BATCH):
-        with torch.inference_mode(), autocast(device):
-            output = classifier(inputs.to(device))
+        with torch.inference_mode(), autocast(classifier.device):
+            output = classifier(inputs.to(classifier.device))
         yield inputs, output
 
 
@@ -90,7 +81,7 @@ def answer(
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
     embeds: list[torch.Tensor] = []
-    for inputs, output in ask(classifier.eval(), batches, rows, condition, classifier.device):
+    for inputs, output in ask(classifier, batches, rows, condition):
         found = [*map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())]
         outputs.append(output)
         modalities += found

@@ -53,7 +53,7 @@ def write_opinions(
     rows = rows[batches.images.has_image[rows]]
     attributes = classifier.config.attributes
     answers: dict[str, list[np.ndarray]] = {attribute: [] for attribute in attributes}
-    for _, output in ask(classifier.eval(), batches, rows, Condition.NO_TEXT, classifier.device):
+    for _, output in ask(classifier, batches, rows, Condition.NO_TEXT):
         for attribute, scores in output.logits.items():
             answers[attribute].append(scores.float().softmax(1).half().cpu().numpy())
     recipe = config.model_dump_json(exclude={"cache"})

@@ -7,20 +7,20 @@ generalisation (Wolpert 1992), what weighs two readers must be fitted to what ne
 that is one number an attribute.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from enrich.classifiers.cma_clip import CmaClip, Read
-from enrich.classifiers.interface import Classifier
+from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.interface import Classifier, ModelOutput, Read
 from enrich.training.batches import Batches, Condition
 from enrich.training.evaluation import ask
 from enrich.training.losses import UNLABELLED
 
-_TRIED = torch.linspace(-4, 4, 65)
+_TRIED = np.linspace(-4, 4, 65).tolist()
 
 
 def fit_trust(
@@ -29,7 +29,7 @@ def fit_trust(
     rows: np.ndarray,
     shares: Mapping[Condition, float],
 ) -> None:
-    """Sets the trust of each attribute to that of least negative log-likelihood.
+    """Shifts the trust of each attribute to that of least negative log-likelihood.
 
     Args:
         classifier: Left as it is if it has no modality-wise attention, or there are no conditions.
@@ -41,32 +41,28 @@ def fit_trust(
         return
     device = classifier.device
     targets = torch.from_numpy(batches.products.targets[rows]).to(device)
-    asked = {c: ask(classifier.eval().read, batches, rows, c, device) for c in shares}
-    read = {c: _join(part for _, part in parts) for c, parts in asked.items()}
+    read = {c: _read(classifier, batches, rows, c) for c in shares}
     for column, attribute in enumerate(classifier.config.attributes):
         labelled = targets[:, column] != UNLABELLED
         if labelled.any():
-            losses = [
-                sum(
-                    share * _loss(classifier, attribute, read[c], targets[:, column], trust)
+            losses = {
+                shift: sum(
+                    share * _loss(classifier, attribute, read[c], targets[:, column], shift)
                     for c, share in shares.items()
                 )
-                for trust in _TRIED
-            ]
-            classifier.set_trust(attribute, _TRIED[int(torch.tensor(losses).argmin())])
+                for shift in _TRIED
+            }
+            classifier.shift_trust(attribute, min(losses, key=losses.__getitem__))
 
 
-def _join(parts: Iterable[Read]) -> Read:
-    return Read(
-        *(
-            torch.cat(column).float() if column[0].is_floating_point() else torch.cat(column)
-            for column in zip(*parts, strict=True)
-        )
-    )
+def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:
+    asked = ask(classifier, batches, rows, condition)
+    read = ModelOutput.join([output for _, output in asked]).read
+    assert read is not None  # it has a modality-wise attention
+    return read.in_full_precision()
 
 
-def _loss(classifier: CmaClip, attribute: str, read: Read, targets: Tensor, trust: Tensor) -> float:
-    classifier.set_trust(attribute, trust)
+def _loss(classifier: CmaClip, attribute: str, read: Read, targets: Tensor, shift: float) -> float:
     with torch.inference_mode():
-        logits, _ = classifier.answer(attribute, read)
+        logits, _ = classifier.answer(attribute, read, shift)
     return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()

@@ -14,10 +14,11 @@ from enrich.adaptation.adapt import (
     _correct,
     _deal_folds,
     _pick_thresholds,
-    _Scores,
+    _weigh_anew,
     adapt_attribute,
 )
 from enrich.adaptation.effect import Effect, Gain
+from enrich.adaptation.readings import Readings
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -70,12 +71,18 @@ def _adapt(
     readings: list[Answers],
     calibration: Calibration | None = None,
     groups: torch.Tensor | None = None,
+    weighed: dict[float, Answers] | None = None,
 ) -> Effect:
     """Adapts color; without `groups` no product is near-identical to another."""
     if groups is None:
         groups = torch.arange(len(readings[0]))
     grouped = [replace(one, groups=groups[one.product]) for one in readings]
-    return adapt_attribute(grouped, _deal_folds(groups), calibration or _calibration(), "color")
+    weighed = {
+        shift: replace(one, groups=groups[one.product]) for shift, one in (weighed or {}).items()
+    }
+    return adapt_attribute(
+        Readings(grouped, weighed), _deal_folds(groups), calibration or _calibration(), "color"
+    )
 
 
 def _correct_by(effect: Effect, reading: Answers) -> torch.Tensor:
@@ -117,6 +124,43 @@ def test_goods_that_the_towers_tell_apart_are_answered_better_also_from_their_pi
     assert effect.is_better and effect.after["accuracy"] > blind.after["accuracy"] + 0.05
     from_pictures = effect.gains[Modalities.IMAGE].mean
     assert from_pictures > blind.gains[Modalities.IMAGE].mean + 0.05
+
+
+def _weigh(image_logits: torch.Tensor, both: Answers) -> tuple[Answers, dict[float, Answers]]:
+    """The answers of a classifier that mixes the logits of pictures and `both`'s, of the texts."""
+
+    def mix(shift: float) -> Answers:
+        weight = torch.full((ROWS,), 1.5 + shift).sigmoid()
+        mixed = torch.lerp(both.logits, image_logits, weight.unsqueeze(1))
+        return replace(both, logits=mixed, image_weight=weight)
+
+    return mix(0.0), {shift: mix(shift) for shift in (-4.0, -3.0, -2.0, -1.0, 1.0, 2.0)}
+
+
+def test_a_shop_whose_texts_are_mistrusted_has_them_believed() -> None:
+    """What texts say is right where the picture says otherwise, but weighs a fifth."""
+    both, image, text = _readings(swapped=False)
+    blind = 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(1))
+    as_it_is, weighed = _weigh(blind, both)
+    effect = _adapt([as_it_is, image, text], weighed=weighed)
+    assert effect.is_better and effect.trust in (-4.0, -3.0)
+    assert effect.after["accuracy"] > effect.before["accuracy"] + 0.2
+    assert not _adapt([as_it_is, image, text]).after["accuracy"] > effect.after["accuracy"] - 0.1
+
+
+def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() -> None:
+    """Of pictures alone a new one is worse by a hair, which took all that is gained from both."""
+    both, image, text = _readings(swapped=False)
+    effect = _adapt([replace(both, logits=4 * both.logits), image, text])
+    assert effect.is_better
+    assert effect.calibrated[Modalities.IMAGE_AND_TEXT].temperature > 2
+    assert effect.calibrated[Modalities.IMAGE].temperature == 1.0
+
+
+def test_a_trust_that_is_right_already_stays() -> None:
+    both, image, text = _readings(swapped=False)
+    as_it_is, weighed = _weigh(both.logits, both)
+    assert _adapt([as_it_is, image, text], weighed=weighed).trust == 0.0
 
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
@@ -187,8 +231,10 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     held_out = fold_of == 0
 
     def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
-        as_they_are = _Scores(None, [readings] * 5, readings)
-        scores = _correct(readings, fold_of, base, None) if corrected else as_they_are
+        weighed = {1.0: replace(readings[0], logits=0.5 * readings[0].logits)}
+        scores = _weigh_anew(Readings(readings, weighed), fold_of, base, None)
+        if corrected:
+            scores = _correct(scores, readings, fold_of, base)
         answered = _calibrate_held_out(scores, fold_of, base).fully
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]
@@ -317,6 +363,7 @@ EFFECT = Effect(
     gain=Gain(0.1, 0.01),
     gains={},
     silenced=[],
+    trust=0.0,
     correction=None,
     calibrated=_calibration().attributes["color"],
 )

@@ -5,9 +5,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from enrich.adaptation.checkpoint import write_adapted
+from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import read_shop_labels
-from enrich.engine import Engine
+from enrich.classifiers.manifest import read_manifest
+from enrich.engine import Engine, open_engine
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 
@@ -26,14 +29,14 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     readings = take_readings(engine, shop_labels)
 
     assert list(readings) == ["color", "style"]
-    by_modalities = dict(zip(Modalities, readings["color"], strict=True))
+    by_modalities = dict(zip(Modalities, readings["color"].answers, strict=True))
     assert by_modalities[Modalities.IMAGE_AND_TEXT].product.tolist() == [0, 1]
     assert by_modalities[Modalities.IMAGE].product.tolist() == [0, 1, 3]
     assert by_modalities[Modalities.TEXT].product.tolist() == [0, 1, 4]
     assert by_modalities[Modalities.TEXT].targets.tolist() == [0, 2, 2]
     assert torch.equal(by_modalities[Modalities.IMAGE].image_weight, torch.ones(3))
 
-    whole = fullest(readings["color"])
+    whole = fullest(readings["color"].answers)
     assert whole.product.tolist() == [0, 1, 3, 4], "each product once"
     assert whole.modalities == [Modalities.IMAGE_AND_TEXT] * 2 + [Modalities.IMAGE, Modalities.TEXT]
     assert torch.equal(whole.logits[:2], by_modalities[Modalities.IMAGE_AND_TEXT].logits)
@@ -45,6 +48,36 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     assert has_words.flatten().tolist() == [1, 1, 0, 1]
     assert picture[:3].any(1).all() and not picture[3].any()
     assert words[[0, 1, 3]].any(1).all() and not words[2].any()
+
+
+def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
+    engine: Engine, shop: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    labels = pd.DataFrame({"product_id": ["whole", "blue twin"], "color": ["red", "blue"]})
+    labels.to_csv(file := tmp_path / "labels.csv", index=False)
+    shop_labels = read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
+    before = take_readings(engine, shop_labels)["color"]
+    answered = {"answered_at_90_threshold": 0.5, "precision_at_90_threshold": 0.9}
+    figures = {"rows": 60, "accuracy": 0.5, **answered}
+    given = read_manifest(tiny_checkpoint)
+    effect = Effect(
+        before=figures,
+        after=figures,
+        gain=Gain(1.0, 0.1),
+        gains={},
+        silenced=[],
+        trust=3.0,
+        correction=None,
+        calibrated=given.calibration.attributes["color"],
+    )
+    write_adapted(given, {"color": effect}, "adapted", "shop", tmp_path / "adapted")
+    adapted = open_engine(read_manifest(tmp_path / "adapted"), str(shop))
+    (after, *_), wanted = take_readings(adapted, shop_labels)["color"].answers, before.at(3.0)[0]
+    torch.testing.assert_close(after.logits, wanted.logits, atol=0.02, rtol=0)
+    torch.testing.assert_close(after.image_weight, wanted.image_weight, atol=0.01, rtol=0)
+    as_it_was = before.at(0.0)[0]
+    assert (after.image_weight > as_it_was.image_weight + 0.1).all()
+    assert (before.at(-3.0)[0].image_weight < as_it_was.image_weight).all()
 
 
 def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:

@@ -29,7 +29,7 @@ def _labelled_by(
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
-        answers = classifier.heads[attribute](getattr(classifier.read(inputs), modality)).argmax(1)
+        answers = classifier.heads[attribute](getattr(classifier(inputs).read, modality)).argmax(1)
     targets = batches.products.targets.copy()
     targets[:, column] = answers.numpy()
     products = replace(batches.products, targets=targets)
@@ -59,7 +59,7 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
 
 
 def test_weights_from_before_there_was_trust_are_read_with_none(classifier: CmaClip) -> None:
-    classifier.set_trust("color", torch.tensor(2.0))
+    classifier.shift_trust("color", 2.0)
     old = {n: t for n, t in classifier.state_dict().items() if not n.endswith("trust")}
     classifier.load_state_dict(old)
     assert classifier.modality_wise["color"].trust == 0

@@ -1,0 +1,36 @@
+"""Chooses how far a shop's pictures are trusted against its texts.
+
+To a classifier the texts of a shop that it has never seen look like those of other products, and
+then it goes by the picture, where texts may tell more. That is one number an attribute, so a few
+dozen labels tell it (measured in DECISIONS.md).
+"""
+
+from jaxtyping import Bool
+from torch import Tensor
+from torch.nn import functional as F
+
+from enrich.adaptation.readings import Readings
+from enrich.calibration import CalibratedSets
+
+# That of the normal prior: a shift of 3 is a factor of 20 between picture and text.
+_SPREAD = 3.0
+
+
+def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: CalibratedSets) -> float:
+    """Returns by how much more pictures are trusted where labels, with the prior, are likeliest.
+
+    Args:
+        readings: Of one attribute.
+        seen: Which of all labelled products count.
+        calibrated: The checkpoint's temperatures.
+    """
+
+    def surprise(shift: float) -> float:
+        both = readings.at(shift)[0]
+        both = both.where(seen[both.product])
+        scaled = both.logits / both.log_temperature(calibrated).exp().unsqueeze(1)
+        told = F.cross_entropy(scaled, both.targets, reduction="sum").item()
+        return told + (shift / _SPREAD) ** 2 / 2
+
+    # 0 first: of equals it is chosen.
+    return min((0.0, *readings.weighed), key=surprise)
