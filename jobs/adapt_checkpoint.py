@@ -5,9 +5,9 @@
         --output checkpoints/shop
 
 The first names products to label, one in four an unsure one and the others at random, the second
-writes a checkpoint that the job runs like any other. The weights stay: what is fitted is a
-correction of the scores, temperatures and thresholds. The last line on standard output is one JSON
-object.
+writes a checkpoint that the job runs like any other. The towers stay: what is fitted is how far
+pictures are trusted, a correction of the scores, temperatures and thresholds. The last line on
+standard output is one JSON object.
 """
 
 import json
@@ -18,11 +18,12 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.adaptation.adapt import FEWEST_LABELS, adapt
+from enrich.adaptation.adapt import adapt
 from enrich.adaptation.checkpoint import refuse_fitted, summarise, to_report, write_adapted
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
+from enrich.adaptation.trial import FEWEST_LABELS
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine

@@ -8,17 +8,11 @@ import pytest
 import torch
 from fault_drill import is_long
 
-from enrich.adaptation.adapt import (
-    _calibrate_held_out,
-    _compose,
-    _correct,
-    _deal_folds,
-    _pick_thresholds,
-    _weigh_anew,
-    adapt_attribute,
-)
+from enrich.adaptation.adapt import adapt_attribute
+from enrich.adaptation.calibrating import calibrate_held_out, pick_thresholds
 from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.readings import Readings
+from enrich.adaptation.scores import compose, correct, deal_folds, weigh_anew
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -81,7 +75,7 @@ def _adapt(
         shift: replace(one, groups=groups[one.product]) for shift, one in (weighed or {}).items()
     }
     return adapt_attribute(
-        Readings(grouped, weighed), _deal_folds(groups), calibration or _calibration(), "color"
+        Readings(grouped, weighed), deal_folds(groups), calibration or _calibration(), "color"
     )
 
 
@@ -227,15 +221,15 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     corrected: bool,
 ) -> None:
     base = _calibration().attributes["color"]
-    fold_of = _deal_folds(torch.arange(100))
+    fold_of = deal_folds(torch.arange(100))
     held_out = fold_of == 0
 
     def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
         weighed = {1.0: replace(readings[0], logits=0.5 * readings[0].logits)}
-        scores = _weigh_anew(Readings(readings, weighed), fold_of, base, None)
+        scores = weigh_anew(Readings(readings, weighed), fold_of, base, None)
         if corrected:
-            scores = _correct(scores, readings, fold_of, base)
-        answered = _calibrate_held_out(scores, fold_of, base).fully
+            scores = correct(scores, readings, fold_of, base)
+        answered = calibrate_held_out(scores, fold_of, base).fully
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]
 
@@ -250,7 +244,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
 
 def test_products_of_one_text_are_in_one_fold() -> None:
     groups = np.random.default_rng(0).integers(0, 40, 200)
-    folds = _deal_folds(torch.from_numpy(groups)).numpy()
+    folds = deal_folds(torch.from_numpy(groups)).numpy()
     assert len(set(folds)) == 5
     assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
 
@@ -277,7 +271,7 @@ def test_two_corrections_are_written_as_one(earlier_looks: bool, looks: bool) ->
         return Layer(weight, embeds_weight if looks else None, bias)
 
     earlier, layer, (reading, *_) = draw(earlier_looks), draw(looks), _readings(swapped=False)
-    written = _compose(layer, _compose(earlier, None))
+    written = compose(layer, compose(earlier, None))
     once = reading.corrected(to_layer(written)).logits
     twice = reading.corrected(earlier).corrected(layer).logits
     torch.testing.assert_close(once, twice, atol=1e-3, rtol=0)
@@ -315,7 +309,7 @@ def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_agains
     every, pictures = torch.arange(10), [Modalities.IMAGE] * 10
     reading = Answers(every, every, pictures, logits, torch.ones(10, 2), targets, torch.ones(10))
     own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
-    found = _pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
+    found = pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
     assert found == {"0.90": kept, "0.95": None}
 
 
@@ -326,10 +320,10 @@ def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
     reading = Answers(every, every, pictures, logits, torch.ones(60, 2), right, torch.ones(60))
     never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=9)
     known = {Modalities.IMAGE: never}
-    apart = _pick_thresholds(reading, known, never.thresholds)
+    apart = pick_thresholds(reading, known, never.thresholds)
     assert apart["0.95"] is not None
     six = replace(reading, groups=every // 10)
-    six_products = _pick_thresholds(six, known, never.thresholds)
+    six_products = pick_thresholds(six, known, never.thresholds)
     assert six_products == {"0.90": None, "0.95": None}
 
 

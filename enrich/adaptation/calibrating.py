@@ -1,0 +1,125 @@
+"""Fits temperatures and thresholds to scores of a shop's labelled products, and tries them out.
+
+A fold's products are answered by what has not seen their labels. Knows nothing of how the scores
+came about.
+"""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from enrich.adaptation.readings import fullest
+from enrich.adaptation.scores import Scores
+from enrich.adaptation.trial import FEWEST_LABELS, Trial
+from enrich.calibration import (
+    TARGET_PRECISIONS,
+    CalibratedModalities,
+    CalibratedSets,
+    ScoreCorrection,
+)
+from enrich.records import Modalities
+from enrich.training.answers import Answers, CalibratedAnswers
+from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
+
+
+def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
+    """Returns how the checkpoint answers as it is."""
+    return Trial(
+        trust=0.0,
+        correction=earlier,
+        calibrated=base,
+        fully=CalibratedAnswers.by(fullest(readings), base),
+        partly=[CalibratedAnswers.by(reading, base) for reading in readings],
+    )
+
+
+def calibrate_held_out(
+    scores: Scores,
+    fold_of: Int[Tensor, " N"],
+    base: CalibratedSets,
+    kept: Collection[Modalities] = (),
+) -> Trial:
+    """Returns how temperatures and thresholds on these scores answer.
+
+    Those of `kept`, and of modalities that few products have, are the checkpoint's own.
+    """
+    readings = scores.held_out(fold_of)
+    common = [
+        len(reading) >= FEWEST_LABELS and modalities not in kept
+        for modalities, reading in zip(Modalities, readings, strict=True)
+    ]
+    fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
+    for fold, scored in enumerate(scores.without):
+        others = [one.where(fold_of[one.product] != fold) for one in scored]
+        calibrated = _calibrate(others, base, common)
+        for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
+            here = fold_of[held_out.product] == fold
+            found = CalibratedAnswers.by(held_out.where(here), calibrated)
+            one.probs[here] = found.probs
+            for precision, thresholds in found.thresholds.items():
+                one.thresholds[precision][here] = thresholds
+    return Trial(
+        trust=scores.trust,
+        correction=scores.correction,
+        calibrated=_calibrate(readings, base, common),
+        fully=fully,
+        partly=partly,
+    )
+
+
+def _unanswered(answers: Answers) -> CalibratedAnswers:
+    """Returns room for the calibrated answers of every fold."""
+    thresholds = {precision: torch.empty(len(answers)) for precision in TARGET_PRECISIONS}
+    return CalibratedAnswers(answers, torch.empty_like(answers.logits), thresholds)
+
+
+def _calibrate(
+    corrected: list[Answers], base: CalibratedSets, common: list[bool]
+) -> CalibratedSets:
+    """Returns temperatures and thresholds fitted to corrected logits.
+
+    A set of modalities that is not common keeps its temperature, and of its own thresholds and
+    those of all products the higher ones: how it does in this shop is not known well enough.
+    """
+    calibrated = {
+        modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
+        for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True)
+    }
+    whole = fullest(corrected)
+    for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
+        own = base[modalities].thresholds
+        found = pick_thresholds(reading if is_common else whole, calibrated, own)
+        if not is_common:
+            found = {name: strictest([own[name], found[name]]) for name in own}
+        calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": found})
+    return calibrated
+
+
+def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
+    temperature, image_temperature = fit_temperatures([reading.score()], near=own)
+    fitted = {"temperature": temperature, "image_temperature": image_temperature}
+    return own.model_copy(update=fitted | {"rows": len(reading)})
+
+
+def pick_thresholds(
+    reading: Answers, calibrated: CalibratedSets, before: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """Returns the thresholds that the reading's answers ask for, or those of before.
+
+    A few dozen labels hold too few right answers for the bound on the precision. Where they give no
+    threshold, the earlier one, which rests on thousands of rows, stays if its precision holds here.
+    """
+    confidence, best = CalibratedAnswers.by(reading, calibrated).probs.max(1)
+    is_right = best == reading.targets
+    _, numbered, sizes = reading.groups.unique(return_inverse=True, return_counts=True)
+    evidence = 1 / sizes.double()[numbered]
+    found = {}
+    for name, own in before.items():
+        found[name] = pick_threshold(confidence, is_right, float(name), evidence)
+        if found[name] is None and own is not None:
+            answered = is_right[confidence >= own].double()
+            if len(answered) and answered.mean() >= float(name):
+                found[name] = own
+    return found

@@ -1,0 +1,151 @@
+"""Ways to score a shop's labelled products: as they are, with another trust, with a correction.
+
+What a fold's products are scored by has not seen their labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
+from enrich.adaptation.readings import Readings, fullest
+from enrich.adaptation.trusting import choose_shift
+from enrich.calibration import CalibratedSets, Matrix, ScoreCorrection
+from enrich.classifiers.calibrated import Layer, to_layer
+from enrich.training.answers import Answers
+
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A way to score the labelled products, before temperatures.
+
+    `trust` is by how much more it trusts pictures, `correction` that of its scores. `without` are
+    for each fold the answers to all products, scored by a trust that has not seen that fold's
+    labels and a correction that has not seen the product's own either: temperatures for the fold
+    are fitted to them.
+    """
+
+    trust: float
+    correction: ScoreCorrection | None
+    without: list[list[Answers]]
+
+    def held_out(self, fold_of: Int[Tensor, " N"]) -> list[Answers]:
+        """Returns the answers, each product's scored by what has not seen its fold."""
+        return [_pick(by_fold, fold_of) for by_fold in zip(*self.without, strict=True)]
+
+
+def _pick(by_fold: Sequence[Answers], fold_of: Int[Tensor, " N"]) -> Answers:
+    """Returns every row as the answers of its product's fold have it."""
+    first, *others = by_fold
+    logits, weight = first.logits, first.image_weight
+    for fold, one in enumerate(others, start=1):
+        here = fold_of[one.product] == fold
+        logits = torch.where(here.unsqueeze(1), one.logits, logits)
+        if weight is not None and one.image_weight is not None:
+            weight = torch.where(here, one.image_weight, weight)
+    return replace(first, logits=logits, image_weight=weight)
+
+
+def deal_folds(groups: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """Returns the fold of each member of a group; all of a group are in one."""
+    known, numbered = groups.unique(return_inverse=True)
+    return torch.from_numpy(np.random.default_rng(0).permutation(len(known)))[numbered] % FOLDS
+
+
+def weigh_anew(
+    readings: Readings,
+    fold_of: Int[Tensor, " N"],
+    base: CalibratedSets,
+    earlier: ScoreCorrection | None,
+) -> Scores:
+    """Returns the scores under a trust in pictures of the shop's own."""
+    return Scores(
+        trust=choose_shift(readings, fold_of >= 0, base),
+        correction=earlier,
+        without=[
+            readings.at(choose_shift(readings, fold_of != fold, base)) for fold in range(FOLDS)
+        ],
+    )
+
+
+def correct(
+    scores: Scores, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
+) -> Scores:
+    """Returns the scores that correction layers make of these.
+
+    Args:
+        scores: Without another correction than the checkpoint's own.
+        answers: Scored with all labels.
+        fold_of: The fold of every labelled product.
+        base: The checkpoint's temperatures.
+    """
+    whole = _label(answers, base)
+    layer = fit_layer(whole, choose_strength(whole, deal_folds(fullest(answers).groups)))
+    return Scores(
+        trust=scores.trust,
+        correction=compose(layer, scores.correction),
+        without=[
+            _correct_without(fold, answers, fold_of, base)
+            for fold, answers in enumerate(scores.without)
+        ],
+    )
+
+
+def _label(answers: list[Answers], base: CalibratedSets) -> Labelled:
+    """Returns the products as a layer is fitted to them."""
+    whole = fullest(answers)
+    return Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
+
+
+def _correct_without(
+    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
+) -> list[Answers]:
+    """Returns the answers corrected by layers that have seen no label of the fold."""
+    groups, folds = fullest(answers).groups, fold_of[fullest(answers).product]
+    layers = _fit_without(fold, _label(answers, base), folds, groups)
+    return [_correct_held_out(one, layers, fold_of) for one in answers]
+
+
+def _fit_without(
+    fold: int, labelled: Labelled, folds: Int[Tensor, " M"], groups: Int[Tensor, " M"]
+) -> list[Layer]:
+    """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
+    left = folds != fold
+    strength = choose_strength(labelled[left], deal_folds(groups[left]))
+    return [fit_layer(labelled[left & (folds != other)], strength) for other in range(FOLDS)]
+
+
+def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor, " N"]) -> Answers:
+    """Returns the reading with each product corrected by the layer that has not seen it."""
+    logits = reading.logits.clone()
+    for fold, layer in enumerate(layers):
+        here = fold_of[reading.product] == fold
+        logits[here] = layer(reading.logits[here], reading.embeds[here])
+    return replace(reading, logits=logits)
+
+
+def compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
+    """Returns the correction of raw logits, which an earlier one may have gone before."""
+    weight, embeds_weight, bias = layer.weight, layer.embeds_weight, layer.bias
+    if earlier := to_layer(before):
+        bias = bias + weight @ earlier.bias
+        if earlier.embeds_weight is not None:
+            seen = weight @ earlier.embeds_weight
+            embeds_weight = seen if embeds_weight is None else seen + embeds_weight
+        weight = weight @ earlier.weight
+    return ScoreCorrection(
+        weight=_to_rows(weight),
+        embeds_weight=None if embeds_weight is None else _to_rows(embeds_weight),
+        bias=tuple(bias.tolist()),
+    )
+
+
+def _to_rows(matrix: Float[Tensor, "M N"]) -> Matrix:
+    """Returns the rows as numbers; six digits, as there are thousands of them to be read."""
+    return tuple(tuple(float(f"{number:.6g}") for number in row) for row in matrix.tolist())
