@@ -37,13 +37,15 @@ class Condition(StrEnum):
 class Hiding:
     """Probabilities with which training hides a row's text, image and label words.
 
-    `swap` is that of a text giving way to another product's.
+    `swap` is that of a text giving way to another product's, `reword` that of words giving way to
+    those of others.
     """
 
     text: float
     image: float
     label_words: float
     swap: float = 0.0
+    reword: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Batches:
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Returns the rows with modalities and label words hidden, and texts swapped, at random.
+        """Returns the rows with modalities and words hidden and texts changed, at random.
 
         A row without an image keeps its own text: nothing else would tell its labels.
         """
@@ -89,6 +91,7 @@ class Batches:
         strange &= self.products.groups[rows] != self.products.groups[rows[others]]
         for at in np.flatnonzero(strange):
             texts[at] = self.products.texts[rows[others[at]]]
+        self._reword(texts, rng.random(len(rows)) < hiding.reword, rng)
         for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
             texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
         still_there = np.array([bool(text) for text in texts])
@@ -99,6 +102,21 @@ class Batches:
         has_text |= ~has_image & still_there
         has_image |= ~has_text & self.images.has_image[rows]
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange)
+
+    def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
+        """Has a share of the chosen texts' words, from none to all, give way to other texts' words.
+
+        Label words stay, so such a text is still right about its picture, in words of a shop that
+        training does not know: a text that names other goods is not always another product's.
+        """
+        known = [word for text in texts for word in self.label_words.find_others(text)]
+        for at in np.flatnonzero(chosen):
+            share = rng.random()
+
+            def change(word: str, share: float = share) -> str:
+                return known[rng.integers(len(known))] if rng.random() < share else word
+
+            texts[at] = self.label_words.change_others(texts[at], change)
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Returns the rows that have an image or a text; the job quarantines the others."""

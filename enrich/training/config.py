@@ -93,11 +93,12 @@ class TrainingConfig(Architecture):
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
     The multitask loss is that of the whole batch; contrast has its negatives in its own part.
-    `image_alone` weighs a second loss: the rows that show their picture, answered from it alone,
-    over all labels of the batch. Where files of `opinions` are given, the loss against these, a
-    mean over the rows that show their picture, takes the place of a share of it (`opinion_shares`,
-    by attribute). A training on one `half` of the groups writes such a file beside its output: its
-    probabilities for the pictures of the other half.
+    `reword_text` is the share of texts whose words, but for label words, give way to words of other
+    texts, more or fewer of them. `image_alone` weighs a second loss: the rows that show their
+    picture, answered from it alone, over all labels of the batch. Where files of `opinions` are
+    given, the loss against these, a mean over the rows that show their picture, takes the place of
+    a share of it (`opinion_shares`, by attribute). A training on one `half` of the groups writes
+    such a file beside its output: its probabilities for the pictures of the other half.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -127,6 +128,7 @@ class TrainingConfig(Architecture):
     drop_image: float = Field(default=0.15, ge=0, lt=1)
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
+    reword_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
     half: Literal[0, 1] | None = None
     opinions: tuple[Path, ...] = ()

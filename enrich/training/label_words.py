@@ -1,10 +1,12 @@
-"""Words that give a label away, and texts without them."""
+"""Words that give a label away, texts without them, and texts with other words around them."""
 
 import re
-from itertools import groupby
+from collections.abc import Callable
+from itertools import groupby, zip_longest
 
 # Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
 _IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
+_WORD = re.compile(r"\w+")
 # A character that texts do not have.
 _MARK = "\0"
 _SEVERAL = rf"{_MARK}(?:\W+(?:and\W+)?{_MARK})*"
@@ -40,6 +42,16 @@ class LabelWords:
         on such texts would know them from those of shops that never name a label.
         """
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
+
+    def find_others(self, text: str) -> list[str]:
+        """Returns the text's words that are no label words, in order."""
+        return [word for gap in self._pattern.split(text) for word in _WORD.findall(gap)]
+
+    def change_others(self, text: str, change: Callable[[str], str]) -> str:
+        """Returns the text with every word changed that is no label word."""
+        gaps, labels = self._pattern.split(text), self._pattern.findall(text)
+        changed = [_WORD.sub(lambda found: change(found[0]), gap) for gap in gaps]
+        return "".join(part for pair in zip_longest(changed, labels, fillvalue="") for part in pair)
 
 
 def _choose_bounds(word: str) -> tuple[str, str]:

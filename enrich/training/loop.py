@@ -132,7 +132,11 @@ class Trainer:
             Hiding(0.0, 0.0, config.mask_label_words)
             if phase.loss == "contrastive"
             else Hiding(
-                config.drop_text, config.drop_image, config.mask_label_words, config.swap_text
+                config.drop_text,
+                config.drop_image,
+                config.mask_label_words,
+                config.swap_text,
+                config.reword_text,
             )
         )
         seed = EpochSeed(config.seed, number, epoch)
