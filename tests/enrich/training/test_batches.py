@@ -155,6 +155,39 @@ def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
         assert all("red" not in text and "shirt" in text for text in texts)
 
 
+def test_reworded_texts_keep_their_label_words_and_take_the_others_from_other_texts(
+    batches: Batches,
+) -> None:
+    rewording = Hiding(0.0, 0.0, 0.0, reword=1.0)
+    inputs = batches.training(BOTH, rewording, np.random.default_rng(0)).inputs
+    before = _texts(batches, _show(batches, BOTH, Condition.AS_IS).token_ids)
+    after = _texts(batches, inputs.token_ids)
+    assert all(text.count("red") == 1 for text in after)
+    known = {word for text in before for word in text.split()}
+    assert known > {word for text in after for word in text.split()}
+    changed = sum(one != other for one, other in zip(before, after, strict=True))
+    assert len(BOTH) > changed > len(BOTH) / 2, "some more, some less"
+    never = batches.training(BOTH, Hiding(0.0, 0.0, 0.0), np.random.default_rng(0)).inputs
+    assert _texts(batches, never.token_ids) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("Red shirt, navy-blue collar.", "Red SHIRT, navy-blue COLLAR."),
+        ("tired of red", "TIRED OF red"),
+        ("red", "red"),
+        ("", ""),
+    ],
+)
+def test_only_words_that_are_no_label_words_are_changed(text: str, changed: str) -> None:
+    assert WORDS.change_others(text, str.upper) == changed
+    others = [
+        word for word in changed.replace(",", " ").replace(".", " ").split() if word.isupper()
+    ]
+    assert [word.upper() for word in WORDS.find_others(text)] == others
+
+
 def test_a_text_of_label_words_alone_is_none_beside_a_picture_and_stays_without(
     batches: Batches,
 ) -> None:
