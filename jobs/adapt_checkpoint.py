@@ -5,9 +5,9 @@
         --output checkpoints/shop
 
 The first names products to label, one in four an unsure one and the others at random, the second
-writes a checkpoint that the job runs like any other. The towers stay: what is fitted is how far
-pictures are trusted, a correction of the scores, temperatures and thresholds. The last line on
-standard output is one JSON object.
+writes a checkpoint that the job runs like any other. What is fitted is how far pictures are
+trusted, a correction of the scores, temperatures and thresholds; all other weights stay. The last
+line on standard output is one JSON object.
 """
 
 import json

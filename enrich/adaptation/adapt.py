@@ -11,10 +11,10 @@ from torch import Tensor
 from enrich.adaptation.calibrating import calibrate_held_out, leave
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings, fullest, take_readings
-from enrich.adaptation.scores import FOLDS, Scores, correct, deal_folds, weigh_anew
+from enrich.adaptation.scores import correct, deal_folds, leave_scores, weigh_anew
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
-from enrich.calibration import CalibratedSets, Calibration
+from enrich.calibration import Calibration
 from enrich.engine import Engine
 from enrich.training.progress import watch
 
@@ -52,24 +52,16 @@ def adapt_attribute(
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)
     as_it_is = leave(readings.answers, base, earlier)
-    scores = Scores(0.0, earlier, [readings.answers] * FOLDS)
-    best = _try(scores, fold_of, base, as_it_is)
+
+    def is_better(trial: Trial, than: Trial) -> bool:
+        return trial.compare(as_it_is).is_better and trial.compare(than).is_better
+
+    scores = leave_scores(readings, earlier)
+    best = calibrate_held_out(scores, fold_of, base)
     weighed = weigh_anew(readings, fold_of, base, earlier)
-    trial = _try(weighed, fold_of, base, as_it_is)
-    if trial.compare(as_it_is).is_better and trial.compare(best).is_better:
-        scores, best = weighed, trial
-    corrected = correct(scores, readings.at(scores.trust), fold_of, base)
-    trial = _try(corrected, fold_of, base, as_it_is)
-    if trial.compare(as_it_is).is_better and trial.compare(best).is_better:
-        best = trial
-    return best.compare(as_it_is)
-
-
-def _try(
-    scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets, as_it_is: Trial
-) -> Trial:
-    """Returns how these scores answer; modalities that are worse for it keep their temperature."""
-    trial = calibrate_held_out(scores, fold_of, base)
-    if worse := trial.compare(as_it_is).worse_from:
-        trial = calibrate_held_out(scores, fold_of, base, kept=worse)
-    return trial
+    if weighed.trust_shift:
+        trial = calibrate_held_out(weighed, fold_of, base)
+        if is_better(trial, best):
+            scores, best = weighed, trial
+    trial = calibrate_held_out(correct(scores, fold_of, base), fold_of, base)
+    return (trial if is_better(trial, best) else best).compare(as_it_is)

@@ -4,7 +4,7 @@ A fold's products are answered by what has not seen their labels. Knows nothing 
 came about.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Int
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from enrich.adaptation.readings import fullest
 from enrich.adaptation.scores import Scores
-from enrich.adaptation.trial import FEWEST_LABELS, Trial
+from enrich.adaptation.trial import FEWEST_LABELS, Trial, surprise
 from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
@@ -23,11 +23,15 @@ from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
 
+# In nats, over all labels: what a new temperature must gain to be more than chance, by Akaike's
+# criterion for one number.
+_LEAST_TOLD = 1.0
+
 
 def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
     """Returns how the checkpoint answers as it is."""
     return Trial(
-        trust=0.0,
+        trust_shift=0.0,
         correction=earlier,
         calibrated=base,
         fully=CalibratedAnswers.by(fullest(readings), base),
@@ -35,21 +39,10 @@ def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrectio
     )
 
 
-def calibrate_held_out(
-    scores: Scores,
-    fold_of: Int[Tensor, " N"],
-    base: CalibratedSets,
-    kept: Collection[Modalities] = (),
-) -> Trial:
-    """Returns how temperatures and thresholds on these scores answer.
-
-    Those of `kept`, and of modalities that few products have, are the checkpoint's own.
-    """
+def calibrate_held_out(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
+    """Returns how temperatures and thresholds on these scores answer."""
     readings = scores.held_out(fold_of)
-    common = [
-        len(reading) >= FEWEST_LABELS and modalities not in kept
-        for modalities, reading in zip(Modalities, readings, strict=True)
-    ]
+    common = [len(reading) >= FEWEST_LABELS for reading in readings]
     fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
     for fold, scored in enumerate(scores.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
@@ -61,7 +54,7 @@ def calibrate_held_out(
             for precision, thresholds in found.thresholds.items():
                 one.thresholds[precision][here] = thresholds
     return Trial(
-        trust=scores.trust,
+        trust_shift=scores.trust_shift,
         correction=scores.correction,
         calibrated=_calibrate(readings, base, common),
         fully=fully,
@@ -81,7 +74,7 @@ def _calibrate(
     """Returns temperatures and thresholds fitted to corrected logits.
 
     A set of modalities that is not common keeps its temperature, and of its own thresholds and
-    those of all products the higher ones: how it does in this shop is not known well enough.
+    those of all products the higher ones: how it does in this shop is not known.
     """
     calibrated = {
         modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
@@ -98,9 +91,15 @@ def _calibrate(
 
 
 def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
+    """Returns new temperatures where the labels tell that they are better, else the own ones."""
     temperature, image_temperature = fit_temperatures([reading.score()], near=own)
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
-    return own.model_copy(update=fitted | {"rows": len(reading)})
+    kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
+    told = [
+        surprise(CalibratedAnswers.by(reading, dict.fromkeys(Modalities, one))).sum().item()
+        for one in (kept, new)
+    ]
+    return new if told[0] - told[1] > _LEAST_TOLD else kept
 
 
 def pick_thresholds(

@@ -57,8 +57,8 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
 
 
 def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
-    """Returns by how much more pictures are trusted, for attributes that are better for it."""
-    return {a: one.trust for a, one in effects.items() if one.is_better and one.trust}
+    """Returns what is added to the trust in pictures, for attributes that are better for it."""
+    return {a: one.trust_shift for a, one in effects.items() if one.is_better and one.trust_shift}
 
 
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
@@ -142,7 +142,7 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
             "worse_from": [str(modalities) for modalities in effect.worse_from],
             "silenced": [str(modalities) for modalities in effect.silenced],
             "loses_answers": effect.loses_answers,
-            "trust_shift": effect.trust,
+            "trust_shift": effect.trust_shift,
             "before": effect.before,
             "after": effect.after,
         }

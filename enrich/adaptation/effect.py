@@ -38,8 +38,8 @@ class Effect:
     `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
     `gains` are of those that have a set of modalities, read from no more than that. `silenced` are
     the sets of modalities from which nothing reaches a precision of 90 % any more, though something
-    did before. `trust` is by how much more pictures are trusted against texts: by that the
-    odds of their weights grow, as a logarithm.
+    did before. `trust_shift` is what is added to the trust in pictures, the log odds of
+    their weight against texts.
     """
 
     before: Figures
@@ -47,7 +47,7 @@ class Effect:
     gain: Gain
     gains: dict[Modalities, Gain]
     silenced: list[Modalities]
-    trust: float
+    trust_shift: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
 

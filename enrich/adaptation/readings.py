@@ -3,7 +3,7 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,17 +30,20 @@ _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 class Readings:
     """One attribute's answers, read from each of `Modalities`.
 
-    `weighed` are those from both as they would be if the picture were trusted by so much more;
-    nothing where a classifier does not weigh its modalities.
+    `weighed` are logits and image weights of those from both as they would be if the picture were
+    trusted by so much more; nothing where a classifier does not weigh its modalities.
     """
 
     answers: list[Answers]
-    weighed: dict[float, Answers]
+    weighed: dict[float, tuple[Float[Tensor, "M C"], Float[Tensor, " M"] | None]]
 
     def at(self, shift: float) -> list[Answers]:
         """Returns the answers with the picture trusted by that much more; 0 is as it is."""
         both, *alone = self.answers
-        return [self.weighed[shift] if shift else both, *alone]
+        if shift:
+            logits, image_weight = self.weighed[shift]
+            both = replace(both, logits=logits, image_weight=image_weight)
+        return [both, *alone]
 
 
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
@@ -67,16 +70,13 @@ def _read(
 ) -> Readings:
     layer = to_layer(engine.calibration.corrections.get(attribute))
     both = scored[0]  # the first of Modalities
-
-    def answers(one: "_Scored") -> Answers:
-        return one.to_answers(labels, attribute).corrected(layer)
-
+    weighed = {}
+    for shift, output in _weigh(engine, attribute, both.output):
+        one = replace(both, output=output).to_answers(labels, attribute).corrected(layer)
+        weighed[shift] = (one.logits, one.image_weight)
     return Readings(
-        answers=[answers(one) for one in scored],
-        weighed={
-            shift: answers(replace(both, output=output))
-            for shift, output in _weigh(engine, attribute, both.output).items()
-        },
+        answers=[one.to_answers(labels, attribute).corrected(layer) for one in scored],
+        weighed=weighed,
     )
 
 
@@ -142,23 +142,25 @@ def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _
     return read.take(torch.tensor([one is modalities for one in found]).nonzero().flatten())
 
 
-@torch.inference_mode()
-def _weigh(engine: Engine, attribute: str, output: ModelOutput) -> dict[float, ModelOutput]:
-    """Returns the output at every shift of the trust in the picture."""
-    if output.read is None:
-        return {}
-    classifier = engine.classifier
-    assert isinstance(classifier, CmaClip)  # no other one says what it weighs
+def _weigh(
+    engine: Engine, attribute: str, output: ModelOutput
+) -> Iterator[tuple[float, ModelOutput]]:
+    """Yields every shift of the trust in the picture with the output that it leads to."""
+    classifier = engine.classifier if output.read is not None else None
+    if output.read is None or not isinstance(classifier, CmaClip):
+        return
     read = output.read.in_full_precision().to(classifier.device)
-    weighed = {}
     for shift in _SHIFTS:
-        logits, weight = classifier.answer(attribute, read, shift)
-        weighed[shift] = replace(
-            output,
-            logits={attribute: logits.cpu()},
-            image_weight={} if weight is None else {attribute: weight.cpu()},
+        with torch.inference_mode():
+            logits, weight = classifier.answer(attribute, read, shift)
+        yield (
+            shift,
+            replace(
+                output,
+                logits={attribute: logits.cpu()},
+                image_weight={} if weight is None else {attribute: weight.cpu()},
+            ),
         )
-    return weighed
 
 
 def fullest(readings: list[Answers]) -> Answers:

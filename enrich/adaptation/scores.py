@@ -25,14 +25,15 @@ FOLDS = 5
 class Scores:
     """A way to score the labelled products, before temperatures.
 
-    `trust` is by how much more it trusts pictures, `correction` that of its scores. `without` are
-    for each fold the answers to all products, scored by a trust that has not seen that fold's
-    labels and a correction that has not seen the product's own either: temperatures for the fold
-    are fitted to them.
+    `trust_shift` is what it adds to the trust in pictures, `correction` that of its scores, and
+    `answers` are what comes of the first. `without` are for each fold the answers to all products,
+    scored by a trust that has not seen that fold's labels and a correction that has not seen the
+    product's own either: temperatures for the fold are fitted to them.
     """
 
-    trust: float
+    trust_shift: float
     correction: ScoreCorrection | None
+    answers: list[Answers]
     without: list[list[Answers]]
 
     def held_out(self, fold_of: Int[Tensor, " N"]) -> list[Answers]:
@@ -58,6 +59,11 @@ def deal_folds(groups: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     return torch.from_numpy(np.random.default_rng(0).permutation(len(known)))[numbered] % FOLDS
 
 
+def leave_scores(readings: Readings, earlier: ScoreCorrection | None) -> Scores:
+    """Returns the scores of the checkpoint as it is."""
+    return Scores(0.0, earlier, readings.answers, [readings.answers] * FOLDS)
+
+
 def weigh_anew(
     readings: Readings,
     fold_of: Int[Tensor, " N"],
@@ -65,30 +71,23 @@ def weigh_anew(
     earlier: ScoreCorrection | None,
 ) -> Scores:
     """Returns the scores under a trust in pictures of the shop's own."""
+    shift = choose_shift(readings, fold_of >= 0, base)
     return Scores(
-        trust=choose_shift(readings, fold_of >= 0, base),
+        trust_shift=shift,
         correction=earlier,
+        answers=readings.at(shift),
         without=[
             readings.at(choose_shift(readings, fold_of != fold, base)) for fold in range(FOLDS)
         ],
     )
 
 
-def correct(
-    scores: Scores, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
-) -> Scores:
-    """Returns the scores that correction layers make of these.
-
-    Args:
-        scores: Without another correction than the checkpoint's own.
-        answers: Scored with all labels.
-        fold_of: The fold of every labelled product.
-        base: The checkpoint's temperatures.
-    """
-    whole = _label(answers, base)
-    layer = fit_layer(whole, choose_strength(whole, deal_folds(fullest(answers).groups)))
-    return Scores(
-        trust=scores.trust,
+def correct(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scores:
+    """Returns the scores that correction layers make of these, which have none of their own yet."""
+    whole = _label(scores.answers, base)
+    layer = fit_layer(whole, choose_strength(whole, deal_folds(fullest(scores.answers).groups)))
+    return replace(
+        scores,
         correction=compose(layer, scores.correction),
         without=[
             _correct_without(fold, answers, fold_of, base)

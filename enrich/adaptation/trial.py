@@ -23,11 +23,11 @@ FEWEST_LABELS = 50
 class Trial:
     """One way to answer the labelled products, and how it answered them held out.
 
-    `trust` is by how much more pictures are trusted. `fully` are the products as the job reads
-    them, `partly` as they are read from each set of modalities.
+    `trust_shift` is what is added to the trust in pictures. `fully` are the products as the job
+    reads them, `partly` as they are read from each set of modalities.
     """
 
-    trust: float
+    trust_shift: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
     fully: CalibratedAnswers
@@ -51,7 +51,7 @@ class Trial:
                 for modalities, one in self.calibrated.items()
                 if before.calibrated[modalities].ever_answers(0.90) and not one.ever_answers(0.90)
             ],
-            trust=self.trust,
+            trust_shift=self.trust_shift,
             correction=self.correction,
             calibrated=self.calibrated,
         )
@@ -63,7 +63,7 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     Near-identical products are answered alike: the standard error is that of a mean over clusters
     (Liang and Zeger 1986), with the usual factor for few of them.
     """
-    gains = _surprise(before) - _surprise(after)
+    gains = surprise(before) - surprise(after)
     known, numbered = after.of.groups.unique(return_inverse=True)
     sums = torch.zeros(len(known)).index_add_(0, numbered, gains - gains.mean())
     if len(known) < 2:
@@ -72,7 +72,7 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     return Gain(gains.mean().item(), spread.sqrt().item() / len(gains))
 
 
-def _surprise(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
+def surprise(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
     """Returns the negative log-likelihood of each label, in nats."""
     logs = answers.probs.clamp(min=1e-9).log()
     return F.nll_loss(logs, answers.of.targets, reduction="none")

@@ -27,9 +27,9 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
 
     def surprise(shift: float) -> float:
         both = readings.at(shift)[0]
-        both = both.where(seen[both.product])
+        rows = seen[both.product]
         scaled = both.logits / both.log_temperature(calibrated).exp().unsqueeze(1)
-        told = F.cross_entropy(scaled, both.targets, reduction="sum").item()
+        told = F.cross_entropy(scaled[rows], both.targets[rows], reduction="sum").item()
         return told + (shift / _SPREAD) ** 2 / 2
 
     # 0 first: of equals it is chosen.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.interface import Classifier, ModelOutput, Read
+from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches, Condition
 from enrich.training.evaluation import ask
 from enrich.training.losses import UNLABELLED
@@ -56,10 +56,8 @@ def fit_trust(
 
 
 def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:
-    asked = ask(classifier, batches, rows, condition)
-    read = ModelOutput.join([output for _, output in asked]).read
-    assert read is not None  # it has a modality-wise attention
-    return read.in_full_precision()
+    parts = [output.read for _, output in ask(classifier, batches, rows, condition) if output.read]
+    return Read(*map(torch.cat, zip(*parts, strict=True))).in_full_precision()
 
 
 def _loss(classifier: CmaClip, attribute: str, read: Read, targets: Tensor, shift: float) -> float:

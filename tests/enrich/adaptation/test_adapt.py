@@ -12,7 +12,7 @@ from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out, pick_thresholds
 from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import compose, correct, deal_folds, weigh_anew
+from enrich.adaptation.scores import Scores, compose, correct, deal_folds, weigh_anew
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -65,17 +65,14 @@ def _adapt(
     readings: list[Answers],
     calibration: Calibration | None = None,
     groups: torch.Tensor | None = None,
-    weighed: dict[float, Answers] | None = None,
+    weighed: dict[float, tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Effect:
     """Adapts color; without `groups` no product is near-identical to another."""
     if groups is None:
         groups = torch.arange(len(readings[0]))
     grouped = [replace(one, groups=groups[one.product]) for one in readings]
-    weighed = {
-        shift: replace(one, groups=groups[one.product]) for shift, one in (weighed or {}).items()
-    }
     return adapt_attribute(
-        Readings(grouped, weighed), deal_folds(groups), calibration or _calibration(), "color"
+        Readings(grouped, weighed or {}), deal_folds(groups), calibration or _calibration(), "color"
     )
 
 
@@ -120,26 +117,63 @@ def test_goods_that_the_towers_tell_apart_are_answered_better_also_from_their_pi
     assert from_pictures > blind.gains[Modalities.IMAGE].mean + 0.05
 
 
-def _weigh(image_logits: torch.Tensor, both: Answers) -> tuple[Answers, dict[float, Answers]]:
+def _mix(
+    both: Answers, image_logits: torch.Tensor, trust: float = 1.5
+) -> tuple[Answers, dict[float, tuple[torch.Tensor, torch.Tensor]]]:
     """The answers of a classifier that mixes the logits of pictures and `both`'s, of the texts."""
 
-    def mix(shift: float) -> Answers:
-        weight = torch.full((ROWS,), 1.5 + shift).sigmoid()
-        mixed = torch.lerp(both.logits, image_logits, weight.unsqueeze(1))
-        return replace(both, logits=mixed, image_weight=weight)
+    def mix(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = torch.full((len(both),), trust + shift).sigmoid()
+        return torch.lerp(both.logits, image_logits, weight.unsqueeze(1)), weight
 
-    return mix(0.0), {shift: mix(shift) for shift in (-4.0, -3.0, -2.0, -1.0, 1.0, 2.0)}
+    logits, weight = mix(0.0)
+    weighed = {shift: mix(shift) for shift in (-4.0, -3.0, -2.0, -1.0, 1.0, 2.0)}
+    return replace(both, logits=logits, image_weight=weight), weighed
+
+
+def _draw_logits(seed: int) -> torch.Tensor:
+    return 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_shop_whose_texts_are_mistrusted_has_them_believed() -> None:
     """What texts say is right where the picture says otherwise, but weighs a fifth."""
     both, image, text = _readings(swapped=False)
-    blind = 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(1))
-    as_it_is, weighed = _weigh(blind, both)
+    as_it_is, weighed = _mix(both, _draw_logits(1))
     effect = _adapt([as_it_is, image, text], weighed=weighed)
-    assert effect.is_better and effect.trust in (-4.0, -3.0)
+    assert effect.is_better and effect.trust_shift in (-4.0, -3.0)
     assert effect.after["accuracy"] > effect.before["accuracy"] + 0.2
-    assert not _adapt([as_it_is, image, text]).after["accuracy"] > effect.after["accuracy"] - 0.1
+    assert _adapt([as_it_is, image, text]).after["accuracy"] < effect.after["accuracy"] - 0.1
+
+
+def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
+    """Its texts are right, and it calls label 0 by the name of 1."""
+    both, image, text = _readings(swapped=True)
+    as_it_is, weighed = _mix(both, _draw_logits(1))
+    effect = _adapt([as_it_is, image, text], weighed=weighed)
+    assert effect.is_better and effect.trust_shift in (-4.0, -3.0)
+    unseen = _readings(swapped=True, seed=7)[0]
+    _, weighed_unseen = _mix(unseen, _draw_logits(8))
+    logits, _ = weighed_unseen[effect.trust_shift]
+    answers = _correct_by(effect, replace(unseen, logits=logits)).argmax(1)
+    right = (answers == unseen.targets).float().mean()
+    assert right > (logits.argmax(1) == unseen.targets).float().mean() + 0.05
+    assert effect.after["accuracy"] == pytest.approx(right.item(), abs=0.08)
+
+
+def test_a_trust_that_is_right_already_stays() -> None:
+    both, image, text = _readings(swapped=False)
+    as_it_is, weighed = _mix(both, both.logits)
+    assert _adapt([as_it_is, image, text], weighed=weighed).trust_shift == 0.0
+
+
+def test_a_trust_that_a_few_labels_favour_by_a_hair_is_not_taken() -> None:
+    """Pictures and texts tell about as much: the likelihood of the labels is nearly flat."""
+    for seed in range(3):
+        both, image, text = _readings(swapped=False, rows=60, images=60, seed=seed)
+        random = torch.Generator().manual_seed(seed)
+        alike = both.logits + 0.3 * torch.randn(60, LABELS, generator=random)
+        as_it_is, weighed = _mix(both, alike, trust=0.0)
+        assert _adapt([as_it_is, image, text], weighed=weighed).trust_shift == 0.0
 
 
 def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() -> None:
@@ -148,13 +182,13 @@ def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() 
     effect = _adapt([replace(both, logits=4 * both.logits), image, text])
     assert effect.is_better
     assert effect.calibrated[Modalities.IMAGE_AND_TEXT].temperature > 2
-    assert effect.calibrated[Modalities.IMAGE].temperature == 1.0
-
-
-def test_a_trust_that_is_right_already_stays() -> None:
-    both, image, text = _readings(swapped=False)
-    as_it_is, weighed = _weigh(both.logits, both)
-    assert _adapt([as_it_is, image, text], weighed=weighed).trust == 0.0
+    alone = effect.calibrated[Modalities.IMAGE]
+    assert alone.temperature == 1.0 and alone.rows == ROWS
+    answered = CalibratedAnswers.by(image, effect.calibrated)
+    confidence, best = answered.probs.max(1)
+    is_given = confidence >= alone.thresholds["0.90"]
+    assert is_given.float().mean() > 0.2, "its threshold rests on pictures, not on both"
+    assert (best == image.targets)[is_given].float().mean() > 0.88
 
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
@@ -223,21 +257,28 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     base = _calibration().attributes["color"]
     fold_of = deal_folds(torch.arange(100))
     held_out = fold_of == 0
-
-    def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
-        weighed = {1.0: replace(readings[0], logits=0.5 * readings[0].logits)}
-        scores = weigh_anew(Readings(readings, weighed), fold_of, base, None)
-        if corrected:
-            scores = correct(scores, readings, fold_of, base)
-        answered = calibrate_held_out(scores, fold_of, base).fully
-        thresholds = torch.stack([*answered.thresholds.values()])
-        return answered.probs[held_out], thresholds[:, held_out]
-
     readings = _readings(swapped=True, rows=100, images=100)
     others = [
         replace(one, targets=(one.targets + held_out[one.product].long()) % LABELS)
         for one in readings
     ]
+    # What pictures say agrees with the other labels: with these they would be trusted more.
+    seen = 8 * torch.nn.functional.one_hot(others[0].targets, LABELS).float()
+    image_logits = seen.where(held_out.unsqueeze(1), readings[0].logits)
+
+    def weigh(readings: list[Answers]) -> Scores:
+        as_it_is, weighed = _mix(readings[0], image_logits, trust=0.0)
+        return weigh_anew(Readings([as_it_is, *readings[1:]], weighed), fold_of, base, None)
+
+    def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = weigh(readings)
+        if corrected:
+            scores = correct(scores, fold_of, base)
+        answered = calibrate_held_out(scores, fold_of, base).fully
+        thresholds = torch.stack([*answered.thresholds.values()])
+        return answered.probs[held_out], thresholds[:, held_out]
+
+    assert weigh(readings).trust_shift < 0 < weigh(others).trust_shift
     for one, other in zip(answer(readings), answer(others), strict=True):
         assert one.equal(other)
 
@@ -252,7 +293,7 @@ def test_products_of_one_text_are_in_one_fold() -> None:
 def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher_threshold() -> (
     None
 ):
-    effect = _adapt(_readings(swapped=True, images=20), _calibration(1.7))
+    effect = _adapt(_readings(swapped=False, images=20), _calibration(1.7))
     both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
     assert image.temperature == 1.7 and image.rows == 100
@@ -357,7 +398,7 @@ EFFECT = Effect(
     gain=Gain(0.1, 0.01),
     gains={},
     silenced=[],
-    trust=0.0,
+    trust_shift=0.0,
     correction=None,
     calibrated=_calibration().attributes["color"],
 )

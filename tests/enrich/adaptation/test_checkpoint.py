@@ -27,7 +27,7 @@ EFFECT = Effect(
     gain=Gain(0.0, 0.1),
     gains={},
     silenced=[],
-    trust=0.0,
+    trust_shift=0.0,
     correction=None,
     calibrated=dict.fromkeys(Modalities, ANSWERS),
 )
@@ -89,10 +89,12 @@ def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
 
 
 def test_whose_word_counts_for_more_is_said() -> None:
-    told = to_report({"color": replace(BETTER, trust=-5.0), "style": replace(EFFECT, trust=1.0)})
+    told = to_report(
+        {"color": replace(BETTER, trust_shift=-5.0), "style": replace(EFFECT, trust_shift=1.0)}
+    )
     assert "For color, texts of this shop are trusted more than before" in told
     assert "For style" not in told, "it is left as it was"
-    assert summarise({"color": replace(BETTER, trust=-5.0)})["color"]["trust_shift"] == -5.0
+    assert summarise({"color": replace(BETTER, trust_shift=-5.0)})["color"]["trust_shift"] == -5.0
 
 
 def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(

@@ -66,7 +66,7 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
         gain=Gain(1.0, 0.1),
         gains={},
         silenced=[],
-        trust=3.0,
+        trust_shift=3.0,
         correction=None,
         calibrated=given.calibration.attributes["color"],
     )
