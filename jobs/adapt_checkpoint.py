@@ -24,12 +24,12 @@ from enrich.adaptation.effect import Effect
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
+from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
-from enrich.files.targets import check_checkpoint_target
 
 # A shop of other goods that the bundled checkpoint had never seen had 0.2 and 0.58.
 SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5

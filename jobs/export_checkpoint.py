@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.classifiers.checkpoint import read_metrics
+from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.eight_bit_export import (
@@ -29,7 +29,6 @@ from enrich.eight_bit_export import (
 )
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
-from enrich.files.targets import check_checkpoint_target
 
 # Less is not worth another model_version, with which the whole catalog is enriched again.
 LEAST_SPEEDUP = 1.05

@@ -1,6 +1,7 @@
 """Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from enrich.calibration import Calibration
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.config import NAME_PATTERN, ClassifierConfig
 from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest
 from enrich.classifiers.registry import build_classifier
-from enrich.errors import CheckpointError, EnrichError
+from enrich.errors import CheckpointError, ConfigError, EnrichError
+from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
 from enrich.tokenizer import TextEncoder
 
@@ -107,6 +109,18 @@ def save_checkpoint(
         write_metrics(partial, metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
+
+
+def check_checkpoint_target(name: str, output: Path) -> None:
+    """Checks that a checkpoint of that name can be written as a folder that is not there yet.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
+    refuse_existing(output)
+    prepare_target(output)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import re
 import tempfile
 from pathlib import Path
 
-from enrich.classifiers.config import NAME_PATTERN
 from enrich.errors import ConfigError
 
 # As a Path it has lost a slash, or both.
@@ -65,15 +64,3 @@ def refuse_existing(output: Path) -> None:
     """Raises ConfigError where something stands already at what --output names."""
     if output.exists():
         raise ConfigError(f"{output} exists already; remove it, or give another --output")
-
-
-def check_checkpoint_target(name: str, output: Path) -> None:
-    """Checks that a checkpoint of that name can be written as a folder that is not there yet.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
-    refuse_existing(output)
-    prepare_target(output)

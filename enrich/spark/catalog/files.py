@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from enrich.errors import SchemaMismatch, first_line
-from enrich.files.tables import refuse_encoded, refuse_open_quotation
+from enrich.files.csv_files import find_row_ends
+from enrich.files.tables import refuse_encoded
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 from enrich.spark.hadoop import escape_pattern
 
@@ -213,7 +214,7 @@ def _refuse_encoded(file: Path) -> None:
 def _refuse_lost_rows(file: Path) -> None:
     """Raises SchemaMismatch for a CSV file some rows of which Spark would take for one."""
     try:
-        ends = refuse_open_quotation(file)
+        ends = find_row_ends(file)
     except ValueError as error:
         raise SchemaMismatch(f"{file} is cut off or damaged: {error}") from error
     if len(ends) > 1:

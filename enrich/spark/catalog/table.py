@@ -29,7 +29,7 @@ from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
-from enrich.files.tables import explain_separator
+from enrich.files.csv_files import explain_separator
 from enrich.images.places import LONGEST_PATH, local_path
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of

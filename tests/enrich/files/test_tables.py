@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.files.tables import read_table, refuse_open_quotation, select_text
+from enrich.files.csv_files import find_row_ends
+from enrich.files.tables import read_table, select_text
 
 
 def _unchecked(values: list[bytes | None]) -> pa.Array:
@@ -68,10 +69,10 @@ def test_a_quotation_mark_is_refused_where_it_swallows_rows_and_nowhere_else(
     file = tmp_path / "products.csv"
     file.write_text("\n".join(["product_id,title,description,image_path", *rows, ""]))
     if line is None:
-        refuse_open_quotation(file)
+        find_row_ends(file)
     else:
         with pytest.raises(ValueError, match=f"in line {line} is closed nowhere"):
-            refuse_open_quotation(file)
+            find_row_ends(file)
 
 
 def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
