@@ -38,7 +38,7 @@ class Hiding:
     """Probabilities with which training hides a row's text, image and label words.
 
     `swap` is that of a text giving way to another product's, `reword` that of words giving way to
-    those of others.
+    unknown ones.
     """
 
     text: float
@@ -104,17 +104,20 @@ class Batches:
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange)
 
     def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
-        """Has a share of the chosen texts' words, from none to all, give way to other texts' words.
+        """Has a share of the chosen texts' words, from none to all, give way to unknown ones.
 
-        Label words stay, so such a text is still right about its picture, in words of a shop that
-        training does not know: a text that names other goods is not always another product's.
+        These are other texts' words with their letters in disorder. Label words stay, so such a
+        text is still right about its picture, in words of a shop that training does not know: not
+        every text that sounds strange is another product's.
         """
         known = [word for text in texts for word in self.label_words.find_others(text)]
         for at in np.flatnonzero(chosen):
             share = rng.random()
 
             def change(word: str, share: float = share) -> str:
-                return known[rng.integers(len(known))] if rng.random() < share else word
+                if rng.random() >= share:
+                    return word
+                return "".join(rng.permutation(list(known[rng.integers(len(known))])))
 
             texts[at] = self.label_words.change_others(texts[at], change)
 

@@ -93,12 +93,12 @@ class TrainingConfig(Architecture):
     `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
     parts one after the other (for memory), each spread over the processes that torchrun started.
     The multitask loss is that of the whole batch; contrast has its negatives in its own part.
-    `reword_text` is the share of texts whose words, but for label words, give way to words of other
-    texts, more or fewer of them. `image_alone` weighs a second loss: the rows that show their
-    picture, answered from it alone, over all labels of the batch. Where files of `opinions` are
-    given, the loss against these, a mean over the rows that show their picture, takes the place of
-    a share of it (`opinion_shares`, by attribute). A training on one `half` of the groups writes
-    such a file beside its output: its probabilities for the pictures of the other half.
+    `reword_text` is the share of texts whose words, but for label words, give way to unknown ones,
+    more or fewer of them. `image_alone` weighs a second loss: the rows that show their picture,
+    answered from it alone, over all labels of the batch. Where files of `opinions` are given, the
+    loss against these, a mean over the rows that show their picture, takes the place of a share of
+    it (`opinion_shares`, by attribute). A training on one `half` of the groups writes such a file
+    beside its output: its probabilities for the pictures of the other half.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
