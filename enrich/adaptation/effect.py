@@ -38,8 +38,8 @@ class Effect:
     `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
     `gains` are of those that have a set of modalities, read from no more than that. `silenced` are
     the sets of modalities from which nothing reaches a precision of 90 % any more, though something
-    did before. `trust_shift` is what is added to the trust in pictures, the log odds of
-    their weight against texts.
+    did before. `trust_shift` is what is added to the trust in pictures, the log odds of their
+    weight against texts.
     """
 
     before: Figures

@@ -146,21 +146,14 @@ def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
     """Yields every shift of the trust in the picture with the output that it leads to."""
-    classifier = engine.classifier if output.read is not None else None
-    if output.read is None or not isinstance(classifier, CmaClip):
+    if output.read is None or not isinstance(classifier := engine.classifier, CmaClip):
         return
     read = output.read.in_full_precision().to(classifier.device)
     for shift in _SHIFTS:
         with torch.inference_mode():
             logits, weight = classifier.answer(attribute, read, shift)
-        yield (
-            shift,
-            replace(
-                output,
-                logits={attribute: logits.cpu()},
-                image_weight={} if weight is None else {attribute: weight.cpu()},
-            ),
-        )
+        weights = {} if weight is None else {attribute: weight.cpu()}
+        yield shift, replace(output, logits={attribute: logits.cpu()}, image_weight=weights)
 
 
 def fullest(readings: list[Answers]) -> Answers:

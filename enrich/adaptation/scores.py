@@ -84,8 +84,9 @@ def weigh_anew(
 
 def correct(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scores:
     """Returns the scores that correction layers make of these, which have none of their own yet."""
-    whole = _label(scores.answers, base)
-    layer = fit_layer(whole, choose_strength(whole, deal_folds(fullest(scores.answers).groups)))
+    whole = fullest(scores.answers)
+    labelled = _label(whole, base)
+    layer = fit_layer(labelled, choose_strength(labelled, deal_folds(whole.groups)))
     return replace(
         scores,
         correction=compose(layer, scores.correction),
@@ -96,9 +97,8 @@ def correct(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) ->
     )
 
 
-def _label(answers: list[Answers], base: CalibratedSets) -> Labelled:
+def _label(whole: Answers, base: CalibratedSets) -> Labelled:
     """Returns the products as a layer is fitted to them."""
-    whole = fullest(answers)
     return Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
 
 
@@ -106,8 +106,8 @@ def _correct_without(
     fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
 ) -> list[Answers]:
     """Returns the answers corrected by layers that have seen no label of the fold."""
-    groups, folds = fullest(answers).groups, fold_of[fullest(answers).product]
-    layers = _fit_without(fold, _label(answers, base), folds, groups)
+    whole = fullest(answers)
+    layers = _fit_without(fold, _label(whole, base), fold_of[whole.product], whole.groups)
     return [_correct_held_out(one, layers, fold_of) for one in answers]
 
 

@@ -62,6 +62,11 @@ class Read(NamedTuple):
     has_image: Bool[Tensor, " B"]
     has_text: Bool[Tensor, " B"]
 
+    @staticmethod
+    def combine(reads: "Sequence[Read]", change: Callable[[list[Tensor]], Tensor]) -> "Read":
+        """Returns what `change` makes of each tensor, taken from all of them."""
+        return Read(*(change(list(same)) for same in zip(*reads, strict=True)))
+
     def to(self, device: torch.device) -> "Read":
         """Returns the same on `device`."""
         return Read(*(part.to(device) for part in self))
@@ -119,7 +124,7 @@ def _combine(
         text_embeds=change([one.text_embeds for one in outputs]),
         image_weight=combine_each([one.image_weight for one in outputs]),
         matching=change(matching) if matching else None,
-        read=Read(*(change(list(column)) for column in zip(*read, strict=True))) if read else None,
+        read=Read.combine(read, change) if read else None,
     )
 
 

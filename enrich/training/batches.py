@@ -110,6 +110,8 @@ class Batches:
         text is still right about its picture, in words of a shop that training does not know: not
         every text that sounds strange is another product's.
         """
+        if not chosen.any():
+            return
         known = [word for text in texts for word in self.label_words.find_others(text)]
         for at in np.flatnonzero(chosen):
             share = rng.random()

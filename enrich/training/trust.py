@@ -57,7 +57,7 @@ def fit_trust(
 
 def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:
     parts = [output.read for _, output in ask(classifier, batches, rows, condition) if output.read]
-    return Read(*map(torch.cat, zip(*parts, strict=True))).in_full_precision()
+    return Read.combine(parts, torch.cat).in_full_precision()
 
 
 def _loss(classifier: CmaClip, attribute: str, read: Read, targets: Tensor, shift: float) -> float:

@@ -9,8 +9,8 @@ import torch
 from fault_drill import is_long
 
 from enrich.adaptation.adapt import adapt_attribute
-from enrich.adaptation.calibrating import calibrate_held_out, pick_thresholds
-from enrich.adaptation.effect import Effect, Gain
+from enrich.adaptation.calibrating import calibrate_held_out
+from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import Scores, compose, correct, deal_folds, weigh_anew
 from enrich.adaptation.trial import measure_gain
@@ -341,33 +341,6 @@ def test_ten_products_of_one_text_are_no_ten_products() -> None:
     assert errors[1] == pytest.approx(errors[0])
 
 
-@pytest.mark.parametrize(("wrong", "kept"), [(0, 0.9), (1, 0.9), (2, None), (10, None)])
-def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_against_it(
-    wrong: int, kept: float | None
-) -> None:
-    logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(10, 1)
-    targets = (torch.arange(10) < wrong).long()
-    every, pictures = torch.arange(10), [Modalities.IMAGE] * 10
-    reading = Answers(every, every, pictures, logits, torch.ones(10, 2), targets, torch.ones(10))
-    own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
-    found = pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
-    assert found == {"0.90": kept, "0.95": None}
-
-
-def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
-    logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(60, 1)
-    right = torch.zeros(60, dtype=torch.long)
-    every, pictures = torch.arange(60), [Modalities.IMAGE] * 60
-    reading = Answers(every, every, pictures, logits, torch.ones(60, 2), right, torch.ones(60))
-    never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=9)
-    known = {Modalities.IMAGE: never}
-    apart = pick_thresholds(reading, known, never.thresholds)
-    assert apart["0.95"] is not None
-    six = replace(reading, groups=every // 10)
-    six_products = pick_thresholds(six, known, never.thresholds)
-    assert six_products == {"0.90": None, "0.95": None}
-
-
 def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:
     sure = _readings(swapped=False, rows=80, images=80, scale=1.0)
     readings = [replace(one, targets=one.logits.argmax(1)) for one in sure]
@@ -389,47 +362,6 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     confidence = CalibratedAnswers.by(readings[0], effect.calibrated).probs.max(1).values
     answered = (confidence >= (found.thresholds["0.90"] or 9)).float().mean()
     assert answered > 0.8
-
-
-FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
-EFFECT = Effect(
-    before=FIGURES,
-    after=FIGURES,
-    gain=Gain(0.1, 0.01),
-    gains={},
-    silenced=[],
-    trust_shift=0.0,
-    correction=None,
-    calibrated=_calibration().attributes["color"],
-)
-
-
-def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
-    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": 0.25})
-    assert effect.loses_answers and not effect.is_better
-    assert replace(effect, after=FIGURES).is_better
-    wrong_before = FIGURES | {"precision_at_90_threshold": 0.8}
-    assert replace(effect, before=wrong_before).is_better
-
-
-@pytest.mark.parametrize(("answered", "loses"), [(0.85, False), (0.75, True)])
-def test_one_answer_in_ten_may_be_lost_for_better_ones(answered: float, loses: bool) -> None:
-    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": answered})
-    assert (effect.loses_answers, effect.is_better) == (loses, not loses)
-
-
-def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
-    never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
-    silent = replace(
-        EFFECT,
-        after=FIGURES | {"precision_at_90_threshold": None, "answered_at_90_threshold": 0.0},
-        silenced=[*Modalities],
-        calibrated=dict.fromkeys(Modalities, never),
-    )
-    assert silent.falls_silent and not silent.is_better
-    assert replace(silent, before=FIGURES | {"precision_at_90_threshold": 0.8}).is_better
-    silent_before = replace(silent, silenced=[])
-    assert not silent_before.falls_silent
 
 
 def test_what_nothing_is_answered_from_any_more_is_known() -> None:
