@@ -1,4 +1,4 @@
-"""Opens a product table at one pinned snapshot and checks its columns."""
+"""Opens a product table at one pinned snapshot."""
 
 import hashlib
 from collections import Counter
@@ -13,60 +13,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, ArithmeticException, PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import (
-    DataType,
-    DecimalType,
-    IntegralType,
-    NumericType,
-    StringType,
-    StructField,
-    StructType,
-)
+from pyspark.sql.types import StructType
 from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, first_line, is_no_answer
-from enrich.files.csv_files import explain_separator
-from enrich.images.places import LONGEST_PATH, local_path
-from enrich.spark.catalog.csv_rows import HAS_SURPLUS, read_csv
+from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
+from enrich.images.places import local_path
+from enrich.spark.catalog.columns import select_columns
+from enrich.spark.catalog.csv_rows import read_csv
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
-from enrich.spark.catalog.json_rows import (
-    LINE,
-    NO_JSON,
-    as_text,
-    find_keys,
-    read_objects,
-    without_nan,
-)
+from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_keys, read_objects, without_nan
 from enrich.spark.catalog.parts import refuse_unlike_parts
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of
-from enrich.text import LONGEST_READ
 
-# What a role's column may be; all others are text.
-_ALLOWED: dict[str, tuple[type[DataType], ...]] = {
-    "product_id": (StringType, IntegralType),
-    "category": (StringType, IntegralType),
-    # A CSV file has nothing but text.
-    "priority": (NumericType, StringType),
-}
 # While Spark finds out what columns there are. Dates as pandas writes them, in nanoseconds, are no
 # type of Spark's.
 _TAKES_MORE = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
-# Where Spark writes down what a text was declared as.
-_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
-# In characters: what is looked at of a text, and what tells a path as too long. Thousands of
-# descriptions of megabytes in one Arrow batch fit into no memory.
-_LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +88,7 @@ def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> Ca
             f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
             f"Parquet, CSV or JSON path, or the name of a table{_explain_suffix(location)}"
         ) from error
-    return CatalogSnapshot(location, version, _select_columns(frame, columns, location), folder)
+    return CatalogSnapshot(location, version, select_columns(frame, columns, location), folder)
 
 
 def _explain_suffix(location: str) -> str:
@@ -269,67 +241,3 @@ def _look_at(spark: SparkSession, folder: str, wanted: Collection[str]) -> Itera
     else:
         # On an object store a question a file would take minutes.
         yield from (one for one in store.listStatus(path) if one.getPath().getName() in wanted)
-
-
-def _select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> DataFrame:
-    fields = {field.name: field for field in frame.schema if field.name not in (HAS_SURPLUS, LINE)}
-    has_surplus = F.lit(False) if HAS_SURPLUS not in frame.columns else F.col(HAS_SURPLUS)
-    roles = columns.model_dump()
-    wanted = {role: name for role, name in roles.items() if name is not None}
-    if [*fields] == [NO_JSON]:
-        raise SchemaMismatch(
-            f"no line of '{location}' is a JSON object; wanted: one object a line, in UTF-8, not "
-            "compressed"
-        )
-    if missing := [name for name in wanted.values() if name not in fields]:
-        is_csv = HAS_SURPLUS in frame.columns and LINE not in frame.columns
-        if is_csv and (problem := explain_separator(next(iter(fields), ""))) is not None:
-            raise SchemaMismatch(f"'{location}' cannot be read: {problem}")
-        raise SchemaMismatch(
-            f"'{location}' has no column {', '.join(missing)}; it has "
-            f"{', '.join(fields) or 'none'}. "
-            "jobs/enrich_catalog.py maps other names, and null for none, under 'columns' in its "
-            "configuration"
-        )
-    for role, name in wanted.items():
-        allowed = _ALLOWED.get(role, (StringType,))
-        if not _is_allowed(fields[name].dataType, allowed):
-            raise SchemaMismatch(
-                f"column {name} of '{location}' is {fields[name].dataType.simpleString()}; wanted "
-                f"{' or '.join(kind.typeName() for kind in allowed)}"
-            )
-    # An attribute of a checkpoint may itself be called category.
-    output = {role: role for role in roles} | {"category": "product_category"}
-    read = {
-        output[role]: _read_column(role, None if name is None else fields[name])
-        for role, name in roles.items()
-    }
-    if LINE in frame.columns:
-        # What quarantine shows of it.
-        read["title"] = F.coalesce(read["title"], F.substring(LINE, 1, _LONGEST["title"]))
-    read["has_surplus_fields"] = has_surplus
-    return frame.select(*(column.alias(name) for name, column in read.items()))
-
-
-def _is_allowed(found: DataType, allowed: tuple[type[DataType], ...]) -> bool:
-    # NUMBER of other databases, and integers too large for a BIGINT.
-    is_whole = isinstance(found, DecimalType) and found.scale == 0
-    # A column without any value is void.
-    is_void = found.typeName() == "void"
-    return isinstance(found, allowed) or is_void or (is_whole and IntegralType in allowed)
-
-
-def _read_column(role: str, field: StructField | None) -> Column:
-    column = F.lit(None) if field is None else F.col(quote_part(field.name))
-    if role == "priority":
-        # To Spark NaN is above every number.
-        return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
-    # One byte that is no UTF-8 stops Arrow, and with it the whole run.
-    text = F.make_valid_utf8(column.cast("string"))
-    if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
-        # Blanks at the end are the type's, not the value's.
-        text = F.rtrim(text)
-    if role == "product_id":
-        # A blank is no id, as in a CSV file an empty one is none.
-        return F.when(text.rlike(r"(?U)\S"), text)
-    return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
