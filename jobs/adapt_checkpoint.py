@@ -42,7 +42,10 @@ def main(
     ],
     corrections: Annotated[
         Path | None,
-        typer.Option(help="Labelled products: product_id and one column an attribute."),
+        typer.Option(
+            help="Labelled products: product_id and one column an attribute. With --suggest, those "
+            "that are labelled already.",
+        ),
     ] = None,
     image_root: ImageRootOption = None,
     checkpoint: CheckpointOption = str(BUNDLED),
@@ -96,10 +99,13 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
     """
     effects = adapt(engine, labelled)
     for attribute, targets in labelled.targets.items():
-        if attribute not in effects:
+        labels = int((targets >= 0).sum())
+        if labels and attribute not in effects:
             typer.echo(
-                f"{attribute}: left as it was, fewer than {FEWEST_LABELS} of its "
-                f"{(targets >= 0).sum()} labelled products can be read",
+                f"{attribute}: left as it was, fewer than {FEWEST_LABELS} of its {labels} labelled "
+                "products can be read"
+                if labels >= FEWEST_LABELS
+                else f"{attribute}: left as it was, {labels} labels are fewer than {FEWEST_LABELS}",
                 err=True,
             )
     if not effects:

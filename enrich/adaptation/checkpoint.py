@@ -155,8 +155,8 @@ def _verdict(effect: Effect) -> str:
         return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
     if worse := " and ".join(_READ_FROM[modalities] for modalities in effect.worse_from):
         return f"left as it was: worse from {worse}"
-    is_gain = effect.gain.mean > effect.gain.least
-    return "left as it was" + (": answers too few" if is_gain and effect.loses_answers else "")
+    too_few = effect.gain.is_told and effect.loses_answers
+    return "left as it was" + (": answers too few" if too_few else "")
 
 
 def _tell_silence(attribute: str, effect: Effect) -> str:

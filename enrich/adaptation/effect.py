@@ -11,6 +11,9 @@ from enrich.training.measures import Figures
 
 # In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
 LEAST_GAIN = 0.002
+# In nats, over all labels. Chance gains as much with two numbers in one case of twenty (Wilks
+# 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
+_LEAST_TOLD = 3.0
 # Of the products, how many may lose their answer for that.
 _MOST_LOST = 0.1
 
@@ -19,16 +22,22 @@ _MOST_LOST = 0.1
 class Gain:
     """By how much less a label surprises afterwards: mean over products, and its standard error.
 
-    Both in nats.
+    Both in nats; `labels` is the number of products.
     """
 
     mean: float
     error: float
+    labels: int
 
     @property
-    def least(self) -> float:
-        """What the mean must exceed to count: its standard error, and LEAST_GAIN."""
-        return max(self.error, LEAST_GAIN)
+    def is_told(self) -> bool:
+        """Whether it is more than chance, and worth a new checkpoint."""
+        return self.mean > max(self.error, LEAST_GAIN, _LEAST_TOLD / self.labels)
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether labels surprise more afterwards, by more than the standard error."""
+        return self.mean < -max(self.error, LEAST_GAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ class Effect:
     @property
     def worse_from(self) -> list[Modalities]:
         """From which modalities alone products are answered worse, by more than chance."""
-        return [modalities for modalities, gain in self.gains.items() if gain.mean < -gain.least]
+        return [modalities for modalities, gain in self.gains.items() if gain.is_loss]
 
     @property
     def falls_silent(self) -> bool:
@@ -75,4 +84,4 @@ class Effect:
         """Whether the gain is more than chance and worth it, and nothing was paid for it."""
         is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
         is_paid = self.worse_from or self.loses_answers
-        return self.gain.mean > self.gain.least and is_as_right and not is_paid
+        return self.gain.is_told and is_as_right and not is_paid

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from schemas.labels import LABEL_WORDS
 
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
@@ -15,18 +16,23 @@ from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.comparison.figure import file_name
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
+from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
 from enrich.training.names import refuse_same_names
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A loaded checkpoint; its `name` is that of its folder, and no two have the same."""
+    """A loaded checkpoint; its `name` is that of its folder, and no two have the same.
+
+    `label_words` are those of all contenders' labels: each is asked about the same masked texts.
+    """
 
     name: str
     manifest: Manifest
     classifier: Classifier
     encoder: TextEncoder
+    label_words: LabelWords
 
     @property
     def attributes(self) -> dict[str, tuple[str, ...]]:
@@ -43,7 +49,8 @@ class Contender:
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
         """Returns the products as this checkpoint takes them, their pictures decoded once."""
-        return open_batches(products, self.manifest.config, self.encoder, cache)
+        shape = self.manifest.config.image
+        return open_batches(products, shape, self.encoder, self.label_words, cache)
 
 
 def load_contenders(locations: Sequence[str], device: torch.device) -> list[Contender]:
@@ -56,7 +63,12 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
     names = [Path(location).resolve().name for location in locations]
     refuse_same_names("checkpoint folder", names, "the report goes", file_name)
     manifests = [fetch_manifest(location) for location in locations]
+    labels: dict[str, tuple[str, ...]] = {}
+    for manifest in manifests:
+        for attribute, own in manifest.config.attributes.items():
+            labels[attribute] = labels.get(attribute, ()) + own
+    label_words = LabelWords(labels, LABEL_WORDS)
     return [
-        Contender(name, manifest, *load_classifier(manifest, device))
+        Contender(name, manifest, *load_classifier(manifest, device), label_words)
         for name, manifest in zip(names, manifests, strict=True)
     ]

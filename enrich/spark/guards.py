@@ -77,13 +77,12 @@ def refuse_many_failures(
 
     Runs on the driver; two actions at most, none for a small run. What was asked about again does
     not count: a few files that stay denied would stop every night on which little else is new. Nor
-    do answers that were carried over.
+    do answers that were carried over, nor what an earlier run of the same id has published.
     """
     carried = counts["carried"]
     asked, answered = counts["pending"] - carried, counts["enriched"] - carried
-    if asked >= MIN_ROWS_TO_ENFORCE and survey.count(State.AGAIN):
-        new = staged.where(F.col("is_carried").isNull())
-        staged = new.join(survey.select(State.AGAIN), SAME_PRODUCT, "left_anti")
+    if asked >= MIN_ROWS_TO_ENFORCE and asked != survey.count(State.NEW):
+        staged = staged.join(survey.select(State.NEW), SAME_PRODUCT, "left_semi")
         asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
     if asked < MIN_ROWS_TO_ENFORCE:
         return
@@ -94,7 +93,7 @@ def refuse_many_failures(
 def _refuse_many_unreadable(inputs: Inputs, asked: int, answered: int) -> None:
     """Raises TooManyFailures when of too many products neither image nor text could be read."""
     allowed = inputs.config.max_quarantined_share
-    if (share := 1 - answered / asked) > allowed:
+    if (share := (asked - answered) / asked) > allowed:
         raise TooManyFailures(
             f"{share:.1%} of {asked:,} new or changed products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from schemas.labels import LABEL_WORDS
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
 from enrich.training.label_words import LabelWords
@@ -82,7 +81,7 @@ class Batches:
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Returns the rows with modalities and words hidden and texts changed, at random.
 
-        A row without an image keeps its own text: nothing else would tell its labels.
+        A row without an image gets no other product's text: nothing else would tell its labels.
         """
         texts = [self.products.texts[row] for row in rows]
         strange = (rng.random(len(rows)) < hiding.swap) & self.images.has_image[rows]
@@ -189,11 +188,14 @@ class Batches:
 
 
 def open_batches(
-    products: LabelledProducts, config: ClassifierConfig, encoder: TextEncoder, cache: Path
+    products: LabelledProducts,
+    shape: ImageShape,
+    encoder: TextEncoder,
+    label_words: LabelWords,
+    cache: Path,
 ) -> Batches:
     """Returns the products as a classifier takes them, their pictures decoded once into `cache`."""
-    images = cache_pixels(products, config.image, cache)
-    return Batches(products, images, encoder, LabelWords(config.attributes, LABEL_WORDS))
+    return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
 
 
 def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

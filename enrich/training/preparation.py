@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from schemas.labels import LABEL_WORDS
 from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
@@ -22,6 +23,7 @@ from enrich.training.label_checks import (
     require_splits,
     with_labels_of,
 )
+from enrich.training.label_words import LabelWords
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -97,11 +99,9 @@ def prepare(
     classifier, tokenizer = first_then_others(lambda: start_classifier(config, texts, workspace))
     config = keep_usable_phases(config, classifier)
     encoder, cache = TextEncoder(tokenizer, config.text_length), config.cache or workspace / "cache"
-    batches = first_then_others(lambda: open_batches(products, classifier.config, encoder, cache))
-    shops = {
-        name: open_batches(shop, classifier.config, encoder, cache)
-        for name, shop in strange.items()
-    }
+    takes = (classifier.config.image, encoder, LabelWords(config.attributes, LABEL_WORDS), cache)
+    batches = first_then_others(lambda: open_batches(products, *takes))
+    shops = {name: open_batches(shop, *takes) for name, shop in strange.items()}
     recipes = collect_recipes(config, classifier)
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}

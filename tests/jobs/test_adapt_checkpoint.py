@@ -105,14 +105,14 @@ def test_a_checkpoint_that_knows_the_shop_is_refused_and_nothing_is_written(
     labels = pd.read_csv(shop / "labelled.csv", dtype=str)
     random = np.random.default_rng(0)
     labels["color"] = [_draw(color, random) for color in _colors(BUNDLED, shop)]
-    labels.to_csv(tmp_path / "same.csv", index=False)
+    labels.assign(pattern=None).to_csv(tmp_path / "same.csv", index=False)
     code, out, err = run(
         "--catalog", shop / "products.csv",
         "--corrections", tmp_path / "same.csv",
         "--output", tmp_path / "again",
     )  # fmt: skip
     assert code == 3 and "no attribute would be answered better" in err
-    assert "left as it was" in out
+    assert "left as it was" in out and "pattern" not in err
     assert not (tmp_path / "again").exists()
 
 
@@ -127,7 +127,7 @@ def test_labels_that_a_checkpoint_was_fitted_to_are_not_given_to_it_again(
     )
     for file, message in (
         (shop / "labelled.csv", "was fitted to labels of color before"),
-        (tmp_path / "styles.csv", "no attribute has 50 labelled products"),
+        (tmp_path / "styles.csv", "style: left as it was, 9 labels are fewer than 50"),
     ):
         code, _, err = run(
             "--checkpoint", adapted,
@@ -147,6 +147,13 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
     assert code == 0 and json.loads(out) == {"suggested": 12, "output": str(file)}
     table = pd.read_csv(file, dtype=str)
     assert len(set(table["product_id"])) == 12 and table["color"].isna().all()
+
+    table.assign(color="red").to_csv(tmp_path / "labelled.csv", index=False)
+    known = ("--corrections", tmp_path / "labelled.csv")
+    more = tmp_path / "more.csv"
+    code, _, _ = run("--catalog", shop / "products.csv", "--suggest", 12, *known, "--output", more)
+    assert code == 0
+    assert set(table["product_id"]).isdisjoint(pd.read_csv(more, dtype=str)["product_id"])
 
 
 @pytest.mark.parametrize(

@@ -171,12 +171,31 @@ def test_unreadable_products_are_no_smaller_share_for_answers_that_are_carried_o
 
 
 @in_full
-def test_a_share_of_unreadable_products_that_is_allowed_blocks_nothing(shop: Shop) -> None:
-    table = products(300)
-    table.loc[:99, "title"] = None
+def test_unreadable_products_are_no_smaller_share_for_what_the_same_run_has_published(
+    shop: Shop,
+) -> None:
+    table = products(600)
+    shop.write(table.head(300))
+    shop.refresh(run_id="nightly")
+    table.loc[300:399, "title"] = None
     shop.write(table)
-    assert shop.refresh(config={"max_quarantined_share": 0.5}).outcome == "published"
-    assert len(shop.table("quarantine")) == 100
+
+    for _ in range(2):
+        with pytest.raises(TooManyFailures, match=r"33\.3% of 300 new or changed products"):
+            shop.refresh(run_id="nightly")
+    assert shop.table("quarantine").empty
+
+
+@pytest.mark.parametrize(("unreadable", "allowed"), [(100, 0.5), (10, 0.05)])
+@in_full
+def test_a_share_of_unreadable_products_that_is_allowed_blocks_nothing(
+    shop: Shop, unreadable: int, allowed: float
+) -> None:
+    table = products(200)
+    table.loc[: unreadable - 1, "title"] = None
+    shop.write(table)
+    assert shop.refresh(config={"max_quarantined_share": allowed}).outcome == "published"
+    assert len(shop.table("quarantine")) == unreadable
 
 
 @in_full

@@ -24,14 +24,14 @@ NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
 EFFECT = Effect(
     before={"rows": 60, "accuracy": 0.5, **ANSWERED},
     after={"rows": 60, "accuracy": 0.4, **ANSWERED},
-    gain=Gain(0.0, 0.1),
+    gain=Gain(0.0, 0.1, 100),
     gains={},
     silenced=[],
     trust_shift=0.0,
     correction=None,
     calibrated=dict.fromkeys(Modalities, ANSWERS),
 )
-BETTER = replace(EFFECT, gain=Gain(0.2, 0.1), after=EFFECT.before)
+BETTER = replace(EFFECT, gain=Gain(0.2, 0.1, 100), after=EFFECT.before)
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
     gain: float, error: float, accuracy: float, wanted: bool
 ) -> None:
     after = {"rows": 60, "accuracy": accuracy, **ANSWERED}
-    assert replace(EFFECT, gain=Gain(gain, error), after=after).is_better == wanted
+    assert replace(EFFECT, gain=Gain(gain, error, 100), after=after).is_better == wanted
 
 
 def test_what_an_attribute_would_be_worse_from_is_said() -> None:
-    gains = {Modalities.IMAGE: Gain(-0.2, 0.1), Modalities.TEXT: Gain(-0.05, 0.1)}
+    gains = {Modalities.IMAGE: Gain(-0.2, 0.1, 100), Modalities.TEXT: Gain(-0.05, 0.1, 100)}
     effect = replace(BETTER, gains=gains)
     assert not effect.is_better and replace(effect, gains={}).is_better
     shown = to_table({"color": effect}).blocks[0][1][0]
@@ -68,7 +68,7 @@ def test_answers_that_would_be_lost_are_the_reason_only_where_there_is_a_gain(
     gain: float, answered: float, said: str
 ) -> None:
     after = EFFECT.before | {"answered_at_90_threshold": answered}
-    effect = replace(EFFECT, gain=Gain(gain, 0.1), after=after)
+    effect = replace(EFFECT, gain=Gain(gain, 0.1, 100), after=after)
     assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was{said}"
 
 
@@ -84,7 +84,7 @@ def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
     assert to_table({"color": partly}).blocks[0][1][0] == "adapted"
     told = f"Nothing of color is answered from the text alone at 90 % {because}"
     assert told in to_report({"color": partly})
-    for unchanged in (BETTER, replace(partly, gain=Gain(0.0, 0.1))):
+    for unchanged in (BETTER, replace(partly, gain=Gain(0.0, 0.1, 100))):
         assert "Nothing of" not in to_report({"color": unchanged})
 
 

@@ -13,7 +13,7 @@ FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_t
 EFFECT = Effect(
     before=FIGURES,
     after=FIGURES,
-    gain=Gain(0.1, 0.01),
+    gain=Gain(0.1, 0.01, 100),
     gains={},
     silenced=[],
     trust_shift=0.0,
@@ -48,3 +48,8 @@ def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
     assert replace(silent, before=FIGURES | {"precision_at_90_threshold": 0.8}).is_better
     silent_before = replace(silent, silenced=[])
     assert not silent_before.falls_silent
+
+
+@pytest.mark.parametrize(("labels", "is_better"), [(60, False), (600, True)])
+def test_a_gain_that_chance_has_over_a_few_labels_is_none(labels: int, is_better: bool) -> None:
+    assert replace(EFFECT, gain=Gain(0.04, 0.01, labels)).is_better == is_better

@@ -63,7 +63,7 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     effect = Effect(
         before=figures,
         after=figures,
-        gain=Gain(1.0, 0.1),
+        gain=Gain(1.0, 0.1, 100),
         gains={},
         silenced=[],
         trust_shift=3.0,

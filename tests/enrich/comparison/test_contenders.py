@@ -41,6 +41,20 @@ def test_two_checkpoints_of_one_name_are_refused(
         load_contenders([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
 
 
+def test_all_checkpoints_are_asked_about_the_same_masked_texts(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "of_kinds"
+    shutil.copytree(two_checkpoints["other"], other)
+    config = json.loads((other / "config.json").read_text())
+    kinds = [f"kind{number}" for number in range(len(config["attributes"].pop("pattern")))]
+    config["attributes"] = {"pattern": kinds} | config["attributes"]
+    (other / "config.json").write_text(json.dumps(config))
+    contenders = load_contenders([str(two_checkpoints["tiny"]), str(other)], CPU)
+    for contender in contenders:
+        assert contender.label_words.remove("a red striped kind1 shirt") == "a shirt"
+
+
 def test_costs_of_a_checkpoint_in_eight_bits_are_counted_of_its_weights_as_stored(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
