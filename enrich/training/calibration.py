@@ -20,7 +20,7 @@ from enrich.classifiers.calibrated import at_temperatures
 _WILSON_Z = 1.2816
 # How far precision may fall short where a threshold is not guarded. Without it, chance decides
 # whether such rows reach a threshold, and so how many answers there are under all conditions.
-_SLACK = 0.03
+_SLACK = 0.02
 # An answer that is more likely wrong than right is none, however good those above it are.
 _LEAST_CONFIDENCE = 0.5
 _LOWEST, _HIGHEST = math.log(0.05), math.log(20)

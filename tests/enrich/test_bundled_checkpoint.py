@@ -24,10 +24,10 @@ def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint() -> None:
 # On myntra's test groups: what a checkpoint must reach to be bundled. Where today's falls short by
 # less than chance (DECISIONS.md) it is today's figure, and what is wanted stands beside it.
 AT_LEAST = {
-    ("as is", "color", "accuracy"): 0.917,  # 0.92
-    ("as is", "pattern", "macro_f1"): 0.69,  # 0.72
+    ("as is", "color", "accuracy"): 0.92,
+    ("as is", "pattern", "macro_f1"): 0.68,  # 0.72
     ("as is", "style", "recall_at_90_precision"): 0.90,
-    ("text removed", "color", "accuracy"): 0.739,  # 0.74
+    ("text removed", "color", "accuracy"): 0.737,  # 0.74
     ("text removed", "pattern", "macro_f1"): 0.55,
     ("label words masked", "color", "accuracy"): 0.74,
     ("text of another product", "color", "accuracy"): 0.65,
