@@ -131,9 +131,9 @@ def publish_staged_run(
         if row["enriched"]:
             done = tables.publish(select_rows, run_id, full_refresh=True)
             row["published"] = done.published
-            row["withheld"] = row["enriched"] - done.published
+            row["withheld"] = row["enriched"] - done.published - done.unchanged
             # Its last attempt may have found some of them published.
-            row["unchanged"] = _count_unchanged(row)
+            row["unchanged"] = _count_unchanged(row) + done.unchanged
         _quarantine(tables, staged, row)
         if vanished is not None:
             gone = with_attempt(vanished, *seen)

@@ -6,6 +6,7 @@ from fault_drill import in_full
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
+from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import InputRows, StagedRows, Verdict
 
 pytestmark = [
@@ -96,9 +97,15 @@ def test_a_night_that_asks_for_lost_images_alone_has_nothing_to_judge(pictured: 
     spec = LostStoreSpec("lost-7", down=pictured.folder / "down")
     pictured.refresh(spec=spec, config={"max_failed_images_share": 1.0})
 
+    version = pictured.tables.version("product_attributes")
     counts = pictured.refresh(fails, spec=spec, run_id="the-next").counts
+    pictured.refresh(fails, spec=spec, run_id="staged", publish=False)
+    later = publish_staged_run(pictured.tables, spec.attributes, "lost-7", "staged", None).counts
 
-    assert (counts["pending"], counts["published"], counts["unchanged"]) == (300, 0, 300)
+    for found in (counts, later):
+        assert (found["pending"], found["published"], found["unchanged"]) == (300, 0, 300)
+        assert found["withheld"] == 0
+    assert pictured.tables.version("product_attributes") == version
 
 
 def test_a_run_that_asks_again_keeps_what_it_had_published_for_a_rollback(shop: Shop) -> None:

@@ -20,6 +20,7 @@ from schemas.tables import select_attributes
 from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
+from enrich.records import Status
 from enrich.spark.hadoop import locate
 from enrich.spark.settings import reaching_back, session_settings
 from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
@@ -48,6 +49,8 @@ _IS_NEWER = (
     " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
     f" OR {is_to_come('old.run_date')})"
 )
+# An answer without the picture, for want of its store.
+_IS_IN_VAIN = f"(new.status = '{Status.IMAGE_UNREADABLE}')"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -229,15 +232,17 @@ class OutputTables:
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
         else, by another model, or whose category or corrections changed. A full refresh also
-        replaces what another run computed. A newer row is never replaced by an older one: newer
-        is a later run_date, or the same and a later start.
+        replaces what another run computed, but for the same answers without a picture that stays
+        out of reach. A newer row is never replaced by an older one: newer is a later run_date, or
+        the same and a later start.
 
         Args:
             select_rows: Returns the run's answered rows; asked anew whenever a conflict has another
                 run's commit come first.
             run_id: The run.
             full_refresh: Whether the run was one.
-            is_first_attempt: Whether none of its rows can be there yet, so that nobody has to look.
+            is_first_attempt: Whether none of its answers can be there yet, so that nobody has to
+                look.
         """
         rows = select_rows()
         if is_first_attempt:
@@ -249,7 +254,7 @@ class OutputTables:
             return before
         changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
-            changes.append("old.run_id <> new.run_id")
+            changes.append(f"(old.run_id <> new.run_id AND NOT {_IS_IN_VAIN})")
         is_outdated = f"{_IS_NEWER} AND ({' OR '.join(changes)})"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
@@ -279,10 +284,10 @@ class OutputTables:
         same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _MAKES_A_ROW]
         is_same = [F.col("new.product_id") == F.col("old.product_id"), *same]
         is_mine = F.col("old.run_id") == run_id
+        is_as_good = ~is_mine & (F.expr(_IS_IN_VAIN) if full_refresh else F.lit(True))
         # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
         there = rows.alias("new").join(old.alias("old"), is_same)
-        mine, others = there.agg(F.count_if(is_mine), F.count_if(~is_mine)).collect()[0]
-        others = 0 if full_refresh else others
+        mine, others = there.agg(F.count_if(is_mine), F.count_if(is_as_good)).collect()[0]
         return Published(mine, others, rows.count() - mine - others)
 
     @retried_on_conflict
