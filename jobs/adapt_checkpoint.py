@@ -69,8 +69,7 @@ def main(
     # Before the engine is built: what is wrong with a file shows at once.
     labelled = corrections and read_shop_labels(corrections, catalog, manifest.config.attributes)
     if labelled and not suggest:
-        given = [name for name, targets in labelled.targets.items() if (targets >= 0).any()]
-        refuse_fitted(manifest, given)
+        refuse_fitted(manifest, labelled.targets)
     products = read_unique_products(catalog) if suggest else []
     engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
     if suggest:
@@ -99,15 +98,14 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
     """
     effects = adapt(engine, labelled)
     for attribute, targets in labelled.targets.items():
-        labels = int((targets >= 0).sum())
-        if labels and attribute not in effects:
-            typer.echo(
-                f"{attribute}: left as it was, fewer than {FEWEST_LABELS} of its {labels} labelled "
-                "products can be read"
-                if labels >= FEWEST_LABELS
-                else f"{attribute}: left as it was, {labels} labels are fewer than {FEWEST_LABELS}",
-                err=True,
+        labels = (targets >= 0).sum()
+        if attribute not in effects:
+            reason = (
+                f"{labels} labels are fewer than {FEWEST_LABELS}"
+                if labels < FEWEST_LABELS
+                else f"fewer than {FEWEST_LABELS} of its {labels} labelled products can be read"
             )
+            typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not effects:
         raise ConfigError(
             f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"

@@ -10,10 +10,10 @@ from enrich.records import Modalities
 from enrich.training.measures import Figures
 
 # In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
-LEAST_GAIN = 0.002
+_LEAST_GAIN = 0.002
 # In nats, over all labels. Chance gains as much with two numbers in one case of twenty (Wilks
 # 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
-_LEAST_TOLD = 3.0
+_LEAST_IN_ALL = 3.0
 # Of the products, how many may lose their answer for that.
 _MOST_LOST = 0.1
 
@@ -32,12 +32,12 @@ class Gain:
     @property
     def is_told(self) -> bool:
         """Whether it is more than chance, and worth a new checkpoint."""
-        return self.mean > max(self.error, LEAST_GAIN, _LEAST_TOLD / self.labels)
+        return self.mean > max(self.error, _LEAST_GAIN, _LEAST_IN_ALL / self.labels)
 
     @property
     def is_loss(self) -> bool:
-        """Whether labels surprise more afterwards, by more than the standard error."""
-        return self.mean < -max(self.error, LEAST_GAIN)
+        """Whether labels surprise more afterwards, by more than its standard error."""
+        return self.mean < -max(self.error, _LEAST_GAIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ _MOST_TEXTS_OF_A_PICTURE = 5
 class ShopLabels:
     """N labelled products of a catalog, each once.
 
-    `targets` maps each attribute to the labels' indices (N,), UNLABELLED where nobody said.
+    `targets` maps each attribute that any of them is labelled with to the labels' indices (N,),
+    UNLABELLED where nobody said.
     Near-identical products, see `_group_near_identical`, have the same number in `groups` (N,):
     what is fitted to one must not be measured on another. `unknown_ids` counts the labelled
     products that are not in the catalog.
@@ -71,7 +72,11 @@ def read_shop_labels(
     products = [by_id[product_id] for product_id in labels[KEY][found]]
     return ShopLabels(
         products=products,
-        targets={attribute: column[found] for attribute, column in targets.items()},
+        targets={
+            attribute: column[found]
+            for attribute, column in targets.items()
+            if (column[found] != UNLABELLED).any()
+        },
         groups=_group_near_identical(products),
         unknown_ids=int((~found).sum()),
     )

@@ -77,7 +77,7 @@ def refuse_many_failures(
 
     Runs on the driver; two actions at most, none for a small run. What was asked about again does
     not count: a few files that stay denied would stop every night on which little else is new. Nor
-    do answers that were carried over, nor what an earlier run of the same id has published.
+    do answers that were carried over, nor what an earlier attempt at the run has published.
     """
     carried = counts["carried"]
     asked, answered = counts["pending"] - carried, counts["enriched"] - carried

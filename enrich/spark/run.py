@@ -245,7 +245,7 @@ class Refresh:
                 partial(self._select_publishable, staged),
                 summary.run_id,
                 full_refresh=self.request.full_refresh,
-                is_first_attempt=not (self._is_resumed or survey.count(State.AGAIN)),
+                is_all_new=not (self._is_resumed or survey.count(State.AGAIN)),
             )
             counts["published"] = found.published
             counts["unchanged"] += found.unchanged

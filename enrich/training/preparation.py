@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,15 @@ def prepare(
     classifier, tokenizer = first_then_others(lambda: start_classifier(config, texts, workspace))
     config = keep_usable_phases(config, classifier)
     encoder, cache = TextEncoder(tokenizer, config.text_length), config.cache or workspace / "cache"
-    takes = (classifier.config.image, encoder, LabelWords(config.attributes, LABEL_WORDS), cache)
-    batches = first_then_others(lambda: open_batches(products, *takes))
-    shops = {name: open_batches(shop, *takes) for name, shop in strange.items()}
+    open_products = partial(
+        open_batches,
+        shape=classifier.config.image,
+        encoder=encoder,
+        label_words=LabelWords(config.attributes, LABEL_WORDS),
+        cache=cache,
+    )
+    batches = first_then_others(lambda: open_products(products))
+    shops = {name: open_products(shop) for name, shop in strange.items()}
     recipes = collect_recipes(config, classifier)
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}

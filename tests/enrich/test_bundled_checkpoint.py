@@ -21,8 +21,8 @@ def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint() -> None:
     assert bundled.attributes == read_manifest(BUNDLED).config.attributes
 
 
-# On myntra's test groups: what a checkpoint must reach to be bundled. Where today's falls short by
-# less than chance (DECISIONS.md) it is today's figure, and what is wanted stands beside it.
+# On myntra's test groups: what a checkpoint must reach to be bundled. Where today's falls short
+# (DECISIONS.md) it is today's figure, and what is wanted stands beside it.
 AT_LEAST = {
     ("as is", "color", "accuracy"): 0.92,
     ("as is", "pattern", "macro_f1"): 0.68,  # 0.72

@@ -102,7 +102,7 @@ def test_an_answer_that_another_run_publishes_at_the_same_time_is_unchanged_and_
     rows = select_publishable(shop.tables, staged, LABELS, is_behind=False)
 
     # It had seen none of them when it began.
-    found = shop.tables.publish(lambda: rows, "slow", full_refresh=False, is_first_attempt=True)
+    found = shop.tables.publish(lambda: rows, "slow", full_refresh=False, is_all_new=True)
 
     assert found == Published(published=2, unchanged=4, withheld=0)
 

@@ -55,8 +55,8 @@ def select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Dat
     if LINE in frame.columns:
         # What quarantine shows of it.
         read["title"] = F.coalesce(read["title"], F.substring(LINE, 1, _LONGEST["title"]))
-    has_surplus = F.lit(False) if HAS_SURPLUS not in frame.columns else F.col(HAS_SURPLUS)
-    read["has_surplus_fields"] = has_surplus
+    is_told = HAS_SURPLUS in frame.columns
+    read["has_surplus_fields"] = F.col(HAS_SURPLUS) if is_told else F.lit(False)
     return frame.select(*(column.alias(name) for name, column in read.items()))
 
 

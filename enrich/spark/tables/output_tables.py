@@ -49,8 +49,9 @@ _IS_NEWER = (
     " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
     f" OR {is_to_come('old.run_date')})"
 )
-# An answer without the picture, for want of its store.
-_IS_IN_VAIN = f"(new.status = '{Status.IMAGE_UNREADABLE}')"
+# What a full refresh replaces although it is the same: another run's answer, unless its picture
+# stays out of reach.
+_IS_RENEWED = f"(old.run_id <> new.run_id AND new.status <> '{Status.IMAGE_UNREADABLE}')"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -226,7 +227,7 @@ class OutputTables:
         run_id: str,
         *,
         full_refresh: bool,
-        is_first_attempt: bool = False,
+        is_all_new: bool = False,
     ) -> Published:
         """Merges answered staged rows into `product_attributes` by product_id.
 
@@ -241,11 +242,10 @@ class OutputTables:
                 run's commit come first.
             run_id: The run.
             full_refresh: Whether the run was one.
-            is_first_attempt: Whether none of its answers can be there yet, so that nobody has to
-                look.
+            is_all_new: Whether none of its answers can be there yet, so that nobody has to look.
         """
         rows = select_rows()
-        if is_first_attempt:
+        if is_all_new:
             before = Published(0, 0, rows.count())
         else:
             before = self.count_published(rows, run_id, full_refresh=full_refresh)
@@ -254,7 +254,7 @@ class OutputTables:
             return before
         changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
         if full_refresh:
-            changes.append(f"(old.run_id <> new.run_id AND NOT {_IS_IN_VAIN})")
+            changes.append(_IS_RENEWED)
         is_outdated = f"{_IS_NEWER} AND ({' OR '.join(changes)})"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
@@ -271,7 +271,7 @@ class OutputTables:
                 .execute()
             )
         merged = int(done.first()["num_affected_rows"])
-        if is_first_attempt and merged < before.withheld:
+        if is_all_new and merged < before.withheld:
             return self.count_published(rows, run_id, full_refresh=full_refresh)
         return Published(before.published + merged, before.unchanged, before.withheld - merged)
 
@@ -284,10 +284,10 @@ class OutputTables:
         same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _MAKES_A_ROW]
         is_same = [F.col("new.product_id") == F.col("old.product_id"), *same]
         is_mine = F.col("old.run_id") == run_id
-        is_as_good = ~is_mine & (F.expr(_IS_IN_VAIN) if full_refresh else F.lit(True))
+        stands = ~is_mine & ~F.expr(_IS_RENEWED) if full_refresh else ~is_mine
         # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
         there = rows.alias("new").join(old.alias("old"), is_same)
-        mine, others = there.agg(F.count_if(is_mine), F.count_if(is_as_good)).collect()[0]
+        mine, others = there.agg(F.count_if(is_mine), F.count_if(stands)).collect()[0]
         return Published(mine, others, rows.count() - mine - others)
 
     @retried_on_conflict

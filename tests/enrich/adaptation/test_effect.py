@@ -3,23 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from effects import make_effect
 
-from enrich.adaptation.effect import Effect, Gain
+from enrich.adaptation.effect import Gain
 from enrich.calibration import CalibratedModalities
 from enrich.records import Modalities
 
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.05, "0.95": None}, rows=100)
 FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
-EFFECT = Effect(
-    before=FIGURES,
-    after=FIGURES,
-    gain=Gain(0.1, 0.01, 100),
-    gains={},
-    silenced=[],
-    trust_shift=0.0,
-    correction=None,
-    calibrated=dict.fromkeys(Modalities, ANSWERS),
-)
+EFFECT = make_effect(FIGURES, Gain(0.1, 0.01, 100), dict.fromkeys(Modalities, ANSWERS))
 
 
 def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:

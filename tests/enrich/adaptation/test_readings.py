@@ -1,12 +1,14 @@
 """A labelled product is read with all, and with parts, of what it has."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
+from effects import make_effect
 
 from enrich.adaptation.checkpoint import write_adapted
-from enrich.adaptation.effect import Effect, Gain
+from enrich.adaptation.effect import Gain
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.classifiers.manifest import read_manifest
@@ -60,16 +62,8 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     answered = {"answered_at_90_threshold": 0.5, "precision_at_90_threshold": 0.9}
     figures = {"rows": 60, "accuracy": 0.5, **answered}
     given = read_manifest(tiny_checkpoint)
-    effect = Effect(
-        before=figures,
-        after=figures,
-        gain=Gain(1.0, 0.1, 100),
-        gains={},
-        silenced=[],
-        trust_shift=3.0,
-        correction=None,
-        calibrated=given.calibration.attributes["color"],
-    )
+    unchanged = make_effect(figures, Gain(1.0, 0.1, 100), given.calibration.attributes["color"])
+    effect = replace(unchanged, trust_shift=3.0)
     write_adapted(given, {"color": effect}, "adapted", "shop", tmp_path / "adapted")
     adapted = open_engine(read_manifest(tmp_path / "adapted"), str(shop))
     (after, *_), wanted = take_readings(adapted, shop_labels)["color"].answers, before.at(3.0)[0]

@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from enrich.classifiers.manifest import read_manifest
 from enrich.comparison.contenders import load_contenders
 from enrich.comparison.cost import count_parameters
 from enrich.errors import CheckpointError, ConfigError
 
 CPU = torch.device("cpu")
+
+
+def _copy(checkpoint: Path, folder: Path, **changes: object) -> Path:
+    """Returns a copy of a checkpoint with another configuration."""
+    copy = folder / "changed"
+    shutil.copytree(checkpoint, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    return copy
 
 
 def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
@@ -44,12 +54,9 @@ def test_two_checkpoints_of_one_name_are_refused(
 def test_all_checkpoints_are_asked_about_the_same_masked_texts(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    other = tmp_path / "of_kinds"
-    shutil.copytree(two_checkpoints["other"], other)
-    config = json.loads((other / "config.json").read_text())
-    kinds = [f"kind{number}" for number in range(len(config["attributes"].pop("pattern")))]
-    config["attributes"] = {"pattern": kinds} | config["attributes"]
-    (other / "config.json").write_text(json.dumps(config))
+    attributes = read_manifest(two_checkpoints["other"]).config.attributes
+    kinds = [f"kind{number}" for number in range(len(attributes["pattern"]))]
+    other = _copy(two_checkpoints["other"], tmp_path, attributes=attributes | {"pattern": kinds})
     contenders = load_contenders([str(two_checkpoints["tiny"]), str(other)], CPU)
     for contender in contenders:
         assert contender.label_words.remove("a red striped kind1 shirt") == "a shirt"
@@ -58,10 +65,7 @@ def test_all_checkpoints_are_asked_about_the_same_masked_texts(
 def test_costs_of_a_checkpoint_in_eight_bits_are_counted_of_its_weights_as_stored(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    exported = tmp_path / "exported"
-    shutil.copytree(two_checkpoints["tiny"], exported)
-    config = json.loads((exported / "config.json").read_text())
-    (exported / "config.json").write_text(json.dumps(config | {"int8": True}))
+    exported = _copy(two_checkpoints["tiny"], tmp_path, int8=True)
     before, after = load_contenders([str(two_checkpoints["tiny"]), str(exported)], CPU)
     assert count_parameters(after.classifier) != count_parameters(before.classifier)
     assert count_parameters(after.as_stored()) == count_parameters(before.classifier)
