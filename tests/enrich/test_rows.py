@@ -1,9 +1,12 @@
 """An answer becomes the columns of product_attributes."""
 
+import re
+
 import pyarrow as pa
 
 from enrich.records import Candidate, EnrichedProduct, Modalities, Prediction, Status
 from enrich.rows import arrow_schema, to_row
+from schemas import tables
 
 COLOR = Prediction("color", "red", 0.8, False, 0.25, (Candidate("pink", 0.15),))
 STYLE = Prediction("style", "casual", 0.4, True, 0.75, ())
@@ -56,3 +59,10 @@ def test_rows_fit_the_arrow_schema_without_loss() -> None:
     assert set(schema.names) == set(rows[0])
     read = pa.Table.from_pylist(rows, schema=schema).to_pylist()
     assert [{name: row[name] for name in rows[0]} for row in read] == rows
+
+
+def test_the_columns_are_those_of_the_published_table_but_for_what_a_run_adds() -> None:
+    published = set(re.findall(r"^ *`?(\w+)`? [A-Z]", tables.product_attributes(("color",)), re.M))
+    of_a_run = {"product_category", "corrections", "content_hash"}
+    of_a_run |= {"run_id", "run_date", "enriched_at"}
+    assert set(arrow_schema(["color"]).names) == published - of_a_run | {"error"}

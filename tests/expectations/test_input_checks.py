@@ -11,7 +11,10 @@ from schemas.images import ImageSample
 
 
 def blocking(
-    images: ImageSample = ImageSample(100, 100, None, 100, 10), **figures: int
+    settings: ValidationSettings = ValidationSettings(),
+    *,
+    images: ImageSample = ImageSample(100, 100, None, 100, 10),
+    **figures: int,
 ) -> set[str]:
     sound = {
         "rows": 1_000,
@@ -20,7 +23,7 @@ def blocking(
         "new": 1_000,
         "without_text": 0,
     }
-    checks = check_input(InputFigures(**sound | figures, images=images), ValidationSettings())
+    checks = check_input(InputFigures(**sound | figures, images=images), settings)
     return {check.expectation for check in checks if check.blocks}
 
 
@@ -63,6 +66,23 @@ def test_sound_table_and_one_with_usual_flaws_pass(figures: dict[str, Any]) -> N
 )
 def test_broken_table_blocks(figures: dict[str, Any], expectation: str) -> None:
     assert blocking(**figures) == {expectation}
+
+
+@pytest.mark.parametrize(
+    ("setting", "figures"),
+    [
+        ("max_unusable_id_share", {"without_id": 1_000}),
+        ("max_unusable_id_share", {"repeated_id": 1_000}),
+        ("max_empty_text_share", {"without_text": 1_000}),
+        ("max_unread_image_share", {"images": ImageSample(100, 0)}),
+        ("max_same_image_share", {"images": ImageSample(100, 100, None, 100, 100)}),
+    ],
+)
+def test_whoever_allows_all_of_a_flaw_is_not_blocked_by_it(
+    setting: str, figures: dict[str, Any]
+) -> None:
+    assert blocking(**figures)
+    assert not blocking(ValidationSettings.model_validate({setting: 1}), **figures)
 
 
 def test_the_first_image_that_cannot_be_read_is_named() -> None:

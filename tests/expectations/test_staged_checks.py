@@ -1,6 +1,7 @@
 """The checks of staged rows on figures without Spark: what passes, what blocks, what is said."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from expectations.staged_checks import check_staged
 from expectations.summary import OTHER
 from schemas.labels import ABSTAINED
 
+REDDER = {"red": 0.9, "blue": 0.1}
 LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}
 
 
@@ -174,6 +176,29 @@ def test_baseline_of_another_model_blocks_unless_it_is_allowed(baseline: LabelBa
     allowed = check(moved, baseline, baseline_of_other_model="warn")
     assert blocking(allowed) == set()
     assert sum(not one.passed for one in allowed) > 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "expectation", "answers"),
+    [
+        ("max_divergence", "expect_label_distribution_near_baseline", {"color_shares": REDDER}),
+        ("max_confidence_shift", "expect_confidence_distribution_near_baseline", {"sureness": 3}),
+        ("max_modality_shift", "expect_modalities_near_baseline", {"text_only": 1.0}),
+        ("max_label_shift", "expect_few_labels_moved", {"color_shares": REDDER}),
+        ("max_mean_confidence_shift", "expect_answered_confidence_near_baseline", {"sureness": 3}),
+    ],
+)
+def test_each_setting_is_the_tolerance_of_one_expectation(
+    setting: str, expectation: str, answers: dict[str, Any]
+) -> None:
+    baseline = build_baseline(make_answers(3_000, seed=1))
+    run = make_answers(5_000, **answers)
+
+    def failed(**settings: float) -> set[str]:
+        checks = check_answers(run, baseline, ValidationSettings.model_validate(settings))
+        return {one.expectation for one in checks if not one.passed}
+
+    assert failed() - failed(**{setting: 1}) == {expectation}
 
 
 def test_thresholds_share_out_the_false_alarms(baseline: LabelBaseline) -> None:

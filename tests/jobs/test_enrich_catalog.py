@@ -4,7 +4,9 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
+from enrich.errors import ConfigError
 from expectations.baseline import LabelBaseline, save_baseline
 from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
@@ -55,6 +58,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
 
     first = lakehouse.submit(JOB, *flags)
     assert first.code == 0, first.output
+    assert Path(first.summary["report"]).exists()
     counts = first.summary["counts"]
     assert counts["published"] + counts["unchanged"] + counts["quarantined"] == 500
     assert set(first.summary["engine_loads"].values()) == {1}
@@ -116,7 +120,8 @@ def test_doctored_baseline_publishes_nothing(
     )
     save_baseline(doctored, tmp_path / "baseline.json")
     config = tmp_path / "job.yaml"
-    config.write_text(f"baselines: {{'{shop}': baseline.json}}\n")
+    kept = "report_dir: pages\nmetrics_dir: metrics\ndata_docs: docs\n"
+    config.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
 
     code, out, err = run("--config", config, "--catalog", shop, "--database", "doctored")
 
@@ -128,6 +133,9 @@ def test_doctored_baseline_publishes_nothing(
     assert spark.table("doctored.staged_attributes").count() == 60
     outcomes = spark.table("doctored.label_quality").toPandas()["outcome"]
     assert "fail" in set(outcomes)
+    assert "Blocked" in Path(summary["report"]).read_text()
+    assert Path(summary["data_docs"]).exists()
+    assert [*(tmp_path / "metrics").glob("*.prom")]
     spark.sql("DROP DATABASE doctored CASCADE")
 
 
@@ -140,10 +148,7 @@ WRONG = {
     "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
-    "publish and drop": ({}, {"--publish-run": "a", "--drop-run": "b"}, "exclude each other"),
-    "drop without a reason": ({}, {"--drop-run": "monday"}, "why is the run dropped?"),
     "a day to come": ({}, {"--run-date": "2999-01-01"}, "--run-date 2999-01-01 is in the future"),
-    "reason for a refresh": ({}, {"--reason": "x"}, "--reason goes with --publish-run"),
     "publish a run without a name": ({}, {"--publish-run": ""}, "there is no table untouched"),
     "publish what was never staged": (
         {},
@@ -199,6 +204,16 @@ def test_wrong_input_exits_2_with_one_message(
     assert not spark.catalog.databaseExists("untouched")
 
 
+def test_a_run_date_is_from_1970_to_tomorrow(job: ModuleType) -> None:
+    today = datetime.now(UTC).replace(tzinfo=None)
+    assert job.choose_run_date(None) == today.date()
+    for day in (datetime(1970, 1, 1), today + timedelta(days=1)):
+        assert job.choose_run_date(day) == day.date()
+    for day in (datetime(1969, 12, 31), today + timedelta(days=2)):
+        with pytest.raises(ConfigError, match="--run-date"):
+            job.choose_run_date(day)
+
+
 def test_dry_run_finds_a_baseline_that_would_stop_the_run(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -210,24 +225,38 @@ def test_dry_run_finds_a_baseline_that_would_stop_the_run(
     assert "nowhere.json cannot be read" in err
 
 
+OF_A_REFRESH = [
+    ("--no-publish",),
+    ("--dry-run",),
+    ("--full-refresh",),
+    ("--limit", "10"),
+    ("--run-id", "b"),
+    ("--run-date", "2026-01-01"),
+]
+
+
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "message"),
     [
-        ("--publish-run", "a", "--drop-run", "b"),
-        ("--publish-run", "a", "--no-publish"),
-        ("--drop-run", "a", "--reason", "because", "--limit", "10"),
-        ("--drop-run", "a"),
-        ("--reason", "because"),
+        (("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
+        (("--drop-run", "a"), "why is the run dropped?"),
+        (("--reason", "because"), "--reason goes with --publish-run"),
+        *((("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
+        *((("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
     ],
 )
 def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, flags: tuple[str, ...]
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    message: str,
 ) -> None:
     (tmp_path / "job.yaml").write_text("{database: untouched, metrics_dir: metrics}")
 
     code, _, err = run("--config", str(tmp_path / "job.yaml"), *flags)
 
     assert code == 2, err
+    assert message in err
     assert not (tmp_path / "metrics").exists()
 
 

@@ -17,7 +17,6 @@ from job_script import load_job, run_job
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.settlement import Settlement
 
 pytestmark = pytest.mark.spark
@@ -59,22 +58,6 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Returns the JSON object that a job has printed last."""
     said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return said
-
-
-@in_full
-def test_what_a_staged_run_deletes_is_looked_up_in_the_table_that_it_read(
-    job: ModuleType, shop: Shop
-) -> None:
-    delete = {"missing_products": "delete", "max_deleted_share": 0.5}
-    shop.refresh()
-    shop.write(products(4))
-    staged = shop.refresh(config=delete, publish=False)
-    tomorrow = job.Settings(catalog="of-tomorrow.parquet", database=shop.database, **delete)
-
-    labels = FakeEngineSpec().attributes
-    publish_staged_run(shop.tables, labels, "fake-1", staged.run_id, None, tomorrow)
-
-    assert len(shop.table("product_attributes")) == 4
 
 
 @in_full

@@ -1,7 +1,14 @@
 """What a job prints for people."""
 
+from typing import cast
+
+import pytest
+
+from enrich.spark import console
 from enrich.spark.console import describe_counts
 from enrich.spark.counting import COUNTS
+from enrich.spark.records import RunSummary
+from enrich.spark.tables.output_tables import OutputTables
 
 NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 
@@ -17,6 +24,19 @@ def test_counts_are_told_in_one_line_without_those_that_are_zero() -> None:
     told = describe_counts(counts)
 
     assert told == "1,200 read, 1,100 enriched, 100 quarantined; abstained: color 1,000, style 2"
+
+
+def test_whoever_reads_json_lines_is_shown_no_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(console, "print_json_line", told.append)
+    monkeypatch.setattr(console, "is_json", lambda: True)
+
+    # Tables would be asked for the rows to show.
+    console.show_run(cast(OutputTables, None), RunSummary(outcome="published"))
+
+    assert len(told) == 1 and capsys.readouterr().out == ""
 
 
 def test_a_run_without_products_is_told_as_such() -> None:

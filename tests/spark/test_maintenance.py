@@ -1,4 +1,4 @@
-"""What maintenance does where a table is missing; tests/spark/test_views.py sees what it keeps."""
+"""Maintenance joins small files, and makes missing tables; test_views.py sees what it keeps."""
 
 import pytest
 from fake_shop import Shop
@@ -9,13 +9,19 @@ from enrich.spark.tables.maintenance import maintain_tables
 pytestmark = pytest.mark.spark
 
 
-def test_tables_that_were_dropped_are_made_anew(shop: Shop) -> None:
+def test_small_files_are_joined_and_tables_that_were_dropped_made_anew(shop: Shop) -> None:
     shop.tables.create_missing()
+    for run in ("monday", "tuesday"):
+        shop.sql(
+            "INSERT INTO shop.quarantine (reason, content_hash, model_version, run_id, run_date) "
+            f"VALUES ('null_id', 'hash', 'fake-1', '{run}', DATE'2026-11-24')"
+        )
     for table in ("label_quality", "staged_attributes"):
         shop.sql(f"DROP TABLE shop.{table}")
 
     done = maintain_tables(shop.tables, retention_hours=168, keep_staged_days=1)
 
+    assert done["files_before"]["quarantine"] > done["files_after"]["quarantine"] == 1
     assert done["staged_runs_removed"] == 0
     assert set(done["files_after"]) == {
         "product_attributes",

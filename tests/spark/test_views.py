@@ -221,13 +221,18 @@ def test_maintenance_leaves_staged_rows_that_wait_for_a_person(shop: Shop) -> No
 
 def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
+    folder = Path(history.tables.location().removeprefix("file:"))
+    changes = [*folder.glob("*/_change_data/*.parquet")]
     done = maintain_tables(history.tables, retention_hours=0, keep_staged_days=0)
 
+    assert changes and not any(file.exists() for file in changes)
+    before, after = done["files_before"], done["files_after"]
+    assert before["enrichment_runs"] > after["enrichment_runs"] == 1
     assert done["staged_runs_removed"] == 2
     assert history.table("staged_attributes").empty
     assert history.tables.changes_since() > 1
     assert history.table("attribute_changes").empty
-    after = history.table("product_attributes").sort_values("product_id", ignore_index=True)
-    pd.testing.assert_frame_equal(after, rows)
+    left = history.table("product_attributes").sort_values("product_id", ignore_index=True)
+    pd.testing.assert_frame_equal(left, rows)
     third = history.refresh(config=CATEGORIES, run_id="third", run_date=date(2026, 11, 26))
     assert third.outcome == "nothing_to_do"

@@ -1,0 +1,126 @@
+"""The tables of the documents name what the code has: settings, flags, columns, keys."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from job_script import load_job
+
+from enrich.settings_files import load_yaml
+from enrich.spark.counting import COUNTS
+from enrich.spark.plan import Plan
+from enrich.spark.records import RunSummary
+from enrich.training.config import TrainingConfig
+from expectations.settings import ValidationSettings
+from schemas import tables
+
+ROOT = Path(__file__).parent.parent
+JOB = load_job("enrich_catalog")
+SETTINGS = JOB.Settings.model_fields
+
+
+def section(file: str, title: str) -> str:
+    """Returns what stands under a heading, up to the next one."""
+    text = (ROOT / file).read_text()
+    (_, after) = re.split(rf"^#+ {re.escape(title)}$", text, flags=re.MULTILINE)
+    return re.split(r"^##", after, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def first_cells(text: str) -> list[list[str]]:
+    """Returns the names in the first cell of each row of a table."""
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    return [re.findall(r"`([^`]+)`", cell) for cell in rows]
+
+
+def columns_of(ddl: str) -> set[str]:
+    return set(re.findall(r"^ *`?(\w+)`? [A-Z]", ddl, re.MULTILINE))
+
+
+def test_every_setting_is_documented() -> None:
+    told = set()
+    for names in first_cells(section("docs/settings.md", "Settings")):
+        parent = ""
+        for name in names:
+            name = parent + name if name.startswith(".") else name
+            parent, _, inner = name.partition(".")
+            if inner:
+                assert inner in SETTINGS[parent].annotation.model_fields
+            told.add(parent)
+    assert told == set(SETTINGS)
+
+
+def test_what_validation_allows_is_documented_with_its_default() -> None:
+    text = section("docs/settings.md", "Validation")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("| `"): row[-1].strip("| `") for row in rows}
+    fields = ValidationSettings.model_fields
+    assert told.keys() == fields.keys()
+    for name, default in told.items():
+        wanted = fields[name].default
+        assert default == str(wanted) or float(default) == float(wanted)
+
+
+def test_every_flag_is_in_the_readme() -> None:
+    app = typer.Typer(add_completion=False)
+    app.command()(JOB.main)
+    flags = {flag for given in typer.main.get_command(app).params for flag in given.opts}
+    told = {
+        found[0]
+        for names in first_cells(section("README.md", "Flags of `jobs/enrich_catalog.py`"))
+        for name in names
+        if (found := re.match(r"--[a-z-]+", name))
+    }
+    assert told == flags - {"--help"}
+
+
+def test_every_key_of_the_last_lines_is_documented() -> None:
+    told = {
+        name
+        for names in first_cells(section("docs/settings.md", "The JSON line"))
+        for name in names
+    }
+    assert told == {field.name for field in dataclasses.fields(RunSummary)}
+    text = section("docs/operations.md", "Logs, metrics, dry run")
+    _, of_a_plan = text.split("**Dry run.**")[1].split("The last line is one JSON object:")
+    for field in dataclasses.fields(Plan):
+        assert f"`{field.name}`" in of_a_plan
+
+
+def test_every_metric_is_documented() -> None:
+    told = {
+        name
+        for names in first_cells(section("docs/operations.md", "Logs, metrics, dry run"))
+        for name in names
+    }
+    assert told == set(re.findall(r'"(last_[a-z_]+)"', (ROOT / "enrich/metrics.py").read_text()))
+
+
+def test_every_column_status_and_outcome_is_documented() -> None:
+    text = (ROOT / "docs/tables.md").read_text()
+    published = columns_of(tables.product_attributes(("color",)))
+    for table, ddl in tables.tables(("color",)).items():
+        row = re.search(rf"^\| `{table}` \| .*$", text, re.MULTILINE)
+        told = row[0] if row else section("docs/tables.md", table)
+        # The counts are those of the JSON line, staged rows those of the published table.
+        elsewhere = set(COUNTS) | (published if table == "staged_attributes" else set())
+        assert [c for c in columns_of(ddl) - elsewhere if c not in told] == []
+    assert [status for status in tables.Status if f"`{status}`" not in text] == []
+    text += (ROOT / "docs/settings.md").read_text()
+    assert [outcome for outcome in tables.Outcome if f"`{outcome}`" not in text] == []
+
+
+def test_every_expectation_is_documented() -> None:
+    files = (ROOT / "expectations").glob("*.py")
+    known = {name for file in files for name in re.findall(r'"(expect_[a-z_]+)"', file.read_text())}
+    assert (
+        set(re.findall(r"`(expect_[a-z_]+)`", (ROOT / "docs/validation.md").read_text())) == known
+    )
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "jobs" / "conf").glob("*.yaml")), ids=lambda f: f.name
+)
+def test_configurations_that_come_along_are_valid(file: Path) -> None:
+    load_yaml(file, TrainingConfig if file.name.startswith("training_") else JOB.Settings, {})
