@@ -13,7 +13,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.preprocess import ImageShape
 from enrich.records import Modalities
-from enrich.training.preprocessors import OPENAI
+from enrich.training.published.preprocessors import OPENAI
 from enrich.training.tokenizers import train_tokenizer
 
 _BASE_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}

@@ -8,40 +8,37 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
 Item = TypeVar("Item")
-Result_co = TypeVar("Result_co", covariant=True)
-
-
-class Started(Protocol[Result_co]):
-    """Work that was started; a `Future` is one."""
-
-    def result(self) -> Result_co:
-        """Waits for the work, and returns what came of it or raises what it raised."""
-        ...
+Result = TypeVar("Result")
 
 
 def run_ahead(
-    items: Iterable[Item], start: Callable[[Item], Started[Result_co]], ahead: int
-) -> Iterator[Result_co]:
-    """Yields the results in the order of the items; at most `ahead` are started and not yielded."""
-    started: deque[Started[Result_co]] = deque()
+    items: Iterable[Item], start: Callable[[Item], Callable[[], Result]], ahead: int
+) -> Iterator[Result]:
+    """Yields the results in the order of the items; at most `ahead` are started and not yielded.
+
+    `start` returns what waits for the work, as a Future's `result` does.
+    """
+    started: deque[Callable[[], Result]] = deque()
     for item in items:
         started.append(start(item))
         if len(started) >= ahead:
-            yield started.popleft().result()
+            yield started.popleft()()
     while started:
-        yield started.popleft().result()
+        yield started.popleft()()
 
 
 def make_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yields the items while a thread makes the next one, so that a GPU need not wait for it."""
     end = object()
     with open_pool(1) as pool:
-        made = run_ahead(itertools.repeat(items), lambda some: pool.submit(next, some, end), 2)
+        made = run_ahead(
+            itertools.repeat(items), lambda some: pool.submit(next, some, end).result, 2
+        )
         yield from itertools.takewhile(lambda item: item is not end, made)
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -26,6 +24,7 @@ from enrich.markdown import Table, escape, to_markdown
 from enrich.records import EnrichedProduct, Prediction, Product
 from enrich.spec import default_spec
 from enrich.training.calibration import wilson_lower_bound
+from enrich.training.progress import watch
 
 # A GPU computes with the weights as they are stored.
 _DEVICE = torch.device("cpu")
@@ -198,7 +197,7 @@ def _answer_in_turn(
     seconds = [0.0 for _ in engines]
     order = list(range(len(engines)))
     turns = range(0, len(products), _TURN)
-    for start in track(turns, "as it is and in eight bits", console=Console(stderr=True)):
+    for start in watch(turns, "as it is and in eight bits", len(turns)):
         for which in order:
             begin = time.process_time()
             answers[which] += engines[which].enrich(products[start : start + _TURN])

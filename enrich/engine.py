@@ -101,7 +101,9 @@ class Engine:
             open_pool(self._read_threads) as readers,
             open_pool(self.lanes) as lanes,
         ):
-            prepared = run_ahead(products, lambda one: readers.submit(self.prepare, one), size)
+            prepared = run_ahead(
+                products, lambda one: readers.submit(self.prepare, one).result, size
+            )
             windows = iter(lambda: list(itertools.islice(prepared, size)), [])
             yield from run_ahead(
                 windows,

@@ -44,32 +44,15 @@ class Prepared:
         return Modalities.of(has_image, has_text) if has_image or has_text else None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Some products on their way through the forward pass, in batches of about equal text length.
-
-    `rows` says where in the joined output of all batches each readable product has its answer.
-    """
-
-    products: list[Prepared]
-    rows: list[int]
-    batches: list[Future[ModelOutput]]
-
-    def result(self) -> tuple[list[Prepared], ModelOutput | None]:
-        """Waits for the answers; they are in the order of the products."""
-        if not self.batches:
-            return self.products, None
-        joined = ModelOutput.join([batch.result() for batch in self.batches])
-        return self.products, joined.take(torch.tensor(self.rows))
-
-
 def start_window(
     products: list[Prepared],
     batch_size: int,
     lanes: int,
     submit: Callable[[list[Prepared]], Future[ModelOutput]],
-) -> Window:
+) -> Callable[[], tuple[list[Prepared], ModelOutput | None]]:
     """Cuts batches of about equal text length, in which equal products are one, and submits them.
+
+    Returns what waits for the answers; they are in the order of the products.
 
     Their number is a multiple of `lanes`, so that no lane works while the others have nothing left.
     Two products are equal where their pixels are one and the same array and their texts are equal.
@@ -87,7 +70,14 @@ def start_window(
         submit([unlike[key] for key in by_length[some]])
         for some in even_slices(len(by_length), batch_size, lanes)
     ]
-    return Window(products, [row_of[key] for key in keys], batches)
+
+    def collect() -> tuple[list[Prepared], ModelOutput | None]:
+        if not batches:
+            return products, None
+        joined = ModelOutput.join([batch.result() for batch in batches])
+        return products, joined.take(torch.tensor([row_of[key] for key in keys]))
+
+    return collect
 
 
 def even_slices(total: int, most: int, multiple: int) -> list[slice]:

@@ -19,7 +19,7 @@ from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 
 # By how much more a picture may be trusted than the checkpoint does: at either end one modality is
 # hardly asked any more. 0 is not among them, that is the engine's own answer.

@@ -14,7 +14,7 @@ from enrich.files.corrections import KEY, read_correction_file
 from enrich.files.products import read_unique_products
 from enrich.records import Product
 from enrich.text import build_text
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 
 # A picture with more of them stands in for pictures that the shop lacks.
 _MOST_TEXTS_OF_A_PICTURE = 5

@@ -17,6 +17,7 @@ from enrich.comparison.figure import (
     file_name,
     new_figure,
 )
+from enrich.plot_text import shorten
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
 from enrich.training.measures import BINS, expected_calibration_error, find_bins
@@ -150,7 +151,7 @@ def draw_confusion(
     shown = np.sort(seen[np.argsort(-totals[seen], kind="stable")[:_MOST_LABELS]])
     if len(shown) < len(seen):
         title = f"{title}\nthe {len(shown)} most frequent of {len(seen)} labels"
-    names = [_shorten(labels[at]) for at in shown]
+    names = [shorten(labels[at], _LONGEST_NAME) for at in shown]
     found = counts[np.ix_(shown, shown)]
     answered = names
     if len(shown) < len(seen):
@@ -172,10 +173,6 @@ def draw_confusion(
         axes.set(xlabel="answered", ylabel="label (products)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def draw_modality_weights(answered: ByCondition, title: str, file: Path) -> None:

@@ -15,7 +15,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from enrich.plot_text import find_fonts, quiet_about_glyphs
+from enrich.plot_text import plain_text
 from enrich.training.batches import Condition
 
 BLUE, GREY, LIGHT = "#0072B2", "#666666", "#D9D9D9"
@@ -41,8 +41,6 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#E6E6E6",
     "legend.frameon": False,
     "lines.markersize": 5,
-    # A "$" in a label or a folder's name would start a formula otherwise.
-    "text.parse_math": False,
 }
 
 
@@ -53,8 +51,7 @@ _LEAST_IN, _LEGEND_IN = 6.2, 2.0
 @contextmanager
 def new_figure(file: Path, title: str, width: float, height: float) -> Iterator[Figure]:
     """Gives an empty figure of that size in inches and writes it as PNG when it is drawn."""
-    fonts = {"font.family": find_fonts()}
-    with matplotlib.rc_context(_STYLE | fonts), quiet_about_glyphs():
+    with matplotlib.rc_context(_STYLE), plain_text():
         figure = Figure((max(width, _LEAST_IN), height), dpi=150, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
         yield figure

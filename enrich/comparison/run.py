@@ -29,8 +29,7 @@ from enrich.comparison.shops import Shop
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches, Condition
 from enrich.training.evaluation import answer, apply_calibration
-from enrich.training.labelled import LabelledProducts
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.progress import say
 
 _SPEED_BATCH = 64

@@ -6,8 +6,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.drill.faults import Fault, build_faulty_engine
@@ -16,6 +14,7 @@ from enrich.files.whole import whole_file
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import default_spec
+from enrich.training.progress import watch
 
 
 def answer_products(
@@ -36,11 +35,8 @@ def answer_products(
         engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))
         rows = [
             {"product_id": told.product_id, **to_row(told, spec.attributes)}
-            for told in track(
-                engine.enrich(products),
-                f"answering, {fault or 'sound'}",
-                len(products),
-                console=Console(stderr=True),
+            for told in watch(
+                engine.enrich(products), f"answering, {fault or 'sound'}", len(products)
             )
         ]
         table = pa.Table.from_pylist(rows, schema=arrow_schema(spec.attributes))

@@ -9,7 +9,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from enrich.explanation.explain import Explanation, PatchMap, ReadWord
-from enrich.explanation.sheet import Sheet, draw_box, draw_picture, shorten
+from enrich.explanation.sheet import Sheet, draw_box, draw_picture
+from enrich.plot_text import plain_text, shorten
 from enrich.records import Prediction, Status
 
 # The picture as a whole, the text as a whole, and the words that fit beside them.
@@ -26,6 +27,7 @@ _LEFT, _ATTRIBUTE, _CELL, _TILE = 3.7, 1.0, (1.82, 2.3), 1.66
 _RIGHT = _MARGIN + _LEFT + 0.5
 
 
+@plain_text()
 def draw(explanation: Explanation, file: Path) -> None:
     """Writes the explanation as a PNG file."""
     predictions = explanation.answer.predictions

@@ -72,35 +72,40 @@ def find_row_ends(file: Path) -> set[str]:
     """
     limit = csv.field_size_limit(_LARGEST_BLOCK)
     try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as content:
-            taken: list[str] = []
-            ends: set[str] = set()
-            rows = csv.reader(_noted(content, taken), strict=True)
-            line, columns = 1, 0
-            was_whole, end = False, ""
-            while True:
-                row: list[str] = []
-                try:
-                    row = next(rows, [])
-                    columns = columns or len(row)
-                except csv.Error as error:
-                    if _are_rows(taken[1:], columns, is_end="unexpected end" in str(error)):
-                        raise ValueError(
-                            f"a quotation mark in line {line:,} is closed nowhere"
-                        ) from error
-                if not taken:
-                    return ends - {""}
-                if row:
-                    # A lone \r in a text without quotation marks parts a row here, and not for
-                    # Spark: neither part is whole.
-                    is_whole = len(row) >= columns
-                    if was_whole and is_whole:
-                        ends.add(end)
-                    was_whole, end = is_whole, taken[-1][len(taken[-1].rstrip("\r\n")) :]
-                line += len(taken)
-                taken.clear()
+        ends: set[str] = set()
+        line, columns, end_before = 1, 0, ""
+        for row, lines, complaint in _rows(file):
+            columns = columns or len(row)
+            if complaint and _are_rows(lines[1:], columns, is_end="unexpected end" in complaint):
+                raise ValueError(f"a quotation mark in line {line:,} is closed nowhere")
+            # A lone \r in a text without quotation marks parts a row here, and not for Spark:
+            # neither part is whole.
+            if len(row) >= columns > 0:
+                ends.add(end_before)
+                end_before = lines[-1][len(lines[-1].rstrip("\r\n")) :]
+            elif row:
+                end_before = ""
+            line += len(lines)
+        return ends - {""}
     finally:
         csv.field_size_limit(limit)
+
+
+def _rows(file: Path) -> Iterator[tuple[list[str], list[str], str]]:
+    """Yields each row with the lines that it was read from, and what is wrong with it, if it is."""
+    taken: list[str] = []
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as content:
+        rows = csv.reader(_noted(content, taken), strict=True)
+        while True:
+            row, complaint = [], ""
+            try:
+                row = next(rows, [])
+            except csv.Error as error:
+                complaint = str(error)
+            if not taken:
+                return
+            yield row, taken.copy(), complaint
+            taken.clear()
 
 
 def _are_rows(lines: Sequence[str], columns: int, *, is_end: bool) -> bool:

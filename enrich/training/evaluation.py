@@ -15,7 +15,7 @@ from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import Scored, fit
 from enrich.training.config import TrainingConfig
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
 

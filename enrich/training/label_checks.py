@@ -8,15 +8,8 @@ from pathlib import Path
 
 from enrich.errors import ConfigError, name_some
 from enrich.text import fold_label
-from enrich.training.labelled import (
-    PUBLISHED_SPLITS,
-    TRAIN,
-    VALIDATION,
-    LabelledProducts,
-    splits_of,
-)
-from enrich.training.losses import UNLABELLED
-from enrich.training.readers.rows import LabelledRows
+from enrich.training.labelled import TRAIN, UNLABELLED, VALIDATION, LabelledProducts, splits_of
+from enrich.training.readers.rows import LabelledRows, Split
 
 _PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
 
@@ -81,7 +74,7 @@ def require_splits(read: Sequence[LabelledRows]) -> None:
     if all(rows.split is None for rows in read):
         return  # more products help, and how many there are is known later
     there = {split for rows in read for split in splits_of(rows)}
-    if lacking := [f"no {name}" for name, split in PUBLISHED_SPLITS.items() if split not in there]:
+    if lacking := [f"no {split.name.lower()}" for split in Split if split not in there]:
         raise ConfigError(
             f"the split that the catalogs name has {' and '.join(lacking)} product: give some "
             "products that split, or name no split, and a tenth of all groups goes to validation "

@@ -13,12 +13,11 @@ import pandas as pd
 
 from enrich.errors import ConfigError
 from enrich.text import build_text, fold_label
-from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Split
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
-PUBLISHED_SPLITS = {Split.TRAIN: TRAIN, Split.VALIDATION: VALIDATION, Split.TEST: TEST}
+TRAIN, VALIDATION, TEST = Split
+UNLABELLED = -100  # what cross_entropy ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def splits_of(rows: LabelledRows) -> np.ndarray:
     by_group = np.array([_split_of(group) for group in rows.groups], dtype=np.int64)
     if rows.split is None:
         return by_group
-    published = np.array([PUBLISHED_SPLITS[split] for split in rows.split], dtype=np.int64)
+    published = np.array(rows.split, dtype=np.int64)
     if VALIDATION not in published:
         published[(published == TRAIN) & (by_group == VALIDATION)] = VALIDATION
     return published

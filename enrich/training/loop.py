@@ -5,6 +5,7 @@ Knows nothing of where products come from or where the checkpoint goes.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from enrich.training.curves import Curves
 from enrich.training.distributed import first_then_others, from_first, rank
 from enrich.training.evaluation import SELECTED_UNDER, selection_score, shown_in_training
 from enrich.training.optimiser import Stepper
-from enrich.training.parts import EpochSeed, Part, deal
+from enrich.training.parts import Part, deal
 from enrich.training.progress import EpochProgress, say
 from enrich.training.state import Progressed, load_state, name_inputs, save_state
 from enrich.training.view_cache import CachedViews, cache_views
@@ -56,7 +57,6 @@ class Trainer:
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
-        self.curves: Curves | None = None
         classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
@@ -68,14 +68,10 @@ class Trainer:
                 in the folder is of another training.
         """
         stepper_state = self._resume()
-        self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
-        try:
+        with closing(Curves(self.folder, self.progressed.total_steps)) as self.curves:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
                 self._train_phase(number, phase, stepper_state)
                 stepper_state = None
-        finally:
-            if self.curves is not None:
-                self.curves.close()
         self.classifier.load_state_dict(self.best)
 
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
@@ -118,8 +114,9 @@ class Trainer:
                 if self.average is not None:
                     self.average.update(self.classifier, step=done.total_steps)
                 if done.total_steps % _STEPS_A_POINT == 0:
-                    self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
-                progress.advance(done.loss / done.step, self.config.batch_size)
+                    shown = {f"loss/{phase.loss}": loss} | stepper.learning_rates()
+                    self.curves.add(done.total_steps, shown)
+                progress.count_step(done.loss / done.step, self.config.batch_size)
                 if time.monotonic() - saved >= self.config.save_every_s:
                     self._save_state(stepper)
                     saved = time.monotonic()
@@ -139,7 +136,7 @@ class Trainer:
                 config.reword_text,
             )
         )
-        seed = EpochSeed(config.seed, number, epoch)
+        seed = (config.seed, number, epoch)
         first_step = self.progressed.step
         return make_ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
 
@@ -163,7 +160,8 @@ class Trainer:
                 self.validation_rows,
                 self.selected_under,
             )
-            self._plot({"validation/score": score} | accuracies)
+            shown = {"validation/score": score} | accuracies
+            self.curves.add(self.progressed.total_steps, shown)
         score = from_first(score)
         if score > self.progressed.best_score:
             self.progressed.best_score, self.progressed.stale = score, 0
@@ -171,10 +169,6 @@ class Trainer:
             return f"validation {score:.4f} (best)"
         self.progressed.stale += 1
         return f"validation {score:.4f}"
-
-    def _plot(self, figures: dict[str, float]) -> None:
-        if self.curves is not None:
-            self.curves.add(self.progressed.total_steps, figures)
 
     def _save_state(self, stepper: Stepper) -> None:
         if rank() > 0:

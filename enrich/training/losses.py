@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-UNLABELLED = -100  # what cross_entropy ignores
+from enrich.training.labelled import UNLABELLED
+
 _TEMPERATURE = 0.07  # of the contrast, where CLIP begins
 
 

@@ -12,7 +12,8 @@ from enrich.errors import ConfigError
 from enrich.precision import choose_dtype
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import processes, sharing, summed, with_shared_gradients
-from enrich.training.objective import Objective, Part
+from enrich.training.objective import Objective
+from enrich.training.parts import Part
 
 
 class Stepper:

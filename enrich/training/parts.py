@@ -52,35 +52,25 @@ class Part:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EpochSeed:
-    """What the random draws of one epoch start from."""
-
-    run: int
-    phase: int
-    epoch: int
-
-    def generator(self, *within: int) -> np.random.Generator:
-        """Returns the epoch's generator, or that of a step and part within it."""
-        return np.random.default_rng([self.run, self.phase, self.epoch, *within])
-
-
 def deal(
     batches: Batches,
     train_rows: np.ndarray,
     config: TrainingConfig,
     hiding: Hiding,
-    seed: EpochSeed,
+    seed: tuple[int, ...],
     first_step: int,
 ) -> Iterator[list[Part]]:
-    """Yields this process's parts of every batch of an epoch, from its `first_step` on."""
+    """Yields this process's parts of every batch of an epoch, from its `first_step` on.
+
+    `seed` is what the epoch's random draws start from: the run's seed, phase and epoch.
+    """
     products, count = batches.products, config.accumulate * processes()
-    steps = enumerate(shuffled(train_rows, config.batch_size, seed.generator()))
+    steps = enumerate(shuffled(train_rows, config.batch_size, np.random.default_rng(seed)))
     for step, batch in itertools.islice(steps, first_step, None):
         labelled = count_labelled(torch.from_numpy(products.targets[batch]))
         parts = []
         for part in range(rank(), count, processes()):
-            rng = seed.generator(step, part)
+            rng = np.random.default_rng([*seed, step, part])
             # Rows are sorted, and neighbours are alike: a part takes one of every few.
             rows = batch[part::count]
             drawn = batches.training(rows, hiding, rng)

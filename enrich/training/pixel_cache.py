@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +66,12 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     stamps = [_stamp(*file) for file in files]
     folder = root / f"images-{_digest((shape, files, stamps))[:12]}"
     pictures = _digest((products.image_paths, stamps))
-    if _is_decoded(folder):
-        return CachedImages(*_open_pixels(folder), folder, pictures)
-    with alone(folder):
+    with nullcontext() if _is_decoded(folder) else alone(folder):
         if not _is_decoded(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
-        return CachedImages(*_open_pixels(folder), folder, pictures)
+        pixels, has_image = np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
+    return CachedImages(pixels, has_image, folder, pictures)
 
 
 @contextmanager
@@ -121,11 +120,6 @@ def is_array(file: Path) -> bool:
     return True
 
 
-def _open_pixels(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pixels and which pictures could be read."""
-    return np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
-
-
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
@@ -169,7 +163,7 @@ def _decode_all(
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
         decoded = run_ahead(
             range(len(products)),
-            lambda row: pool.submit(_decode_one, products, row, shape),
+            lambda row: pool.submit(_decode_one, products, row, shape).result,
             _AHEAD,
         )
         for row, one in enumerate(watch(decoded, "decoding images", len(products))):

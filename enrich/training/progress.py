@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
@@ -35,14 +34,11 @@ def watch(items: Iterable[Item], title: str, total: int) -> Iterable[Item]:
     return track(items, title, total, console=_console, transient=True, disable=rank() > 0)
 
 
-class EpochProgress:
+class EpochProgress(Progress):
     """Shows an epoch's steps, mean loss and products a second."""
 
     def __init__(self, title: str, steps: int, done: int) -> None:
-        self._title, self._steps, self._done = title, steps, done
-        self._products, self._started = 0, time.monotonic()
-        self._line_due = self._started + _LINE_EVERY_S
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -51,28 +47,19 @@ class EpochProgress:
             disable=not _console.is_terminal or rank() > 0,
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=steps, completed=done)
+        self._title, self._steps, self._done = title, steps, done
+        self._products, self._started = 0, time.monotonic()
+        self._line_due = self._started + _LINE_EVERY_S
+        self._task = self.add_task(title, total=steps, completed=done)
 
-    def __enter__(self) -> "EpochProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def advance(self, mean_loss: float, products: int) -> None:
+    def count_step(self, mean_loss: float, products: int) -> None:
         """Counts one step over so many products; `mean_loss` is of the epoch so far."""
         self._done += 1
         self._products += products
         now = time.monotonic()
         speed = self._products / max(now - self._started, 1e-9)
         text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
-        self._bar.update(self._task, completed=self._done, description=text)
+        self.update(self._task, completed=self._done, description=text)
         if not _console.is_terminal and now >= self._line_due:
             self._line_due = now + _LINE_EVERY_S
             say(f"{text}, step {self._done:,} of {self._steps:,}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from enrich.calibration import ScoreCorrection
 from enrich.training.calibration import Scored
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import macro_f1, once
 
 _TRIED = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)

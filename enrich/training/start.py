@@ -13,9 +13,10 @@ from enrich.files.whole import whole_file
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
-from enrich.training.open_clip_weights import open_open_clip
-from enrich.training.preprocessors import HALVES
-from enrich.training.pretrained import (
+from enrich.training.progress import say
+from enrich.training.published.open_clip_weights import open_open_clip
+from enrich.training.published.preprocessors import HALVES
+from enrich.training.published.pretrained import (
     Published,
     load_efficientnet_weights,
     load_image_tower,
@@ -23,7 +24,6 @@ from enrich.training.pretrained import (
     open_hugging_face_clip,
     open_pair,
 )
-from enrich.training.progress import say
 from enrich.training.tokenizers import train_tokenizer
 
 

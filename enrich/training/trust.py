@@ -18,7 +18,7 @@ from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches, Condition
 from enrich.training.evaluation import ask
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 
 _TRIED = np.linspace(-4, 4, 65).tolist()
 

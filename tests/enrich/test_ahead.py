@@ -16,7 +16,7 @@ def test_results_come_in_the_order_of_the_items_whichever_is_ready_first() -> No
         return number
 
     with open_pool(4) as pool:
-        found = list(run_ahead(range(20), lambda number: pool.submit(work, number), 6))
+        found = list(run_ahead(range(20), lambda number: pool.submit(work, number).result, 6))
     assert found == list(range(20))
 
 
@@ -30,7 +30,7 @@ def test_no_more_is_started_than_allowed() -> None:
             yield taken
 
     with open_pool(2) as pool:
-        results = run_ahead(items(), lambda number: pool.submit(int, number), 5)
+        results = run_ahead(items(), lambda number: pool.submit(int, number).result, 5)
         assert next(results) == 1 and taken == 5
         assert next(results) == 2 and taken == 6
         results.close()
@@ -46,7 +46,7 @@ def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
             raise RuntimeError("no answer")
 
     with pytest.raises(RuntimeError, match="no answer"), open_pool(1) as pool:
-        list(run_ahead(range(50), lambda number: pool.submit(work, number), 50))
+        list(run_ahead(range(50), lambda number: pool.submit(work, number).result, 50))
     at_the_end = len(begun)
     time.sleep(0.05)
     assert len(begun) == at_the_end < 50

@@ -27,7 +27,7 @@ def read_food101(folder: Path) -> LabelledRows:
     Raises:
         ConfigError: a file is missing, or a line does not hold image, title and class.
     """
-    splits = (Split.TRAIN, Split.TEST)
+    splits = {"train": Split.TRAIN, "test": Split.TEST}
     rows = [(split, *row) for split in splits for row in _read_titles(folder, split)]
     return LabelledRows(
         root=folder,
@@ -36,11 +36,11 @@ def read_food101(folder: Path) -> LabelledRows:
         image_paths=[f"images/{split}/{name}/{image}" for split, image, _, name in rows],
         groups=[f"{name} {normalise(title).casefold() or image}" for _, image, title, name in rows],
         labels={ATTRIBUTE: [name.replace("_", " ") for _, _, _, name in rows]},
-        split=[split for split, *_ in rows],
+        split=[splits[split] for split, *_ in rows],
     )
 
 
-def _read_titles(folder: Path, split: Split) -> Iterator[tuple[str, str, str]]:
+def _read_titles(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
     """Yields image, title and class."""
     file = folder / "texts" / f"{split}_titles.csv"
     images = folder / "images" / split

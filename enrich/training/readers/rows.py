@@ -1,18 +1,18 @@
 """What every reader returns. Knows no layout."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum
 from pathlib import Path
 
 import pandas as pd
 
 
-class Split(StrEnum):
-    """The split that a data set was published with."""
+class Split(IntEnum):
+    """What a product is for; a data set may have been published with it."""
 
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
 
 
 @dataclass(frozen=True, slots=True)

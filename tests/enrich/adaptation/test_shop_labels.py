@@ -7,7 +7,7 @@ import pytest
 
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
 

@@ -12,7 +12,7 @@ from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
-from enrich.training.pretrained import clip_parts, load_parts
+from enrich.training.published.pretrained import clip_parts, load_parts
 
 ROWS, LENGTH, END = 4, 7, 2
 

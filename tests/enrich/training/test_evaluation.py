@@ -24,8 +24,7 @@ from enrich.training.evaluation import (
     shown_in_training,
 )
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import LabelledProducts
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages
 
 BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT

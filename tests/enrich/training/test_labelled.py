@@ -12,6 +12,7 @@ from enrich.training.label_checks import find_absent, find_unlisted
 from enrich.training.labelled import (
     TEST,
     TRAIN,
+    UNLABELLED,
     VALIDATION,
     LabelledProducts,
     count_split_groups,
@@ -19,7 +20,6 @@ from enrich.training.labelled import (
     load_labelled,
     read_catalogs,
 )
-from enrich.training.losses import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 

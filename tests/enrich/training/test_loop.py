@@ -21,7 +21,7 @@ from enrich.settings_files import load_yaml
 from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.loop import Trainer
-from enrich.training.pretrained import load_efficientnet_weights
+from enrich.training.published.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)

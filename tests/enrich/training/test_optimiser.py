@@ -15,7 +15,7 @@ from enrich.training.loop import Trainer
 from enrich.training.losses import count_labelled
 from enrich.training.objective import Objective
 from enrich.training.optimiser import Stepper, build_optimiser, schedule
-from enrich.training.parts import EpochSeed, deal
+from enrich.training.parts import deal
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 Make = Callable[..., Trainer]
@@ -32,7 +32,7 @@ def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     """Returns the gradients of the first batch, with nothing hidden and no dropout."""
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
-    plain, seed = Hiding(0.0, 0.0, 0.0), EpochSeed(0, 0, 0)
+    plain, seed = Hiding(0.0, 0.0, 0.0), (0, 0, 0)
     trainer.batches.cached = trainer._cache_views(HEADS)
     parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
     assert len(parts) == trainer.config.accumulate

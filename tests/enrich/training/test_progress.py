@@ -23,7 +23,7 @@ def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with EpochProgress("multitask epoch 2", steps=1_000, done=100) as shown:
         for _ in range(4):
-            shown.advance(0.25, products=400)
+            shown.count_step(0.25, products=400)
     assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")
 
 
@@ -38,6 +38,6 @@ def test_a_terminal_shows_loss_and_speed_beside_the_bar(
     screen = io.StringIO()
     monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120))
     with EpochProgress("multitask epoch 2", steps=10, done=0) as shown:
-        shown.advance(0.25, products=400)
+        shown.count_step(0.25, products=400)
     assert "multitask epoch 2: loss 0.2500," in screen.getvalue()
     assert "products/s" in screen.getvalue() and "1/10" in screen.getvalue()

@@ -3,7 +3,7 @@
 import torch
 
 from enrich.training.calibration import Scored
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 PRIORS = torch.tensor([0.9, 0.08, 0.02]).log()

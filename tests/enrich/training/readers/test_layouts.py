@@ -14,12 +14,12 @@ from enrich.training.label_checks import with_labels_of
 from enrich.training.labelled import (
     TEST,
     TRAIN,
+    UNLABELLED,
     VALIDATION,
     join_catalogs,
     load_labelled,
     read_catalogs,
 )
-from enrich.training.losses import UNLABELLED
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.run import train_checkpoint
 

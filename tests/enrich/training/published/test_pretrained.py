@@ -29,7 +29,12 @@ from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import PublishedPair, TrainingConfig
-from enrich.training.pretrained import Published, load_parts, open_hugging_face_clip, open_pair
+from enrich.training.published.pretrained import (
+    Published,
+    load_parts,
+    open_hugging_face_clip,
+    open_pair,
+)
 from enrich.training.start import start_classifier
 
 LAYER = {

@@ -30,7 +30,7 @@ from enrich.errors import ConfigError
 from enrich.extras import load_extra
 from enrich.preprocess import ImageShape
 from enrich.training.config import PublishedPair
-from enrich.training.preprocessors import HALVES, OPENAI, open_image_shape
+from enrich.training.published.preprocessors import HALVES, OPENAI, open_image_shape
 from enrich.training.tokenizers import require_words
 
 Opened = TypeVar("Opened")

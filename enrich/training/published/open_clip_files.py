@@ -3,7 +3,6 @@
 Safetensors only: open_clip would also read a pickle that lies beside the configuration.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from transformers import CLIPTokenizer
 from enrich.classifiers.coca_towers import import_open_clip
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
-from enrich.training.preprocessors import OPENAI
+from enrich.training.published.preprocessors import OPENAI
 from enrich.training.tokenizers import require_words
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -38,16 +37,6 @@ def find_folder(name: str) -> Path:
             "safetensors"
         )
     return folder
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Returns the content of the configuration file.
-
-    Raises:
-        OSError, ValueError: it cannot be read.
-    """
-    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    return settings
 
 
 def read_image_shape(settings: dict[str, Any]) -> ImageShape:

@@ -19,8 +19,8 @@ from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
 from enrich.training import open_clip_files
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.open_clip_files import CONFIG, WEIGHTS
-from enrich.training.open_clip_weights import open_open_clip
+from enrich.training.published.open_clip_files import CONFIG, WEIGHTS
+from enrich.training.published.open_clip_weights import open_open_clip
 from enrich.training.run import train_checkpoint
 from enrich.training.start import start_classifier
 from enrich.training.tokenizers import train_tokenizer

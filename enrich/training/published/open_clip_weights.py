@@ -4,6 +4,7 @@ The same network under other names: so a checkpoint that started from an open_cl
 without open_clip.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from enrich.classifiers.coca_towers import (
 )
 from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.errors import ConfigError
-from enrich.training.open_clip_files import (
+from enrich.training.published.open_clip_files import (
+    CONFIG,
     WEIGHTS,
     find_folder,
     open_tokenizer,
     read_image_shape,
-    read_settings,
 )
-from enrich.training.pretrained import Published, clip_parts
+from enrich.training.published.pretrained import Published, clip_parts
 
 # What Hugging Face's CLIP has, of the settings of open_clip's.
 _MODEL = {"embed_dim", "quick_gelu", "custom_text", "init_logit_scale", "vision_cfg", "text_cfg"}
@@ -67,7 +68,7 @@ def open_open_clip(name: str) -> Published:
     """
     folder = find_folder(name)
     try:
-        settings = read_settings(folder)
+        settings = json.loads((folder / CONFIG).read_text())
         model, text = settings["model_cfg"], settings["model_cfg"]["text_cfg"]
         read = _read_coca if "multimodal_cfg" in model else _read_clip
         towers, parts = read(folder, model)

@@ -1,0 +1,1 @@
+"""Published weights to start from, and how they want their pictures."""
