@@ -1,13 +1,14 @@
 """The counts of a run, which add up: read = published + unchanged + quarantined + withheld."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
+from enrich.spark.inference.udf import KEY
 from enrich.spark.survey import ASKED, BROKEN, PENDING, SAME_PRODUCT, STANDING, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
@@ -46,28 +47,71 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
     }
 
 
+class New(NamedTuple):
+    """Of the products that the classifier was asked about for the first time.
+
+    `images` name one; of these, `failed_images` could not be read. One that was read, and had
+    changed since the run began, did not fail.
+    """
+
+    asked: int
+    answered: int
+    images: int
+    failed_images: int
+
+
+class StagedCounts(NamedTuple):
+    """The counts of a run that has staged; answers are withheld, until they are published.
+
+    `pending` is how many of the products that are pending are staged.
+    """
+
+    counts: dict[str, Any]
+    new: New
+    pending: int
+
+
 def count_staged(
     survey: Survey, staged: DataFrame, attributes: Sequence[str], *, is_resumed: bool
-) -> dict[str, Any]:
-    """Returns the counts of staged rows: those with an answer are withheld, until published.
+) -> StagedCounts:
+    """Counts what a run has staged.
 
     Runs on the driver; one action, two for a run that is resumed and has staged rows.
     """
+    is_answered, is_new = F.col("modalities").isNotNull(), F.col("wanted.state") == State.NEW
+    is_named = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
+    was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+    is_failed = is_named & F.col("status").startswith("image_") & ~was_read
+    of_new = {
+        "asked": is_new,
+        "answered": is_new & is_answered,
+        "images": is_named,
+        "failed_images": is_failed,
+    }
     abstained = [
-        F.count_if(F.col("modalities").isNotNull() & F.col(quote_part(a)).isNull()).alias(f"no {a}")
+        F.count_if(is_answered & F.col(f"staged.{quote_part(a)}").isNull()).alias(f"no {a}")
         for a in attributes
     ]
-    found = staged.agg(
-        F.count("*").alias("staged"),
-        F.count("modalities").alias("answered"),
-        F.count_if("is_carried").alias("carried"),
-        *abstained,
-    ).collect()[0]
+    wanted = survey.select(*PENDING).select(*KEY, "state")
+    is_same = [F.col(f"staged.{name}").eqNullSafe(F.col(f"wanted.{name}")) for name in KEY]
+    found = (
+        staged.alias("staged")
+        .join(wanted.alias("wanted"), is_same, "left")
+        .agg(
+            F.count("*").alias("staged"),
+            F.count("wanted.state").alias("wanted"),
+            F.count("modalities").alias("answered"),
+            F.count_if("is_carried").alias("carried"),
+            *abstained,
+            *(F.count_if(counts).alias(f"new {name}") for name, counts in of_new.items()),
+        )
+        .collect()[0]
+    )
     unchanged = survey.count(*STANDING)
     if is_resumed and found["staged"]:
         # An earlier attempt at this run may have merged its rows.
         unchanged -= survey.select(*STANDING).join(staged, SAME_PRODUCT, "left_semi").count()
-    return count_surveyed(survey) | {
+    counts = count_surveyed(survey) | {
         "pending": found["staged"],
         "carried": found["carried"],
         "enriched": found["answered"],
@@ -76,20 +120,8 @@ def count_staged(
         "withheld": found["answered"],
         "abstained": {a: found[f"no {a}"] for a in attributes},
     }
-
-
-def count_failed_images(staged: DataFrame) -> tuple[int, int]:
-    """Returns how many images could not be read, and of how many products that name one.
-
-    Runs on the driver; one action. The images of the answers that were carried over were not asked
-    for in this run. One that was read, and had changed since the run began, did not fail.
-    """
-    is_named = F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
-    was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
-    is_failed = F.col("status").startswith("image_") & ~was_read
-    asked = staged.where(is_named & F.col("is_carried").isNull())
-    failed, named = asked.agg(F.count_if(is_failed), F.count("*")).collect()[0]
-    return failed, named
+    new = New(**{name: found[f"new {name}"] for name in of_new})
+    return StagedCounts(counts, new, found["wanted"])
 
 
 def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -> dict[str, Any]:

@@ -1,17 +1,13 @@
 """What stops a run because too much of its catalog is out of reach. Each names its setting."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
 from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
 from enrich.errors import ConfigError, TooManyFailures
-from enrich.spark.counting import count_failed_images
+from enrich.spark.counting import New
 from enrich.spark.inputs import Inputs
-from enrich.spark.survey import SAME_PRODUCT, State, Survey
+from enrich.spark.survey import State, Survey
 from enrich.spark.tables.output_tables import OutputTables
 
 
@@ -70,49 +66,30 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
         )
 
 
-def refuse_many_failures(
-    inputs: Inputs, survey: Survey, staged: DataFrame, counts: Mapping[str, Any]
-) -> None:
+def refuse_many_failures(inputs: Inputs, new: New) -> None:
     """Raises TooManyFailures when too many products, or their images, could not be read.
 
-    Runs on the driver; two actions at most, none for a small run. What was asked about again does
-    not count: a few files that stay denied would stop every night on which little else is new. Nor
-    do answers that were carried over, nor what an earlier attempt at the run has published.
+    Runs on the driver. What was asked about again does not count: a few files that stay denied
+    would stop every night on which little else is new. Nor do answers that were carried over, nor
+    what an earlier attempt at the run has published.
     """
-    carried = counts["carried"]
-    asked, answered = counts["pending"] - carried, counts["enriched"] - carried
-    if asked >= MIN_ROWS_TO_ENFORCE and asked != survey.count(State.NEW):
-        staged = staged.join(survey.select(State.NEW), SAME_PRODUCT, "left_semi")
-        asked, answered = staged.agg(F.count("*"), F.count("modalities")).collect()[0]
-    if asked < MIN_ROWS_TO_ENFORCE:
+    if new.asked < MIN_ROWS_TO_ENFORCE:
         return
-    _refuse_many_unreadable(inputs, asked, answered)
-    _refuse_many_failed_images(inputs, staged)
-
-
-def _refuse_many_unreadable(inputs: Inputs, asked: int, answered: int) -> None:
-    """Raises TooManyFailures when of too many products neither image nor text could be read."""
-    allowed = inputs.config.max_quarantined_share
-    if (share := (asked - answered) / asked) > allowed:
+    config, staged = inputs.config, inputs.tables.name("staged_attributes")
+    allowed = config.max_quarantined_share
+    if (share := (new.asked - new.answered) / new.asked) > allowed:
         raise TooManyFailures(
-            f"{share:.1%} of {asked:,} new or changed products could not be read, allowed are "
+            f"{share:.1%} of {new.asked:,} new or changed products could not be read, allowed are "
             f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
-            f"{inputs.tables.name('staged_attributes')} (status, error): check the export, the "
-            "image root and its permissions, then run again"
+            f"{staged} (status, error): check the export, the image root and its permissions, then "
+            "run again"
         )
-
-
-def _refuse_many_failed_images(inputs: Inputs, staged: DataFrame) -> None:
-    """Raises TooManyFailures when the answers would rest on texts alone: images are out of reach.
-
-    Runs on the driver; one action.
-    """
-    failed, asked = count_failed_images(staged)
-    allowed = inputs.config.max_failed_images_share
-    if asked >= MIN_ROWS_TO_ENFORCE and (share := failed / asked) > allowed:
+    allowed = config.max_failed_images_share
+    # The answers would rest on texts alone.
+    if new.images >= MIN_ROWS_TO_ENFORCE and (share := new.failed_images / new.images) > allowed:
         raise TooManyFailures(
-            f"of {asked:,} products that name an image, {share:.1%} of the images could not be "
-            f"read, allowed are {allowed:.1%} (max_failed_images_share). Nothing was published; "
-            f"the errors are in {inputs.tables.name('staged_attributes')}: check the image root, "
-            "its store and its permissions, then run again"
+            f"of {new.images:,} products that name an image, {share:.1%} of the images could not "
+            f"be read, allowed are {allowed:.1%} (max_failed_images_share). Nothing was published; "
+            f"the errors are in {staged}: check the image root, its store and its permissions, "
+            "then run again"
         )

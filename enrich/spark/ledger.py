@@ -7,11 +7,14 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import Column, Row
 from pyspark.sql import functions as F
+from schemas.quoting import quote_literal
 from schemas.tables import SUCCEEDED
 
 from enrich.errors import ConfigError
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
@@ -41,9 +44,9 @@ def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
 
 
 def write_rows(
-    tables: OutputTables, table: str, rows: Sequence[Mapping[str, Any]], run_id: str
+    tables: OutputTables, table: str, rows: Rows, run_id: str, only: str = "true"
 ) -> None:
-    """Writes the rows of a run in place of those that it wrote there before.
+    """Writes the rows of a run in place of those that it wrote there before, or `only` some.
 
     Runs on the driver; one Delta commit. A column that a row does not name is NULL.
     """
@@ -52,7 +55,7 @@ def write_rows(
     # Without Arrow, Spark would start a Python worker to hand the rows through.
     arrow = pa.Table.from_pylist(found, schema=written.limit(0).toArrow().schema)
     frame = tables.spark.createDataFrame(arrow, written.schema).coalesce(1)
-    tables.replace_run(table, frame, run_id)
+    tables.replace_run(table, frame, run_id, only)
 
 
 def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
@@ -67,16 +70,14 @@ def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
     write_rows(tables, "enrichment_runs", [{**row, **now}], row["run_id"])
 
 
-def write_checks(tables: OutputTables, checks: Sequence[Mapping[str, Any]], run_id: str) -> None:
+def write_checks(tables: OutputTables, checks: Rows, run_id: str) -> None:
     """Writes the checks of a run; those of a suite that is not among them stay as they were.
 
     A run that goes on with what it has staged does not judge its input again. Runs on the driver;
-    a small query and one Delta commit.
+    one Delta commit.
     """
-    judged = [check["suite"] for check in checks]
-    before = tables.read_rows("label_quality", run_id).collect()
-    kept = [row.asDict() for row in before if row["suite"] not in judged]
-    write_rows(tables, "label_quality", [*kept, *checks], run_id)
+    suites = ", ".join(sorted({quote_literal(check["suite"]) for check in checks}))
+    write_rows(tables, "label_quality", checks, run_id, f"suite IN ({suites})")
 
 
 def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:

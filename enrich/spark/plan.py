@@ -18,7 +18,7 @@ from schemas.tables import Outcome
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
 from enrich.records import Status
-from enrich.spark.counting import count_surveyed
+from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
@@ -34,16 +34,8 @@ from enrich.spark.survey import (
 
 _RUNS_READ = 50
 _LOOKED_AT = ("product_id", "content_hash", "image_path", "revision", "state", "why")
-# The counts of a run that do not wait for the classifier.
-_KNOWN_BEFORE = (
-    "read",
-    "pending",
-    "carried",
-    "unchanged",
-    "quarantined",
-    "vanished",
-    "deleted",
-)
+# The counts of a run that wait for the classifier.
+_UNKNOWN = ("enriched", "published", "withheld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)
     surveyed = count_surveyed(survey) | {"deleted": 0 if error else to_delete}
-    counts = {name: surveyed[name] for name in _KNOWN_BEFORE}
+    counts = {name: surveyed[name] for name in COUNTS if name not in _UNKNOWN}
     asked = max(0, survey.count(*ASKED) - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)
     has_work = counts["pending"] + counts["deleted"] > 0

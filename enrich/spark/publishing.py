@@ -78,6 +78,19 @@ def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataF
     return rows.withColumns({"run_date": F.lit(run_date), "enriched_at": F.lit(started_at)})
 
 
+def delete_gone(
+    tables: OutputTables, gone: DataFrame, run_date: date, started_at: datetime, run_id: str
+) -> int:
+    """Deletes the published rows of products that a run's attempt found gone; returns how many.
+
+    Runs on the driver. None where a newer run has ended, also during a long MERGE: it found there
+    what is to be deleted.
+    """
+    seen = run_date, started_at
+    rows = with_attempt(gone.select("product_id"), *seen)
+    return tables.delete_published(lambda: None if has_newer_run(tables, *seen) else rows, run_id)
+
+
 def publish_staged_run(
     tables: OutputTables,
     attribute_labels: AttributeLabels,
@@ -136,9 +149,7 @@ def publish_staged_run(
             row["unchanged"] = _count_unchanged(row) + done.unchanged
         _quarantine(tables, staged, row)
         if vanished is not None:
-            gone = with_attempt(vanished, *seen)
-            # A newer run may have ended during a long MERGE, and found there what is to be deleted.
-            tables.delete_published(lambda: None if has_newer_run(tables, *seen) else gone, run_id)
+            delete_gone(tables, vanished, *seen, run_id)
             # Also by an attempt that was killed before the ledger said so.
             row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)

@@ -22,16 +22,11 @@ from enrich.spark.counting import (
 )
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_cut_off, refuse_many_failures
-from enrich.spark.inference.staging import (
-    Stager,
-    drop_stale,
-    select_lasting,
-    select_unstaged,
-)
+from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
-from enrich.spark.publishing import select_publishable, with_attempt
+from enrich.spark.publishing import delete_gone, select_publishable, with_attempt
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.settings import suit_table_size
@@ -73,7 +68,7 @@ class Refresh:
         self.started_at = inputs.started_at
         self._judging = Judging(self.tables, self.summary, validate, validate_input)
         self._asked = 0
-        # Whether an earlier attempt at the run had staged rows of it.
+        # Whether an earlier attempt at the run may have staged, published or deleted something.
         self._is_resumed = False
 
     def run(self) -> RunSummary:
@@ -102,8 +97,10 @@ class Refresh:
                 if overtaken := survey.count(State.OVERTAKEN):
                     later = "products stay as a run of a later date has published them"
                     log.warning("%s %s", f"{overtaken:,}", later)
-                is_staged = self._is_staged(survey)
-            to_change = survey.count(State.REVISED) or self.inputs.count_to_delete(survey)
+                self._stager = Stager(self.inputs, self.summary.run_id)
+                is_staged = self._stager.has_all(survey)
+            to_delete = self.inputs.count_to_delete(survey)
+            to_change = survey.count(State.REVISED) or to_delete
             # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
@@ -111,20 +108,20 @@ class Refresh:
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )
             else:
-                self._refresh(survey, scratch, is_staged=is_staged)
+                self._refresh(survey, scratch, to_delete, is_staged=is_staged)
         return self.summary
 
-    def _refresh(self, survey: Survey, scratch: str, *, is_staged: bool) -> None:
+    def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_cut_off(self.inputs.count_to_delete(survey), survey, self.config)
+            refuse_cut_off(to_delete, survey, self.config)
             if is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judging.judge_input(survey)
             self._is_resumed = is_staged
             if is_staged:
-                drop_stale(self.inputs, self.summary.run_id, survey)
+                self._stager.drop_stale(survey)
             else:
                 self._stage(survey, f"{scratch}/chunks")
             self._finish(survey)
@@ -147,36 +144,25 @@ class Refresh:
     def _finish(self, survey: Survey) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
-        self._refuse_incomplete(survey, staged)
         with self._timed("quarantine"):
-            self.summary.counts = count_staged(
+            found = count_staged(
                 survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
             )
+            if found.pending < survey.count(*PENDING):
+                raise TableContended(
+                    f"rows that run '{self.summary.run_id}' had staged are gone from "
+                    f"{self.tables.name('staged_attributes')}: another process has dropped them, "
+                    "or is at work on the same run. Nothing was published: start this run again"
+                )
+            self.summary.counts = found.counts
             # First: what is in quarantine is not asked about again, so the next run would pass.
-            refuse_many_failures(self.inputs, survey, staged, self.summary.counts)
+            refuse_many_failures(self.inputs, found.new)
             self._quarantine(survey, staged)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 self._judging.judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
-
-    def _refuse_incomplete(self, survey: Survey, staged: DataFrame) -> None:
-        """Raises TableContended where not all is staged any more; one action if any is wanted."""
-        pending = survey.select(*PENDING)
-        if survey.count(*PENDING) and not select_unstaged(pending, staged).isEmpty():
-            raise TableContended(
-                f"rows that run '{self.summary.run_id}' had staged are gone from "
-                f"{self.tables.name('staged_attributes')}: another process has dropped them, or is "
-                "at work on the same run. Nothing was published: start this run again"
-            )
-
-    def _is_staged(self, survey: Survey) -> bool:
-        """Returns whether this run staged an answer to all that is pending, now or before."""
-        if not survey.count(*PENDING):
-            return True
-        staged = select_lasting(self.tables.read, self.inputs, self.summary.run_id)
-        return select_unstaged(survey.select(*PENDING), staged).isEmpty()
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
@@ -195,12 +181,11 @@ class Refresh:
 
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet, and keeps how fast that was."""
-        stager = Stager(self.inputs, self.summary.run_id)
         try:
             with self._timed("inference"):
-                staged = stager.stage(survey, scratch)
+                staged = self._stager.stage(survey, scratch)
         finally:
-            self.summary.engine_loads = stager.engine_loads
+            self.summary.engine_loads = self._stager.engine_loads
         self._asked, self._is_resumed = staged.asked, staged.is_resumed
         seconds = self.summary.seconds
         if staged.reuse_s:
@@ -221,8 +206,9 @@ class Refresh:
         lineage = self.inputs.lineage(self.summary.run_id)
         new = found.select("*", *(lineage[c] for c in ("model_version", "run_id", "run_date")))
         kept = select_still_quarantined(survey, own, new)
-        # One look on most nights: this run has rows of its own there if it is repeated.
-        if not new.isEmpty() or (not own.isEmpty() and kept.count() < own.count()):
+        # What this run had put there, in an earlier attempt, and would not again.
+        stale = own.join(survey.select(State.QUARANTINED), SAME_PRODUCT, "left_anti")
+        if not new.select("reason").union(stale.select("reason")).isEmpty():
             self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
@@ -257,8 +243,8 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            select_gone = partial(self._select_gone, survey)
-            counts["deleted"] = self.tables.delete_published(select_gone, summary.run_id)
+            gone, seen = survey.select(State.VANISHED), (self.request.run_date, self.started_at)
+            counts["deleted"] = delete_gone(self.tables, gone, *seen, summary.run_id)
         elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -286,13 +272,6 @@ class Refresh:
         is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
         attributes = self.spec.attributes
         return select_publishable(self.tables, staged, attributes, is_behind=is_behind)
-
-    def _select_gone(self, survey: Survey) -> DataFrame | None:
-        # A newer run may have ended during a long MERGE, and found there what is to be deleted.
-        if self.inputs.is_of_the_past():
-            return None
-        vanished = survey.select(State.VANISHED).select("product_id")
-        return with_attempt(vanished, self.request.run_date, self.started_at)
 
     def _write_ledger(self) -> None:
         summary = self.summary

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from schemas.labels import ABSTAINED
@@ -17,33 +18,14 @@ from expectations.summary import OTHER
 Places = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A column of names as places in a list of them."""
+def encode(values: Sequence[str | None], missing: str) -> pd.Categorical:
+    """Returns a column of names; None becomes `missing`."""
+    return pd.Categorical([missing if v is None else v for v in values])
 
-    names: tuple[str, ...]
-    places: Places
 
-    @classmethod
-    def encode(cls, values: Sequence[str | None], missing: str) -> "Coded":
-        """Returns the column; None becomes `missing`."""
-        names, places = np.unique(
-            [missing if v is None else v for v in values], return_inverse=True
-        )
-        return cls(tuple(map(str, names)), places)
-
-    def take(self, rows: Places) -> "Coded":
-        """Returns those rows."""
-        return Coded(self.names, self.places[rows])
-
-    def values(self) -> NDArray[np.str_]:
-        """Returns the names, one a row."""
-        return np.array(self.names)[self.places]
-
-    def count(self) -> dict[str, int]:
-        """Returns the rows by name, of names that occur."""
-        counts = np.bincount(self.places, minlength=len(self.names))
-        return {name: int(n) for name, n in zip(self.names, counts, strict=True) if n}
+def count(column: pd.Categorical) -> dict[str, int]:
+    """Returns the rows by name, of names that occur."""
+    return {str(name): int(n) for name, n in column.value_counts().items() if n}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +37,13 @@ class Answers:
     """
 
     model_version: str
-    labels: Mapping[str, Coded]
+    labels: Mapping[str, pd.Categorical]
     confidences: Mapping[str, NDArray[np.float64]]
-    modalities: Coded
-    categories: Coded | None = None
+    modalities: pd.Categorical
+    categories: pd.Categorical | None = None
 
     def __len__(self) -> int:
-        return len(self.modalities.places)
+        return len(self.modalities)
 
     def take(self, rows: Places) -> "Answers":
         """Returns the answers of those rows."""
@@ -74,7 +56,9 @@ class Answers:
         )
 
 
-def read_answers(model_version: str, table: pa.Table, categories: Coded | None = None) -> Answers:
+def read_answers(
+    model_version: str, table: pa.Table, categories: pd.Categorical | None = None
+) -> Answers:
     """Returns a table's answers.
 
     Args:
@@ -85,15 +69,15 @@ def read_answers(model_version: str, table: pa.Table, categories: Coded | None =
     attributes = select_attributes(table.column_names)
     return Answers(
         model_version,
-        {a: Coded.encode(table[a].to_pylist(), ABSTAINED) for a in attributes},
+        {a: encode(table[a].to_pylist(), ABSTAINED) for a in attributes},
         {a: table[f"{a}_confidence"].to_numpy().astype(float) for a in attributes},
-        Coded.encode(table["modalities"].to_pylist(), "none"),
+        encode(table["modalities"].to_pylist(), "none"),
         categories,
     )
 
 
-def group_categories(categories: Sequence[str | None], min_share: float) -> Coded:
+def group_categories(categories: Sequence[str | None], min_share: float) -> pd.Categorical:
     """Returns the categories, those with a smaller share of the products as `OTHER`."""
-    names = Coded.encode(categories, OTHER)
-    large = {name for name, n in names.count().items() if n >= min_share * len(categories)}
-    return Coded.encode([name if name in large else OTHER for name in names.values()], OTHER)
+    names = encode(categories, OTHER)
+    large = {name for name, n in count(names).items() if n >= min_share * len(categories)}
+    return encode([name if name in large else OTHER for name in names], OTHER)

@@ -1,12 +1,13 @@
 """Sends answers through the gate: its own checks, on figures counted from arrays, not by Spark."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from schemas.labels import ABSTAINED
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers, Coded
+from expectations.drill.answers import Answers, count
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
@@ -55,7 +56,9 @@ def known_labels(answers: Answers, baseline: LabelBaseline) -> dict[str, tuple[s
     """Returns the labels that the classifier seems to have: of each attribute, all ever given."""
     return {
         attribute: tuple(
-            sorted({*column.names, *baseline.products.attributes[attribute].labels} - {ABSTAINED})
+            sorted(
+                {*column.categories, *baseline.products.attributes[attribute].labels} - {ABSTAINED}
+            )
         )
         for attribute, column in answers.labels.items()
     }
@@ -80,17 +83,16 @@ def check_answers(
 def _summarise(answers: Answers) -> CatalogSummary:
     categories = {}
     if answers.categories is not None:
-        for place, name in enumerate(answers.categories.names):
-            rows = np.flatnonzero(answers.categories.places == place)
-            if len(rows):
-                categories[name] = _summarise_group(answers.take(rows))
+        for name in count(answers.categories):
+            rows = np.flatnonzero(answers.categories == name)
+            categories[name] = _summarise_group(answers.take(rows))
     return CatalogSummary(products=_summarise_group(answers), categories=categories)
 
 
 def _summarise_group(answers: Answers) -> GroupSummary:
     return GroupSummary(
         rows=len(answers),
-        modalities=answers.modalities.count(),
+        modalities=count(answers.modalities),
         attributes={
             attribute: _summarise_attribute(column, answers.confidences[attribute])
             for attribute, column in answers.labels.items()
@@ -98,30 +100,31 @@ def _summarise_group(answers: Answers) -> GroupSummary:
     )
 
 
-def _summarise_attribute(labels: Coded, confidences: NDArray[np.float64]) -> AttributeSummary:
+def _summarise_attribute(
+    labels: pd.Categorical, confidences: NDArray[np.float64]
+) -> AttributeSummary:
     bins = np.searchsorted(CONFIDENCE_EDGES[:-1], confidences, side="right")
-    answered = confidences[labels.values() != ABSTAINED]
+    answered = confidences[labels != ABSTAINED]
     return AttributeSummary(
-        labels=labels.count(),
+        labels=count(labels),
         confidences=tuple(map(int, np.bincount(bins, minlength=len(CONFIDENCE_EDGES)))),
         answered_mean=round(float(answered.mean()), 6) if len(answered) else None,
         answered_sd=round(float(answered.std()), 6) if len(answered) else None,
     )
 
 
-def _count_labels(column: Coded) -> dict[str, int]:
-    return {label: n for label, n in column.count().items() if label != ABSTAINED}
+def _count_labels(column: pd.Categorical) -> dict[str, int]:
+    return {label: n for label, n in count(column).items() if label != ABSTAINED}
 
 
 def _agreements(answers: Answers, before: Answers) -> list[Agreement]:
     everywhere = np.ones(len(answers), dtype=bool)
     scopes: dict[str | None, NDArray[np.bool_]] = {None: everywhere}
     if answers.categories is not None:
-        category = answers.categories.values()
-        scopes |= {name: category == name for name in answers.categories.names}
+        scopes |= {name: answers.categories == name for name in answers.categories.categories}
     agreements = []
     for attribute, column in answers.labels.items():
-        now, then = column.values(), before.labels[attribute].values()
+        now, then = np.asarray(column), np.asarray(before.labels[attribute])
         comparable = (now != ABSTAINED) & (then != ABSTAINED)
         agreements += [
             Agreement(

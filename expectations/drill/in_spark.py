@@ -5,6 +5,7 @@ Runs on the driver.
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -43,13 +44,13 @@ def as_rows(spark: SparkSession, answers: Answers) -> DataFrame:
     columns = {
         "product_id": ids,
         "content_hash": ids,
-        "modalities": answers.modalities.values(),
+        "modalities": np.asarray(answers.modalities),
         "model_version": answers.model_version,
     }
-    categories = answers.categories.values() if answers.categories is not None else None
+    categories = np.asarray(answers.categories) if answers.categories is not None else None
     columns["product_category"] = pd.Series(categories, index=range(len(ids)), dtype="object")
     for attribute, column in answers.labels.items():
-        labels = [None if label == ABSTAINED else str(label) for label in column.values()]
+        labels = [None if label == ABSTAINED else str(label) for label in column]
         # A column of nothing but None would have no type.
         columns[attribute] = pd.Series(labels, dtype="object")
         columns[f"{attribute}_confidence"] = answers.confidences[attribute]

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from schemas.labels import ABSTAINED
 
-from expectations.drill.answers import Answers, Coded
+from expectations.drill.answers import Answers, count
 from expectations.drill.runs import SEED, Case
 
 
@@ -22,19 +23,18 @@ def build_label_faults(known: Answers) -> dict[str, Case]:
 def stick_to_commonest(answers: Answers, attribute: str) -> Answers:
     """Returns the answers with one attribute stuck on the label that hides it best."""
     column = answers.labels[attribute]
-    counts = {name: n for name, n in column.count().items() if name != ABSTAINED}
+    counts = {name: n for name, n in count(column).items() if name != ABSTAINED}
     commonest = max(counts, key=lambda name: counts[name])
-    stuck = Coded((commonest,), np.zeros(len(answers), dtype=np.int64))
+    stuck = pd.Categorical([commonest] * len(answers))
     return replace(answers, labels={**answers.labels, attribute: stuck})
 
 
 def rename_labels(answers: Answers, attribute: str) -> Answers:
     """Returns the answers with one attribute's labels permuted: a label list in another order."""
     column = answers.labels[attribute]
-    labels = [name for name in column.names if name != ABSTAINED]
+    labels = [name for name in column.categories if name != ABSTAINED]
     renamed = dict(zip(labels, labels[1:] + labels[:1], strict=True)) | {ABSTAINED: ABSTAINED}
-    names = tuple(renamed[name] for name in column.names)
-    return replace(answers, labels={**answers.labels, attribute: Coded(names, column.places)})
+    return replace(answers, labels={**answers.labels, attribute: column.rename_categories(renamed)})
 
 
 def give_to_others(answers: Answers, rng: np.random.Generator) -> Answers:

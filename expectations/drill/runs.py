@@ -67,14 +67,13 @@ def measure_false_alarms_by_category(
     the baseline left of it.
     """
     assert sound.categories is not None
-    names = [name for name in sound.categories.names if name != OTHER]
-    of = sound.categories.values()
+    names = [name for name in sound.categories.categories if name != OTHER]
     stopped = dict.fromkeys(sizes, 0)
     for number in range(runs):
         order = np.random.default_rng([SEED, number]).permutation(len(sound))
         baseline = build_baseline(sound.take(order[-baseline_size:]))
         run = order[:-baseline_size]
-        run = run[of[run] == names[number % len(names)]]
+        run = run[sound.categories[run] == names[number % len(names)]]
         for size in sizes:
             stopped[size] += is_stopped(check_answers(sound.take(run[:size]), baseline, settings))
     return {size: n / runs for size, n in stopped.items()}

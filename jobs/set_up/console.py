@@ -1,4 +1,4 @@
-"""What every set-up says, and how it ends. Standard library only, like all of this package."""
+"""What every set-up says, and how it ends. Standard library only: it runs before any package."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from jobs.set_up.console import SetUpError, say
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
-SMALL_PACKAGE = "delta-spark"  # one of those that are wanted anyway
+SMALL_PACKAGE = "delta-spark"  # small, and in every index
 
 GET_PACKAGES = (
     "The first set-up needs the network. Behind a mirror or proxy, configure pip as usual "

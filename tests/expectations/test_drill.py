@@ -32,15 +32,15 @@ def test_answers_of_a_table_have_a_label_for_what_was_not_answered() -> None:
         }
     )
     answers = read_answers("model-1", table)
-    assert answers.labels["color"].values().tolist() == ["red", ABSTAINED]
+    assert answers.labels["color"].tolist() == ["red", ABSTAINED]
     assert answers.confidences["color"].tolist() == [0.75, 0.5]
-    assert answers.modalities.values().tolist() == ["image+text", "none"]
+    assert answers.modalities.tolist() == ["image+text", "none"]
     assert answers.labels.keys() == {"color"} and answers.categories is None
 
 
 def test_small_and_absent_categories_are_grouped() -> None:
     grouped = group_categories(["shoes", "hats", None, "shoes"], min_share=0.5)
-    assert grouped.values().tolist() == ["shoes", OTHER, OTHER, "shoes"]
+    assert grouped.tolist() == ["shoes", OTHER, OTHER, "shoes"]
 
 
 def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are() -> None:

@@ -1,8 +1,9 @@
 """Answers to invent runs from: what a small shop's classifier might say."""
 
 import numpy as np
+import pandas as pd
 
-from expectations.drill.answers import Answers, Coded
+from expectations.drill.answers import Answers, encode
 from schemas.labels import ABSTAINED
 
 ATTRIBUTES = ("color", "style")
@@ -23,23 +24,23 @@ def make_answers(
     """Draws answers; a higher `sureness` moves confidences towards 1."""
     rng = np.random.default_rng(seed)
 
-    def draw(shares: dict[str, float]) -> Coded:
-        return Coded.encode(list(rng.choice(list(shares), rows, p=list(shares.values()))), "none")
+    def draw(shares: dict[str, float]) -> pd.Categorical:
+        return encode(list(rng.choice(list(shares), rows, p=list(shares.values()))), "none")
 
     return Answers(
         model_version,
         {"color": draw(color_shares), "style": draw(STYLE_SHARES)},
         {attribute: rng.beta(sureness, 1, rows) for attribute in ATTRIBUTES},
         draw({"image+text": 1 - text_only, "text": text_only}),
-        None if category is None else Coded.encode([category] * rows, "none"),
+        None if category is None else encode([category] * rows, "none"),
     )
 
 
 def join(*parts: Answers) -> Answers:
     """Returns the answers of several categories as one catalog's."""
 
-    def columns(*coded: Coded) -> Coded:
-        return Coded.encode([str(name) for one in coded for name in one.values()], "none")
+    def columns(*coded: pd.Categorical) -> pd.Categorical:
+        return encode([str(name) for one in coded for name in one], "none")
 
     return Answers(
         parts[0].model_version,

@@ -28,6 +28,7 @@ from enrich.spark.inputs import Inputs
 from enrich.spark.survey import (
     ASKED,
     INPUT_FIELDS,
+    PENDING,
     SAME_PRODUCT,
     USABLE,
     State,
@@ -60,7 +61,10 @@ class Staged(NamedTuple):
 
 
 class Stager:
-    """Stages one run. Runs on the driver."""
+    """Stages one run. Runs on the driver; one action.
+
+    `found` is how many rows earlier attempts at the run have staged.
+    """
 
     def __init__(self, inputs: Inputs, run_id: str) -> None:
         self._inputs = inputs
@@ -71,7 +75,8 @@ class Stager:
         # One for all chunks: Spark lets no executor serve two profiles, be they equal.
         self._profile = build_gpu_profile(inputs.config.gpu_executors)
         self._loads = inputs.spark.sparkContext.accumulator({}, Loads())
-        self._chunk = 0
+        self.found, last = self._read_staged().agg(F.count("*"), F.max("chunk")).collect()[0]
+        self._chunk = 0 if last is None else last + 1
 
     @property
     def engine_loads(self) -> dict[str, int]:
@@ -92,24 +97,43 @@ class Stager:
             TableContended: a published answer that was to be carried over is another by now.
             WorkersDied: too many products took their Python worker with them.
         """
-        staged = self._read_staged()
-        rows, last = staged.agg(F.count("*"), F.max("chunk")).collect()[0]
         to_ask, revised = survey.select(*ASKED), survey.select(State.REVISED)
         count = survey.count(*ASKED)
-        if rows:
-            self._chunk = 0 if last is None else last + 1
-            drop_stale(self._inputs, self._run_id, survey)
+        if self.found:
+            self.drop_stale(survey)
             staged = self._read_staged()
             to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
             count = to_ask.count()
-        if survey.count(State.REVISED) and not revised.isEmpty():
+        if survey.count(State.REVISED) and not (self.found and revised.isEmpty()):
             self._carry(revised)
         begin = time.perf_counter()
         if may_reuse(self._inputs, count):
             to_ask, count = self._reuse(to_ask, count, f"{scratch}_of_others")
         reuse_s = time.perf_counter() - begin
         self._stage_answers(to_ask, count, scratch)
-        return Staged(count, rows > 0, round(reuse_s, 2))
+        return Staged(count, self.found > 0, round(reuse_s, 2))
+
+    def has_all(self, survey: Survey) -> bool:
+        """Tells whether an answer to all that is pending is staged, now or before."""
+        if not self.found or not survey.count(*PENDING):
+            return not survey.count(*PENDING)
+        staged = select_lasting(self._tables.read, self._inputs, self._run_id)
+        return select_unstaged(survey.select(*PENDING), staged).isEmpty()
+
+    def drop_stale(self, survey: Survey) -> None:
+        """Drops what is staged of products that have changed or gone since, or does not last.
+
+        Runs on the driver; one action if there are staged rows, a commit if there is something to
+        drop. What the run has published already stays staged: after a rollback it is published
+        from there.
+        """
+        if not self.found:
+            return
+        lasting = select_lasting(self._tables.read, self._inputs, self._run_id).alias("staged")
+        wanted = survey.select(*USABLE).alias("wanted")
+        valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
+        if valid.count() < self.found:
+            self._tables.replace_run("staged_attributes", valid, self._run_id)
 
     def _read_staged(self) -> DataFrame:
         return self._tables.read_rows("staged_attributes", self._run_id)
@@ -192,23 +216,6 @@ class Stager:
         lineage = self._inputs.lineage(self._run_id).values()
         self._tables.append_chunk(rows.select("*", *lineage), self._run_id, self._chunk)
         self._chunk += 1
-
-
-def drop_stale(inputs: Inputs, run_id: str, survey: Survey) -> None:
-    """Drops what a run staged for products that have changed or gone since, or does not last.
-
-    Runs on the driver; one action, two if the run has staged rows, a commit if there is something
-    to drop. What the run has published already stays staged: after a rollback it is published from
-    there.
-    """
-    staged = inputs.tables.read_rows("staged_attributes", run_id)
-    if not (found := staged.count()):
-        return
-    lasting = select_lasting(inputs.tables.read, inputs, run_id).alias("staged")
-    wanted = survey.select(*USABLE).alias("wanted")
-    valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
-    if valid.count() < found:
-        inputs.tables.replace_run("staged_attributes", valid, run_id)
 
 
 def may_reuse(inputs: Inputs, asked: int) -> bool:

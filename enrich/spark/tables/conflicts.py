@@ -10,7 +10,6 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from tenacity import (
     RetryCallState,
-    RetryError,
     Retrying,
     retry_if_exception,
     wait_random_exponential,
@@ -69,13 +68,11 @@ def retried_on_conflict(
             # Random: two that collided must not meet again.
             wait=wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_S),
             before_sleep=_log,
+            reraise=True,
         )
         try:
             return attempts(commit, tables, *arguments, **named)
-        except RetryError as error:
-            conflict = error.last_attempt.exception()
-            if conflict is not None and not _is_conflict(conflict):
-                raise conflict from None
+        except CONFLICTS as conflict:
             raise TableContended(
                 f"other processes wrote to the tables of {tables.database} at the same time, "
                 f"{_ATTEMPTS} times in a row ({first_line(conflict)}). Nothing is lost: start the "

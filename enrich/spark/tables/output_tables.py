@@ -171,14 +171,16 @@ class OutputTables:
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({value})")
 
     @retried_on_conflict
-    def replace_run(self, table: str, rows: DataFrame, run_id: str) -> None:
-        """Writes the rows of one run; rows that this run wrote there before are replaced.
+    def replace_run(self, table: str, rows: DataFrame, run_id: str, only: str = "true") -> None:
+        """Writes the rows of one run; rows that this run wrote there before are replaced, or `only`
+        those of them of which this SQL is true.
 
         Runs on the driver; one Delta commit.
         """
         with self.commit_of(run_id):
             writer = rows.write.format("delta").mode("overwrite")
-            writer.option("replaceWhere", f"run_id = '{run_id}'").saveAsTable(self.name(table))
+            mine = f"run_id = '{run_id}' AND {only}"
+            writer.option("replaceWhere", mine).saveAsTable(self.name(table))
 
     def append_chunk(self, rows: DataFrame, run_id: str, chunk: int) -> None:
         """Adds a chunk of answers to what a run has staged.
