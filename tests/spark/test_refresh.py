@@ -155,7 +155,7 @@ def test_a_plan_tells_what_a_night_would_find_and_writes_nothing(first_night: Fi
 def test_only_what_changed_is_enriched_again(first_night: FirstNight) -> None:
     shop, first = first_night
     changed = pd.read_parquet(shop.file)
-    changed.loc[2, "title"] = "a red shirt"
+    changed.loc[changed["product_id"] == "p2", "title"] = "a red shirt"
     shop.write(changed)
 
     night = shop.refresh(run_date=DAY + timedelta(days=2), **FIRST_NIGHT)
