@@ -18,6 +18,7 @@ from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import LabelledProducts
+from enrich.training.losses import UNLABELLED
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.view_cache import CachedViews, cache_views
 
@@ -37,7 +38,7 @@ class Hiding:
     """Probabilities with which training hides a row's text, image and label words.
 
     `swap` is that of a text giving way to another product's, `reword` that of words giving way to
-    unknown ones.
+    unknown ones, `relabel` that of label words giving way to another label's.
     """
 
     text: float
@@ -45,14 +46,19 @@ class Hiding:
     label_words: float
     swap: float = 0.0
     reword: float = 0.0
+    relabel: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A batch as training sees it; `own_text` is False where the text is another product's."""
+    """A batch as training sees it; `own_text` is False where the text is another product's.
+
+    `targets` are the labels that text and picture together tell.
+    """
 
     inputs: ModelInputs
     own_text: np.ndarray
+    targets: np.ndarray
 
 
 class Batches:
@@ -90,8 +96,9 @@ class Batches:
         strange &= self.products.groups[rows] != self.products.groups[rows[others]]
         for at in np.flatnonzero(strange):
             texts[at] = self.products.texts[rows[others[at]]]
-        self._reword(texts, rng.random(len(rows)) < hiding.reword, rng)
-        for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
+        self._reword(texts, (rng.random(len(rows)) < hiding.reword) & ~strange, rng)
+        masked = rng.random(len(rows)) < hiding.label_words
+        for at in np.flatnonzero(masked):
             texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
         still_there = np.array([bool(text) for text in texts])
         draw = rng.random(len(rows))
@@ -100,7 +107,29 @@ class Batches:
         has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | strange)
         has_text |= ~has_image & still_there
         has_image |= ~has_text & self.images.has_image[rows]
-        return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange)
+        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~strange & ~masked
+        targets = self._relabel(texts, rows, relabelled, rng)
+        return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange, targets)
+
+    def _relabel(
+        self, texts: list[str], rows: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Has the chosen texts name labels of other rows, and returns what is right then.
+
+        A picture that looks otherwise than its own text says is misread more often than the text is
+        wrong: it does not make the text another product's.
+        """
+        targets = self.products.targets[rows]
+        wanted = rng.permutation(targets)
+        for at in np.flatnonzero(chosen):
+            for column, attribute in enumerate(self.label_words.attributes):
+                old, new = int(targets[at, column]), int(wanted[at, column])
+                if UNLABELLED in (old, new) or old == new:
+                    continue
+                renamed = self.label_words.rename(texts[at], attribute, old, new)
+                if renamed != texts[at]:
+                    texts[at], targets[at, column] = renamed, new
+        return targets
 
     def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
         """Has a share of the chosen texts' words, from none to all, give way to unknown ones.

@@ -94,7 +94,8 @@ class TrainingConfig(Architecture):
     parts one after the other (for memory), each spread over the processes that torchrun started.
     The multitask loss is that of the whole batch; contrast has its negatives in its own part.
     `reword_text` is the share of texts whose words, but for label words, give way to unknown ones,
-    more or fewer of them. `image_alone` weighs a second loss: the rows that show their picture,
+    more or fewer of them, `relabel_text` that of texts that come to name other labels, which are
+    then the right ones. `image_alone` weighs a second loss: the rows that show their picture,
     answered from it alone, over all labels of the batch. Where files of `opinions` are given, the
     loss against these, a mean over the rows that show their picture, takes the place of a share of
     it (`opinion_shares`, by attribute). A training on one `half` of the groups writes such a file
@@ -129,6 +130,7 @@ class TrainingConfig(Architecture):
     mask_label_words: float = Field(default=0.5, ge=0, le=1)
     swap_text: float = Field(default=0.0, ge=0, lt=1)
     reword_text: float = Field(default=0.0, ge=0, le=1)
+    relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
     half: Literal[0, 1] | None = None
     opinions: tuple[Path, ...] = ()

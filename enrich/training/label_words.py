@@ -15,7 +15,7 @@ _MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
 
 
 class LabelWords:
-    """Removes the words that give a label away from a text."""
+    """Finds the words that give a label away in a text, to take them out or to change them."""
 
     def __init__(
         self,
@@ -26,14 +26,15 @@ class LabelWords:
         for attribute in attributes:
             for known in synonyms.get(attribute, {}).values():
                 words.update(known)
-        words.discard("")
-        # Longest first, so that "sea green" goes before "green".
-        longest_first = sorted(words, key=lambda word: (-len(word), word))
-        alternatives = [
-            f"{before}(?:{'|'.join(map(re.escape, alike))}){after}"
-            for (before, after), alike in groupby(longest_first, _choose_bounds)
-        ]
-        self._pattern = re.compile("|".join(alternatives), re.IGNORECASE)
+        self.attributes = tuple(attributes)
+        self._pattern = _match_any(words)
+        self._labels = {
+            attribute: [
+                (label, _match_any({label, *synonyms.get(attribute, {}).get(label, ())}))
+                for label in labels
+            ]
+            for attribute, labels in attributes.items()
+        }
 
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.
@@ -42,6 +43,12 @@ class LabelWords:
         on such texts would know them from those of shops that never name a label.
         """
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
+
+    def rename(self, text: str, attribute: str, label: int, to: int) -> str:
+        """Returns the text with another label's name where it has words of this one."""
+        _, pattern = self._labels[attribute][label]
+        name, _ = self._labels[attribute][to]
+        return pattern.sub(lambda _: name, text)
 
     def find_others(self, text: str) -> list[str]:
         """Returns the text's words that are no label words, in order."""
@@ -52,6 +59,17 @@ class LabelWords:
         gaps, labels = self._pattern.split(text), self._pattern.findall(text)
         changed = [_WORD.sub(lambda found: change(found[0]), gap) for gap in gaps]
         return "".join(part for pair in zip_longest(changed, labels, fillvalue="") for part in pair)
+
+
+def _match_any(words: set[str]) -> re.Pattern[str]:
+    # Longest first, so that "sea green" goes before "green".
+    longest_first = sorted(words - {""}, key=lambda word: (-len(word), word))
+    alternatives = [
+        f"{before}(?:{'|'.join(map(re.escape, alike))}){after}"
+        for (before, after), alike in groupby(longest_first, _choose_bounds)
+    ]
+    # Without any word: what never matches.
+    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
 
 
 def _choose_bounds(word: str) -> tuple[str, str]:

@@ -134,6 +134,7 @@ class Trainer:
                 config.mask_label_words,
                 config.swap_text,
                 config.reword_text,
+                config.relabel_text,
             )
         )
         seed = (config.seed, number, epoch)

@@ -67,7 +67,9 @@ class Objective(nn.Module):
     def _of_images_alone(self, part: Part) -> Float[Tensor, ""]:
         seen = part.inputs.has_image
         alone = self._answer(part.inputs.images_alone())
-        losses = label_losses(alone.logits, part.targets[seen], self.label_smoothing, part.labelled)
+        losses = label_losses(
+            alone.logits, part.image_targets[seen], self.label_smoothing, part.labelled
+        )
         for attribute, opinions in part.opinions.items():
             share = self.opinion_shares[attribute]
             said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])

@@ -24,7 +24,8 @@ from enrich.training.losses import count_labelled
 class Part:
     """Those rows of a step's batch that are computed at once.
 
-    `own_text` is False where a text is another product's. `share` is of the batch's rows,
+    `own_text` is False where a text is another product's. `image_targets` are the labels that the
+    pictures tell, `targets` those that pictures and texts tell. `share` is of the batch's rows,
     `labelled` counts its labels per attribute; `opinions` are of the attributes that have any, rows
     of zeros where there is none. The part's `seed` makes its dropout the same in
     whichever process computes it, also in a resumed run.
@@ -33,6 +34,7 @@ class Part:
     inputs: ModelInputs
     own_text: Bool[Tensor, " B"]
     targets: Int[Tensor, "B K"]
+    image_targets: Int[Tensor, "B K"]
     groups: Int[Tensor, " B"]
     labelled: Int[Tensor, " K"]
     share: float
@@ -46,6 +48,7 @@ class Part:
             inputs=self.inputs.to(device),
             own_text=self.own_text.to(device),
             targets=self.targets.to(device),
+            image_targets=self.image_targets.to(device),
             groups=self.groups.to(device),
             labelled=self.labelled.to(device),
             opinions={name: said.to(device) for name, said in self.opinions.items()},
@@ -78,7 +81,8 @@ def deal(
                 Part(
                     inputs=drawn.inputs,
                     own_text=torch.from_numpy(drawn.own_text),
-                    targets=torch.from_numpy(products.targets[rows]),
+                    targets=torch.from_numpy(drawn.targets),
+                    image_targets=torch.from_numpy(products.targets[rows]),
                     groups=torch.from_numpy(products.groups[rows]),
                     labelled=labelled,
                     share=len(rows) / len(batch),

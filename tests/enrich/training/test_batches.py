@@ -172,6 +172,64 @@ def test_reworded_texts_keep_their_label_words_and_others_give_way_to_unknown_on
     assert _texts(batches, never.token_ids) == before
 
 
+@pytest.fixture
+def of_two_colors(batches: Batches) -> Batches:
+    """Half of the products are red and the others blue; the texts say so."""
+    targets = (np.arange(COUNT) % 2).reshape(-1, 1)
+    names = ("red shirt", "Navy shirt")
+    rows = zip(batches.products.texts, targets, strict=True)
+    texts = [text and names[target] for text, (target,) in rows]
+    told = replace(batches.products, texts=texts, targets=targets)
+    return Batches(told, batches.images, batches.encoder, WORDS)
+
+
+def test_relabelled_texts_name_other_labels_which_are_right_then(of_two_colors: Batches) -> None:
+    drawn = of_two_colors.training(
+        ALL, Hiding(0.0, 0.0, 0.0, relabel=1.0), np.random.default_rng(0)
+    )
+    changed = drawn.targets != of_two_colors.products.targets
+    assert len(ALL) / 4 < changed.sum() < len(ALL) / 2, "half of the texts, to what half does say"
+    assert not changed[IMAGE_ONLY].any()
+    said = {0: {"", "red shirt"}, 1: {"", "navy shirt", "blue shirt"}}
+    texts = _texts(of_two_colors, drawn.inputs.token_ids)
+    for text, (target,) in zip(texts, drawn.targets, strict=True):
+        assert text.strip() in said[target]
+
+
+@pytest.mark.parametrize("hiding", [Hiding(0.0, 0.0, 1.0), Hiding(1.0, 0.0, 0.0)])
+def test_where_a_text_does_not_tell_the_labels_stay_those_of_the_picture(
+    of_two_colors: Batches, hiding: Hiding
+) -> None:
+    relabelling = replace(hiding, relabel=1.0)
+    drawn = of_two_colors.training(BOTH, relabelling, np.random.default_rng(0))
+    assert (drawn.targets == of_two_colors.products.targets[BOTH]).all()
+
+
+def test_another_products_text_is_neither_reworded_nor_relabelled(of_two_colors: Batches) -> None:
+    changing = Hiding(0.0, 0.0, 0.0, swap=0.5, reword=1.0, relabel=1.0)
+    drawn = of_two_colors.training(BOTH, changing, np.random.default_rng(0))
+    swapped = ~drawn.own_text
+    texts = np.array(_texts(of_two_colors, drawn.inputs.token_ids))
+    assert 0 < swapped.sum() < len(BOTH)
+    assert {text.strip() for text in texts[swapped]} == {"red shirt", "navy shirt"}
+    assert (drawn.targets == of_two_colors.products.targets[BOTH])[swapped].all()
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "renamed"),
+    [
+        ("Navy shirt, blue collar.", 1, "red shirt, red collar."),
+        ("a bluebell", 1, "a bluebell"),
+        ("red shirt", 1, "red shirt"),
+        ("red", 0, "blue"),
+    ],
+)
+def test_words_of_a_label_give_way_to_another_labels_name(
+    text: str, label: int, renamed: str
+) -> None:
+    assert WORDS.rename(text, "color", label, 1 - label) == renamed
+
+
 @pytest.mark.parametrize(
     ("text", "changed"),
     [

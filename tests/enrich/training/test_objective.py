@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
@@ -43,6 +44,23 @@ def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
     assert alone.has_image.tolist() == [True]
     # Two answers, and half of one more, of two labelled rows.
     torch.testing.assert_close(loss, torch.tensor(2.0).log() * (2 + 0.5) / 2)
+
+
+def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> None:
+    class Sure(Indifferent):
+        """Says label 0 of all that it is asked."""
+
+        def forward(self, inputs: ModelInputs) -> ModelOutput:
+            output = super().forward(inputs)
+            return replace(output, logits={"style": torch.tensor([[9.0, 0.0]] * 2)})
+
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=1.0)
+    objective = Objective(Sure(ImageTower()), HEADS, config)
+    part = two_rows(has_image=YES)
+    right, wrong = F.softplus(torch.tensor([-9.0, 9.0])).unbind()
+    torch.testing.assert_close(objective(part), wrong + wrong)
+    shown = replace(part, image_targets=torch.zeros(2, 1, dtype=torch.long))
+    torch.testing.assert_close(objective(shown), wrong + right)
 
 
 def test_an_opinion_takes_its_share_of_what_the_label_says_of_the_picture_alone() -> None:
@@ -84,6 +102,7 @@ def two_rows(has_image: torch.Tensor) -> Part:
     return Part(
         inputs=ModelInputs(torch.zeros(2, 1, dtype=torch.long), YES.view(2, 1), has_image, YES),
         targets=torch.tensor([[1], [1]]),
+        image_targets=torch.tensor([[1], [1]]),
         groups=torch.arange(2),
         labelled=torch.tensor([2]),
         own_text=YES,
