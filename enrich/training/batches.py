@@ -17,8 +17,7 @@ from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import LabelledProducts
-from enrich.training.losses import UNLABELLED
+from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.view_cache import CachedViews, cache_views
 
@@ -85,18 +84,10 @@ class Batches:
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Returns the rows with modalities and words hidden and texts changed, at random.
-
-        A row without an image gets no other product's text: nothing else would tell its labels.
-        """
+        """Returns the rows with modalities and words hidden and texts changed, at random."""
         texts = [self.products.texts[row] for row in rows]
-        strange = (rng.random(len(rows)) < hiding.swap) & self.images.has_image[rows]
-        others = rng.permutation(len(rows))
-        strange &= self._has_text[rows] & self._has_text[rows[others]]
-        strange &= self.products.groups[rows] != self.products.groups[rows[others]]
-        for at in np.flatnonzero(strange):
-            texts[at] = self.products.texts[rows[others[at]]]
-        self._reword(texts, (rng.random(len(rows)) < hiding.reword) & ~strange, rng)
+        swapped = self._swap(texts, rows, hiding.swap, rng)
+        self._reword(texts, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
         masked = rng.random(len(rows)) < hiding.label_words
         for at in np.flatnonzero(masked):
             texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
@@ -104,32 +95,27 @@ class Batches:
         draw = rng.random(len(rows))
         has_text = still_there & (draw >= hiding.text)
         # One draw for both, so that no row loses both; a row with one modality keeps it.
-        has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | strange)
+        has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | swapped)
         has_text |= ~has_image & still_there
         has_image |= ~has_text & self.images.has_image[rows]
-        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~strange & ~masked
+        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~swapped & ~masked
         targets = self._relabel(texts, rows, relabelled, rng)
-        return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~strange, targets)
+        return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 
-    def _relabel(
-        self, texts: list[str], rows: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    def _swap(
+        self, texts: list[str], rows: np.ndarray, share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Has the chosen texts name labels of other rows, and returns what is right then.
+        """Has a share of the texts give way to other products', and returns where.
 
-        A picture that looks otherwise than its own text says is misread more often than the text is
-        wrong: it does not make the text another product's.
+        A row without an image keeps its own: nothing else would tell its labels.
         """
-        targets = self.products.targets[rows]
-        wanted = rng.permutation(targets)
-        for at in np.flatnonzero(chosen):
-            for column, attribute in enumerate(self.label_words.attributes):
-                old, new = int(targets[at, column]), int(wanted[at, column])
-                if UNLABELLED in (old, new) or old == new:
-                    continue
-                renamed = self.label_words.rename(texts[at], attribute, old, new)
-                if renamed != texts[at]:
-                    texts[at], targets[at, column] = renamed, new
-        return targets
+        swapped = (rng.random(len(rows)) < share) & self.images.has_image[rows]
+        others = rng.permutation(len(rows))
+        swapped &= self._has_text[rows] & self._has_text[rows[others]]
+        swapped &= self.products.groups[rows] != self.products.groups[rows[others]]
+        for at in np.flatnonzero(swapped):
+            texts[at] = self.products.texts[rows[others[at]]]
+        return swapped
 
     def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
         """Has a share of the chosen texts' words, from none to all, give way to unknown ones.
@@ -150,6 +136,26 @@ class Batches:
                 return "".join(rng.permutation(list(known[rng.integers(len(known))])))
 
             texts[at] = self.label_words.change_others(texts[at], change)
+
+    def _relabel(
+        self, texts: list[str], rows: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Has the chosen texts name labels of other rows, and returns what is right then.
+
+        A picture that looks otherwise than its own text says is misread more often than the text is
+        wrong: it does not make the text another product's.
+        """
+        targets = self.products.targets[rows]
+        wanted = rng.permutation(targets)
+        for at in np.flatnonzero(chosen):
+            for column, attribute in enumerate(self.label_words.attributes):
+                old, new = int(targets[at, column]), int(wanted[at, column])
+                if UNLABELLED in (old, new) or old == new:
+                    continue
+                renamed = self.label_words.rename(texts[at], attribute, old, new)
+                if renamed != texts[at]:
+                    texts[at], targets[at, column] = renamed, new
+        return targets
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Returns the rows that have an image or a text; the job quarantines the others."""
