@@ -51,19 +51,23 @@ class ModalityWiseAttention(nn.Module):
     row still sum to 1.
 
     `trust` is not trained but fitted afterwards, on products that training has not seen: a tower
-    reads those that it was trained on too well, and is trusted too much for it.
+    reads those that it was trained on too well, and is trusted too much for it. So is `doubt`: how
+    much less sure an answer is that rests on a text which its picture contradicts.
     """
 
     trust: Tensor
+    doubt: Tensor
 
     def __init__(self, width: int, *, shared: bool) -> None:
         super().__init__()
         self.score = nn.Parameter(torch.randn(1 if shared else 2, width) * width**-0.5)
         self.register_buffer("trust", torch.zeros(()))
+        self.register_buffer("doubt", torch.zeros(()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # Older checkpoints hold no trust: to them both modalities are alike.
-        state_dict.setdefault(f"{prefix}trust", torch.zeros(()))
+        # Older checkpoints hold neither: to them both modalities are alike.
+        for name in ("trust", "doubt"):
+            state_dict.setdefault(f"{prefix}{name}", torch.zeros(()))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(

@@ -5,6 +5,8 @@ arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the t
 is in `ClassifierConfig`, and so are the switches for its two ablations.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -68,15 +70,35 @@ class CmaClip(Classifier):
 
         With a `shift`, as they would be if the image were trusted by so much more.
         """
-        if self.config.modality_wise:
-            mixed, image_weight = self.modality_wise[attribute](*read, shift)
-        else:
-            mixed, image_weight = _mean(*read), None
-        return self.heads[attribute](mixed).float(), image_weight
+        if not self.config.modality_wise:
+            return self.heads[attribute](_mean(*read)).float(), None
+        mixed, image_weight = self.modality_wise[attribute](*read, shift)
+        logits = self.heads[attribute](mixed).float()
+        if not self.training:
+            logits = logits * self._certainty(attribute, read, image_weight).unsqueeze(1)
+        return logits, image_weight
+
+    def _certainty(
+        self, attribute: str, read: Read, image_weight: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """Returns how sure the answers are, in (0, 1]: less where the image contradicts the text.
+
+        That is exp(-doubt * (1 - image_weight) * d), where d is the Jensen-Shannon divergence (Lin
+        1991) in bits of what the image and what the text would answer alone.
+        """
+        alone = self.heads[attribute](torch.cat([read.image_cls, read.text_cls])).float()
+        apart = jensen_shannon(*alone.softmax(1).chunk(2))
+        apart = apart.masked_fill(~(read.has_image & read.has_text), 0)
+        doubt = self.modality_wise[attribute].get_buffer("doubt")
+        return (-doubt * (1 - image_weight) * apart).exp()
 
     def shift_trust(self, attribute: str, shift: float) -> None:
         """Has an attribute's modality-wise attention trust the image by so much more."""
         self.modality_wise[attribute].get_buffer("trust").add_(shift)
+
+    def set_doubt(self, attribute: str, doubt: float) -> None:
+        """Has an attribute's answers be by so much less sure where the image contradicts a text."""
+        self.modality_wise[attribute].get_buffer("doubt").fill_(doubt)
 
     @staticmethod
     def trust_in(attribute: str) -> str:
@@ -97,6 +119,14 @@ class CmaClip(Classifier):
         read_at = torch.stack([text_length + image.pooled_at, text.pooled_at], dim=1)
         read = self.sequence_wise(*joint_sequence(image, text, inputs), read_at)
         return read[:, 0], read[:, 1]
+
+
+def jensen_shannon(one: Float[Tensor, "B C"], other: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
+    """Returns how far apart two answers are, in bits: 0 where they are the same, 1 at most."""
+    between = (one + other) / 2
+    entropies = [torch.special.entr(answer).sum(1) for answer in (between, one, other)]
+    nats = entropies[0] - (entropies[1] + entropies[2]) / 2
+    return (nats / math.log(2)).clamp(0, 1)
 
 
 def _mean(

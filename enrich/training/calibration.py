@@ -126,6 +126,23 @@ def fit_temperatures(
     return text_end, image_end
 
 
+def surprise(
+    conditions: Sequence[Scored], temperature: float, image_temperature: float | None
+) -> float:
+    """Returns the negative log-likelihood of the labels at these temperatures, in nats.
+
+    Summed over all rows, each as much as it counts.
+    """
+    text_end, image_end = torch.tensor([temperature, image_temperature or temperature]).log()
+    total = 0.0
+    for scored in conditions:
+        weight = torch.zeros(()) if scored.image_weight is None else scored.image_weight
+        scale = torch.lerp(text_end, image_end, weight).exp().unsqueeze(-1)
+        loss = F.cross_entropy(scored.logits / scale, scored.targets, reduction="sum")
+        total += scored.share * loss.item()
+    return total
+
+
 def _fit_temperature(
     logits: Float[Tensor, "N C"],
     targets: Int[Tensor, " N"],

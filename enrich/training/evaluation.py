@@ -33,7 +33,7 @@ CALIBRATED_UNDER = {
 }
 # What the trust in a picture is fitted to: a shop whose texts are other products' is rare. Its
 # confidence should be right there too; its answers elsewhere are not given up for that.
-TRUSTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTHER_TEXT: 0.2}
+TRUSTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTHER_TEXT: 0.1}
 SELECTED_UNDER = (
     Condition.AS_IS,
     Condition.NO_TEXT,

@@ -9,10 +9,17 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
+from enrich.records import Modalities
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
-from enrich.training.evaluation import TRUSTED_UNDER, calibrate, evaluate, shown_in_training
+from enrich.training.evaluation import (
+    CALIBRATED_UNDER,
+    TRUSTED_UNDER,
+    calibrate,
+    evaluate,
+    shown_in_training,
+)
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
@@ -21,7 +28,7 @@ from enrich.training.opinions import write_opinions
 from enrich.training.preparation import Preparation, prepare, read_products, read_strange_shop
 from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
-from enrich.training.trust import fit_trust
+from enrich.training.trust import fit_doubt, fit_trust
 
 
 @process_group()
@@ -62,8 +69,12 @@ def train_checkpoint(
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
-    trusted = {one: share for one, share in TRUSTED_UNDER.items() if one in shown}
-    fit_trust(run.classifier, batches, rows.validation, trusted)
+    for fit, under in (
+        (fit_trust, TRUSTED_UNDER),
+        (fit_doubt, CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT]),
+    ):
+        shares = {one: share for one, share in under.items() if one in shown}
+        fit(run.classifier, batches, rows.validation, shares)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)

@@ -1,13 +1,14 @@
-"""Fits how far CMA-CLIP trusts a picture against a text, on products that training did not see.
+"""Fits how far CMA-CLIP trusts pictures and texts, on products that training did not see.
 
 A tower reads the pictures that it was trained on better than any others: 0.88 of the colors right
 against 0.74 of those of held-back groups, where this was measured (DECISIONS.md). An attention over
 modalities that is trained on the same products trusts it accordingly, and too much. As in stacked
 generalisation (Wolpert 1992), what weighs two readers must be fitted to what neither has seen; here
-that is one number an attribute.
+that is one number an attribute, and another one for what becomes of an answer where they disagree.
 """
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from torch.nn import functional as F
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches, Condition
+from enrich.training.calibration import Scored, fit_temperatures, surprise
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
 
 _TRIED = np.linspace(-4, 4, 65).tolist()
+_DOUBTS = np.linspace(0, 1, 17).tolist()
 
 
 def fit_trust(
@@ -37,10 +40,9 @@ def fit_trust(
         rows: Those to fit to.
         shares: The conditions, and what a row of each counts.
     """
-    if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise or not shares:
+    if not _weighs(classifier) or not shares:
         return
-    device = classifier.device
-    targets = torch.from_numpy(batches.products.targets[rows]).to(device)
+    targets = torch.from_numpy(batches.products.targets[rows]).to(classifier.device)
     read = {c: _read(classifier, batches, rows, c) for c in shares}
     for column, attribute in enumerate(classifier.config.attributes):
         labelled = targets[:, column] != UNLABELLED
@@ -53,6 +55,50 @@ def fit_trust(
                 for shift in _TRIED
             }
             classifier.shift_trust(attribute, min(losses, key=losses.__getitem__))
+
+
+def fit_doubt(
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    shares: Mapping[Condition, float],
+) -> None:
+    """Sets the doubt of each attribute to that of least negative log-likelihood.
+
+    Each is tried with temperatures that are fitted to it. Takes what `fit_trust` takes, and is to
+    go after it.
+    """
+    if not _weighs(classifier) or not shares:
+        return
+    targets = torch.from_numpy(batches.products.targets[rows])
+    read = {c: _read(classifier, batches, rows, c) for c in shares}
+    for column, attribute in enumerate(classifier.config.attributes):
+        losses = {}
+        for doubt in _DOUBTS:
+            classifier.set_doubt(attribute, doubt)
+            scored = [
+                _score(classifier, attribute, read[c], targets[:, column], share)
+                for c, share in shares.items()
+            ]
+            losses[doubt] = surprise(scored, *fit_temperatures(scored))
+        classifier.set_doubt(attribute, min(losses, key=losses.__getitem__))
+
+
+def _weighs(classifier: Classifier) -> TypeGuard[CmaClip]:
+    return isinstance(classifier, CmaClip) and classifier.config.modality_wise
+
+
+def _score(
+    classifier: CmaClip, attribute: str, read: Read, targets: Tensor, share: float
+) -> Scored:
+    """Returns the labelled rows, to fit temperatures to."""
+    with torch.inference_mode():
+        logits, image_weight = classifier.answer(attribute, read)
+    assert image_weight is not None
+    labelled = targets != UNLABELLED
+    return Scored(
+        logits.cpu()[labelled], targets[labelled], image_weight.float().cpu()[labelled], share
+    )
 
 
 def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers.attention import SequenceWiseAttention
+from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
@@ -89,6 +90,37 @@ def test_both_modalities_share_a_weight_of_one(
         mixed, image_weight = attention(image, text, here, here)
         wanted = image_weight.unsqueeze(1) * image + (1 - image_weight).unsqueeze(1) * text
         torch.testing.assert_close(mixed, wanted)
+
+
+def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
+    classifier: Classifier, inputs: ModelInputs
+) -> None:
+    assert isinstance(classifier, CmaClip)
+    partly = replace(inputs, has_image=torch.tensor([True, True, True, False]))
+    before = _answer(classifier, partly)
+    assert before.read is not None
+    classifier.set_doubt("color", 8.0)
+    after = _answer(classifier, partly)
+    classifier.set_doubt("color", 0.0)
+
+    with torch.inference_mode():
+        alone = [
+            classifier.heads["color"](read).softmax(1)
+            for read in (before.read.image_cls, before.read.text_cls)
+        ]
+    apart = jensen_shannon(*alone) * partly.has_image
+    sure = (-8.0 * (1 - before.image_weight["color"]) * apart).exp()
+    assert (sure[:3] < 1).all() and sure[3] == 1
+    torch.testing.assert_close(after.logits["color"], before.logits["color"] * sure.unsqueeze(1))
+    torch.testing.assert_close(after.logits["pattern"], before.logits["pattern"])
+
+
+def test_answers_that_share_nothing_are_one_bit_apart() -> None:
+    one = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    other = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
+    torch.testing.assert_close(
+        jensen_shannon(one, other), torch.tensor([1.0, 0.0, 0.3113]), rtol=0, atol=1e-4
+    )
 
 
 def test_missing_image_has_no_weight_and_its_pixels_do_not_matter(

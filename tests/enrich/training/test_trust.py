@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.batches import Batches, Condition
 from enrich.training.loop import Trainer
-from enrich.training.trust import fit_trust
+from enrich.training.trust import fit_doubt, fit_trust
 
 ROWS = np.arange(40)
 
@@ -49,17 +49,52 @@ def test_the_modality_that_is_right_is_trusted_more(
     assert (weight > 0.5) == (sign > 0)
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_two_readers_disagree_about_is_doubted_where_it_is_often_wrong(
+    make: Callable[..., Trainer], classifier: CmaClip, is_told: bool
+) -> None:
+    with torch.no_grad():  # sure enough of themselves to disagree
+        classifier.heads["color"][-1].weight.mul_(60)
+    batches = _labelled_by(classifier, make("a").batches, "text_cls", 0, "color")
+    (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
+    with torch.inference_mode():
+        read = classifier(inputs).read
+        alone = [classifier.heads["color"](one).softmax(1) for one in read[:2]]
+        answered = classifier(inputs).logits["color"].argmax(1)
+    doubtful = jensen_shannon(*alone) > 0.5
+    assert 5 < doubtful.sum() < 35
+    targets = batches.products.targets.copy()
+    # Right everywhere, or wrong in half of what they disagree about.
+    targets[:, 0] = answered.numpy()
+    if is_told:
+        targets[doubtful.numpy() & (ROWS % 2 == 0), 0] += 1
+        targets[:, 0] %= len(classifier.config.attributes["color"])
+    told = Batches(
+        replace(batches.products, targets=targets),
+        batches.images,
+        batches.encoder,
+        batches.label_words,
+    )
+    fit_doubt(classifier, told, ROWS, {Condition.AS_IS: 1.0})
+    assert (classifier.modality_wise["color"].doubt > 0.25) == is_told
+
+
 def test_a_classifier_without_that_attention_is_left_as_it_is(
     make: Callable[..., Trainer], small_config: ClassifierConfig
 ) -> None:
     averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
     before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
-    fit_trust(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0})
+    for fit in (fit_trust, fit_doubt):
+        fit(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0})
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
-def test_weights_from_before_there_was_trust_are_read_with_none(classifier: CmaClip) -> None:
+def test_weights_from_before_there_was_trust_or_doubt_are_read_with_none(
+    classifier: CmaClip,
+) -> None:
     classifier.shift_trust("color", 2.0)
-    old = {n: t for n, t in classifier.state_dict().items() if not n.endswith("trust")}
+    classifier.set_doubt("color", 0.5)
+    fitted = ("trust", "doubt")
+    old = {n: t for n, t in classifier.state_dict().items() if not n.endswith(fitted)}
     classifier.load_state_dict(old)
-    assert classifier.modality_wise["color"].trust == 0
+    assert [classifier.modality_wise["color"].get_buffer(name) for name in fitted] == [0, 0]
