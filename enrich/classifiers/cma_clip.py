@@ -27,7 +27,7 @@ class CmaClip(Classifier):
     paper does not say what stands in for an attention that is left out. Here, without the
     sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
     one the present modalities are averaged, so that the heads stay the same and only the weights
-    are missed.
+    are missed. What is fitted after training, trust and doubt, is not the paper's either.
     """
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
