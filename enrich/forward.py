@@ -11,7 +11,7 @@ import torch
 
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.tower_interface import ImageTower
-from enrich.precision import autocast, cast_weights, choose_dtype
+from enrich.precision import autocast, cast_weights, is_full_precision
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Forward:
         for part in classifier.modules():
             if isinstance(part, ImageTower):
                 part.quicken()
-        if choose_dtype(device) is torch.float32:
+        if is_full_precision(device):
             # A CPU takes the softmax of torch's fused transformer layers number by number: 170
             # products/s with them (two cores, AVX2, the bundled checkpoint), 175 without.
             torch.backends.mha.set_fastpath_enabled(False)

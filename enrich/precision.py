@@ -32,6 +32,11 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device.type, dtype=dtype)
 
 
+def is_full_precision(device: torch.device) -> bool:
+    """Tells whether the device's best format is float32."""
+    return choose_dtype(device) is torch.float32
+
+
 def cast_weights(module: nn.Module, device: torch.device) -> None:
     """Casts once, in place, the weights that `autocast` would cast again for every batch.
 

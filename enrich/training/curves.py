@@ -2,24 +2,21 @@
 
 from pathlib import Path
 
-from enrich.training.distributed import rank
 from enrich.training.progress import say
 
 
 class Curves:
-    """Appends figures to `tensorboard/` in a folder; of several processes only the first one does.
+    """Appends figures to `tensorboard/` in a folder; without tensorboard to nothing.
 
     What an earlier run wrote after `done_steps`, where this one goes on, is not shown any more.
     """
 
     def __init__(self, folder: Path, done_steps: int) -> None:
-        self._board = None
-        if rank() > 0:
-            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             say("tensorboard is not installed (extra: train): no curves are drawn")
+            self._board = None
         else:
             self._board = SummaryWriter(folder / "tensorboard", purge_step=done_steps + 1)
 

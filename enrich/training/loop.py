@@ -5,7 +5,6 @@ Knows nothing of where products come from or where the checkpoint goes.
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +56,7 @@ class Trainer:
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
+        self.curves: Curves | None = None
         classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
@@ -68,10 +68,14 @@ class Trainer:
                 in the folder is of another training.
         """
         stepper_state = self._resume()
-        with closing(Curves(self.folder, self.progressed.total_steps)) as self.curves:
+        self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
+        try:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
                 self._train_phase(number, phase, stepper_state)
                 stepper_state = None
+        finally:
+            if self.curves is not None:
+                self.curves.close()
         self.classifier.load_state_dict(self.best)
 
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
@@ -114,8 +118,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.update(self.classifier, step=done.total_steps)
                 if done.total_steps % _STEPS_A_POINT == 0:
-                    shown = {f"loss/{phase.loss}": loss} | stepper.learning_rates()
-                    self.curves.add(done.total_steps, shown)
+                    self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
                 progress.count_step(done.loss / done.step, self.config.batch_size)
                 if time.monotonic() - saved >= self.config.save_every_s:
                     self._save_state(stepper)
@@ -161,8 +164,7 @@ class Trainer:
                 self.validation_rows,
                 self.selected_under,
             )
-            shown = {"validation/score": score} | accuracies
-            self.curves.add(self.progressed.total_steps, shown)
+            self._plot({"validation/score": score} | accuracies)
         score = from_first(score)
         if score > self.progressed.best_score:
             self.progressed.best_score, self.progressed.stale = score, 0
@@ -170,6 +172,10 @@ class Trainer:
             return f"validation {score:.4f} (best)"
         self.progressed.stale += 1
         return f"validation {score:.4f}"
+
+    def _plot(self, figures: dict[str, float]) -> None:
+        if self.curves is not None:
+            self.curves.add(self.progressed.total_steps, figures)
 
     def _save_state(self, stepper: Stepper) -> None:
         if rank() > 0:

@@ -17,8 +17,8 @@ from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
-from enrich.training import open_clip_files
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.published import open_clip_files
 from enrich.training.published.open_clip_files import CONFIG, WEIGHTS
 from enrich.training.published.open_clip_weights import open_open_clip
 from enrich.training.run import train_checkpoint

@@ -10,7 +10,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
-from enrich.training import preprocessors
+from enrich.training.published import preprocessors
 from enrich.training.published.preprocessors import HALVES, OPENAI, Normalisation, open_image_shape
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
