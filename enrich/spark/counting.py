@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.inference.udf import KEY
+from enrich.spark.inference.key import KEY, is_same
 from enrich.spark.survey import ASKED, BROKEN, PENDING, SAME_PRODUCT, STANDING, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
@@ -93,10 +93,9 @@ def count_staged(
         for a in attributes
     ]
     wanted = survey.select(*PENDING).select(*KEY, "state")
-    is_same = [F.col(f"staged.{name}").eqNullSafe(F.col(f"wanted.{name}")) for name in KEY]
     found = (
         staged.alias("staged")
-        .join(wanted.alias("wanted"), is_same, "left")
+        .join(wanted.alias("wanted"), is_same("staged", "wanted"), "left")
         .agg(
             F.count("*").alias("staged"),
             F.count("wanted.state").alias("wanted"),

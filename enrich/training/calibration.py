@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
-from enrich.classifiers.calibrated import at_temperatures
+from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
@@ -58,13 +58,7 @@ class Scored:
 
 def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     """Fits one calibration to all conditions; each threshold is the strictest that one asks for."""
-    temperature, image_temperature = fit_temperatures(conditions)
-    calibrated = CalibratedModalities(
-        temperature=temperature,
-        image_temperature=image_temperature,
-        thresholds={f"{precision:.2f}": None for precision in TARGET_PRECISIONS},
-        rows=max(len(scored.targets) for scored in conditions),
-    )
+    calibrated = _never_answered(conditions)
     answered = []
     for scored in conditions:
         if len(scored.targets):
@@ -81,6 +75,32 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
         ]
         thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])
     return calibrated.model_copy(update={"thresholds": thresholds})
+
+
+def surprise(conditions: Sequence[Scored]) -> float:
+    """Returns the negative log-likelihood of the labels, in nats, at temperatures fitted to them.
+
+    Summed over all rows, each as much as it counts.
+    """
+    calibrated = _never_answered(conditions)
+    total = 0.0
+    for scored in conditions:
+        every_row = [calibrated] * len(scored.targets)
+        scales = log_temperatures(every_row, scored.image_weight).exp().unsqueeze(1)
+        loss = F.cross_entropy(scored.logits / scales, scored.targets, reduction="sum")
+        total += scored.share * loss.item()
+    return total
+
+
+def _never_answered(conditions: Sequence[Scored]) -> CalibratedModalities:
+    """Returns the temperatures that are fitted to all conditions, without thresholds."""
+    temperature, image_temperature = fit_temperatures(conditions)
+    return CalibratedModalities(
+        temperature=temperature,
+        image_temperature=image_temperature,
+        thresholds={f"{precision:.2f}": None for precision in TARGET_PRECISIONS},
+        rows=max(len(scored.targets) for scored in conditions),
+    )
 
 
 def fit_temperatures(
@@ -124,23 +144,6 @@ def fit_temperatures(
     optimiser.step(loss)
     text_end, image_end = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
     return text_end, image_end
-
-
-def surprise(
-    conditions: Sequence[Scored], temperature: float, image_temperature: float | None
-) -> float:
-    """Returns the negative log-likelihood of the labels at these temperatures, in nats.
-
-    Summed over all rows, each as much as it counts.
-    """
-    text_end, image_end = torch.tensor([temperature, image_temperature or temperature]).log()
-    total = 0.0
-    for scored in conditions:
-        weight = torch.zeros(()) if scored.image_weight is None else scored.image_weight
-        scale = torch.lerp(text_end, image_end, weight).exp().unsqueeze(-1)
-        loss = F.cross_entropy(scored.logits / scale, scored.targets, reduction="sum")
-        total += scored.share * loss.item()
-    return total
 
 
 def _fit_temperature(

@@ -28,7 +28,7 @@ from enrich.training.opinions import write_opinions
 from enrich.training.preparation import Preparation, prepare, read_products, read_strange_shop
 from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
-from enrich.training.trust import fit_doubt, fit_trust
+from enrich.training.trust import fit_trust
 
 
 @process_group()
@@ -69,12 +69,11 @@ def train_checkpoint(
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
-    for fit, under in (
-        (fit_trust, TRUSTED_UNDER),
-        (fit_doubt, CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT]),
-    ):
-        shares = {one: share for one, share in under.items() if one in shown}
-        fit(run.classifier, batches, rows.validation, shares)
+    trusted, calibrated = (
+        {one: share for one, share in under.items() if one in shown}
+        for under in (TRUSTED_UNDER, CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT])
+    )
+    fit_trust(run.classifier, batches, rows.validation, trusted, calibrated)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)

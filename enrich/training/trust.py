@@ -7,8 +7,7 @@ generalisation (Wolpert 1992), what weighs two readers must be fitted to what ne
 that is one number an attribute, and another one for what becomes of an answer where they disagree.
 """
 
-from collections.abc import Mapping
-from typing import TypeGuard
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches, Condition
-from enrich.training.calibration import Scored, fit_temperatures, surprise
+from enrich.training.calibration import Scored, surprise
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
 
@@ -30,62 +29,56 @@ def fit_trust(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    shares: Mapping[Condition, float],
+    trusted: Mapping[Condition, float],
+    calibrated: Mapping[Condition, float],
 ) -> None:
-    """Shifts the trust of each attribute to that of least negative log-likelihood.
+    """Shifts the trust of each attribute, and then sets its doubt, by negative log-likelihood.
 
     Args:
-        classifier: Left as it is if it has no modality-wise attention, or there are no conditions.
+        classifier: Left as it is if it has no modality-wise attention.
         batches: The products.
         rows: Those to fit to.
-        shares: The conditions, and what a row of each counts.
+        trusted: The conditions that trust is fitted to, and what a row of each counts; where there
+            are none it stays.
+        calibrated: The same for doubt.
     """
-    if not _weighs(classifier) or not shares:
-        return
-    targets = torch.from_numpy(batches.products.targets[rows]).to(classifier.device)
-    read = {c: _read(classifier, batches, rows, c) for c in shares}
-    for column, attribute in enumerate(classifier.config.attributes):
-        labelled = targets[:, column] != UNLABELLED
-        if labelled.any():
-            losses = {
-                shift: sum(
-                    share * _loss(classifier, attribute, read[c], targets[:, column], shift)
-                    for c, share in shares.items()
-                )
-                for shift in _TRIED
-            }
-            classifier.shift_trust(attribute, min(losses, key=losses.__getitem__))
-
-
-def fit_doubt(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    shares: Mapping[Condition, float],
-) -> None:
-    """Sets the doubt of each attribute to that of least negative log-likelihood.
-
-    Each is tried with temperatures that are fitted to it. Takes what `fit_trust` takes, and is to
-    go after it.
-    """
-    if not _weighs(classifier) or not shares:
+    if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows])
-    read = {c: _read(classifier, batches, rows, c) for c in shares}
+    read = {c: _read(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
     for column, attribute in enumerate(classifier.config.attributes):
-        losses = {}
-        for doubt in _DOUBTS:
-            classifier.set_doubt(attribute, doubt)
-            scored = [
-                _score(classifier, attribute, read[c], targets[:, column], share)
-                for c, share in shares.items()
-            ]
-            losses[doubt] = surprise(scored, *fit_temperatures(scored))
-        classifier.set_doubt(attribute, min(losses, key=losses.__getitem__))
+        told = targets[:, column]
+        if trusted and (told != UNLABELLED).any():
+            shares = [(read[c], share) for c, share in trusted.items()]
+            classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, told))
+        if calibrated:
+            shares = [(read[c], share) for c, share in calibrated.items()]
+            classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, told))
 
 
-def _weighs(classifier: Classifier) -> TypeGuard[CmaClip]:
-    return isinstance(classifier, CmaClip) and classifier.config.modality_wise
+def _choose_trust(
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Read, float]], targets: Tensor
+) -> float:
+    targets = targets.to(classifier.device)
+    losses = {
+        shift: sum(
+            share * _loss(classifier, attribute, read, targets, shift) for read, share in shares
+        )
+        for shift in _TRIED
+    }
+    return min(losses, key=losses.__getitem__)
+
+
+def _choose_doubt(
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Read, float]], targets: Tensor
+) -> float:
+    """Returns the best one, each tried with temperatures that are fitted to it."""
+    losses = {}
+    for doubt in _DOUBTS:
+        classifier.set_doubt(attribute, doubt)
+        scored = [_score(classifier, attribute, read, targets, share) for read, share in shares]
+        losses[doubt] = surprise(scored)
+    return min(losses, key=losses.__getitem__)
 
 
 def _score(

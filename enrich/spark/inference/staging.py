@@ -8,9 +8,11 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame
+from pyspark.resource import ResourceProfile
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 from schemas.tables import Outcome
@@ -20,10 +22,11 @@ from enrich.errors import TableContended
 from enrich.records import Status
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.inference.chunks import cut_into_chunks
+from enrich.spark.inference.key import KEY, is_same
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.resources import build_gpu_profile
 from enrich.spark.inference.thresholds import abstain_by
-from enrich.spark.inference.udf import KEY, Loads, answers_schema, build_answers
+from enrich.spark.inference.udf import Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import (
     ASKED,
@@ -61,10 +64,7 @@ class Staged(NamedTuple):
 
 
 class Stager:
-    """Stages one run. Runs on the driver; one action.
-
-    `found` is how many rows earlier attempts at the run have staged.
-    """
+    """Stages one run. Runs on the driver."""
 
     def __init__(self, inputs: Inputs, run_id: str) -> None:
         self._inputs = inputs
@@ -72,11 +72,22 @@ class Stager:
         self._spec = inputs.spec
         self._config = inputs.config
         self._run_id = run_id
-        # One for all chunks: Spark lets no executor serve two profiles, be they equal.
-        self._profile = build_gpu_profile(inputs.config.gpu_executors)
         self._loads = inputs.spark.sparkContext.accumulator({}, Loads())
-        self.found, last = self._read_staged().agg(F.count("*"), F.max("chunk")).collect()[0]
-        self._chunk = 0 if last is None else last + 1
+        self._chunk = 0
+
+    @cached_property
+    def _profile(self) -> ResourceProfile | None:
+        # One for all chunks: Spark lets no executor serve two profiles, be they equal.
+        return build_gpu_profile(self._config.gpu_executors)
+
+    @cached_property
+    def _found(self) -> tuple[int, int | None]:
+        """How many rows earlier attempts at the run have staged, and their last chunk.
+
+        One action, when it is first asked for: a night without work does not.
+        """
+        rows, last = self._read_staged().agg(F.count("*"), F.max("chunk")).collect()[0]
+        return rows, last
 
     @property
     def engine_loads(self) -> dict[str, int]:
@@ -99,24 +110,29 @@ class Stager:
         """
         to_ask, revised = survey.select(*ASKED), survey.select(State.REVISED)
         count = survey.count(*ASKED)
-        if self.found:
+        rows, last = self._found
+        if rows:
+            self._chunk = 0 if last is None else last + 1
             self.drop_stale(survey)
             staged = self._read_staged()
             to_ask, revised = select_unstaged(to_ask, staged), select_unstaged(revised, staged)
             count = to_ask.count()
-        if survey.count(State.REVISED) and not (self.found and revised.isEmpty()):
+        if survey.count(State.REVISED) and not (rows and revised.isEmpty()):
             self._carry(revised)
         begin = time.perf_counter()
         if may_reuse(self._inputs, count):
             to_ask, count = self._reuse(to_ask, count, f"{scratch}_of_others")
         reuse_s = time.perf_counter() - begin
         self._stage_answers(to_ask, count, scratch)
-        return Staged(count, self.found > 0, round(reuse_s, 2))
+        return Staged(count, rows > 0, round(reuse_s, 2))
 
     def has_all(self, survey: Survey) -> bool:
         """Tells whether an answer to all that is pending is staged, now or before."""
-        if not self.found or not survey.count(*PENDING):
-            return not survey.count(*PENDING)
+        if not survey.count(*PENDING):
+            return True
+        rows, _ = self._found
+        if not rows:
+            return False
         staged = select_lasting(self._tables.read, self._inputs, self._run_id)
         return select_unstaged(survey.select(*PENDING), staged).isEmpty()
 
@@ -127,12 +143,13 @@ class Stager:
         drop. What the run has published already stays staged: after a rollback it is published
         from there.
         """
-        if not self.found:
+        rows, _ = self._found
+        if not rows:
             return
         lasting = select_lasting(self._tables.read, self._inputs, self._run_id).alias("staged")
         wanted = survey.select(*USABLE).alias("wanted")
-        valid = lasting.join(wanted, _same("staged", "wanted"), "left_semi")
-        if valid.count() < self.found:
+        valid = lasting.join(wanted, is_same("staged", "wanted"), "left_semi")
+        if valid.count() < rows:
             self._tables.replace_run("staged_attributes", valid, self._run_id)
 
     def _read_staged(self) -> DataFrame:
@@ -270,12 +287,8 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
     """Returns the products that were not staged as they are. Runs on the driver; lazy."""
-    is_staged = _same("wanted", "staged")
+    is_staged = is_same("wanted", "staged")
     return wanted.alias("wanted").join(staged.alias("staged"), is_staged, "left_anti")
-
-
-def _same(one: str, other: str) -> list[Column]:
-    return [F.col(f"{one}.{name}").eqNullSafe(F.col(f"{other}.{name}")) for name in KEY]
 
 
 def gather_equal(products: DataFrame, tasks: int) -> DataFrame:

@@ -24,6 +24,7 @@ from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product, Status
 from enrich.rows import to_row
+from enrich.spark.inference.key import KEY
 from enrich.spec import BuildsEngine, RunsProducts
 from enrich.text import build_text
 
@@ -31,8 +32,6 @@ _OUTPUT_ROWS = 1_000
 # This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
 # stages, so this outlives both.
 _LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
-# What tells a staged row apart; handed through to stand beside its answer.
-KEY = ("product_id", "product_category", "content_hash")
 
 _GONE = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
 _NOT_READ = (*_GONE, Status.IMAGE_TOO_LARGE)

@@ -11,7 +11,7 @@ from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.batches import Batches, Condition
 from enrich.training.loop import Trainer
-from enrich.training.trust import fit_doubt, fit_trust
+from enrich.training.trust import fit_trust
 
 ROWS = np.arange(40)
 
@@ -41,7 +41,7 @@ def test_the_modality_that_is_right_is_trusted_more(
     make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
 ) -> None:
     batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
-    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0})
+    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {})
     assert sign * classifier.modality_wise["color"].trust.item() > 0.25
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def test_what_two_readers_disagree_about_is_doubted_where_it_is_often_wrong(
         batches.encoder,
         batches.label_words,
     )
-    fit_doubt(classifier, told, ROWS, {Condition.AS_IS: 1.0})
+    fit_trust(classifier, told, ROWS, {}, {Condition.AS_IS: 1.0})
     assert (classifier.modality_wise["color"].doubt > 0.25) == is_told
 
 
@@ -84,8 +84,7 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
 ) -> None:
     averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
     before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
-    for fit in (fit_trust, fit_doubt):
-        fit(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0})
+    fit_trust(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
