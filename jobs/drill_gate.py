@@ -59,6 +59,7 @@ IN_SPARK = ("sound", "swapped_channels", "answers_of_others")
 CATEGORY_SHARE = 0.05
 
 SHOWN_REASONS = 3
+OLD_CHECKPOINT = "old_checkpoint"
 
 SETTINGS = ValidationSettings()
 # What is left to chance alone: shows that the formulas of chance hold.
@@ -107,7 +108,7 @@ def main(
         cases[str(fault)] = Case(read_answers(*table, known.categories))
     if catalog is None:
         old = read_kept_answers(OLD_ANSWERS, products[:RUN])
-        cases["old_checkpoint"] = Case(read_answers(known.model_version, old))
+        cases[OLD_CHECKPOINT] = Case(read_answers(known.model_version, old))
 
     alarms = measure_alarms(sound, resamples)
     found = measure_found(cases, baseline)
@@ -148,8 +149,13 @@ def measure_found(cases: dict[str, Case], baseline: LabelBaseline) -> dict[str, 
 
 
 def is_good(false_alarms: float, detected: dict[str, float]) -> bool:
-    """Returns whether the gate lets sound runs pass and stops every faulty one."""
-    return false_alarms <= WANTED_FALSE_ALARMS and min(detected.values()) == 1
+    """Returns whether the gate lets sound runs pass and stops every faulty one.
+
+    An old checkpoint may be stopped less often: the more it answers as the new one does, the less
+    there is to find.
+    """
+    faults = [share for name, share in detected.items() if name != OLD_CHECKPOINT]
+    return false_alarms <= WANTED_FALSE_ALARMS and min(faults) == 1
 
 
 def show(

@@ -124,3 +124,23 @@ def test_every_expectation_is_documented() -> None:
 )
 def test_configurations_that_come_along_are_valid(file: Path) -> None:
     load_yaml(file, TrainingConfig if file.name.startswith("training_") else JOB.Settings, {})
+
+
+def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does() -> None:
+    small, clip = (
+        load_yaml(ROOT / "jobs" / "conf" / f"training_{name}.yaml", TrainingConfig, {})
+        for name in ("small", "clip")
+    )
+    shares = [name for name in TrainingConfig.model_fields if name.endswith("_text")]
+    shares += ["mask_label_words", "drop_image", "image_alone"]
+    assert {n: getattr(clip, n) for n in shares} == {n: getattr(small, n) for n in shares}
+
+
+def test_every_room_is_documented() -> None:
+    text = section("docs/development.md", "The files")
+    rooms = {
+        file.parent.relative_to(ROOT)
+        for top in ("jobs", "enrich", "schemas", "expectations", "airflow_dags", "bench")
+        for file in (ROOT / top).rglob("*.py")
+    }
+    assert [str(room) for room in rooms if f"{room.name}/" not in text] == []

@@ -67,9 +67,10 @@ def test_commands_for_a_bad_day_say_what_they_did(
     write_settings: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     job = job_of_the_fake
-    config = write_settings()
+    config = write_settings(report_dir=str(tmp_path / "pages"))
 
     def run(*flags: str) -> dict[str, Any]:
         assert run_job(job, "--config", config, *flags) == 0
@@ -77,7 +78,9 @@ def test_commands_for_a_bad_day_say_what_they_did(
 
     planned = run("--dry-run")
     staged = run("--no-publish")
+    page_of_staged = Path(staged["report"]).read_text()
     dropped = run("--drop-run", staged["run_id"], "--reason", "a mistake")
+    page_of_dropped = Path(dropped["report"]).read_text()
     published = run()
     rollback = load_job("rollback")
     monkeypatch.setattr(rollback, "open_session", lambda _: shop.spark)
@@ -87,6 +90,9 @@ def test_commands_for_a_bad_day_say_what_they_did(
 
     assert planned["counts"]["pending"] == staged["counts"]["enriched"] == 6
     assert (staged["outcome"], dropped["outcome"]) == ("staged", "dropped")
+    assert "shirt number" in page_of_staged
+    assert "shirt number" not in page_of_dropped
+    assert "Dropped" in page_of_dropped
     assert (published["outcome"], published["counts"]["published"]) == ("published", 6)
     assert (
         published["table_versions"]["product_attributes"] == shop.version("product_attributes") - 1

@@ -14,6 +14,7 @@ from enrich.spark.ledger import has_newer_run, read_run, write_rows
 from enrich.spark.publishing import with_attempt
 from enrich.spark.records import Verdict
 from enrich.spark.rollback import roll_back
+from enrich.spark.tables.creation import create_table
 from enrich.spark.tables.output_tables import OutputTables
 
 # 1:30 of the second time in New York, where clocks go back at 6:00 UTC.
@@ -57,7 +58,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSession, elsewhere):
     tables = OutputTables(spark, "ledger_of_elsewhere", ("color",))
-    tables.create_missing()
+    spark.sql("CREATE DATABASE ledger_of_elsewhere")
+    create_table(spark, "ledger_of_elsewhere", "enrichment_runs", ("color",))
     try:
         write_rows(tables, "enrichment_runs", [ROW], "monday")
         read = read_run(tables, "monday")
