@@ -88,8 +88,7 @@ class Batches:
         texts = [self.products.texts[row] for row in rows]
         swapped = self._swap(texts, rows, hiding.swap, rng)
         self._reword(texts, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
-        masked = rng.random(len(rows)) < hiding.label_words
-        for at in np.flatnonzero(masked):
+        for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
             texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
         still_there = np.array([bool(text) for text in texts])
         draw = rng.random(len(rows))
@@ -98,7 +97,7 @@ class Batches:
         has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | swapped)
         has_text |= ~has_image & still_there
         has_image |= ~has_text & self.images.has_image[rows]
-        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~swapped & ~masked
+        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~swapped
         targets = self._relabel(texts, rows, relabelled, rng)
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 

@@ -1,6 +1,7 @@
 """Words that give a label away, texts without them, and texts with other words around them."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import groupby, zip_longest
 
@@ -27,14 +28,17 @@ class LabelWords:
             for known in synonyms.get(attribute, {}).values():
                 words.update(known)
         self.attributes = tuple(attributes)
+        self._names = attributes
         self._pattern = _match_any(words)
-        self._labels = {
+        self._words = {
             attribute: [
-                (label, _match_any({label, *synonyms.get(attribute, {}).get(label, ())}))
+                {word.casefold() for word in (label, *synonyms.get(attribute, {}).get(label, ()))}
                 for label in labels
             ]
             for attribute, labels in attributes.items()
         }
+        users = Counter(word for each in self._words.values() for word in set[str]().union(*each))
+        self._shared = {word for word, attributes_of in users.items() if attributes_of > 1}
 
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.
@@ -45,10 +49,15 @@ class LabelWords:
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
 
     def rename(self, text: str, attribute: str, label: int, to: int) -> str:
-        """Returns the text with another label's name where it has words of this one."""
-        _, pattern = self._labels[attribute][label]
-        name, _ = self._labels[attribute][to]
-        return pattern.sub(lambda _: name, text)
+        """Returns the text with another label's name where it has words of this one.
+
+        Words that tell of another attribute as well stay: that one's label would be wrong then.
+        """
+        name = self._names[attribute][to]
+        own = self._words[attribute][label] - self._shared
+        return self._pattern.sub(
+            lambda found: name if found[0].casefold() in own else found[0], text
+        )
 
     def find_others(self, text: str) -> list[str]:
         """Returns the text's words that are no label words, in order."""

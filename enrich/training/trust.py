@@ -84,14 +84,12 @@ def _choose_doubt(
 def _score(
     classifier: CmaClip, attribute: str, read: Read, targets: Tensor, share: float
 ) -> Scored:
-    """Returns the labelled rows, to fit temperatures to."""
+    """Returns what temperatures are fitted to: labelled rows that have both modalities."""
     with torch.inference_mode():
         logits, image_weight = classifier.answer(attribute, read)
     assert image_weight is not None
-    labelled = targets != UNLABELLED
-    return Scored(
-        logits.cpu()[labelled], targets[labelled], image_weight.float().cpu()[labelled], share
-    )
+    fits = (targets != UNLABELLED) & (read.has_image & read.has_text).cpu()
+    return Scored(logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share)
 
 
 def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:

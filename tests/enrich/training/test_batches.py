@@ -230,6 +230,20 @@ def test_words_of_a_label_give_way_to_another_labels_name(
     assert WORDS.rename(text, "color", label, 1 - label) == renamed
 
 
+def test_a_longer_label_word_is_not_cut_in_two() -> None:
+    words = LabelWords({"color": ("white", "beige", "red")}, {"color": {"beige": ("off white",)}})
+    text = "Off White shirt, white collar"
+    assert words.rename(text, "color", 0, 2) == "Off White shirt, red collar"
+    assert words.rename(text, "color", 1, 2) == "red shirt, white collar"
+
+
+def test_a_word_that_tells_of_two_attributes_stays_and_is_right_for_both() -> None:
+    words = LabelWords({"color": ("red", "blue"), "shade": ("Red", "navy")}, {})
+    assert words.rename("red or blue", "color", 0, 1) == "red or blue"
+    assert words.rename("red or blue", "color", 1, 0) == "red or red"
+    assert words.rename("red or navy", "shade", 1, 0) == "red or Red"
+
+
 @pytest.mark.parametrize(
     ("text", "changed"),
     [
