@@ -16,8 +16,10 @@ _LONGEST_LOOKED_AT = 4_000
 # Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
 _LOGIN = re.compile(
     r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)"
-    r"(?:(?<=s3://)|(?<=s3a://)|(?<=gs://)|(?![^\s/@:'\"<>]*:\d+[/\s]))"
-    r"[^\s/@:'\"<>]*:[^\s'\"<>]*@"
+    # A user's name may be an e-mail address.
+    r"(?:[^\s/@:'\"<>]*@[^\s/@:'\"<>]*:[^\s/'\"<>]+@"
+    r"|(?:(?<=s3://)|(?<=s3a://)|(?<=gs://)|(?![^\s/@:'\"<>]*:\d+[/\s]))"
+    r"[^\s/@:'\"<>]*:[^\s'\"<>]*@)"
     r"|(?P<web>\bhttps?://)[^\s/@'\"<>]+@",
     re.IGNORECASE,
 )

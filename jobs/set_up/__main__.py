@@ -18,7 +18,15 @@ from pathlib import Path
 from jobs.set_up.class_archive import archive_classes, is_archive_current, is_java_archived
 from jobs.set_up.console import SetUpError, end_with_code, say
 from jobs.set_up.delta_jars import DELTA_MAIN_JAR, fetch_delta_jars
-from jobs.set_up.environment import ROOT, VENV, alone_in, check_package_index, create_venv, install
+from jobs.set_up.environment import (
+    ROOT,
+    VENV,
+    alone_in,
+    check_package_index,
+    create_venv,
+    install,
+    is_usable,
+)
 from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA
 from jobs.set_up.machine import (
     find_java_problem,
@@ -75,7 +83,7 @@ def is_set_up(extras: set[str]) -> bool:
     """Returns whether `.venv` is as these files and extras want it."""
     finished = read_stamp(VENV / STAMP, read_fingerprint(ROOT))
     is_java_chosen = OWN_JAVA.exists() == (JAVA_EXTRA in extras) and is_java_archived()
-    return extras <= finished and is_java_chosen and (VENV / "bin" / "python").exists()
+    return extras <= finished and is_java_chosen and is_usable(VENV)
 
 
 def make_environment(extras: set[str]) -> None:

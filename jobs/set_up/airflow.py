@@ -9,7 +9,14 @@ import hashlib
 import sys
 
 from jobs.set_up.console import SetUpError, end_with_code, say
-from jobs.set_up.environment import ROOT, alone_in, check_package_index, create_venv, install
+from jobs.set_up.environment import (
+    ROOT,
+    alone_in,
+    check_package_index,
+    create_venv,
+    install,
+    is_usable,
+)
 from jobs.set_up.machine import find_python_problem, find_venv_problem
 
 VENV = ROOT / ".venv-airflow"
@@ -32,8 +39,7 @@ def set_up() -> None:
 def is_set_up() -> bool:
     """Returns whether `.venv-airflow` is as these files want it."""
     stamp = VENV / STAMP
-    is_there = stamp.exists() and (VENV / "bin" / "python").exists()
-    return is_there and stamp.read_text() == read_fingerprint()
+    return stamp.exists() and stamp.read_text() == read_fingerprint() and is_usable(VENV)
 
 
 def make_environment() -> None:

@@ -40,12 +40,19 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
     assert redact(shown) == shown
 
 
+@pytest.mark.parametrize("scheme", ["https", "s3", "hdfs", "jdbc:postgresql"])
+def test_a_user_whose_name_is_an_e_mail_address_has_a_password_too(scheme: str) -> None:
+    shown = redact(f"nothing at {scheme}://me@corp.com:hunter2@store:8020/models")
+    assert shown == f"nothing at {scheme}://***@store:8020/models"
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "abfss://container@account.dfs.core.windows.net/images",
         "hdfs://me@namenode:8020/images",
         "hdfs://namenode:8020/2026@summer",
+        "hdfs://me@namenode:8020/2026@summer",
         "s3://bucket/2026@summer/shirt: blue.jpg",
         "file:/home/me@work/a:b@c",
         "jdbc:derby:;databaseName=/x/metastore;create=true",

@@ -206,12 +206,18 @@ def test_stamp_is_believed_only_for_the_same_files(tmp_path: Path):
     assert set_up.read_stamp(stamp, "files") == {"spark"}
 
 
+def make_executable(file: Path, does: str) -> None:
+    file.write_text(f"#!/bin/sh\n{does}\n")
+    file.chmod(0o755)
+
+
 @pytest.fixture
 def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What set-ups of an environment that is there already ask pip for."""
     asked: list[str] = []
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").touch()
+    (tmp_path / "bin" / "pip").write_text(f"#!{tmp_path / 'bin' / 'python'}")
+    make_executable(tmp_path / "bin" / "python", "exit 0")
     (tmp_path / "lib/python3.11/site-packages/pyspark/jars").mkdir(parents=True)
     (tmp_path / "lib/python3.11/site-packages/pyspark/jars" / set_up.DELTA_MAIN_JAR).touch()
     monkeypatch.setattr(set_up, "VENV", tmp_path)
@@ -391,11 +397,12 @@ def test_of_two_set_ups_at_once_one_waits_and_finds_all_done(
     assert len(said) == 1 and "Waiting for another set-up" in said[0]
 
 
-def test_an_environment_whose_python_is_gone_is_set_up_again(
+def test_an_environment_whose_python_is_another_now_is_set_up_again(
     installs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert set_up.main([]) == 0
-    (tmp_path / "bin" / "python").unlink()
+    # After an upgrade of the system: it finds none of the packages.
+    make_executable(tmp_path / "bin" / "python", "exit 1")
     monkeypatch.setattr(set_up, "create_venv", lambda venv: (venv / set_up.STAMP).unlink())
     assert set_up.main([]) == 0
     assert installs == [".[spark]"] * 2
