@@ -25,8 +25,8 @@ def find_vanished(
     """Returns the product_id of each published row that a staged run is to delete.
 
     Runs on the driver; four actions. What is found stands in `scratch`: the product table may be
-    written over before it is deleted. None, and a warning, where the product table is not as the
-    run saw it, cannot be read, or a newer run has seen a newer one.
+    written over before it is deleted. None, and a warning, where the product table can no longer be
+    read as the run saw it, or a newer run has seen a newer one.
 
     Args:
         tables: The output tables.
@@ -38,8 +38,9 @@ def find_vanished(
         TooManyFailures: so much is gone that the product table may be cut off.
     """
     try:
-        # From the ledger: the settings may name another table by now.
-        catalog = open_catalog(tables.spark, row["catalog"], config.columns)
+        # From the ledger: the settings may name another table by now, and it may have changed.
+        seen = row["catalog"], row["catalog_version"]
+        catalog = open_catalog(tables.spark, seen[0], config.columns, seen[1])
         return _select_vanished(tables, config, row, catalog, scratch)
     except (ConfigError, NoAnswer) as error:
         log.warning("vanished products are left to the next run: %s", error)

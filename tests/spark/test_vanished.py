@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from commit_hook import CommitHook
 from delta.exceptions import ConcurrentAppendException
@@ -27,6 +28,7 @@ pytestmark = [
     in_full,
 ]
 
+PRODUCTS_SCHEMA = "product_id STRING, title STRING, description STRING, image_path STRING"
 DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 
 
@@ -104,6 +106,27 @@ def test_a_staged_run_deletes_nothing_once_the_product_table_is_another(smaller:
 
     assert publish(smaller, staged.run_id).counts["deleted"] == 0
     assert len(smaller.table("product_attributes")) == 6
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_delta_table_that_goes_on_being_written_is_looked_up_as_the_staged_run_read_it(
+    shop: Shop, is_kept: bool
+) -> None:
+    def write(rows: pd.DataFrame) -> None:
+        frame = shop.spark.createDataFrame(rows.astype(object), PRODUCTS_SCHEMA)
+        frame.write.format("delta").mode("overwrite").save(str(shop.file))
+
+    shop.file = shop.folder / "products_delta"
+    write(products())
+    shop.refresh()
+    write(products(4))
+    staged = shop.refresh(config=DELETE, publish=False)
+    write(products(1))
+    if not is_kept:
+        (shop.file / "_delta_log" / f"{1:020}.json").unlink()
+
+    assert publish(shop, staged.run_id).counts["deleted"] == (2 if is_kept else 0)
+    assert len(shop.table("product_attributes")) == (4 if is_kept else 6)
 
 
 def test_what_is_written_over_the_product_table_while_a_staged_run_is_published_deletes_no_more(

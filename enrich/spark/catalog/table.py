@@ -58,23 +58,33 @@ class CatalogSnapshot:
     folder: str | None
 
 
-def open_catalog(spark: SparkSession, location: str, columns: ColumnNames) -> CatalogSnapshot:
+def open_catalog(
+    spark: SparkSession, location: str, columns: ColumnNames, version: str | None = None
+) -> CatalogSnapshot:
     """Opens a Delta, Parquet, CSV or JSON path, or a catalog table by name.
 
     Runs on the driver.
 
+    Args:
+        spark: The session.
+        location: The path or the name.
+        columns: What its columns are called.
+        version: That of an earlier snapshot. A Delta table is opened as it was then, files as they
+            are.
+
     Raises:
-        ConfigError: nothing can be read there.
+        ConfigError: nothing can be read there, or no longer in that version.
         NoAnswer: its store or the metastore is out of reach.
         SchemaMismatch: a column is missing or of a wrong type.
     """
     is_name = "/" not in location and not Path(location).exists()
+    wanted = int(version) if version and version.isdecimal() else None
     try:
         with _quiet(spark):
             if is_name:
-                frame, version, folder = _open_table(spark, location)
+                frame, version, folder = _open_table(spark, location, wanted)
             else:
-                frame, version, folder = _open_path(spark, location, columns)
+                frame, version, folder = _open_path(spark, location, columns, wanted)
             # Resolves the plan here, where a failure can be explained.
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
@@ -129,18 +139,18 @@ def refuse_replaced(catalog: CatalogSnapshot) -> None:
         raise NoAnswer(f"'{catalog.name}' was replaced while it was read: run this again")
 
 
-def _open_table(spark: SparkSession, name: str) -> tuple[DataFrame, str, None]:
+def _open_table(spark: SparkSession, name: str, version: int | None) -> tuple[DataFrame, str, None]:
     name = quote(name)
     frame = spark.read.table(name)
     details = spark.sql(f"DESCRIBE DETAIL {name}").first()
     if details is not None and details["format"] == "delta":
-        version = _delta_version(spark, name)
+        version = _newest_version(spark, name) if version is None else version
         return spark.read.option("versionAsOf", version).table(name), str(version), None
     return frame, _files_digest(frame), None
 
 
 def _open_path(
-    spark: SparkSession, location: str, columns: ColumnNames
+    spark: SparkSession, location: str, columns: ColumnNames, version: int | None
 ) -> tuple[DataFrame, str, str]:
     location = local_path(location)
     path = location.rstrip("/")
@@ -154,7 +164,8 @@ def _open_path(
     files = choose_files(path, wanted)
     if not files.suffix:
         path = path if "://" in path else f"file://{path}"
-        version = _delta_version(spark, f"delta.{quote_part(path)}")
+        if version is None:
+            version = _newest_version(spark, f"delta.{quote_part(path)}")
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     frame = _read_files(spark, files, wanted)
@@ -210,7 +221,7 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
 
 
-def _delta_version(spark: SparkSession, table: str) -> int:
+def _newest_version(spark: SparkSession, table: str) -> int:
     newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
     if newest is None:
         raise FileNotFoundError(f"{table} has no version")
