@@ -58,6 +58,8 @@ def main(
     chosen = random.Random(0).sample(products, min(sample, len(products)))
     # Before the comparison, which takes minutes.
     read_metrics(manifest.folder)
+    if min_agreement == 1:
+        raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
     comparison = compare(manifest, image_root or str(catalog.resolve().parent), chosen)
     Console(width=160).print(Markdown(to_report(comparison)))
     refuse_other_answers(comparison, min_agreement)

@@ -57,8 +57,8 @@ def find_unlisted(
 def find_absent(
     products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
-    """Returns each attribute's labels that no product has."""
-    seen = [set(targets.tolist()) for targets in products.targets.T]
+    """Returns each attribute's labels that no product to train on has."""
+    seen = [set(targets.tolist()) for targets in products.targets[products.split == TRAIN].T]
     return {
         attribute: [label for index, label in enumerate(labels) if index not in there]
         for (attribute, labels), there in zip(attributes.items(), seen, strict=True)

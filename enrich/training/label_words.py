@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import groupby, zip_longest
 
+from enrich.text import normalise
+
 # Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
 _IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
 _WORD = re.compile(r"\w+")
@@ -16,7 +18,10 @@ _MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
 
 
 class LabelWords:
-    """Finds the words that give a label away in a text, to take them out or to change them."""
+    """Finds the words that give a label away in a text, to take them out or to change them.
+
+    Labels are looked for as `build_text` would write them.
+    """
 
     def __init__(
         self,
@@ -28,11 +33,16 @@ class LabelWords:
             for known in synonyms.get(attribute, {}).values():
                 words.update(known)
         self.attributes = tuple(attributes)
-        self._names = attributes
-        self._pattern = _match_any(words)
+        self._names = {
+            attribute: [*map(normalise, labels)] for attribute, labels in attributes.items()
+        }
+        self._pattern = _match_any(set(map(normalise, words)))
         self._words = {
             attribute: [
-                {word.casefold() for word in (label, *synonyms.get(attribute, {}).get(label, ()))}
+                {
+                    normalise(word).casefold()
+                    for word in (label, *synonyms.get(attribute, {}).get(label, ()))
+                }
                 for label in labels
             ]
             for attribute, labels in attributes.items()

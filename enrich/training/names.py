@@ -1,8 +1,15 @@
 """Folders are known by their names, in metrics and reports: each name may stand for one only."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from enrich.errors import ConfigError
+
+
+def name_catalog(catalog: Path) -> str:
+    """Returns the name of a catalog's folder or file, however it is reached: `.` has none."""
+    return Path(os.path.abspath(catalog)).name  # noqa: PTH100 - resolve() would follow a link
 
 
 def refuse_same_names(

@@ -35,6 +35,7 @@ from enrich.training.labelled import (
     load_labelled,
     read_catalogs,
 )
+from enrich.training.names import name_catalog
 from enrich.training.opinions import half_of, read_opinions
 from enrich.training.progress import say
 from enrich.training.recipes import collect_recipes
@@ -90,7 +91,7 @@ def prepare(
     config, products = read_products(config, catalogs)
     # Only the first of several processes measures.
     strange = {
-        shop.name: read_strange_shop(shop, config.attributes)
+        name_catalog(shop): read_strange_shop(shop, config.attributes)
         for shop in strange_shops
         if rank() == 0
     }
@@ -157,7 +158,9 @@ def read_products(
             )
     for attribute, absent in find_absent(products, attributes).items():
         if absent:
-            say(f"{attribute}: no product has a label of {len(absent)}: {name_some(absent)}")
+            say(
+                f"{attribute}: no product to train on has {len(absent)} labels: {name_some(absent)}"
+            )
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "

@@ -23,7 +23,7 @@ from enrich.training.evaluation import (
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
-from enrich.training.names import refuse_same_names
+from enrich.training.names import name_catalog, refuse_same_names
 from enrich.training.opinions import write_opinions
 from enrich.training.preparation import Preparation, prepare, read_products, read_strange_shop
 from enrich.training.progress import say
@@ -55,7 +55,7 @@ def train_checkpoint(
         ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or
             there are too few products or labels, or files stand where folders are to be written.
     """
-    names = [catalog.name for catalog in catalogs]
+    names = [*map(name_catalog, catalogs)]
     _check_paths(catalogs, output, strange_shops)
     workspace = _workspace(output)
     run = prepare(config, catalogs, strange_shops, workspace)
@@ -100,8 +100,8 @@ def check_training(
 def _check_paths(catalogs: list[Path], output: Path, strange_shops: Sequence[Path]) -> None:
     if not output.name:
         raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
-    refuse_same_names("catalog", [catalog.name for catalog in catalogs], "the metrics go")
-    refuse_same_names("strange shop", [shop.name for shop in strange_shops], "the metrics go")
+    refuse_same_names("catalog", [*map(name_catalog, catalogs)], "the metrics go")
+    refuse_same_names("strange shop", [*map(name_catalog, strange_shops)], "the metrics go")
     for folder in (output, _workspace(output)):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(

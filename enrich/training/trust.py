@@ -21,7 +21,8 @@ from enrich.training.calibration import Scored, surprise
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
 
-_TRIED = np.linspace(-4, 4, 65).tolist()
+# The smallest first: of equals it is chosen, where no product has both modalities.
+_TRIED = sorted(np.linspace(-4, 4, 65).tolist(), key=abs)
 _DOUBTS = np.linspace(0, 1, 17).tolist()
 
 

@@ -66,7 +66,7 @@ def read_described_table(file: Path) -> LabelledRows:
         descriptions=descriptions,
         image_paths=image_paths,
         groups=[
-            known or " ".join(filter(None, texts)) or path or f"row {row}"
+            (known or "").strip() or " ".join(filter(None, texts)) or path or f"row {row}"
             for row, (known, path, *texts) in enumerate(
                 zip(groups, image_paths, titles, descriptions, strict=True)
             )

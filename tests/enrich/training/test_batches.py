@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
+from enrich.text import build_text
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import (
     Batches,
@@ -310,6 +311,16 @@ def test_label_words_are_found_where_blanks_or_letters_do_not_end_them(
     label: str, text: str, left: str
 ) -> None:
     assert LabelWords({"kind": (label,)}, {}).remove(text) == left
+
+
+@pytest.mark.parametrize(
+    "label", ["½ zip", "GORE-TEX™", "black &amp; white", "off  white", " Red ", "gru\u0308n"]
+)
+def test_a_label_is_found_as_texts_write_it(label: str) -> None:
+    words = LabelWords({"kind": (label, "blue")}, {})
+    assert words.remove(build_text(f"shirt {label} cotton", None)) == "shirt cotton"
+    assert words.rename("a blue shirt", "kind", 1, 0) == build_text(f"a {label} shirt", None)
+    assert words.rename(build_text(f"a {label} shirt", None), "kind", 0, 1) == "a blue shirt"
 
 
 def test_an_empty_label_is_no_word() -> None:

@@ -81,11 +81,13 @@ def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> 
     assert find_unlisted(read, ATTRIBUTES) == {"color": ["mauve"], "fit": []}
 
 
-def test_labels_that_no_product_has_are_named(tmp_path: Path) -> None:
+def test_labels_that_no_product_to_train_on_has_are_named(tmp_path: Path) -> None:
     attributes = {"color": ("red", "rouge", "blue"), "fit": ("slim",)}
     folder = _write(tmp_path / "a", 3, color=["red", "blue", None])
-    products = load_labelled([folder], attributes)
+    products = replace(load_labelled([folder], attributes), split=np.full(3, TRAIN))
     assert find_absent(products, attributes) == {"color": ["rouge"], "fit": ["slim"]}
+    products.split[1] = VALIDATION
+    assert find_absent(products, attributes)["color"] == ["rouge", "blue"]
 
 
 def test_blanks_around_a_label_are_none_of_it(tmp_path: Path) -> None:

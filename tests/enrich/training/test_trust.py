@@ -96,6 +96,20 @@ def test_products_without_a_picture_tell_nothing_about_doubt(
     assert doubts[0] == doubts[1] > 0
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_where_no_product_has_both_modalities_trust_stays_as_it_was_learnt(
+    make: Callable[..., Trainer], classifier: CmaClip, modality: str
+) -> None:
+    batches = make("a").batches
+    if modality == "image":
+        batches.images = replace(batches.images, has_image=np.zeros(len(ROWS), dtype=bool))
+    else:
+        products = replace(batches.products, texts=[""] * len(ROWS))
+        batches = Batches(products, batches.images, batches.encoder, batches.label_words)
+    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
+    assert classifier.modality_wise["color"].trust == 0
+
+
 def test_a_classifier_without_that_attention_is_left_as_it_is(
     make: Callable[..., Trainer], small_config: ClassifierConfig
 ) -> None:

@@ -42,6 +42,12 @@ def test_columns_of_bytes_and_lists_are_no_labels(folder: Path) -> None:
     assert set(read_catalog_folder(folder).labels) == {"season", "size", "is_new"}
 
 
+def test_a_product_whose_group_is_missing_or_blank_is_a_group_of_its_own(folder: Path) -> None:
+    labels = {"product_id": ["a", "b", "c"], "group_id": [None, "", " "], "size": "40"}
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    assert read_catalog_folder(folder).groups == ["a", "b", "c"]
+
+
 def test_rows_without_an_id_are_nobodys(folder: Path) -> None:
     assert read_catalog_folder(folder).titles == ["A shirt", "A shoe", "A hat"]
 

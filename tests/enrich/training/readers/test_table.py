@@ -57,7 +57,7 @@ def test_a_published_split_is_kept_under_its_usual_names(tmp_path: Path) -> None
 
 
 def test_rows_without_a_group_are_one_where_their_text_is(tmp_path: Path) -> None:
-    lines = ["a,1.jpg,,,x", "a,2.jpg,,,", "a,3.jpg,,,x", ",4.jpg,,,", ",5.jpg,,,"]
+    lines = ["a,1.jpg,,,x", "a,2.jpg,,,", "a,3.jpg,,,x ", ",4.jpg,,, ", ",5.jpg,,, "]
     csv = "\n".join(["name,picture,base_colour,usage,line", *lines])
     groups = read_described_table(_write(tmp_path, csv=csv)).groups
     assert groups[0] == groups[1] == groups[2] and len(set(groups)) == 3
