@@ -30,6 +30,7 @@ MIN_ROWS_TO_ENFORCE = 200
 Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
 Location = Annotated[str, Field(min_length=1)]
+ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class ImageIdentity(StrEnum):
@@ -53,12 +54,12 @@ class ColumnNames(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    product_id: str = "product_id"
-    title: str | None = "title"
-    description: str | None = "description"
-    image_path: str | None = "image_path"
-    category: str | None = None
-    priority: str | None = None
+    product_id: ColumnName = "product_id"
+    title: ColumnName | None = "title"
+    description: ColumnName | None = "description"
+    image_path: ColumnName | None = "image_path"
+    category: ColumnName | None = None
+    priority: ColumnName | None = None
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:

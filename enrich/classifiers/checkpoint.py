@@ -17,7 +17,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.config import NAME_PATTERN, ClassifierConfig
 from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import CheckpointError, ConfigError, EnrichError
 from enrich.files.targets import prepare_target, refuse_existing
@@ -29,8 +29,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     """Loads the weights onto `device`, ready for inference, and the tokenizer.
 
     Raises:
-        CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
-            cannot compute as it says.
+        CheckpointError: the weights or the tokenizer do not fit the configuration, they are others
+            than the manifest is of, or this machine cannot compute as it says.
     """
     folder, config = manifest.folder, manifest.config
     try:
@@ -53,6 +53,9 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
             f"{folder}/model.safetensors is damaged or of another configuration: "
             f"{type(error).__name__}: {error}"
         ) from error
+    # Else its answers would stand in tables under the name of the checkpoint that was there before.
+    if digest_checkpoint(folder) != manifest.digest:
+        raise CheckpointError(f"the checkpoint in {folder} was exchanged meanwhile: run this again")
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     if config.int8 and device.type == "cpu":
         use_eight_bits(classifier.image_tower)

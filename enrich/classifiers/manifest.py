@@ -85,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
                 f"config.json has {len(labels)}: they are of different checkpoints"
             )
-    return Manifest(folder, config, calibration, _digest(folder))
+    return Manifest(folder, config, calibration, digest_checkpoint(folder))
 
 
 def fetch_manifest(location: str | None) -> Manifest:
@@ -142,7 +142,8 @@ def _read_json(file: Path, model: type[Content]) -> Content:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _digest(folder: Path) -> str:
+def digest_checkpoint(folder: Path) -> str:
+    """Returns 12 hex digits that stand for the content of a checkpoint's folder."""
     digest = hashlib.sha256()
     for name in _DIGESTED:
         with (folder / name).open("rb") as file:

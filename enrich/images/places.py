@@ -53,7 +53,9 @@ def locate(location: str, relative_to: Place | None = None) -> Place:
     elif location.startswith("/") or relative_to is None:
         scheme, authority, path = "file", "", location
     else:
-        scheme, authority, path = relative_to._replace(path=f"{relative_to.path}/{location}")
+        # A disk would leave out the dots itself.
+        below = "/".join(part for part in location.split("/") if part != ".")
+        scheme, authority, path = relative_to._replace(path=f"{relative_to.path}/{below}")
     if "\0" in path:
         raise ConfigError("a path with a NUL character in it is not allowed")
     if scheme == "file":

@@ -3,13 +3,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from enrich.config import JobConfig
+from enrich.config import ColumnNames, JobConfig
 
 
 @pytest.mark.parametrize("setting", ["catalog", "image_root", "checkpoint"])
 def test_a_variable_that_was_not_set_is_no_place(setting: str) -> None:
     with pytest.raises(ValidationError, match="at least 1 character"):
         JobConfig.model_validate({setting: ""})
+
+
+@pytest.mark.parametrize("column", ColumnNames.model_fields)
+def test_a_column_without_a_name_is_none(column: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        JobConfig.model_validate({"columns": {column: ""}})
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
             f"{folder / 'labels.parquet'} has more than one row of product {twice!r}; wanted: one"
         )
     # A product without a group is near-identical to none.
-    named = labels["group_id"].str.strip().fillna("") != ""
-    labels["group_id"] = labels["group_id"].where(named, labels["product_id"])
+    has_group = labels["group_id"].str.strip().fillna("") != ""
+    labels["group_id"] = labels["group_id"].where(has_group, labels["product_id"])
     if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
         say(
             f"{len(lost):,} of {len(labels):,} labelled products of {folder} are not in its "

@@ -277,6 +277,15 @@ def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_is_refused(folde
         spec.build(CPU)
 
 
+def test_weights_that_were_exchanged_since_the_manifest_was_read_are_refused(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    load_classifier(manifest, CPU)
+    calibration = folder / "calibration.json"
+    calibration.write_text(calibration.read_text() + " ")
+    with pytest.raises(CheckpointError, match="was exchanged meanwhile"):
+        load_classifier(manifest, CPU)
+
+
 def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
     copied = fetch_manifest(f"file://{tiny_checkpoint}")
     assert copied.folder != tiny_checkpoint
