@@ -41,6 +41,9 @@ COMPONENTS = {
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 
+# Variables that go before airflow.cfg: by them another Airflow's database would be migrated.
+_OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW")
+
 
 class ServeError(Exception):
     """Airflow could not be started; the message says where to look."""
@@ -147,8 +150,13 @@ def write_private(file: Path, text: str) -> None:
 
 def airflow_environment(home: Path) -> dict[str, str]:
     """Returns the environment in which `airflow` is this checkout's."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "AIRFLOW_CONFIG" and not name.startswith(_OF_ANOTHER_AIRFLOW)
+    }
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**os.environ, "AIRFLOW_HOME": str(home), "PATH": path}
+    return {**kept, "AIRFLOW_HOME": str(home), "PATH": path}
 
 
 def run_airflow(home: Path, *arguments: str) -> None:

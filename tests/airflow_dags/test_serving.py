@@ -78,6 +78,24 @@ def test_files_with_secrets_can_be_read_by_their_owner_only(
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
+def test_another_airflows_variables_are_not_followed(
+    serving: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////production.db",
+        "AIRFLOW__API__HOST": "0.0.0.0",
+        "_AIRFLOW_DB_MIGRATE": "true",
+        "AIRFLOW_CONFIG": "/opt/airflow.cfg",
+    }
+    ours = {"AIRFLOW_VAR_CATALOG_DATABASE": "shop", "AIRFLOW_CONN_LAKE": "s3://"}
+    for name, value in (others | ours).items():
+        monkeypatch.setenv(name, value)
+    environment = serving.airflow_environment(tmp_path)
+    assert not environment.keys() & others.keys()
+    assert environment.items() >= ours.items()
+    assert environment["AIRFLOW_HOME"] == str(tmp_path)
+
+
 def test_the_pool_is_made_once_so_that_its_slots_are_the_users_to_change(
     serving: ModuleType, commands: Path, tmp_path: Path
 ) -> None:
