@@ -66,7 +66,7 @@ def main() -> int:
             signal.signal(number, interrupt)
     try:
         serve(given.home.resolve(), given.port)
-    except ServeError as error:
+    except (ServeError, OSError) as error:
         print(f"Airflow stopped. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -117,10 +117,15 @@ def prepare_home(home: Path, port: int) -> str:
 
 
 def write_configuration(home: Path, port: int) -> None:
-    """Fills in airflow_dags/airflow.cfg; keys of an earlier start are kept."""
+    """Fills in airflow_dags/airflow.cfg; keys of an earlier start are kept.
+
+    Raises:
+        OSError: an earlier start's file cannot be read, and so is not replaced.
+    """
     file = home / "airflow.cfg"
     known = configparser.RawConfigParser()
-    known.read(file)
+    with suppress(FileNotFoundError), file.open() as earlier:
+        known.read_file(earlier)
     fresh_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     text = (DAGS / "airflow.cfg").read_text()
     filled = text.format(
@@ -143,9 +148,20 @@ def keep_password(file: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Writes a file that only this user can read."""
-    file.touch(mode=0o600)
-    file.write_text(text)
+    """Writes a file that only this user can read, whole or not at all.
+
+    What Airflow has encrypted, as all of its Variables, is lost with the key in such a file.
+
+    Raises:
+        ServeError: it cannot be written; what was there is still there.
+    """
+    partial = file.with_suffix(".part")
+    try:
+        partial.touch(mode=0o600)
+        partial.write_text(text)
+        partial.replace(file)
+    except OSError as error:
+        raise ServeError(f"{file} cannot be written: {error}") from error
 
 
 def airflow_environment(home: Path) -> dict[str, str]:

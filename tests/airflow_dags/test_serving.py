@@ -3,6 +3,7 @@
 import configparser
 import importlib.util
 import json
+import resource
 import signal
 import stat
 import subprocess
@@ -76,6 +77,42 @@ def test_files_with_secrets_can_be_read_by_their_owner_only(
     serving.prepare_home(tmp_path, 8080)
     for name in ("airflow.cfg", "passwords.json"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["airflow.cfg", "passwords.json"])
+def test_a_start_that_cannot_write_loses_no_secret(
+    serving: ModuleType, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    serving.write_private(file, "secret")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, limits[1]))
+    try:
+        with pytest.raises(serving.ServeError, match=f"{name} cannot be written: .*large"):
+            serving.write_private(file, "another")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert file.read_text() == "secret"
+    serving.write_private(file, "another")
+    assert file.read_text() == "another"
+
+
+def test_keys_that_cannot_be_read_are_not_replaced(serving: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "airflow.cfg").symlink_to("airflow.cfg")  # not even root can open this one
+    with pytest.raises(OSError, match=r"symbolic links.*airflow\.cfg"):
+        serving.write_configuration(tmp_path, 8080)
+    assert (tmp_path / "airflow.cfg").is_symlink()
+
+
+def test_what_the_system_refuses_is_said_in_a_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.touch()
+    command = [sys.executable, "-m", "jobs.serve_airflow", "--home", home]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr == f"Airflow stopped. [Errno 17] File exists: '{home}'\n"
 
 
 def test_another_airflows_variables_are_not_followed(
