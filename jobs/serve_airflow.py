@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +83,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def serve(home: Path, port: int) -> None:
     """Prepares AIRFLOW_HOME, starts all components, and watches them."""
+    refuse_used_port(port)
     keep_from_proxies()
     password = prepare_home(home, port)
     with ExitStack() as running:
@@ -92,6 +94,23 @@ def serve(home: Path, port: int) -> None:
         while True:
             check_running(home, components)
             time.sleep(1)
+
+
+def refuse_used_port(port: int) -> None:
+    """Raises a `ServeError` if the port is in use: another Airflow there would be taken for ours.
+
+    It may be ours, left behind by a start that was killed, and run on the same database.
+    """
+    with socket.socket() as probe:
+        # As Airflow does: what its last connections still hold after a restart is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServeError(
+                f"Port {port} cannot be used: {error.strerror}. End an Airflow that an earlier "
+                "start has left behind; beside another program, give another --port."
+            ) from error
 
 
 def keep_from_proxies() -> None:

@@ -204,6 +204,12 @@ def fake_checkout(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+@pytest.fixture
+def port() -> int:
+    """A port of this machine that nothing listens on."""
+    return free_port()
+
+
 @pytest.fixture(scope="session")
 def waited() -> Callable[..., Any]:
     """Returns `wait_for`: patient for as long as Airflow may take to notice something."""

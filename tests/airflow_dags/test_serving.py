@@ -5,6 +5,7 @@ import importlib.util
 import json
 import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -142,11 +143,23 @@ def test_the_pool_is_made_once_so_that_its_slots_are_the_users_to_change(
     assert calls.count("pools set gpu_cluster 1 Spark applications at a time") == 1
 
 
+def test_a_port_in_use_is_refused_before_anything_is_migrated_or_started(
+    serving: ModuleType, commands: Path, tmp_path: Path, port: int
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(serving.ServeError, match=f"Port {port} cannot be used: .* in use.*--port"),
+    ):
+        serving.serve(tmp_path / "home", port)
+    assert not commands.exists()
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_component_that_dies_is_named_and_ends_the_others(
-    serving: ModuleType, commands: Path, tmp_path: Path
+    serving: ModuleType, commands: Path, tmp_path: Path, port: int
 ) -> None:
     with pytest.raises(serving.ServeError, match=r"scheduler has ended, .*scheduler\.log says why"):
-        serving.serve(tmp_path, 1)
+        serving.serve(tmp_path, port)
     started = {
         words[1]: int(words[0]) for words in map(str.split, commands.read_text().splitlines())
     }
@@ -154,7 +167,9 @@ def test_a_component_that_dies_is_named_and_ends_the_others(
     assert not any(psutil.pid_exists(started[name]) for name in serving.COMPONENTS)
 
 
-def end_by(number: signal.Signals, commands: Path, home: Path, before: str = "") -> int | None:
+def end_by(
+    number: signal.Signals, commands: Path, home: Path, port: int, before: str = ""
+) -> int | None:
     """Signals a serving process once all components run; its exit code, None if it goes on."""
     script = commands.parent / "bin" / "airflow"
     script.write_text(script.read_text().replace("sleep 1; exit 7", "exec sleep 300"))
@@ -165,7 +180,8 @@ def end_by(number: signal.Signals, commands: Path, home: Path, before: str = "")
         f"serving.BIN = Path({str(script.parent)!r})\n"
         "sys.exit(serving.main())"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, "--home", home])
+    served = ["--home", str(home), "--port", str(port)]
+    process = subprocess.Popen([sys.executable, "-c", program, *served])
     try:
         end = time.monotonic() + 60
         while not (commands.exists() and " triggerer" in commands.read_text()):
@@ -182,22 +198,25 @@ def end_by(number: signal.Signals, commands: Path, home: Path, before: str = "")
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["kill", "terminal"])
 def test_neither_a_kill_nor_a_closed_terminal_leaves_a_component_behind(
-    number: signal.Signals, commands: Path, tmp_path: Path
+    number: signal.Signals, commands: Path, tmp_path: Path, port: int
 ) -> None:
-    assert end_by(number, commands, tmp_path / "home") == 0
+    assert end_by(number, commands, tmp_path / "home", port) == 0
     started = [int(line.split()[0]) for line in commands.read_text().splitlines()]
     assert not any(psutil.pid_exists(process) for process in started)
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(commands: Path, tmp_path: Path) -> None:
+def test_under_nohup_a_closed_terminal_ends_nothing(
+    commands: Path, tmp_path: Path, port: int
+) -> None:
     nohup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
-    assert end_by(signal.SIGHUP, commands, tmp_path / "home", before=nohup) is None
+    assert end_by(signal.SIGHUP, commands, tmp_path / "home", port, before=nohup) is None
 
 
 def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
     serving: ModuleType,
     commands: Path,
     tmp_path: Path,
+    port: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -212,10 +231,17 @@ def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
     monkeypatch.setenv("NO_PROXY", "shop.example")
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr(urllib.request, "_opener", None)  # made of an earlier test's variables
-    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
-        Thread(target=server.handle_request, daemon=True).start()
+    with HTTPServer(("127.0.0.1", port), Healthy, bind_and_activate=False) as server:
+
+        def listen(home: Path, port: int) -> str:
+            server.server_bind()
+            server.server_activate()
+            Thread(target=server.handle_request, daemon=True).start()
+            return "password"
+
+        monkeypatch.setattr(serving, "prepare_home", listen)  # until then the port has to be free
         with pytest.raises(serving.ServeError, match="scheduler has ended"):
-            serving.serve(tmp_path, server.server_port)
+            serving.serve(tmp_path, port)
     assert "Airflow is at" in capsys.readouterr().out
     environment = serving.airflow_environment(tmp_path)
     for name in ("no_proxy", "NO_PROXY"):
