@@ -3,6 +3,7 @@
 Half of a table is a wrong input to the job, which tries such a one once.
 """
 
+import logging
 import mimetypes
 import os
 import time
@@ -18,23 +19,36 @@ _TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", *_KINDS)]
 # Where Spark writes before it moves all files to their places.
 _UNFINISHED = ("_temporary", ".spark-staging")
 
+log = logging.getLogger(__name__)
+
 
 def is_written(path: Path) -> bool:
-    """Returns whether a table is there, and nobody has written to it for a minute.
+    """Returns whether a table is there, and nobody has written to it for a minute; logs why not.
 
     Images are left out: they come and go while a table stays, and there may be millions of them.
     """
+    why_not = _why_not_written(path)
+    if why_not:
+        log.info("waiting for products: %s", why_not)
+    return not why_not
+
+
+def _why_not_written(path: Path) -> str:
+    """Returns what a table has yet to become, or nothing if it is written to its end."""
     if any((folder / "_delta_log").is_dir() for folder in (path, path / "products")):
-        return True  # Delta shows whole commits only
+        return ""  # Delta shows whole commits only
+    if not path.exists():
+        return f"{path} is not there"
     table = next((path / name for name in _TABLE_IN_FOLDER if (path / name).exists()), path)
     if not table.is_dir():
-        return _are_quiet([table])
+        return _why_not_quiet(table, [table])
     # Beside parts in the catalog's own folder may lie anything.
     is_of_parts = table == path and path.suffix.lower() not in _KINDS
     written, has_data = [], False
     for folder, folders, files in os.walk(table):
-        if any(name.startswith(_UNFINISHED) for name in folders):
-            return False
+        if unfinished := [name for name in folders if name.startswith(_UNFINISHED)]:
+            holds = Path(folder, unfinished[0])
+            return f"{table} is being replaced, or its writer was killed: it holds {holds}"
         folders[:] = [name for name in folders if not _is_hidden(name)]
         others = [name for name in files if not _is_image(name)]
         data = [name for name in others if not _is_hidden(name)]
@@ -45,15 +59,18 @@ def is_written(path: Path) -> bool:
             # Also changed by a file of yesterday's that was moved in; and by every image.
             written.append(Path(folder))
         has_data = has_data or bool(data)
-    return has_data and _are_quiet(written)
+    return _why_not_quiet(table, written) if has_data else f"{table} holds no data that can be read"
 
 
-def _are_quiet(written: Iterable[Path]) -> bool:
+def _why_not_quiet(table: Path, written: Iterable[Path]) -> str:
     times = []
     for path in written:
         with suppress(FileNotFoundError):
-            times.append(path.stat().st_mtime)
-    return time.time() - max(times, default=time.time()) > QUIET_S
+            found = path.stat()
+            # Archives may give times of a zone further east; no program can set ctime.
+            times.append(min(found.st_mtime, found.st_ctime))
+    quiet_s = time.time() - max(times, default=time.time())
+    return "" if quiet_s > QUIET_S else f"{table} was written to {quiet_s:.0f} s ago"
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,6 +1,8 @@
 """When a product table at a local path is written to its end."""
 
+import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +117,43 @@ def test_a_file_that_is_gone_holds_nothing_up(shop: Path, write: Write) -> None:
     (shop / "gone.parquet").symlink_to("nowhere")
     os.utime(shop, (0, 0))
     assert is_written(shop)
+
+
+def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(
+    shop: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = time.time()
+    os.utime(write("products.csv"), (came + 8 * 3600, came + 8 * 3600))  # as from a zip archive
+    assert not is_written(shop)
+    monkeypatch.setattr(time, "time", lambda: came + 90)
+    assert is_written(shop)
+
+
+def test_what_is_waited_for_is_logged_at_each_look(
+    shop: Path, write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(time, "time", lambda: 10)
+    is_written(shop)
+    shop.mkdir()
+    is_written(shop)
+    write("products/part-0.parquet")
+    is_written(shop)
+    write("products/_temporary/0/part-1.parquet")
+    is_written(shop)
+    table = shop / "products"
+    assert [line.removeprefix("waiting for products: ") for line in caplog.messages] == [
+        f"{shop} is not there",
+        f"{shop} holds no data that can be read",
+        f"{table} was written to 10 s ago",
+        f"{table} is being replaced, or its writer was killed: it holds {table}/_temporary",
+    ]
+    caplog.clear()
+    (table / "_temporary").rename(table / "_committed")
+    os.utime(table, (0, 0))
+    monkeypatch.setattr(time, "time", lambda: 61)
+    assert is_written(shop)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("folder", [".", "products"])
