@@ -9,6 +9,7 @@ Knows no service: whatever takes a POST of JSON can be told (a chat's incoming w
 
 import json
 import logging
+import time
 from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
@@ -17,7 +18,10 @@ from airflow.sdk import Variable
 
 # Airflow masks the values of Variables with "secret" in their names: such an address is a password.
 WEBHOOK_VARIABLE = "catalog_alert_secret_url"
+# What fails a run may keep its alert away too: a network that is down, for a moment. All tries must
+# fit into the 50 s that Airflow gives a run's callback, together with reading the DAG file.
 WEBHOOK_TIMEOUT_S = 10
+PAUSE_BEFORE_TRY_S = (0, 5, 5)
 
 # The XCom of a failed task; Airflow deletes it when the task starts again.
 ERROR = "error"
@@ -66,9 +70,19 @@ def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
 
 def post(webhook: str, message: dict[str, Any]) -> None:
     """Sends JSON; that nobody could be told is logged, and hides no other error."""
+    for pause_s in PAUSE_BEFORE_TRY_S:
+        time.sleep(pause_s)
+        error = _try_to_post(webhook, message)
+        if error is None:
+            return
+    log.error("nobody was told: the webhook answers with %s", type(error).__name__)
+
+
+def _try_to_post(webhook: str, message: dict[str, Any]) -> Exception | None:
     headers = {"Content-Type": "application/json"}
     try:
         request = Request(webhook, json.dumps(message).encode(), headers=headers)
         urlopen(request, timeout=WEBHOOK_TIMEOUT_S).close()
     except (OSError, HTTPException, ValueError) as error:
-        log.error("nobody was told: the webhook answers with %s", type(error).__name__)
+        return error
+    return None

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +40,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     monkeypatch.setattr(alerts, "post", lambda webhook, message: posted.append((webhook, message)))
     monkeypatch.setattr(Variable, "get", lambda *_, **__: "https://chat/hook\n")
     return posted
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long would have been waited between tries."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
 
 
 def context(**more: Any) -> dict[str, Any]:
@@ -96,9 +107,32 @@ def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(
     assert told[0][1]["text"] == "refresh_catalog failed: all_tasks_deadlocked"
 
 
+@pytest.mark.parametrize("answers", [[200], [503, 200], [429, 503, 200], [503, 503, 503, 200]])
+def test_a_webhook_that_is_away_for_a_moment_is_asked_again(
+    answers: list[int], pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    left = list(answers)
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(left.pop(0))
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Chat) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        alerts.post(f"http://127.0.0.1:{server.server_port}", {"text": "refresh_catalog failed"})
+        server.shutdown()
+    is_told = len(answers) <= 3
+    assert left == ([] if is_told else [200])
+    assert ("nobody was told" in caplog.text) is not is_told
+    # Airflow ends a callback after 50 s, its reading of the DAG file included.
+    assert sum(pauses) + 3 * alerts.WEBHOOK_TIMEOUT_S <= 40
+
+
 @pytest.mark.parametrize("webhook", ["http://[bad", "chat/hook", "ftp:/", "http://a b/", "x:y"])
 def test_an_address_that_is_none_is_logged_and_raises_nothing(
-    webhook: str, caplog: pytest.LogCaptureFixture
+    webhook: str, pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
         alerts.post(webhook, {"text": "refresh_catalog failed"})
