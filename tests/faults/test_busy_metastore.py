@@ -1,5 +1,6 @@
 """The embedded metastore and real second processes: they stop, and a job says at once why."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fault_drill import in_full
+from own_lakehouse import JOB as JOB_OF_A_NIGHT
 from own_lakehouse import Lakehouse, in_venv
 
 pytestmark = [pytest.mark.spark, in_full]
@@ -55,6 +57,25 @@ def test_job_beside_spark_sql_stops_at_once_and_names_it(tmp_path: Path) -> None
     assert f"is in use by process {holder}" in lines[0]
     assert "(spark-sql)" in lines[0]
     assert "\tat " not in said
+
+
+def test_a_copied_lakehouse_is_not_taken_for_the_original(tmp_path: Path) -> None:
+    original, copy = (Lakehouse(tmp_path / name) for name in ("a shop", "copy"))
+    shop = tmp_path / "products.csv"
+    shop.write_text("product_id,title,description,image_path\n1,red shirt,,\n")
+    flags = (JOB_OF_A_NIGHT, "--catalog", shop, "--database", "shop")
+    original.folder.mkdir()
+    assert original.submit(*flags).code == 0
+    shutil.copytree(original.folder, copy.folder)
+
+    ended = copy.submit(*flags, "--full-refresh", "--run-id", "another")
+
+    assert ended.code == 2
+    assert f"{copy.folder}/metastore was moved or copied from {original.folder}" in ended.output
+    assert original.table("shop", "product_attributes").version() == 1
+    shutil.rmtree(copy.folder / "metastore")
+    ended = copy.submit(*flags)
+    assert ended.summary["outcome"] == "nothing_to_do", ended.output
 
 
 def test_metastore_of_a_process_that_was_killed_while_making_it_is_made_anew(

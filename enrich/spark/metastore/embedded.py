@@ -9,8 +9,12 @@ import struct
 from pathlib import Path
 
 import psutil
+from pyspark.sql import SparkSession
 
-from enrich.errors import MetastoreBusy, StorageFailed
+from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
+from enrich.images.places import local_path
+from enrich.spark.hadoop import locate
+from enrich.spark.metastore.shared import read_address
 from enrich.spark.storage import describe_folder
 
 log = logging.getLogger("enrich")
@@ -46,6 +50,33 @@ def refuse_unusable_metastore(connection_url: str) -> None:
             "the job as the user whose tables these are"
         )
     _clear_unborn_metastore(folder)
+
+
+def refuse_moved_metastore(spark: SparkSession) -> None:
+    """Refuses a Derby database that was copied or moved, and names tables where it was before.
+
+    Runs on the driver. It keeps absolute folders: a job in the copy of a checkout would read and
+    write the tables of the original.
+
+    Raises:
+        ConfigError: it was made beside another folder of tables.
+    """
+    found = _DERBY.match(read_address(spark))
+    if not found:
+        return
+    wanted = spark.conf.get("spark.sql.warehouse.dir") or ""
+    made_with = locate(spark.catalog.getDatabase("default"))
+    metastore, warehouse, known = (
+        Path(local_path(place)).resolve() for place in (found[1], wanted, made_with)
+    )
+    # Elsewhere, somebody has chosen a place for tables.
+    is_beside = warehouse.parent == metastore.parent and known.name == warehouse.name
+    if is_beside and known != warehouse:
+        raise ConfigError(
+            f"the metastore in {metastore} was moved or copied from {known.parent}: its tables are "
+            f"those in {known}. Remove {metastore}, and the next run finds the tables in "
+            f"{warehouse} by their folders"
+        )
 
 
 def _clear_unborn_metastore(folder: Path) -> None:
