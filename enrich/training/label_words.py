@@ -47,8 +47,8 @@ class LabelWords:
             ]
             for attribute, labels in attributes.items()
         }
-        users = Counter(word for each in self._words.values() for word in set[str]().union(*each))
-        self._shared = {word for word, attributes_of in users.items() if attributes_of > 1}
+        uses = Counter(word for labels in self._words.values() for word in set().union(*labels))
+        self._shared = {word for word, attributes_with_it in uses.items() if attributes_with_it > 1}
 
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.

@@ -158,9 +158,8 @@ def read_products(
             )
     for attribute, absent in find_absent(products, attributes).items():
         if absent:
-            say(
-                f"{attribute}: no product to train on has {len(absent)} labels: {name_some(absent)}"
-            )
+            labels = f"a label of {len(absent)}: {name_some(absent)}"
+            say(f"{attribute}: no product to train on has {labels}")
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
