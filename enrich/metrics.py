@@ -114,7 +114,7 @@ def _add_run(
     counts = dict(summary.get("counts", {}))
     abstained = counts.pop("abstained", {})
     gauges.set_each("last_run_products", "Rows of the product table by fate.", "fate", counts)
-    text = "Answered products of which this attribute has no label."
+    text = "Products of which the classifier was not sure enough, whatever people say."
     gauges.set_each("last_run_abstained_products", text, "attribute", abstained)
     seconds = summary.get("seconds", {})
     gauges.set_each("last_run_stage_duration_seconds", "Time of a stage.", "stage", seconds)

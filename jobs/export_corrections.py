@@ -20,6 +20,7 @@ from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.correction_jobs import read_last_labels, with_group_id
+from enrich.spark.corrections import count_unknown
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables.output_tables import OutputTables
@@ -49,6 +50,12 @@ def main(
     with whole_file(output) as partial:
         write(partial, index=False)
     typer.echo(f"{output}: {len(labels):,} products")
+    if unknown := count_unknown(tables.read("attribute_corrections"), attributes):
+        typer.echo(
+            f"{unknown:,} corrections are left out: they name an attribute or a label that the "
+            f"checkpoint {checkpoint} does not have. Is it the shop's?",
+            err=True,
+        )
 
 
 if __name__ == "__main__":

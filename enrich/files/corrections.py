@@ -48,7 +48,9 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
         rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
     for attribute in corrected:
         rows[attribute] = _as_labels(rows[attribute], attribute_labels[attribute], file)
-    rows = rows.dropna(subset=corrected, how="all").dropna(subset=KEY)
+    rows = rows.dropna(subset=corrected, how="all")
+    if without_id := int((~rows[KEY].str.contains(r"\S", na=False)).sum()):
+        raise ConfigError(f"{file}: {without_id} rows have a label and no {KEY}")
     twice = rows[KEY][rows[KEY].duplicated()]
     if len(twice):
         raise ConfigError(

@@ -14,12 +14,14 @@ _OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
 
 
 def explain_separator(header: str) -> str | None:
-    """Returns what is wrong with a CSV header of which commas make one column, None if nothing is.
+    """Returns what is wrong with a CSV header that commas hardly part, None if nothing is.
 
     Spreadsheets of countries with a decimal comma write semicolons.
     """
     for separator, name in _OTHER_SEPARATORS.items():
-        if separator in header and "," not in header:
+        # A column's name may hold it, or a comma.
+        is_parted = separator in header.split(",")[0]
+        if is_parted and header.count(separator) > header.count(","):
             return (
                 f"its columns are separated by {name}; wanted: commas. Save it as CSV again, with "
                 "commas and in UTF-8"

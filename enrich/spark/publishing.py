@@ -260,11 +260,16 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
 
 def summarise(row: dict[str, Any]) -> RunSummary:
     """Returns what a row of the ledger says of its run; an older version counted less."""
+    seconds = row["seconds"] or {}
+    inference_s = seconds.get("inference")
     return RunSummary(
         run_id=row["run_id"],
         outcome=row["outcome"],
         counts={name: row[name] or 0 for name in COUNTS} | {"abstained": row["abstained"] or {}},
-        seconds=row["seconds"] or {},
+        seconds=seconds,
+        products_per_second=(
+            round(row["asked"] / inference_s, 1) if row["asked"] and inference_s else None
+        ),
         model_version=row["model_version"],
         error=row["error"],
         reason=row["reason"],

@@ -104,6 +104,8 @@ class Refresh:
             # An empty product table is never done with: that it may be empty is asked every time.
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
+                # Where nothing else is new, somebody may have run this for a correction.
+                self._note_unknown_corrections()
                 self.summary.counts = count_nothing_new(
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )

@@ -59,6 +59,20 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
     assert "pattern" not in published, "a checkpoint's attributes come with its first run"
 
 
+def test_labels_that_an_export_leaves_out_are_told(
+    database: str, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label, told in (("red", 0), ("ultraviolet", 1)):
+        spark.sql(
+            f"INSERT INTO {database}.attribute_corrections VALUES "
+            f"('7', 'color', '{label}', 'ana', current_timestamp(), NULL)"
+        )
+        assert export("--output", tmp_path / f"{label}.csv", "--database", database) == 0
+        said = capsys.readouterr()
+        assert "1 products" in said.out
+        assert said.err.count("1 corrections are left out") == told
+
+
 def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(
     run: Run, database: str, tmp_path: Path
 ) -> None:

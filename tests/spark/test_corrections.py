@@ -191,6 +191,11 @@ def test_the_last_label_that_is_one_is_published_in_the_spelling_of_the_checkpoi
     ]
     assert rows.loc["p4":, "corrections"].isna().all()
     assert summary.validation["notes"][0].startswith("3 corrections name")
+    quiet = shop.refresh()
+    assert (quiet.outcome, quiet.validation["notes"]) == (
+        "nothing_to_do",
+        summary.validation["notes"],
+    )
 
 
 def test_labels_that_differ_in_capitals_alone_are_told_apart(created: Shop) -> None:

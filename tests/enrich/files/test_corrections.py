@@ -39,6 +39,14 @@ def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None
         _read(tmp_path, ["BLUE"], ("Blue", "blue", "red"))
 
 
+@pytest.mark.parametrize("nobody", ["", "  "])
+def test_a_label_of_no_product_is_refused(tmp_path: Path, nobody: str) -> None:
+    file = tmp_path / "labelled.csv"
+    file.write_text(f"product_id,color\n7,red\n{nobody},blue\n{nobody},\n")
+    with pytest.raises(ConfigError, match="1 rows have a label and no product_id"):
+        read_correction_file(file, {"color": ["red", "blue"]})
+
+
 def test_a_gap_in_the_json_of_a_pandas_frame_corrects_nothing(tmp_path: Path) -> None:
     file = tmp_path / "labelled.json"
     file.write_text('{"product_id": 7.0, "color": "red"}\n{"product_id": 8.0, "color": NaN}\n')

@@ -193,7 +193,7 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "tables 5 s survey 20 s inference 40 s",
         "30 products a second",
         "1 failed 1 warning 1 passed",
-        "1,100 of 1,190 products were given a color (92%)",
+        "The classifier was sure enough of the color of 1,100 of 1,190 products (92%)",
         "image: never answered",
         "image+text: answered from 0.88",
         "this run: 67% baseline: 60% published before: 50% 67%800",
