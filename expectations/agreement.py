@@ -29,10 +29,10 @@ def check_agreements(
 def _check_agreement(agreement: Agreement, settings: ValidationSettings, alpha: float) -> Check:
     if agreement.same_model:
         name, whose = "expect_agreement_with_published", "this model_version"
-        wanted = settings.min_agreement_same_model
+        setting, wanted = "min_agreement_same_model", settings.min_agreement_same_model
     else:
         name, whose = "expect_agreement_with_other_model", "another model_version"
-        wanted = settings.min_agreement_other_model
+        setting, wanted = "min_agreement_other_model", settings.min_agreement_other_model
     if agreement.category is not None:
         wanted = max(0.0, 1 - settings.category_slack * (1 - wanted))
     share = agreement.agreeing / agreement.compared
@@ -46,5 +46,5 @@ def _check_agreement(agreement: Agreement, settings: ValidationSettings, alpha: 
         rule=f"Of unchanged products with a label before and now, {wanted:.0%} keep the label that "
         f"{whose} gave them, less what chance takes from that.",
         finding=f"{share:.1%} of {agreement.compared} unchanged products keep the published label "
-        f"of {whose}, expected {required:.1%}",
+        f"of {whose}, expected {required:.1%} (validation.{setting})",
     )

@@ -18,6 +18,10 @@ from expectations.summary import CatalogSummary, GroupSummary, OtherCategories
 _NUMBERS_ON_LINES = re.compile(r"\[\n\s+([\d,\s]+?)\n\s+\]")
 
 
+# What would stage rows to build it of is the job that refuses this one.
+_UNTIL_THEN = "take it out of `baselines` until one of this checkpoint is built"
+
+
 class BaselineError(ValueError):
     """A baseline cannot be read, is inconsistent, or belongs to another checkpoint."""
 
@@ -113,14 +117,13 @@ def _check_group_fits(
         if attribute not in attribute_labels:
             raise BaselineError(
                 f"baseline {catalog!r} names attribute {attribute!r}; the checkpoint has "
-                f"{', '.join(attribute_labels)}: use a baseline built with this checkpoint"
+                f"{', '.join(attribute_labels)}: {_UNTIL_THEN}"
             )
         unknown = sorted(set(summary.labels) - set(attribute_labels[attribute]) - {ABSTAINED})
         if unknown:
             raise BaselineError(
                 f"baseline {catalog!r} names {attribute} {', '.join(map(repr, unknown))}; "
-                f"the checkpoint has {', '.join(attribute_labels[attribute])}: "
-                "use a baseline built with this checkpoint"
+                f"the checkpoint has {', '.join(attribute_labels[attribute])}: {_UNTIL_THEN}"
             )
 
 

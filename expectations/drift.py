@@ -80,7 +80,8 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
         rule="Label shares, abstentions among them, stay close to the baseline's: KL divergence, "
         f"{tolerance:g} nats and what chance adds to that.",
         finding=f"label distribution is {observed:.2f} from the baseline {scope.baseline!r} (KL), "
-        f"allowed {allowed:.2f}; largest shifts: {labels.largest_shifts()}",
+        f"allowed {allowed:.2f} (validation.max_divergence); largest shifts: "
+        f"{labels.largest_shifts()}",
     )
 
 
@@ -99,8 +100,8 @@ def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: f
         rule="Few rows would need another label to show the baseline's shares: total variation, "
         f"{tolerance:.0%} and what chance adds to that.",
         finding=f"{observed:.1%} of rows would need another label to show the shares of the "
-        f"baseline {scope.baseline!r}, allowed {allowed:.1%}; largest shifts: "
-        f"{labels.largest_shifts()}",
+        f"baseline {scope.baseline!r}, allowed {allowed:.1%} (validation.max_label_shift); largest "
+        f"shifts: {labels.largest_shifts()}",
     )
 
 
@@ -120,7 +121,7 @@ def _check_confidences(scope: Scope, attribute: str, tolerance: float, alpha: fl
         rule="The share of rows below any confidence stays close to the baseline's: Kolmogorov's "
         f"distance, {tolerance:g} and what chance adds to that.",
         finding=f"the share of rows below some confidence differs by {observed:.2f} from the "
-        f"baseline {scope.baseline!r}, allowed {allowed:.2f}",
+        f"baseline {scope.baseline!r}, allowed {allowed:.2f} (validation.max_confidence_shift)",
     )
 
 
@@ -150,7 +151,7 @@ def _check_answered_confidence(
         "adds to that.",
         finding=f"answered rows have a mean confidence of {summary.answered_mean:.3f}, by the "
         f"baseline {scope.baseline!r} {expected.mean:.3f} is expected, allowed difference "
-        f"{allowed:.3f}",
+        f"{allowed:.3f} (validation.max_mean_confidence_shift)",
     )
 
 
@@ -169,8 +170,8 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
         rule="Answers rest on images and texts as often as in the baseline: total variation, "
         f"{tolerance:.0%} and what chance adds to that.",
         finding=f"{observed:.1%} of rows rest on other modalities than expected by the baseline "
-        f"{scope.baseline!r}, allowed {allowed:.1%}; largest shifts: "
-        f"{rests_on.largest_shifts()}",
+        f"{scope.baseline!r}, allowed {allowed:.1%} (validation.max_modality_shift); largest "
+        f"shifts: {rests_on.largest_shifts()}",
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from schemas.labels import ABSTAINED
 
 from expectations.chance import Numbers
 from expectations.summary import AttributeSummary, CatalogSummary, GroupSummary
@@ -50,6 +51,11 @@ class Expected:
         names = list(dict.fromkeys(name for counts in counted for name in counts))
         mixed = self._mix([counts.get(name, 0) for name in names] for counts in counted)
         return dict(zip(names, map(float, mixed), strict=True))
+
+    def abstained(self, attribute: str) -> float:
+        """Returns the expected share of abstentions."""
+        shares = self.shares(lambda group: group.attributes[attribute].labels)
+        return min(shares.get(ABSTAINED, 0.0), 1.0)
 
     def confidence_shares(self, attribute: str) -> Numbers:
         """Returns the expected share of each confidence bin."""

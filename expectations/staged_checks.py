@@ -48,13 +48,18 @@ def check_staged(
         )
     if baseline is not None and baseline.model_version is not None:
         checks.append(_check_model(figures, baseline, settings))
+    expected = (
+        None
+        if baseline is None
+        else expect_like(baseline, figures.summary, settings.min_category_rows)
+    )
     by_chance: list[ChanceCheck] = [
-        partial(check_abstained_share, a, by_attribute[a], settings.max_abstained_share)
+        partial(check_abstained_share, a, by_attribute[a], _abstained(a, expected, settings))
         for a in attribute_labels
     ]
     by_chance += check_agreements(figures.agreements, settings)
-    if baseline is not None:
-        for scope in _scopes(figures, baseline, settings):
+    if baseline is not None and expected is not None:
+        for scope in _scopes(figures, baseline, expected, settings):
             by_chance += compare(scope, settings)
     return checks + share_out(by_chance, settings.false_alarm_rate)
 
@@ -83,10 +88,19 @@ def _check_model(
     )
 
 
+def _abstained(attribute: str, expected: Expected | None, settings: ValidationSettings) -> float:
+    """Returns the share of abstentions to tolerate; a reviewed baseline may be used to more."""
+    known = expected.abstained(attribute) if expected and expected.has(attribute) else 0.0
+    return max(settings.max_abstained_share, known)
+
+
 def _scopes(
-    figures: StagedFigures, baseline: LabelBaseline, settings: ValidationSettings
+    figures: StagedFigures,
+    baseline: LabelBaseline,
+    expected: Expected,
+    settings: ValidationSettings,
 ) -> Iterator[Scope]:
-    """Yields all products, then the categories that the baseline knows and that are large enough.
+    """Yields all products, then the categories that are large enough, in run and baseline.
 
     How many that are is bounded by the baseline, which has the largest only.
     """
@@ -94,11 +108,12 @@ def _scopes(
     assert run is not None
     is_lenient = settings.baseline_of_other_model == "warn" and _versions_besides(baseline, figures)
     severity: Severity = "warning" if is_lenient else "critical"
-    expected = expect_like(baseline, run, settings.min_category_rows)
     yield Scope(None, run.products, expected, baseline.catalog, severity)
     for name, group in run.categories.items():
         known = baseline.categories.get(name)
-        if known and name != OTHER and group.rows >= settings.min_category_rows:
+        if name == OTHER or known is None:
+            continue
+        if min(group.rows, known.rows) >= settings.min_category_rows:
             yield Scope(name, group, Expected(((1.0, known),)), baseline.catalog, severity)
 
 

@@ -46,6 +46,7 @@ from expectations.drill.runs import (
     measure_false_alarms_by_category,
 )
 from expectations.settings import ValidationSettings
+from expectations.summary import OTHER
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RUN, BASELINE = 5_000, 3_000
@@ -99,6 +100,11 @@ def main(
     if category_column is not None:
         named = read_column(folder, products, category_column)
         categories = group_categories(named, CATEGORY_SHARE)
+        if set(categories) == {OTHER}:
+            raise ConfigError(
+                f"no value of {category_column} has {CATEGORY_SHARE:.0%} of the products: name a "
+                "column of fewer categories"
+            )
     sound = read_answers(*answer_products(work, BUNDLED, folder, products), categories)
     known = sound.take(np.arange(RUN))
     baseline = build_baseline(sound.take(np.arange(RUN, len(products))))

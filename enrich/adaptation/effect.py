@@ -22,7 +22,7 @@ _MOST_LOST = 0.1
 class Gain:
     """By how much less a label surprises afterwards: mean over products, and its standard error.
 
-    Both in nats; `labels` is the number of products.
+    Both in nats; `labels` is the number of products, near-identical ones counted once.
     """
 
     mean: float

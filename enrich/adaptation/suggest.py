@@ -20,6 +20,7 @@ from enrich.engine import Engine
 from enrich.files.spreadsheet import guard
 from enrich.files.whole import whole_file
 from enrich.records import Product
+from enrich.text import build_text
 
 _SHOWN = ("product_id", "title", "image_path")
 _BLIND_FOR_ONE_HARD = 3
@@ -53,6 +54,7 @@ def write_suggestions(
     Returns:
         How many products were written; fewer than `count` where no more can be read.
     """
+    products = _without_twins(products, known_ids)
     guesses = guess(engine, products)
     known = [row for row, one in enumerate(guesses.product_ids) if one in known_ids]
     by_id = {product.product_id: product for product in products}
@@ -69,6 +71,19 @@ def write_suggestions(
     with whole_file(file) as partial:
         pd.DataFrame(lines, columns=columns).to_csv(partial, index=False)
     return len(lines)
+
+
+def _without_twins(products: list[Product], known_ids: Container[str]) -> list[Product]:
+    """Returns one of the products with the same text and picture, a labelled one if there is one.
+
+    Sizes of one article get one answer, and count once wherever labels are counted.
+    """
+    labelled_first = sorted(products, key=lambda product: product.product_id not in known_ids)
+    first: dict[tuple[str, str | None], Product] = {}
+    for product in labelled_first:
+        said = build_text(product.title, product.description)
+        first.setdefault((said, product.image_path), product)
+    return list(first.values())
 
 
 def guess(engine: Engine, products: list[Product]) -> Guesses:

@@ -67,9 +67,9 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     known, numbered = after.of.groups.unique(return_inverse=True)
     sums = torch.zeros(len(known)).index_add_(0, numbered, gains - gains.mean())
     if len(known) < 2:
-        return Gain(gains.mean().item(), math.inf, len(gains))
+        return Gain(gains.mean().item(), math.inf, len(known))
     spread = sums.square().sum() * len(known) / (len(known) - 1)
-    return Gain(gains.mean().item(), spread.sqrt().item() / len(gains), len(gains))
+    return Gain(gains.mean().item(), spread.sqrt().item() / len(gains), len(known))
 
 
 def surprise(answers: CalibratedAnswers) -> Float[Tensor, " M"]:

@@ -48,9 +48,9 @@ def test_sound_runs_are_not_stopped_and_those_of_an_intolerant_gate_are() -> Non
     assert measure_false_alarms(sound, 100, 300, 5, SETTINGS) == 0
     by_category = measure_false_alarms_by_category(sound, (20, 100), 300, 4, SETTINGS)
     assert by_category == {20: 0, 100: 0}
-    strict = ValidationSettings(max_abstained_share=0)
-    assert measure_false_alarms(sound, 100, 300, 5, strict) == 1
-    assert measure_false_alarms_by_category(sound, (100,), 300, 4, strict) == {100: 1}
+    strict = ValidationSettings(max_divergence=0, max_confidence_shift=0, false_alarm_rate=0.999)
+    assert measure_false_alarms(sound, 100, 300, 5, strict) > 0.5
+    assert measure_false_alarms_by_category(sound, (100,), 300, 4, strict)[100] > 0
 
 
 def test_every_label_fault_is_a_case_that_is_found(baseline: LabelBaseline) -> None:

@@ -269,6 +269,27 @@ def test_attribute_that_is_hardly_ever_answered_blocks() -> None:
     assert not blocking(check(figures, max_abstained_share=0.98))
 
 
+def test_an_attribute_that_a_reviewed_baseline_hardly_ever_answers_need_not_be_answered() -> None:
+    rare = {"red": 0.03, ABSTAINED: 0.97}
+    bags = make_answers(1_000, seed=1, category="bags", color_shares=rare)
+    baseline = build_baseline(join(bags, make_answers(1_000, seed=2, category="shirts")))
+    night = make_answers(500, seed=3, category="bags", color_shares=rare)
+    assert blocking(check_answers(night, baseline, ValidationSettings())) == set()
+    shirts = make_answers(500, seed=3, category="shirts", color_shares=rare)
+    blocked = check_answers(shirts, baseline, ValidationSettings())
+    assert ("color", "expect_abstained_share_below") in blocking(blocked)
+    finding = find(blocked, "expect_abstained_share_below").finding
+    assert "(validation.max_abstained_share, or the baseline's share" in finding
+
+
+def test_a_category_of_which_the_baseline_has_few_is_not_looked_at_alone() -> None:
+    shirts = make_answers(2_000, seed=1, category="shirts")
+    baseline = build_baseline(join(shirts, make_answers(30, seed=2, category="hats")))
+    night = make_answers(400, seed=3, category="hats")
+    checks = check_answers(night, baseline, ValidationSettings(min_category_rows=100))
+    assert {one.category for one in checks} == {None}
+
+
 @pytest.mark.parametrize("expected_rows", [300, 0])
 def test_no_row_blocks_whatever_was_expected(expected_rows: int) -> None:
     empty = StagedFigures(0, 0, {}, None, {}, {})

@@ -71,6 +71,10 @@ def test_a_category_column_that_is_nowhere_is_refused(run: Run, tmp_path: Path) 
     code, _, err = run("--work", tmp_path, "--category-column", "kind")
     assert code == 2
     assert "name it by --catalog" in err
+    pd.DataFrame(columns | {"brand": ids}).to_parquet(shop / "products.parquet")
+    code, _, err = run("--work", tmp_path, "--catalog", shop, "--category-column", "brand")
+    assert code == 2
+    assert "no value of brand has 5% of the products" in " ".join(err.split())
     code, _, err = run("--work", tmp_path, "--catalog", shop, "--category-column", "knid")
     assert code == 2
     assert "has no column knid; it has product_id" in " ".join(err.split())

@@ -331,14 +331,17 @@ def test_ten_products_of_one_text_are_no_ten_products() -> None:
         image_weight=few.image_weight[tenfold],
     )
     base = {Modalities.IMAGE_AND_TEXT: _calibration().attributes["color"][Modalities.TEXT]}
-    errors = []
+    errors, labels = [], []
     for one in (few, many):
         before = CalibratedAnswers.by(one, base)
         after = replace(before, probs=before.probs**0.5)
-        errors.append(measure_gain(after, before).error)
+        gain = measure_gain(after, before)
+        errors.append(gain.error)
+        labels.append(gain.labels)
         alike = replace(after, of=replace(one, groups=torch.zeros_like(one.groups)))
         assert measure_gain(alike, before).error == float("inf")
     assert errors[1] == pytest.approx(errors[0])
+    assert labels == [30, 30]
 
 
 def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:

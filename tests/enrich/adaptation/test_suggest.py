@@ -51,6 +51,19 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     assert set(table["guessed_style"]) <= set(engine.spec.attributes["style"])
 
 
+def test_sizes_of_one_article_are_named_once_and_not_where_one_of_them_is_labelled(
+    engine: Engine, tmp_path: Path
+) -> None:
+    sizes = [
+        Product(f"{color} {size}", f"{color} shirt") for color in ("red", "blue") for size in "ABC"
+    ]
+    file = tmp_path / "a.csv"
+    assert write_suggestions(engine, sizes, 9, set(), file) == 2
+    assert set(pd.read_csv(file)["product_id"]) == {"red A", "blue A"}
+    assert write_suggestions(engine, sizes, 9, {"red C"}, file) == 1
+    assert pd.read_csv(file)["product_id"].tolist() == ["blue A"]
+
+
 def test_nothing_of_a_product_is_a_formula(engine: Engine, tmp_path: Path) -> None:
     product = Product("@a", "=cmd()", None, "+1.jpg")
     labelled = Product("b", None, None, "red.jpg")
@@ -63,7 +76,7 @@ def test_ids_that_were_kept_from_being_formulas_are_found_again(
     engine: Engine, tmp_path: Path
 ) -> None:
     ids = ["-1", "=2", "'=3", "'4", "5"]
-    products = [Product(one, "red shirt") for one in ids]
+    products = [Product(one, f"red shirt {one}") for one in ids]
     write_suggestions(engine, products, 5, set(), tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv", dtype=str)
     table.assign(color="red").to_csv(tmp_path / "a.csv", index=False)
