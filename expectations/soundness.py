@@ -87,9 +87,9 @@ def check_abstained_share(
         attribute=attribute,
         observed=abstained,
         at_most=allowed,
-        rule=f"At most {tolerance:.0%} of rows have no label, and what chance adds to that.",
+        rule=f"At most {tolerance:.1%} of rows have no label, and what chance adds to that.",
         finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%} "
-        "(validation.max_abstained_share, or the baseline's share if that is more)",
+        "(validation.max_abstained_share, of what the baseline answers)",
     )
 
 

@@ -89,9 +89,9 @@ def _check_model(
 
 
 def _abstained(attribute: str, expected: Expected | None, settings: ValidationSettings) -> float:
-    """Returns the share of abstentions to tolerate; a reviewed baseline may be used to more."""
-    known = expected.abstained(attribute) if expected and expected.has(attribute) else 0.0
-    return max(settings.max_abstained_share, known)
+    """Returns the share of abstentions to tolerate: the setting's, of what the baseline answers."""
+    answered = 1 - expected.abstained(attribute) if expected and expected.has(attribute) else 1.0
+    return 1 - (1 - settings.max_abstained_share) * answered
 
 
 def _scopes(
