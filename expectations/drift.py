@@ -12,7 +12,7 @@ import numpy as np
 
 from expectations import chance
 from expectations.checks import ChanceCheck, Check, Severity
-from expectations.expected import CountsNames, Expected
+from expectations.expected import CountsNames, Expected, labels_of
 from expectations.settings import ValidationSettings
 from expectations.summary import GroupSummary
 
@@ -67,7 +67,7 @@ def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]
 
 
 def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
-    labels, rows = _compare(scope, _labels_of(attribute)), scope.expected.rows
+    labels, rows = _compare(scope, labels_of(attribute)), scope.expected.rows
     observed = chance.kl_divergence(labels.counts, labels.shares, rows)
     allowed = chance.allowed_divergence(tolerance, scope.group.rows, rows, len(labels.names), alpha)
     return Check(
@@ -86,7 +86,7 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
 
 
 def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
-    labels = _compare(scope, _labels_of(attribute))
+    labels = _compare(scope, labels_of(attribute))
     observed = chance.total_variation(labels.counts, labels.shares)
     allowed = chance.allowed_total_variation(
         tolerance, scope.group.rows, scope.expected.rows, labels.shares, alpha
@@ -173,10 +173,6 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
         f"{scope.baseline!r}, allowed {allowed:.1%} (validation.max_modality_shift); largest "
         f"shifts: {rests_on.largest_shifts()}",
     )
-
-
-def _labels_of(attribute: str) -> CountsNames:
-    return lambda group: group.attributes[attribute].labels
 
 
 def _compare(scope: Scope, count: CountsNames) -> _Comparison:

@@ -19,6 +19,11 @@ from expectations.summary import AttributeSummary, CatalogSummary, GroupSummary
 CountsNames = Callable[[GroupSummary], Mapping[str, int]]
 
 
+def labels_of(attribute: str) -> CountsNames:
+    """Returns what counts the labels of an attribute, abstentions among them."""
+    return lambda group: group.attributes[attribute].labels
+
+
 class AnsweredConfidence(NamedTuple):
     """Confidence of the answered rows, and on how many it rests."""
 
@@ -54,8 +59,7 @@ class Expected:
 
     def abstained(self, attribute: str) -> float:
         """Returns the expected share of abstentions."""
-        shares = self.shares(lambda group: group.attributes[attribute].labels)
-        return min(shares.get(ABSTAINED, 0.0), 1.0)
+        return min(self.shares(labels_of(attribute)).get(ABSTAINED, 0.0), 1.0)
 
     def confidence_shares(self, attribute: str) -> Numbers:
         """Returns the expected share of each confidence bin."""

@@ -48,19 +48,15 @@ def check_staged(
         )
     if baseline is not None and baseline.model_version is not None:
         checks.append(_check_model(figures, baseline, settings))
-    expected = (
-        None
-        if baseline is None
-        else expect_like(baseline, figures.summary, settings.min_category_rows)
-    )
+    scopes = [] if baseline is None else [*_scopes(figures, baseline, settings)]
+    expected = scopes[0].expected if scopes else None
     by_chance: list[ChanceCheck] = [
         partial(check_abstained_share, a, by_attribute[a], _abstained(a, expected, settings))
         for a in attribute_labels
     ]
     by_chance += check_agreements(figures.agreements, settings)
-    if baseline is not None and expected is not None:
-        for scope in _scopes(figures, baseline, expected, settings):
-            by_chance += compare(scope, settings)
+    for scope in scopes:
+        by_chance += compare(scope, settings)
     return checks + share_out(by_chance, settings.false_alarm_rate)
 
 
@@ -95,10 +91,7 @@ def _abstained(attribute: str, expected: Expected | None, settings: ValidationSe
 
 
 def _scopes(
-    figures: StagedFigures,
-    baseline: LabelBaseline,
-    expected: Expected,
-    settings: ValidationSettings,
+    figures: StagedFigures, baseline: LabelBaseline, settings: ValidationSettings
 ) -> Iterator[Scope]:
     """Yields all products, then the categories that are large enough, in run and baseline.
 
@@ -108,6 +101,7 @@ def _scopes(
     assert run is not None
     is_lenient = settings.baseline_of_other_model == "warn" and _versions_besides(baseline, figures)
     severity: Severity = "warning" if is_lenient else "critical"
+    expected = expect_like(baseline, run, settings.min_category_rows)
     yield Scope(None, run.products, expected, baseline.catalog, severity)
     for name, group in run.categories.items():
         known = baseline.categories.get(name)

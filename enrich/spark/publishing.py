@@ -18,7 +18,7 @@ from enrich.spark.corrections import AttributeLabels, select_corrections, with_c
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run, has_newer_run, write_run
 from enrich.spark.quarantine import release_unreadable, select_unquarantined
-from enrich.spark.records import RunSummary
+from enrich.spark.records import RunSummary, measure_speed
 from enrich.spark.survey import INPUT_FIELDS, SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted
 from enrich.spark.tables.output_tables import OutputTables, open_published
@@ -261,15 +261,12 @@ def _quarantine(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) ->
 def summarise(row: dict[str, Any]) -> RunSummary:
     """Returns what a row of the ledger says of its run; an older version counted less."""
     seconds = row["seconds"] or {}
-    inference_s = seconds.get("inference")
     return RunSummary(
         run_id=row["run_id"],
         outcome=row["outcome"],
         counts={name: row[name] or 0 for name in COUNTS} | {"abstained": row["abstained"] or {}},
         seconds=seconds,
-        products_per_second=(
-            round(row["asked"] / inference_s, 1) if row["asked"] and inference_s else None
-        ),
+        products_per_second=measure_speed(row["asked"], seconds),
         model_version=row["model_version"],
         error=row["error"],
         reason=row["reason"],

@@ -1,6 +1,7 @@
 """What one run is asked to do, what validation sees and says, and what the run did."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -78,6 +79,15 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the run may go on."""
         return not self.failures
+
+
+def measure_speed(asked: int | None, seconds: Mapping[str, float]) -> float | None:
+    """Returns how many products the classifier answered a second; None if it was asked about none.
+
+    `seconds` are by stage.
+    """
+    inference_s = seconds.get("inference")
+    return round(asked / inference_s, 1) if asked and inference_s else None
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
 from enrich.spark.publishing import delete_gone, select_publishable, with_attempt
 from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
-from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict, measure_speed
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,
@@ -195,8 +195,7 @@ class Refresh:
                 "reuse": staged.reuse_s,
                 "inference": round(seconds["inference"] - staged.reuse_s, 2),
             }
-        if self._asked:
-            self.summary.products_per_second = round(self._asked / seconds["inference"], 1)
+        self.summary.products_per_second = measure_speed(self._asked, seconds)
 
     def _read_staged(self) -> DataFrame:
         return self.tables.read_rows("staged_attributes", self.summary.run_id)

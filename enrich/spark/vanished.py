@@ -39,8 +39,7 @@ def find_vanished(
     """
     try:
         # From the ledger: the settings may name another table by now, and it may have changed.
-        seen = row["catalog"], row["catalog_version"]
-        catalog = open_catalog(tables.spark, seen[0], config.columns, seen[1])
+        catalog = open_catalog(tables.spark, row["catalog"], config.columns, row["catalog_version"])
         return _select_vanished(tables, config, row, catalog, scratch)
     except (ConfigError, NoAnswer) as error:
         log.warning("vanished products are left to the next run: %s", error)

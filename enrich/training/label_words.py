@@ -37,7 +37,7 @@ class LabelWords:
             attribute: [*map(normalise, labels)] for attribute, labels in attributes.items()
         }
         self._pattern = _match_any(set(map(normalise, words)))
-        self._words = {
+        told_by = {
             attribute: [
                 {
                     normalise(word).casefold()
@@ -47,8 +47,12 @@ class LabelWords:
             ]
             for attribute, labels in attributes.items()
         }
-        uses = Counter(word for labels in self._words.values() for word in set().union(*labels))
-        self._shared = {word for word, attributes_with_it in uses.items() if attributes_with_it > 1}
+        uses = Counter(word for labels in told_by.values() for word in set().union(*labels))
+        # Of each label the words that tell of no other attribute.
+        self._own = {
+            attribute: [{word for word in words if uses[word] == 1} for words in labels]
+            for attribute, labels in told_by.items()
+        }
 
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.
@@ -64,7 +68,7 @@ class LabelWords:
         Words that tell of another attribute as well stay: that one's label would be wrong then.
         """
         name = self._names[attribute][to]
-        own = self._words[attribute][label] - self._shared
+        own = self._own[attribute][label]
         return self._pattern.sub(
             lambda found: name if found[0].casefold() in own else found[0], text
         )

@@ -78,13 +78,13 @@ def open_catalog(
         SchemaMismatch: a column is missing or of a wrong type.
     """
     is_name = "/" not in location and not Path(location).exists()
-    wanted = int(version) if version and version.isdecimal() else None
+    earlier = int(version) if version and version.isdecimal() else None
     try:
         with _quiet(spark):
             if is_name:
-                frame, version, folder = _open_table(spark, location, wanted)
+                frame, version, folder = _open_table(spark, location, earlier)
             else:
-                frame, version, folder = _open_path(spark, location, columns, wanted)
+                frame, version, folder = _open_path(spark, location, columns, earlier)
             # Resolves the plan here, where a failure can be explained.
             frame.schema  # noqa: B018
     except (PySparkException, Py4JJavaError, OSError) as error:
@@ -139,18 +139,18 @@ def refuse_replaced(catalog: CatalogSnapshot) -> None:
         raise NoAnswer(f"'{catalog.name}' was replaced while it was read: run this again")
 
 
-def _open_table(spark: SparkSession, name: str, version: int | None) -> tuple[DataFrame, str, None]:
+def _open_table(spark: SparkSession, name: str, earlier: int | None) -> tuple[DataFrame, str, None]:
     name = quote(name)
     frame = spark.read.table(name)
     details = spark.sql(f"DESCRIBE DETAIL {name}").first()
     if details is not None and details["format"] == "delta":
-        version = _newest_version(spark, name) if version is None else version
+        version = _choose_version(spark, name, earlier)
         return spark.read.option("versionAsOf", version).table(name), str(version), None
     return frame, _files_digest(frame), None
 
 
 def _open_path(
-    spark: SparkSession, location: str, columns: ColumnNames, version: int | None
+    spark: SparkSession, location: str, columns: ColumnNames, earlier: int | None
 ) -> tuple[DataFrame, str, str]:
     location = local_path(location)
     path = location.rstrip("/")
@@ -164,8 +164,7 @@ def _open_path(
     files = choose_files(path, wanted)
     if not files.suffix:
         path = path if "://" in path else f"file://{path}"
-        if version is None:
-            version = _newest_version(spark, f"delta.{quote_part(path)}")
+        version = _choose_version(spark, f"delta.{quote_part(path)}", earlier)
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
     frame = _read_files(spark, files, wanted)
@@ -221,7 +220,10 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
 
 
-def _newest_version(spark: SparkSession, table: str) -> int:
+def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> int:
+    """Returns the earlier version of a Delta table that is asked for, or else the newest."""
+    if earlier is not None:
+        return earlier
     newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
     if newest is None:
         raise FileNotFoundError(f"{table} has no version")
