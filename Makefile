@@ -104,7 +104,8 @@ OTHER_TOWERS = $(shell grep '^towers:' $(CONFIG) | grep -vE "^towers: *[\"']?sma
 SHARED_TOWER = $(if $(wildcard $(CONFIG)),$(if $(OTHER_TOWERS),,$(TOWER)))
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
-ABLATIONS = without-modality-wise without-both
+# The first is the paper's CMA-CLIP: nothing is fitted to the validation groups that others lack.
+ABLATIONS = without-trust without-modality-wise without-both
 
 # Two towers that each see one half of the groups say what the other half looks like.
 train: known-labels $(TOWER) trained/half-0 trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
@@ -134,6 +135,9 @@ $(TOWER): | train-environment
 
 trained/half-%: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=$* --output $@
+
+$(COMPARISON)/without-trust: | comparison-environment $(SHARED_TOWER)
+	$(COMPARE) --set fit_trust=false --name $(@F)
 
 $(COMPARISON)/without-modality-wise: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set modality_wise=false --name $(@F)

@@ -100,6 +100,8 @@ class TrainingConfig(Architecture):
     loss against these, a mean over the rows that show their picture, takes the place of a share of
     it (`opinion_shares`, by attribute). A training on one `half` of the groups writes such a file
     beside its output: its probabilities for the pictures of the other half.
+    `fit_trust` has a classifier that weighs its modalities fitted to validation groups after
+    training; no other has the like, so a comparison of attentions wants it off.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
     """
@@ -132,6 +134,7 @@ class TrainingConfig(Architecture):
     reword_text: float = Field(default=0.0, ge=0, le=1)
     relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
+    fit_trust: bool = True
     half: Literal[0, 1] | None = None
     opinions: tuple[Path, ...] = ()
     opinion_shares: dict[AttributeName, Share] = Field(default={"color": 0.5})

@@ -73,7 +73,8 @@ def train_checkpoint(
         {one: share for one, share in under.items() if one in shown}
         for under in (TRUSTED_UNDER, CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT])
     )
-    fit_trust(run.classifier, batches, rows.validation, trusted, calibrated)
+    if run.config.fit_trust:
+        fit_trust(run.classifier, batches, rows.validation, trusted, calibrated)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)

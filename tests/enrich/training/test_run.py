@@ -228,6 +228,21 @@ def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
         read_opinions([tmp_path / "gone.npz"], batches, colors)
 
 
+def test_nothing_is_fitted_to_validation_groups_that_other_classifiers_lack_where_it_is_off(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    quick = settings | {"phases": settings["phases"][:1], "swap_text": 0.1}
+
+    def fitted(name: str, **more: object) -> list[float]:
+        config = TrainingConfig.model_validate(quick | more)
+        train_checkpoint(config, [catalog], tmp_path / name)
+        weights = load_file(tmp_path / name / "model.safetensors")
+        return [w.item() for n, w in weights.items() if n.endswith((".trust", ".doubt"))]
+
+    assert any(fitted("as-always"))
+    assert not any(fitted("without", fit_trust=False))
+
+
 def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
