@@ -57,7 +57,7 @@ def _count_batch_flops(classifier: Classifier, products: int) -> int:
     return int(counter.get_total_flops())
 
 
-def measure_speed(
+def measure_speeds(
     runs: Sequence[tuple[Classifier, ModelInputs]], device: torch.device
 ) -> list[float]:
     """Returns the products a second of each classifier's forward pass, its median repetition.

@@ -20,7 +20,7 @@ from enrich.comparison.cost import (
     count_parameters,
     describe_machine,
     measure_size,
-    measure_speed,
+    measure_speeds,
 )
 from enrich.comparison.figure import file_name
 from enrich.comparison.overview_plot import draw_overview
@@ -171,7 +171,7 @@ def _measure_costs(
         (inputs,) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
         turns.append((contender.classifier, inputs))
     costs = []
-    for contender, speed in zip(contenders, measure_speed(turns, workplace.device), strict=True):
+    for contender, speed in zip(contenders, measure_speeds(turns, workplace.device), strict=True):
         stored = contender.as_stored()
         parameters, pretrained = count_parameters(stored)
         costs.append(

@@ -43,6 +43,7 @@ class RunFacts:
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
     asked: int | None = None
+    products_per_second: float | None = None
     error: str | None = None
     reason: str | None = None
     settings_file: str | None = None
@@ -52,12 +53,6 @@ class RunFacts:
         """The seconds in the order of the stages; a stage that is not known here comes last."""
         known = {stage: place for place, stage in enumerate(STAGES)}
         return sorted(self.seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
-
-    @property
-    def products_per_second(self) -> float | None:
-        """Products that the classifier was asked about, a second; None if it was not asked."""
-        seconds = self.seconds.get("inference")
-        return self.asked / seconds if self.asked and seconds else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from enrich.comparison.cost import (
     count_parameters,
     describe_machine,
     measure_size,
-    measure_speed,
+    measure_speeds,
 )
 
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.Monkey
     inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
     slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
     fast = Slow(clock, [70.0] + [0.5] * 7, turns)
-    assert measure_speed([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
+    assert measure_speeds([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
     assert turns == [slow, fast] * 8
 
 
@@ -139,7 +139,7 @@ def test_speed_is_that_of_the_layers_that_the_job_merges_and_the_classifier_stay
     quickened: list[nn.Module] = []
     tower = type(classifier.image_tower)
     monkeypatch.setattr(tower, "quicken", lambda tower: quickened.append(tower))
-    assert measure_speed([(classifier, inputs)], CPU)[0] > 0
+    assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
     assert len(quickened) == 1 and quickened[0] is not classifier.image_tower
     assert _dtypes(classifier) == before
 

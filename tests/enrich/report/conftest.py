@@ -89,6 +89,7 @@ def make_report() -> MakeReport:
                 },
                 seconds={"inference": 40.0, text("survey"): 20.0, "tables": 5.0},
                 asked=1200,
+                products_per_second=30.0,
                 error=text("color: too blue"),
                 reason=text("a new season"),
                 settings_file=text("our shop.yaml"),
