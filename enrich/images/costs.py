@@ -80,6 +80,16 @@ def _count_scans(data: bytes) -> int:
     return found
 
 
+def refuse_many_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuses a picture by what is said of its size, before a pixel is decoded.
+
+    Raises:
+        ImageProblem: more than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise _too_costly(f"{width} x {height} px is over max_pixels = {max_pixels:,}")
+
+
 def refuse_long_sides(width: int, height: int) -> None:
     """Refuses what no product looks like; a decoder has costs for each row, however short.
 

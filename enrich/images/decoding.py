@@ -7,7 +7,7 @@ or of what the pixels mean.
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from enrich.images.costs import (
     CountedReads,
     refuse_costly_structure,
     refuse_long_sides,
+    refuse_many_pixels,
 )
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
@@ -84,12 +85,10 @@ def _decode(
         refuse_costly_structure(data, max_pixels=limits.max_pixels)
         image = Image.open(CountedReads(data), formats=FORMATS)
         width, height = image.size
-        if width * height > limits.max_pixels:
-            reason = f"{width} x {height} px is over max_pixels = {limits.max_pixels:,}"
-            raise ImageProblem(Status.IMAGE_TOO_LARGE, reason)
+        refuse_many_pixels(width, height, limits.max_pixels)
         refuse_long_sides(width, height)
         image.draft("RGB", (2 * target_px, 2 * target_px))
-        with _one_large if _is_large(image, width * height) else nullcontext():
+        with one_if_large(_count_kept(image, width * height)):
             image.load()
             return make(_without_waste(_to_rgb(_upright(image)), target_px))
     except Image.DecompressionBombError as error:
@@ -106,10 +105,15 @@ def _decode(
         raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error
 
 
-def _is_large(image: Image.Image, pixels: int) -> bool:
+def one_if_large(pixels: int) -> AbstractContextManager[object]:
+    """Returns what only one thread at a time enters where a picture of so many pixels is large."""
+    return _one_large if pixels > LARGE_PIXELS else nullcontext()
+
+
+def _count_kept(image: Image.Image, pixels: int) -> int:
     width, height = image.size
     # A progressive JPEG keeps the coefficients of all its pixels, however small it is decoded.
-    return max(width * height, pixels if image.info.get("progressive") else 0) > LARGE_PIXELS
+    return max(width * height, pixels if image.info.get("progressive") else 0)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -24,12 +24,12 @@ from enrich.images.decoding import decode_pixels
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape, to_pixels
+from enrich.preprocess import ImageShape
 from enrich.records import Status
 from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
-from enrich.training.readers.hdf5_images import name_file, read_hdf5_picture
+from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
 
 # At least: some of them wait for a store.
 _THREADS = 4
@@ -179,11 +179,11 @@ def _decode_one(
     products: LabelledProducts, row: int, shape: ImageShape
 ) -> np.ndarray | ImageProblem:
     root, path = products.image_roots[row], products.image_paths[row]
-    picture = read_hdf5_picture(root, path)
-    if picture is not None:
-        return to_pixels(picture, shape)
     store = ImageStore(root)
     try:
-        return decode_pixels(store.read(path), limits=store.limits, shape=shape)
+        pixels = read_hdf5_pixels(store, path, shape)
+        if pixels is None:
+            pixels = decode_pixels(store.read(path), limits=store.limits, shape=shape)
+        return pixels
     except ImageProblem as problem:
         return problem

@@ -1,18 +1,27 @@
 """Pictures that lie as arrays inside an HDF5 file, read one at a time.
 
 They are named `FILE.h5#DATASET/ROW`, FILE in the root folder, so that a row of them has a path like
-any other.
+any other, and are held to the same roots and limits.
 """
 
+import math
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from enrich.errors import ConfigError
 from enrich.extras import load_extra
+from enrich.images.costs import refuse_long_sides, refuse_many_pixels
+from enrich.images.decoding import one_if_large
+from enrich.images.limits import ImageLimits, ImageProblem
+from enrich.images.store import ImageStore
+from enrich.preprocess import ImageShape, to_pixels
+from enrich.records import Status
+from enrich.redaction import describe_error
 
 _NAME = re.compile(r"(?P<file>[^/\\]+\.h5)#(?P<dataset>\w+)/(?P<row>\d+)")
 
@@ -28,13 +37,71 @@ def name_file(image_path: str) -> str:
     return image_path if named is None else named["file"]
 
 
-def read_hdf5_picture(root: str, image_path: str | None) -> Image.Image | None:
-    """Returns the picture in RGB; None if the path is not one inside an HDF5 file."""
+def read_hdf5_pixels(
+    store: ImageStore, image_path: str | None, shape: ImageShape
+) -> np.ndarray | None:
+    """Returns the pixels that a tower sees, as `decode_pixels`; None if the path is another kind's.
+
+    Raises:
+        ImageProblem: as `ImageStore.read` and `decode_pixels`, but for the file's own size; or the
+            picture's bytes lie in another file.
+        ConfigError: h5py is not installed.
+    """
     named = _NAME.fullmatch(image_path or "")
     if named is None:
         return None
-    opened = open_hdf5(Path(root) / named["file"])
-    return Image.fromarray(opened[named["dataset"]][int(named["row"])]).convert("RGB")
+    load_extra("h5py", "train")  # else its absence would be the pictures' fault
+    store.identity(named["file"])
+    file = store.find_local(named["file"])
+    if file is None:
+        raise ImageProblem(Status.IMAGE_FORBIDDEN, "an HDF5 file is read from a disk alone")
+    try:
+        pictures = _find_pictures(open_hdf5(Path(file)), named["dataset"])
+        return _read_row(pictures, int(named["row"]), store.limits, shape)
+    except ImageProblem:
+        raise
+    except MemoryError as error:
+        # This machine's, at this moment: another run may have it.
+        raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
+    except Exception as error:
+        # Damaged files make h5py raise whatever HDF5 happens to meet.
+        raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error
+
+
+def _find_pictures(opened: Any, name: str) -> Any:
+    """Returns the data set of that name, all of it in this file."""
+    h5py = load_extra("h5py", "train")
+    links, link = opened.id.links, name.encode()
+    outside = ImageProblem(
+        Status.IMAGE_FORBIDDEN, f"the pictures of '{name}' lie outside the HDF5 file"
+    )
+    if not links.exists(link):
+        raise ImageProblem(Status.IMAGE_CORRUPT, f"no data set '{name}' in the HDF5 file")
+    if links.get_info(link).type != h5py.h5l.TYPE_HARD:
+        raise outside  # without following it: it may lead out of the allowed roots
+    found = opened[name]
+    is_set = isinstance(found, h5py.Dataset)
+    if not is_set or found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3:
+        wanted = "bytes of shape (pictures, height, width, 3)"
+        raise ImageProblem(
+            Status.IMAGE_CORRUPT, f"no pictures in '{name}' of the HDF5 file; wanted: {wanted}"
+        )
+    if found.external or found.is_virtual:
+        raise outside
+    return found
+
+
+def _read_row(pictures: Any, row: int, limits: ImageLimits, shape: ImageShape) -> np.ndarray:
+    rows, height, width, channels = pictures.shape
+    refuse_many_pixels(width, height, limits.max_pixels)
+    refuse_long_sides(width, height)
+    # A chunk is unpacked whole, however little of it is wanted.
+    if (chunk := math.prod(pictures.chunks or ())) > channels * limits.max_pixels:
+        raise ImageProblem(Status.IMAGE_TOO_LARGE, f"an HDF5 file with chunks of {chunk:,} bytes")
+    if row >= rows:
+        raise ImageProblem(Status.IMAGE_CORRUPT, f"row {row} of {rows:,} in the HDF5 file")
+    with one_if_large(width * height):
+        return to_pixels(Image.fromarray(pictures[row]), shape)
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import h5py
 import numpy as np
 import pytest
 
@@ -43,6 +44,17 @@ def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
     said = capsys.readouterr()
     assert "3 of 4 images cannot be read: 2 image_missing, 1 image_corrupt" in said.err
     assert said.out == ""
+
+
+def test_pictures_inside_hdf5_files_are_counted_with_all_others(
+    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(tmp_path / "shop.h5", "w") as file:
+        file["pictures"] = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    images = cache("red.jpg", "shop.h5#pictures/0", "shop.h5#pictures/1", "gone.h5#pictures/0")
+    assert images.has_image.tolist() == [True, True, False, False]
+    said = capsys.readouterr().err
+    assert "2 of 4 images cannot be read: 1 image_corrupt, 1 image_missing" in said
 
 
 def test_pictures_of_which_none_can_be_read_are_refused_and_none_at_all_are_not(

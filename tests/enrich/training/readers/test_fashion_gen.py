@@ -12,7 +12,6 @@ from enrich.preprocess import ImageShape
 from enrich.training.labelled import load_labelled
 from enrich.training.pixel_cache import cache_pixels
 from enrich.training.readers.fashion_gen import read_fashion_gen
-from enrich.training.readers.hdf5_images import read_hdf5_picture
 from enrich.training.readers.rows import Split
 
 
@@ -35,15 +34,6 @@ def test_pictures_are_cached_from_inside_the_files(fashion_gen: Path, tmp_path: 
     images = cache_pixels(products, shape, tmp_path / "cache")
     assert images.has_image.all()
     assert images.pixels[:, 0, 0, 0].tolist() == [10, 20, 30, 40, 10]
-
-
-@pytest.mark.parametrize(
-    "path", [None, "", "a.jpg", "a.h5", "../a.h5#input_image/0", "/tmp/a.h5#input_image/0"]
-)
-def test_only_a_name_in_the_root_folder_is_taken_for_an_hdf5_picture(
-    tmp_path: Path, path: str | None
-) -> None:
-    assert read_hdf5_picture(str(tmp_path), path) is None
 
 
 def _remove_validation(folder: Path) -> None:
