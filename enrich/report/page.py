@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from schemas.labels import ABSTAINED
 
+from enrich.redaction import redact
 from enrich.report import charts, labels, words
 from enrich.report.content import BINS, RunReport
 
@@ -78,6 +79,8 @@ def _templates() -> Environment:
         "number": words.format_number,
         "share": words.format_share,
         "in_words": words.name_expectation,
+        # What the shop wrote: its addresses may hold logins and signatures.
+        "redacted": redact,
     }
     environment.globals |= {
         "ABSTAINED": ABSTAINED,

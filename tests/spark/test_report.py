@@ -67,7 +67,8 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
             "product_id": ["p1", None, "empty"],
             "title": ["the second p1", "<script>no id</script>", None],
             "description": None,
-            "image_path": None,
+            # Longer than what is shown, so that it is to be hidden before it is cut.
+            "image_path": [None, f"https://feed:{'secret' * 200}@cdn.example/a.jpg", None],
         }
     ).astype("string")
     shop.write(pd.concat([with_pictures(shop, products(120)), broken]))
@@ -108,6 +109,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
     page = write_report(sources_of(shop), run_id, tmp_path / "pages").read_text()
     assert page.count("data:image/webp") == sum(path != "p0.jpg" for path in gallery.pictures)
     assert "&lt;script&gt;no id" in page
+    assert "https://***@cdn.example/a.jpg" in page and "secretsecret" not in page
     assert list((tmp_path / "pages").iterdir()) == [tmp_path / "pages" / f"{run_id}.html"]
 
 

@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 
+from enrich.images.places import LONGEST_PATH
 from enrich.records import Candidate, Status
 from enrich.report.content import Answer, Card, Gallery
 from enrich.spark.survey import INPUT_FIELDS, select_kept
@@ -73,7 +74,9 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
         F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
         "product_id",
         F.col("reason").alias("status"),
-        *(F.substring(c, 1, _LONGEST_TEXT).alias(c) for c in ("error", "title", "image_path")),
+        F.substring("error", 1, _LONGEST_TEXT).alias("error"),
+        # As long as an address may be: the page hides what is secret in it, and cuts it then.
+        *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
     )
 
 

@@ -39,6 +39,12 @@ def test_image_outside_the_allowed_roots_does_not_count_as_read(shop: Path) -> N
     assert sample == ImageSample(1, 0, "../1.jpg: image_forbidden: outside the allowed image roots")
 
 
+def test_a_login_is_hidden_however_long_it_is(tmp_path: Path) -> None:
+    path = f"https://feed:{'eyJhbGciOiJIUzI1NiJ9' * 20}@cdn.example/a.jpg"
+    problem = read_image_sample(ImageStore(str(tmp_path)), [path]).problem
+    assert problem is not None and problem.startswith("https://***@cdn.example/a.jpg: ")
+
+
 def test_no_path_is_no_trial(tmp_path: Path) -> None:
     assert read_image_sample(ImageStore(str(tmp_path)), []) == ImageSample(0, 0, None)
 

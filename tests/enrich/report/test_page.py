@@ -114,6 +114,32 @@ def test_control_and_direction_characters_do_not_reach_the_page(make_report: Mak
     assert re.search('<p class="title" dir="auto">a b', page)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "s3a://AKIAEXAMPLE:deadbeef@bucket/a.jpg",
+        "https://cdn.example/a.jpg?X-Amz-Credential=AKIAEXAMPLE&X-Amz-Signature=deadbeef",
+        f"https://feed:{'deadbeef' * 100}@cdn.example/a.jpg",
+    ],
+)
+def test_secrets_in_image_addresses_do_not_reach_the_page(
+    make_report: MakeReport, path: str
+) -> None:
+    report = make_report()
+    gallery = report.gallery
+    (failed, *_), (row, *_) = gallery.failed, gallery.quarantined
+    shelves = {
+        "failed": (replace(failed, image_path=path),),
+        # A line that is no JSON stands there as a title.
+        "quarantined": (replace(row, image_path=path), replace(row, title=f'{{"image": "{path}"')),
+    }
+    page = render_page(replace(report, gallery=replace(gallery, **shelves)), {}).decode()
+
+    assert "deadbeef" not in page and "AKIAEXAMPLE" not in page
+    shown = path.rpartition("@")[2].partition("?")[0]
+    assert page.count(shown) == 3, "all else of them is shown"
+
+
 def test_text_of_a_megabyte_is_cut(make_report: MakeReport) -> None:
     page = render_page(make_report("x" * 1_000_000), {})
 
