@@ -38,7 +38,7 @@ def draw_speeds(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
             "forward pass and decoding alone": LIGHT,
             "ours": BLUE,
             "as documented": GREY,
-            "in our precision and padding": _ORANGE,
+            "in our precision and memory settings": _ORANGE,
         }
         figure.legend(
             handles=[Patch(color=color, label=label) for label, color in kinds.items()],

@@ -15,7 +15,7 @@ def compare(figures: Mapping[str, Figures], floor: float) -> dict[str, Any]:
     """Returns the engine against the floor, and the job against the engine and the peers.
 
     None where one of the two was not measured. `same_arithmetic` are the peers in the engine's
-    precision, padding and way with freed memory: what is left there is the pipeline.
+    precision and with its way with freed memory: what is left there is the pipeline.
     """
     speeds = {stage: one.products_per_second for stage, one in figures.items()}
 

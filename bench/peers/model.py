@@ -26,21 +26,18 @@ CPU = torch.device("cpu")
 class Model:
     """A loaded checkpoint that computes in one thread: a peer runs as many as there are cores.
 
-    In float32 and on texts padded to the most tokens that the model takes, which is what examples
-    do; with `same_arithmetic` in the engine's precision, padded to a batch's longest text, and with
-    what the process frees kept for the next pass.
+    In float32, as the examples of transformers' CLIP classes do; with `same_arithmetic` in the
+    engine's precision, and with what the process frees kept for the next pass. Texts are padded to
+    a batch's longest one in either case, as those examples do (`padding=True`) and the engine does.
     """
 
     def __init__(self, checkpoint: Path, *, same_arithmetic: bool) -> None:
         torch.set_num_threads(1)
-        manifest = read_manifest(checkpoint)
-        self._classifier, self._encode = load_classifier(manifest, CPU)
+        self._classifier, self._encode = load_classifier(read_manifest(checkpoint), CPU)
         self._forward = self._compute_as_is
         if same_arithmetic:
             keep_freed_memory()
             self._forward = Forward(self._classifier, CPU)
-        else:
-            self._encode.tokenizer.enable_padding(pad_id=0, length=manifest.config.text_length)
 
     def __call__(self, pixels: np.ndarray, texts: list[str]) -> dict[str, np.ndarray]:
         """Returns `labels`, the best one's number for each attribute, and `scores`.

@@ -1,6 +1,6 @@
 """What is written first: a pandas UDF that calls Hugging Face's processor and the model a row.
 
-The model is loaded once per worker. All else is as it comes.
+The model is loaded once per worker. All else is as it comes; a text alone has no padding.
 """
 
 import functools

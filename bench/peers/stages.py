@@ -7,15 +7,15 @@ import pandas as pd
 from bench.setup import Setup
 from bench.stage import Stage
 
-# How many products, and whether with the engine's precision and padding: to product_id, labels and
-# scores of each.
+# How many products, and whether with the engine's precision and way with freed memory: to
+# product_id, labels and scores of each.
 Classify = Callable[[int, bool], pd.DataFrame]
 
 SAME_ARITHMETIC = "_same_arithmetic"
 
 
 def build_stages(name: str, classify: Classify, setup: Setup) -> dict[str, Stage]:
-    """Returns a peer's stages: as documented, and with the engine's precision and padding.
+    """Returns a peer's stages: as documented, and with the engine's precision and memory.
 
     For peers whose workers stay, warmed with as many products as the job is.
     """

@@ -13,11 +13,13 @@ import torch
 from fault_drill import is_long
 
 from bench.contest import CHECKOUT
+from bench.peers.model import Model, read_size_px
 from bench.peers.stages import SAME_ARITHMETIC, build_stages, build_stages_with_start_up
 from bench.ratios import CAREFUL_PEERS
 from bench.setup import Setup
 from bench.shop import write_shop
 from enrich import precision
+from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 
 _PRODUCTS = 12
@@ -74,6 +76,29 @@ def read_answers(line: str) -> Answers:
     answers = sorted(json.loads(line), key=lambda one: one["product_id"])
     labels, scores = ([one[name] for one in answers] for name in ("labels", "scores"))
     return np.array(labels), np.array(scores)
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_texts_are_padded_as_examples_do_it_to_the_longest_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Model(BUNDLED, same_arithmetic=False)
+    seen: list[tuple[int, ...]] = []
+
+    def spy(inputs: ModelInputs) -> ModelOutput:
+        seen.append(tuple(inputs.token_ids.shape))
+        return classifier(inputs)
+
+    classifier = model._classifier
+    monkeypatch.setattr(model, "_classifier", spy)
+    side_px = read_size_px(BUNDLED)
+    pixels = np.zeros((2, 3, side_px, side_px), dtype=np.uint8)
+    one = model(pixels[:1], ["hat"])
+    both = model(pixels, ["hat", "a red shirt"])
+
+    (_, alone), (_, together) = seen
+    assert alone < together < read_manifest(BUNDLED).config.text_length
+    assert np.abs(one["scores"][0] - both["scores"][0]).max() < 1e-5
 
 
 @pytest.mark.skipif(not is_long(), reason="a Spark or a Ray each: make test-bench")
