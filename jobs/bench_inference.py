@@ -1,46 +1,46 @@
 """Times inference by stages: the two floors, the engine, the Spark job around it, and its peers.
 
-    python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
-    python jobs/bench_inference.py --without-peers
-    python jobs/bench_inference.py --without-spark
-    python jobs/bench_inference.py --products 20000 --batch-size 256 --checkpoint vit-l-14
+    python -m jobs.bench_inference --products 2000 --sizes 600 --checkpoint vit-b-32
+    python -m jobs.bench_inference --without-peers
+    python -m jobs.bench_inference --without-spark
+    python -m jobs.bench_inference --products 20000 --batch-size 256 --checkpoint vit-l-14
 
-Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. The last line on
-standard output is one JSON object.
+Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. What a combination
+took is a line of JSON on standard output as soon as it is measured; the last line has all of them.
 """
 
 import dataclasses
 import importlib.util
 import json
-import sys
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-# Its contenders are processes of their own, started from the checkout: it is no installed package.
-sys.path.insert(0, str(CHECKOUT))
+from bench.checkpoints import CLIPS, write_clip_checkpoint
+from bench.contest import CHECKOUT, Figures, floor_of, measure
+from bench.ratios import PEERS, compare, find_worst
+from bench.setup import Setup
+from bench.shop import write_shop
+from bench.tables import draw_peers_table, draw_table
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.command_line import run_command
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
 
-from bench.checkpoints import CLIPS, write_clip_checkpoint  # noqa: E402
-from bench.contest import Figures, floor_of, measure  # noqa: E402
-from bench.peers.stages import SAME_ARITHMETIC  # noqa: E402
-from bench.ratios import PEERS, compare, find_worst  # noqa: E402
-from bench.setup import Setup  # noqa: E402
-from bench.shop import write_shop  # noqa: E402
-from enrich.classifiers.manifest import BUNDLED  # noqa: E402
-from enrich.command_line import run_command  # noqa: E402
-from enrich.config import JobConfig  # noqa: E402
-
-STAGES = ("forward", "decode", "engine", "job")
+# Larger pictures are refused by the engine.
+_LARGEST_PX = math.isqrt(JobConfig().image_limits.max_pixels)
 
 
 def main(
     products: Annotated[int, typer.Option(min=10, help="Products a run.")] = 2_000,
-    sizes: Annotated[list[int] | None, typer.Option(help="Pixels of a picture's side.")] = None,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(min=32, max=_LARGEST_PX, help="Pixels of a picture's side."),
+    ] = None,
     checkpoint: Annotated[
         list[str] | None,
         typer.Option(help=f"'bundled', {', '.join(CLIPS)} (random weights), or a folder."),
@@ -61,19 +61,22 @@ def main(
 ) -> None:
     """Times inference by stages."""
     folder = folder.resolve()  # contenders are started from the checkout
+    # All of them before the hours that the first one takes.
+    places = {name: find_checkpoint(name, folder) for name in checkpoint or ["bundled", "vit-b-32"]}
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)
     runs = []
-    for name in checkpoint or ["bundled", "vit-b-32"]:
+    for name, place in places.items():
         for side_px in sizes or [224, 600, 1_000]:
             setup = Setup(
                 products_file=write_shop(folder / f"shop-{side_px}-{products}", products, side_px),
-                checkpoint=find_checkpoint(name, folder),
+                checkpoint=place,
                 cores=torch.get_num_threads(),
                 products=products,
                 batch_size=batch_size,
             )
             figures = measure(modules, setup, repetitions, warn)
             runs.append({"checkpoint": name, "side_px": side_px, **summarise(figures)})
+            typer.echo(json.dumps(runs[-1]))
     # In a log as wide as on a screen.
     console = Console(width=160)
     console.print(draw_table(runs))
@@ -103,10 +106,19 @@ def choose_modules(*, with_spark: bool, with_peers: bool) -> list[str]:
 
 
 def find_checkpoint(name: str, folder: Path) -> Path:
-    """Returns a checkpoint's folder; one of CLIP's size is made where it is not there yet."""
+    """Returns a checkpoint's folder; one of CLIP's size is made where it is not there yet.
+
+    Raises:
+        ConfigError: there is no whole checkpoint.
+    """
     if name in CLIPS:
-        return write_clip_checkpoint(folder / name, name)
-    return BUNDLED if name == "bundled" else Path(name).resolve()
+        place = write_clip_checkpoint(folder / name, name)
+    else:
+        place = BUNDLED if name == "bundled" else Path(name).resolve()
+    if not place.is_dir():
+        known = ", ".join(["bundled", *CLIPS])
+        raise ConfigError(f"no folder {name}; wanted: {known}, or the folder of a checkpoint")
+    return read_manifest(place).folder
 
 
 def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
@@ -117,54 +129,6 @@ def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
         "ratios": compare(figures, floor),
         "figures": {name: dataclasses.asdict(one) for name, one in figures.items()},
     }
-
-
-def draw_table(runs: list[dict[str, Any]]) -> Table:
-    """Returns the products a second of every stage of ours, a row a combination."""
-    table = Table("checkpoint", "px", *STAGES, "floor", "engine/floor", "job/engine")
-    for run in runs:
-        table.add_row(
-            run["checkpoint"],
-            str(run["side_px"]),
-            *(show_speed(run, stage) for stage in STAGES),
-            f"{run['floor']:.1f}",
-            show_ratio(run["ratios"]["engine_to_floor"]),
-            show_ratio(run["ratios"]["job_to_engine"]),
-        )
-    return table
-
-
-def draw_peers_table(runs: list[dict[str, Any]]) -> Table:
-    """Returns the peers' products a second, and in brackets how many times as many the job does."""
-    table = Table("checkpoint", "px", "peers compute", "job", *PEERS)
-    for run in runs:
-        as_documented, as_ours = run["ratios"], run["ratios"]["same_arithmetic"]
-        for label, suffix, ratios in (
-            ("as documented", "", as_documented),
-            ("as we do", SAME_ARITHMETIC, as_ours),
-        ):
-            table.add_row(
-                run["checkpoint"],
-                str(run["side_px"]),
-                label,
-                show_speed(run, "job"),
-                *(
-                    f"{show_speed(run, peer + suffix)} ({show_ratio(ratios.get(f'vs_{peer}'))})"
-                    for peer in PEERS
-                ),
-            )
-    return table
-
-
-def show_speed(run: dict[str, Any], stage: str) -> str:
-    """Returns products a second, or a dash for what was not measured."""
-    figures = run["figures"].get(stage)
-    return f"{figures['products_per_second']:.1f}" if figures else "-"
-
-
-def show_ratio(ratio: float | None) -> str:
-    """Returns a ratio, or a dash for one that there is not."""
-    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def plot(runs: list[dict[str, Any]], file: Path) -> None:

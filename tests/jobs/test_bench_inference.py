@@ -8,6 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from enrich.errors import EnrichError
+
 KEYS = [
     "engine_to_floor",
     "job_to_engine",
@@ -56,6 +58,64 @@ def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) 
     }
     assert line["runs"][0]["figures"]["job"]["products_per_second"] == 64.0
     assert (tmp_path / "products-per-second.png").stat().st_size > 10_000
+
+
+@pytest.fixture
+def measurements(job: ModuleType, monkeypatch: pytest.MonkeyPatch, measured: None) -> list[int]:
+    """Sizes of the pictures of all that was measured; the pictures themselves are not drawn."""
+    sides: list[int] = []
+    figures = job.measure()
+
+    def write_shop(folder: Path, products: int, side_px: int) -> Path:
+        sides.append(side_px)
+        return folder / "products.parquet"
+
+    def measure(*_: object) -> object:
+        if len(sides) == 2:
+            raise EnrichError("bench.peers.daft ended: see above")
+        return figures
+
+    monkeypatch.setattr(job, "write_shop", write_shop)
+    monkeypatch.setattr(job, "measure", measure)
+    return sides
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--checkpoint", "bundled", "--checkpoint", "gone"), "no folder gone; wanted: bundled, "),
+        (("--checkpoint", "bundled", "--checkpoint", "empty"), "no checkpoint in"),
+        (("--sizes", 224, "--sizes", 0), "greater than or equal to 32"),
+        (("--sizes", 224, "--sizes", 20_000), "less than or equal to 7071"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    run: Run,
+    measurements: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[object, ...],
+    says: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("--folder", tmp_path / "bench", *flags)
+    assert code == 2
+    assert says in " ".join(err.split())
+    assert measurements == [] and out == ""
+
+
+def test_figures_are_told_as_they_come_so_that_a_later_failure_takes_none_of_them(
+    run: Run, measurements: list[int], tmp_path: Path
+) -> None:
+    sizes = ("--sizes", 224, "--sizes", 600)
+    code, out, err = run("--folder", tmp_path, "--checkpoint", "bundled", *sizes)
+    assert code == 1 and "bench.peers.daft ended" in err
+    assert measurements == [224, 600]
+    (line,) = out.splitlines()
+    told = json.loads(line)
+    assert (told["checkpoint"], told["side_px"]) == ("bundled", 224)
+    assert told["figures"]["job"]["products_per_second"] == 64.0
 
 
 def test_peers_take_part_beside_spark_on_a_cpu(
