@@ -53,7 +53,7 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 
 bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
 	@$(PYTHON) -m jobs.set_up --extra bench
-	@$(IN_VENV) python -m jobs.bench_inference
+	@$(IN_VENV) python jobs/bench_inference.py
 
 # In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
 # cannot be looked up is no package without a vulnerability.

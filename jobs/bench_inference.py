@@ -1,9 +1,9 @@
 """Times inference by stages: the two floors, the engine, the Spark job around it, and its peers.
 
-    python -m jobs.bench_inference --products 2000 --sizes 600 --checkpoint vit-b-32
-    python -m jobs.bench_inference --without-peers
-    python -m jobs.bench_inference --without-spark
-    python -m jobs.bench_inference --products 20000 --batch-size 256 --checkpoint vit-l-14
+    python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
+    python jobs/bench_inference.py --without-peers
+    python jobs/bench_inference.py --without-spark
+    python jobs/bench_inference.py --products 20000 --batch-size 256 --checkpoint vit-l-14
 
 Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. What a combination
 took is a line of JSON on standard output as soon as it is measured; the last line has all of them.
@@ -13,12 +13,16 @@ import dataclasses
 import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
+
+# The benchmark's folder is no part of what is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.checkpoints import CLIPS, write_clip_checkpoint
 from bench.contest import CHECKOUT, Figures, floor_of, measure
