@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from enrich.classifiers.manifest import read_manifest
@@ -24,6 +25,11 @@ class Setup(BaseModel):
     cores: int
     products: int
     batch_size: int = JobConfig().batch_size
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks the job runs at once: one a core, and four where they share a GPU."""
+        return min(4, self.cores) if torch.cuda.is_available() else self.cores
 
     def config(self) -> JobConfig:
         """Returns the job's settings; those that are not measured are defaults."""

@@ -23,7 +23,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         )
 
         def enrich(count: int) -> int:
-            tasks = choose_tasks(count, config, setup.cores)
+            tasks = choose_tasks(count, config, setup.tasks)
             asked = rows.limit(count).repartition(tasks)
             run_all(
                 asked.mapInPandas(
@@ -32,5 +32,5 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
             )
             return count
 
-        few = setup.cores * config.batch_size
+        few = setup.tasks * config.batch_size
         yield {"job": Stage(lambda: enrich(setup.products), lambda: enrich(few))}

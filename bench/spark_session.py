@@ -12,10 +12,10 @@ from bench.setup import Setup
 
 @contextmanager
 def open_spark(setup: Setup) -> Iterator[tuple[SparkSession, DataFrame]]:
-    """Yields a session with one task a core, and the products, cached."""
+    """Yields a session with the job's tasks at once, and the products, cached."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = (
-        SparkSession.builder.master(f"local[{setup.cores}]")
+        SparkSession.builder.master(f"local[{setup.tasks}]")
         .appName("bench")
         # Neither tables nor Delta: the embedded metastore admits one process at a time.
         .config("spark.sql.catalogImplementation", "in-memory")

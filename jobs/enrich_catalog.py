@@ -34,6 +34,7 @@ from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
+from enrich.spark.inference.resources import refuse_impossible_executors
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
@@ -278,6 +279,7 @@ def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
 def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
     """Opens all that a refresh depends on."""
     spark = open_session("enrich_catalog")
+    refuse_impossible_executors(settings.gpu_executors, spark.sparkContext.getConf())
     location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
     catalog, store = open_shop(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)

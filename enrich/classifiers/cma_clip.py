@@ -124,7 +124,8 @@ class CmaClip(Classifier):
 def jensen_shannon(one: Float[Tensor, "B C"], other: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
     """Returns how far apart two answers are, in bits: 0 where they are the same, 1 at most."""
     between = (one + other) / 2
-    entropies = [torch.special.entr(answer).sum(1) for answer in (between, one, other)]
+    # torch.special.entr is compiled on the spot on a GPU, by each process.
+    entropies = [-torch.xlogy(answer, answer).sum(1) for answer in (between, one, other)]
     nats = entropies[0] - (entropies[1] + entropies[2]) / 2
     return (nats / math.log(2)).clamp(0, 1)
 

@@ -16,6 +16,7 @@ def assign(
     gpus: int,
     cpus: int = 1,
     partition: int = 0,
+    starts: bool = True,
 ) -> None:
     resources = {} if addresses is None else {"gpu": SimpleNamespace(addresses=addresses)}
     context = SimpleNamespace(
@@ -23,7 +24,7 @@ def assign(
     )
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0 and starts)
 
 
 def test_task_runs_on_the_gpu_that_spark_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +59,15 @@ def test_an_assigned_gpu_that_is_not_there_names_the_setting(
 ) -> None:
     assign(monkeypatch, ["3"], gpus=1)
     with pytest.raises(ConfigError, match=r"spark\.executor\.resource\.gpu\.discoveryScript"):
+        device.choose_device()
+
+
+def test_a_gpu_that_cuda_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As with a driver that is too old: the cards are counted, and CUDA does not start.
+    assign(monkeypatch, None, gpus=1, starts=False)
+    assert device.choose_device() == torch.device("cpu")
+    assign(monkeypatch, ["0"], gpus=1, starts=False)
+    with pytest.raises(ConfigError, match="the driver"):
         device.choose_device()
 
 

@@ -98,6 +98,15 @@ def test_a_gpu_that_has_no_room_for_one_more_engine_says_how_many_tasks_may_shar
         udf._engine_of_this_worker(Fails(error), loads)
 
 
+def test_a_gpu_that_torch_is_not_built_for_is_named(
+    loads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "choose_device", lambda: torch.device("cuda", 0))
+    error = RuntimeError("CUDA error: no kernel image is available for execution on the device")
+    with pytest.raises(ConfigError, match="cuda:0 is of a kind that this torch"):
+        udf._engine_of_this_worker(Fails(error), loads)
+
+
 def test_another_error_while_an_engine_is_built_stays_what_it_is(loads: Any) -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         udf._engine_of_this_worker(Fails(RuntimeError("a bug")), loads)

@@ -22,7 +22,8 @@ def choose_device() -> torch.device:
     """
     context = TaskContext.get()
     assigned = context.resources().get("gpu") if context else None
-    gpus = torch.cuda.device_count()
+    # Counted only where CUDA starts: with a driver that is too old for it, cards are there as well.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if assigned is None:
         return torch.device("cuda", _first_task() % gpus) if gpus else torch.device("cpu")
     address = assigned.addresses[0]
@@ -51,11 +52,16 @@ def build_engine(spec: BuildsEngine, device: torch.device) -> RunsProducts:
 
     Raises:
         CheckpointError: the checkpoint is not there, damaged, or no longer what the driver saw.
-        ConfigError: the device has no memory left for it.
+        ConfigError: the device has no memory left for it, or torch is not built for it.
     """
     try:
         return spec.build(device)
     except RuntimeError as error:
+        if "no kernel image" in str(error):
+            raise ConfigError(
+                f"{device} is of a kind that this torch ({torch.__version__}) is not built for: "
+                "install one that is, or hide the GPU (CUDA_VISIBLE_DEVICES=-1)"
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise ConfigError(

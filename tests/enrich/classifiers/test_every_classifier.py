@@ -1,7 +1,8 @@
 """What holds of every classifier that is registered, on every kind of towers."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.precision import cast_weights
 from enrich.tokenizer import TextEncoder
 from enrich.training.losses import contrastive_loss, count_labelled, label_losses, multitask_loss
 
@@ -291,9 +293,14 @@ def test_the_list_names_every_classifier_and_where_it_is_from() -> None:
 
 
 # Not of the one that cuts its prompts to their longest: that is a number, which these tensors lack.
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", sorted(CLASSIFIERS.keys() - {"clip_zero_shot"}))
-def test_no_tensor_is_left_on_the_cpu_when_the_others_are_on_a_gpu(
-    build: Build, inputs: ModelInputs, name: str
+def test_no_tensor_is_left_on_the_cpu_nor_in_a_wrong_format_when_the_others_are_on_a_gpu(
+    build: Build,
+    inputs: ModelInputs,
+    name: str,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Tensors that say where they are and hold no numbers, for machines without a GPU.
     mode, gpu = FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda", 0)
@@ -303,15 +310,29 @@ def test_no_tensor_is_left_on_the_cpu_when_the_others_are_on_a_gpu(
         return FakeTensor(mode, shape, gpu)
 
     classifier = copy.deepcopy(build(name))
+    monkeypatch.setattr("enrich.precision.choose_dtype", lambda device: dtype)
+    cast_weights(classifier, gpu)
     for part in classifier.modules():
         part._buffers |= {n: move(b) for n, b in part._buffers.items() if b is not None}
         for parameter, weights in list(part.named_parameters(recurse=False)):
             part._parameters[parameter] = torch.nn.Parameter(move(weights.detach()))
     moved = inputs._map(move)
-    with mode:
+    with mode, _autocast_of_a_gpu(dtype):
         output = classifier(moved)
     answered = (*output.logits.values(), output.image_embeds, output.text_embeds)
     assert {tensor.device for tensor in answered} == {gpu}
+    assert {logits.dtype for logits in output.logits.values()} == {torch.float32}
+
+
+@contextmanager
+def _autocast_of_a_gpu(dtype: torch.dtype) -> Iterator[None]:
+    # torch.autocast itself wants a real one.
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", dtype)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
