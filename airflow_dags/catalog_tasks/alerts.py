@@ -10,7 +10,7 @@ Knows no service: whatever takes a POST of JSON can be told (a chat's incoming w
 import json
 import logging
 import time
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -21,7 +21,9 @@ WEBHOOK_VARIABLE = "catalog_alert_secret_url"
 # What fails a run may keep its alert away too: a network that is down, for a moment. All tries must
 # fit into the 50 s that Airflow gives a run's callback, together with reading the DAG file.
 WEBHOOK_TIMEOUT_S = 10
-PAUSE_BEFORE_TRY_S = (0, 5, 5)
+MOST_TRIES = 3
+PAUSE_S = 5
+ALL_TRIES_S = 45
 
 # The XCom of a failed task; Airflow deletes it when the task starts again.
 ERROR = "error"
@@ -70,11 +72,18 @@ def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
 
 def post(webhook: str, message: dict[str, Any]) -> None:
     """Sends JSON; that nobody could be told is logged, and hides no other error."""
-    for pause_s in PAUSE_BEFORE_TRY_S:
-        time.sleep(pause_s)
+    end = time.monotonic() + ALL_TRIES_S
+    for left in reversed(range(MOST_TRIES)):
+        began = time.monotonic()
         error = _try_to_post(webhook, message)
         if error is None:
             return
+        # The next one may take as long: the timeout bounds no name servers that do not answer.
+        now = time.monotonic()
+        is_in_time = now + PAUSE_S + (now - began) <= end
+        if not left or not is_in_time or isinstance(error, (ValueError, InvalidURL)):
+            break
+        time.sleep(PAUSE_S)
     log.error("nobody was told: the webhook answers with %s", type(error).__name__)
 
 
