@@ -20,7 +20,7 @@ class ValidationSettings(BaseModel):
     Attributes:
         false_alarm_rate: the share of sound runs in which chance may fail a check of a suite,
             warnings included, shared out evenly among the suite's checks (Bonferroni).
-        max_abstained_share: rows without an answer, of those that the baseline has answers for.
+        max_abstained_share: rows without an answer, of the share that the baseline answers.
         max_divergence: KL divergence of the label shares from the baseline's, in nats.
         max_label_shift: share of products whose label would have to change to show the baseline's
             shares (total variation); reported, never blocking.

@@ -76,12 +76,21 @@ def check_values(
 
 
 def check_abstained_share(
-    attribute: str, summary: AttributeSummary, tolerance: float, alpha: float
+    attribute: str,
+    summary: AttributeSummary,
+    max_share: float,
+    answered: float | None,
+    alpha: float,
 ) -> Check:
-    """Returns the check that an attribute is answered for often enough to be of use."""
+    """Returns the check that an attribute is answered for often enough to be of use.
+
+    `max_share` is of the share that a baseline answers of such products; None of it is of all.
+    """
     rows = sum(summary.labels.values())
     abstained = summary.labels.get(ABSTAINED, 0) / rows
+    tolerance = 1 - (1 - max_share) * (1 if answered is None else answered)
     allowed = chance.allowed_share(tolerance, rows, alpha)
+    of = "" if answered is None else f", of the {answered:.1%} that the baseline answers"
     return Check(
         expectation="expect_abstained_share_below",
         attribute=attribute,
@@ -89,7 +98,7 @@ def check_abstained_share(
         at_most=allowed,
         rule=f"At most {tolerance:.1%} of rows have no label, and what chance adds to that.",
         finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%} "
-        "(validation.max_abstained_share, of what the baseline answers)",
+        f"(validation.max_abstained_share{of})",
     )
 
 

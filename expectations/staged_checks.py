@@ -50,8 +50,9 @@ def check_staged(
         checks.append(_check_model(figures, baseline, settings))
     scopes = [] if baseline is None else [*_scopes(figures, baseline, settings)]
     expected = scopes[0].expected if scopes else None
+    most = settings.max_abstained_share
     by_chance: list[ChanceCheck] = [
-        partial(check_abstained_share, a, by_attribute[a], _abstained(a, expected, settings))
+        partial(check_abstained_share, a, by_attribute[a], most, _answered(a, expected))
         for a in attribute_labels
     ]
     by_chance += check_agreements(figures.agreements, settings)
@@ -84,10 +85,11 @@ def _check_model(
     )
 
 
-def _abstained(attribute: str, expected: Expected | None, settings: ValidationSettings) -> float:
-    """Returns the share of abstentions to tolerate: the setting's, of what the baseline answers."""
-    answered = 1 - expected.abstained(attribute) if expected and expected.has(attribute) else 1.0
-    return 1 - (1 - settings.max_abstained_share) * answered
+def _answered(attribute: str, expected: Expected | None) -> float | None:
+    """Returns the share that the baseline answers, None where it says nothing of the attribute."""
+    if expected is None or not expected.has(attribute):
+        return None
+    return 1 - expected.abstained(attribute)
 
 
 def _scopes(
