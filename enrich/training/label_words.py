@@ -65,10 +65,13 @@ class LabelWords:
     def rename(self, text: str, attribute: str, label: int, to: int) -> str:
         """Returns the text with another label's name where it has words of this one.
 
-        Words that tell of another attribute as well stay: that one's label would be wrong then.
+        Words that tell of another attribute as well stay, and a name that does comes into no text:
+        that one's label would be wrong then.
         """
         name = self._names[attribute][to]
         own = self._own[attribute][label]
+        if name.casefold() not in self._own[attribute][to]:
+            return text
         return self._pattern.sub(
             lambda found: name if found[0].casefold() in own else found[0], text
         )
