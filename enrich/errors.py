@@ -5,7 +5,7 @@
     ├── RunInProgress           exit 1  another process is at the very same run
     ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
-    ├── NoAnswer                exit 1  a database or an object store is out of reach for now
+    ├── NoAnswer                exit 1  a store or database is out of reach, an input was replaced
     ├── WorkersDied             exit 1  too many products took their Python worker with them
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
@@ -91,7 +91,10 @@ class StorageFailed(EnrichError):
 
 
 class NoAnswer(EnrichError):
-    """A database or an object store is out of reach: the same command may do better later."""
+    """A database or an object store is out of reach, or an input was replaced while it was read.
+
+    The same command may do better later.
+    """
 
 
 class WorkersDied(EnrichError):

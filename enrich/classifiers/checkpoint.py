@@ -19,7 +19,7 @@ from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import build_classifier
-from enrich.errors import CheckpointError, ConfigError, EnrichError
+from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
 from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
 from enrich.tokenizer import TextEncoder
@@ -29,10 +29,25 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     """Loads the weights onto `device`, ready for inference, and the tokenizer.
 
     Raises:
-        CheckpointError: the weights or the tokenizer do not fit the configuration, they are others
-            than the manifest is of, or this machine cannot compute as it says.
+        CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
+            cannot compute as it says.
+        NoAnswer: the files are not those any more that the manifest was read from.
     """
-    folder, config = manifest.folder, manifest.config
+    config = manifest.config
+    try:
+        classifier, tokenizer = _load(manifest.folder, config)
+    finally:
+        # Whatever loading says of them. Else answers would stand in tables under the name of the
+        # checkpoint that was there before.
+        _refuse_exchanged(manifest)
+    classifier.to(device).to(memory_format=torch.channels_last).eval()
+    if config.int8 and device.type == "cpu":
+        use_eight_bits(classifier.image_tower)
+        use_eight_bits(classifier.text_tower)
+    return classifier, TextEncoder(tokenizer, config.text_length)
+
+
+def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer]:
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         classifier = build_classifier(config, tokenizer.get_vocab_size())
@@ -53,14 +68,17 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
             f"{folder}/model.safetensors is damaged or of another configuration: "
             f"{type(error).__name__}: {error}"
         ) from error
-    # Else its answers would stand in tables under the name of the checkpoint that was there before.
-    if digest_checkpoint(folder) != manifest.digest:
-        raise CheckpointError(f"the checkpoint in {folder} was exchanged meanwhile: run this again")
-    classifier.to(device).to(memory_format=torch.channels_last).eval()
-    if config.int8 and device.type == "cpu":
-        use_eight_bits(classifier.image_tower)
-        use_eight_bits(classifier.text_tower)
-    return classifier, TextEncoder(tokenizer, config.text_length)
+    return classifier, tokenizer
+
+
+def _refuse_exchanged(manifest: Manifest) -> None:
+    folder = manifest.folder
+    try:
+        is_same = digest_checkpoint(folder) == manifest.digest
+    except CheckpointError:
+        is_same = False
+    if not is_same:
+        raise NoAnswer(f"the checkpoint in {folder} was exchanged meanwhile: run this again")
 
 
 def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:

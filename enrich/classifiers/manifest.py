@@ -64,6 +64,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
             "Wanted: a folder written by jobs/train_classifier.py"
         )
+    # First: of what is exchanged after this, `load_classifier` sees that it has another one.
+    digest = digest_checkpoint(folder)
     weights = folder / "model.safetensors"
     try:
         # Its table of contents, which tells a file that is cut off from a whole one.
@@ -85,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
                 f"config.json has {len(labels)}: they are of different checkpoints"
             )
-    return Manifest(folder, config, calibration, digest_checkpoint(folder))
+    return Manifest(folder, config, calibration, digest)
 
 
 def fetch_manifest(location: str | None) -> Manifest:
@@ -143,9 +145,16 @@ def _read_json(file: Path, model: type[Content]) -> Content:
 
 
 def digest_checkpoint(folder: Path) -> str:
-    """Returns 12 hex digits that stand for the content of a checkpoint's folder."""
+    """Returns 12 hex digits that stand for the content of a checkpoint's folder.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read.
+    """
     digest = hashlib.sha256()
     for name in _DIGESTED:
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise CheckpointError(f"{folder / name} cannot be read: {error.strerror}") from error
     return digest.hexdigest()[:12]

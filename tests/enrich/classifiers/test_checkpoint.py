@@ -277,13 +277,44 @@ def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_is_refused(folde
         spec.build(CPU)
 
 
-def test_weights_that_were_exchanged_since_the_manifest_was_read_are_refused(folder: Path) -> None:
+def _append(file: Path) -> None:
+    file.write_text(file.read_text() + " ")
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        lambda folder: _append(folder / "calibration.json"),
+        lambda folder: (folder / "calibration.json").unlink(),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "tokenizer.json").write_bytes(b""),
+    ],
+    ids=["another", "none for now", "no weights for now", "half of it"],
+)
+def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused_until_it_is_whole(
+    folder: Path, exchange: Callable[[Path], None]
+) -> None:
     manifest = read_manifest(folder)
     load_classifier(manifest, CPU)
-    calibration = folder / "calibration.json"
-    calibration.write_text(calibration.read_text() + " ")
-    with pytest.raises(CheckpointError, match="was exchanged meanwhile"):
+    exchange(folder)
+    with pytest.raises(NoAnswer, match=f"{folder} was exchanged meanwhile: run this again"):
         load_classifier(manifest, CPU)
+
+
+def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def read_before_it_is_exchanged(file: Path) -> bytes:
+        content = read(file)
+        if file.name == "calibration.json":
+            _append(file)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_before_it_is_exchanged)
+    with pytest.raises(NoAnswer, match="was exchanged meanwhile"):
+        _load(folder)
 
 
 def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
