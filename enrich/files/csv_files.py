@@ -10,6 +10,8 @@ import pyarrow.csv
 
 _LARGEST_BLOCK = 64 << 20
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+# The column that nearly every file here has.
+_KEY = "product_id"
 _OPENS_A_FIELD = re.compile(r'(?:^|,)"(?=[^",\r\n])')
 
 
@@ -19,9 +21,12 @@ def explain_separator(header: str) -> str | None:
     Spreadsheets of countries with a decimal comma write semicolons.
     """
     for separator, name in _OTHER_SEPARATORS.items():
-        # A column's name may hold it, or a comma.
-        is_parted = separator in header.split(",")[0]
-        if is_parted and header.count(separator) > header.count(","):
+        by_comma, by_other = (
+            [cell.strip(' "\r\n') for cell in header.split(mark)] for mark in (",", separator)
+        )
+        # A column's name may hold either. Where no name is known, most columns decide.
+        is_likely = separator in by_comma[0] and len(by_other) > len(by_comma)
+        if _KEY not in by_comma and (_KEY in by_other or is_likely):
             return (
                 f"its columns are separated by {name}; wanted: commas. Save it as CSV again, with "
                 "commas and in UTF-8"

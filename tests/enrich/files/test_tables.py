@@ -129,9 +129,19 @@ def test_a_csv_with_another_separator_is_told_to_come_with_commas(
         read_table(file)
 
 
+@pytest.mark.parametrize(
+    "header", ["product_id;title, long", '"title, long";"product_id"', "sku;name;kind, color"]
+)
+def test_a_comma_in_a_name_does_not_make_commas_of_semicolons(tmp_path: Path, header: str) -> None:
+    file = tmp_path / "products.csv"
+    file.write_text(f"{header}\n1;red shirt;2\n")
+    with pytest.raises(ConfigError, match="separated by semicolons; wanted: commas"):
+        read_table(file)
+
+
 def test_a_csv_may_have_another_separator_in_the_name_of_a_column(tmp_path: Path) -> None:
     file = tmp_path / "products.csv"
-    for first, second in (("product_id", "a;b;c"), ("a;b", "product_id")):
+    for first, second in (("product_id", "a;b;c"), ("a;b", "product_id"), ("a;b;c", "product_id")):
         file.write_text(f"{first},{second}\n1,x\n")
         assert read_table(file).to_pydict() == {first: ["1"], second: ["x"]}
 
