@@ -101,6 +101,8 @@ def refuse_used_port(port: int) -> None:
 
     It may be ours, left behind by a start that was killed, and run on the same database.
     """
+    if not 0 < port < 1 << 16:
+        raise ServeError(f"{port} is no port; wanted: 1 to 65535.")
     with socket.socket() as probe:
         # As Airflow does: what its last connections still hold after a restart is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,12 +141,19 @@ def write_configuration(home: Path, port: int) -> None:
     """Fills in airflow_dags/airflow.cfg; keys of an earlier start are kept.
 
     Raises:
-        OSError: an earlier start's file cannot be read, and so is not replaced.
+        OSError, ServeError: an earlier start's file cannot be read, and so is not replaced.
     """
     file = home / "airflow.cfg"
     known = configparser.RawConfigParser()
-    with suppress(FileNotFoundError), file.open() as earlier:
-        known.read_file(earlier)
+    try:
+        with suppress(FileNotFoundError), file.open() as earlier:
+            known.read_file(earlier)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0].rstrip(".")
+        raise ServeError(
+            f"{file} is damaged: {said}. Put it right, or remove it: the next start then makes new "
+            "keys, and Airflow's Variables have to be set again."
+        ) from error
     fresh_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     text = (DAGS / "airflow.cfg").read_text()
     filled = text.format(
@@ -160,10 +169,19 @@ def write_configuration(home: Path, port: int) -> None:
 
 
 def keep_password(file: Path) -> str:
-    """Returns admin's password, making one up at the first start."""
+    """Returns admin's password, making one up at the first start.
+
+    Raises:
+        ServeError: an earlier start's file holds none.
+    """
     if not file.exists():
         write_private(file, json.dumps({"admin": secrets.token_urlsafe(9)}))
-    return json.loads(file.read_text())["admin"]
+    try:
+        return json.loads(file.read_text())["admin"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServeError(
+            f"{file} is damaged: remove it, and the next start makes a new password."
+        ) from error
 
 
 def write_private(file: Path, text: str) -> None:

@@ -107,6 +107,33 @@ def test_keys_that_cannot_be_read_are_not_replaced(serving: ModuleType, tmp_path
     assert (tmp_path / "airflow.cfg").is_symlink()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "lost"),
+    [
+        ("airflow.cfg", b"es_folder = /srv\n", "Variables"),
+        ("airflow.cfg", b"\xff[core]\n", "Variables"),
+        ("passwords.json", b"", "password"),
+        ("passwords.json", b"[]", "password"),
+    ],
+)
+def test_a_file_of_secrets_that_was_cut_off_is_named_and_kept(
+    serving: ModuleType, commands: Path, tmp_path: Path, name: str, content: bytes, lost: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(serving.ServeError, match=rf"{name} is damaged.*remove it.*{lost}"):
+        serving.prepare_home(tmp_path, 8080)
+    assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("given", [0, -1, 65_536, 99_999])
+def test_a_number_that_is_no_port_is_refused_in_a_line(
+    tmp_path: Path, given: int, serving: ModuleType
+) -> None:
+    with pytest.raises(serving.ServeError, match=f"{given} is no port; wanted: 1 to 65535"):
+        serving.serve(tmp_path / "home", given)
+    assert not (tmp_path / "home").exists()
+
+
 def test_what_the_system_refuses_is_said_in_a_line(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.touch()
