@@ -19,7 +19,7 @@ import pytest
 from fault_drill import in_full
 
 from jobs.set_up import __main__ as set_up
-from jobs.set_up import class_archive, delta_jars, environment, machine, spark
+from jobs.set_up import airflow, class_archive, delta_jars, environment, machine, spark
 from jobs.set_up.console import SetUpError
 from jobs.set_up.environment import pip_command
 
@@ -406,6 +406,18 @@ def test_an_environment_whose_python_is_another_now_is_set_up_again(
     monkeypatch.setattr(set_up, "create_venv", lambda venv: (venv / set_up.STAMP).unlink())
     assert set_up.main([]) == 0
     assert installs == [".[spark]"] * 2
+
+
+def test_airflow_s_environment_whose_python_is_another_now_counts_as_none(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(airflow, "VENV", made)
+    assert not airflow.is_set_up()
+    (made / airflow.STAMP).write_text(airflow.read_fingerprint())
+    assert airflow.is_set_up()
+    (made / "bin" / "python").unlink()
+    make_executable(made / "bin" / "python", "exit 1")
+    assert not airflow.is_set_up()
 
 
 def test_a_java_is_installed_while_the_machine_has_none(
