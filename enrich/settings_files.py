@@ -1,5 +1,6 @@
 """Settings read from YAML and validated, and in one line what is wrong with them."""
 
+import reprlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -84,12 +85,28 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
             problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
         elif problem["loc"]:
             wanted = _IN_YAML.get(problem["type"], problem["msg"])
-            problems.append(f"{key}: {wanted}, found {problem['input']!r}")
+            problems.append(f"{key}: {wanted}, found {_SHORT.repr(problem['input'])}")
         else:
             # Of several keys together; what was found is the whole file.
             problems.append(str(problem["msg"]))
     # What was found may be an address with a password in it.
     return redact("; ".join(problems))
+
+
+class _Short(reprlib.Repr):
+    """Writes of a value what can be read: aliases make megabytes of a few lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = 200
+
+    def repr_str(self, x: str, level: int) -> str:
+        """Returns the text, cut in its middle; first redacted, as a login is known by its end."""
+        return super().repr_str(redact(x), level)
+
+
+_SHORT = _Short()
 
 
 class _DistinctKeys(yaml.SafeLoader):

@@ -150,6 +150,21 @@ def test_problems_are_described_in_one_line() -> None:
     assert "\n" not in text and text.count("; ") == 2
 
 
+def test_a_value_of_any_size_is_described_in_a_line_that_can_be_read(file: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 5)]
+    file.write_text("\n".join([*lines, f"catalog: *a4\ndatabase: [{'x' * 10_000}]\n"]))
+    with pytest.raises(ConfigError, match=r"catalog: .*found \[\[.*database: .*x") as error:
+        load_yaml(file, JobConfig)
+    assert len(str(error.value)) < 5_000
+
+
+def test_of_a_long_address_no_part_of_its_password_is_shown(file: Path) -> None:
+    file.write_text(f"catalog: [https://feed:{'eyJ' * 1_000}@shop/products.csv]\n")
+    with pytest.raises(ConfigError, match=r"found \['https://\*\*\*@shop/products\.csv'\]"):
+        load_yaml(file, JobConfig)
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
