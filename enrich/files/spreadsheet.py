@@ -2,8 +2,10 @@
 
 import re
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+# Some also take the full-width ones of East Asia, and what follows a line break.
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+_FORMULA = re.compile(f"'*{_SIGN}")
+_GUARDED = re.compile(f"'+{_SIGN}")
 
 
 def guard(text: str) -> str:
