@@ -56,13 +56,16 @@ def main(
         int | None,
         typer.Option(
             min=1,
-            help="Name N products to label instead: a quarter unsure ones, the rest at random.",
+            help="Name N products to label instead: a quarter unsure ones, the rest at random; "
+            "of sizes of one article one.",
         ),
     ] = None,
 ) -> None:
     """Fits a checkpoint to a shop by products that somebody has labelled."""
     if corrections is None and suggest is None:
         raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
+    if suggest and name:
+        raise ConfigError("--suggest writes no checkpoint: leave --name out")
     manifest = fetch_manifest(checkpoint)
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)

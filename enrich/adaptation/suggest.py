@@ -52,7 +52,8 @@ def write_suggestions(
         file: The CSV file, in a folder that is there.
 
     Returns:
-        How many products were written; fewer than `count` where no more can be read.
+        How many products were written; fewer than `count` where no more can be read, or what
+        is left are other sizes of these.
     """
     products = _without_twins(products, known_ids)
     guesses = guess(engine, products)
@@ -76,7 +77,7 @@ def write_suggestions(
 def _without_twins(products: list[Product], known_ids: Container[str]) -> list[Product]:
     """Returns one of the products with the same text and picture, a labelled one if there is one.
 
-    Sizes of one article get one answer, and count once wherever labels are counted.
+    Sizes of one article get one answer, and count once where a gain is told from chance.
     """
     labelled_first = sorted(products, key=lambda product: product.product_id not in known_ids)
     first: dict[tuple[str, str | None], Product] = {}

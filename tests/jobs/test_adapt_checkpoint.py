@@ -165,6 +165,7 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
         (["--corrections", "labelled.csv", "--name", "a/b"], "'a/b' is no name"),
         (["--corrections", "labelled.csv", "--output", "."], ". exists already"),
         (["--suggest", 5, "--checkpoint", "gone"], "no checkpoint in gone"),
+        (["--suggest", 5, "--name", "shop"], "--suggest writes no checkpoint: leave --name out"),
         (["--corrections", "unfilled.csv"], "unfilled.csv labels no product"),
         (["--suggest", 5, "--output", "products.csv/x"], "nothing can be written in products.csv"),
         (["--suggest", 5, "--image-root", ".."], "not one of 150 images can be read"),
