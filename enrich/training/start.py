@@ -26,6 +26,12 @@ from enrich.training.published.pretrained import (
 )
 from enrich.training.tokenizers import train_tokenizer
 
+# Of one classifier alone. `matching` is too, but stands in recipes that are for all.
+_SWITCHES = {
+    "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
+    "clip_zero_shot": ("prompt",),
+}
+
 
 def start_classifier(
     config: TrainingConfig, texts: list[str], folder: Path
@@ -40,6 +46,7 @@ def start_classifier(
     Raises:
         ConfigError: the published weights cannot be read, or are not for this classifier.
     """
+    _tell_unused(config)
     published = _open_towers(config, texts, folder)
     classifier = _build(config, published)
     if published.parts:
@@ -79,6 +86,15 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
             "to: give it a contrastive phase, or a CLIP as towers"
         )
     return config.model_copy(update={"phases": phases})
+
+
+def _tell_unused(config: TrainingConfig) -> None:
+    """Says which switches make no difference, before the same classifier is trained twice."""
+    fields = Architecture.model_fields
+    for owner, switches in _SWITCHES.items():
+        given = [name for name in switches if getattr(config, name) != fields[name].default]
+        if given and config.classifier != owner:
+            say(f"without effect, as {owner} alone reads it: {', '.join(given)}")
 
 
 def _build(config: TrainingConfig, published: Published) -> Classifier:

@@ -105,6 +105,28 @@ def test_a_checkpoint_tells_how_the_image_tower_was_trained_that_it_started_from
     assert f"`{TOWER_RECIPE}`" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"classifier": "mmbt", "modality_wise": False, "scoring": "shared"}, "modality_wise, sc"),
+        ({"classifier": "text_only", "prompt": "{label}"}, "clip_zero_shot alone reads it"),
+        ({"classifier": "mmbt", "matching": True, "scoring": "per_modality"}, None),
+        ({"classifier": "cma_clip", "modality_wise": False}, None),
+    ],
+)
+def test_a_switch_that_a_classifier_does_not_have_is_told(
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, Any],
+    told: str | None,
+) -> None:
+    start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
+    said = capsys.readouterr().err
+    assert told is None or told in said
+    assert ("without effect" in said) is (told is not None)
+
+
 def test_a_tokenizer_is_kept_for_the_texts_and_the_vocabulary_that_it_was_trained_for(
     tmp_path: Path, cache: Path
 ) -> None:
