@@ -27,9 +27,8 @@ thresholds.
 Filling these attributes of products like those trained on; a value below its threshold is left
 empty. Not for decisions about people. Labels follow the conventions of the shops trained on (where
 beige ends and brown begins) and carry their noise. In another shop conventions differ and the
-confidence is too high until the checkpoint is adapted to labels of that shop; where figures of a
-strange shop stand below, they say by how much. Kinds of products, pictures and languages that the
-catalogs lack were never seen.
+confidence is too high until the checkpoint is adapted to labels of that shop{strange}. Kinds of
+products, pictures and languages that the catalogs lack were never seen.
 
 ## Figures
 Each condition takes something away from the same products. R@90P is the share of all labelled rows
@@ -44,6 +43,7 @@ _LEAKS = (
     "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
     "in more than one split, so that the figures below flatter"
 )
+_STRANGE = "; the\nfigures of a strange shop below say by how much"
 _ORIGINS = {
     "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
     "abo": " abo: Amazon Berkeley Objects, CC BY 4.0.",
@@ -84,6 +84,7 @@ def write_model_card(
         attributes=escape(attributes),
         catalogs=escape(", ".join(catalogs)),
         split=_LEAKS.format(groups=split_groups) if split_groups else _SPLIT,
+        strange=_STRANGE if any(title.startswith("strange_shop_") for title in metrics) else "",
         origin="".join(_ORIGINS.get(name, "") for name in catalogs),
         **metrics["products"],
     )

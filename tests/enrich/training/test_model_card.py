@@ -21,9 +21,11 @@ FIGURES = {
 
 @pytest.fixture
 def write(small_config: ClassifierConfig) -> Any:
-    def write(figures: dict[str, Any], catalogs: list[str]) -> list[str]:
+    def write(
+        figures: dict[str, Any], catalogs: list[str], of: str = "test_groups_myntra"
+    ) -> list[str]:
         products = {"train": 34_880, "validation": 4_246, "test": 4_217}
-        metrics = {"products": products, "test_groups_myntra": figures}
+        metrics = {"products": products, of: figures}
         phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
         training = TrainingConfig(name="tiny", phases=(phase,))
         card = write_model_card(
@@ -62,3 +64,15 @@ def test_names_that_mean_something_to_markdown_are_shown_as_they_are(write: Any)
 def test_catalogs_of_known_origin_are_credited(write: Any) -> None:
     assert "Amazon Berkeley Objects" in "\n".join(write({}, ["abo"]))
     assert "Berkeley" not in "\n".join(write({}, ["another"]))
+
+
+@pytest.mark.parametrize(
+    ("of", "is_told"), [("test_groups_strange_shop", False), ("strange_shop_other", True)]
+)
+def test_figures_of_a_strange_shop_are_announced_where_there_are_any(
+    write: Any, of: str, is_told: bool
+) -> None:
+    card = " ".join(write({"as is": {"color": FIGURES}}, ["myntra"], of))
+    assert ("figures of a strange shop" in card) is is_told
+    assert ("### strange shop other" in card) is is_told
+    assert "adapted to labels of that shop" in card
