@@ -30,6 +30,7 @@ from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import Baseline
 from enrich.settings_files import load_yaml
+from enrich.settlement import Settlement, choose_settlement
 from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
@@ -38,13 +39,12 @@ from enrich.spark.inference.resources import refuse_impossible_executors
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
-from enrich.spark.publishing import drop_staged_run, publish_staged_run, summarise
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
 from enrich.spark.report.collect import ReportSources
 from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
-from enrich.spark.settlement import Settlement, choose_settlement
+from enrich.spark.settling import drop_staged_run, publish_staged_run, summarise
 from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version

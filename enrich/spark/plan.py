@@ -20,7 +20,7 @@ from enrich.errors import TooManyFailures
 from enrich.records import Status
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
-from enrich.spark.inference.staging import may_reuse, select_cut_off, select_lasting
+from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import measure_speed
 from enrich.spark.survey import (

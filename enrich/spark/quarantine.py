@@ -1,5 +1,8 @@
 """Which rows of a run go to quarantine, and why; and how they leave it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -43,6 +46,49 @@ def release_unreadable(tables: OutputTables, run_id: str) -> None:
         tables.replace_run("quarantine", own.where(~is_unreadable), run_id)
 
 
+def quarantine_unusable(
+    tables: OutputTables, survey: Survey, staged: DataFrame, lineage: Mapping[str, Any]
+) -> None:
+    """Puts away the rows of a run that are broken or unreadable, each once.
+
+    Runs on the driver; a query, and a Delta commit if there is anything new.
+
+    Args:
+        tables: The output tables.
+        survey: All rows of the product table with their state.
+        staged: The run's staged rows.
+        lineage: The run's `model_version`, `run_id` and `run_date`.
+    """
+    run_id = lineage["run_id"]
+    quarantine, is_own = tables.read("quarantine"), F.col("run_id") == run_id
+    before, own = quarantine.where(~is_own), quarantine.where(is_own)
+    found = select_new_quarantine(survey, staged, before, lineage["model_version"])
+    new = found.select("*", *(F.lit(value).alias(name) for name, value in lineage.items()))
+    kept = _select_still_quarantined(survey, own, new)
+    # What this run had put there, in an earlier attempt, and would not again.
+    stale = own.join(survey.select(State.QUARANTINED), SAME_PRODUCT, "left_anti")
+    if not new.select("reason").union(stale.select("reason")).isEmpty():
+        tables.replace_run("quarantine", new.unionByName(kept), run_id)
+
+
+def quarantine_blocked(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:
+    """Quarantines the unreadable rows of a run that was blocked before it could.
+
+    Runs on the driver. Else the next night would find nothing new but these, and stop at them.
+    """
+    if row["pending"] == row["enriched"]:
+        return
+    quarantine = tables.read("quarantine")
+    names = [F.lit(row[name]).alias(name) for name in ("model_version", "run_id", "run_date")]
+    texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
+    found = _without_known(_select_unreadable(staged), quarantine, row["model_version"])
+    found = found.select("*", *texts, *names)
+    if not found.isEmpty():
+        # What an earlier attempt put there stays.
+        own = tables.read_rows("quarantine", row["run_id"]).select(*found.columns)
+        tables.replace_run("quarantine", own.unionByName(found), row["run_id"])
+
+
 def select_new_quarantine(
     survey: Survey, staged: DataFrame, before: DataFrame, model_version: str
 ) -> DataFrame:
@@ -61,15 +107,7 @@ def select_new_quarantine(
     return _without_known(found, before, model_version)
 
 
-def select_unquarantined(staged: DataFrame, quarantine: DataFrame, model_version: str) -> DataFrame:
-    """Returns key, error and reason of the staged rows without an answer that no run put away yet.
-
-    Runs on the driver; lazy. The model is the one that staged them.
-    """
-    return _without_known(_select_unreadable(staged), quarantine, model_version)
-
-
-def select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
+def _select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
     """Returns what an earlier attempt at this run put away and this one did not try again.
 
     Runs on the driver; lazy.

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import NothingPublished, RunInProgress, TableContended
@@ -27,7 +27,7 @@ from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
 from enrich.spark.publishing import delete_gone, select_publishable, with_attempt
-from enrich.spark.quarantine import select_new_quarantine, select_still_quarantined
+from enrich.spark.quarantine import quarantine_unusable
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict, measure_speed
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
@@ -159,7 +159,7 @@ class Refresh:
             self.summary.counts = found.counts
             # First: what is in quarantine is not asked about again, so the next run would pass.
             refuse_many_failures(self.inputs, found.new)
-            self._quarantine(survey, staged)
+            quarantine_unusable(self.tables, survey, staged, self._lineage)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 self._judging.judge_answers(survey, staged)
@@ -199,18 +199,6 @@ class Refresh:
 
     def _read_staged(self) -> DataFrame:
         return self.tables.read_rows("staged_attributes", self.summary.run_id)
-
-    def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
-        quarantine, is_own = self.tables.read("quarantine"), F.col("run_id") == self.summary.run_id
-        before, own = quarantine.where(~is_own), quarantine.where(is_own)
-        found = select_new_quarantine(survey, staged, before, self.spec.model_version)
-        lineage = self.inputs.lineage(self.summary.run_id)
-        new = found.select("*", *(lineage[c] for c in ("model_version", "run_id", "run_date")))
-        kept = select_still_quarantined(survey, own, new)
-        # What this run had put there, in an earlier attempt, and would not again.
-        stale = own.join(survey.select(State.QUARANTINED), SAME_PRODUCT, "left_anti")
-        if not new.select("reason").union(stale.select("reason")).isEmpty():
-            self.tables.replace_run("quarantine", new.unionByName(kept), self.summary.run_id)
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
@@ -290,10 +278,17 @@ class Refresh:
             "seconds": summary.seconds,
             "error": summary.error,
         }
-        lineage = {name: row[name] for name in ("run_id", "run_date", "model_version")}
-        if checks := self._judging.list_checks(lineage):
+        if checks := self._judging.list_checks(self._lineage):
             write_checks(self.tables, checks, summary.run_id)
         write_run(self.tables, with_earlier_success(self.tables, row))
+
+    @property
+    def _lineage(self) -> dict[str, Any]:
+        return {
+            "model_version": self.spec.model_version,
+            "run_id": self.summary.run_id,
+            "run_date": self.request.run_date,
+        }
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

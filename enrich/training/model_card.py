@@ -20,8 +20,8 @@ Trained on: {catalogs}. {split}:
 {train:,} products to train on, {validation:,} to validate, {test:,} to test.{origin}
 Those to validate chose the epoch. To them was fitted, after training: where the classifier weighs
 its modalities (unless `fit_trust` is off), how far pictures are trusted and how much less sure an
-answer is whose text and picture contradict each other; for all classifiers a shift towards rare labels, temperatures and
-thresholds.
+answer is whose text and picture contradict each other; for all classifiers a shift towards rare
+labels, temperatures and thresholds.
 
 ## Intended use and limits
 Filling these attributes of products like those trained on; a value below its threshold is left

@@ -20,9 +20,9 @@ from observed_tables import SPECS, TITLES, read_answers, read_ledger, read_rows,
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, NothingPublished, TableContended
-from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
+from enrich.spark.settling import drop_staged_run, publish_staged_run
 from enrich.spark.tables.maintenance import maintain_tables
 from schemas.tables import SUCCEEDED
 

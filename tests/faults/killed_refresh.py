@@ -33,10 +33,10 @@ from two_days import DAYS
 from enrich.config import ColumnNames, JobConfig
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunRequest
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
+from enrich.spark.settling import publish_staged_run
 from enrich.spark.tables.output_tables import OutputTables
 
 PRODUCTS_PER_CHUNK = 8

@@ -17,7 +17,7 @@ from job_script import load_job, run_job
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
-from enrich.spark.settlement import Settlement
+from enrich.settlement import Settlement
 
 pytestmark = pytest.mark.spark
 

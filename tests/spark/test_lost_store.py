@@ -6,8 +6,8 @@ from fault_drill import in_full
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import InputRows, StagedRows, Verdict
+from enrich.spark.settling import publish_staged_run
 
 pytestmark = [
     pytest.mark.spark,

@@ -8,8 +8,8 @@ from older_tables import create_old, create_old_ledger, publish_old, stage_old
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.correction_jobs import read_last_labels
-from enrich.spark.publishing import drop_staged_run, publish_staged_run
 from enrich.spark.rollback import roll_back
+from enrich.spark.settling import drop_staged_run, publish_staged_run
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.tables.output_tables import open_published
 

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
+from enrich.spark.settling import publish_staged_run
 from enrich.spark.survey import State, Survey, with_states
 from schemas.tables import CORRECTIONS
 

@@ -19,11 +19,11 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.report.content import Baseline, Change
 from enrich.spark.catalog.shop import open_shop
 from enrich.spark.catalog.table import open_catalog
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.report.collect import ReportSources, collect_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
+from enrich.spark.settling import publish_staged_run
 from schemas.labels import ABSTAINED
 
 pytestmark = [

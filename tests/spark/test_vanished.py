@@ -18,10 +18,10 @@ from enrich.config import JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.records import RunSummary, StagedRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
+from enrich.spark.settling import publish_staged_run
 
 pytestmark = [
     pytest.mark.spark,

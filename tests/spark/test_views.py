@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from enrich.errors import ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.correction_jobs import record_corrections
-from enrich.spark.publishing import publish_staged_run
 from enrich.spark.rollback import roll_back
+from enrich.spark.settling import publish_staged_run
 from enrich.spark.tables.maintenance import maintain_tables
 from schemas import tables as ddl
 

@@ -7,7 +7,6 @@ killed after nine of ten chunks goes on with the tenth.
 import logging
 import math
 import time
-from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,9 +14,8 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
-from schemas.tables import Outcome
 
-from enrich.config import ImageIdentity, JobConfig
+from enrich.config import JobConfig
 from enrich.errors import TableContended
 from enrich.records import Status
 from enrich.spark.corrections import with_own_labels
@@ -25,6 +23,12 @@ from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.key import KEY, is_same
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.resources import build_gpu_profile
+from enrich.spark.inference.reuse import (
+    may_reuse,
+    select_cut_off,
+    select_lasting,
+    select_unstaged,
+)
 from enrich.spark.inference.thresholds import abstain_by
 from enrich.spark.inference.udf import Loads, answers_schema, build_answers
 from enrich.spark.inputs import Inputs
@@ -38,17 +42,12 @@ from enrich.spark.survey import (
     Survey,
     is_of_checkpoint,
 )
-from enrich.spark.tables.history import find_last_restore
 from enrich.spark.tables.scratch import write_aside
 
 log = logging.getLogger(__name__)
 
 # Products a task. By their hash, some of many small tasks would get a third more than others.
 _ENOUGH_TO_GATHER = 1_000
-
-# Of another run's answers these may be used: no limits, allowed roots or stores had a say in them,
-# which may be others by now.
-_SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
 
 
 class Staged(NamedTuple):
@@ -233,62 +232,6 @@ class Stager:
         lineage = self._inputs.lineage(self._run_id).values()
         self._tables.append_chunk(rows.select("*", *lineage), self._run_id, self._chunk)
         self._chunk += 1
-
-
-def may_reuse(inputs: Inputs, asked: int) -> bool:
-    """Tells whether a run looks for what runs that were cut off have staged.
-
-    A backlog goes on where it was, also on another day, when it is another run. Not for less than
-    a chunk, which is what a crash may cost; and a hash of paths knows nothing of pictures that were
-    wrong then and are right now.
-    """
-    config, is_full_refresh = inputs.config, inputs.request.full_refresh
-    is_backlog = asked >= config.products_per_chunk
-    return is_backlog and not is_full_refresh and config.image_identity is not ImageIdentity.PATH
-
-
-def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version: str) -> DataFrame:
-    """Returns the answers that other runs had staged when they were cut off.
-
-    Runs on the driver; lazy. A run that has come to an end is in the ledger, and what became of its
-    answers is somebody's decision: they may have been blocked or taken back.
-
-    Args:
-        read: Reads an output table.
-        run_id: The run that asks.
-        model_version: The checkpoint's that it asks.
-    """
-    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).select("run_id")
-    staged = read("staged_attributes").where(F.col("run_id") != run_id)
-    is_usable = F.col("modalities").isNotNull() & F.col("is_carried").isNull()
-    mine = (F.col("model_version") == model_version) & F.col("status").isin(*_SURE)
-    return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
-
-
-def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
-    """Returns the answers that a run has staged and need not be asked for again.
-
-    An image whose store had failed may be there now; a full refresh wants nothing that a run of the
-    same name staged on another day; and a hash of paths knows of no picture that was put right
-    since the table went back. Runs on the driver; lazy, but for one action, and the table's history
-    if the run has staged rows, where products are known by paths.
-    """
-    mine = read("staged_attributes").where(F.col("run_id") == run_id)
-    is_lasting = F.col("model_version") == inputs.spec.model_version
-    is_lasting &= ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
-    if inputs.request.full_refresh:
-        is_lasting &= F.col("run_date") == F.lit(inputs.request.run_date)
-    is_by_path = inputs.config.image_identity is ImageIdentity.PATH
-    # Not by the ledger: there the next attempt writes over what became of the last one.
-    if is_by_path and not mine.isEmpty() and (restored_at := find_last_restore(inputs.tables)):
-        is_lasting &= F.col("enriched_at") > restored_at
-    return mine.where(is_lasting)
-
-
-def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
-    """Returns the products that were not staged as they are. Runs on the driver; lazy."""
-    is_staged = is_same("wanted", "staged")
-    return wanted.alias("wanted").join(staged.alias("staged"), is_staged, "left_anti")
 
 
 def gather_equal(products: DataFrame, tasks: int) -> DataFrame:

@@ -1,0 +1,192 @@
+"""What becomes of a run that waits, by a person's word: its rows are published, or dropped.
+
+Knows nothing of images or classifiers.
+"""
+
+import time
+from typing import Any
+
+from pyspark.sql import DataFrame
+from schemas.tables import SUCCEEDED, Outcome
+
+from enrich.config import JobConfig, MissingProducts
+from enrich.errors import ConfigError
+from enrich.spark.corrections import AttributeLabels
+from enrich.spark.counting import COUNTS
+from enrich.spark.ledger import find_run, has_newer_run, write_run
+from enrich.spark.publishing import (
+    delete_gone,
+    select_answered,
+    select_publishable,
+    with_attempt,
+)
+from enrich.spark.quarantine import quarantine_blocked, release_unreadable
+from enrich.spark.records import RunSummary, measure_speed
+from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.output_tables import OutputTables, open_published
+from enrich.spark.tables.scratch import scratch_folder
+from enrich.spark.vanished import find_vanished
+
+
+def publish_staged_run(
+    tables: OutputTables,
+    attribute_labels: AttributeLabels,
+    model_version: str,
+    run_id: str,
+    reason: str | None,
+    config: JobConfig = JobConfig(),
+) -> RunSummary:
+    """Publishes what a run staged and did not publish; again, it changes nothing.
+
+    Runs on the driver. What newer runs published since stays, and counts as withheld.
+
+    Args:
+        tables: The output tables.
+        attribute_labels: The checkpoint's.
+        model_version: The checkpoint's, at the target precision; the run's must be the same.
+        run_id: The run.
+        reason: A person's, for the ledger.
+        config: The job's, which says whether rows of vanished products are deleted, how many at
+            most, and what the product table calls its columns.
+
+    Raises:
+        ConfigError: there is no such run, its rows are gone, another checkpoint staged them, it
+            was blocked and no reason is given, or what it found published is so no more.
+        TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
+            changed.
+    """
+    row = find_run(tables, run_id)
+    if row["outcome"] in SUCCEEDED:
+        return summarise(row)
+    _refuse_unpublishable(row, model_version, reason)
+    begin = time.perf_counter()
+    # A rollback meanwhile may have taken its attributes' columns away.
+    tables.create_missing()
+    # Its inputs count from its last attempt, also where an earlier one answered them.
+    seen = (row["run_date"], row["started_at"])
+    deletes = config.missing_products is MissingProducts.DELETE
+    staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
+    _refuse_incomplete(row, staged)
+    _refuse_unfounded(tables, row)
+
+    def select_rows() -> DataFrame:
+        is_behind = deletes and has_newer_run(tables, *seen)
+        return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
+
+    with scratch_folder(tables) as scratch:
+        vanished = None
+        if deletes and row["vanished"]:
+            # Before anything is published: a product table that is cut off stops all of it.
+            vanished = find_vanished(tables, config, row, scratch)
+        if row["enriched"]:
+            done = tables.publish(select_rows, run_id, full_refresh=True)
+            row["published"] = done.published
+            row["withheld"] = row["enriched"] - done.published - done.unchanged
+            # Its last attempt may have found some of them published.
+            row["unchanged"] = _count_unchanged(row) + done.unchanged
+        quarantine_blocked(tables, staged, row)
+        if vanished is not None:
+            delete_gone(tables, vanished, *seen, run_id)
+            # Also by an attempt that was killed before the ledger said so.
+            row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
+    row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
+    is_changed = row["enriched"] or row["deleted"]
+    row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
+    row["reason"] = reason
+    write_run(tables, row)
+    return summarise(row)
+
+
+def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
+    """Deletes what a run staged and did not publish; again, it changes nothing.
+
+    Runs on the driver. What it could not read is asked about again by the next run.
+
+    Raises:
+        ConfigError: there is no such run, or rows of it are published.
+    """
+    row = find_run(tables, run_id)
+    if row["outcome"] == Outcome.DROPPED:
+        return summarise(row)
+    if row["outcome"] in SUCCEEDED:
+        raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
+    # A run may have been killed between its MERGE and the ledger.
+    if not tables.read_rows("product_attributes", run_id).isEmpty():
+        raise ConfigError(
+            f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "
+            "take them back with jobs/rollback.py"
+        )
+    # By its own attributes: the caller's checkpoint may be another one.
+    open_published(tables.spark, tables.database).create_missing()
+    empty = tables.read("staged_attributes").limit(0)
+    tables.replace_run("staged_attributes", empty, run_id)
+    release_unreadable(tables, run_id)
+    row |= {"outcome": Outcome.DROPPED, "reason": reason}
+    write_run(tables, row)
+    return summarise(row)
+
+
+def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:
+    """Raises ConfigError where the ledger says that this run is not to be published, or not yet."""
+    run_id, is_staged = row["run_id"], row["outcome"] == Outcome.STAGED
+    if row["model_version"] != model_version:
+        raise ConfigError(
+            f"run '{run_id}' was staged by {row['model_version']}, and this is {model_version}: "
+            "give the checkpoint and target_precision that it ran with"
+        )
+    if row["outcome"] == Outcome.DROPPED:
+        raise ConfigError(
+            f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
+        )
+    if not is_staged and not reason:
+        raise ConfigError(
+            f"run '{run_id}' is {row['outcome']} "
+            f"({row['error'] or row['reason'] or 'it did not end'}); to publish it all the same, "
+            'say why: --reason "..."'
+        )
+    if not is_staged and row["pending"] and not row["enriched"]:
+        raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
+
+
+def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
+    """Raises ConfigError where not all answers are there. Runs on the driver; one action."""
+    if (found := select_answered(staged).count()) != row["enriched"]:
+        raise ConfigError(
+            f"run '{row['run_id']}' staged {row['enriched']} answers, and {found} are there now: "
+            "they were deleted, or the run was started again and has not ended. Run it again"
+        )
+
+
+def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
+    """Raises ConfigError where fewer rows are published than the run had left as they were.
+
+    It would count as the newest run that has seen the whole product table, and what it had found
+    published could not be published by the runs that had staged it. Where a newer one has ended,
+    that may have deleted them. Runs on the driver; one action, two where rows are missing.
+    """
+    unchanged, there = _count_unchanged(row), tables.read("product_attributes").count()
+    if there < unchanged and not has_newer_run(tables, row["run_date"], row["started_at"]):
+        raise ConfigError(
+            f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
+            f"were, and {there} are published now: were runs before it taken back? Publish those "
+            "first, or run it again"
+        )
+
+
+def _count_unchanged(row: dict[str, Any]) -> int:
+    return int(row["read"] - row["quarantined"] - row["enriched"])
+
+
+def summarise(row: dict[str, Any]) -> RunSummary:
+    """Returns what a row of the ledger says of its run; an older version counted less."""
+    seconds = row["seconds"] or {}
+    return RunSummary(
+        run_id=row["run_id"],
+        outcome=row["outcome"],
+        counts={name: row[name] or 0 for name in COUNTS} | {"abstained": row["abstained"] or {}},
+        seconds=seconds,
+        products_per_second=measure_speed(row["asked"], seconds),
+        model_version=row["model_version"],
+        error=row["error"],
+        reason=row["reason"],
+    )
