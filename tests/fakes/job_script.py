@@ -11,6 +11,9 @@ import pytest
 
 from enrich.command_line import run_command
 
+# A command line: flags to exit code, standard output and standard error.
+Run = Callable[..., tuple[int, str, str]]
+
 _JOBS = Path(__file__).parents[2] / "jobs"
 
 

@@ -1,10 +1,9 @@
 """Runs the job that a test module is named after, in this process."""
 
-from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from job_script import load_job, run_job
+from job_script import Run, load_job, run_job
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +13,7 @@ def job(request: pytest.FixtureRequest) -> ModuleType:
 
 
 @pytest.fixture
-def run(job: ModuleType, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(job: ModuleType, capsys: pytest.CaptureFixture[str]) -> Run:
     """Returns a function that runs the command line: exit code, standard output and error."""
 
     def run(*flags: object) -> tuple[int, str, str]:

@@ -1,13 +1,13 @@
 """jobs/adapt_checkpoint.py: labels of a shop in, a checkpoint for it out."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from job_script import Run
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -16,7 +16,6 @@ from enrich.files.products import read_products
 from enrich.records import Candidate, Prediction, Product
 from enrich.spec import build_spec, name_model_version
 
-Run = Callable[..., tuple[int, str, str]]
 PRODUCTS = 150
 # What this shop calls colors, by what they look like.
 CONVENTION = {(200, 20, 30): "orange", (30, 60, 190): "blue", (25, 25, 25): "black"}

@@ -1,12 +1,12 @@
 """jobs/bench_inference.py: who takes part, and what it prints; nothing is timed here."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from job_script import Run
 
 from enrich.errors import EnrichError
 
@@ -31,8 +31,6 @@ SPEEDS = {
     "ray_data": 25.0,
     "ray_data_same_arithmetic": 55.0,
 }
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

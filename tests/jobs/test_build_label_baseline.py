@@ -1,9 +1,10 @@
 """jobs/build_label_baseline.py: counts of published or staged answers become a reviewed file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from job_script import Run
 from pyspark.sql import SparkSession
 
 from expectations.baseline import load_baseline
@@ -12,7 +13,6 @@ from schemas.labels import ABSTAINED
 
 pytestmark = pytest.mark.spark
 
-Run = Callable[..., tuple[int, str, str]]
 COLUMNS = (
     "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
     "content_hash STRING, model_version STRING, run_id STRING, product_category STRING, "

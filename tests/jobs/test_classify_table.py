@@ -9,9 +9,8 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from job_script import Run
 from PIL import Image
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

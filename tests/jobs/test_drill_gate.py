@@ -1,18 +1,16 @@
 """jobs/drill_gate.py: a small drill from products to the JSON line."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 from fault_drill import is_long
+from job_script import Run
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

@@ -3,16 +3,14 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from job_script import Run
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED
 from enrich.demo.catalog import write_demo_catalog
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,13 @@
 """jobs/explain_product.py: one product, one picture."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from job_script import Run
 from PIL import Image
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

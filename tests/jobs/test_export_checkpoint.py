@@ -1,16 +1,14 @@
 """jobs/export_checkpoint.py: a checkpoint in, one in eight bits out, or a refusal."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from job_script import Run
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture

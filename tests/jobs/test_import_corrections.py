@@ -1,19 +1,17 @@
 """Labels by people, from a file into the tables and out again, as users do it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from job_script import load_job, run_job, run_script
+from job_script import Run, load_job, run_job, run_script
 from pyspark.sql import SparkSession
 
 from enrich.spark.tables.output_tables import OutputTables
 
 # Without the session of the tests a job opens the one of this machine's own tables.
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")

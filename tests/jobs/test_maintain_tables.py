@@ -1,10 +1,7 @@
 """jobs/maintain_tables.py: its command line, and what it leaves alone."""
 
-from collections.abc import Callable
-
 import pytest
-
-Run = Callable[..., tuple[int, str, str]]
+from job_script import Run
 
 
 @pytest.mark.parametrize(

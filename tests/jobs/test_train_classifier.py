@@ -1,18 +1,16 @@
 """jobs/train_classifier.py: which classifier is trained, and what its checkpoint is called."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from job_script import Run
 
 from enrich.classifiers.registry import CLASSIFIERS
 from enrich.demo.catalog import write_demo_catalog
 from enrich.training.config import TrainingConfig
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
