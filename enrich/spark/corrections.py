@@ -52,9 +52,10 @@ def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFra
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
     """Returns how many corrections name what the checkpoint does not know.
 
-    Runs on the driver; one action.
+    Of one product's attribute the last one counts: the table keeps mistakes that were put right
+    since. Runs on the driver; one action.
     """
-    return _with_spelling(table, attribute_labels).where("NOT is_known").count()
+    return select_last(_with_spelling(table, attribute_labels)).where("NOT is_known").count()
 
 
 def with_corrections(
@@ -98,14 +99,17 @@ def _own_label(attribute: str) -> Column:
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
 
-    Blanks around do not count, nor do capitals where one name alone can be meant.
+    Blanks around do not count, nor do capitals where one name alone can be meant. An unknown
+    attribute keeps its own name.
     """
     label = F.lit(None)
     for attribute, labels in attribute_labels.items():
         label = F.when(F.col("attribute") == attribute, _spell("label", labels)).otherwise(label)
     is_label = F.col("label").isNull() | label.isNotNull()
-    spelled = table.withColumn("attribute", _spell("attribute", attribute_labels))
-    is_known = F.col("attribute").isNotNull() & is_label
+    spelled = table.withColumn(
+        "attribute", F.coalesce(_spell("attribute", attribute_labels), "attribute")
+    )
+    is_known = F.col("attribute").isin(list(attribute_labels)) & is_label
     return spelled.withColumns({"is_known": is_known, "label": label})
 
 

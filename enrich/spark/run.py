@@ -206,9 +206,8 @@ class Refresh:
         # from deleting, may have been taken back since.
         to_delete = self.inputs.count_to_delete(survey)
         refuse_cut_off(to_delete, survey, self.config)
-        if counts["enriched"]:
-            # Also of what a person may look at before it is published.
-            self._note_unknown_corrections()
+        # Also of what a person may look at before it is published.
+        self._note_unknown_corrections()
         if not self.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO

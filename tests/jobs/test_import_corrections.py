@@ -60,7 +60,7 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
 def test_labels_that_an_export_leaves_out_are_told(
     database: str, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for label, told in (("red", 0), ("ultraviolet", 1)):
+    for label, told in (("red", 0), ("ultraviolet", 1), ("blue", 0)):
         spark.sql(
             f"INSERT INTO {database}.attribute_corrections VALUES "
             f"('7', 'color', '{label}', 'ana', current_timestamp(), NULL)"

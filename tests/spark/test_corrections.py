@@ -1,12 +1,13 @@
 """People's labels: over the classifier's, through re-enrichment, and out again."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from commit_hook import CommitHook, Killed
-from fake_shop import Shop, fails, passes, products
+from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 from pyspark.sql import SparkSession
 
@@ -191,11 +192,12 @@ def test_the_last_label_that_is_one_is_published_in_the_spelling_of_the_checkpoi
     ]
     assert rows.loc["p4":, "corrections"].isna().all()
     assert summary.validation["notes"][0].startswith("3 corrections name")
-    quiet = shop.refresh()
-    assert (quiet.outcome, quiet.validation["notes"]) == (
-        "nothing_to_do",
-        summary.validation["notes"],
-    )
+    for day in (DAY, DAY + timedelta(days=1)):
+        quiet = shop.refresh(run_date=day)
+        assert (quiet.outcome, quiet.validation["notes"]) == (
+            "nothing_to_do",
+            summary.validation["notes"],
+        )
 
 
 def test_labels_that_differ_in_capitals_alone_are_told_apart(created: Shop) -> None:
