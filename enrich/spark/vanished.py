@@ -8,8 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, NoAnswer
+from enrich.errors import ConfigError, EnrichError, NoAnswer
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_replaced
+from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.tables.output_tables import OutputTables
@@ -41,8 +42,12 @@ def find_vanished(
         # From the ledger: the settings may name another table by now, and it may have changed.
         catalog = open_catalog(tables.spark, row["catalog"], config.columns, row["catalog_version"])
         return _select_vanished(tables, config, row, catalog, scratch)
-    except (ConfigError, NoAnswer) as error:
-        log.warning("vanished products are left to the next run: %s", error)
+    except Exception as error:
+        # Of a version that can still be opened, files may be gone.
+        known = error if isinstance(error, EnrichError) else explain_failure(error)
+        if not isinstance(known, (ConfigError, NoAnswer)):
+            raise
+        log.warning("vanished products are left to the next run: %s", known)
         return None
 
 

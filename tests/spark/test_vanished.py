@@ -1,5 +1,6 @@
 """What becomes of published rows whose product is no longer in the product table."""
 
+import re
 from collections.abc import Callable
 from datetime import date
 from functools import partial
@@ -108,9 +109,9 @@ def test_a_staged_run_deletes_nothing_once_the_product_table_is_another(smaller:
     assert len(smaller.table("product_attributes")) == 6
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("lost", [None, "commit", "files"])
 def test_a_delta_table_that_goes_on_being_written_is_looked_up_as_the_staged_run_read_it(
-    shop: Shop, is_kept: bool
+    shop: Shop, lost: str | None
 ) -> None:
     def write(rows: pd.DataFrame) -> None:
         frame = shop.spark.createDataFrame(rows.astype(object), PRODUCTS_SCHEMA)
@@ -122,11 +123,15 @@ def test_a_delta_table_that_goes_on_being_written_is_looked_up_as_the_staged_run
     write(products(4))
     staged = shop.refresh(config=DELETE, publish=False)
     write(products(1))
-    if not is_kept:
-        (shop.file / "_delta_log" / f"{1:020}.json").unlink()
+    commit = shop.file / "_delta_log" / f"{1:020}.json"
+    if lost == "commit":
+        commit.unlink()
+    if lost == "files":
+        for name in re.findall(r'"add":{"path":"([^"]+)"', commit.read_text()):
+            (shop.file / name).unlink()
 
-    assert publish(shop, staged.run_id).counts["deleted"] == (2 if is_kept else 0)
-    assert len(shop.table("product_attributes")) == (4 if is_kept else 6)
+    assert publish(shop, staged.run_id).counts["deleted"] == (0 if lost else 2)
+    assert len(shop.table("product_attributes")) == (6 if lost else 4)
 
 
 def test_what_is_written_over_the_product_table_while_a_staged_run_is_published_deletes_no_more(
