@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from enrich.errors import NoAnswer, first_line
 from enrich.logs import is_json
 from enrich.spark.java_logs import log_java_as_json
-from enrich.spark.metastore.embedded import refuse_unusable_metastore
+from enrich.spark.metastore.embedded import refuse_moved_metastore, refuse_unusable_metastore
 from enrich.spark.metastore.shared import is_shared, read_address, refuse_closed_metastore
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     Raises:
         MetastoreBusy: another process holds the embedded metastore.
         StorageFailed: the embedded metastore may not be written.
-        ConfigError: the shared metastore does not let this job in, or is none yet.
+        ConfigError: the shared metastore does not let this job in, or is none yet; the embedded one
+            was moved or copied.
         NoAnswer: the cluster's master or the shared metastore is out of reach.
     """
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
@@ -49,6 +50,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     address = read_address(spark)
     if not is_shared(address):
         refuse_unusable_metastore(address)
+        refuse_moved_metastore(spark)
     elif opens_metastore:
         refuse_closed_metastore(spark, address)
     if opens_metastore:

@@ -68,12 +68,13 @@ def test_a_copied_lakehouse_is_not_taken_for_the_original(tmp_path: Path) -> Non
     assert original.submit(*flags).code == 0
     shutil.copytree(original.folder, copy.folder)
 
-    ended = copy.submit(*flags, "--full-refresh", "--run-id", "another")
+    for flag in ("--dry-run", "--full-refresh"):
+        ended = copy.submit(*flags, flag, "--run-id", "another")
+        assert ended.code == 2
+        assert f"{copy.folder}/metastore was moved or copied from {original.folder}" in ended.output
 
-    assert ended.code == 2
-    assert f"{copy.folder}/metastore was moved or copied from {original.folder}" in ended.output
     assert original.table("shop", "product_attributes").version() == 1
-    shutil.rmtree(copy.folder / "metastore")
+    (copy.folder / "metastore").rename(copy.folder / "metastore of the original")
     ended = copy.submit(*flags)
     assert ended.summary["outcome"] == "nothing_to_do", ended.output
 

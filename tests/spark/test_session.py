@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from pyspark.sql import SparkSession
 
-from enrich.errors import MetastoreBusy, StorageFailed
-from enrich.spark.metastore.embedded import refuse_unusable_metastore
+from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
+from enrich.spark.metastore.embedded import refuse_moved_metastore, refuse_unusable_metastore
 from enrich.spark.session import open_session
 
 HOLD_LOCK = """
@@ -75,6 +76,38 @@ def test_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path)
     refuse_unusable_metastore(address(metastore))
 
     assert not metastore.exists()
+
+
+def session_over(metastore: Path, tables_in: Path) -> Mock:
+    """Returns a session whose warehouse is beside its metastore, which has its tables elsewhere."""
+    spark = Mock()
+    spark.sparkContext._jsc.hadoopConfiguration().get.return_value = address(metastore)
+    spark.conf.get.return_value = str(metastore.parent / "warehouse")
+    spark.catalog.getDatabase.return_value.locationUri = tables_in.as_uri()
+    return spark
+
+
+def test_a_metastore_that_is_where_it_was_made_is_asked_nothing(metastore: Path) -> None:
+    link = metastore.parent.with_name("link")
+    link.symlink_to(metastore.parent)
+    for made_as in (metastore, link / "metastore"):
+        (metastore / "service.properties").write_text(f"#{made_as}\n# *** do NOT edit\n")
+        spark = session_over(metastore, Path("/nowhere/warehouse"))
+
+        refuse_moved_metastore(spark)
+
+        assert not spark.catalog.getDatabase.called
+
+
+@pytest.mark.parametrize("said", ["#/the/original/metastore\n", ""])
+def test_a_metastore_that_was_moved_is_asked_where_its_tables_are(
+    metastore: Path, said: str
+) -> None:
+    (metastore / "service.properties").write_text(said)
+
+    refuse_moved_metastore(session_over(metastore, metastore.parent / "warehouse"))
+    with pytest.raises(ConfigError, match="was moved or copied from /the/original: its tables"):
+        refuse_moved_metastore(session_over(metastore, Path("/the/original/warehouse")))
 
 
 def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:

@@ -56,13 +56,13 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
     """Refuses a Derby database that was copied or moved, and names tables where it was before.
 
     Runs on the driver. It keeps absolute folders: a job in the copy of a checkout would read and
-    write the tables of the original.
+    write the tables of the original. One that is where it was made is not opened for this.
 
     Raises:
         ConfigError: it was made beside another folder of tables.
     """
     found = _DERBY.match(read_address(spark))
-    if not found:
+    if not found or not _was_elsewhere(Path(found[1])):
         return
     wanted = spark.conf.get("spark.sql.warehouse.dir") or ""
     made_with = locate(spark.catalog.getDatabase("default"))
@@ -74,9 +74,22 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
     if is_beside and known != warehouse:
         raise ConfigError(
             f"the metastore in {metastore} was moved or copied from {known.parent}: its tables are "
-            f"those in {known}. Remove {metastore}, and the next run finds the tables in "
-            f"{warehouse} by their folders"
+            f"those in {known}. Move {metastore} away, and the next run finds the output tables in "
+            f"{warehouse} by their folders. What has a place of its own, such as a product table "
+            "that is known by name, has to be given its name again"
         )
+
+
+def _was_elsewhere(folder: Path) -> bool:
+    """Tells whether a Derby database may have been made in another folder than it is in."""
+    try:
+        # Derby writes it once; in letters that Latin-1 lacks, it is not what the folder is called.
+        first, *_ = (folder / "service.properties").read_text("latin-1").splitlines()
+    except FileNotFoundError:
+        return False  # none yet
+    except (OSError, ValueError):
+        return True
+    return Path(first.removeprefix("#")).resolve() != folder.resolve()
 
 
 def _clear_unborn_metastore(folder: Path) -> None:

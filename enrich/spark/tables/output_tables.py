@@ -22,7 +22,6 @@ from schemas.views import views
 from enrich.errors import ConfigError, RunInProgress, TableContended
 from enrich.records import Status
 from enrich.spark.hadoop import locate
-from enrich.spark.metastore.embedded import refuse_moved_metastore
 from enrich.spark.settings import reaching_back, session_settings
 from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.tables.creation import (
@@ -95,7 +94,6 @@ class OutputTables:
 
     def require(self, table: str) -> None:
         """Raises ConfigError where there is no such table. Runs on the driver."""
-        refuse_moved_metastore(self.spark)
         exists = self.spark.catalog.tableExists
         if exists(self.name(table)):
             return
@@ -126,11 +124,7 @@ class OutputTables:
         """Creates database, tables and views; adds columns that an older version had not.
 
         Runs on the driver; touches nothing that is as it should be.
-
-        Raises:
-            ConfigError: the metastore was moved or copied.
         """
-        refuse_moved_metastore(self.spark)
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
         tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
         found = {row["tableName"] for row in tables}
