@@ -13,6 +13,9 @@ PREDICTION = (
     f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>>"
 )
 PREDICTIONS = f"ARRAY<{PREDICTION}>"
+# What a label column says of itself, after the attribute's name.
+_PUBLISHED = " of a correction, else of the classifier; NULL where that says none"
+_STAGED = "; NULL where the classifier abstains"
 # Ordered by attribute, so that equal corrections are equal values.
 CORRECTIONS = "ARRAY<STRUCT<attribute: STRING, label: STRING, corrected_by: STRING>>"
 
@@ -102,7 +105,7 @@ ENRICHMENT_RUNS = f"""
     run_date DATE NOT NULL COMMENT 'logical date',
     outcome STRING NOT NULL COMMENT 'one of {", ".join(Outcome)}',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
-    finished_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    finished_at TIMESTAMP NOT NULL COMMENT 'when this row was written, UTC',
     catalog STRING NOT NULL COMMENT 'the product table that was read',
     catalog_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
@@ -113,7 +116,7 @@ ENRICHMENT_RUNS = f"""
     published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
     unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
     quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
-    withheld BIGINT NOT NULL COMMENT 'pending, not published: staged, blocked, or out of date',
+    withheld BIGINT NOT NULL COMMENT 'pending, but staged, blocked, out of date or taken back',
     vanished BIGINT COMMENT 'published rows whose product is no longer in the product table',
     deleted BIGINT COMMENT 'of these, the rows that were deleted',
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
@@ -121,8 +124,8 @@ ENRICHMENT_RUNS = f"""
     is_whole BOOLEAN COMMENT 'whether it read the whole product table: no --limit',
     seconds MAP<STRING, DOUBLE> COMMENT 'per stage, of the last attempt',
     error STRING COMMENT 'why it was stopped, perhaps to be published by a person',
-    reason STRING COMMENT 'why a person published or dropped it, in their words',
-    published_version BIGINT COMMENT 'Delta version of product_attributes when the run ended',
+    reason STRING COMMENT 'why a person published it, dropped it or took it back',
+    published_version BIGINT COMMENT 'Delta version of product_attributes by finished_at',
     succeeded_on DATE COMMENT 'logical date of an earlier attempt that came to its end',
     succeeded_at TIMESTAMP COMMENT 'start of that attempt, UTC'"""
 
@@ -193,7 +196,7 @@ def product_attributes(attributes: Iterable[str]) -> str:
     return f"""
     product_id STRING NOT NULL COMMENT 'key',
     product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
-{_attribute_columns(attributes)},
+{_attribute_columns(attributes, _PUBLISHED)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
     modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
@@ -205,7 +208,7 @@ def staged_attributes(attributes: Iterable[str]) -> str:
     return f"""
     product_id STRING NOT NULL COMMENT 'key within a run',
     product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
-{_attribute_columns(attributes)},
+{_attribute_columns(attributes, _STAGED)},
     predictions {PREDICTIONS} COMMENT 'everything the classifier said',
     modalities STRING COMMENT 'NULL when neither image nor text could be read',
     status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',
@@ -225,9 +228,9 @@ def _is_one_of(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({quoted})"
 
 
-def _attribute_columns(attributes: Iterable[str]) -> str:
+def _attribute_columns(attributes: Iterable[str], label: str) -> str:
     return ",\n".join(
-        f"    `{a}` STRING COMMENT '{a}; NULL where the classifier abstains',\n"
+        f"    `{a}` STRING COMMENT '{a}{label}',\n"
         f"    `{a}_confidence` DOUBLE COMMENT 'calibrated probability of the best {a}, in [0, 1]'"
         for a in attributes
     )

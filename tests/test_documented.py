@@ -111,6 +111,21 @@ def test_every_column_status_and_outcome_is_documented() -> None:
     assert [outcome for outcome in tables.Outcome if f"`{outcome}`" not in text] == []
 
 
+def test_a_label_column_says_whose_label_it_is() -> None:
+    published, staged = (
+        next(line for line in ddl(["color"]).splitlines() if line.startswith("    `color` "))
+        for ddl in (tables.product_attributes, tables.staged_attributes)
+    )
+    assert "COMMENT 'color of a correction, else of the classifier" in published
+    assert "correction" not in staged
+
+
+def test_what_a_rollback_writes_into_the_ledger_is_not_said_to_be_of_the_run_s_end() -> None:
+    told = section("docs/tables.md", "Other tables") + tables.ENRICHMENT_RUNS
+    assert "when the run ended" not in told
+    assert "taken back" in re.findall(r"withheld .*", tables.ENRICHMENT_RUNS)[0]
+
+
 def test_every_expectation_is_documented() -> None:
     files = (ROOT / "expectations").glob("*.py")
     known = {name for file in files for name in re.findall(r'"(expect_[a-z_]+)"', file.read_text())}

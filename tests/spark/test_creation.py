@@ -19,6 +19,7 @@ from enrich.records import Status
 from enrich.spark.tables import creation
 from enrich.spark.tables.creation import create_table
 from schemas.quoting import quote_part
+from schemas.views import views
 
 pytestmark = [
     pytest.mark.spark,
@@ -134,6 +135,46 @@ def test_new_attributes_are_checked_and_readers_of_old_columns_go_on(shop: Shop)
         shop.sql("UPDATE shop.product_attributes SET fit_confidence = 2")
     long = shop.sql("SELECT DISTINCT attribute FROM shop.product_attribute_values")
     assert set(long["attribute"]) == {"color", "fit"}
+
+
+def test_views_are_made_anew_with_a_published_table_that_was_dropped(shop: Shop) -> None:
+    shop.refresh()
+    for version in ("fake-2", "fake-3"):
+        shop.refresh(model_version=version)
+    shop.tables.keep_changes_since(shop.version("product_attributes"))
+    shop.tables.create_views()
+    shop.sql("DROP TABLE shop.product_attributes")
+
+    refresh_with(shop, {"color": ("red",)}, "fake-narrow")
+
+    assert shop.tables.changes_since() == 0
+    for view in views(shop.database, (), 0):
+        shop.table(view)
+    assert set(shop.table("attribute_changes")["run_id"]) == set(
+        shop.table("product_attributes")["run_id"]
+    )
+
+
+def comment_of(shop: Shop, table: str, column: str) -> str:
+    return shop.sql(f"DESCRIBE shop.{table}").set_index("col_name").loc[column, "comment"]
+
+
+def test_words_of_an_older_version_about_a_column_give_way_once(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.tables.create_missing()
+    wanted = comment_of(shop, "quarantine", "reason")
+    older = "null_id, duplicate_id or no_modality"
+    shop.sql(f"ALTER TABLE shop.quarantine ALTER COLUMN reason COMMENT '{older}'")
+
+    with caplog.at_level(logging.INFO):
+        shop.tables.create_missing()
+
+    assert comment_of(shop, "quarantine", "reason") == wanted != older
+    assert f"{shop.database}.quarantine: comment of reason: {wanted}" in caplog.text
+    version = shop.version("quarantine")
+    shop.tables.create_missing()
+    assert shop.version("quarantine") == version
 
 
 ODD = ("said", "label", "attribute", "old", "new", "select", "title", "text", "answer", "state")
@@ -252,6 +293,9 @@ def test_an_update_for_a_new_attribute_that_was_cut_off_is_begun_again(
 ) -> None:
     shop.refresh()
     wide = {"color": ("red",), "fit": ("slim", "wide")}
+    name = "shop.product_attributes"
+    # Stands behind the new columns, of which the last one says that the update is whole.
+    shop.sql(f"ALTER TABLE {name} ALTER COLUMN predictions COMMENT 'older words'")
 
     def killed(*_: object) -> bool:
         raise RuntimeError("killed")
@@ -265,6 +309,7 @@ def test_an_update_for_a_new_attribute_that_was_cut_off_is_begun_again(
 
     with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
         shop.sql("UPDATE shop.product_attributes SET fit_confidence = 2")
+    assert comment_of(shop, "product_attributes", "predictions") != "older words"
     long = shop.sql("SELECT label FROM shop.product_attribute_values WHERE attribute = 'fit'")
     assert len(long) == 6 and long["label"].notna().any()
     version = shop.version("product_attributes")

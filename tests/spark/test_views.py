@@ -107,6 +107,25 @@ def test_changes_view_credits_no_run_with_what_a_rollback_did(shop: Shop) -> Non
     assert len(shop.sql(f"{changes} WHERE run_id = 'first'")) == len(by_first)
 
 
+def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_published_again(
+    shop: Shop,
+) -> None:
+    (query,) = re.findall(r"SELECT attribute, old_label.*?;", TABLES, re.DOTALL)
+    query = query.replace("enriched.", "shop.").rstrip(";")
+    shop.refresh(run_id="first")
+    shop.write(products(6).assign(title="a red shirt"))
+    shop.refresh(run_id="second")
+    order = ["attribute", "old_label", "new_label"]
+    before = shop.sql(query).sort_values(order, ignore_index=True)
+    roll_back(shop.tables, "second", "a mistake")
+
+    publish_staged_run(shop.tables, FakeEngineSpec().attributes, "fake-1", "second", "it was none")
+
+    assert before["products"].sum() > 0
+    after = shop.sql(query).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(after, before)
+
+
 def test_coverage_view_counts_labels_by_category(history: Shop) -> None:
     coverage = history.table("category_coverage").set_index(["product_category", "attribute"])
     wide = history.table("product_attributes")

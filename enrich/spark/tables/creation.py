@@ -68,11 +68,12 @@ def update_table(
 ) -> list[StructField]:
     """Adds the columns and constraints that a table of an older version or checkpoint lacks.
 
-    Runs on the driver. Columns that are there stay, whoever reads them.
+    Runs on the driver. Columns that are there stay, whoever reads them; what is said of them is
+    this version's.
 
     Returns:
         Columns whose comment `finish_update` writes, once views show all that is new; the next run
-        takes a column without one for an update that was cut off.
+        takes one with other words, or none, for an update that was cut off.
 
     Raises:
         ConfigError: it is a table of somebody else.
@@ -92,13 +93,10 @@ def update_table(
     there = [field for field in wanted if field.name in known]
     stale = [field for field in there if _comment(field) != _comment(known[field.name])]
     outdated = [field for field in stale if _comment(field).startswith(_LISTS_VALUES)]
-    unfinished = [
-        field for field in stale if field not in outdated and not _comment(known[field.name])
-    ]
-    if (new or outdated or unfinished) and _update_checks(spark, name, _checks(table, attributes)):
+    if (new or stale) and _update_checks(spark, name, _checks(table, attributes)):
         # Comes last: an update that is cut off before is begun again by the next run.
         finish_update(spark, name, outdated)
-    return [*new[-1:], *unfinished]
+    return [*new[-1:], *(field for field in stale if field not in outdated)]
 
 
 def finish_update(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
@@ -109,6 +107,7 @@ def finish_update(spark: SparkSession, name: str, fields: Sequence[StructField])
     for field in fields:
         comment, column = quote_literal(_comment(field)), quote_part(field.name)
         spark.sql(f"ALTER TABLE {quote(name)} ALTER COLUMN {column} COMMENT {comment}")
+        log.info("%s: comment of %s: %s", name, field.name, _comment(field))
 
 
 def read_as_updated(

@@ -129,7 +129,8 @@ class OutputTables:
         tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
         found = {row["tableName"] for row in tables}
         wanted = ddl.tables(self.attributes).keys()
-        for table in wanted - found:
+        missing = wanted - found
+        for table in missing:
             create_table(self.spark, self.database, table, self.attributes)
         grown = {
             table: fields
@@ -137,7 +138,8 @@ class OutputTables:
             if (fields := update_table(self.spark, self.database, table, self.attributes))
         }
         names = views(self.database, self.attributes, 0).keys()
-        if grown or not names <= found:
+        # Of one that was dropped, views still name its columns, and where its change data began.
+        if grown or "product_attributes" in missing or not names <= found:
             self.create_views()
         for table, fields in grown.items():
             finish_update(self.spark, self.name(table), fields)
