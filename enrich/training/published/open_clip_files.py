@@ -14,10 +14,18 @@ from enrich.classifiers.coca_towers import import_open_clip
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.training.published.preprocessors import OPENAI
+from enrich.training.published.refusals import say_how_to_convert
 from enrich.training.tokenizers import require_words
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
+
+_CONVERT = (
+    "from open_clip.factory import load_state_dict; from safetensors.torch import save_file; "
+    "weights = load_state_dict('{folder}/open_clip_pytorch_model.bin'); "
+    "save_file({{n: t.contiguous().clone() for n, t in weights.items()}}, "
+    "'{folder}/open_clip_model.safetensors')"
+)
 
 
 def find_folder(name: str) -> Path:
@@ -32,10 +40,10 @@ def find_folder(name: str) -> Path:
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-        raise ConfigError(
-            f"'{name}' holds no {' and no '.join(lacking)}; wanted an open_clip model in "
-            "safetensors"
-        )
+        wanted = "wanted an open_clip model in safetensors"
+        if lacking == [WEIGHTS]:
+            wanted = say_how_to_convert(name, _CONVERT)
+        raise ConfigError(f"'{name}' holds no {' and no '.join(lacking)}; {wanted}")
     return folder
 
 

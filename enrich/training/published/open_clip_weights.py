@@ -30,6 +30,7 @@ from enrich.training.published.open_clip_files import (
     read_image_shape,
 )
 from enrich.training.published.pretrained import Published, clip_parts
+from enrich.training.published.refusals import explain
 
 # What Hugging Face's CLIP has, of the settings of open_clip's.
 _MODEL = {"embed_dim", "quick_gelu", "custom_text", "init_logit_scale", "vision_cfg", "text_cfg"}
@@ -74,7 +75,8 @@ def open_open_clip(name: str) -> Published:
         towers, parts = read(folder, model)
         image = read_image_shape(settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"no open_clip model can be read at '{name}': {error}") from error
+        reason = explain(str(folder), error)
+        raise ConfigError(f"no open_clip model can be read at '{name}': {reason}") from error
     tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
     return Published(towers, image, tokenizer, parts)
 
@@ -159,7 +161,7 @@ def _complete(
 ) -> dict[str, Any]:
     """Returns the settings of one half with open_clip's defaults; others must be as those are."""
     settings = vars(defaults) | given
-    for name in settings.keys() - supported:
+    for name in sorted(settings.keys() - supported):
         if settings[name] != getattr(defaults, name, None):
             raise ValueError(
                 f"{half} has {name}: {settings[name]}; of open_clip's CLIPs those of its own plain "

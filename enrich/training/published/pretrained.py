@@ -31,6 +31,7 @@ from enrich.extras import load_extra
 from enrich.preprocess import ImageShape
 from enrich.training.config import PublishedPair
 from enrich.training.published.preprocessors import HALVES, OPENAI, open_image_shape
+from enrich.training.published.refusals import explain
 from enrich.training.tokenizers import require_words
 
 Opened = TypeVar("Opened")
@@ -115,6 +116,8 @@ def open_pair(pair: PublishedPair) -> Published:
         ConfigError: one is not there, or is of another kind.
     """
     vision = without_pooler(_open_model(pair.vision, "vision model", AutoModel.from_pretrained))
+    if vision.config.model_type == "siglip":
+        vision = vision.vision_model
     if vision.main_input_name != "pixel_values":
         raise ConfigError(
             f"'{pair.vision}' holds a model of type {vision.config.model_type}; wanted one that "
@@ -181,10 +184,9 @@ def _open_tokenizer(name: str, size: int) -> Tokenizer:
 def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
     try:
         return load(name, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        is_path = name.startswith((".", "/", "~")) and not Path(name).exists()
-        reason = "there is no such folder" if is_path else error
-        raise ConfigError(f"no {what} checkpoint at '{name}': {reason}") from error
+    except Exception as error:
+        # tokenizers raises nothing more special, huggingface_hub classes of its own.
+        raise ConfigError(f"no {what} checkpoint at '{name}': {explain(name, error)}") from error
 
 
 def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
@@ -193,7 +195,8 @@ def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
     try:
         with torch.inference_mode():
             vision(pixel_values=blank).last_hidden_state  # noqa: B018
-    except (ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:
+        # Whatever it is that the library's models raise.
         raise ConfigError(
             f"the vision model '{name}' takes no pictures of {shape.size_px} px: {error}"
         ) from error

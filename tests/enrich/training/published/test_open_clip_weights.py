@@ -1,6 +1,7 @@
 """Published CoCas and CLIPs are opened as open_clip saved them, and travel in a checkpoint then."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from open_clip.push_to_hf_hub import save_for_hf
+from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
@@ -177,6 +179,25 @@ def test_a_name_is_fetched_from_the_hub_without_its_pickles(
     assert hub_name == asked and all(file.endswith((".json", ".safetensors")) for file in files)
 
 
+def test_a_pickle_is_refused_with_the_line_that_converts_it(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    torch.save(weights, folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(ConfigError, match="no weights in safetensors") as refused:
+        open_open_clip(str(folder))
+    (line,) = re.findall(r'python -c "(.*?)"', str(refused.value))
+    exec(line)
+    found = load_file(folder / WEIGHTS)
+    torch.testing.assert_close(found, weights)
+    open_open_clip(str(folder))
+
+
+def test_a_file_that_git_lfs_left_out_is_named(folder: Path) -> None:
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\n")
+    with pytest.raises(ConfigError, match=rf"{WEIGHTS} is a note of Git LFS.*git lfs pull"):
+        open_open_clip(str(folder))
+
+
 @pytest.mark.parametrize("name", ["somebody/their-coca", "/no/such/folder"])
 def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
     with pytest.raises(ConfigError, match=f"no open_clip model at '{name}'"):
@@ -267,7 +288,11 @@ def test_another_tokenizer_than_open_clip_s_must_lie_beside_the_weights(
     ("half", "setting"),
     [
         ("vision_cfg", {"layers": [3, 4, 6, 3]}),
-        ("vision_cfg", {"timm_model_name": "vit_base_patch16_siglip_224"}),
+        (
+            "vision_cfg",
+            {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map"}
+            | {"timm_model_pretrained": True, "timm_proj": "none"},
+        ),
         ("vision_cfg", {"no_ln_pre": True}),
         ("text_cfg", {"hf_model_name": "roberta-base"}),
         ("text_cfg", {"no_causal_mask": True}),
