@@ -3,6 +3,7 @@
 Safetensors only: open_clip would also read a pickle that lies beside the configuration.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
 from enrich.training.published.preprocessors import OPENAI
 from enrich.training.published.refusals import say_how_to_convert
-from enrich.training.tokenizers import require_words
+from enrich.training.tokenizers import require_words, with_plain_quotes
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -45,6 +46,19 @@ def find_folder(name: str) -> Path:
             wanted = say_how_to_convert(name, _CONVERT)
         raise ConfigError(f"'{name}' holds no {' and no '.join(lacking)}; {wanted}")
     return folder
+
+
+def read_settings(folder: Path, name: str) -> dict[str, Any]:
+    """Returns the content of a folder's configuration, found by this name.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it cannot be read, or is of another kind.
+    """
+    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    # open_clip's own list of names says so of some whose file need not.
+    if _look_up(name).get("quick_gelu"):
+        settings["model_cfg"].setdefault("quick_gelu", True)
+    return settings
 
 
 def read_image_shape(settings: dict[str, Any]) -> ImageShape:
@@ -85,26 +99,32 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
         )
     tokenizer = _read_tokenizer(file) if file.is_file() else _convert_open_clip_s()
     require_words(tokenizer, words, str(folder))
-    return tokenizer
+    return with_plain_quotes(tokenizer)
 
 
 def _fetch(name: str) -> Path:
     """Returns the folder with a hub's copy."""
-    open_clip = import_open_clip()
-    model, _, tag = name.partition("/")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    hub_name = name
-    if tags:
-        published = open_clip.get_pretrained_cfg(model, tag or tags[0]) or {}
-        hub_name = published.get("hf_hub", "").strip("/")
-        if not hub_name:
-            raise ConfigError(
-                f"open_clip has no safetensors for '{name}'; tags of {model}: {', '.join(tags)}"
-            )
+    model = name.partition("/")[0]
+    tags = import_open_clip().list_pretrained_tags_by_model(model)
+    hub_name = _look_up(name).get("hf_hub", "").strip("/") if tags else name
+    if not hub_name:
+        raise ConfigError(
+            f"open_clip has no safetensors for '{name}'; tags of {model}: {', '.join(tags)}"
+        )
     try:
         return Path(snapshot_download(hub_name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
     except (OSError, ValueError) as error:
         raise ConfigError(f"no open_clip model at '{name}': {error}") from error
+
+
+def _look_up(name: str) -> dict[str, Any]:
+    """Returns what open_clip itself knows of its weights of that name; nothing of any other."""
+    if Path(name).is_dir():
+        return {}
+    open_clip = import_open_clip()
+    model, _, tag = name.partition("/")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    return (open_clip.get_pretrained_cfg(model, tag or tags[0]) or {}) if tags else {}
 
 
 def _read_tokenizer(file: Path) -> Tokenizer:

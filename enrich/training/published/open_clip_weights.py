@@ -4,7 +4,6 @@ The same network under other names: so a checkpoint that started from an open_cl
 without open_clip.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from enrich.classifiers.coca_towers import (
 from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.errors import ConfigError
 from enrich.training.published.open_clip_files import (
-    CONFIG,
     WEIGHTS,
     find_folder,
     open_tokenizer,
     read_image_shape,
+    read_settings,
 )
 from enrich.training.published.pretrained import Published, clip_parts
 from enrich.training.published.refusals import explain
@@ -69,7 +68,7 @@ def open_open_clip(name: str) -> Published:
     """
     folder = find_folder(name)
     try:
-        settings = json.loads((folder / CONFIG).read_text())
+        settings = read_settings(folder, name)
         model, text = settings["model_cfg"], settings["model_cfg"]["text_cfg"]
         read = _read_coca if "multimodal_cfg" in model else _read_clip
         towers, parts = read(folder, model)

@@ -32,7 +32,7 @@ from enrich.preprocess import ImageShape
 from enrich.training.config import PublishedPair
 from enrich.training.published.preprocessors import HALVES, OPENAI, open_image_shape
 from enrich.training.published.refusals import explain
-from enrich.training.tokenizers import require_words
+from enrich.training.tokenizers import require_words, with_plain_quotes
 
 Opened = TypeVar("Opened")
 
@@ -94,7 +94,9 @@ def open_hugging_face_clip(name_or_folder: str) -> Published:
     return Published(
         towers=ClipTowers(clip=clip.config.to_dict()),
         image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
-        tokenizer=_open_tokenizer(name_or_folder, clip.config.text_config.vocab_size),
+        tokenizer=with_plain_quotes(
+            _open_tokenizer(name_or_folder, clip.config.text_config.vocab_size)
+        ),
         parts=clip_parts(clip),
     )
 

@@ -142,18 +142,29 @@ def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path)
         open_open_clip(str(folder))
 
 
-def test_open_clip_s_own_tokenizer_is_converted_token_for_token() -> None:
-    tokenizer, theirs = open_clip_files._convert_open_clip_s(), open_clip.SimpleTokenizer()
+def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path: Path) -> None:
+    tokenizer = open_clip_files.open_tokenizer(tmp_path, 49408, None)
+    theirs = open_clip.SimpleTokenizer()
     texts = [
         "",
         "A red Cotton T-shirt, 100% & café's 12 pcs!!",
         "Cannes  Crew\nneck",
         "½ ™ 漢字 😀",
+        "Levi\u2019s® \u201c501\u201d jeans, \u2018slim\u2019 \u02bc\u201a\u201b\u201e\u201f",
     ]
     for text in texts:
         ids = tokenizer.encode(text).ids
         assert theirs([text])[0].tolist() == ids + [0] * (77 - len(ids))
     assert tokenizer.get_vocab_size() == 49408
+
+
+def test_a_tokenizer_beside_the_weights_reads_typographic_quotes_as_plain_ones(
+    coca_folder: Path,
+) -> None:
+    tokenizer = open_open_clip(str(coca_folder)).tokenizer
+    assert (
+        tokenizer.encode("men\u2019s \u201cslim\u201d").ids == tokenizer.encode('men\'s "slim"').ids
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,6 +188,31 @@ def test_a_name_is_fetched_from_the_hub_without_its_pickles(
     assert open_open_clip(name).towers.coca["embed_dim"] == 32
     ((hub_name, files),) = calls
     assert hub_name == asked and all(file.endswith((".json", ".safetensors")) for file in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "activation"),
+    [
+        ("ViT-B-32/metaclip_400m", {}, "quick_gelu"),
+        ("ViT-B-32-quickgelu/openai", {}, "quick_gelu"),
+        ("ViT-B-32/metaclip_400m", {"quick_gelu": False}, "gelu"),
+        ("ViT-B-32/laion2b_s34b_b79k", {"quick_gelu": True}, "quick_gelu"),
+        ("ViT-B-32/laion2b_s34b_b79k", {}, "gelu"),
+        ("somebody/their-clip", {}, "gelu"),
+    ],
+)
+def test_an_activation_that_the_files_leave_unsaid_is_open_clip_s_own_for_the_name(
+    coca_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: dict[str, Any],
+    activation: str,
+) -> None:
+    folder = _save(open_clip.CLIP(**CLIP), CLIP | said, coca_folder, tmp_path / "clip")
+    monkeypatch.setattr(open_clip_files, "snapshot_download", lambda *_, **__: str(folder))
+    clip = open_open_clip(name).towers.clip
+    assert clip["vision_config"]["hidden_act"] == clip["text_config"]["hidden_act"] == activation
 
 
 def test_a_pickle_is_refused_with_the_line_that_converts_it(folder: Path) -> None:

@@ -563,3 +563,13 @@ def test_what_the_libraries_refuse_is_a_message(copied_clip: Path, how: str) -> 
     file.write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=f"at '{copied_clip}': "):
         open_hugging_face_clip(str(copied_clip))
+
+
+def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder: Path, tmp_path: Path) -> None:
+    tokenizer = open_hugging_face_clip(str(clip_folder)).tokenizer
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for kept in (tokenizer, Tokenizer.from_file(str(tmp_path / "tokenizer.json"))):
+        assert (
+            kept.encode("men\u2019s \u201cslim\u201d shirt").ids
+            == kept.encode('men\'s "slim" shirt').ids
+        )
