@@ -18,8 +18,8 @@ from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.towers import build_towers
 from enrich.tokenizer import TextEncoder
 
-# One over the temperature of the contrastive loss. A scale that is too high or too low is put right
-# by the calibration's temperature, so there is no need to learn it.
+# Where CLIP's own training begins. A scale that is too high or too low is put right by the
+# calibration's temperature, so there is no need to learn it or to take that of published towers.
 SCALE = 1 / 0.07
 
 

@@ -139,7 +139,7 @@ class Classifier(nn.Module):
 
     A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
     it is described, `starts_from` which published weights can fill it, `trained_by` which losses
-    can train it.
+    can train it, `contrasts_towers` whether contrast compares what the towers themselves return.
     """
 
     paper: ClassVar[str]
@@ -150,6 +150,7 @@ class Classifier(nn.Module):
         "open_clip CLIP or CoCa",
     )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
+    contrasts_towers: ClassVar[bool] = True
     image_tower: ImageTower
     text_tower: TextTower
     pixel_mean: Tensor

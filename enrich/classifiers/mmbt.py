@@ -30,6 +30,7 @@ class Mmbt(Classifier):
     """
 
     paper = "MMBT: Kiela et al. 2019, arXiv 1909.02950"
+    contrasts_towers = False
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().__init__(config, vocabulary)

@@ -23,6 +23,7 @@ class SingleStream(Classifier):
     """
 
     paper = "ImageBERT: Qi et al. 2020, arXiv 2001.07966"
+    contrasts_towers = False
 
     def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().__init__(config, vocabulary)

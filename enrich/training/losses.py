@@ -12,7 +12,7 @@ from torch import Tensor
 
 from enrich.training.labelled import UNLABELLED
 
-_TEMPERATURE = 0.07  # of the contrast, where CLIP begins
+TEMPERATURE = 0.07  # of the contrast, where CLIP begins
 
 
 def label_losses(
@@ -77,6 +77,7 @@ def contrastive_loss(
     image_embeds: Float[Tensor, "B D"],
     text_embeds: Float[Tensor, "B D"],
     group_ids: Int[Tensor, " B"],
+    temperature: float = TEMPERATURE,
 ) -> Float[Tensor, ""]:
     """Returns CLIP's symmetric loss (Radford et al., arXiv 2103.00020).
 
@@ -87,7 +88,7 @@ def contrastive_loss(
         return (image_embeds.sum() + text_embeds.sum()).float()
     image = F.normalize(image_embeds.float(), dim=1)
     text = F.normalize(text_embeds.float(), dim=1)
-    scores = image @ text.T / _TEMPERATURE
+    scores = image @ text.T / temperature
     same_group = group_ids.unsqueeze(0) == group_ids.unsqueeze(1)
     same_group.fill_diagonal_(False)
     scores = scores.masked_fill(same_group, float("-inf"))

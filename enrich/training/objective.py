@@ -3,13 +3,17 @@
 A new loss is a term here: it needs its weight, and what it is computed from in `Part`.
 """
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.precision import autocast
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import (
+    TEMPERATURE,
     contrastive_loss,
     label_losses,
     matching_loss,
@@ -19,6 +23,7 @@ from enrich.training.losses import (
 from enrich.training.parts import Part
 
 _MATCHING_WEIGHT = 0.5
+_LOWEST_TEMPERATURE = 0.01  # CLIP's own bound, at which most published ones have ended
 
 
 class Objective(nn.Module):
@@ -45,7 +50,10 @@ class Objective(nn.Module):
         if self.loss == "contrastive":
             both = part.inputs.has_image & part.inputs.has_text
             contrast = contrastive_loss(
-                output.image_embeds[both], output.text_embeds[both], part.groups[both]
+                output.image_embeds[both],
+                output.text_embeds[both],
+                part.groups[both],
+                contrast_temperature(self.classifier),
             )
             return part.share * contrast
         loss = multitask_loss(
@@ -75,3 +83,18 @@ class Objective(nn.Module):
             said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
             losses[attribute] = (1 - share) * losses[attribute] + share * said
         return multitask_loss(losses)
+
+
+def contrast_temperature(classifier: Classifier) -> float:
+    """Returns where its towers' own contrastive training ended, else where CLIP's begins.
+
+    At another one the embeddings of published towers would first learn to suit it.
+    """
+    towers, logit_scale = classifier.config.towers, None
+    if classifier.contrasts_towers and isinstance(towers, ClipTowers):
+        logit_scale = towers.clip.get("logit_scale_init_value")
+    elif classifier.contrasts_towers and isinstance(towers, CocaTowers):
+        logit_scale = towers.coca.get("init_logit_scale")
+    if logit_scale is None:
+        return TEMPERATURE
+    return max(math.exp(-logit_scale), _LOWEST_TEMPERATURE)

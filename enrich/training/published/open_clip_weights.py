@@ -28,7 +28,7 @@ from enrich.training.published.open_clip_files import (
     read_image_shape,
     read_settings,
 )
-from enrich.training.published.pretrained import Published, clip_parts
+from enrich.training.published.pretrained import Published, clip_parts, clip_towers
 from enrich.training.published.refusals import explain
 
 # What Hugging Face's CLIP has, of the settings of open_clip's.
@@ -109,6 +109,8 @@ def _read_coca(folder: Path, model: dict[str, Any]) -> tuple[CocaTowers, dict[st
     towers = CocaTowers(coca=model)
     coca = new_coca(towers)
     import_open_clip().load_checkpoint(coca, str(folder / WEIGHTS))
+    # As in a CLIP's towers, the scale begins where its training ended.
+    towers = CocaTowers(coca=model | {"init_logit_scale": coca.logit_scale.item()})
     return towers, coca_parts(coca)
 
 
@@ -116,7 +118,7 @@ def _read_clip(folder: Path, model: dict[str, Any]) -> tuple[ClipTowers, dict[st
     config = _convert_config(model)
     clip = CLIPModel(config)
     clip.load_state_dict(convert_weights(load_file(folder / WEIGHTS)))
-    return ClipTowers(clip=config.to_dict()), clip_parts(clip)
+    return clip_towers(clip), clip_parts(clip)
 
 
 def _convert_config(model: dict[str, Any]) -> CLIPConfig:

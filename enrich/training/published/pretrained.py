@@ -92,12 +92,19 @@ def open_hugging_face_clip(name_or_folder: str) -> Published:
         )
     clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
     return Published(
-        towers=ClipTowers(clip=clip.config.to_dict()),
+        towers=clip_towers(clip),
         image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
         tokenizer=with_plain_quotes(
             _open_tokenizer(name_or_folder, clip.config.text_config.vocab_size)
         ),
         parts=clip_parts(clip),
+    )
+
+
+def clip_towers(clip: CLIPModel) -> ClipTowers:
+    """Returns a CLIP's configuration, in which its scale begins where its training ended."""
+    return ClipTowers(
+        clip=clip.config.to_dict() | {"logit_scale_init_value": clip.logit_scale.item()}
     )
 
 

@@ -1,17 +1,24 @@
 """What training makes small: the loss of labels and opinions, and of a picture answered alone."""
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
+from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tower_interface import ImageTower, TextTower
+from enrich.precision import autocast
+from enrich.tokenizer import TextEncoder
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.losses import opinion_loss
+from enrich.training.losses import contrastive_loss, opinion_loss
 from enrich.training.objective import Objective
 from enrich.training.parts import Part
 
@@ -109,3 +116,52 @@ def two_rows(has_image: torch.Tensor) -> Part:
         share=1.0,
         seed=0,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "towers", "logit_scale", "temperature"),
+    [
+        ("clip_zero_shot", "clip", math.log(50), 0.02),
+        # CLIP's own bound.
+        ("clip_zero_shot", "clip", 9.0, 0.01),
+        ("cma_clip", "coca", math.log(50), 0.02),
+        ("cma_clip", "clip", None, 0.07),
+        ("cma_clip", "small", None, 0.07),
+        # It contrasts what a new map makes of the towers.
+        ("mmbt", "clip", math.log(50), 0.07),
+        ("single_stream", "clip", math.log(50), 0.07),
+    ],
+)
+def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    clip_json: dict[str, Any],
+    coca_json: dict[str, Any],
+    name: str,
+    towers: str,
+    logit_scale: float | None,
+    temperature: float,
+) -> None:
+    scale = {} if logit_scale is None else {"logit_scale": logit_scale}
+    clip = {f"{key}_init_value": value for key, value in scale.items()}
+    coca = {f"init_{key}": value for key, value in scale.items()}
+    chosen = {
+        "small": small_config.towers,
+        "clip": ClipTowers(clip=clip_json | clip),
+        "coca": CocaTowers(coca=coca_json | coca),
+    }[towers]
+    config = small_config.model_copy(
+        update={"towers": chosen, "classifier": name, "joint_heads": 2}
+    )
+    torch.manual_seed(0)
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    classifier.read_tokenizer(TextEncoder(tokenizer, 16))
+    ids, mask = TextEncoder(tokenizer, 16)(["red shirt", "blue"])
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
+    part = replace(two_rows(YES), inputs=ModelInputs(ids, mask, YES, YES, pixel_values=pixels))
+    contrast = HEADS.model_copy(update={"loss": "contrastive"})
+    objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
+    with autocast(classifier.device):
+        output = classifier(part.inputs)
+    wanted = contrastive_loss(output.image_embeds, output.text_embeds, part.groups, temperature)
+    torch.testing.assert_close(objective(part), wanted)

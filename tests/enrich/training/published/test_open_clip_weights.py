@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from open_clip.push_to_hf_hub import save_for_hf
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
@@ -213,6 +213,21 @@ def test_an_activation_that_the_files_leave_unsaid_is_open_clip_s_own_for_the_na
     monkeypatch.setattr(open_clip_files, "snapshot_download", lambda *_, **__: str(folder))
     clip = open_open_clip(name).towers.clip
     assert clip["vision_config"]["hidden_act"] == clip["text_config"]["hidden_act"] == activation
+
+
+@pytest.mark.parametrize("kind", ["clip", "coca"])
+def test_the_temperature_that_it_ended_at_travels_in_the_towers(
+    folder: Path, coca_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    if kind == "clip":
+        folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
+    weights = load_file(folder / WEIGHTS)
+    save_file(weights | {"logit_scale": torch.tensor(4.0)}, folder / WEIGHTS)
+    towers = open_open_clip(str(folder)).towers
+    found = (
+        towers.clip["logit_scale_init_value"] if kind == "clip" else towers.coca["init_logit_scale"]
+    )
+    assert found == 4.0
 
 
 def test_a_pickle_is_refused_with_the_line_that_converts_it(folder: Path) -> None:

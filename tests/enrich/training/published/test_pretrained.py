@@ -573,3 +573,11 @@ def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder: Path, tmp_pa
             kept.encode("men\u2019s \u201cslim\u201d shirt").ids
             == kept.encode('men\'s "slim" shirt').ids
         )
+
+
+def test_the_temperature_that_a_clip_ended_at_travels_in_its_towers(copied_clip: Path) -> None:
+    clip = CLIPModel.from_pretrained(copied_clip)
+    clip.logit_scale.data.fill_(4.0)
+    clip.save_pretrained(copied_clip)
+    towers = open_hugging_face_clip(str(copied_clip)).towers
+    assert towers.clip["logit_scale_init_value"] == 4.0
