@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import ImageIdentity, JobConfig
-from enrich.errors import CheckpointError
+from enrich.errors import CheckpointError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.places import spell_out
 from enrich.images.store import ImageStore
@@ -77,7 +77,8 @@ class EngineSpec:
         """Loads the checkpoint onto `device`.
 
         Raises:
-            CheckpointError: it is not there, damaged, or no longer what the driver saw.
+            CheckpointError: it is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
         """
         # The driver makes specs and never builds one: torch is loaded where it is used.
         from enrich.engine import Engine
@@ -86,9 +87,10 @@ class EngineSpec:
             manifest = read_manifest(folder)
             found = name_model_version(manifest, self.target_precision)
             if found != self.model_version:
-                raise CheckpointError(
-                    f"the checkpoint in {self.checkpoint} is {found} here and {self.model_version} "
-                    "on the driver: give every machine the same one, or use a shared location"
+                raise NoAnswer(
+                    f"the checkpoint in {self.checkpoint} is {found}, and was {self.model_version} "
+                    "when the driver read it: run this again if it was exchanged meanwhile; where "
+                    "machines have different ones, give all the same, or use a shared location"
                 )
             return Engine(self, manifest, device)
 

@@ -68,22 +68,13 @@ def publish_staged_run(
     staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
-
-    def select_rows() -> DataFrame:
-        is_behind = deletes and has_newer_run(tables, *seen)
-        return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
-
     with scratch_folder(tables) as scratch:
         vanished = None
         if deletes and row["vanished"]:
             # Before anything is published: a product table that is cut off stops all of it.
             vanished = find_vanished(tables, config, row, scratch)
         if row["enriched"]:
-            done = tables.publish(select_rows, run_id, full_refresh=True)
-            row["published"] = done.published
-            row["withheld"] = row["enriched"] - done.published - done.unchanged
-            # Its last attempt may have found some of them published.
-            row["unchanged"] = _count_unchanged(row) + done.unchanged
+            _publish_answers(tables, staged, attribute_labels, row, deletes=deletes)
         quarantine_blocked(tables, staged, row)
         if vanished is not None:
             delete_gone(tables, vanished, *seen, run_id)
@@ -124,6 +115,27 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     row |= {"outcome": Outcome.DROPPED, "reason": reason}
     write_run(tables, row)
     return summarise(row)
+
+
+def _publish_answers(
+    tables: OutputTables,
+    staged: DataFrame,
+    attribute_labels: AttributeLabels,
+    row: dict[str, Any],
+    *,
+    deletes: bool,
+) -> None:
+    """Merges a run's answers, and counts them in its row. Runs on the driver."""
+
+    def select_rows() -> DataFrame:
+        is_behind = deletes and has_newer_run(tables, row["run_date"], row["started_at"])
+        return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
+
+    done = tables.publish(select_rows, row["run_id"], full_refresh=True)
+    row["published"] = done.published
+    row["withheld"] = row["enriched"] - done.published - done.unchanged
+    # Its last attempt may have found some of them published.
+    row["unchanged"] = _count_unchanged(row) + done.unchanged
 
 
 def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:

@@ -21,7 +21,7 @@ from enrich.training.config import TrainingConfig
 from enrich.training.progress import say
 
 # Where files lie changes none of a run's weights; what is read in them counts by its content.
-_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions"}
+_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions", "fit_trust"}
 
 
 @dataclass(slots=True)

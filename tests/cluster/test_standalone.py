@@ -37,7 +37,11 @@ appender.console.target = SYSTEM_ERR
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %m%n%ex
 """
-TWO_GPUS = "import torch\ntorch.cuda.device_count = lambda: 2\n"
+TWO_GPUS = """
+import torch
+torch.cuda.device_count = lambda: 2
+torch.cuda.is_available = lambda: True
+"""
 
 
 @pytest.fixture

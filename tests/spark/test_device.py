@@ -23,6 +23,7 @@ def assign(
         resources=lambda: resources, cpus=lambda: cpus, partitionId=lambda: partition
     )
     monkeypatch.setattr(device, "TaskContext", SimpleNamespace(get=lambda: context))
+    device._count_gpus.cache_clear()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0 and starts)
 
@@ -62,10 +63,13 @@ def test_an_assigned_gpu_that_is_not_there_names_the_setting(
         device.choose_device()
 
 
-def test_a_gpu_that_cuda_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cuda_cannot_use_is_none_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     # As with a driver that is too old: the cards are counted, and CUDA does not start.
     assign(monkeypatch, None, gpus=1, starts=False)
     assert device.choose_device() == torch.device("cpu")
+    assert "driver too old" in caplog.text
     assign(monkeypatch, ["0"], gpus=1, starts=False)
     with pytest.raises(ConfigError, match="the driver"):
         device.choose_device()

@@ -46,3 +46,6 @@ def test_executors_that_spark_starts_are_not_refused(
     wanted: GpuExecutors | None, master: str
 ) -> None:
     refuse_impossible_executors(wanted, _conf(master))
+    refuse_impossible_executors(
+        wanted, _conf(master).set("spark.dynamicAllocation.enabled", "True")
+    )

@@ -70,7 +70,7 @@ def _refuse_missing(
         )
     if missing := [name for name in wanted if name not in fields]:
         is_csv = HAS_SURPLUS in frame.columns and LINE not in frame.columns
-        if is_csv and (problem := explain_separator(next(iter(fields), ""))) is not None:
+        if is_csv and (problem := explain_separator(",".join(fields))) is not None:
             raise SchemaMismatch(f"'{location}' cannot be read: {problem}")
         raise SchemaMismatch(
             f"'{location}' has no column {', '.join(missing)}; it has "

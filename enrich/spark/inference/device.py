@@ -1,6 +1,7 @@
 """Chooses the device that a task's engine runs on, and takes the cores that Spark gave the task."""
 
 import functools
+import logging
 import os
 
 import torch
@@ -9,6 +10,8 @@ from pyspark import TaskContext
 from enrich.errors import ConfigError
 from enrich.forward import is_out_of_memory
 from enrich.spec import BuildsEngine, RunsProducts
+
+log = logging.getLogger(__name__)
 
 
 def choose_device() -> torch.device:
@@ -22,8 +25,7 @@ def choose_device() -> torch.device:
     """
     context = TaskContext.get()
     assigned = context.resources().get("gpu") if context else None
-    # Counted only where CUDA starts: with a driver that is too old for it, cards are there as well.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = _count_gpus()
     if assigned is None:
         return torch.device("cuda", _first_task() % gpus) if gpus else torch.device("cpu")
     address = assigned.addresses[0]
@@ -34,6 +36,16 @@ def choose_device() -> torch.device:
             "CUDA_VISIBLE_DEVICES and the driver"
         )
     return torch.device("cuda", int(address))
+
+
+@functools.cache
+def _count_gpus() -> int:
+    """Returns how many GPUs CUDA can use; with a driver too old for it there are cards as well."""
+    gpus = torch.cuda.device_count()
+    if gpus and not torch.cuda.is_available():
+        log.warning("%s GPUs are left alone: CUDA does not start, is their driver too old?", gpus)
+        return 0
+    return gpus
 
 
 @functools.cache
@@ -51,7 +63,8 @@ def build_engine(spec: BuildsEngine, device: torch.device) -> RunsProducts:
     """Loads a task's engine onto its device. Runs on the executor.
 
     Raises:
-        CheckpointError: the checkpoint is not there, damaged, or no longer what the driver saw.
+        CheckpointError: the checkpoint is not there, or damaged.
+        NoAnswer: it is another one than the driver saw.
         ConfigError: the device has no memory left for it, or torch is not built for it.
     """
     try:

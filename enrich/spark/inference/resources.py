@@ -23,7 +23,7 @@ def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) ->
             f"gpu_executors: with --master {master} no stage has executors of its own, but on "
             "YARN, Kubernetes and standalone clusters: leave gpu_executors out"
         )
-    if conf.get("spark.dynamicAllocation.enabled", "false") != "true":
+    if (conf.get("spark.dynamicAllocation.enabled") or "").lower() != "true":
         raise ConfigError("gpu_executors wants spark.dynamicAllocation.enabled=true")
     if is_kubernetes and not wanted.vendor:
         raise ConfigError("gpu_executors wants its 'vendor' on Kubernetes, such as nvidia.com")

@@ -193,6 +193,8 @@ def _open_tokenizer(name: str, size: int) -> Tokenizer:
 def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
     try:
         return load(name, trust_remote_code=False)
+    except MemoryError:
+        raise
     except Exception as error:
         # tokenizers raises nothing more special, huggingface_hub classes of its own.
         raise ConfigError(f"no {what} checkpoint at '{name}': {explain(name, error)}") from error
@@ -204,6 +206,8 @@ def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
     try:
         with torch.inference_mode():
             vision(pixel_values=blank).last_hidden_state  # noqa: B018
+    except MemoryError:
+        raise
     except Exception as error:
         # Whatever it is that the library's models raise.
         raise ConfigError(

@@ -267,13 +267,15 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) 
     assert mark.exists(), "the attack itself must work"
 
 
-def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_is_refused(folder: Path) -> None:
+def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_may_be_tried_again(
+    folder: Path,
+) -> None:
     spec = build_spec(JobConfig(checkpoint=str(folder)), read_manifest(folder), str(folder))
     assert spec.build(CPU)
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
-    with pytest.raises(CheckpointError, match="give every machine the same one"):
+    with pytest.raises(NoAnswer, match="run this again if it was exchanged"):
         spec.build(CPU)
 
 
@@ -335,7 +337,7 @@ def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
     engine = build_spec(remote, manifest, str(tmp_path)).build(CPU)
     assert engine.classifier is not None
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CheckpointError, match="give every machine the same one"):
+    with pytest.raises(NoAnswer, match="run this again if it was exchanged"):
         dataclasses.replace(engine.spec, model_version="another").build(CPU)
     assert list(tmp_path.iterdir()) == []
 
