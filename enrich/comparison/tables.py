@@ -17,7 +17,9 @@ NOTES = (
     "threshold is gained or lost, so its intervals are wide.",
     "Labels that a checkpoint does not know are left out of its figures: rows says how many "
     "remain. The overview's means are over the attributes that all answer with the same labels.",
-    "ECE is before and after calibration. Image weight is the mean share of the picture.",
+    "ECE is before and after calibration. Image weight is the mean share of the picture. CMA-CLIP "
+    "alone has a trust that is fitted to validation groups after training, and so in either ECE, "
+    "unless it was trained with fit_trust: false.",
     "A star marks a difference whose interval leaves out zero. Each row was trained once: what "
     "another seed would change is in no interval.",
     "FLOPs are of one product with a picture and a text of the full length: convolutions, matrix "
