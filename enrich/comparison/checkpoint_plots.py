@@ -19,7 +19,7 @@ from enrich.comparison.figure import (
 )
 from enrich.plot_text import shorten
 from enrich.training.answers import CalibratedAnswers
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 from enrich.training.measures import BINS, expected_calibration_error, find_bins
 
 ByCondition = Mapping[Condition, Mapping[str, CalibratedAnswers]]

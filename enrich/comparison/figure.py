@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enrich.plot_text import plain_text
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 
 BLUE, GREY, LIGHT = "#0072B2", "#666666", "#D9D9D9"
 COLORS = {

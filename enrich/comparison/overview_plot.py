@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from enrich.comparison.figure import COLORS, MARKERS, add_condition_legend, new_figure
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 
 _COLUMNS = 4
 _TITLE_WIDTH = 36  # characters of a panel's

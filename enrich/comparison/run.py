@@ -27,7 +27,8 @@ from enrich.comparison.overview_plot import draw_overview
 from enrich.comparison.records import Record, measure_with_intervals, subtract
 from enrich.comparison.shops import Shop
 from enrich.errors import ConfigError
-from enrich.training.batches import Batches, Condition
+from enrich.training.batches import Batches
+from enrich.training.conditions import Condition
 from enrich.training.evaluation import answer, apply_calibration
 from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.progress import say

@@ -6,7 +6,6 @@ classifier otherwise stops looking at the picture, and then fails on products wh
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,11 @@ from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
+from enrich.training.conditions import Condition
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.view_cache import CachedViews, cache_views
-
-
-class Condition(StrEnum):
-    """What an evaluation takes away from its products. No row loses all that it has."""
-
-    AS_IS = "as is"
-    NO_TEXT = "text removed"
-    NO_IMAGE = "image removed"
-    WORDS_MASKED = "label words masked"
-    OTHER_TEXT = "text of another product"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from enrich.errors import ConfigError
 from enrich.extras import load_extra
 from enrich.precision import local_device
 from enrich.training.batches import Batches, Hiding
+from enrich.training.conditions import SELECTED_UNDER, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
 from enrich.training.distributed import first_then_others, from_first, rank
-from enrich.training.evaluation import SELECTED_UNDER, selection_score, shown_in_training
+from enrich.training.evaluation import selection_score
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import Part, deal
 from enrich.training.progress import EpochProgress, say

@@ -22,7 +22,8 @@ from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
 from enrich.files.whole import whole_file
 from enrich.text import fold_label
-from enrich.training.batches import Batches, Condition
+from enrich.training.batches import Batches
+from enrich.training.conditions import Condition
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import ask
 

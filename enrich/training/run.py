@@ -11,15 +11,10 @@ from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
 from enrich.records import Modalities
 from enrich.training.batches import Batches
+from enrich.training.conditions import CALIBRATED_UNDER, TRUSTED_UNDER, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
-from enrich.training.evaluation import (
-    CALIBRATED_UNDER,
-    TRUSTED_UNDER,
-    calibrate,
-    evaluate,
-    shown_in_training,
-)
+from enrich.training.evaluation import calibrate, evaluate
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card

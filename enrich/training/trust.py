@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
-from enrich.training.batches import Batches, Condition
+from enrich.training.batches import Batches
 from enrich.training.calibration import Scored, surprise
+from enrich.training.conditions import Condition
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
 

@@ -12,7 +12,7 @@ from enrich.comparison.checkpoint_plots import ByCondition
 from enrich.demo.catalog import write_demo_catalog
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 
 
 def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:

@@ -14,7 +14,7 @@ from enrich.comparison.checkpoint_plots import ByCondition, draw_checkpoint, dra
 from enrich.comparison.figure import file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.answers import CalibratedAnswers
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 
 
 def _check(file: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from enrich.comparison.report import print_report, write_report
 from enrich.comparison.run import Comparison
 from enrich.comparison.tables import build_tables
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 
 FIRST, SECOND = "cma-clip", "odd|[red]*name*"
 

@@ -12,7 +12,7 @@ from enrich.comparison.contenders import Contender, load_contenders
 from enrich.comparison.run import Comparison, Workplace, compare
 from enrich.comparison.shops import build_shops
 from enrich.errors import ConfigError
-from enrich.training.batches import Condition
+from enrich.training.conditions import Condition
 from enrich.training.evaluation import evaluate
 
 CPU = torch.device("cpu")

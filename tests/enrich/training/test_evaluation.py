@@ -13,7 +13,8 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
 from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches, Condition
+from enrich.training.batches import Batches
+from enrich.training.conditions import Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import (
     answer,
@@ -21,7 +22,6 @@ from enrich.training.evaluation import (
     calibrate,
     evaluate,
     measure_answers,
-    shown_in_training,
 )
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import UNLABELLED, LabelledProducts

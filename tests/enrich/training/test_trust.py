@@ -9,7 +9,8 @@ import torch
 
 from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
-from enrich.training.batches import Batches, Condition
+from enrich.training.batches import Batches
+from enrich.training.conditions import Condition
 from enrich.training.loop import Trainer
 from enrich.training.trust import fit_trust
 

@@ -1,0 +1,52 @@
+"""Under which conditions products are evaluated, epochs are chosen and confidences are fitted."""
+
+from enum import StrEnum
+
+from enrich.records import Modalities
+from enrich.training.config import TrainingConfig
+
+
+class Condition(StrEnum):
+    """What an evaluation takes away from its products. No row loses all that it has."""
+
+    AS_IS = "as is"
+    NO_TEXT = "text removed"
+    NO_IMAGE = "image removed"
+    WORDS_MASKED = "label words masked"
+    OTHER_TEXT = "text of another product"
+
+
+# The conditions under which a set of modalities is calibrated, and what a row of each counts: a
+# shop whose titles do not name the color is as likely as one whose titles do.
+CALIBRATED_UNDER = {
+    Modalities.IMAGE_AND_TEXT: {
+        Condition.AS_IS: 1.0,
+        Condition.WORDS_MASKED: 1.0,
+        Condition.OTHER_TEXT: 0.3,
+    },
+    Modalities.IMAGE: {Condition.NO_TEXT: 1.0},
+    Modalities.TEXT: {Condition.NO_IMAGE: 1.0},
+}
+# What the trust in a picture is fitted to: a shop whose texts are other products' is rare. Its
+# confidence should be right there too; its answers elsewhere are not given up for that.
+TRUSTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTHER_TEXT: 0.1}
+SELECTED_UNDER = (
+    Condition.AS_IS,
+    Condition.NO_TEXT,
+    Condition.WORDS_MASKED,
+    Condition.OTHER_TEXT,
+)
+
+
+def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
+    """Returns the conditions that a training shows; under others its classifier learns nothing."""
+    if config.drop_text == 1:
+        return frozenset({Condition.NO_TEXT})
+    shown = {
+        Condition.NO_TEXT: config.drop_text + config.image_alone,
+        Condition.NO_IMAGE: config.drop_image,
+        Condition.WORDS_MASKED: config.mask_label_words,
+        Condition.OTHER_TEXT: config.swap_text,
+    }
+    whole = {Condition.AS_IS} if config.drop_text + config.drop_image < 1 else set()
+    return frozenset(whole | {one for one, share in shown.items() if share > 0})
