@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from enrich.adaptation.adapt import adapt
-from enrich.adaptation.checkpoint import refuse_fitted, summarise, to_report, write_adapted
+from enrich.adaptation.checkpoint import refuse_fitted, write_adapted
 from enrich.adaptation.effect import Effect
+from enrich.adaptation.report import summarise, to_report
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS

@@ -3,12 +3,12 @@
 All other weights stay. Knows nothing of how they were fitted.
 """
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from enrich.adaptation.effect import Effect
+from enrich.adaptation.effect import Effect, find_shifts
+from enrich.adaptation.report import summarise, to_report
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -20,30 +20,9 @@ from enrich.classifiers.checkpoint import (
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import Manifest
 from enrich.errors import ConfigError
-from enrich.markdown import Table, escape, format_figure, to_markdown
-from enrich.records import Modalities
-from enrich.training.measures import HEADINGS, Figures
+from enrich.markdown import escape
 
 _CARD_HEADING = "## Adapted to a shop"
-_SHOWN = (
-    "accuracy",
-    "macro_f1",
-    "recall_at_90_precision",
-    "precision_at_90_threshold",
-    "answered_at_90_threshold",
-    "ece",
-)
-
-_SAMPLE_NOTE = (
-    "The figures are of the labelled products. One in four that --suggest names is there because "
-    "the classifier is unsure of it: figures of such a sample understate the whole shop."
-)
-
-_READ_FROM = {
-    Modalities.IMAGE_AND_TEXT: "both",
-    Modalities.IMAGE: "the picture alone",
-    Modalities.TEXT: "the text alone",
-}
 
 
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
@@ -54,11 +33,6 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
         corrections=calibration.corrections
         | {a: one.correction for a, one in better.items() if one.correction is not None},
     )
-
-
-def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
-    """Returns what is added to the trust in pictures, for attributes that are better for it."""
-    return {a: one.trust_shift for a, one in effects.items() if one.is_better and one.trust_shift}
 
 
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
@@ -99,85 +73,6 @@ def write_adapted(
             add_to_weights(partial, {CmaClip.trust_in(a): shift for a, shift in shifts.items()})
         _add_metrics(partial, manifest, effects, shop)
         add_to_card(partial, _describe(manifest, effects, shop))
-
-
-def to_report(effects: dict[str, Effect]) -> str:
-    """Returns the table as Markdown, and below it what its figures do not tell."""
-    told = [
-        _tell_silence(attribute, effect)
-        for attribute, effect in effects.items()
-        if effect.is_better and effect.silenced
-    ]
-    told += [_tell_trust(attribute, shift) for attribute, shift in find_shifts(effects).items()]
-    return "\n".join(
-        [to_markdown(to_table(effects)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
-    )
-
-
-def to_table(effects: dict[str, Effect]) -> Table:
-    """Returns each attribute's figures before and after, and whether it was adapted."""
-    blocks = []
-    for attribute, effect in effects.items():
-        gain = f"{effect.gain.mean:+.3f} ± {effect.gain.error:.3f}"
-        blocks.append(
-            [
-                [attribute, f"{effect.before['rows']:,}", "before", *_cells(effect.before), ""],
-                [_verdict(effect), "", "after", *_cells(effect.after), gain],
-            ]
-        )
-    columns = ("attribute", "products", "", *(HEADINGS[figure] for figure in _SHOWN), "gain, nats")
-    return Table("Cross-validated on the labelled products", columns, blocks)
-
-
-def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
-    """Returns the effects as plain values, without what was fitted."""
-    return {
-        attribute: {
-            "adapted": effect.is_better,
-            "gain_nats": round(effect.gain.mean, 4),
-            # Labels of a single text tell nothing of the error.
-            "gain_error_nats": (
-                round(effect.gain.error, 4) if math.isfinite(effect.gain.error) else None
-            ),
-            "worse_from": [str(modalities) for modalities in effect.worse_from],
-            "silenced": [str(modalities) for modalities in effect.silenced],
-            "loses_answers": effect.loses_answers,
-            "trust_shift": effect.trust_shift,
-            "before": effect.before,
-            "after": effect.after,
-        }
-        for attribute, effect in effects.items()
-    }
-
-
-def _verdict(effect: Effect) -> str:
-    if effect.is_better:
-        return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
-    if worse := " and ".join(_READ_FROM[modalities] for modalities in effect.worse_from):
-        return f"left as it was: worse from {worse}"
-    too_few = effect.gain.is_told and effect.loses_answers
-    return "left as it was" + (": answers too few" if too_few else "")
-
-
-def _tell_silence(attribute: str, effect: Effect) -> str:
-    read_from = " or ".join(_READ_FROM[modalities] for modalities in effect.silenced)
-    where = "" if effect.falls_silent else f" from {read_from}"
-    return (
-        f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
-        "show no confidence that is right so often. More labels may find one."
-    )
-
-
-def _tell_trust(attribute: str, shift: float) -> str:
-    trusted, other = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
-    return (
-        f"For {escape(attribute)}, {trusted} of this shop are trusted more than before, and "
-        f"{other} less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
-    )
-
-
-def _cells(figures: Figures) -> list[str]:
-    return [format_figure(figures.get(figure)) for figure in _SHOWN]
 
 
 def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], shop: str) -> None:

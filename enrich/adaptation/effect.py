@@ -85,3 +85,8 @@ class Effect:
         is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
         is_paid = self.worse_from or self.loses_answers
         return self.gain.is_told and is_as_right and not is_paid
+
+
+def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
+    """Returns what is added to the trust in pictures, for attributes that are better for it."""
+    return {a: one.trust_shift for a, one in effects.items() if one.is_better and one.trust_shift}

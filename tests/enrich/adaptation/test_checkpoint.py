@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 from effects import make_effect
 
-from enrich.adaptation.checkpoint import (
-    summarise,
-    to_report,
-    to_table,
-    with_effects,
-    write_adapted,
-)
+from enrich.adaptation.checkpoint import with_effects, write_adapted
 from enrich.adaptation.effect import Gain
+from enrich.adaptation.report import summarise, to_report, to_table
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
