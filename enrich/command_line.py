@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markdown import Markdown
 
 from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
@@ -41,6 +43,11 @@ ImageRootOption = Annotated[
         help="Where relative image paths start; the catalog's folder.", callback=_check_place
     ),
 ]
+
+
+def print_markdown(text: str) -> None:
+    """Prints Markdown on standard output, in a log as wide as on a screen."""
+    Console(width=160).print(Markdown(text))
 
 
 def run_command(

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markdown import Markdown
 
 from enrich.adaptation.adapt import adapt
 from enrich.adaptation.checkpoint import refuse_fitted, write_adapted
@@ -27,7 +25,7 @@ from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, ImageRootOption, run_command
+from enrich.command_line import CheckpointOption, ImageRootOption, print_markdown, run_command
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
@@ -123,7 +121,7 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
                 "fitting teaches it its mistakes: label products that --suggest names",
                 err=True,
             )
-    Console(width=160).print(Markdown(to_report(effects)))
+    print_markdown(to_report(effects))
     if not any(effect.is_better for effect in effects.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markdown import Markdown
 
 from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import ImageRootOption, run_command
+from enrich.command_line import ImageRootOption, print_markdown, run_command
 from enrich.eight_bit_export import (
     compare,
     refuse_other_answers,
@@ -61,7 +59,7 @@ def main(
     if min_agreement == 1:
         raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
     comparison = compare(manifest, image_root or str(catalog.resolve().parent), chosen)
-    Console(width=160).print(Markdown(to_report(comparison)))
+    print_markdown(to_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)
     if comparison.speedup < LEAST_SPEEDUP:

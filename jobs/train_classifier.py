@@ -14,11 +14,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
 from enrich.classifiers.config import ClassifierName
 from enrich.classifiers.listing import list_classifiers
-from enrich.command_line import run_command
+from enrich.command_line import print_markdown, run_command
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.training.config import TrainingConfig
 from enrich.training.run import check_training, train_checkpoint
@@ -61,7 +60,7 @@ def main(
         bool,
         typer.Option("--check", help="Say what is wrong with catalogs and labels; train nothing."),
     ] = False,
-    list_classifiers: Annotated[
+    list_: Annotated[
         bool,
         # Eager: it asks for no catalog.
         typer.Option(
@@ -84,7 +83,7 @@ def main(
         return
     if train_checkpoint(settings, catalog, output, strange_shops=strange_shops) is None:
         return  # the first of torchrun's processes prints
-    Console(width=160).print(Markdown((output / "MODEL_CARD.md").read_text()))
+    print_markdown((output / "MODEL_CARD.md").read_text())
     typer.echo(f"checkpoint: {output}")
 
 

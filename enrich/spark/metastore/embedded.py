@@ -17,7 +17,7 @@ from enrich.spark.hadoop import locate
 from enrich.spark.metastore.shared import read_address
 from enrich.spark.storage import describe_folder
 
-log = logging.getLogger("enrich")
+log = logging.getLogger(__name__)
 
 # All that Derby makes before service.properties, without which it opens nothing.
 _UNBORN = {"README_DO_NOT_TOUCH_FILES.txt", "db.lck", "dbex.lck", "log", "seg0", "tmp"}

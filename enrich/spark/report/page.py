@@ -14,7 +14,7 @@ from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.records import RunSummary
 from enrich.spark.report.collect import ReportSources, collect_report
 
-log = logging.getLogger("enrich")
+log = logging.getLogger(__name__)
 
 
 def write_page(sources: ReportSources, summary: RunSummary) -> None:
