@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tokenizers import Tokenizer
 from enrich import eight_bit_export
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.classifiers.registry import build_classifier
@@ -34,15 +33,13 @@ WORDS = ("red", "blue", "green", "white", "striped", "formal")
 @pytest.fixture(scope="module")
 def manifest(
     tmp_path_factory: pytest.TempPathFactory,
-    small_config: ClassifierConfig,
-    clip_json: dict[str, Any],
+    clip_config: ClassifierConfig,
     tokenizer: Tokenizer,
     calibration: Calibration,
 ) -> Manifest:
     """A checkpoint on CLIP's towers."""
-    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
     torch.manual_seed(0)
-    classifier = build_classifier(config, tokenizer.get_vocab_size())
+    classifier = build_classifier(clip_config, tokenizer.get_vocab_size())
     folder = tmp_path_factory.mktemp("checkpoints") / "clip"
     save_checkpoint(folder, classifier, tokenizer, calibration, {"made": "up"}, "# clip\n")
     return read_manifest(folder)

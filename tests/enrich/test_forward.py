@@ -10,7 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
 from enrich.forward import Forward
@@ -186,15 +186,10 @@ def test_one_row_that_does_not_fit_is_an_error(crowd: Crowd, inputs: ModelInputs
 
 
 def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
-    bfloat16: None,
-    small_config: ClassifierConfig,
-    clip_json: dict[str, Any],
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
+    bfloat16: None, clip_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
 ) -> None:
     # A small tower merges layers as well, which is more exact.
-    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
-    classifier = _build(config, tokenizer)
+    classifier = _build(clip_config, tokenizer)
     with torch.inference_mode(), autocast(CPU):
         wanted = classifier(inputs)
     found = Forward(classifier, CPU)(inputs)

@@ -16,11 +16,9 @@ import torch
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.config import JobConfig
 from enrich.demo.catalog import write_demo_catalog
-from enrich.engine import Engine
+from enrich.engine import Engine, open_engine
 from enrich.records import Product
-from enrich.spec import build_spec
 
 GOLDEN = Path(__file__).with_name("golden_set.json")
 TOLERANCE = 0.01  # of a confidence
@@ -56,7 +54,7 @@ def products(shop: Path) -> list[Product]:
 
 
 def _build_engine(shop: Path) -> Engine:
-    return build_spec(JobConfig(), read_manifest(BUNDLED), str(shop)).build(torch.device("cpu"))
+    return open_engine(read_manifest(BUNDLED), str(shop))
 
 
 def _answers(shop: Path, products: list[Product], dtype: torch.dtype) -> list[dict[str, Any]]:

@@ -14,19 +14,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from fake_shop import Shop
 from fault_drill import Drill, in_full, is_long
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.config import JobConfig
-from enrich.engine import Engine
+from enrich.engine import Engine, open_engine
 from enrich.files.products import read_products
 from enrich.records import Modalities, Product, Status
 from enrich.rows import arrow_schema, to_row
-from enrich.spec import build_spec
 from enrich.text import MAX_CHARACTERS, build_text
 
 READ = 10_000 if is_long() else 1_000
@@ -38,8 +35,7 @@ SLOWEST_S = 10
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    root = tmp_path_factory.mktemp("images")
-    return build_spec(JobConfig(), read_manifest(BUNDLED), str(root)).build(torch.device("cpu"))
+    return open_engine(read_manifest(BUNDLED), str(tmp_path_factory.mktemp("images")))
 
 
 def to_product(row: MutatedRow) -> Product:

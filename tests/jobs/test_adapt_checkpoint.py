@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from job_script import Run
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.config import JobConfig
+from enrich.engine import open_engine
 from enrich.files.products import read_products
 from enrich.records import Candidate, Prediction, Product
-from enrich.spec import build_spec, name_model_version
+from enrich.spec import name_model_version
 
 PRODUCTS = 150
 # What this shop calls colors, by what they look like.
@@ -56,9 +55,8 @@ def _adapt(run: Run, shop: Path, output: Path) -> str:
 
 
 def _colors(checkpoint: Path, shop: Path) -> list[Prediction]:
-    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), read_manifest(checkpoint), str(shop))
     products = [Product(*row.values()) for row in read_products(shop / "products.csv").to_pylist()]
-    engine = spec.build(torch.device("cpu"))
+    engine = open_engine(read_manifest(checkpoint), str(shop))
     return [answer.predictions[0] for answer in engine.enrich(products)]
 
 

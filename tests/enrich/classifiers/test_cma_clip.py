@@ -10,7 +10,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
 from enrich.training.published.pretrained import clip_parts, load_parts
@@ -18,13 +18,10 @@ from enrich.training.published.pretrained import clip_parts, load_parts
 ROWS, LENGTH, END = 4, 7, 2
 
 
-@pytest.fixture(scope="module", params=["small", "hugging_face_clip"])
-def config(
-    request: pytest.FixtureRequest, small_config: ClassifierConfig, clip_json: dict[str, Any]
-) -> ClassifierConfig:
-    if request.param == "small":
-        return small_config
-    return small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+@pytest.fixture(scope="module", params=["small_config", "clip_config"])
+def config(request: pytest.FixtureRequest) -> ClassifierConfig:
+    found: ClassifierConfig = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -335,13 +332,12 @@ def test_pixels_are_normalised_by_the_checkpoint_s_mean_and_std(
 
 
 def test_clip_agrees_with_hugging_face_on_both_embeddings(
-    small_config: ClassifierConfig,
+    clip_config: ClassifierConfig,
     clip_json: dict[str, Any],
     tokenizer: Tokenizer,
     inputs: ModelInputs,
 ) -> None:
-    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
-    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    classifier = build_classifier(clip_config, tokenizer.get_vocab_size()).eval()
     clip = CLIPModel(CLIPConfig.from_dict(clip_json)).eval()
     load_parts(classifier, clip_parts(clip))
     # Hugging Face pools at the highest id, which in CLIP's own vocabulary is the end of text.
@@ -365,19 +361,10 @@ def test_clip_agrees_with_hugging_face_on_both_embeddings(
 
 @pytest.mark.parametrize("wrong", [{"text_length": 17}, {"size_px": 96}])
 def test_a_clip_of_another_size_is_refused(
-    small_config: ClassifierConfig,
-    clip_json: dict[str, Any],
-    tokenizer: Tokenizer,
-    wrong: dict[str, int],
+    clip_config: ClassifierConfig, tokenizer: Tokenizer, wrong: dict[str, int]
 ) -> None:
-    towers = ClipTowers(clip=clip_json)
-    size_px = wrong.get("size_px", 64)
-    config = small_config.model_copy(
-        update={
-            "towers": towers,
-            "text_length": wrong.get("text_length", 16),
-            "image": small_config.image.model_copy(update={"size_px": size_px}),
-        }
-    )
+    image = clip_config.image.model_copy(update={"size_px": wrong.get("size_px", 64)})
+    text_length = wrong.get("text_length", 16)
+    config = clip_config.model_copy(update={"text_length": text_length, "image": image})
     with pytest.raises(ValueError, match="this CLIP takes"):
         build_classifier(config, tokenizer.get_vocab_size())

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from enrich.classifiers.manifest import read_manifest
-from enrich.config import JobConfig
-from enrich.engine import Engine
+from enrich.engine import Engine, open_engine
 from enrich.records import Product
-from enrich.spec import build_spec
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +19,7 @@ def engine(
     """Reads images from a folder that holds red.jpg."""
     folder = tmp_path_factory.mktemp("pictures")
     write_jpeg(folder / "red.jpg")
-    settings = JobConfig(checkpoint=str(tiny_checkpoint))
-    spec = build_spec(settings, read_manifest(tiny_checkpoint), str(folder))
-    return spec.build(torch.device("cpu"))
+    return open_engine(read_manifest(tiny_checkpoint), str(folder))
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """An explanation holds the engine's own answers, and where they come from."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.towers import build_towers
 from enrich.engine import Engine
@@ -115,14 +113,11 @@ def test_an_image_tower_without_a_grid_is_refused(
         explain(engine, product, 12)
 
 
-@pytest.mark.parametrize("towers", ["small", "clip"])
+@pytest.mark.parametrize("config", ["small_config", "clip_config"])
 def test_an_image_tower_says_the_grid_that_follows_its_cls(
-    towers: str, small_config: ClassifierConfig, clip_json: dict[str, Any]
+    config: str, request: pytest.FixtureRequest
 ) -> None:
-    config = small_config
-    if towers == "clip":
-        config = config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
-    tower = build_towers(config, vocabulary=320)[0].eval()
+    tower = build_towers(request.getfixturevalue(config), vocabulary=320)[0].eval()
     with torch.inference_mode():
         embeds = tower.embed(tower.features(torch.zeros(1, 3, 64, 64))).embeds
     assert tower.grid == 2 and embeds.shape[1] >= 1 + 2 * 2

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from labelled import labelled_products
 from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
@@ -19,7 +20,6 @@ from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import LabelledProducts
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.tokenizers import train_tokenizer
@@ -46,15 +46,8 @@ def make(
     noise = np.random.default_rng(0).integers(-15, 15, (COUNT, 3, 64, 64))
     pixels = np.clip(shades[labels][:, :, None, None] + noise, 0, 255).astype(np.uint8)
     targets = np.stack([labels, labels % 3, labels % 2], axis=1)
-    products = LabelledProducts(
-        texts=[f"a {COLORS[label]} shirt" for label in labels],
-        image_paths=[None] * COUNT,
-        image_roots=[""] * COUNT,
-        catalog=np.zeros(COUNT, dtype=np.int64),
-        targets=targets,
-        groups=np.arange(COUNT),
-        split=np.zeros(COUNT, dtype=np.int64),
-    )
+    texts = [f"a {COLORS[label]} shirt" for label in labels]
+    products = labelled_products(texts, targets=targets)
     words = LabelWords({"color": COLORS}, {})
 
     def make(folder: str, *phases: Phase, **settings: Any) -> Trainer:
@@ -79,16 +72,7 @@ def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., Cach
     shape = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 
     def cache(*paths: str | None) -> CachedImages:
-        count = len(paths)
-        products = LabelledProducts(
-            texts=["a"] * count,
-            image_paths=list(paths),
-            image_roots=[str(tmp_path)] * count,
-            catalog=np.zeros(count, dtype=np.int64),
-            targets=np.zeros((count, 1), dtype=np.int64),
-            groups=np.arange(count),
-            split=np.zeros(count, dtype=np.int64),
-        )
+        products = labelled_products(["a"] * len(paths), str(tmp_path), image_paths=list(paths))
         return cache_pixels(products, shape, tmp_path / "cache")
 
     return cache
@@ -102,14 +86,22 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def published_tokenizer(catalog: Path) -> PreTrainedTokenizerFast:
+    """A tokenizer of the catalog's titles, as a hub has one beside its model."""
+    tokenizer = train_tokenizer(pd.read_parquet(catalog / "products.parquet")["title"], 300)
+    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+@pytest.fixture(scope="session")
 def clip_folder(
-    tmp_path_factory: pytest.TempPathFactory, catalog: Path, clip_json: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    published_tokenizer: PreTrainedTokenizerFast,
+    clip_json: dict[str, Any],
 ) -> Path:
     """A Hugging Face CLIP as one finds it on a hub, with random weights."""
     folder = tmp_path_factory.mktemp("hub") / "clip"
-    tokenizer = train_tokenizer(pd.read_parquet(catalog / "products.parquet")["title"], 300)
-    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    published_tokenizer.save_pretrained(folder)
     text = clip_json["text_config"] | {"vocab_size": 300}
     torch.manual_seed(0)
     CLIPModel(CLIPConfig.from_dict(clip_json | {"text_config": text})).save_pretrained(folder)

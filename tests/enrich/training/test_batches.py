@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled import labelled_products
 from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
@@ -20,7 +21,6 @@ from enrich.training.batches import (
     other_group,
 )
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import TRAIN, LabelledProducts
 from enrich.training.parts import shuffled
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
@@ -34,17 +34,9 @@ def batches(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> B
     """A third of the rows has both modalities, a third the text alone, a third the image alone."""
     kinds = np.arange(COUNT) % 3
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
-    products = LabelledProducts(
-        texts=["" if kind == 2 else f"red shirt {row}" for row, kind in enumerate(kinds)],
-        image_paths=[None] * COUNT,
-        image_roots=[""] * COUNT,
-        catalog=np.zeros(COUNT, dtype=np.int64),
-        targets=np.zeros((COUNT, 1), dtype=np.int64),
-        groups=np.arange(COUNT),
-        split=np.full(COUNT, TRAIN),
-    )
+    texts = ["" if kind == 2 else f"red shirt {row}" for row, kind in enumerate(kinds)]
     images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"), "noise")
-    return Batches(products, images, TextEncoder(tokenizer, 16), WORDS)
+    return Batches(labelled_products(texts), images, TextEncoder(tokenizer, 16), WORDS)
 
 
 ALL = np.arange(COUNT)
@@ -354,15 +346,8 @@ def test_pixels_are_decoded_once_and_an_unreadable_picture_is_no_picture(
 ) -> None:
     write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    products = LabelledProducts(
-        texts=["a"] * 3,
-        image_paths=["red.jpg", "bad.jpg", None],
-        image_roots=[str(tmp_path)] * 3,
-        catalog=np.zeros(3, dtype=np.int64),
-        targets=np.zeros((3, 1), dtype=np.int64),
-        groups=np.arange(3),
-        split=np.zeros(3, dtype=np.int64),
-    )
+    paths = ["red.jpg", "bad.jpg", None]
+    products = labelled_products(["a"] * 3, str(tmp_path), image_paths=paths)
     first = cache_pixels(products, small_config.image, tmp_path / "cache")
     assert first.has_image.tolist() == [True, False, False]
     assert first.pixels.shape == (3, 3, 64, 64)

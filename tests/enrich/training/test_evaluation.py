@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labelled import labelled_products
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
@@ -24,7 +25,7 @@ from enrich.training.evaluation import (
     measure_answers,
 )
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import UNLABELLED, LabelledProducts
+from enrich.training.labelled import UNLABELLED
 from enrich.training.pixel_cache import CachedImages
 
 BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
@@ -35,17 +36,9 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """The tiny classifier, and products of all kinds: the last one has nothing to read."""
     classifier, encoder = load_classifier(read_manifest(tiny_checkpoint), torch.device("cpu"))
     texts = ["red shirt", "blue shoes", "", "green dress", "white", ""]
-    products = LabelledProducts(
-        texts=texts,
-        image_paths=[None] * 6,
-        image_roots=[""] * 6,
-        catalog=np.zeros(6, dtype=np.int64),
-        targets=np.array(
-            [[0, 1, 0], [2, UNLABELLED, 1], [1, 0, 0], [1, 1, 1], [3, UNLABELLED, 0], [0, 0, 0]]
-        ),
-        groups=np.array([0, 1, 2, 3, 3, 4]),
-        split=np.zeros(6, dtype=np.int64),
-    )
+    targets = [[0, 1, 0], [2, UNLABELLED, 1], [1, 0, 0], [1, 1, 1], [3, UNLABELLED, 0], [0, 0, 0]]
+    groups = np.array([0, 1, 2, 3, 3, 4])
+    products = labelled_products(texts, targets=np.array(targets), groups=groups)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64), dtype=np.uint8)
     has_image = np.array([True, True, True, True, False, False])
     images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"), "noise")

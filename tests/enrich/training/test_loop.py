@@ -15,10 +15,10 @@ from torch import Tensor
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.demo.catalog import write_demo_catalog
+from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
-from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.loop import Trainer
 from enrich.training.published.pretrained import load_efficientnet_weights
@@ -282,9 +282,9 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     manifest = read_manifest(tmp_path / "made")
     assert manifest.config.towers.kind == "hugging_face_clip"
     assert (manifest.config.image.size_px, manifest.config.image.fit) == (64, "crop")
-    spec = default_spec(manifest, str(catalog))
+    engine = open_engine(manifest, str(catalog))
     rows = pd.read_parquet(catalog / "products.parquet").head(6)
-    answers = list(spec.build(torch.device("cpu")).enrich(Product(*row) for row in rows.to_numpy()))
+    answers = list(engine.enrich(Product(*row) for row in rows.to_numpy()))
     assert [answer.product_id for answer in answers] == rows.product_id.tolist()
     assert {answer.status for answer in answers} == {Status.OK}
     assert {len(answer.predictions) for answer in answers} == {3}

@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import h5py
 import numpy as np
 import pytest
+from labelled import labelled_products
 
 from enrich.errors import ConfigError, StorageFailed
 from enrich.images.limits import ImageProblem
@@ -25,15 +26,7 @@ from enrich.training.labelled import LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
-PRODUCTS = LabelledProducts(
-    texts=["a", "b"],
-    image_paths=["red.jpg", "blue.jpg"],
-    image_roots=["shop", "shop"],
-    catalog=np.zeros(2, dtype=np.int64),
-    targets=np.zeros((2, 1), dtype=np.int64),
-    groups=np.arange(2),
-    split=np.zeros(2, dtype=np.int64),
-)
+PRODUCTS = labelled_products(["a", "b"], "shop", image_paths=["red.jpg", "blue.jpg"])
 Cache = Callable[..., CachedImages]
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
-from enrich.spec import default_spec
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.recipes import TOWER_RECIPE
 from enrich.training.run import train_checkpoint
@@ -50,15 +50,13 @@ def _config(cache: Path, **settings: Any) -> TrainingConfig:
 
 def _enrich(checkpoint: Path, catalog: Path) -> list[EnrichedProduct]:
     """Returns what the job's engine says of a whole product, and of one without text or image."""
-    manifest = read_manifest(checkpoint)
-    spec = default_spec(manifest, str(catalog))
     row = pd.read_parquet(catalog / "products.parquet").iloc[0]
     products = [
         Product("both", row.title, row.description, row.image_path),
         Product("image", None, None, row.image_path),
         Product("text", row.title, row.description, None),
     ]
-    return list(spec.build(torch.device("cpu")).enrich(products))
+    return list(open_engine(read_manifest(checkpoint), str(catalog)).enrich(products))
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

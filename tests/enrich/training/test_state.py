@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from labelled import labelled_products
 
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
@@ -20,14 +21,8 @@ from enrich.training.state import load_state, name_inputs, save_state
 from enrich.training.tokenizers import train_tokenizer
 
 ROWS = np.arange(2)
-PRODUCTS = LabelledProducts(
-    texts=["a", "b"],
-    image_paths=["a.jpg", None],
-    image_roots=["shop", "shop"],
-    catalog=np.zeros(2, dtype=np.int64),
-    targets=np.zeros((2, 3), dtype=np.int64),
-    groups=ROWS,
-    split=np.zeros(2, dtype=np.int64),
+PRODUCTS = labelled_products(
+    ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
 )
 PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
 IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")

@@ -2,13 +2,12 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.registry import build_classifier
 from enrich.training.pixel_cache import CachedImages
@@ -31,10 +30,9 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
 
 
 def test_features_of_towers_in_eight_bits_that_differ_in_one_layer_are_not_the_same(
-    cache: Cache, small_config: ClassifierConfig, clip_json: dict[str, Any], tokenizer: Tokenizer
+    cache: Cache, clip_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
-    config = small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
-    one = build_classifier(config, tokenizer.get_vocab_size())
+    one = build_classifier(clip_config, tokenizer.get_vocab_size())
     other = copy.deepcopy(one)
     layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
     # As whole numbers of eight bits the weights stay what they were.

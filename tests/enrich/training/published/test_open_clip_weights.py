@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import pandas as pd
 import pytest
 import torch
 from open_clip.push_to_hf_hub import save_for_hf
@@ -25,7 +24,6 @@ from enrich.training.published.open_clip_files import CONFIG, WEIGHTS
 from enrich.training.published.open_clip_weights import open_open_clip
 from enrich.training.run import train_checkpoint
 from enrich.training.start import start_classifier
-from enrich.training.tokenizers import train_tokenizer
 
 MSCOCO = "laion/mscoco_finetuned_CoCa-ViT-B-32-laion2B-s13B-b90k"
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -52,16 +50,13 @@ def published(settings: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def coca_folder(
     tmp_path_factory: pytest.TempPathFactory,
-    catalog: Path,
+    published_tokenizer: PreTrainedTokenizerFast,
     settings: dict[str, Any],
     published: Any,
 ) -> Path:
     """The folder that open_clip's own function writes for a hub."""
-    titles = pd.read_parquet(catalog / "products.parquet")["title"]
-    special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(titles, 300), **special)
     folder = tmp_path_factory.mktemp("hub") / "coca"
-    save_for_hf(published, tokenizer, settings, str(folder), safe_serialization=True)
+    save_for_hf(published, published_tokenizer, settings, str(folder), safe_serialization=True)
     return folder
 
 

@@ -1,0 +1,27 @@
+"""Labelled products of which a test names only what it is about."""
+
+from typing import Any
+
+import numpy as np
+
+from enrich.training.labelled import TRAIN, LabelledProducts
+
+
+def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> LabelledProducts:
+    """Returns one product a text: to train on, a group of its own, with the first label.
+
+    Args:
+        texts: one a product.
+        image_root: where the images lie.
+        named: what is not as said above, by the names that `LabelledProducts` has.
+    """
+    rows = len(texts)
+    unnamed = {
+        "image_paths": [None] * rows,
+        "image_roots": [image_root] * rows,
+        "catalog": np.zeros(rows, dtype=np.int64),
+        "targets": np.zeros((rows, 1), dtype=np.int64),
+        "groups": np.arange(rows),
+        "split": np.full(rows, TRAIN),
+    }
+    return LabelledProducts(texts=texts, **unnamed | named)
