@@ -18,7 +18,6 @@ from tokenizers import Tokenizer
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, PairTowers
-from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
@@ -26,6 +25,7 @@ from enrich.config import JobConfig
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.settings_files import load_yaml
 from enrich.spec import build_spec
+from enrich.tokenizer import TextEncoder
 from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
 
@@ -49,24 +49,17 @@ def _load(folder: Path) -> None:
     load_classifier(read_manifest(folder), CPU)
 
 
-def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
+def test_a_checkpoint_holds_all_that_it_was_saved_with(
     tmp_path: Path, small_config: ClassifierConfig, tokenizer: Tokenizer, calibration: Calibration
 ) -> None:
-    torch.manual_seed(5)
     saved = build_classifier(small_config, tokenizer.get_vocab_size()).eval()
     save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {"a": 1}, "# card\n")
     manifest = read_manifest(tmp_path / "made")
     assert manifest.config == small_config and manifest.calibration == calibration
-    loaded, encoder = load_classifier(manifest, CPU)
-    ids, mask = encoder(["a red striped shirt", "blue shoes"])
-    everything = torch.ones(2, dtype=torch.bool)
-    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    inputs = ModelInputs(ids, mask, everything, everything, pixel_values=pixels)
-    with torch.inference_mode():
-        before, after = saved(inputs), loaded(inputs)
-    for attribute, logits in before.logits.items():
-        assert (logits - after.logits[attribute]).abs().max() < 0.02
-        assert logits.std() > 0.05
+    _, encoder = load_classifier(manifest, CPU)
+    texts = ["a red striped shirt", "blue shoes"]
+    wanted = TextEncoder(tokenizer, small_config.text_length)(texts)
+    assert all(map(torch.equal, encoder(texts), wanted))
     assert (tmp_path / "made" / "MODEL_CARD.md").read_text() == "# card\n"
     assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == {"a": 1}
 

@@ -67,12 +67,3 @@ def test_only_the_marks_are_left_of_what_a_row_lacks(
     wanted = products.token_mask[:, 1:].clone()
     wanted[2] = False
     assert text.mask.equal(wanted)
-
-
-def test_the_answer_is_read_at_cls(classifier: Mmbt, products: ModelInputs) -> None:
-    read: list[torch.Tensor] = []
-    classifier.stream.joint.register_forward_hook(lambda _, __, out: read.append(out))
-    with torch.inference_mode():
-        logits = classifier(products).logits
-        for attribute, head in classifier.heads.items():
-            torch.testing.assert_close(logits[attribute], head(read[0][:, 0]))

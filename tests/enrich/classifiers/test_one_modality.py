@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from model_outputs import answer
 from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.training.losses import count_labelled, label_losses, multitask_loss
 
@@ -33,18 +34,13 @@ def _inputs(seed: int) -> ModelInputs:
     )
 
 
-@torch.inference_mode()
-def _answer(classifier: Classifier, inputs: ModelInputs) -> ModelOutput:
-    return classifier(inputs)
-
-
 @pytest.mark.parametrize(
     "name, weight", [("image_only", [1.0, 0.0, 1.0]), ("text_only", [0.0, 0.0, 0.0])]
 )
 def test_the_image_weight_is_what_the_answer_rests_on(
     small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, weight: list[float]
 ) -> None:
-    output = _answer(_build(small_config, tokenizer, name), _inputs(0))
+    output = answer(_build(small_config, tokenizer, name), _inputs(0))
     assert [found.tolist() for found in output.image_weight.values()] == [weight] * 3
 
 
@@ -61,7 +57,7 @@ def test_products_that_lack_what_is_read_get_the_labels_shares_in_training(
     small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, blind: int
 ) -> None:
     classifier = _build(small_config, tokenizer, name)
-    one, other = (_answer(classifier, _inputs(seed)) for seed in (0, 1))
+    one, other = (answer(classifier, _inputs(seed)) for seed in (0, 1))
     for attribute, logits in one.logits.items():
         assert logits[blind].equal(other.logits[attribute][blind])
     optimiser = torch.optim.Adam(classifier.parameters(), lr=0.01)
@@ -80,5 +76,5 @@ def test_products_that_lack_what_is_read_get_the_labels_shares_in_training(
         losses = label_losses(classifier(inputs).logits, targets, 0.0, labelled)
         multitask_loss(losses).backward()
         optimiser.step()
-    probs = _answer(classifier, _inputs(0)).logits["color"][blind].softmax(0)
+    probs = answer(classifier, _inputs(0)).logits["color"][blind].softmax(0)
     torch.testing.assert_close(probs[:2], torch.tensor([2 / 3, 1 / 3]), rtol=0.05, atol=0.02)

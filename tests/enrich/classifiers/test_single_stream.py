@@ -29,15 +29,3 @@ def test_words_and_patches_enter_the_first_layer_together(
     # Once, for both: no layer reads the text alone.
     (given,) = entered
     torch.testing.assert_close(given[0], torch.cat(wanted, dim=1))
-
-
-def test_the_answer_is_read_at_cls(
-    build: Callable[..., SingleStream], products: ModelInputs
-) -> None:
-    classifier = build("single_stream")
-    read: list[torch.Tensor] = []
-    classifier.stream.joint.register_forward_hook(lambda _, __, out: read.append(out))
-    with torch.inference_mode():
-        logits = classifier(products).logits
-        for attribute, head in classifier.heads.items():
-            torch.testing.assert_close(logits[attribute], head(read[0][:, 0]))

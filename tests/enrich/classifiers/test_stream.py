@@ -108,3 +108,16 @@ def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
         output = classifier(products)
         words = classifier.text_tower.tokens(products.token_ids[1, products.token_mask[1]])
     torch.testing.assert_close(output.text_embeds[1], words.mean(0))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_answer_is_read_at_cls(
+    name: str, build: Callable[..., Classifier], products: ModelInputs
+) -> None:
+    classifier = build(name)
+    read: list[torch.Tensor] = []
+    classifier.stream.joint.register_forward_hook(lambda _, __, out: read.append(out))
+    with torch.inference_mode():
+        logits = classifier(products).logits
+        for attribute, head in classifier.heads.items():
+            torch.testing.assert_close(logits[attribute], head(read[0][:, 0]))
