@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import ImageIdentity, JobConfig, MissingProducts
@@ -84,16 +85,13 @@ class Inputs:
         digest = hashlib.sha256(repr((*where, *what)).encode()).hexdigest()
         return f"{request.run_date:%Y%m%d}-{digest[:10]}"
 
-    def lineage(self, run_id: str) -> dict[str, Column]:
-        """Returns columns that say where a row is from, by their names."""
-        values = {
+    def lineage(self, run_id: str) -> dict[str, Any]:
+        """Returns what rows say of the run that they are from."""
+        return {
             "model_version": self.spec.model_version,
             "run_id": run_id,
             "run_date": self.request.run_date,
-            # The run's start, not each row's: a repeated task writes the same row.
-            "enriched_at": self.started_at,
         }
-        return {name: F.lit(value).alias(name) for name, value in values.items()}
 
     @property
     def deletes(self) -> bool:

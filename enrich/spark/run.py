@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome
@@ -159,7 +158,8 @@ class Refresh:
             self.summary.counts = found.counts
             # First: what is in quarantine is not asked about again, so the next run would pass.
             refuse_many_failures(self.inputs, found.new)
-            quarantine_unusable(self.tables, survey, staged, self._lineage)
+            lineage = self.inputs.lineage(self.summary.run_id)
+            quarantine_unusable(self.tables, survey, staged, lineage)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 self._judging.judge_answers(survey, staged)
@@ -277,17 +277,9 @@ class Refresh:
             "seconds": summary.seconds,
             "error": summary.error,
         }
-        if checks := self._judging.list_checks(self._lineage):
+        if checks := self._judging.list_checks(self.inputs.lineage(summary.run_id)):
             write_checks(self.tables, checks, summary.run_id)
         write_run(self.tables, with_earlier_success(self.tables, row))
-
-    @property
-    def _lineage(self) -> dict[str, Any]:
-        return {
-            "model_version": self.spec.model_version,
-            "run_id": self.summary.run_id,
-            "run_date": self.request.run_date,
-        }
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

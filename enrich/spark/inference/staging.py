@@ -229,7 +229,10 @@ class Stager:
         return products.select(*KEY, status.alias("status"), error.alias("error"))
 
     def _write(self, rows: DataFrame) -> None:
-        lineage = self._inputs.lineage(self._run_id).values()
+        # The run's start, not each row's: a repeated task writes the same row.
+        enriched_at = {"enriched_at": self._inputs.started_at}
+        said = self._inputs.lineage(self._run_id) | enriched_at
+        lineage = (F.lit(value).alias(name) for name, value in said.items())
         self._tables.append_chunk(rows.select("*", *lineage), self._run_id, self._chunk)
         self._chunk += 1
 
