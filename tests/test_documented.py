@@ -151,6 +151,29 @@ def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does
     assert {n: getattr(clip, n) for n in shares} == {n: getattr(small, n) for n in shares}
 
 
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    lost = [
+        f"{file.name}: {link}"
+        for file in files
+        for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"\s*\n\s*", " ", file.read_text()))
+        if not (link.startswith("http") or _leads_somewhere(file, link))
+    ]
+    assert lost == []
+
+
+def _leads_somewhere(file: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = file.parent / path if path else file
+    return target.exists() and (not anchor or anchor in _anchors_of(target))
+
+
+def _anchors_of(file: Path) -> set[str]:
+    """Returns the names that GitHub gives to a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
 def test_every_room_is_documented() -> None:
     # What is indented lies in the last folder that is not.
     told, top = set(), ""
