@@ -27,10 +27,19 @@ DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
 
+
 Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
 Location = Annotated[str, Field(min_length=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
+
+
+def is_too_much(found: int, among: int, allowed_share: float) -> bool:
+    """Returns whether `found` of `among` rows, if these are enough to judge, is more than allowed.
+
+    `allowed_share` is in [0, 1].
+    """
+    return among >= MIN_ROWS_TO_ENFORCE and found / among > allowed_share
 
 
 class ImageIdentity(StrEnum):

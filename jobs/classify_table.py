@@ -24,7 +24,7 @@ from rich.progress import track
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
-from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
+from enrich.config import JobConfig, is_too_much
 from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, TooManyFailures, first_line
 from enrich.files.products import read_products
@@ -92,7 +92,7 @@ def refuse_many_failures(told: Told) -> None:
         ("products", told.unreadable, told.rows, settings.max_quarantined_share),
         ("images", told.lost_images, told.images, settings.max_failed_images_share),
     ):
-        if among >= MIN_ROWS_TO_ENFORCE and found > allowed * among:
+        if is_too_much(found, among, allowed):
             raise TooManyFailures(
                 f"{found:,} of {among:,} {what} could not be read, {allowed:.0%} would be put up "
                 "with: check the file, the image root and its permissions"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
@@ -79,19 +79,8 @@ def count_staged(
     Runs on the driver; one action, two for a run that is resumed and has staged rows.
     """
     is_answered, is_new = F.col("modalities").isNotNull(), F.col("wanted.state") == State.NEW
-    is_named = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
-    was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
-    is_failed = is_named & F.col("status").startswith("image_") & ~was_read
-    of_new = {
-        "asked": is_new,
-        "answered": is_new & is_answered,
-        "images": is_named,
-        "failed_images": is_failed,
-    }
-    abstained = [
-        F.count_if(is_answered & F.col(f"staged.{quote_part(a)}").isNull()).alias(f"no {a}")
-        for a in attributes
-    ]
+    of_new = _select_new(is_answered, is_new)
+    has_none = {a: F.col(f"staged.{quote_part(a)}").isNull() for a in attributes}
     wanted = survey.select(*PENDING).select(*KEY, "state")
     found = (
         staged.alias("staged")
@@ -101,8 +90,8 @@ def count_staged(
             F.count("wanted.state").alias("wanted"),
             F.count("modalities").alias("answered"),
             F.count_if("is_carried").alias("carried"),
-            *abstained,
-            *(F.count_if(counts).alias(f"new {name}") for name, counts in of_new.items()),
+            *(F.count_if(is_answered & no).alias(f"no {a}") for a, no in has_none.items()),
+            *(F.count_if(is_one).alias(f"new {name}") for name, is_one in of_new.items()),
         )
         .collect()[0]
     )
@@ -121,6 +110,18 @@ def count_staged(
     }
     new = New(**{name: found[f"new {name}"] for name in of_new})
     return StagedCounts(counts, new, found["wanted"])
+
+
+def _select_new(is_answered: Column, is_new: Column) -> dict[str, Column]:
+    """Returns which staged rows each of the numbers of `New` counts."""
+    names_one = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
+    was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+    return {
+        "asked": is_new,
+        "answered": is_new & is_answered,
+        "images": names_one,
+        "failed_images": names_one & F.col("status").startswith("image_") & ~was_read,
+    }
 
 
 def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
-from enrich.config import MIN_ROWS_TO_ENFORCE, JobConfig
+from enrich.config import JobConfig, is_too_much
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import New
 from enrich.spark.inputs import Inputs
@@ -73,23 +73,21 @@ def refuse_many_failures(inputs: Inputs, new: New) -> None:
     would stop every night on which little else is new. Nor do answers that were carried over, nor
     what an earlier attempt at the run has published.
     """
-    if new.asked < MIN_ROWS_TO_ENFORCE:
-        return
     config, staged = inputs.config, inputs.tables.name("staged_attributes")
-    allowed = config.max_quarantined_share
-    if (share := (new.asked - new.answered) / new.asked) > allowed:
+    allowed, failed = config.max_quarantined_share, new.asked - new.answered
+    if is_too_much(failed, new.asked, allowed):
         raise TooManyFailures(
-            f"{share:.1%} of {new.asked:,} new or changed products could not be read, allowed are "
-            f"{allowed:.1%} (max_quarantined_share). Nothing was published; the reasons are in "
-            f"{staged} (status, error): check the export, the image root and its permissions, then "
-            "run again"
+            f"{failed / new.asked:.1%} of {new.asked:,} new or changed products could not be "
+            f"read, allowed are {allowed:.1%} (max_quarantined_share). Nothing was published; the "
+            f"reasons are in {staged} (status, error): check the export, the image root and its "
+            "permissions, then run again"
         )
     allowed = config.max_failed_images_share
     # The answers would rest on texts alone.
-    if new.images >= MIN_ROWS_TO_ENFORCE and (share := new.failed_images / new.images) > allowed:
+    if is_too_much(new.failed_images, new.images, allowed):
         raise TooManyFailures(
-            f"of {new.images:,} products that name an image, {share:.1%} of the images could not "
-            f"be read, allowed are {allowed:.1%} (max_failed_images_share). Nothing was published; "
-            f"the errors are in {staged}: check the image root, its store and its permissions, "
-            "then run again"
+            f"of {new.images:,} products that name an image, {new.failed_images / new.images:.1%} "
+            f"of the images could not be read, allowed are {allowed:.1%} "
+            f"(max_failed_images_share). Nothing was published; the errors are in {staged}: check "
+            "the image root, its store and its permissions, then run again"
         )

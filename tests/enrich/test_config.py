@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from enrich.config import ColumnNames, JobConfig
+from enrich.config import ColumnNames, JobConfig, is_too_much
 
 
 @pytest.mark.parametrize("setting", ["catalog", "image_root", "checkpoint"])
@@ -46,3 +46,10 @@ def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
     assert started.report_dir == Path("/home/you/pages")
     assert started.data_docs == Path("/conf/docs")
     assert started.baselines == {"shop": Path("/home/you/shop.json")}
+
+
+def test_a_share_that_is_hit_exactly_is_allowed() -> None:
+    # In floating point 0.29 * 200 is less than 58.
+    assert not is_too_much(58, 200, 0.29)
+    assert is_too_much(59, 200, 0.29)
+    assert not is_too_much(199, 199, 0.29)
