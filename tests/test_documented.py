@@ -152,7 +152,7 @@ def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does
 
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
-    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     lost = [
         f"{file.name}: {link}"
         for file in files
