@@ -21,7 +21,7 @@ from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
-from enrich.memory import keep_freed_memory
+from enrich.memory import Heap, keep_freed_memory
 from enrich.precision import local_device
 from enrich.predictions import Reader
 from enrich.recent import RecentPictures
@@ -54,6 +54,7 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
+        self._heap = Heap()
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
         self.reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
@@ -105,7 +106,7 @@ class Engine:
                 products, lambda one: readers.submit(self.prepare, one).result, size
             )
             windows = iter(lambda: list(itertools.islice(prepared, size)), [])
-            yield from run_ahead(
+            for answered in run_ahead(
                 windows,
                 lambda window: start_window(
                     window,
@@ -114,7 +115,9 @@ class Engine:
                     lambda batch: lanes.submit(self._run, batch),
                 ),
                 _WINDOWS_AHEAD,
-            )
+            ):
+                yield answered
+                self._heap.bound()
 
     def _run(self, batch: list[Prepared]) -> ModelOutput:
         return self.forward(self.build_inputs(batch))

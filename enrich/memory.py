@@ -1,15 +1,21 @@
-"""Keeps the memory that a forward pass frees for the next one.
+"""Keeps the memory that a forward pass frees for the next one, up to a bound.
 
 By default glibc gives large blocks back to the kernel at once, and the kernel clears them page by
-page when the next layer asks for as much: a fifth to a third of a small classifier's time.
+page when the next layer asks for as much: a fifth to a third of a small classifier's time. Kept
+blocks lie in one heap with small ones between them, so in time it is more holes than blocks.
 """
 
+import contextlib
 import ctypes
+
+import psutil
 
 # From malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST_KEPT_BYTES = 256 << 20
 _MOST_KEPT_BYTES = 512 << 20
+# A forward pass of ViT-B/32's size takes 1 GB of it, which is not to be cleared again each time.
+_MOST_GROWTH_BYTES = 3 << 29
 
 
 def keep_freed_memory() -> None:
@@ -30,3 +36,27 @@ def keep_freed_memory() -> None:
         # glibc 2.33 and older take no more, and the next line would keep the default of 128 KB.
         set_option(_MMAP_THRESHOLD, 32 << 20)
     set_option(_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+
+
+class Heap:
+    """This process's heap, whose holes go back to the kernel when they have become too many."""
+
+    def __init__(self) -> None:
+        """Gives back what was freed until now: weights before they were cast, for example."""
+        self._process = psutil.Process()
+        self._give_back()
+
+    def bound(self) -> None:
+        """Gives the holes back if the process has grown by 1.5 GB since they were; else quick.
+
+        Measured with CMA-CLIP on towers of ViT-B/32's size, pictures of 1,000 px, one thread: 3.3
+        GB after 4,000 products without, 880 MB of it in use.
+        """
+        if self._process.memory_info().rss > self._least_bytes + _MOST_GROWTH_BYTES:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        with contextlib.suppress(AttributeError):  # another C library than glibc
+            # Whole pages of all holes, not of the heap's end alone.
+            ctypes.CDLL(None).malloc_trim(0)
+        self._least_bytes = self._process.memory_info().rss
