@@ -56,12 +56,12 @@ def adapt_attribute(
     def is_better(trial: Trial, than: Trial) -> bool:
         return trial.compare(as_it_is).is_better and trial.compare(than).is_better
 
-    scores = leave_scores(readings, earlier)
-    best = calibrate_held_out(scores, fold_of, base)
+    scoring = leave_scores(readings, earlier)
+    best = calibrate_held_out(scoring, fold_of, base)
     weighed = weigh_anew(readings, fold_of, base, earlier)
     if weighed.trust_shift:
         trial = calibrate_held_out(weighed, fold_of, base)
         if is_better(trial, best):
-            scores, best = weighed, trial
-    trial = calibrate_held_out(correct(scores, fold_of, base), fold_of, base)
+            scoring, best = weighed, trial
+    trial = calibrate_held_out(correct(scoring, fold_of, base), fold_of, base)
     return (trial if is_better(trial, best) else best).compare(as_it_is)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from enrich.adaptation.readings import fullest
-from enrich.adaptation.scores import Scores
+from enrich.adaptation.scores import Scoring
 from enrich.adaptation.trial import FEWEST_LABELS, Trial, surprise
 from enrich.calibration import (
     TARGET_PRECISIONS,
@@ -39,12 +39,12 @@ def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrectio
     )
 
 
-def calibrate_held_out(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
+def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
     """Returns how temperatures and thresholds on these scores answer."""
-    readings = scores.held_out(fold_of)
+    readings = scoring.held_out(fold_of)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
     fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
-    for fold, scored in enumerate(scores.without):
+    for fold, scored in enumerate(scoring.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
         calibrated = _calibrate(others, base, common)
         for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
@@ -54,8 +54,8 @@ def calibrate_held_out(scores: Scores, fold_of: Int[Tensor, " N"], base: Calibra
             for precision, thresholds in found.thresholds.items():
                 one.thresholds[precision][here] = thresholds
     return Trial(
-        trust_shift=scores.trust_shift,
-        correction=scores.correction,
+        trust_shift=scoring.trust_shift,
+        correction=scoring.correction,
         calibrated=_calibrate(readings, base, common),
         fully=fully,
         partly=partly,

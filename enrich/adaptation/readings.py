@@ -61,27 +61,27 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     known = next((one for one in found.values() if one is not None), None)
     if known is None:
         return {}
-    scored = [one or known.without_rows(modalities) for modalities, one in found.items()]
-    return {attribute: _read(engine, labels, attribute, scored) for attribute in labels.targets}
+    readings = [one or known.without_rows(modalities) for modalities, one in found.items()]
+    return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
 
 
 def _read(
-    engine: Engine, labels: ShopLabels, attribute: str, scored: Sequence["_Scored"]
+    engine: Engine, labels: ShopLabels, attribute: str, readings: Sequence["_Reading"]
 ) -> Readings:
     layer = to_layer(engine.calibration.corrections.get(attribute))
-    both = scored[0]  # the first of Modalities
+    both = readings[0]  # the first of Modalities
     weighed = {}
     for shift, output in _weigh(engine, attribute, both.output):
         one = replace(both, output=output).to_answers(labels, attribute).corrected(layer)
         weighed[shift] = (one.logits, one.image_weight)
     return Readings(
-        answers=[one.to_answers(labels, attribute).corrected(layer) for one in scored],
+        answers=[one.to_answers(labels, attribute).corrected(layer) for one in readings],
         weighed=weighed,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class _Reading:
     """What the classifier makes of M products, shown only these of their modalities.
 
     `product` says which of all products each row is of, `embeds` are as `join_embeds` lays them
@@ -93,7 +93,7 @@ class _Scored:
     embeds: Float[Tensor, "M E"]
     output: ModelOutput
 
-    def take(self, rows: Int[Tensor, " N"]) -> "_Scored":
+    def take(self, rows: Int[Tensor, " N"]) -> "_Reading":
         """Returns these rows."""
         return replace(
             self,
@@ -102,7 +102,7 @@ class _Scored:
             output=self.output.take(rows),
         )
 
-    def without_rows(self, modalities: Modalities) -> "_Scored":
+    def without_rows(self, modalities: Modalities) -> "_Reading":
         """Returns what is made of no product at all that has these modalities."""
         return replace(self.take(torch.empty(0, dtype=torch.long)), modalities=modalities)
 
@@ -122,7 +122,7 @@ class _Scored:
         return every_row.where(targets != UNLABELLED)
 
 
-def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Scored | None:
+def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Reading | None:
     """Returns what is made of the products that have these modalities; None if none can be read."""
     product: list[int] = []
     found: list[Modalities] = []
@@ -138,7 +138,7 @@ def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _
     if not outputs:
         return None
     output = ModelOutput.join(outputs)
-    read = _Scored(modalities, torch.tensor(product), join_embeds(output, found), output)
+    read = _Reading(modalities, torch.tensor(product), join_embeds(output, found), output)
     return read.take(torch.tensor([one is modalities for one in found]).nonzero().flatten())
 
 

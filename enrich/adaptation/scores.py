@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class Scoring:
     """A way to score the labelled products, before temperatures.
 
     `trust_shift` is what it adds to the trust in pictures, `correction` that of its scores, and
@@ -59,9 +59,9 @@ def deal_folds(groups: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
     return torch.from_numpy(np.random.default_rng(0).permutation(len(known)))[numbered] % FOLDS
 
 
-def leave_scores(readings: Readings, earlier: ScoreCorrection | None) -> Scores:
+def leave_scores(readings: Readings, earlier: ScoreCorrection | None) -> Scoring:
     """Returns the scores of the checkpoint as it is."""
-    return Scores(0.0, earlier, readings.answers, [readings.answers] * FOLDS)
+    return Scoring(0.0, earlier, readings.answers, [readings.answers] * FOLDS)
 
 
 def weigh_anew(
@@ -69,10 +69,10 @@ def weigh_anew(
     fold_of: Int[Tensor, " N"],
     base: CalibratedSets,
     earlier: ScoreCorrection | None,
-) -> Scores:
+) -> Scoring:
     """Returns the scores under a trust in pictures of the shop's own."""
     shift = choose_shift(readings, fold_of >= 0, base)
-    return Scores(
+    return Scoring(
         trust_shift=shift,
         correction=earlier,
         answers=readings.at(shift),
@@ -82,17 +82,17 @@ def weigh_anew(
     )
 
 
-def correct(scores: Scores, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scores:
+def correct(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scoring:
     """Returns the scores that correction layers make of these, which have none of their own yet."""
-    whole = fullest(scores.answers)
+    whole = fullest(scoring.answers)
     labelled = _label(whole, base)
     layer = fit_layer(labelled, choose_strength(labelled, deal_folds(whole.groups)))
     return replace(
-        scores,
-        correction=compose(layer, scores.correction),
+        scoring,
+        correction=compose(layer, scoring.correction),
         without=[
             _correct_without(fold, answers, fold_of, base)
-            for fold, answers in enumerate(scores.without)
+            for fold, answers in enumerate(scoring.without)
         ],
     )
 

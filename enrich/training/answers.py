@@ -12,7 +12,7 @@ from torch import Tensor
 from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
 from enrich.classifiers.calibrated import Layer, at_temperatures, correct, log_temperatures
 from enrich.records import Modalities
-from enrich.training.calibration import Scored
+from enrich.training.calibration import LabelledLogits
 from enrich.training.measures import Figures, measure, measure_thresholds
 
 
@@ -57,12 +57,14 @@ class Answers:
         """Returns the logarithm of each row's temperature."""
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
-    def score(self, share: float = 1.0) -> Scored:
+    def score(self, share: float = 1.0) -> LabelledLogits:
         """Returns the rows to calibrate on, all of one set of modalities; each counts `share`."""
         # A row of one modality has all its weight there, which tells nothing. No row at all takes
         # nothing away from the weights of other conditions.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
-        return Scored(self.logits, self.targets, self.image_weight if mixed else None, share)
+        return LabelledLogits(
+            self.logits, self.targets, self.image_weight if mixed else None, share
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ _NEAR_SPREAD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class LabelledLogits:
     """Labelled rows of one condition, with the logits that a classifier gives them.
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
@@ -56,7 +56,7 @@ class Scored:
         return self.share == 1
 
 
-def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
+def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     """Fits one calibration to all conditions; each threshold is the strictest that one asks for."""
     calibrated = _never_answered(conditions)
     answered = []
@@ -77,7 +77,7 @@ def fit(conditions: Sequence[Scored]) -> CalibratedModalities:
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 
-def surprise(conditions: Sequence[Scored]) -> float:
+def surprise(conditions: Sequence[LabelledLogits]) -> float:
     """Returns the negative log-likelihood of the labels, in nats, at temperatures fitted to them.
 
     Summed over all rows, each as much as it counts.
@@ -92,7 +92,7 @@ def surprise(conditions: Sequence[Scored]) -> float:
     return total
 
 
-def _never_answered(conditions: Sequence[Scored]) -> CalibratedModalities:
+def _never_answered(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     """Returns the temperatures that are fitted to all conditions, without thresholds."""
     temperature, image_temperature = fit_temperatures(conditions)
     return CalibratedModalities(
@@ -104,7 +104,7 @@ def _never_answered(conditions: Sequence[Scored]) -> CalibratedModalities:
 
 
 def fit_temperatures(
-    conditions: Sequence[Scored], near: CalibratedModalities | None = None
+    conditions: Sequence[LabelledLogits], near: CalibratedModalities | None = None
 ) -> tuple[float, float | None]:
     """Returns the temperatures of rows read from their text and from their picture.
 

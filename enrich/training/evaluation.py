@@ -13,7 +13,7 @@ from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches
-from enrich.training.calibration import Scored, fit
+from enrich.training.calibration import LabelledLogits, fit
 from enrich.training.conditions import CALIBRATED_UNDER, Condition
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
@@ -113,7 +113,7 @@ def _score(
     answers: Mapping[Condition, Answers],
     under: Mapping[Modalities, Mapping[Condition, float]],
     layer: Layer | None = None,
-) -> dict[Modalities, list[Scored]]:
+) -> dict[Modalities, list[LabelledLogits]]:
     """Returns the rows to calibrate each set of modalities on, corrected if a layer is given."""
     return {
         modalities: [
@@ -124,7 +124,7 @@ def _score(
     }
 
 
-def score_rows(answers: Answers, modalities: Modalities, share: float) -> Scored:
+def score_rows(answers: Answers, modalities: Modalities, share: float) -> LabelledLogits:
     """Returns the rows that have exactly these modalities, to calibrate on."""
     mine = torch.tensor([found is modalities for found in answers.modalities], dtype=torch.bool)
     return answers.where(mine).score(share)

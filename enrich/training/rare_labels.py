@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.calibration import ScoreCorrection
-from enrich.training.calibration import Scored
+from enrich.training.calibration import LabelledLogits
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import macro_f1, once
 
@@ -22,7 +22,7 @@ _UNSEEN = 0.25
 
 
 def prefer_rare_labels(
-    conditions: Sequence[Scored], log_priors: Float[Tensor, " C"]
+    conditions: Sequence[LabelledLogits], log_priors: Float[Tensor, " C"]
 ) -> ScoreCorrection | None:
     """Returns the correction of highest macro-F1 that costs no accuracy to speak of, or None.
 
@@ -55,7 +55,7 @@ def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
     return (counts / counts.sum()).log()
 
 
-def _weigh(labelled: Sequence[Scored], shift: Float[Tensor, " C"]) -> tuple[float, float]:
+def _weigh(labelled: Sequence[LabelledLogits], shift: Float[Tensor, " C"]) -> tuple[float, float]:
     """Returns mean accuracy and mean macro-F1 of the shifted scores."""
     accuracies, f1s = [], []
     for scored in labelled:

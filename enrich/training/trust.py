@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches
-from enrich.training.calibration import Scored, surprise
+from enrich.training.calibration import LabelledLogits, surprise
 from enrich.training.conditions import Condition
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
@@ -85,13 +85,15 @@ def _choose_doubt(
 
 def _score(
     classifier: CmaClip, attribute: str, read: Read, targets: Tensor, share: float
-) -> Scored:
+) -> LabelledLogits:
     """Returns what temperatures are fitted to: labelled rows that have both modalities."""
     with torch.inference_mode():
         logits, image_weight = classifier.answer(attribute, read)
     assert image_weight is not None
     fits = (targets != UNLABELLED) & (read.has_image & read.has_text).cpu()
-    return Scored(logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share)
+    return LabelledLogits(
+        logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share
+    )
 
 
 def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.records import Modalities
 from enrich.training.calibration import (
-    Scored,
+    LabelledLogits,
     fit,
     fit_temperatures,
     pick_threshold,
@@ -23,11 +23,11 @@ def test_temperature_of_overconfident_logits_is_recovered(temperature: float) ->
     torch.manual_seed(0)
     honest = 2 * torch.randn(20_000, 5)
     targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
-    found, _ = fit_temperatures([Scored(honest * temperature, targets)])
+    found, _ = fit_temperatures([LabelledLogits(honest * temperature, targets)])
     assert found == pytest.approx(temperature, rel=0.05)
 
 
-def _half_from_pictures(rows: int) -> Scored:
+def _half_from_pictures(rows: int) -> LabelledLogits:
     """Returns rows of which each second one is read from its picture.
 
     That one is surer of itself than it should be, by 3, the others less, by 0.5.
@@ -37,7 +37,7 @@ def _half_from_pictures(rows: int) -> Scored:
     targets = torch.multinomial(honest.softmax(1), 1).squeeze(1)
     image_weight = (torch.arange(rows) % 2).float()
     scale = torch.where(image_weight > 0, 3.0, 0.5).unsqueeze(1)
-    return Scored(honest * scale, targets, image_weight)
+    return LabelledLogits(honest * scale, targets, image_weight)
 
 
 def test_rows_read_from_their_picture_get_a_temperature_of_their_own() -> None:
@@ -70,7 +70,7 @@ def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
 
 
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
-    nothing = fit([Scored(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
+    nothing = fit([LabelledLogits(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
     assert nothing.temperature == 1.0 and nothing.rows == 0
     assert nothing.thresholds == {"0.90": None, "0.95": None}
 
@@ -81,7 +81,7 @@ def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance() 
     # An image weight does not lead out of it.
     for weight in (None, torch.ones(40), torch.linspace(0, 1, 40)):
         for targets, end in ((right.argmax(1), 0.05), (wrong, 20)):
-            both = fit_temperatures([Scored(right, targets, weight)])
+            both = fit_temperatures([LabelledLogits(right, targets, weight)])
             assert both == (pytest.approx(end, rel=0.01), None)
 
 
@@ -160,7 +160,7 @@ def test_a_fit_answers_with_both_thresholds() -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(5_000, 3)
     targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
-    fitted = fit([Scored(logits, targets)])
+    fitted = fit([LabelledLogits(logits, targets)])
     assert isinstance(fitted, CalibratedModalities) and fitted.rows == 5_000
     low, high = fitted.thresholds["0.90"], fitted.thresholds["0.95"]
     assert low is not None and high is not None and 0 < low < high < 1
@@ -172,8 +172,8 @@ def test_a_condition_without_a_threshold_counts_only_where_it_is_guarded(
 ) -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(2_000, 3)
-    good = Scored(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
-    hopeless = Scored(logits, torch.randint(0, 3, (2_000,)), share=share)
+    good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
+    hopeless = LabelledLogits(logits, torch.randint(0, 3, (2_000,)), share=share)
     thresholds = fit([good, hopeless]).thresholds
     assert (thresholds["0.90"] is None) == guarded
 
@@ -184,6 +184,8 @@ def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> N
     targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
     noisy = targets.clone()
     noisy[:600] = torch.randint(0, 3, (600,))
-    alone = fit([Scored(logits, targets)]).thresholds["0.90"]
-    beside = fit([Scored(logits, targets), Scored(logits, noisy, share=0.3)]).thresholds["0.90"]
+    alone = fit([LabelledLogits(logits, targets)]).thresholds["0.90"]
+    beside = fit(
+        [LabelledLogits(logits, targets), LabelledLogits(logits, noisy, share=0.3)]
+    ).thresholds["0.90"]
     assert alone is not None and beside is not None and beside > alone

@@ -12,7 +12,7 @@ from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import Scores, compose, correct, deal_folds, weigh_anew
+from enrich.adaptation.scores import Scoring, compose, correct, deal_folds, weigh_anew
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -266,15 +266,15 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     seen = 8 * torch.nn.functional.one_hot(others[0].targets, LABELS).float()
     image_logits = seen.where(held_out.unsqueeze(1), readings[0].logits)
 
-    def weigh(readings: list[Answers]) -> Scores:
+    def weigh(readings: list[Answers]) -> Scoring:
         as_it_is, weighed = _mix(readings[0], image_logits, trust=0.0)
         return weigh_anew(Readings([as_it_is, *readings[1:]], weighed), fold_of, base, None)
 
     def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = weigh(readings)
+        scoring = weigh(readings)
         if corrected:
-            scores = correct(scores, fold_of, base)
-        answered = calibrate_held_out(scores, fold_of, base).fully
+            scoring = correct(scoring, fold_of, base)
+        answered = calibrate_held_out(scoring, fold_of, base).fully
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]
 

@@ -2,23 +2,23 @@
 
 import torch
 
-from enrich.training.calibration import Scored
+from enrich.training.calibration import LabelledLogits
 from enrich.training.labelled import UNLABELLED
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 PRIORS = torch.tensor([0.9, 0.08, 0.02]).log()
 
 
-def _scored(timid: float, rows: int = 4000) -> Scored:
+def _scored(timid: float, rows: int = 4000) -> LabelledLogits:
     """A classifier that gives rare labels less than their due, by so much of their log share."""
     random = torch.Generator().manual_seed(0)
     targets = PRIORS.exp().multinomial(rows, replacement=True, generator=random)
     evidence = 2 * torch.randn(rows, 3, generator=random)
     evidence[torch.arange(rows), targets] += 3
-    return Scored(evidence + (1 + timid) * PRIORS, targets)
+    return LabelledLogits(evidence + (1 + timid) * PRIORS, targets)
 
 
-def _right(scored: Scored, bias: tuple[float, ...]) -> float:
+def _right(scored: LabelledLogits, bias: tuple[float, ...]) -> float:
     best = (scored.logits + torch.tensor(bias)).argmax(1)
     return (best == scored.targets).float().mean().item()
 
@@ -44,7 +44,7 @@ def test_one_that_is_bold_already_is_left_alone() -> None:
 
 
 def test_without_a_labelled_row_nothing_is_preferred() -> None:
-    empty = Scored(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
+    empty = LabelledLogits(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
     assert prefer_rare_labels([empty], PRIORS) is None
 
 
