@@ -12,7 +12,7 @@ from torch import Tensor
 
 from enrich.adaptation.readings import fullest
 from enrich.adaptation.scores import Scoring
-from enrich.adaptation.trial import FEWEST_LABELS, Trial, surprise
+from enrich.adaptation.trial import FEWEST_LABELS, Trial, measure_losses
 from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
@@ -96,7 +96,7 @@ def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> Calibrated
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
     kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
     told = [
-        surprise(CalibratedAnswers.by(reading, dict.fromkeys(Modalities, one))).sum().item()
+        measure_losses(CalibratedAnswers.by(reading, dict.fromkeys(Modalities, one))).sum().item()
         for one in (kept, new)
     ]
     return new if told[0] - told[1] > _LEAST_TOLD else kept

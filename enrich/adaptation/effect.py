@@ -20,9 +20,10 @@ _MOST_LOST = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much less a label surprises afterwards: mean over products, and its standard error.
+    """By how much the loss of a label falls: mean over products, and its standard error.
 
-    Both in nats; `labels` is the number of products, near-identical ones counted once.
+    The loss is the negative log-likelihood, so both are in nats. `labels` is the number of
+    products, near-identical ones counted once.
     """
 
     mean: float
@@ -36,7 +37,7 @@ class Gain:
 
     @property
     def is_loss(self) -> bool:
-        """Whether labels surprise more afterwards, by more than its standard error."""
+        """Whether labels are answered worse afterwards, by more than the standard error."""
         return self.mean < -max(self.error, _LEAST_GAIN)
 
 

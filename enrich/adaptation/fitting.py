@@ -72,20 +72,20 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
         fitted, max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
 
-    def loss() -> Tensor:
+    def penalised_loss() -> Tensor:
         optimiser.zero_grad()
         corrected = logits + logits @ mixture.T + embeds @ look.T + shift
-        surprise = F.cross_entropy(corrected / scale, labelled.targets, reduction="sum")
+        loss = F.cross_entropy(corrected / scale, labelled.targets, reduction="sum")
         penalty = (
             (spread * mixture).square().sum()
             + _EMBEDS_COST * look.square().sum()
             + _SHIFT_COST * shift.square().sum()
         )
-        total: Tensor = (surprise + strength / 2 * penalty) / len(labelled)
+        total: Tensor = (loss + strength / 2 * penalty) / len(labelled)
         total.backward()
         return total
 
-    optimiser.step(loss)
+    optimiser.step(penalised_loss)
     return Layer(
         weight=centre + mixture.detach() @ centre,
         embeds_weight=look.detach() @ standard.T,

@@ -63,7 +63,7 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     Near-identical products are answered alike: the standard error is that of a mean over clusters
     (Liang and Zeger 1986), with the usual factor for few of them.
     """
-    gains = surprise(before) - surprise(after)
+    gains = measure_losses(before) - measure_losses(after)
     known, numbered = after.of.groups.unique(return_inverse=True)
     sums = torch.zeros(len(known)).index_add_(0, numbered, gains - gains.mean())
     if len(known) < 2:
@@ -72,7 +72,7 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     return Gain(gains.mean().item(), spread.sqrt().item() / len(gains), len(known))
 
 
-def surprise(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
+def measure_losses(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
     """Returns the negative log-likelihood of each label, in nats."""
     logs = answers.probs.clamp(min=1e-9).log()
     return F.nll_loss(logs, answers.of.targets, reduction="none")

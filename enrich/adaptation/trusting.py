@@ -25,7 +25,7 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
         calibrated: The checkpoint's temperatures.
     """
 
-    def surprise(shift: float) -> float:
+    def penalised_loss(shift: float) -> float:
         both = readings.at(shift)[0]
         rows = seen[both.product]
         scaled = both.logits / both.log_temperature(calibrated).exp().unsqueeze(1)
@@ -33,4 +33,4 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
         return told + (shift / _SPREAD) ** 2 / 2
 
     # 0 first: of equals it is chosen.
-    return min((0.0, *readings.weighed), key=surprise)
+    return min((0.0, *readings.weighed), key=penalised_loss)

@@ -77,7 +77,7 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 
-def surprise(conditions: Sequence[LabelledLogits]) -> float:
+def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
     """Returns the negative log-likelihood of the labels, in nats, at temperatures fitted to them.
 
     Summed over all rows, each as much as it counts.
@@ -127,21 +127,21 @@ def fit_temperatures(
     ends = torch.full((2,), math.log(one), dtype=torch.double, requires_grad=True)
     optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def penalised_loss() -> Tensor:
         optimiser.zero_grad()
         inner = ends.clamp(_LOWEST, _HIGHEST)
         text_end, image_end = inner
         scale = torch.lerp(text_end, image_end, image_weight).exp().unsqueeze(1)
-        surprise = F.cross_entropy(logits / scale, targets, reduction="none") * share
+        losses = F.cross_entropy(logits / scale, targets, reduction="none") * share
         penalty = ((text_end - image_end) / _PRIOR_SPREAD) ** 2 / 2
         if centre is not None:
             penalty = penalty + ((inner - centre) / _NEAR_SPREAD).square().sum() / 2
         # Per row, so that the optimiser's tolerances mean the same for few rows as for many.
-        mean: Tensor = (surprise.sum() + penalty) / share.sum()
+        mean: Tensor = (losses.sum() + penalty) / share.sum()
         mean.backward()
         return mean
 
-    optimiser.step(loss)
+    optimiser.step(penalised_loss)
     text_end, image_end = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
     return text_end, image_end
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Read
 from enrich.training.batches import Batches
-from enrich.training.calibration import LabelledLogits, surprise
+from enrich.training.calibration import LabelledLogits, fitted_loss
 from enrich.training.conditions import Condition
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
@@ -79,7 +79,7 @@ def _choose_doubt(
     for doubt in _DOUBTS:
         classifier.set_doubt(attribute, doubt)
         scored = [_score(classifier, attribute, read, targets, share) for read, share in shares]
-        losses[doubt] = surprise(scored)
+        losses[doubt] = fitted_loss(scored)
     return min(losses, key=losses.__getitem__)
 
 
