@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from enrich.classifiers.calibrated import Layer
+from enrich.training.calibration import summed_loss
 
 # From no correction at all to hardly any penalty: of equals the first, the strongest, is chosen.
 _STRENGTHS = (math.inf, 100.0, 30.0, 10.0, 3.0)
@@ -66,8 +66,7 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
         torch.zeros(shape, requires_grad=True)
         for shape in ((labels, labels), (labels, embeds.shape[1]), (labels,))
     ]
-    scale = labelled.log_temperature.exp().unsqueeze(1)
-    spread = (logits / scale).square().mean().sqrt()
+    spread = (logits / labelled.log_temperature.exp().unsqueeze(1)).square().mean().sqrt()
     optimiser = torch.optim.LBFGS(
         fitted, max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
@@ -75,7 +74,7 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     def penalised_loss() -> Tensor:
         optimiser.zero_grad()
         corrected = logits + logits @ mixture.T + embeds @ look.T + shift
-        loss = F.cross_entropy(corrected / scale, labelled.targets, reduction="sum")
+        loss = summed_loss(corrected, labelled.log_temperature, labelled.targets)
         penalty = (
             (spread * mixture).square().sum()
             + _EMBEDS_COST * look.square().sum()
@@ -126,6 +125,5 @@ def _held_out_loss(labelled: Labelled, folds: Int[Tensor, " N"], strength: float
     for fold in folds.unique():
         here = labelled[folds == fold]
         corrected = fit_layer(labelled[folds != fold], strength)(here.logits, here.embeds)
-        scaled = corrected / here.log_temperature.exp().unsqueeze(1)
-        total += F.cross_entropy(scaled, here.targets, reduction="sum").item()
+        total += summed_loss(corrected, here.log_temperature, here.targets).item()
     return total / max(1, len(labelled))

@@ -7,10 +7,10 @@ dozen labels tell it (measured in DECISIONS.md).
 
 from jaxtyping import Bool
 from torch import Tensor
-from torch.nn import functional as F
 
 from enrich.adaptation.readings import Readings
 from enrich.calibration import CalibratedSets
+from enrich.training.calibration import summed_loss
 
 # That of the normal prior: a shift of 3 is a factor of 20 between picture and text.
 _SPREAD = 3.0
@@ -27,10 +27,9 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
 
     def penalised_loss(shift: float) -> float:
         both = readings.at(shift)[0]
-        rows = seen[both.product]
-        scaled = both.logits / both.log_temperature(calibrated).exp().unsqueeze(1)
-        told = F.cross_entropy(scaled[rows], both.targets[rows], reduction="sum").item()
-        return told + (shift / _SPREAD) ** 2 / 2
+        both = both.where(seen[both.product])
+        loss = summed_loss(both.logits, both.log_temperature(calibrated), both.targets)
+        return loss.item() + (shift / _SPREAD) ** 2 / 2
 
     # 0 first: of equals it is chosen.
     return min((0.0, *readings.weighed), key=penalised_loss)

@@ -86,10 +86,19 @@ def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
     total = 0.0
     for scored in conditions:
         every_row = [calibrated] * len(scored.targets)
-        scales = log_temperatures(every_row, scored.image_weight).exp().unsqueeze(1)
-        loss = F.cross_entropy(scored.logits / scales, scored.targets, reduction="sum")
-        total += scored.share * loss.item()
+        temperatures = log_temperatures(every_row, scored.image_weight)
+        total += scored.share * summed_loss(scored.logits, temperatures, scored.targets).item()
     return total
+
+
+def summed_loss(
+    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
+) -> Float[Tensor, ""]:
+    """Returns the negative log-likelihood of the labels, in nats, summed over the rows.
+
+    `log_temperature` is the logarithm of each row's temperature.
+    """
+    return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")
 
 
 def _never_answered(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
