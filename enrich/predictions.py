@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enrich.calibration import Calibration, Thresholds
-from enrich.classifiers.calibrated import at_temperatures, correct, join_embeds, to_layer
+from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.interface import ModelOutput
 from enrich.records import Candidate, Modalities, Prediction
 
@@ -51,7 +51,7 @@ class Reader:
         embeds = join_embeds(output, modalities)
         return {
             attribute: at_temperatures(
-                correct(logits.float().cpu(), embeds, self._corrections.get(attribute)),
+                apply_layer(logits.float().cpu(), embeds, self._corrections.get(attribute)),
                 [self._calibration.attributes[attribute][found] for found in modalities],
                 output.image_weight.get(attribute),
             )

@@ -11,7 +11,7 @@ from torch import Tensor
 from enrich.adaptation.calibrating import calibrate_held_out, leave
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings, fullest, take_readings
-from enrich.adaptation.scores import correct, deal_folds, leave_scores, weigh_anew
+from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
 from enrich.calibration import Calibration
@@ -63,5 +63,5 @@ def adapt_attribute(
         trial = calibrate_held_out(weighed, fold_of, base)
         if is_better(trial, best):
             scoring, best = weighed, trial
-    trial = calibrate_held_out(correct(scoring, fold_of, base), fold_of, base)
+    trial = calibrate_held_out(with_correction(scoring, fold_of, base), fold_of, base)
     return (trial if is_better(trial, best) else best).compare(as_it_is)

@@ -82,7 +82,7 @@ def weigh_anew(
     )
 
 
-def correct(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scoring:
+def with_correction(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scoring:
     """Returns the scores that correction layers make of these, which have none of their own yet."""
     whole = fullest(scoring.answers)
     labelled = _label(whole, base)

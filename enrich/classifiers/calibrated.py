@@ -42,7 +42,7 @@ def to_layer(correction: ScoreCorrection | None) -> Layer | None:
     )
 
 
-def correct(
+def apply_layer(
     logits: Float[Tensor, "B C"], embeds: Float[Tensor, "B E"], layer: Layer | None
 ) -> Float[Tensor, "B C"]:
     """Returns the corrected logits; None leaves them as they are."""

@@ -45,14 +45,14 @@ def replicate(
         draws: From `draw_groups`.
     """
     confidence, best = probs.max(1)
-    correct = best == targets
+    is_right = best == targets
     found = []
     for some in draws.split(max(1, _CHUNK // len(targets))):
         weights = some[:, groups]
         figures = (
-            weights @ correct.float() / weights.sum(1),
+            weights @ is_right.float() / weights.sum(1),
             macro_f1(best, targets, weights),
-            recall_at_precision(confidence, correct, 0.90, weights),
+            recall_at_precision(confidence, is_right, 0.90, weights),
         )
         found.append(torch.stack(figures))
     return dict(zip(FIGURES, torch.cat(found, dim=1), strict=True))

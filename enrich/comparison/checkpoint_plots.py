@@ -83,18 +83,18 @@ def _draw_bins(
 ) -> float:
     """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE."""
     confidence, best = probs.max(1)
-    correct = best == targets
+    is_right = best == targets
     which = find_bins(confidence).numpy()
     rows = np.bincount(which, minlength=BINS)
     filled = rows >= _FEW
     mean_confidence, accuracy = (
         np.bincount(which, values.double().numpy(), BINS)[filled] / rows[filled]
-        for values in (confidence, correct)
+        for values in (confidence, is_right)
     )
     area = 8 + 250 * rows[filled] / rows.sum()
     axes.plot(mean_confidence, accuracy, color=color, lw=1, alpha=0.6)
     axes.scatter(mean_confidence, accuracy, area, color=color, label=label, lw=0)
-    return expected_calibration_error(confidence, correct)
+    return expected_calibration_error(confidence, is_right)
 
 
 def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None:
@@ -118,17 +118,17 @@ def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None
 
 def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
     confidence, best = answers.probs.max(1)
-    correct = best == answers.of.targets
-    hits = correct[confidence.argsort(descending=True)].cumsum(0)
-    precision = hits / torch.arange(1, len(correct) + 1)
-    start = min(_FIRST_ANSWERS, len(correct)) - 1
-    axes.plot((hits / len(correct))[start:], precision[start:], color=color, lw=1.3)
+    is_right = best == answers.of.targets
+    hits = is_right[confidence.argsort(descending=True)].cumsum(0)
+    precision = hits / torch.arange(1, len(is_right) + 1)
+    start = min(_FIRST_ANSWERS, len(is_right)) - 1
+    axes.plot((hits / len(is_right))[start:], precision[start:], color=color, lw=1.3)
     for marker, threshold in zip("os", answers.thresholds.values(), strict=True):
         above = confidence >= threshold
         if above.any():
             axes.plot(
-                (above & correct).float().mean(),
-                correct[above].float().mean(),
+                (above & is_right).float().mean(),
+                is_right[above].float().mean(),
                 marker,
                 markersize=6,
                 markerfacecolor="white",

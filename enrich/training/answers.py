@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
-from enrich.classifiers.calibrated import Layer, at_temperatures, correct, log_temperatures
+from enrich.classifiers.calibrated import Layer, apply_layer, at_temperatures, log_temperatures
 from enrich.records import Modalities
 from enrich.training.calibration import LabelledLogits
 from enrich.training.measures import Figures, measure, measure_thresholds
@@ -51,7 +51,7 @@ class Answers:
 
     def corrected(self, layer: Layer | None) -> "Answers":
         """Returns the answers with corrected logits; None leaves them as they are."""
-        return replace(self, logits=correct(self.logits, self.embeds, layer))
+        return replace(self, logits=apply_layer(self.logits, self.embeds, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
         """Returns the logarithm of each row's temperature."""

@@ -70,8 +70,8 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     for name in calibrated.thresholds:
         wanted = float(name)
         picked = [
-            (pick_threshold(conf, correct, wanted if guarded else wanted - _SLACK), guarded)
-            for conf, correct, guarded in answered
+            (pick_threshold(conf, is_right, wanted if guarded else wanted - _SLACK), guarded)
+            for conf, is_right, guarded in answered
         ]
         thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])
     return calibrated.model_copy(update={"thresholds": thresholds})
@@ -184,7 +184,7 @@ def _fit_temperature(
 
 def pick_threshold(
     confidence: Float[Tensor, " N"],
-    correct: Bool[Tensor, " N"],
+    is_right: Bool[Tensor, " N"],
     precision: float,
     evidence: Float[Tensor, " N"] | None = None,
 ) -> float | None:
@@ -197,7 +197,7 @@ def pick_threshold(
     order = confidence.argsort(descending=True)
     sorted_confidence = confidence[order]
     each = torch.ones(len(order)) if evidence is None else evidence[order]
-    hits = (correct[order] * each).double().cumsum(0)
+    hits = (is_right[order] * each).double().cumsum(0)
     counts = each.double().cumsum(0)
     good = wilson_lower_bound(hits, counts) >= precision
     good &= sorted_confidence >= _LEAST_CONFIDENCE

@@ -32,13 +32,13 @@ def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
     if len(targets) == 0:
         return {"rows": 0}
     confidence, best = probs.max(1)
-    correct, every_row = best == targets, once(len(targets))
+    is_right, every_row = best == targets, once(len(targets))
     figures: dict[str, Tensor | float] = {
-        "accuracy": correct.float().mean(),
+        "accuracy": is_right.float().mean(),
         "macro_f1": macro_f1(best, targets, every_row),
-        "recall_at_90_precision": recall_at_precision(confidence, correct, 0.90, every_row),
-        "recall_at_95_precision": recall_at_precision(confidence, correct, 0.95, every_row),
-        "ece": expected_calibration_error(confidence, correct),
+        "recall_at_90_precision": recall_at_precision(confidence, is_right, 0.90, every_row),
+        "recall_at_95_precision": recall_at_precision(confidence, is_right, 0.95, every_row),
+        "ece": expected_calibration_error(confidence, is_right),
     }
     return {"rows": len(targets), **{name: round(float(one), 4) for name, one in figures.items()}}
 
@@ -86,7 +86,7 @@ def macro_f1(
 
 def recall_at_precision(
     confidence: Float[Tensor, " N"],
-    correct: Bool[Tensor, " N"],
+    is_right: Bool[Tensor, " N"],
     precision: float,
     weights: Float[Tensor, "R N"],
 ) -> Float[Tensor, " R"]:
@@ -100,7 +100,7 @@ def recall_at_precision(
     # No threshold parts rows of equal confidence.
     parts = torch.ones(len(order), dtype=torch.bool)
     parts[:-1] = confidence[:-1] != confidence[1:]
-    hits = (weights * correct[order]).cumsum(1)
+    hits = (weights * is_right[order]).cumsum(1)
     good = (hits / weights.cumsum(1) >= precision) & parts
     # Hits only grow along the row, so the largest good one is that of the lowest threshold.
     return (hits * good).amax(1) / weights.sum(1)
@@ -112,11 +112,11 @@ def once(rows: int) -> Float[Tensor, "1 N"]:
 
 
 def expected_calibration_error(
-    confidence: Float[Tensor, " N"], correct: Bool[Tensor, " N"]
+    confidence: Float[Tensor, " N"], is_right: Bool[Tensor, " N"]
 ) -> float:
     """Returns the mean gap of confidence and accuracy over BINS, in [0, 1]."""
     gap = torch.zeros(BINS).index_add_(
-        0, find_bins(confidence), confidence.float() - correct.float()
+        0, find_bins(confidence), confidence.float() - is_right.float()
     )
     return float(gap.abs().sum() / len(confidence))
 

@@ -12,7 +12,7 @@ from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import Scoring, compose, correct, deal_folds, weigh_anew
+from enrich.adaptation.scores import Scoring, compose, deal_folds, weigh_anew, with_correction
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -273,7 +273,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
         scoring = weigh(readings)
         if corrected:
-            scoring = correct(scoring, fold_of, base)
+            scoring = with_correction(scoring, fold_of, base)
         answered = calibrate_held_out(scoring, fold_of, base).fully
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]

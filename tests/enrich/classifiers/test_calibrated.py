@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from enrich.calibration import CalibratedModalities, Matrix, ScoreCorrection
-from enrich.classifiers.calibrated import at_temperatures, correct, join_embeds, to_layer
+from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.interface import ModelOutput
 from enrich.records import Modalities
 
@@ -24,8 +24,8 @@ def test_a_correction_mixes_the_scores_of_a_row_looks_at_its_embeddings_and_adds
 ) -> None:
     scores, embeds = torch.tensor([[1.0, 2.0]]), torch.tensor([[7.0, 1.0]])
     correction = ScoreCorrection(weight=weight, embeds_weight=embeds_weight, bias=(10.0, -2.0))
-    assert correct(scores, embeds, to_layer(correction)).tolist() == [wanted]
-    assert correct(scores, embeds, to_layer(None)) is scores
+    assert apply_layer(scores, embeds, to_layer(correction)).tolist() == [wanted]
+    assert apply_layer(scores, embeds, to_layer(None)) is scores
 
 
 def test_of_what_a_row_lacks_nothing_is_seen() -> None:
