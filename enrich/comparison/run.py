@@ -25,7 +25,7 @@ from enrich.comparison.cost import (
 from enrich.comparison.figure import file_name
 from enrich.comparison.overview_plot import draw_overview
 from enrich.comparison.records import Record, measure_with_intervals, subtract
-from enrich.comparison.shops import Shop
+from enrich.comparison.shops import LabelledShop
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches
 from enrich.training.conditions import Condition
@@ -62,7 +62,10 @@ class Workplace:
 
 
 def compare(
-    contenders: Sequence[Contender], shops: Sequence[Shop], replicates: int, workplace: Workplace
+    contenders: Sequence[Contender],
+    shops: Sequence[LabelledShop],
+    replicates: int,
+    workplace: Workplace,
 ) -> Comparison:
     """Evaluates every checkpoint in every shop and draws the plots.
 
@@ -93,7 +96,7 @@ def compare(
     return Comparison(describe_machine(workplace.device), costs, figures, differences)
 
 
-def _load_for_each(contenders: Sequence[Contender], shop: Shop) -> list[LabelledProducts]:
+def _load_for_each(contenders: Sequence[Contender], shop: LabelledShop) -> list[LabelledProducts]:
     """Returns the products with each checkpoint's own label numbers, read once a label set."""
     label_sets = [tuple(contender.attributes.items()) for contender in contenders]
     loaded = {labels: shop.load(dict(labels)) for labels in dict.fromkeys(label_sets)}
@@ -102,7 +105,7 @@ def _load_for_each(contenders: Sequence[Contender], shop: Shop) -> list[Labelled
 
 def _evaluate(
     contender: Contender,
-    shop: Shop,
+    shop: LabelledShop,
     products: LabelledProducts,
     draws: Float[Tensor, "R G"],
     workplace: Workplace,

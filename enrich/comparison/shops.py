@@ -13,7 +13,7 @@ from enrich.training.names import refuse_same_names
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class LabelledShop:
     """A catalog folder; of one that was trained on, the held-back groups alone are evaluated."""
 
     folder: Path
@@ -50,14 +50,16 @@ class Shop:
         return products
 
 
-def build_shops(trained_on: list[Path], strange: list[Path], limit: int | None) -> list[Shop]:
+def build_shops(
+    trained_on: list[Path], strange: list[Path], limit: int | None
+) -> list[LabelledShop]:
     """Returns what to evaluate on, of each catalog at most `limit` products.
 
     Raises:
         ConfigError: there is none, or two would have the same title.
     """
-    shops = [Shop(folder, True, limit) for folder in trained_on]
-    shops += [Shop(folder, False, limit) for folder in strange]
+    shops = [LabelledShop(folder, True, limit) for folder in trained_on]
+    shops += [LabelledShop(folder, False, limit) for folder in strange]
     titles = [shop.title for shop in shops]
     if not titles:
         raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")

@@ -88,7 +88,7 @@ def prepare(
         ConfigError: a catalog, the towers or the opinions cannot be read, or there are too few
             products or labels.
     """
-    config, products = read_products(config, catalogs)
+    config, products = read_training_products(config, catalogs)
     # Only the first of several processes measures.
     strange = {
         name_catalog(shop): read_strange_shop(shop, config.attributes)
@@ -134,7 +134,7 @@ def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> Lab
     return products
 
 
-def read_products(
+def read_training_products(
     config: TrainingConfig, catalogs: list[Path]
 ) -> tuple[TrainingConfig, LabelledProducts]:
     """Returns the configuration with all labels, and the products.

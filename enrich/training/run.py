@@ -20,7 +20,12 @@ from enrich.training.loop import Trainer
 from enrich.training.model_card import write_model_card
 from enrich.training.names import name_catalog, refuse_same_names
 from enrich.training.opinions import write_opinions
-from enrich.training.preparation import Preparation, prepare, read_products, read_strange_shop
+from enrich.training.preparation import (
+    Preparation,
+    prepare,
+    read_strange_shop,
+    read_training_products,
+)
 from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
@@ -88,7 +93,7 @@ def check_training(
             written.
     """
     _check_paths(catalogs, output, strange_shops)
-    config, _ = read_products(config, catalogs)
+    config, _ = read_training_products(config, catalogs)
     for shop in strange_shops:
         read_strange_shop(shop, config.attributes)
 

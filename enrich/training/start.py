@@ -17,7 +17,7 @@ from enrich.training.progress import say
 from enrich.training.published.open_clip_weights import open_open_clip
 from enrich.training.published.preprocessors import HALVES
 from enrich.training.published.pretrained import (
-    Published,
+    PublishedTowers,
     load_efficientnet_weights,
     load_image_tower,
     load_parts,
@@ -97,7 +97,7 @@ def _tell_unused(config: TrainingConfig) -> None:
             say(f"without effect, as {owner} alone reads it: {', '.join(given)}")
 
 
-def _build(config: TrainingConfig, published: Published) -> Classifier:
+def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:
     try:
         return build_classifier(
             ClassifierConfig(
@@ -114,7 +114,7 @@ def _build(config: TrainingConfig, published: Published) -> Classifier:
         raise ConfigError(f"these settings make no classifier: {error}") from error
 
 
-def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Published:
+def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> PublishedTowers:
     if isinstance(config.towers, PublishedPair):
         return open_pair(config.towers)
     if config.towers.startswith(OPEN_CLIP):
@@ -123,7 +123,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
         return open_hugging_face_clip(config.towers)
     # What the published EfficientNet-Lite weights were trained with.
     shape = ImageShape(size_px=config.image_size_px, **HALVES._asdict())
-    return Published(config.small_towers, shape, _keep_tokenizer(config, texts, folder), {})
+    return PublishedTowers(config.small_towers, shape, _keep_tokenizer(config, texts, folder), {})
 
 
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:

@@ -28,7 +28,7 @@ from enrich.training.published.open_clip_files import (
     read_image_shape,
     read_settings,
 )
-from enrich.training.published.pretrained import Published, clip_parts, clip_towers
+from enrich.training.published.pretrained import PublishedTowers, clip_parts, clip_towers
 from enrich.training.published.refusals import explain
 
 # What Hugging Face's CLIP has, of the settings of open_clip's.
@@ -60,7 +60,7 @@ _PROJECTIONS = {
 }
 
 
-def open_open_clip(name: str) -> Published:
+def open_open_clip(name: str) -> PublishedTowers:
     """Opens a CoCa or a CLIP as open_clip publishes it, by a name as `find_folder` takes it.
 
     Raises:
@@ -77,7 +77,7 @@ def open_open_clip(name: str) -> Published:
         reason = explain(str(folder), error)
         raise ConfigError(f"no open_clip model can be read at '{name}': {reason}") from error
     tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
-    return Published(towers, image, tokenizer, parts)
+    return PublishedTowers(towers, image, tokenizer, parts)
 
 
 def coca_parts(coca: OpenClipModule) -> dict[str, nn.Module]:

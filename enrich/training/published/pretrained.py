@@ -38,7 +38,7 @@ Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedTowers:
     """Towers with all that belongs to them; `parts` are modules by their name in a classifier."""
 
     towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
@@ -78,7 +78,7 @@ def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
         raise ConfigError(f"no small image tower can be read in {checkpoint}: {error}") from error
 
 
-def open_hugging_face_clip(name_or_folder: str) -> Published:
+def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
     """Opens a Hugging Face CLIP.
 
     Raises:
@@ -91,7 +91,7 @@ def open_hugging_face_clip(name_or_folder: str) -> Published:
             "CLIP's (type clip). Other models make a pair: towers: {vision: NAME, text: NAME}"
         )
     clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
-    return Published(
+    return PublishedTowers(
         towers=clip_towers(clip),
         image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
         tokenizer=with_plain_quotes(
@@ -118,7 +118,7 @@ def clip_parts(clip: CLIPModel) -> dict[str, nn.Module]:
     }
 
 
-def open_pair(pair: PublishedPair) -> Published:
+def open_pair(pair: PublishedPair) -> PublishedTowers:
     """Opens a vision model and a text encoder.
 
     Raises:
@@ -145,7 +145,7 @@ def open_pair(pair: PublishedPair) -> Published:
     )
     parts = {"image_tower.vision": vision, "text_tower.text": text}
     tokenizer = _open_tokenizer(pair.text, text.config.vocab_size)
-    return Published(towers, shape, tokenizer, parts)
+    return PublishedTowers(towers, shape, tokenizer, parts)
 
 
 def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:

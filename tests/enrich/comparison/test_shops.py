@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from enrich.comparison.shops import Shop, build_shops
+from enrich.comparison.shops import LabelledShop, build_shops
 from enrich.errors import ConfigError
 from enrich.training.labelled import TEST, load_labelled
 from schemas.labels import ATTRIBUTE_LABELS
@@ -26,7 +26,7 @@ def test_a_catalog_is_evaluated_on_its_test_groups_and_a_strange_shop_whole(
 
 def test_rows_stay_together_and_groups_are_numbered_without_a_gap(shop_folder: Path) -> None:
     everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
-    held_back = Shop(shop_folder, trained_on=True).load(ATTRIBUTE_LABELS)
+    held_back = LabelledShop(shop_folder, trained_on=True).load(ATTRIBUTE_LABELS)
     rows = np.flatnonzero(everything.split == TEST)
     assert held_back.texts == [everything.texts[row] for row in rows]
     assert held_back.image_paths == [everything.image_paths[row] for row in rows]
@@ -38,9 +38,9 @@ def test_rows_stay_together_and_groups_are_numbered_without_a_gap(shop_folder: P
 
 def test_a_limit_takes_products_spread_over_the_whole_catalog(shop_folder: Path) -> None:
     everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
-    some = Shop(shop_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
+    some = LabelledShop(shop_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
     assert some.texts == [everything.texts[row] for row in (0, 14, 29, 44, 59)]
-    more = Shop(shop_folder, trained_on=False, limit=1000).load(ATTRIBUTE_LABELS)
+    more = LabelledShop(shop_folder, trained_on=False, limit=1000).load(ATTRIBUTE_LABELS)
     assert len(more) == len(everything)
 
 
@@ -50,10 +50,10 @@ def test_what_gives_no_figure_is_refused_with_a_reason(shop_folder: Path, tmp_pa
     with pytest.raises(ConfigError, match="drawn, test groups; rename"):
         build_shops([shop_folder, shop_folder], [], limit=None)
     with pytest.raises(ConfigError, match="is one of sleeve"):
-        Shop(shop_folder, trained_on=False).load({"sleeve": ("long", "short")})
+        LabelledShop(shop_folder, trained_on=False).load({"sleeve": ("long", "short")})
     for table in ("products", "labels"):
         pd.read_parquet(shop_folder / f"{table}.parquet").head(1).to_parquet(
             tmp_path / f"{table}.parquet"
         )
     with pytest.raises(ConfigError, match="no test group in"):
-        Shop(tmp_path, trained_on=True).load(ATTRIBUTE_LABELS)
+        LabelledShop(tmp_path, trained_on=True).load(ATTRIBUTE_LABELS)

@@ -30,7 +30,7 @@ from enrich.errors import ConfigError
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import PublishedPair, TrainingConfig
 from enrich.training.published.pretrained import (
-    Published,
+    PublishedTowers,
     load_parts,
     open_hugging_face_clip,
     open_pair,
@@ -93,11 +93,13 @@ def pair(vision_folder: Path, text_folder: Path) -> PublishedPair:
 
 
 @pytest.fixture(scope="module")
-def published(pair: PublishedPair) -> Published:
+def published(pair: PublishedPair) -> PublishedTowers:
     return open_pair(pair)
 
 
-def _build(published: Published, config: ClassifierConfig, name: str = "cma_clip") -> Classifier:
+def _build(
+    published: PublishedTowers, config: ClassifierConfig, name: str = "cma_clip"
+) -> Classifier:
     """Returns a classifier on the towers, without the published weights."""
     config = config.model_copy(
         update={"towers": published.towers, "image": published.image, "classifier": name}
@@ -108,7 +110,10 @@ def _build(published: Published, config: ClassifierConfig, name: str = "cma_clip
 
 
 def test_a_pair_answers_as_its_two_models_do(
-    published: Published, small_config: ClassifierConfig, vision_folder: Path, text_folder: Path
+    published: PublishedTowers,
+    small_config: ClassifierConfig,
+    vision_folder: Path,
+    text_folder: Path,
 ) -> None:
     classifier = _build(published, small_config)
     load_parts(classifier, published.parts)
@@ -128,7 +133,9 @@ def test_a_pair_answers_as_its_two_models_do(
     assert {p.dtype for p in classifier.parameters()} == {torch.float32}
 
 
-def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(published: Published) -> None:
+def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(
+    published: PublishedTowers,
+) -> None:
     assert published.image.model_dump() == {
         "size_px": 64,
         "fit": "pad",
@@ -138,7 +145,7 @@ def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(published: 
 
 
 def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
-    published: Published, vision_folder: Path
+    published: PublishedTowers, vision_folder: Path
 ) -> None:
     kept = json.dumps(published.towers.model_dump())
     assert str(vision_folder) not in kept
@@ -154,7 +161,7 @@ def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
 
 
 def test_only_the_models_themselves_are_pretrained_in_a_pair(
-    published: Published, small_config: ClassifierConfig
+    published: PublishedTowers, small_config: ClassifierConfig
 ) -> None:
     classifier = _build(published, small_config)
     parts = classifier.pretrained()
@@ -164,7 +171,7 @@ def test_only_the_models_themselves_are_pretrained_in_a_pair(
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_classifier_starts_from_a_pair_s_weights(
-    pair: PublishedPair, published: Published, tmp_path: Path, name: str
+    pair: PublishedPair, published: PublishedTowers, tmp_path: Path, name: str
 ) -> None:
     config = TrainingConfig(
         name="tiny",
@@ -191,7 +198,7 @@ def test_every_classifier_starts_from_a_pair_s_weights(
 
 
 def test_towers_that_a_classifier_has_no_place_for_are_refused(
-    published: Published, small_config: ClassifierConfig
+    published: PublishedTowers, small_config: ClassifierConfig
 ) -> None:
     classifier = _build(published, small_config, "text_only")
     parts = {"image_tower.vision": published.parts["image_tower.vision"]}
@@ -249,7 +256,7 @@ def test_other_vision_models_than_vit_are_read_too(
 @pytest.mark.parametrize("name", ["cma_clip", "mmbt", "single_stream"])
 @pytest.mark.parametrize("model_type", ["roberta", "albert", "distilbert"])
 def test_other_text_encoders_than_bert_are_read_too(
-    published: Published, small_config: ClassifierConfig, model_type: str, name: str
+    published: PublishedTowers, small_config: ClassifierConfig, model_type: str, name: str
 ) -> None:
     sizes = {"vocab_size": 300, "max_position_embeddings": 24}
     if model_type == "distilbert":
@@ -285,7 +292,7 @@ def test_other_text_encoders_than_bert_are_read_too(
     [("bert", 24, True), ("bert", 25, False), ("roberta", 22, True), ("roberta", 23, False)],
 )
 def test_texts_are_as_long_as_an_encoder_has_places_for(
-    published: Published,
+    published: PublishedTowers,
     small_config: ClassifierConfig,
     model_type: str,
     text_length: int,
@@ -365,7 +372,7 @@ def test_texts_longer_than_a_clip_reads_are_a_message(clip_folder: Path, tmp_pat
 
 
 def test_texts_longer_than_the_encoder_reads_are_refused(
-    published: Published, small_config: ClassifierConfig
+    published: PublishedTowers, small_config: ClassifierConfig
 ) -> None:
     with pytest.raises(ValueError, match="texts of up to 24 tokens, not 25"):
         _build(published, small_config.model_copy(update={"text_length": 25}))
@@ -373,7 +380,7 @@ def test_texts_longer_than_the_encoder_reads_are_refused(
 
 @pytest.mark.parametrize("model_type", [None, "of-nobody"])
 def test_a_checkpoint_of_a_model_that_transformers_does_not_ship_is_refused(
-    published: Published, small_config: ClassifierConfig, model_type: str | None
+    published: PublishedTowers, small_config: ClassifierConfig, model_type: str | None
 ) -> None:
     strange = {k: v for k, v in published.towers.vision.items() if k != "model_type"}
     if model_type:
