@@ -19,7 +19,7 @@ import typer
 from enrich.adaptation.adapt import adapt
 from enrich.adaptation.checkpoint import refuse_fitted, write_adapted
 from enrich.adaptation.effect import Effect
-from enrich.adaptation.report import summarise, to_report
+from enrich.adaptation.report import format_report, summarise
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
@@ -121,7 +121,7 @@ def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
                 "fitting teaches it its mistakes: label products that --suggest names",
                 err=True,
             )
-    print_markdown(to_report(effects))
+    print_markdown(format_report(effects))
     if not any(effect.is_better for effect in effects.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from enrich.adaptation.effect import Effect, find_shifts
-from enrich.adaptation.report import summarise, to_report
+from enrich.adaptation.report import format_report, summarise
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -94,5 +94,5 @@ def _describe(manifest: Manifest, effects: dict[str, Effect], shop: str) -> str:
         f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
         "every product is answered by what was fitted to the others. The gain is by how much less "
         "a label surprises, as the mean over products, with its standard error.\n\n"
-        f"{to_report(effects)}"
+        f"{format_report(effects)}"
     )

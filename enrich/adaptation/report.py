@@ -29,7 +29,7 @@ _READ_FROM = {
 }
 
 
-def to_report(effects: dict[str, Effect]) -> str:
+def format_report(effects: dict[str, Effect]) -> str:
     """Returns the table as Markdown, and below it what its figures do not tell."""
     told = [
         _tell_silence(attribute, effect)

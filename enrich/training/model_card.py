@@ -1,4 +1,4 @@
-"""Writes a checkpoint's MODEL_CARD.md from its configuration and metrics."""
+"""The text of a checkpoint's MODEL_CARD.md, from its configuration and metrics."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ _TRAINED_TOWER = (
 )
 
 
-def write_model_card(
+def format_model_card(
     classifier: ClassifierConfig,
     training: TrainingConfig,
     metrics: dict[str, Any],

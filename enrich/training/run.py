@@ -17,7 +17,7 @@ from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import calibrate, evaluate
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
-from enrich.training.model_card import write_model_card
+from enrich.training.model_card import format_model_card
 from enrich.training.names import name_catalog, refuse_same_names
 from enrich.training.opinions import write_opinions
 from enrich.training.preparation import (
@@ -171,7 +171,7 @@ def _write(
     metrics: dict[str, object],
     output: Path,
 ) -> None:
-    card = write_model_card(
+    card = format_model_card(
         run.classifier.config,
         run.config,
         metrics,

@@ -9,7 +9,7 @@ from effects import make_effect
 
 from enrich.adaptation.checkpoint import with_effects, write_adapted
 from enrich.adaptation.effect import Gain
-from enrich.adaptation.report import summarise, to_report, to_table
+from enrich.adaptation.report import format_report, summarise, to_table
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.records import Modalities
@@ -67,18 +67,18 @@ def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
     assert to_table({"color": silent}).blocks[0][1][0] == "adapted: nothing answered at 90 %"
     assert summarise({"color": silent})["color"]["silenced"] == ["text"]
     because = "any more, because these labels show no confidence that is right so often."
-    assert f"Nothing of color is answered at 90 % {because}" in to_report({"color": silent})
+    assert f"Nothing of color is answered at 90 % {because}" in format_report({"color": silent})
 
     partly = replace(silent, calibrated={Modalities.IMAGE: ANSWERS, Modalities.TEXT: NEVER})
     assert to_table({"color": partly}).blocks[0][1][0] == "adapted"
     told = f"Nothing of color is answered from the text alone at 90 % {because}"
-    assert told in to_report({"color": partly})
+    assert told in format_report({"color": partly})
     for unchanged in (BETTER, replace(partly, gain=Gain(0.0, 0.1, 100))):
-        assert "Nothing of" not in to_report({"color": unchanged})
+        assert "Nothing of" not in format_report({"color": unchanged})
 
 
 def test_whose_word_counts_for_more_is_said() -> None:
-    told = to_report(
+    told = format_report(
         {"color": replace(BETTER, trust_shift=-5.0), "style": replace(EFFECT, trust_shift=1.0)}
     )
     assert "For color, texts of this shop are trusted more than before" in told

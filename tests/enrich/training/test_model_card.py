@@ -6,7 +6,7 @@ import pytest
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.model_card import write_model_card
+from enrich.training.model_card import format_model_card
 
 FIGURES = {
     "rows": 3819,
@@ -28,7 +28,7 @@ def write(small_config: ClassifierConfig) -> Any:
         metrics = {"products": products, of: figures}
         phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
         training = TrainingConfig(name="tiny", phases=(phase,))
-        card = write_model_card(
+        card = format_model_card(
             small_config, training, metrics, catalogs, tells_of_tower=False, split_groups=0
         )
         return card.splitlines()
