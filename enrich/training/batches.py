@@ -16,6 +16,7 @@ from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import vary
 from enrich.training.conditions import Condition
+from enrich.training.config import LossName, TrainingConfig
 from enrich.training.label_words import LabelWords
 from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
@@ -36,6 +37,21 @@ class Hiding:
     swap: float = 0.0
     reword: float = 0.0
     relabel: float = 0.0
+
+    @classmethod
+    def of(cls, config: TrainingConfig, loss: LossName) -> "Hiding":
+        """Returns what a training hides in a phase of this loss."""
+        if loss == "contrastive":
+            # It compares pictures with their own texts, so both have to be there.
+            return cls(text=0.0, image=0.0, label_words=config.mask_label_words)
+        return cls(
+            text=config.drop_text,
+            image=config.drop_image,
+            label_words=config.mask_label_words,
+            swap=config.swap_text,
+            reword=config.reword_text,
+            relabel=config.relabel_text,
+        )
 
 
 @dataclass(frozen=True, slots=True)

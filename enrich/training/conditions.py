@@ -1,5 +1,6 @@
 """Under which conditions products are evaluated, epochs are chosen and confidences are fitted."""
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from enrich.records import Modalities
@@ -50,3 +51,10 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
     }
     whole = {Condition.AS_IS} if config.drop_text + config.drop_image < 1 else set()
     return frozenset(whole | {one for one, share in shown.items() if share > 0})
+
+
+def only_shown(
+    shares: Mapping[Condition, float], shown: Collection[Condition]
+) -> dict[Condition, float]:
+    """Returns the shares of those conditions that training has `shown`; there may be none."""
+    return {condition: share for condition, share in shares.items() if condition in shown}

@@ -18,6 +18,7 @@ from enrich.config import Share
 from enrich.text import fold_label
 
 CacheKind = Literal["image_features", "image_lower"]
+LossName = Literal["contrastive", "multitask"]
 # Stands before the name of towers that open_clip published.
 OPEN_CLIP = "open_clip:"
 
@@ -52,7 +53,7 @@ class Phase(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loss: Literal["contrastive", "multitask"]
+    loss: LossName
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     tower_learning_rate: float = Field(default=0, ge=0)

@@ -14,7 +14,7 @@ from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches
 from enrich.training.calibration import LabelledLogits, fit
-from enrich.training.conditions import CALIBRATED_UNDER, Condition
+from enrich.training.conditions import CALIBRATED_UNDER, Condition, only_shown
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
 from enrich.training.rare_labels import log_priors, prefer_rare_labels
@@ -83,8 +83,9 @@ def calibrate(
     Which labels are rare, the rows that were `trained_on` tell. Of the conditions of a set of
     modalities those count that training has `shown`, all where it has shown none of them.
     """
+    # All where none is left: a checkpoint holds temperatures for every set of modalities.
     under = {
-        modalities: {c: share for c, share in shares.items() if c in shown} or shares
+        modalities: only_shown(shares, shown) or shares
         for modalities, shares in CALIBRATED_UNDER.items()
     }
     answers = {

@@ -128,22 +128,12 @@ class Trainer:
 
     def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
         """Yields this process's parts of every batch that is left of the epoch."""
-        config = self.config
-        hiding = (
-            Hiding(0.0, 0.0, config.mask_label_words)
-            if phase.loss == "contrastive"
-            else Hiding(
-                config.drop_text,
-                config.drop_image,
-                config.mask_label_words,
-                config.swap_text,
-                config.reword_text,
-                config.relabel_text,
-            )
-        )
-        seed = (config.seed, number, epoch)
+        hiding = Hiding.of(self.config, phase.loss)
+        seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
-        return make_ahead(deal(self.batches, self.train_rows, config, hiding, seed, first_step))
+        return make_ahead(
+            deal(self.batches, self.train_rows, self.config, hiding, seed, first_step)
+        )
 
     def _is_scored(self, phase: Phase) -> bool:
         # Contrast before the labels leaves the heads random. Where it is all there is, there are

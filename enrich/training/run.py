@@ -1,6 +1,6 @@
 """One training run from labelled catalogs to a checkpoint folder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,13 @@ from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
 from enrich.records import Modalities
 from enrich.training.batches import Batches
-from enrich.training.conditions import CALIBRATED_UNDER, TRUSTED_UNDER, shown_in_training
+from enrich.training.conditions import (
+    CALIBRATED_UNDER,
+    TRUSTED_UNDER,
+    Condition,
+    only_shown,
+    shown_in_training,
+)
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group, rank
 from enrich.training.evaluation import calibrate, evaluate
@@ -69,12 +75,8 @@ def train_checkpoint(
     if run.config.half is not None:
         _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
-    trusted, calibrated = (
-        {one: share for one, share in under.items() if one in shown}
-        for under in (TRUSTED_UNDER, CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT])
-    )
     if run.config.fit_trust:
-        fit_trust(run.classifier, batches, rows.validation, trusted, calibrated)
+        _fit_trust(run, shown)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)
@@ -131,6 +133,13 @@ def _see(run: Preparation, batches: Batches) -> None:
 def _write_opinions(run: Preparation, file: Path) -> None:
     write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half)
     say(f"opinions of the other half: {file}")
+
+
+def _fit_trust(run: Preparation, shown: Collection[Condition]) -> None:
+    """Fits trust and doubt to validation rows, under what training has shown."""
+    trusted = only_shown(TRUSTED_UNDER, shown)
+    calibrated = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
+    fit_trust(run.classifier, run.batches, run.rows.validation, trusted, calibrated)
 
 
 def _tell_unanswered(calibration: Calibration) -> None:
