@@ -95,18 +95,14 @@ def prepare(
         for shop in strange_shops
         if rank() == 0
     }
-    torch.manual_seed(config.seed)
-    workspace.mkdir(parents=True, exist_ok=True)
-    texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
-    classifier, tokenizer = first_then_others(lambda: start_classifier(config, texts, workspace))
+    classifier, tokenizer = _start(config, products, workspace)
     config = keep_usable_phases(config, classifier)
-    encoder, cache = TextEncoder(tokenizer, config.text_length), config.cache or workspace / "cache"
     open_products = partial(
         open_batches,
         shape=classifier.config.image,
-        encoder=encoder,
+        encoder=TextEncoder(tokenizer, config.text_length),
         label_words=LabelWords(config.attributes, LABEL_WORDS),
-        cache=cache,
+        cache=config.cache or workspace / "cache",
     )
     batches = first_then_others(lambda: open_products(products))
     shops = {name: open_products(shop) for name, shop in strange.items()}
@@ -114,13 +110,34 @@ def prepare(
     if config.opinions:
         heard_on = {name: config.attributes[name] for name in config.opinion_shares}
         batches.opinions = read_opinions(config.opinions, batches, heard_on)
+    rows = _choose_rows(config, batches)
+    return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
+
+
+def _start(
+    config: TrainingConfig, products: LabelledProducts, workspace: Path
+) -> tuple[Classifier, Tokenizer]:
+    """Returns the classifier that training starts from, the same one in every process."""
+    torch.manual_seed(config.seed)
+    workspace.mkdir(parents=True, exist_ok=True)
+    texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
+    return first_then_others(lambda: start_classifier(config, texts, workspace))
+
+
+def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
+    """Returns what each readable product is for, and says how many there are of each.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    products = batches.products
     rows = _share_out(products, config.half, batches.readable(np.arange(len(products))))
     say(
         f"{len(products):,} products: {len(rows.train):,} to train on, {len(rows.validation):,} to "
         f"validate, {len(rows.test):,} to test"
     )
     _require_enough(config, rows)
-    return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
+    return rows
 
 
 def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
