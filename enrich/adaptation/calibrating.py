@@ -23,9 +23,9 @@ from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
 
-# In nats, over all labels: what a new temperature must gain to be more than chance, by Akaike's
-# criterion for one number.
-_LEAST_TOLD = 1.0
+# By how much the summed loss must fall, in nats, for a new temperature to be more than chance: by
+# Akaike's criterion, which asks for 1 for each fitted number.
+_LEAST_FALL = 1.0
 
 
 def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
@@ -43,16 +43,16 @@ def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: Calib
     """Returns how temperatures and thresholds on these scores answer."""
     readings = scoring.held_out(fold_of)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
-    fully, *partly = answered = [_unanswered(one) for one in (fullest(readings), *readings)]
+    fully, *partly = filled = [_unanswered(one) for one in (fullest(readings), *readings)]
     for fold, scored in enumerate(scoring.without):
         others = [one.where(fold_of[one.product] != fold) for one in scored]
         calibrated = _calibrate(others, base, common)
-        for one, held_out in zip(answered, (fullest(scored), *scored), strict=True):
-            here = fold_of[held_out.product] == fold
-            found = CalibratedAnswers.by(held_out.where(here), calibrated)
-            one.probs[here] = found.probs
-            for precision, thresholds in found.thresholds.items():
-                one.thresholds[precision][here] = thresholds
+        for whole, reading in zip(filled, (fullest(scored), *scored), strict=True):
+            here = fold_of[reading.product] == fold
+            held_out = CalibratedAnswers.by(reading.where(here), calibrated)
+            whole.probs[here] = held_out.probs
+            for precision, thresholds in held_out.thresholds.items():
+                whole.thresholds[precision][here] = thresholds
     return Trial(
         trust_shift=scoring.trust_shift,
         correction=scoring.correction,
@@ -83,10 +83,10 @@ def _calibrate(
     whole = fullest(corrected)
     for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
         own = base[modalities].thresholds
-        found = pick_thresholds(reading if is_common else whole, calibrated, own)
+        picked = pick_thresholds(reading if is_common else whole, calibrated, own)
         if not is_common:
-            found = {name: strictest([own[name], found[name]]) for name in own}
-        calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": found})
+            picked = {name: strictest([own[name], picked[name]]) for name in own}
+        calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": picked})
     return calibrated
 
 
@@ -95,11 +95,11 @@ def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> Calibrated
     temperature, image_temperature = fit_temperatures([reading.score()], near=own)
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
     kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
-    told = [
+    loss_before, loss_after = (
         measure_losses(CalibratedAnswers.by(reading, dict.fromkeys(Modalities, one))).sum().item()
         for one in (kept, new)
-    ]
-    return new if told[0] - told[1] > _LEAST_TOLD else kept
+    )
+    return new if loss_before - loss_after > _LEAST_FALL else kept
 
 
 def pick_thresholds(
@@ -114,11 +114,11 @@ def pick_thresholds(
     is_right = best == reading.targets
     _, numbered, sizes = reading.groups.unique(return_inverse=True, return_counts=True)
     evidence = 1 / sizes.double()[numbered]
-    found = {}
+    picked = {}
     for name, own in before.items():
-        found[name] = pick_threshold(confidence, is_right, float(name), evidence)
-        if found[name] is None and own is not None:
+        picked[name] = pick_threshold(confidence, is_right, float(name), evidence)
+        if picked[name] is None and own is not None:
             answered = is_right[confidence >= own].double()
             if len(answered) and answered.mean() >= float(name):
-                found[name] = own
-    return found
+                picked[name] = own
+    return picked

@@ -57,11 +57,11 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    found = {modalities: _score(engine, labels.products, modalities) for modalities in Modalities}
-    known = next((one for one in found.values() if one is not None), None)
-    if known is None:
+    taken = {modalities: _score(engine, labels.products, modalities) for modalities in Modalities}
+    example = next((reading for reading in taken.values() if reading is not None), None)
+    if example is None:
         return {}
-    readings = [one or known.without_rows(modalities) for modalities, one in found.items()]
+    readings = [one or example.without_rows(modalities) for modalities, one in taken.items()]
     return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
 
 
@@ -72,8 +72,8 @@ def _read(
     both = readings[0]  # the first of Modalities
     weighed = {}
     for shift, output in _weigh(engine, attribute, both.output):
-        one = replace(both, output=output).to_answers(labels, attribute).corrected(layer)
-        weighed[shift] = (one.logits, one.image_weight)
+        shifted = replace(both, output=output).to_answers(labels, attribute).corrected(layer)
+        weighed[shift] = (shifted.logits, shifted.image_weight)
     return Readings(
         answers=[one.to_answers(labels, attribute).corrected(layer) for one in readings],
         weighed=weighed,
@@ -125,7 +125,7 @@ class _Reading:
 def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Reading | None:
     """Returns what is made of the products that have these modalities; None if none can be read."""
     product: list[int] = []
-    found: list[Modalities] = []
+    read_from: list[Modalities] = []
     outputs: list[ModelOutput] = []
     shown = [_show(one, modalities) for one in products]
     # Once: the pictures are the same ones when they are read alone.
@@ -133,13 +133,13 @@ def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _
     row_of = {one.product_id: row for row, one in enumerate(products)}
     for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
         product += [row_of[product_id] for product_id, _ in readable]
-        found += [one for _, one in readable]
+        read_from += [one for _, one in readable]
         outputs.append(output)
     if not outputs:
         return None
     output = ModelOutput.join(outputs)
-    read = _Reading(modalities, torch.tensor(product), join_embeds(output, found), output)
-    return read.take(torch.tensor([one is modalities for one in found]).nonzero().flatten())
+    reading = _Reading(modalities, torch.tensor(product), join_embeds(output, read_from), output)
+    return reading.take(torch.tensor([one is modalities for one in read_from]).nonzero().flatten())
 
 
 def _weigh(
@@ -164,15 +164,15 @@ def fullest(readings: list[Answers]) -> Answers:
     return first
 
 
-def _concatenate(one: Answers, other: Answers) -> Answers:
-    weights = [reading.image_weight for reading in (one, other) if reading.image_weight is not None]
+def _concatenate(first: Answers, second: Answers) -> Answers:
+    weights = [part.image_weight for part in (first, second) if part.image_weight is not None]
     return Answers(
-        product=torch.cat([one.product, other.product]),
-        groups=torch.cat([one.groups, other.groups]),
-        modalities=one.modalities + other.modalities,
-        logits=torch.cat([one.logits, other.logits]),
-        embeds=torch.cat([one.embeds, other.embeds]),
-        targets=torch.cat([one.targets, other.targets]),
+        product=torch.cat([first.product, second.product]),
+        groups=torch.cat([first.groups, second.groups]),
+        modalities=first.modalities + second.modalities,
+        logits=torch.cat([first.logits, second.logits]),
+        embeds=torch.cat([first.embeds, second.embeds]),
+        targets=torch.cat([first.targets, second.targets]),
         image_weight=torch.cat(weights) if len(weights) == 2 else None,
     )
 

@@ -31,15 +31,14 @@ _READ_FROM = {
 
 def format_report(effects: dict[str, Effect]) -> str:
     """Returns the table as Markdown, and below it what its figures do not tell."""
-    told = [
+    notes = [
         _tell_silence(attribute, effect)
         for attribute, effect in effects.items()
         if effect.is_better and effect.silenced
     ]
-    told += [_tell_trust(attribute, shift) for attribute, shift in find_shifts(effects).items()]
-    return "\n".join(
-        [to_markdown(to_table(effects)), *(f"{one}\n" for one in (*told, _SAMPLE_NOTE))]
-    )
+    notes += [_tell_trust(attribute, shift) for attribute, shift in find_shifts(effects).items()]
+    notes.append(_SAMPLE_NOTE)
+    return "\n".join([to_markdown(to_table(effects)), *(f"{note}\n" for note in notes)])
 
 
 def to_table(effects: dict[str, Effect]) -> Table:

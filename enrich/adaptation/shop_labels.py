@@ -63,22 +63,22 @@ def read_shop_labels(
         if attribute in labels
     }
     by_id = {product.product_id: product for product in read_unique_products(catalog)}
-    found = labels[KEY].isin(list(by_id)).to_numpy()
-    if not found.any():
+    is_known = labels[KEY].isin(list(by_id)).to_numpy()
+    if not is_known.any():
         raise ConfigError(
             f"none of the {len(labels)} products in {file} is in {catalog}: "
             f"found {name_some(labels[KEY])}, wanted such as {name_some(by_id)}"
         )
-    products = [by_id[product_id] for product_id in labels[KEY][found]]
+    products = [by_id[product_id] for product_id in labels[KEY][is_known]]
     return ShopLabels(
         products=products,
         targets={
-            attribute: column[found]
+            attribute: column[is_known]
             for attribute, column in targets.items()
-            if (column[found] != UNLABELLED).any()
+            if (column[is_known] != UNLABELLED).any()
         },
         groups=_group_near_identical(products),
-        unknown_ids=int((~found).sum()),
+        unknown_ids=int((~is_known).sum()),
     )
 
 

@@ -82,8 +82,8 @@ def _without_twins(products: list[Product], known_ids: Container[str]) -> list[P
     labelled_first = sorted(products, key=lambda product: product.product_id not in known_ids)
     first: dict[tuple[str, str | None], Product] = {}
     for product in labelled_first:
-        said = build_text(product.title, product.description)
-        first.setdefault((said, product.image_path), product)
+        text = build_text(product.title, product.description)
+        first.setdefault((text, product.image_path), product)
     return list(first.values())
 
 

@@ -38,5 +38,5 @@ def classify_watched(
                 (one.product_id, one.modalities) for one in window if one.modalities is not None
             ]
             yield readable, output
-    if warns and (told := describe_failures(problems)):
-        log.warning(told)
+    if warns and (warning := describe_failures(problems)):
+        log.warning(warning)

@@ -212,9 +212,9 @@ class Classifier(nn.Module):
             return read(self.normalise_pixels(pixels))
         # One row at least: not every tower takes a batch of none.
         rows = has_image.nonzero()[:, 0] if has_image.any() else torch.zeros(1, dtype=torch.long)
-        found = read(self.normalise_pixels(pixels[rows]))
-        features = found.new_zeros(len(pixels), *found.shape[1:])
-        features[rows] = found
+        seen = read(self.normalise_pixels(pixels[rows]))
+        features = seen.new_zeros(len(pixels), *seen.shape[1:])
+        features[rows] = seen
         return features
 
     def pretrained(self) -> list[nn.Module]:

@@ -46,7 +46,7 @@ def replicate(
     """
     confidence, best = probs.max(1)
     is_right = best == targets
-    found = []
+    chunks = []
     for some in draws.split(max(1, _CHUNK // len(targets))):
         weights = some[:, groups]
         figures = (
@@ -54,8 +54,8 @@ def replicate(
             macro_f1(best, targets, weights),
             recall_at_precision(confidence, is_right, 0.90, weights),
         )
-        found.append(torch.stack(figures))
-    return dict(zip(FIGURES, torch.cat(found, dim=1), strict=True))
+        chunks.append(torch.stack(figures))
+    return dict(zip(FIGURES, torch.cat(chunks, dim=1), strict=True))
 
 
 def interval(values: Float[Tensor, " R"]) -> tuple[float, float]:

@@ -152,12 +152,12 @@ def draw_confusion(
     if len(shown) < len(seen):
         title = f"{title}\nthe {len(shown)} most frequent of {len(seen)} labels"
     names = [shorten(labels[at], _LONGEST_NAME) for at in shown]
-    found = counts[np.ix_(shown, shown)]
+    cells = counts[np.ix_(shown, shown)]
     answered = names
     if len(shown) < len(seen):
-        found = np.column_stack([found, totals[shown] - found.sum(1)])
+        cells = np.column_stack([cells, totals[shown] - cells.sum(1)])
         answered = [*names, "other labels"]
-    shares = 100 * found / totals[shown, None].clip(1)
+    shares = 100 * cells / totals[shown, None].clip(1)
     side = 2.2 + 0.36 * len(answered)
     with new_figure(file, title, side, side) as figure:
         axes = figure.subplots()

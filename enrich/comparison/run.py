@@ -87,10 +87,10 @@ def compare(
             _evaluate(contender, shop, labelled, draws, workplace)
             for contender, labelled in zip(contenders, by_contender, strict=True)
         ]
-        for contender, found in zip(contenders, measured, strict=True):
-            figures += [record for record, _ in found.values()]
+        for contender, own in zip(contenders, measured, strict=True):
+            figures += [record for record, _ in own.values()]
             if contender is not contenders[0]:
-                differences += _differences(found, measured[0], _shared(contender, contenders[0]))
+                differences += _differences(own, measured[0], _shared(contender, contenders[0]))
     draw_overview(figures, workplace.plots / "overview.png")
     costs = _measure_costs(contenders, products[0], workplace)
     return Comparison(describe_machine(workplace.device), costs, figures, differences)
@@ -156,12 +156,12 @@ def _shared(one: Contender, other: Contender) -> set[str]:
 
 
 def _differences(
-    found: Mapping[Key, tuple[Record, Replicates]],
+    own: Mapping[Key, tuple[Record, Replicates]],
     first: Mapping[Key, tuple[Record, Replicates]],
     attributes: set[str],
 ) -> list[Record]:
     return [
-        subtract(*measured, *first[key]) for key, measured in found.items() if key[1] in attributes
+        subtract(*measured, *first[key]) for key, measured in own.items() if key[1] in attributes
     ]
 
 

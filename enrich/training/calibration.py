@@ -125,15 +125,15 @@ def fit_temperatures(
     logits = torch.cat([scored.logits for scored in conditions]).double()
     targets = torch.cat([scored.targets for scored in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
-    one = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
+    single = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
     weights = [s.image_weight for s in conditions if s.image_weight is not None]
     # At either end of the range the loss is flat on one side, where the optimiser finds no number.
-    inside = _LOWEST + 1e-3 < math.log(one) < _HIGHEST - 1e-3
+    inside = _LOWEST + 1e-3 < math.log(single) < _HIGHEST - 1e-3
     if len(weights) < len(conditions) or len(targets) == 0 or not inside:
-        return one, None
+        return single, None
     image_weight = torch.cat(weights).double()
     centre = None if near is None else torch.tensor(_log_ends(near))
-    ends = torch.full((2,), math.log(one), dtype=torch.double, requires_grad=True)
+    ends = torch.full((2,), math.log(single), dtype=torch.double, requires_grad=True)
     optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
 
     def penalised_loss() -> Tensor:
@@ -204,8 +204,8 @@ def pick_threshold(
     # Rows of equal confidence are answered together or not at all.
     last_of_ties = torch.ones_like(good)
     last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
-    found = (good & last_of_ties).nonzero()
-    return float(sorted_confidence[found[-1]]) if len(found) else None
+    possible = (good & last_of_ties).nonzero()
+    return float(sorted_confidence[possible[-1]]) if len(possible) else None
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:

@@ -48,10 +48,10 @@ def answer(
     modalities: list[Modalities] = []
     embeds: list[torch.Tensor] = []
     for inputs, output in ask(classifier, batches, rows, condition):
-        found = [*map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())]
+        own = [*map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())]
         outputs.append(output)
-        modalities += found
-        embeds.append(join_embeds(output, found))
+        modalities += own
+        embeds.append(join_embeds(output, own))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}

@@ -30,9 +30,9 @@ def with_labels_of(
     lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
     if set(lacking) - set(optional) or len(lacking) == len(filled):
         known = sorted({name for rows in read for name in rows.labels})
-        found = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
+        counts = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
         raise ConfigError(
-            f"attributes shall take their labels from the data, which holds {found}; wanted: two "
+            f"attributes shall take their labels from the data, which holds {counts}; wanted: two "
             f"or more. The data labels {', '.join(known) or 'nothing'}"
         )
     return {a: labels for a, labels in filled.items() if a not in lacking}

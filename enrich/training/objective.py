@@ -80,8 +80,8 @@ class Objective(nn.Module):
         )
         for attribute, opinions in part.opinions.items():
             share = self.opinion_shares[attribute]
-            said = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
-            losses[attribute] = (1 - share) * losses[attribute] + share * said
+            loss_to_opinions = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
+            losses[attribute] = (1 - share) * losses[attribute] + share * loss_to_opinions
         return multitask_loss(losses)
 
 

@@ -89,15 +89,15 @@ def read_opinions(
     }
     wanted = _digest(batches)
     for file in files:
-        with _opened(file) as found:
-            if str(found[_PRODUCTS]) != wanted:
+        with _opened(file) as arrays:
+            if str(arrays[_PRODUCTS]) != wanted:
                 raise ConfigError(
                     f"the opinions in {file} are of other products or pictures: give the same "
                     "catalogs in the same order, with the same picture files, or train that half "
                     "again"
                 )
             for attribute, labels in attributes.items():
-                known = [*map(fold_label, found[_name_labels(attribute)].tolist())]
+                known = [*map(fold_label, arrays[_name_labels(attribute)].tolist())]
                 shared = [label for label in labels if fold_label(label) in known]
                 if not shared:
                     raise ConfigError(
@@ -106,13 +106,13 @@ def read_opinions(
                         f"leave '{attribute}' out of opinion_shares"
                     )
                 places = [known.index(fold_label(label)) for label in shared]
-                said = _whole(found[attribute][:, places])
-                if (opinions[attribute].any(axis=1) & said.any(axis=1)).any():
+                probs = _whole(arrays[attribute][:, places])
+                if (opinions[attribute].any(axis=1) & probs.any(axis=1)).any():
                     raise ConfigError(
                         f"{file} speaks of products that another file of opinions speaks of: give "
                         "that of each half once"
                     )
-                opinions[attribute][:, [labels.index(label) for label in shared]] += said
+                opinions[attribute][:, [labels.index(label) for label in shared]] += probs
     return opinions
 
 
@@ -122,8 +122,8 @@ def read_recipe(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file does not say; those of earlier versions do not.
     """
-    with _opened(file) as found:
-        recipe: dict[str, Any] = json.loads(str(found[_RECIPE]))
+    with _opened(file) as arrays:
+        recipe: dict[str, Any] = json.loads(str(arrays[_RECIPE]))
     return recipe
 
 
@@ -131,8 +131,8 @@ def read_recipe(file: Path) -> dict[str, Any]:
 def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Opens a file of opinions; what it lacks is a ConfigError, also where it is asked for."""
     try:
-        with np.load(file) as found:
-            yield found
+        with np.load(file) as arrays:
+            yield arrays
     except _DAMAGED as error:
         raise ConfigError(
             f"no opinions can be read in {file}: {error}; train that half again"
@@ -143,13 +143,13 @@ def _name_labels(attribute: str) -> str:
     return f"labels of {attribute}"
 
 
-def _whole(said: np.ndarray) -> np.ndarray:
+def _whole(probs: np.ndarray) -> np.ndarray:
     """Returns the probabilities (N, labels) such that each row adds up to 1, or to 0.
 
     Where most of it goes to labels that are not among these, the rest is no opinion.
     """
-    total = said.sum(1, keepdims=True, dtype=np.float32)
-    whole: np.ndarray = np.divide(said, total, out=np.zeros(said.shape), where=total > _MOST)
+    total = probs.sum(1, keepdims=True, dtype=np.float32)
+    whole: np.ndarray = np.divide(probs, total, out=np.zeros(probs.shape), where=total > _MOST)
     return whole.astype(np.float16)
 
 

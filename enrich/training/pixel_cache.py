@@ -125,8 +125,8 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     size = (len(products), 3, shape.size_px, shape.size_px)
     pixels = make_array(folder / _PIXELS, np.uint8, size)
     problems = _decode_all(products, shape, pixels)
-    if told := describe_failures(problems):
-        say(told)
+    if warning := describe_failures(problems):
+        say(warning)
     pixels.flush()
     if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
         (folder / _STORE_FAILED).touch()
@@ -166,11 +166,11 @@ def _decode_all(
             lambda row: pool.submit(_decode_one, products, row, shape).result,
             _AHEAD,
         )
-        for row, one in enumerate(watch(decoded, "decoding images", len(products))):
-            if isinstance(one, ImageProblem):
-                problems.append(one)
+        for row, result in enumerate(watch(decoded, "decoding images", len(products))):
+            if isinstance(result, ImageProblem):
+                problems.append(result)
             else:
-                pixels[row] = one
+                pixels[row] = result
                 problems.append(None)
     return problems
 

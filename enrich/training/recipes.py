@@ -25,8 +25,8 @@ def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str,
     recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if config.image_tower is not None and not classifier.image_tower.absent:
         # That checkpoint's own tower may be another's.
-        told = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
-        if (of_tower := next(filter(Path.exists, told), None)) is not None:
+        files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
+        if (of_tower := next(filter(Path.exists, files), None)) is not None:
             recipes[TOWER_RECIPE] = of_tower.read_text()
     if config.opinions:
         heard = [read_recipe(file) for file in config.opinions]

@@ -63,12 +63,12 @@ def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
     Raises:
         ConfigError: it has more of them, tells no words apart, or marks no end of a text.
     """
-    found = tokenizer.get_vocab_size()
+    tokens = tokenizer.get_vocab_size()
     # transformers makes up an empty one where the files are not there.
     is_empty = tokenizer.encode("red").ids == tokenizer.encode("tan").ids
-    if found > size or is_empty or not tokenizer.encode("").ids:
+    if tokens > size or is_empty or not tokenizer.encode("").ids:
         raise ConfigError(
-            f"the tokenizer for '{name}' has {found} tokens and the model {size}, or it tells no "
+            f"the tokenizer for '{name}' has {tokens} tokens and the model {size}, or it tells no "
             "words apart, or does not mark where a text ends: put the model's own tokenizer.json "
             "beside its weights"
         )

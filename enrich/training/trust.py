@@ -49,13 +49,17 @@ def fit_trust(
     targets = torch.from_numpy(batches.products.targets[rows])
     read = {c: _read(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
     for column, attribute in enumerate(classifier.config.attributes):
-        told = targets[:, column]
-        if trusted and (told != UNLABELLED).any():
+        own_targets = targets[:, column]
+        if trusted and (own_targets != UNLABELLED).any():
             shares = [(read[c], share) for c, share in trusted.items()]
-            classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, told))
+            classifier.shift_trust(
+                attribute, _choose_trust(classifier, attribute, shares, own_targets)
+            )
         if calibrated:
             shares = [(read[c], share) for c, share in calibrated.items()]
-            classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, told))
+            classifier.set_doubt(
+                attribute, _choose_doubt(classifier, attribute, shares, own_targets)
+            )
 
 
 def _choose_trust(

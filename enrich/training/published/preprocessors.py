@@ -48,30 +48,30 @@ def open_image_shape(
         ConfigError: the preprocessor does what this project cannot, or its file cannot be read.
     """
     try:
-        found, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
     except OSError as error:
         # Raised for a damaged file as well, and where the hub is out of reach.
         if not _has_none(name_or_folder):
             raise ConfigError(
                 f"the {_FILE} of '{name_or_folder}' cannot be read: {first_line(error)}"
             ) from error
-        found = {
+        settings = {
             "do_center_crop": default.fit == "crop",
             "image_mean": default.mean,
             "image_std": default.std,
         }
-    scale = found.get("rescale_factor", 1 / 255)
-    if not found.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
+    scale = settings.get("rescale_factor", 1 / 255)
+    if not settings.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
         raise ConfigError(
             f"'{name_or_folder}' wants pixels scaled by {scale}; only 1/255 is supported"
         )
-    normalised = found.get("do_normalize", True)
+    normalised = settings.get("do_normalize", True)
     try:
         return ImageShape(
-            size_px=_size(found) or size_px,  # type: ignore[arg-type]
-            fit="crop" if found.get("do_center_crop") else "pad",
-            mean=found.get("image_mean", default.mean) if normalised else (0.0, 0.0, 0.0),
-            std=found.get("image_std", default.std) if normalised else (1.0, 1.0, 1.0),
+            size_px=_size(settings) or size_px,  # type: ignore[arg-type]
+            fit="crop" if settings.get("do_center_crop") else "pad",
+            mean=settings.get("image_mean", default.mean) if normalised else (0.0, 0.0, 0.0),
+            std=settings.get("image_std", default.std) if normalised else (1.0, 1.0, 1.0),
         )
     except ValidationError as error:
         raise ConfigError(
@@ -98,9 +98,9 @@ def _has_none(name_or_folder: str) -> bool:
         ) from error
 
 
-def _size(found: Mapping[str, Any]) -> object:
+def _size(settings: Mapping[str, Any]) -> object:
     """Returns the side of the square that the model sees, None where none is said."""
-    size = found.get("crop_size" if found.get("do_center_crop") else "size")
+    size = settings.get("crop_size" if settings.get("do_center_crop") else "size")
     if isinstance(size, Mapping):
         sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side)}
         return sides.pop() if len(sides) == 1 else None

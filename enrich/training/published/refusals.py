@@ -28,7 +28,7 @@ def explain(name: str, error: Exception) -> str:
         name: Hub name or local folder.
         error: What the library that should have read them said.
     """
-    folder, said = Path(name), str(error)
+    folder, reason = Path(name), str(error)
     if name.startswith((".", "/", "~")) and not folder.exists():
         return "there is no such folder"
     if left_out := _left_out_by_git(folder):
@@ -37,15 +37,15 @@ def explain(name: str, error: Exception) -> str:
             "(git lfs pull, in that folder)"
         )
     if isinstance(error, SafetensorError):
-        return f"its weights are damaged, copy them again ({said})"
-    if any(sign in said for sign in _NO_SAFETENSORS):
+        return f"its weights are damaged, copy them again ({reason})"
+    if any(sign in reason for sign in _NO_SAFETENSORS):
         return say_how_to_convert(name, _CONVERT)
-    if any(sign in said for sign in _FOREIGN):
+    if any(sign in reason for sign in _FOREIGN):
         return (
             "the installed transformers ships no such model, and a checkpoint's own code is never "
             "run (one of open_clip's is given as towers: open_clip:NAME)"
         )
-    return said
+    return reason
 
 
 def say_how_to_convert(name: str, line: str) -> str:

@@ -79,16 +79,16 @@ def _find_pictures(opened: Any, name: str) -> Any:
         raise ImageProblem(Status.IMAGE_CORRUPT, f"no data set '{name}' in the HDF5 file")
     if links.get_info(link).type != h5py.h5l.TYPE_HARD:
         raise outside  # without following it: it may lead out of the allowed roots
-    found = opened[name]
-    is_set = isinstance(found, h5py.Dataset)
-    if not is_set or found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3:
+    pictures = opened[name]
+    is_set = isinstance(pictures, h5py.Dataset)
+    if not is_set or pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
         wanted = "bytes of shape (pictures, height, width, 3)"
         raise ImageProblem(
             Status.IMAGE_CORRUPT, f"no pictures in '{name}' of the HDF5 file; wanted: {wanted}"
         )
-    if found.external or found.is_virtual:
+    if pictures.external or pictures.is_virtual:
         raise outside
-    return found
+    return pictures
 
 
 def _read_row(pictures: Any, row: int, limits: ImageLimits, shape: ImageShape) -> np.ndarray:
