@@ -1,4 +1,4 @@
-"""A classifier's answers on labelled products: their scores, and calibrated what the job says.
+"""A classifier's answers to labelled products: its scores, and what the job would say of them.
 
 Knows nothing of how they were asked for, or of how calibrations are fitted.
 """
@@ -20,8 +20,8 @@ from enrich.training.measures import Figures, measure, measure_thresholds
 class Answers:
     """The scores of M products that carry a label of one attribute.
 
-    `product` says which of all products each row is of, and near-identical ones have the same
-    number in `groups`. `modalities` are what was read of it, `logits` are before temperatures,
+    `product` is the number of each row's product, `groups` that of its group of near-identical
+    products. `modalities` are what was read of the product, `logits` are before temperatures,
     `embeds` what `join_embeds` returns. `image_weight` is the image's share in each answer, in
     [0, 1]; None where the classifier does not weigh its modalities.
     """
@@ -59,8 +59,8 @@ class Answers:
 
     def score(self, share: float = 1.0) -> LabelledLogits:
         """Returns the rows to calibrate on, all of one set of modalities; each counts `share`."""
-        # A row of one modality has all its weight there, which tells nothing. No row at all takes
-        # nothing away from the weights of other conditions.
+        # A row of one modality has all its weight there, which tells nothing. Without any row
+        # `mixed` is true: temperatures use the weights only if every condition has them.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
         return LabelledLogits(
             self.logits, self.targets, self.image_weight if mixed else None, share
@@ -69,9 +69,10 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedAnswers:
-    """Answers as probabilities, and from which confidence on they count.
+    """Answers as probabilities, and the confidence from which on each of them is given.
 
-    `of` are the answers, uncalibrated. `thresholds` maps a target precision to each row's own.
+    `of` are the answers before calibration. `thresholds` maps a target precision to the thresholds
+    of the rows, which depend on the modalities of each.
     """
 
     of: Answers

@@ -42,6 +42,7 @@ def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Ten
 
 
 def _draw(count: int, most: float, random: torch.Generator) -> Float[Tensor, " B"]:
+    """Returns `count` numbers between -`most` and `most`."""
     return (2 * torch.rand(count, generator=random) - 1) * most
 
 
@@ -65,7 +66,8 @@ def _backdrops(
 ) -> Float[Tensor, "B 3 S S"]:
     """Returns what to multiply pictures by: a light backdrop where there is plain white, else 1."""
     white = (pixels.amin(1) >= _PLAIN_WHITE).float()
-    # White in a straight line to an edge: a white product is hardly ever so white, or so placed.
+    # Backdrop is what is white all the way to an edge of the picture, along its row or its column.
+    # A white product is hardly ever that white, and hardly ever touches an edge.
     around = torch.stack(
         [
             line
@@ -73,7 +75,7 @@ def _backdrops(
             for line in (white.cumprod(axis), white.flip(axis).cumprod(axis).flip(axis))
         ]
     ).amax(0)
-    # Soft at the product's edge, as that was.
+    # The change from product to backdrop is soft in the picture, and stays so.
     around = F.avg_pool2d(around.unsqueeze(1), 3, stride=1, padding=1, count_include_pad=False)
     ends = torch.empty(2, len(pixels), 1, 1, 1).uniform_(_DARKEST_BACKDROP, 1, generator=random)
     tint = torch.empty(len(pixels), 3, 1, 1).uniform_(-_TINT, _TINT, generator=random)

@@ -1,7 +1,7 @@
-"""Labelled rows to model inputs, with what training does to them and evaluation takes away.
+"""Makes model inputs of labelled rows, changed at random for training, reduced for evaluation.
 
-Training hides modalities and label words at random: where the color stands in the title a
-classifier otherwise stops looking at the picture, and then fails on products whose text is silent.
+Training hides modalities and label words: a classifier that always finds the color in the title
+stops looking at the picture, and then fails on products whose text does not name it.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,11 @@ from enrich.training.view_cache import CachedViews, cache_views
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """Probabilities with which training hides a row's text, image and label words.
+    """How likely each change is that training makes to a row, in [0, 1].
 
-    `swap` is that of a text giving way to another product's, `reword` that of words giving way to
-    unknown ones, `relabel` that of label words giving way to another label's.
+    `text` and `image` hide one of the two, `label_words` takes these out of the text. `swap` puts
+    another product's text in the place of the row's own, `reword` unknown words in the place of
+    words, `relabel` another label's words in the place of those of the row's label.
     """
 
     text: float
@@ -58,7 +59,8 @@ class Hiding:
 class Drawn:
     """A batch as training sees it; `own_text` is False where the text is another product's.
 
-    `targets` are the labels that text and picture together tell.
+    `targets` are the labels to learn from text and picture together: those that a relabelled text
+    names now, else the row's own.
     """
 
     inputs: ModelInputs
@@ -81,12 +83,13 @@ class Batches:
         self.encoder = encoder
         self.label_words = label_words
         self.cached: CachedViews | None = None
-        # What others say of each row, by attribute: (N, labels), zeros where nothing is said.
+        # By attribute, the probabilities that other classifiers gave the labels of each row, see
+        # `opinions.py`: (N, labels), zeros in a row of which there is no opinion.
         self.opinions: dict[str, np.ndarray] = {}
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def see_once(self, classifier: Classifier) -> None:
-        """Caches what the image tower makes of the pictures: every condition sees the same ones."""
+        """Caches the image tower's features of the pictures: all conditions share them."""
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
@@ -110,7 +113,7 @@ class Batches:
     def _swap(
         self, texts: list[str], rows: np.ndarray, share: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Has a share of the texts give way to other products', and returns where.
+        """Replaces a share of the texts by texts of other groups, in place; returns where.
 
         A row without an image keeps its own: nothing else would tell its labels.
         """
@@ -123,11 +126,12 @@ class Batches:
         return swapped
 
     def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
-        """Has a share of the chosen texts' words, from none to all, give way to unknown ones.
+        """Replaces a share of the chosen texts' words, from none to all, by unknown ones, in place.
 
-        These are other texts' words with their letters in disorder. Label words stay, so such a
-        text is still right about its picture, in words of a shop that training does not know: not
-        every text that sounds strange is another product's.
+        An unknown word is a word of some text of the batch with its letters shuffled. Label words
+        stay, so the text is still right about its picture, like one of a shop that training does
+        not know. Else the classifier would learn that a text which sounds strange is another
+        product's.
         """
         if not chosen.any():
             return
@@ -145,10 +149,11 @@ class Batches:
     def _relabel(
         self, texts: list[str], rows: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Has the chosen texts name labels of other rows, and returns what is right then.
+        """Makes the chosen texts name labels of other rows, in place; returns the labels to learn.
 
-        A picture that looks otherwise than its own text says is misread more often than the text is
-        wrong: it does not make the text another product's.
+        These are the ones that the text names now. Where a picture seems to contradict its own
+        text, it is more often the picture that is misread: a contradiction is no sign that the text
+        is another product's.
         """
         targets = self.products.targets[rows]
         wanted = rng.permutation(targets)
@@ -193,7 +198,11 @@ class Batches:
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
     def _mask(self, text: str, *, is_alone: bool) -> str:
-        """Returns the text without label words, as it is where nothing of the row would be left."""
+        """Returns the text without label words.
+
+        A text of nothing else becomes empty. If it `is_alone`, without an image, it stays as it is:
+        nothing of the row would be left.
+        """
         masked = self.label_words.remove(text)
         if masked.strip():
             return masked
@@ -247,7 +256,8 @@ def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Neighbouring groups may be alike too, so the groups are put into random order first.
     rank = rng.permutation(groups.max() + 1)[groups]
     order = np.argsort(rank, kind="stable")
-    # A step of the largest group's length leads out of every group.
+    # Rows of a group are neighbours in this order, so a step as long as the largest group leads out
+    # of each of them.
     permutation = np.empty_like(order)
     permutation[order] = np.roll(order, np.bincount(groups).max())
     return permutation, groups[permutation] != groups

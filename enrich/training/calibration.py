@@ -18,11 +18,14 @@ from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
-# How far precision may fall short where a threshold is not guarded. Without it, chance decides
-# whether such rows reach a threshold, and so how many answers there are under all conditions.
+# By how much a condition that is not guarded (see `guarded`) may miss the target precision. Without
+# it, chance would decide whether its few rows reach the target, and with it how high the threshold
+# of all conditions is.
 _SLACK = 0.02
-# An answer that is more likely wrong than right is none, however good those above it are.
+# An answer that is more likely wrong than right is not given, even if the surer answers are so good
+# that the precision of all would still hold.
 _LEAST_CONFIDENCE = 0.5
+# The range of the logarithm of a temperature.
 _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # How far a row read from its picture may be from one read from its text, as the standard deviation
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
@@ -37,8 +40,8 @@ class LabelledLogits:
     """Labelled rows of one condition, with the logits that a classifier gives them.
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
-    `share` is what a row counts beside a row of another condition, in (0, 1], when temperatures are
-    fitted.
+    `share` is how much a row counts beside a row of another condition when temperatures are fitted,
+    in (0, 1].
     """
 
     logits: Float[Tensor, "N C"]
@@ -48,17 +51,21 @@ class LabelledLogits:
 
     @property
     def guarded(self) -> bool:
-        """Whether a threshold must hold here; elsewhere only if one can, and with `_SLACK`.
+        """Whether the target precision must be reached under this condition.
 
-        A condition that counts less is rare in a catalog: it may make a threshold stricter, not
-        unreachable.
+        A rare condition (share < 1) may raise the threshold, but where it cannot reach the target
+        at all it is ignored; and it is held to the target less `_SLACK`.
         """
         return self.share == 1
 
 
 def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Fits one calibration to all conditions; each threshold is the strictest that one asks for."""
-    calibrated = _never_answered(conditions)
+    """Returns temperatures fitted to all conditions together, and thresholds that hold under each.
+
+    For each precision that is the strictest of the thresholds that the conditions ask for, see
+    `guarded`.
+    """
+    calibrated = _without_thresholds(conditions)
     answered = []
     for scored in conditions:
         if len(scored.targets):
@@ -80,9 +87,9 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
     """Returns the negative log-likelihood of the labels, in nats, at temperatures fitted to them.
 
-    Summed over all rows, each as much as it counts.
+    It is summed over all rows, each weighted by its `share`.
     """
-    calibrated = _never_answered(conditions)
+    calibrated = _without_thresholds(conditions)
     total = 0.0
     for scored in conditions:
         every_row = [calibrated] * len(scored.targets)
@@ -101,8 +108,8 @@ def summed_loss(
     return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")
 
 
-def _never_answered(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Returns the temperatures that are fitted to all conditions, without thresholds."""
+def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
+    """Returns the temperatures that are fitted to all conditions; with None as every threshold."""
     temperature, image_temperature = fit_temperatures(conditions)
     return CalibratedModalities(
         temperature=temperature,
@@ -115,19 +122,20 @@ def _never_answered(conditions: Sequence[LabelledLogits]) -> CalibratedModalitie
 def fit_temperatures(
     conditions: Sequence[LabelledLogits], near: CalibratedModalities | None = None
 ) -> tuple[float, float | None]:
-    """Returns the temperatures of rows read from their text and from their picture.
+    """Returns the temperatures of rows that are read from their text and from their picture.
 
-    They minimise the negative log-likelihood, with a prior that holds them together where few rows
-    tell them apart, and one that holds them to those of `near`. The second is None where no image
-    weight is known, no row is labelled, or the first is at an end of its range: then it is for all
-    rows.
+    They minimise the negative log-likelihood and two penalties (normal priors): one holds the two
+    together where few rows tell them apart, the other holds them to those of `near`. Where no image
+    weight is known, no row is labelled, or the temperature is at an end of its range, the first is
+    that of all rows and the second is None.
     """
     logits = torch.cat([scored.logits for scored in conditions]).double()
     targets = torch.cat([scored.targets for scored in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
     single = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
     weights = [s.image_weight for s in conditions if s.image_weight is not None]
-    # At either end of the range the loss is flat on one side, where the optimiser finds no number.
+    # Beyond either end of the range the clamped loss is flat: an optimiser that starts there has no
+    # slope to follow.
     inside = _LOWEST + 1e-3 < math.log(single) < _HIGHEST - 1e-3
     if len(weights) < len(conditions) or len(targets) == 0 or not inside:
         return single, None
@@ -164,9 +172,9 @@ def _fit_temperature(
     """Returns the temperature of least negative log-likelihood, in [0.05, 20].
 
     That is convex in 1/T, so bisection on the sign of its derivative is exact and
-    deterministic. `share` is what each row counts. `near` is a temperature that holds it to itself
-    by a prior; without rows it is that, or 1. The prior, normal in log T, is convex down to
-    T = near / e: below that, what is found may be a local minimum.
+    deterministic. `share` is how much each row counts. `near` is a temperature that a prior holds
+    the result to; without rows the result is `near`, or 1. The prior, normal in log T, is convex
+    down to T = near / e: below that, what is found may be a local minimum.
     """
     if len(targets) == 0:
         return near or 1.0
@@ -190,9 +198,9 @@ def pick_threshold(
 ) -> float | None:
     """Returns the lowest confidence, 0.5 at least, from which on precision is `precision` or more.
 
-    Precision is taken by its lower Wilson bound, so that a lucky handful of rows sets nothing.
-    `evidence` is what each row counts there, in (0, 1]: a tenth where ten are of one product in
-    several colors. None: every row is a product of its own.
+    What counts is the lower Wilson bound of the precision, so that a lucky handful of rows sets no
+    threshold. `evidence` is how much each row counts in it, in (0, 1]: a tenth for each of ten rows
+    of one product in several colors. None: every row is a product of its own.
     """
     order = confidence.argsort(descending=True)
     sorted_confidence = confidence[order]
@@ -209,7 +217,7 @@ def pick_threshold(
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:
-    """Returns the highest; None, which is never reached, is higher than any."""
+    """Returns the highest threshold; None, one that is never reached, is higher than all others."""
     reached = [threshold for threshold in thresholds if threshold is not None]
     return max(reached) if reached and len(reached) == len(thresholds) else None
 
@@ -222,7 +230,10 @@ def _log_ends(calibrated: CalibratedModalities) -> tuple[float, float]:
 def wilson_lower_bound(
     hits: Float[Tensor, "*N"], counts: Float[Tensor, "*N"]
 ) -> Float[Tensor, "*N"]:
-    """Returns what a share is at least, in [0, 1], in nine of ten samples (Wilson 1927)."""
+    """Returns Wilson's lower bound of a share (1927), in [0, 1].
+
+    In nine of ten samples the true share is above it.
+    """
     share, z2 = hits / counts, _WILSON_Z**2
     spread = _WILSON_Z * (share * (1 - share) / counts + z2 / (4 * counts**2)).sqrt()
     return (share + z2 / (2 * counts) - spread) / (1 + z2 / counts)

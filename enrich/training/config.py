@@ -38,7 +38,7 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-# An attribute's labels in the order of the logits; none stands for those found in the data.
+# An attribute's labels in the order of the logits; an empty one stands for those found in the data.
 LabelSet = Annotated[tuple[str, ...], BeforeValidator(_read_labels), AfterValidator(_check_labels)]
 
 
@@ -47,8 +47,8 @@ class Phase(BaseModel):
 
     What the frozen part of the image tower makes of the pictures is computed once and cached, which
     makes an epoch on one core two minutes instead of twenty. `upper_stages_only` freezes the lower
-    half of the small image tower. `views` are so many versions of each picture in the cache: as it
-    is, and randomly varied; each batch draws one.
+    half of the small image tower. `views` is the number of versions of each picture in the cache:
+    one as it is, the others varied at random. Each batch draws one of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,20 +91,27 @@ class TrainingConfig(Architecture):
     `from_data`; of these, one of the `optional_attributes` is left out where no two labels are
     found. Shares are in [0, 1].
 
-    `batch_size` is the products of one step of the weights, whatever computes it: `accumulate`
-    parts one after the other (for memory), each spread over the processes that torchrun started.
-    The multitask loss is that of the whole batch; contrast has its negatives in its own part.
-    `reword_text` is the share of texts whose words, but for label words, give way to unknown ones,
-    more or fewer of them, `relabel_text` that of texts that come to name other labels, which are
-    then the right ones. `image_alone` weighs a second loss: the rows that show their picture,
-    answered from it alone, over all labels of the batch. Where files of `opinions` are given, the
-    loss against these, a mean over the rows that show their picture, takes the place of a share of
-    it (`opinion_shares`, by attribute). A training on one `half` of the groups writes such a file
-    beside its output: its probabilities for the pictures of the other half.
-    `fit_trust` has a classifier that weighs its modalities fitted to validation groups after
-    training; no other has the like, so a comparison of attentions wants it off.
+    `batch_size` is how many products one step of the weights sees, however it is computed: in
+    `accumulate` parts one after the other (to save memory), each spread over the processes that
+    torchrun started. The multitask loss is the same as over the whole batch; the contrastive loss
+    compares the products of a part with each other only.
+
+    `drop_text`, `drop_image`, `mask_label_words` and `swap_text` are the shares of rows that lose
+    their text, their picture or their label words, or get another product's text. `reword_text` is
+    the share of texts in which some words, but no label words, become unknown ones. `relabel_text`
+    is the share of texts that are made to name other labels, which are then the right ones.
+
+    `image_alone` is the weight of a second loss: the rows that show their picture are answered once
+    more, from the picture alone. With files of `opinions`, a share of this loss (`opinion_shares`,
+    by attribute) is measured against the opinions instead of the labels. A training on one `half`
+    of the groups writes such a file beside its output: its probabilities for the pictures of the
+    other half.
+
+    `fit_trust`: how far a classifier that weighs its modalities trusts pictures is fitted to
+    validation groups after training. Others have nothing like it, so a comparison of attentions
+    wants it off.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
-    average of the weights over the steps that is evaluated and kept instead of them; 0 = none.
+    average of the weights over the steps, which is evaluated and kept in their place; 0 = none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

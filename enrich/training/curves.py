@@ -6,9 +6,9 @@ from enrich.training.progress import say
 
 
 class Curves:
-    """Appends figures to `tensorboard/` in a folder; without tensorboard to nothing.
+    """Appends figures to `tensorboard/` in a folder; does nothing if tensorboard is not installed.
 
-    What an earlier run wrote after `done_steps`, where this one goes on, is not shown any more.
+    A resumed run goes on at `done_steps`: what was written of later steps is not shown any more.
     """
 
     def __init__(self, folder: Path, done_steps: int) -> None:

@@ -100,14 +100,15 @@ def with_shared_gradients(module: nn.Module) -> nn.Module:
     """
     if processes() == 1:
         return module
-    # A contrastive phase leaves the heads unused, an image-only classifier the text tower.
+    # DistributedDataParallel would wait for the gradients of what is not used: the heads in a
+    # contrastive phase, the text tower of an image-only classifier.
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
 def sharing(module: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:
-    """Returns the context of a backward pass that shares gradients `now`, or leaves it to a later.
+    """Returns the context of a backward pass that shares gradients `now`, or does not yet.
 
-    Gradients add up meanwhile.
+    Until they are shared, they add up in each process.
     """
     if isinstance(module, DistributedDataParallel) and not now:
         return module.no_sync()

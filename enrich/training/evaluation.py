@@ -80,10 +80,10 @@ def calibrate(
 ) -> Calibration:
     """Fits corrections for rare labels, temperatures and thresholds on validation rows.
 
-    Which labels are rare, the rows that were `trained_on` tell. Of the conditions of a set of
-    modalities those count that training has `shown`, all where it has shown none of them.
+    Which labels are rare is counted in the rows that were `trained_on`. A set of modalities is
+    calibrated under those of its conditions that training has `shown`.
     """
-    # All where none is left: a checkpoint holds temperatures for every set of modalities.
+    # If none of them, under all: a checkpoint holds temperatures for every set of modalities.
     under = {
         modalities: only_shown(shares, shown) or shares
         for modalities, shares in CALIBRATED_UNDER.items()

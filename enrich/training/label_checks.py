@@ -21,7 +21,7 @@ def with_labels_of(
 ) -> dict[str, tuple[str, ...]]:
     """Returns the attributes; one without labels gets those of the rows to train on, sorted.
 
-    Optional ones are left out where there are fewer than two.
+    An optional attribute with fewer than two labels there is left out.
 
     Raises:
         ConfigError: another attribute has fewer than two labels there, or none is left.
@@ -41,7 +41,7 @@ def with_labels_of(
 def find_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
-    """Returns each attribute's labels of products that are none of its own, one a product."""
+    """Returns for each attribute the labels in the data that it does not list, one a product."""
     known = {attribute: set(map(fold_label, labels)) for attribute, labels in attributes.items()}
     return {
         attribute: [
@@ -66,13 +66,13 @@ def find_absent(
 
 
 def require_splits(read: Sequence[LabelledRows]) -> None:
-    """Checks that splits which the catalogs themselves name leave no part without a product.
+    """Checks that there are products to train, to validate and to test, if catalogs name the split.
 
     Raises:
         ConfigError: one does.
     """
     if all(rows.split is None for rows in read):
-        return  # more products help, and how many there are is known later
+        return  # groups are dealt out; whether there are enough of them is checked later
     there = {split for rows in read for split in splits_of(rows)}
     if lacking := [f"no {split.name.lower()}" for split in Split if split not in there]:
         raise ConfigError(
@@ -97,7 +97,7 @@ def require_labels(
     lacks = []
     for column, (attribute, labels) in enumerate(attributes.items()):
         labelled = products.split[products.targets[:, column] != UNLABELLED]
-        # Where a split has no products at all, that is what is wrong.
+        # A split without any product is another error, which is raised elsewhere.
         lacking = [
             purpose
             for split, purpose in _PURPOSES.items()

@@ -7,13 +7,15 @@ from itertools import groupby, zip_longest
 
 from enrich.text import normalise
 
-# Not of scripts that write words without blanks between them: Thai to Myanmar, Khmer, kana, Han.
+# A character of a word, but for scripts that write no blanks between words: Thai to Myanmar, Khmer,
+# kana, Han.
 _IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
 _WORD = re.compile(r"\w+")
-# A character that texts do not have.
+# Stands for a label word that is taken out; no text has this character.
 _MARK = "\0"
+# Marks in a row and what joins them, as in "red, green and blue".
 _SEVERAL = rf"{_MARK}(?:\W+(?:and\W+)?{_MARK})*"
-# With the blanks on one side, so that those on the other part the words around.
+# With the blanks on one side of them: those on the other side keep the words around apart.
 _MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
 
 
@@ -48,7 +50,7 @@ class LabelWords:
             for attribute, labels in attributes.items()
         }
         uses = Counter(word for labels in told_by.values() for word in set().union(*labels))
-        # Of each label the words that tell of no other attribute.
+        # By attribute and label, the words that are of no other attribute as well.
         self._own = {
             attribute: [{word for word in words if uses[word] == 1} for words in labels]
             for attribute, labels in told_by.items()
@@ -57,16 +59,16 @@ class LabelWords:
     def remove(self, text: str) -> str:
         """Returns the text without any label word of any attribute.
 
-        No gap, comma or "and" tells that there were any, or how many: a classifier that is trained
-        on such texts would know them from those of shops that never name a label.
+        No gap, comma or "and" is left where they were: a classifier trained on such texts could
+        tell them from texts of shops that never name a label.
         """
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
 
     def rename(self, text: str, attribute: str, label: int, to: int) -> str:
-        """Returns the text with another label's name where it has words of this one.
+        """Returns the text with the name of the label `to` where it has words of `label`.
 
-        Words that tell of another attribute as well stay, and a name that does comes into no text:
-        that one's label would be wrong then.
+        A word that is of another attribute as well is neither replaced nor put in: the product's
+        label of that attribute would be wrong then.
         """
         name = self._names[attribute][to]
         own = self._own[attribute][label]
@@ -99,10 +101,10 @@ def _match_any(words: set[str]) -> re.Pattern[str]:
 
 
 def _choose_bounds(word: str) -> tuple[str, str]:
-    """Returns what stands before and after a word that is no part of another one, as patterns.
+    """Returns patterns around a word that keep it from being found inside a longer one.
 
-    Nothing at an end that is a symbol, nor in scripts without blanks between words: there it cannot
-    be told.
+    They are empty at an end that is a symbol or of a script without blanks between words: there it
+    cannot be told where a word ends.
     """
     begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
     return r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""

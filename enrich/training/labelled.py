@@ -78,7 +78,7 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:
-    """Returns the rows with what looks the same as one label."""
+    """Returns the rows with labels that look the same written alike, see `fold_label`."""
     labels = {
         attribute: [fold_label(label or "") or None for label in column]
         for attribute, column in rows.labels.items()
@@ -131,7 +131,7 @@ def splits_of(rows: LabelledRows) -> np.ndarray:
 def count_split_groups(products: LabelledProducts) -> int:
     """Returns how many groups of near-identical products are in more than one split.
 
-    None but where catalogs name their splits themselves.
+    There are such groups only where catalogs name their splits themselves.
     """
     found = np.unique(np.stack([products.groups, products.split]), axis=1)
     return int((np.bincount(found[0]) > 1).sum())

@@ -106,13 +106,13 @@ class Trainer:
 
     def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         self.classifier.train()
-        # The pre-trained norms keep their statistics: our batches are too small to better them.
+        # The pre-trained norms keep their statistics: these batches are too small for better ones.
         self.classifier.image_tower.pretrained().eval()
         done, saved = self.progressed, time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
         with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
-                # The middle of a step: the first and the last have a learning rate too.
+                # Taken at the middle of the step: at both ends of the phase the learning rate is 0.
                 done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
                 loss = stepper.step(parts, done_share)
                 done.end_step(loss)
@@ -136,8 +136,8 @@ class Trainer:
         )
 
     def _is_scored(self, phase: Phase) -> bool:
-        # Contrast before the labels leaves the heads random. Where it is all there is, there are
-        # no heads to train, and the answers count.
+        # After a contrastive phase that others follow, the heads are still random and the answers
+        # say nothing. A classifier that has no other phases has no heads: its answers do count.
         contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
         return phase.loss == "multitask" or contrast_only
 
@@ -146,11 +146,12 @@ class Trainer:
         return patience is not None and self.progressed.stale >= patience
 
     def _keep_best(self) -> str:
-        weighed = self.classifier if self.average is None else self.average.module
+        """Scores the epoch, keeps its weights if they are the best yet, and returns what to say."""
+        evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
             score, accuracies = selection_score(
-                weighed,
+                evaluated,
                 self.batches,
                 self.validation_rows,
                 self.selected_under,
@@ -159,7 +160,7 @@ class Trainer:
         score = from_first(score)
         if score > self.progressed.best_score:
             self.progressed.best_score, self.progressed.stale = score, 0
-            self.best = _copy(weighed)
+            self.best = _copy(evaluated)
             return f"validation {score:.4f} (best)"
         self.progressed.stale += 1
         return f"validation {score:.4f}"

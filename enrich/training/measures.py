@@ -71,13 +71,13 @@ def macro_f1(
 ) -> Float[Tensor, " R"]:
     """Returns the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
 
-    A weighting says how often each row counts. A label whose rows all weigh nothing keeps the F1
-    that it has where all count once: left out, a rare label that is never found would lift the mean
-    of every draw without it.
+    A weighting says how often each row counts, as in a bootstrap draw. A label none of whose rows
+    counts keeps the F1 that it has over all rows: if it were left out, a rare label that is never
+    answered would raise the mean of every draw without it.
     """
     labels = targets.unique()
     answered, wanted = ((of.unsqueeze(1) == labels).to(weights.dtype) for of in (best, targets))
-    # Before the others, the weighting of every row once.
+    # In front of the others goes the weighting in which every row counts once.
     weights = torch.cat([torch.ones_like(weights[:1]), weights])
     hits, answers, occurrences = (weights @ rows for rows in (answered * wanted, answered, wanted))
     scores = 2 * hits / (answers + occurrences)
@@ -90,14 +90,15 @@ def recall_at_precision(
     precision: float,
     weights: Float[Tensor, "R N"],
 ) -> Float[Tensor, " R"]:
-    """Returns correct answers above the lowest threshold of that precision over all rows.
+    """Returns the share of all rows that are answered correctly above a threshold, in [0, 1].
 
-    In [0, 1], for each weighting; nan for one under which no row counts. The CMA-CLIP paper (arXiv
-    2112.03562) compares classifiers by it.
+    It is the lowest threshold at which the answers above it have that precision. One share for each
+    weighting; nan for one under which no row counts. The CMA-CLIP paper (arXiv 2112.03562) compares
+    classifiers by it.
     """
     confidence, order = confidence.sort(descending=True)
     weights = weights[:, order]
-    # No threshold parts rows of equal confidence.
+    # Rows of equal confidence are above a threshold together or not at all.
     parts = torch.ones(len(order), dtype=torch.bool)
     parts[:-1] = confidence[:-1] != confidence[1:]
     hits = (weights * is_right[order]).cumsum(1)

@@ -20,8 +20,8 @@ def refuse_same_names(
     Args:
         what: What has these names, in the singular.
         names: One for each.
-        known_by: What goes by the names, with its verb.
-        as_known: What becomes of a name there.
+        known_by: What goes by the names, for the message, with its verb: "the metrics go".
+        as_known: How a name is written there: two may become one.
 
     Raises:
         ConfigError: a name comes more than once.

@@ -27,11 +27,13 @@ _LOWEST_TEMPERATURE = 0.01  # CLIP's own bound, at which most published ones hav
 
 
 class Objective(nn.Module):
-    """The loss of a part of a batch; over all of the parts the labels' adds up to the batch's.
+    """The loss of a part of a batch.
 
-    Contrast and matching are means over the rows of a part that show both, and parts count by size.
+    The losses against labels of all parts add up to that of the batch. Contrast and matching are
+    means over the rows of a part that show both modalities, weighted by the part's size.
 
-    One module, because DistributedDataParallel knows of no loss that its forward does not return.
+    Classifier and losses are one module, because DistributedDataParallel shares gradients only of
+    what the module's forward returns.
     """
 
     def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
@@ -39,7 +41,7 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
-        # Where there is no text to leave out, the second answer would be the first once more.
+        # To a classifier of one modality, the picture alone would be the same question once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
         self.opinion_shares = config.opinion_shares
@@ -86,9 +88,9 @@ class Objective(nn.Module):
 
 
 def contrast_temperature(classifier: Classifier) -> float:
-    """Returns where its towers' own contrastive training ended, else where CLIP's begins.
+    """Returns the temperature at which the training of its towers ended, else where CLIP's begins.
 
-    At another one the embeddings of published towers would first learn to suit it.
+    At another temperature the embeddings of published towers would first have to adapt to it.
     """
     towers, logit_scale = classifier.config.towers, None
     if classifier.contrasts_towers and isinstance(towers, ClipTowers):

@@ -29,7 +29,8 @@ from enrich.training.evaluation import ask
 
 _PRODUCTS = "products"
 _RECIPE = "settings"
-# The share of a row's probability that labels known here must have; else it is no opinion.
+# Labels that are known here must hold more than this share of a row's probability; else the row
+# counts as without an opinion.
 _MOST = 0.5
 # What numpy and zipfile raise for a file that is not there, is cut short or has a wrong byte.
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error)
@@ -49,7 +50,8 @@ def write_opinions(
 ) -> None:
     """Writes the probabilities of every label, read from the pictures of these rows alone.
 
-    Beside them the settings of the training, so that whoever listens can say to whom.
+    Beside them the settings of the training: a checkpoint that learns from these opinions keeps
+    them among its own, see `recipes.py`.
     """
     rows = rows[batches.images.has_image[rows]]
     attributes = classifier.config.attributes
@@ -76,8 +78,8 @@ def read_opinions(
 ) -> dict[str, np.ndarray]:
     """Returns for each of the attributes float16 (N, labels); rows of zeros are without opinion.
 
-    Labels are matched by name: what is said of others is left out, and the rest counts whole, where
-    it is the larger part.
+    Labels are matched by name. The probabilities of labels that are not known here are left out,
+    and the rest is scaled to add up to 1, if it was more than half.
 
     Raises:
         ConfigError: a file cannot be read, is of other products, pictures or attributes, or shares
@@ -129,7 +131,7 @@ def read_recipe(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """Opens a file of opinions; what it lacks is a ConfigError, also where it is asked for."""
+    """Opens a file of opinions; an array that it lacks raises ConfigError when it is read."""
     try:
         with np.load(file) as arrays:
             yield arrays
@@ -146,7 +148,7 @@ def _name_labels(attribute: str) -> str:
 def _whole(probs: np.ndarray) -> np.ndarray:
     """Returns the probabilities (N, labels) such that each row adds up to 1, or to 0.
 
-    Where most of it goes to labels that are not among these, the rest is no opinion.
+    0 where most of the probability was given to labels that are not among these.
     """
     total = probs.sum(1, keepdims=True, dtype=np.float32)
     whole: np.ndarray = np.divide(probs, total, out=np.zeros(probs.shape), where=total > _MOST)

@@ -22,7 +22,8 @@ class Stepper:
     def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
         self._config = config
         self._device = classifier.device
-        # First, because it says what is trained, and that is what processes share gradients of.
+        # Before the objective is wrapped: building it sets which parameters are trained, and it is
+        # the gradients of those that processes share.
         self._optimiser = build_optimiser(classifier, phase, config.weight_decay)
         self._objective = with_shared_gradients(Objective(classifier, phase, config))
         # The gradients of float16 would vanish; bfloat16 has the range of float32.
@@ -49,11 +50,11 @@ class Stepper:
             torch.manual_seed(part.seed)
             with sharing(self._objective, now=number == len(parts)):
                 loss = self._objective(part.to(self._device))
-                # Times the processes, because what they share is the mean.
+                # Times the processes: the losses of their parts add up, and they share a mean.
                 self._scaler.scale(loss * processes()).backward()
             total += loss.detach()
         self._scaler.unscale_(self._optimiser)
-        # What this phase freezes may still hold the last gradients of an earlier one.
+        # Not all parameters: those that this phase freezes may hold gradients of an earlier one.
         held = [p for group in self._optimiser.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(held, self._config.gradient_clip)
         self._scaler.step(self._optimiser)

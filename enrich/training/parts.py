@@ -24,11 +24,12 @@ from enrich.training.losses import count_labelled
 class Part:
     """Those rows of a step's batch that are computed at once.
 
-    `own_text` is False where a text is another product's. `image_targets` are the labels that the
-    pictures tell, `targets` those that pictures and texts tell. `share` is of the batch's rows,
-    `labelled` counts its labels per attribute; `opinions` are of the attributes that have any, rows
-    of zeros where there is none. The part's `seed` makes its dropout the same in
-    whichever process computes it, also in a resumed run.
+    `own_text` is False where a text is another product's. `image_targets` are the labels to learn
+    from the pictures alone, `targets` those to learn from pictures and texts together. `share` is
+    the part's share of the batch's rows; `labelled` counts the labels of the whole batch, for each
+    attribute. `opinions` holds the attributes that have any, with rows of zeros where there is
+    none. The part's `seed` makes its dropout the same in whichever process computes it, also in a
+    resumed run.
     """
 
     inputs: ModelInputs
@@ -74,7 +75,7 @@ def deal(
         parts = []
         for part in range(rank(), count, processes()):
             rng = np.random.default_rng([*seed, step, part])
-            # Rows are sorted, and neighbours are alike: a part takes one of every few.
+            # Rows are sorted, and neighbours are alike: so a part takes every `count`-th row.
             rows = batch[part::count]
             drawn = batches.training(rows, hiding, rng)
             parts.append(

@@ -31,7 +31,7 @@ from enrich.training.labelled import LabelledProducts
 from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
 
-# At least: some of them wait for a store.
+# At least so many, whatever the cores: most of them wait where images come from an object store.
 _THREADS = 4
 # Pictures that are decoded and not yet on the disk, which may be slower.
 _AHEAD = 256
@@ -93,7 +93,7 @@ def alone(folder: Path) -> Iterator[None]:
 def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
     """Returns what changes when a local file does; None where there is none."""
     if not path:
-        return None  # and not that of the root
+        return None  # an empty path would be the root folder's
     try:
         found = (Path(root) / name_file(path)).stat()
     except (OSError, ValueError):
@@ -106,7 +106,8 @@ def _digest(listed: object) -> str:
 
 
 def _is_decoded(folder: Path) -> bool:
-    # The other processes of a run take what the first one has just decoded.
+    # Where a store has failed, the next run decodes anew. The other processes of the same run take
+    # what the first one has just decoded.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
     return is_final and is_array(folder / _PIXELS) and is_array(folder / _HAS_IMAGE)
 
@@ -143,10 +144,10 @@ def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> n
     array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     try:
         with file.open("r+b") as made:
-            # A hole that is written to on a full disk kills the process.
+            # Room is taken now: writing to a memory map when the disk is full kills the process.
             os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
     except OSError as error:
-        # Else all that was free would stay taken.
+        # Else the file would go on taking all that was free.
         file.unlink()
         raise StorageFailed(
             f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, and there is no such "

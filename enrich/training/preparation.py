@@ -46,7 +46,7 @@ from enrich.training.start import keep_usable_phases, start_classifier
 class Rows:
     """Which products a run uses for what: row numbers.
 
-    `other_half` would be trained on too, but for a training on one half of the groups.
+    Where a run trains on one half of the groups, `other_half` are the rows of the other; else none.
     """
 
     train: np.ndarray
@@ -157,8 +157,8 @@ def read_training_products(
     """Returns the configuration with all labels, and the products.
 
     Raises:
-        ConfigError: a catalog cannot be read, or a split lacks products or labels, whichever of
-            the products can be read.
+        ConfigError: a catalog cannot be read, or a split lacks products or labels. Whether texts
+            and pictures can be read is not known yet.
     """
     read = read_catalogs(catalogs)
     require_splits(read)

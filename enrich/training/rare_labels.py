@@ -2,7 +2,8 @@
 
 Post-hoc logit adjustment (Menon et al. 2020, arXiv 2007.07314): tau times the logarithm of a
 label's share is taken off its score. With tau = 1 all labels count alike, at the price of many
-frequent ones; a little of it finds rare labels that a likelihood hardly knows, and costs nothing.
+frequent ones; a little of it finds rare labels that are hardly ever answered without, and costs
+nothing.
 """
 
 from collections.abc import Sequence

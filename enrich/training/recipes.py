@@ -1,4 +1,4 @@
-"""The files of a checkpoint that say how it was trained, and what it learnt from before that."""
+"""The files of a checkpoint that say how it was trained, and how what it learnt from was."""
 
 from pathlib import Path
 
@@ -24,7 +24,8 @@ def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str,
     settings = config.model_dump(mode="json", exclude={"cache"})
     recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if config.image_tower is not None and not classifier.image_tower.absent:
-        # That checkpoint's own tower may be another's.
+        # That checkpoint may have taken its tower from another one; then it says how that was
+        # trained.
         files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
         if (of_tower := next(filter(Path.exists, files), None)) is not None:
             recipes[TOWER_RECIPE] = of_tower.read_text()

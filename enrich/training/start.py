@@ -26,7 +26,8 @@ from enrich.training.published.pretrained import (
 )
 from enrich.training.tokenizers import train_tokenizer
 
-# Of one classifier alone. `matching` is too, but stands in recipes that are for all.
+# Settings that one classifier alone reads. `matching` is another, but recipes that serve all
+# classifiers give it, so nothing is said of it.
 _SWITCHES = {
     "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
     "clip_zero_shot": ("prompt",),

@@ -20,7 +20,8 @@ from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
 from enrich.training.progress import say
 
-# Where files lie changes none of a run's weights; what is read in them counts by its content.
+# Settings that change none of the weights to come: where files lie (what is read in them counts by
+# its content), how often the state is saved, and what is fitted after training.
 _WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions", "fit_trust"}
 
 
@@ -120,11 +121,12 @@ def load_state(file: Path) -> dict[str, Any] | None:
                 raise BadZipFile(f"the checksum of {damaged} is another one")
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     except MemoryError:
-        raise  # the file is as it was
-    except Exception as error:  # whatever bytes can make of it
+        raise  # which says nothing of the file
+    except Exception as error:  # damaged bytes may raise anything
         if "DefaultCPUAllocator" in str(error):
             raise  # what torch says of a full memory
-        # But a disk or a server that fails: only an impossible place in the file is its bytes' own.
+        # A disk or a server that fails says nothing of the file either. EINVAL does: damaged bytes
+        # name a place in the file that cannot be.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         say(f"{file} is damaged, and training starts anew: {first_line(error)}")

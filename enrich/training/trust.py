@@ -22,7 +22,8 @@ from enrich.training.conditions import Condition
 from enrich.training.evaluation import ask
 from enrich.training.labelled import UNLABELLED
 
-# The smallest first: of equals it is chosen, where no product has both modalities.
+# The smallest first, because the first of equals is chosen: where no product has both modalities,
+# all of them are equal.
 _TRIED = sorted(np.linspace(-4, 4, 65).tolist(), key=abs)
 _DOUBTS = np.linspace(0, 1, 17).tolist()
 
@@ -34,14 +35,14 @@ def fit_trust(
     trusted: Mapping[Condition, float],
     calibrated: Mapping[Condition, float],
 ) -> None:
-    """Shifts the trust of each attribute, and then sets its doubt, by negative log-likelihood.
+    """Shifts the trust of each attribute, and then sets its doubt: to the least loss of the labels.
 
     Args:
         classifier: Left as it is if it has no modality-wise attention.
         batches: The products.
         rows: Those to fit to.
-        trusted: The conditions that trust is fitted to, and what a row of each counts; where there
-            are none it stays.
+        trusted: The conditions that trust is fitted to, and how much a row of each counts. Without
+            any, trust stays as it is.
         calibrated: The same for doubt.
     """
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
@@ -49,17 +50,13 @@ def fit_trust(
     targets = torch.from_numpy(batches.products.targets[rows])
     read = {c: _read(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
     for column, attribute in enumerate(classifier.config.attributes):
-        own_targets = targets[:, column]
-        if trusted and (own_targets != UNLABELLED).any():
+        labels = targets[:, column]
+        if trusted and (labels != UNLABELLED).any():
             shares = [(read[c], share) for c, share in trusted.items()]
-            classifier.shift_trust(
-                attribute, _choose_trust(classifier, attribute, shares, own_targets)
-            )
+            classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, labels))
         if calibrated:
             shares = [(read[c], share) for c, share in calibrated.items()]
-            classifier.set_doubt(
-                attribute, _choose_doubt(classifier, attribute, shares, own_targets)
-            )
+            classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, labels))
 
 
 def _choose_trust(
@@ -78,7 +75,7 @@ def _choose_trust(
 def _choose_doubt(
     classifier: CmaClip, attribute: str, shares: Sequence[tuple[Read, float]], targets: Tensor
 ) -> float:
-    """Returns the best one, each tried with temperatures that are fitted to it."""
+    """Returns the doubt of the least loss, each tried with temperatures fitted to its logits."""
     losses = {}
     for doubt in _DOUBTS:
         classifier.set_doubt(attribute, doubt)

@@ -48,8 +48,8 @@ def cache_views(
         kind: Which input of the classifier the cache stands in for.
         views: The pictures as they are, and `views` - 1 random variations of all of them.
     """
-    # Named after the frozen weights, the pictures that are there and how these are varied: files of
-    # other ones do not fit.
+    # Named after the frozen weights, the pictures that could be read and how they are varied: where
+    # one of these has changed, the files have other names and are made anew.
     name = f"{kind}-{_frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
     files = [images.folder / f"{name}-0.npy"]
     files += [
@@ -93,12 +93,12 @@ def _compute_view(
 
 
 def _which_pictures(has_image: np.ndarray) -> str:
-    """Returns which ones, in short, where some are missing: another run may find them."""
+    """Returns a digest of which pictures could be read, "" if all: another run may read more."""
     return "" if has_image.all() else f"-{hashlib.sha256(has_image.tobytes()).hexdigest()[:8]}"
 
 
 def _variation_digest() -> str:
-    """Returns what becomes of one picture, in short."""
+    """Returns a digest of one varied picture: it changes when the code of `vary` does."""
     picture = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
     picture[:, :, 8:24, 12:20] = torch.tensor([180, 40, 60], dtype=torch.uint8).view(3, 1, 1)
     varied = vary(picture, torch.Generator().manual_seed(0))

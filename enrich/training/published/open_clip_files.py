@@ -49,13 +49,13 @@ def find_folder(name: str) -> Path:
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Returns the content of a folder's configuration, found by this name.
+    """Returns the configuration in the folder that `find_folder` found for this name.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: it cannot be read, or is of another kind.
     """
     settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    # open_clip's own list of names says so of some whose file need not.
+    # Some files do not say it, but open_clip's own list of published weights does.
     if _look_up(name).get("quick_gelu"):
         settings["model_cfg"].setdefault("quick_gelu", True)
     return settings
@@ -85,11 +85,11 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
     Args:
         folder: The model's.
         words: How many tokens the model knows.
-        another: The name of the one that it was trained with, where that is not open_clip's.
+        another: The name of the tokenizer that it was trained with, if that is not open_clip's.
 
     Raises:
-        ConfigError: it cannot be read, is not the model's, or the folder has none and open_clip is
-            not installed.
+        ConfigError: it cannot be read or is not the model's, or the folder has none and open_clip
+            is not installed.
     """
     file = folder / TOKENIZER
     if another is not None and not file.is_file():
@@ -97,7 +97,7 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
             f"'{folder}' was trained with the tokenizer of '{another}': put its {TOKENIZER} beside "
             "the weights"
         )
-    tokenizer = _read_tokenizer(file) if file.is_file() else _convert_open_clip_s()
+    tokenizer = _read_tokenizer(file) if file.is_file() else _convert_own_tokenizer()
     require_words(tokenizer, words, str(folder))
     return with_plain_quotes(tokenizer)
 
@@ -118,7 +118,7 @@ def _fetch(name: str) -> Path:
 
 
 def _look_up(name: str) -> dict[str, Any]:
-    """Returns what open_clip itself knows of its weights of that name; nothing of any other."""
+    """Returns what open_clip's list of published weights says of a name; {} if it lacks it."""
     if Path(name).is_dir():
         return {}
     open_clip = import_open_clip()
@@ -135,7 +135,8 @@ def _read_tokenizer(file: Path) -> Tokenizer:
         raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
-def _convert_open_clip_s() -> Tokenizer:
+def _convert_own_tokenizer() -> Tokenizer:
+    """Returns the tokenizer that open_clip brings for its models, made one of Hugging Face's."""
     published = import_open_clip().SimpleTokenizer()
     start, end = (published.decoder[token] for token in published.all_special_ids)
     converted = CLIPTokenizer(

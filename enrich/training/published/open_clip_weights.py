@@ -1,7 +1,7 @@
 """Published weights of open_clip's models: CoCas as they are, CLIPs as Hugging Face's CLIP.
 
-The same network under other names: so a checkpoint that started from an open_clip CLIP is run
-without open_clip.
+An open_clip CLIP is the same network as Hugging Face's, under other names. It is converted, so that
+a checkpoint that started from it runs without open_clip.
 """
 
 import re
@@ -31,7 +31,7 @@ from enrich.training.published.open_clip_files import (
 from enrich.training.published.pretrained import PublishedTowers, clip_parts, clip_towers
 from enrich.training.published.refusals import explain
 
-# What Hugging Face's CLIP has, of the settings of open_clip's.
+# The settings of an open_clip CLIP that Hugging Face's has too.
 _MODEL = {"embed_dim", "quick_gelu", "custom_text", "init_logit_scale", "vision_cfg", "text_cfg"}
 _SIZES = {"width", "layers", "heads", "mlp_ratio", "head_width", "patch_size", "image_size"}
 _WORDS = {"context_length", "vocab_size", "hf_tokenizer_name"}
@@ -160,7 +160,11 @@ def _convert_config(model: dict[str, Any]) -> CLIPConfig:
 def _complete(
     given: dict[str, Any], defaults: Any, supported: set[str], half: str
 ) -> dict[str, Any]:
-    """Returns the settings of one half with open_clip's defaults; others must be as those are."""
+    """Returns the settings of one half, completed by open_clip's defaults.
+
+    Raises:
+        ValueError: one that is not `supported` has another value than its default.
+    """
     settings = vars(defaults) | given
     for name in sorted(settings.keys() - supported):
         if settings[name] != getattr(defaults, name, None):

@@ -91,7 +91,7 @@ def _has_none(name_or_folder: str) -> bool:
         return True
     try:
         return not file_exists(name_or_folder, _FILE)
-    except Exception as error:  # the hub's own, its web client's, and that it is not to be asked
+    except Exception as error:  # the hub's, its web client's, and that of its offline mode
         raise ConfigError(
             f"whether '{name_or_folder}' has a {_FILE} cannot be found out ({first_line(error)}), "
             "and how its pictures are prepared is in there: try again, or give a local folder"

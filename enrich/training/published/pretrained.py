@@ -39,7 +39,7 @@ Opened = TypeVar("Opened")
 
 @dataclass(frozen=True, slots=True)
 class PublishedTowers:
-    """Towers with all that belongs to them; `parts` are modules by their name in a classifier."""
+    """Towers with what belongs to them; `parts` are modules by their name in a classifier."""
 
     towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
     image: ImageShape
@@ -209,7 +209,7 @@ def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        # Whatever it is that the library's models raise.
+        # Models of the library may raise anything.
         raise ConfigError(
             f"the vision model '{name}' takes no pictures of {shape.size_px} px: {error}"
         ) from error

@@ -10,14 +10,14 @@ _CONVERT = (
 )
 _POINTER = b"version https://git-lfs"
 
-# What transformers says of weights that are nowhere in safetensors. It names a setting then that
-# nobody here has, and a hub's pull requests.
+# Parts of what transformers says where weights are in no safetensors file. Its own advice is of no
+# use here: it names a setting of its own functions, and pull requests on the hub.
 _NO_SAFETENSORS = (
     "no file named model.safetensors",
     "cannot be loaded with `safetensors`",
     "safetensors conversion",
 )
-# Of a model that is none of its own.
+# Parts of what it says of a model that it does not ship.
 _FOREIGN = ("trust_remote_code", "model_type", "does not recognize this architecture")
 
 

@@ -67,7 +67,7 @@ def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)
     further = [one.name for one in table.schema if one.name not in wanted and _is_plain(one.type)]
-    # By Arrow, to which a 7 beside a NULL is no 7.0.
+    # Made text by Arrow: pandas would make 7.0 of a 7 in a column with a NULL.
     return select_text(table, [*wanted, *further], file).to_pandas().dropna(subset="product_id")
 
 

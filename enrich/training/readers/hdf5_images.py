@@ -1,7 +1,7 @@
 """Pictures that lie as arrays inside an HDF5 file, read one at a time.
 
-They are named `FILE.h5#DATASET/ROW`, FILE in the root folder, so that a row of them has a path like
-any other, and are held to the same roots and limits.
+Each has a path like any other picture, `FILE.h5#DATASET/ROW` with FILE in the root folder, and the
+same roots and limits hold for it.
 """
 
 import math
@@ -40,17 +40,17 @@ def name_file(image_path: str) -> str:
 def read_hdf5_pixels(
     store: ImageStore, image_path: str | None, shape: ImageShape
 ) -> np.ndarray | None:
-    """Returns the pixels that a tower sees, as `decode_pixels`; None if the path is another kind's.
+    """Returns the pixels that a tower sees, as `decode_pixels`; None of a path of another kind.
 
     Raises:
-        ImageProblem: as `ImageStore.read` and `decode_pixels`, but for the file's own size; or the
-            picture's bytes lie in another file.
+        ImageProblem: as `ImageStore.read` and `decode_pixels`, but not for the size of the file,
+            which holds many pictures; or the picture's bytes lie in another file.
         ConfigError: h5py is not installed.
     """
     named = _NAME.fullmatch(image_path or "")
     if named is None:
         return None
-    load_extra("h5py", "train")  # else its absence would be the pictures' fault
+    load_extra("h5py", "train")  # here, because below its absence would look like a bad picture
     store.identity(named["file"])
     file = store.find_local(named["file"])
     if file is None:
@@ -61,7 +61,7 @@ def read_hdf5_pixels(
     except ImageProblem:
         raise
     except MemoryError as error:
-        # This machine's, at this moment: another run may have it.
+        # No fault of the picture: another run may have enough memory.
         raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
     except Exception as error:
         # Damaged files make h5py raise whatever HDF5 happens to meet.
