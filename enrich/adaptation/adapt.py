@@ -38,10 +38,11 @@ def adapt_attribute(
 ) -> Effect:
     """Returns the attribute's trust, correction and new calibration, and what they change.
 
-    New temperatures and thresholds alone are the rule. Another trust in pictures beside them, and a
-    correction of the scores, each has to be better than the checkpoint as it is and better than
-    what there is without it: over a classifier that is too sure of itself a correction gains much,
-    but only because it lowers the confidence too, and with many more numbers than a temperature.
+    First come new temperatures and thresholds alone. Beside them another trust in pictures is
+    tried, and then a correction of the scores. Each has to be better than the checkpoint as it is,
+    and better than the best without it. Else a correction would be taken for any classifier that is
+    too sure of itself: it gains much there, but only by lowering the confidence, which a
+    temperature does with far fewer numbers.
 
     Args:
         readings: Of at least `FEWEST_LABELS` products.

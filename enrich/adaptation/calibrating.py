@@ -1,7 +1,7 @@
 """Fits temperatures and thresholds to scores of a shop's labelled products, and tries them out.
 
-A fold's products are answered by what has not seen their labels. Knows nothing of how the scores
-came about.
+The products of a fold are answered by what was fitted without their labels. Knows nothing of how
+the scores came about.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _LEAST_FALL = 1.0
 
 
 def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
-    """Returns how the checkpoint answers as it is."""
+    """Returns how the checkpoint answers as it is, with the correction that it may bring along."""
     return Trial(
         trust_shift=0.0,
         correction=earlier,
@@ -40,7 +40,7 @@ def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrectio
 
 
 def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
-    """Returns how temperatures and thresholds on these scores answer."""
+    """Returns temperatures and thresholds fitted to these scores, and how they answer held out."""
     readings = scoring.held_out(fold_of)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
     fully, *partly = filled = [_unanswered(one) for one in (fullest(readings), *readings)]
@@ -63,7 +63,7 @@ def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: Calib
 
 
 def _unanswered(answers: Answers) -> CalibratedAnswers:
-    """Returns room for the calibrated answers of every fold."""
+    """Returns calibrated answers that are still to be filled in, fold by fold."""
     thresholds = {precision: torch.empty(len(answers)) for precision in TARGET_PRECISIONS}
     return CalibratedAnswers(answers, torch.empty_like(answers.logits), thresholds)
 
@@ -73,8 +73,9 @@ def _calibrate(
 ) -> CalibratedSets:
     """Returns temperatures and thresholds fitted to corrected logits.
 
-    A set of modalities that is not common keeps its temperature, and of its own thresholds and
-    those of all products the higher ones: how it does in this shop is not known.
+    A set of modalities that is not `common`, because few products have it, keeps its temperature:
+    how it does in this shop is not known. Its thresholds are its own or those fitted to all
+    products, whichever are higher.
     """
     calibrated = {
         modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
@@ -91,7 +92,7 @@ def _calibrate(
 
 
 def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
-    """Returns new temperatures where the labels tell that they are better, else the own ones."""
+    """Returns new temperatures if they are better by more than chance, else the checkpoint's."""
     temperature, image_temperature = fit_temperatures([reading.score()], near=own)
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
     kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
@@ -105,7 +106,7 @@ def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> Calibrated
 def pick_thresholds(
     reading: Answers, calibrated: CalibratedSets, before: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Returns the thresholds that the reading's answers ask for, or those of before.
+    """Returns the thresholds that these answers ask for, or those of before.
 
     A few dozen labels hold too few right answers for the bound on the precision. Where they give no
     threshold, the earlier one, which rests on thousands of rows, stays if its precision holds here.

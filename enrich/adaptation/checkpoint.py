@@ -38,8 +38,8 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
     """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
 
-    They may be given once more, and what was fitted to them is right about them: confidence would
-    be too high afterwards.
+    The same labels may be among those that are given now. The checkpoint is right about them
+    because it was fitted to them, so the confidence that is fitted now would be too high.
     """
     adaptation: dict[str, Any] = read_metrics(manifest.folder).get("adaptation", {})
     while adaptation:
@@ -77,7 +77,7 @@ def write_adapted(
 
 def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], shop: str) -> None:
     metrics = read_metrics(folder)
-    # A second adaptation builds on the first, so its account does too.
+    # A second adaptation builds on the first, whose figures are kept inside those of the second.
     earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
     adaptation = earlier | {
         "from": f"{manifest.config.name}-{manifest.digest}",

@@ -9,12 +9,12 @@ from enrich.calibration import CalibratedSets, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.measures import Figures
 
-# In nats. A new checkpoint has the whole catalog enriched again: that is not done for less.
+# In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
 _LEAST_GAIN = 0.002
 # In nats, over all labels. Chance gains as much with two numbers in one case of twenty (Wilks
 # 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
 _LEAST_IN_ALL = 3.0
-# Of the products, how many may lose their answer for that.
+# The largest share of all products that may lose their answer for a gain.
 _MOST_LOST = 0.1
 
 
@@ -45,11 +45,11 @@ class Gain:
 class Effect:
     """What adaptation does to one attribute.
 
-    `before`, `after` and `gain` are of the same labelled products, each read from all that it has;
-    `gains` are of those that have a set of modalities, read from no more than that. `silenced` are
-    the sets of modalities from which nothing reaches a precision of 90 % any more, though something
-    did before. `trust_shift` is what is added to the trust in pictures, the log odds of their
-    weight against texts.
+    `before`, `after` and `gain` are of the same labelled products, each read from all that it has.
+    `gains` are, for a set of modalities, of the products that have it, read from that alone.
+    `silenced` are the sets of modalities from which nothing reaches a precision of 90 % any more,
+    though something did before. `trust_shift` is what is added to the trust in pictures, the log
+    odds of their weight against texts.
     """
 
     before: Figures
@@ -82,7 +82,7 @@ class Effect:
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain is more than chance and worth it, and nothing was paid for it."""
+        """Whether the gain is more than chance and worth it, and nothing else got worse for it."""
         is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
         is_paid = self.worse_from or self.loses_answers
         return self.gain.is_told and is_as_right and not is_paid

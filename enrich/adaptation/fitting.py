@@ -20,8 +20,7 @@ from enrich.training.calibration import summed_loss
 
 # From no correction at all to hardly any penalty: of equals the first, the strongest, is chosen.
 _STRENGTHS = (math.inf, 100.0, 30.0, 10.0, 3.0)
-# What a shift of all of a label's logits, and a look at an embedding, cost beside a change of its
-# mixture.
+# What b and E weigh in the penalty; D weighs 1.
 _SHIFT_COST = 0.3
 _EMBEDS_COST = 10.0
 
@@ -95,7 +94,8 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
 def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
     """Returns the map to embeddings of mean 0 and mean square 1 over the rows that have them.
 
-    Rows that lack a modality stay 0, because its column of ones takes the mean away.
+    The mean is taken off through the column of ones of the modality: it is 0 in rows that lack it,
+    so these stay 0.
     """
     blocks = []
     for of_modality in embeds.chunk(2, dim=1):

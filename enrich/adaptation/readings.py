@@ -1,4 +1,4 @@
-"""What a classifier scores for labelled products, with all and with parts of what they have.
+"""The scores that a classifier gives labelled products, read from all and from parts of them.
 
 The scores are the engine's own, so that they are those of the job.
 """
@@ -21,17 +21,17 @@ from enrich.records import Modalities, Product
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
 
-# By how much more a picture may be trusted than the checkpoint does: at either end one modality is
-# hardly asked any more. 0 is not among them, that is the engine's own answer.
+# By how much more the picture may be trusted than the checkpoint does: at either end one modality
+# has hardly any weight left. 0 is not among them, because that is the engine's own answer.
 _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """One attribute's answers, read from each of `Modalities`.
+    """One attribute's answers, one entry for each of `Modalities` in their order.
 
-    `weighed` are logits and image weights of those from both as they would be if the picture were
-    trusted by so much more; nothing where a classifier does not weigh its modalities.
+    `weighed` maps a shift of the trust in pictures to the logits and image weights that answers
+    read from both would then have; empty where a classifier does not weigh its modalities.
     """
 
     answers: list[Answers]
@@ -49,10 +49,10 @@ class Readings:
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     """Returns for each labelled attribute the answers read from each set of modalities.
 
-    A product with picture and text is in all three: shown without one of them it stands for those
-    products of the shop that lack it. A product of which nothing can be read is in none; where that
-    is so of all, there are no readings. Logits are after the correction that a checkpoint may bring
-    along.
+    A product with picture and text is in all three: shown without one of them it stands for the
+    products of the shop that lack it. A product of which nothing can be read is in none, and if
+    none can be read there are no readings. Logits are after the correction that a checkpoint may
+    bring along.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
@@ -82,10 +82,9 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What the classifier makes of M products, shown only these of their modalities.
+    """The engine's output for M products, of which it was shown only these modalities.
 
-    `product` says which of all products each row is of, `embeds` are as `join_embeds` lays them
-    out.
+    `product` is the number of each row's product, `embeds` are as `join_embeds` lays them out.
     """
 
     modalities: Modalities
@@ -103,7 +102,7 @@ class _Reading:
         )
 
     def without_rows(self, modalities: Modalities) -> "_Reading":
-        """Returns what is made of no product at all that has these modalities."""
+        """Returns the reading of no product at all, for these modalities."""
         return replace(self.take(torch.empty(0, dtype=torch.long)), modalities=modalities)
 
     def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
@@ -123,12 +122,12 @@ class _Reading:
 
 
 def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Reading | None:
-    """Returns what is made of the products that have these modalities; None if none can be read."""
+    """Returns the reading of the products that have these modalities; None if none can be read."""
     product: list[int] = []
     read_from: list[Modalities] = []
     outputs: list[ModelOutput] = []
     shown = [_show(one, modalities) for one in products]
-    # Once: the pictures are the same ones when they are read alone.
+    # Warns once: the pictures are the same ones when they are read alone.
     warns = modalities is Modalities.IMAGE_AND_TEXT
     row_of = {one.product_id: row for row, one in enumerate(products)}
     for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):

@@ -30,7 +30,7 @@ _READ_FROM = {
 
 
 def format_report(effects: dict[str, Effect]) -> str:
-    """Returns the table as Markdown, and below it what its figures do not tell."""
+    """Returns the table as Markdown, and notes below it on what its figures do not show."""
     notes = [
         _tell_silence(attribute, effect)
         for attribute, effect in effects.items()

@@ -1,6 +1,6 @@
 """Ways to score a shop's labelled products: as they are, with another trust, with a correction.
 
-What a fold's products are scored by has not seen their labels.
+The products of a fold are scored by what was fitted without their labels.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,12 @@ FOLDS = 5
 class Scoring:
     """A way to score the labelled products, before temperatures.
 
-    `trust_shift` is what it adds to the trust in pictures, `correction` that of its scores, and
-    `answers` are what comes of the first. `without` are for each fold the answers to all products,
-    scored by a trust that has not seen that fold's labels and a correction that has not seen the
-    product's own either: temperatures for the fold are fitted to them.
+    `trust_shift` is what it adds to the trust in pictures, and `answers` are the answers with that
+    trust, before a correction is fitted. `correction` is the one of the raw scores, fitted or not.
+
+    `without` holds for each fold the answers to all products as they are scored without that fold's
+    labels: temperatures for the fold are fitted to them. Their trust has not seen these labels, nor
+    has their correction, which has not seen the label of the product itself either.
     """
 
     trust_shift: float
@@ -37,12 +39,12 @@ class Scoring:
     without: list[list[Answers]]
 
     def held_out(self, fold_of: Int[Tensor, " N"]) -> list[Answers]:
-        """Returns the answers, each product's scored by what has not seen its fold."""
+        """Returns the answers, each product scored without the labels of its fold."""
         return [_pick(by_fold, fold_of) for by_fold in zip(*self.without, strict=True)]
 
 
 def _pick(by_fold: Sequence[Answers], fold_of: Int[Tensor, " N"]) -> Answers:
-    """Returns every row as the answers of its product's fold have it."""
+    """Returns the answers with each product's row taken from the answers of its own fold."""
     first, *others = by_fold
     logits, weight = first.logits, first.image_weight
     for fold, one in enumerate(others, start=1):
@@ -54,13 +56,13 @@ def _pick(by_fold: Sequence[Answers], fold_of: Int[Tensor, " N"]) -> Answers:
 
 
 def deal_folds(groups: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """Returns the fold of each member of a group; all of a group are in one."""
+    """Returns the fold of each row; all rows of a group are in the same one."""
     known, numbered = groups.unique(return_inverse=True)
     return torch.from_numpy(np.random.default_rng(0).permutation(len(known)))[numbered] % FOLDS
 
 
 def leave_scores(readings: Readings, earlier: ScoreCorrection | None) -> Scoring:
-    """Returns the scores of the checkpoint as it is."""
+    """Returns the scoring of the checkpoint as it is."""
     return Scoring(0.0, earlier, readings.answers, [readings.answers] * FOLDS)
 
 
@@ -70,7 +72,7 @@ def weigh_anew(
     base: CalibratedSets,
     earlier: ScoreCorrection | None,
 ) -> Scoring:
-    """Returns the scores under a trust in pictures of the shop's own."""
+    """Returns the scoring with a trust in pictures that is fitted to the shop."""
     shift = choose_shift(readings, fold_of >= 0, base)
     return Scoring(
         trust_shift=shift,
@@ -83,7 +85,7 @@ def weigh_anew(
 
 
 def with_correction(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scoring:
-    """Returns the scores that correction layers make of these, which have none of their own yet."""
+    """Returns the scoring with correction layers fitted to it; none has been fitted yet."""
     whole = fullest(scoring.answers)
     labelled = _label(whole, base)
     layer = fit_layer(labelled, choose_strength(labelled, deal_folds(whole.groups)))
@@ -98,14 +100,14 @@ def with_correction(scoring: Scoring, fold_of: Int[Tensor, " N"], base: Calibrat
 
 
 def _label(whole: Answers, base: CalibratedSets) -> Labelled:
-    """Returns the products as a layer is fitted to them."""
+    """Returns the answers as the rows that a layer is fitted to."""
     return Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
 
 
 def _correct_without(
     fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
 ) -> list[Answers]:
-    """Returns the answers corrected by layers that have seen no label of the fold."""
+    """Returns the answers corrected by layers that have seen no label of this fold."""
     whole = fullest(answers)
     layers = _fit_without(fold, _label(whole, base), fold_of[whole.product], whole.groups)
     return [_correct_held_out(one, layers, fold_of) for one in answers]
@@ -114,7 +116,7 @@ def _correct_without(
 def _fit_without(
     fold: int, labelled: Labelled, folds: Int[Tensor, " M"], groups: Int[Tensor, " M"]
 ) -> list[Layer]:
-    """Returns for each fold a layer that has seen neither its labels nor those of `fold`."""
+    """Returns one layer for each fold, which has seen neither its labels nor those of `fold`."""
     left = folds != fold
     strength = choose_strength(labelled[left], deal_folds(groups[left]))
     return [fit_layer(labelled[left & (folds != other)], strength) for other in range(FOLDS)]
@@ -130,7 +132,7 @@ def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor
 
 
 def compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
-    """Returns the correction of raw logits, which an earlier one may have gone before."""
+    """Returns one correction that does what `before` and then `layer` do to raw logits."""
     weight, embeds_weight, bias = layer.weight, layer.embeds_weight, layer.bias
     if earlier := to_layer(before):
         bias = bias + weight @ earlier.bias
@@ -146,5 +148,5 @@ def compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
 
 
 def _to_rows(matrix: Float[Tensor, "M N"]) -> Matrix:
-    """Returns the rows as numbers; six digits, as there are thousands of them to be read."""
+    """Returns the rows as numbers, rounded to six digits: a JSON file holds thousands of them."""
     return tuple(tuple(float(f"{number:.6g}") for number in row) for row in matrix.tolist())

@@ -16,7 +16,7 @@ from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
 
-# A picture with more of them stands in for pictures that the shop lacks.
+# A picture that more texts share is a placeholder, and does not make its products alike.
 _MOST_TEXTS_OF_A_PICTURE = 5
 
 
@@ -25,10 +25,9 @@ class ShopLabels:
     """N labelled products of a catalog, each once.
 
     `targets` maps each attribute that any of them is labelled with to the labels' indices (N,),
-    UNLABELLED where nobody said.
-    Near-identical products, see `_group_near_identical`, have the same number in `groups` (N,):
-    what is fitted to one must not be measured on another. `unknown_ids` counts the labelled
-    products that are not in the catalog.
+    UNLABELLED where there is no label. Near-identical products (see `_group_near_identical`) have
+    the same number in `groups` (N,): what is fitted to one must not be measured on another.
+    `unknown_ids` counts the labelled products that are not in the catalog.
     """
 
     products: list[Product]
@@ -88,10 +87,11 @@ def _to_targets(column: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
 
 
 def _group_near_identical(products: list[Product]) -> np.ndarray:
-    """Returns each product's group: who shares a text or a picture with one of it is in it too.
+    """Returns each product's group: products that share a text or a picture are in the same one.
 
-    Products of one text are often one product in several colors, and those of one picture one
-    product under several names. What lacks a text or a picture shares none with any.
+    So are those that are linked by others. Products of one text are often one product in several
+    colors, and those of one picture one product under several names. A text or a picture that is
+    missing is shared with none.
     """
     texts = [build_text(product.title, product.description) for product in products]
     pictures = pd.Series([(product.image_path or "").strip() for product in products], dtype=object)

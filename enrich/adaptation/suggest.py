@@ -1,10 +1,11 @@
 """Chooses the products of a catalog that are most worth labelling.
 
-After BADGE (Ash et al. 2020, arXiv 1906.03671): what a label would move grows with how unsure the
-classifier is, and points where it is unsure. Products are drawn far apart in that space, by
-k-means++, so that they are unsure, each between other labels. BADGE takes the gradient of the last
-layer's weights; this is that of its scores. Three of four are drawn blindly instead: thresholds
-rest on these labels too, and on hard products alone none would be reached (measured, DECISIONS.md).
+After BADGE (Ash et al. 2020, arXiv 1906.03671): the gradient that a product's label would cause is
+long where the classifier is unsure, and its direction tells between which labels. Products are
+drawn far apart in the space of these gradients, by k-means++: so all are hard ones, and each is
+hard in another way. BADGE takes the gradient by the last layer's weights; here it is that by the
+scores. Three of four products are drawn blindly instead: thresholds rest on these labels too, and
+on hard products alone none would be reached (measured, DECISIONS.md).
 """
 
 from collections.abc import Container, Iterable
@@ -30,8 +31,8 @@ _BLIND_FOR_ONE_HARD = 3
 class Guesses:
     """What the classifier says of N readable products.
 
-    `labels` are the best ones, per attribute. `moves` (N, D) is what a label would move, as the
-    classifier expects it: its probabilities less the answer, over all attributes.
+    `labels` are the likeliest ones, per attribute. `moves` (N, D) is the gradient by the scores if
+    they were right: the probabilities less 1 for the likeliest label, over all attributes.
     """
 
     product_ids: list[str]
@@ -52,8 +53,8 @@ def write_suggestions(
         file: The CSV file, in a folder that is there.
 
     Returns:
-        How many products were written; fewer than `count` where no more can be read, or what
-        is left are other sizes of these.
+        How many products were written; fewer than `count` where no more can be read, or all that
+        are left have the text and picture of one that was written.
     """
     products = _without_twins(products, known_ids)
     guesses = guess(engine, products)
@@ -77,7 +78,7 @@ def write_suggestions(
 def _without_twins(products: list[Product], known_ids: Container[str]) -> list[Product]:
     """Returns one of the products with the same text and picture, a labelled one if there is one.
 
-    Sizes of one article get one answer, and count once where a gain is told from chance.
+    Such as sizes of one article: they get the same answer, so a second label would tell nothing.
     """
     labelled_first = sorted(products, key=lambda product: product.product_id not in known_ids)
     first: dict[tuple[str, str | None], Product] = {}
@@ -121,7 +122,7 @@ def choose(moves: np.ndarray, count: int, known: Iterable[int] = ()) -> list[int
     """
     rng = np.random.default_rng(0)
     taken = np.zeros(len(moves), dtype=bool)
-    distance = np.square(moves).sum(1)  # to a product of which all is known
+    distance = np.square(moves).sum(1)  # to a product that the classifier is sure of
     for row in known:
         taken[row] = True
         distance = np.minimum(distance, np.square(moves - moves[row]).sum(1))

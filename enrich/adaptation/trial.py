@@ -1,4 +1,4 @@
-"""How ways to answer a shop's labelled products did on them, and how one compares to another.
+"""Ways to answer a shop's labelled products: how well each did on them, and which is better.
 
 Knows nothing of how they were fitted.
 """
@@ -23,8 +23,8 @@ FEWEST_LABELS = 50
 class Trial:
     """One way to answer the labelled products, and how it answered them held out.
 
-    `trust_shift` is what is added to the trust in pictures. `fully` are the products as the job
-    reads them, `partly` as they are read from each set of modalities.
+    `trust_shift` is what is added to the trust in pictures. `fully` are the answers read from all
+    that a product has, as in the job; `partly` those read from each of `Modalities`, in order.
     """
 
     trust_shift: float
@@ -61,7 +61,7 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
     """Returns the gain of some answers over others to the same products.
 
     Near-identical products are answered alike: the standard error is that of a mean over clusters
-    (Liang and Zeger 1986), with the usual factor for few of them.
+    (Liang and Zeger 1986), with the usual factor for a small number of clusters.
     """
     gains = measure_losses(before) - measure_losses(after)
     known, numbered = after.of.groups.unique(return_inverse=True)

@@ -1,8 +1,8 @@
 """Chooses how far a shop's pictures are trusted against its texts.
 
-To a classifier the texts of a shop that it has never seen look like those of other products, and
-then it goes by the picture, where texts may tell more. That is one number an attribute, so a few
-dozen labels tell it (measured in DECISIONS.md).
+To a classifier the texts of a shop that it has never seen look like those of other products. Then
+it goes by the picture, although the text may tell more. What puts that right is one number for each
+attribute, and a few dozen labels are enough to choose it (measured in DECISIONS.md).
 """
 
 from jaxtyping import Bool
@@ -12,12 +12,13 @@ from enrich.adaptation.readings import Readings
 from enrich.calibration import CalibratedSets
 from enrich.training.calibration import summed_loss
 
-# That of the normal prior: a shift of 3 is a factor of 20 between picture and text.
+# The standard deviation of the normal prior on the shift. A shift of 3 multiplies the odds of the
+# picture's weight by 20.
 _SPREAD = 3.0
 
 
 def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: CalibratedSets) -> float:
-    """Returns by how much more pictures are trusted where labels, with the prior, are likeliest.
+    """Returns the shift of the trust in pictures that makes the labels, with the prior, likeliest.
 
     Args:
         readings: Of one attribute.

@@ -18,8 +18,8 @@ def classify_watched(
 ) -> Iterator[tuple[list[tuple[str, Modalities]], ModelOutput]]:
     """Yields id and modalities of the readable products, some at a time, and their output.
 
-    The output has a row for each of them, in order, and is on the CPU. Where no product of some is
-    readable, nothing is yielded.
+    The output has a row for each of them, in order, and is on the CPU. Nothing is yielded for
+    products of which none is readable.
 
     Args:
         engine: Its images start from the catalog's root.
