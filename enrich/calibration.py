@@ -64,7 +64,7 @@ class ScoreCorrection(BaseModel):
     The corrected logit of label i is
     sum_j weight[i][j] * logit_j + sum_k embeds_weight[i][k] * embed_k + bias[i], labels in the
     order of the checkpoint's configuration, embeddings as `classifiers.calibrated.join_embeds` lays
-    them out. Without a weight it starts from logit_i, without embeds_weight those have no say.
+    them out. Without `weight` the first sum is logit_i, without `embeds_weight` the second is 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,6 +1,6 @@
 """From a classifier's output to predictions: calibrated, thresholded, in plain Python.
 
-Knows nothing of batches on their way, or of devices.
+Knows nothing of how batches are made and computed.
 """
 
 from collections.abc import Iterator, Sequence

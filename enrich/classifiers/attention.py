@@ -51,8 +51,9 @@ class ModalityWiseAttention(nn.Module):
     row still sum to 1.
 
     `trust` is not trained but fitted afterwards, on products that training has not seen: a tower
-    reads those that it was trained on too well, and is trusted too much for it. So is `doubt`: how
-    much less sure an answer is that rests on a text which its picture contradicts.
+    reads the products that it was trained on too well, and an attention trained on the same ones
+    would trust it too much. `doubt` is fitted then too: how much less sure an answer is that rests
+    on a text which its picture contradicts.
     """
 
     trust: Tensor
@@ -65,7 +66,7 @@ class ModalityWiseAttention(nn.Module):
         self.register_buffer("doubt", torch.zeros(()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # Older checkpoints hold neither: to them both modalities are alike.
+        # Checkpoints from before these were fitted hold neither: they computed as with 0.
         for name in ("trust", "doubt"):
             state_dict.setdefault(f"{prefix}{name}", torch.zeros(()))
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -31,7 +31,7 @@ class Layer:
 
 
 def to_layer(correction: ScoreCorrection | None) -> Layer | None:
-    """Returns what a checkpoint holds as tensors; None where it corrects nothing."""
+    """Returns a checkpoint's correction as tensors; None if there is none."""
     if correction is None:
         return None
     weight, embeds_weight = correction.weight, correction.embeds_weight
@@ -50,10 +50,10 @@ def apply_layer(
 
 
 def join_embeds(output: ModelOutput, modalities: Sequence[Modalities]) -> Float[Tensor, "B E"]:
-    """Returns what the towers make of each row, on the CPU: picture, 1, text, 1.
+    """Returns the towers' embeddings of each row side by side, on the CPU: picture, 1, text, 1.
 
-    What a row lacks is zero, its 1 too: so whatever is added to the scores for a modality, a
-    constant as well, is added to those rows alone that have it.
+    Where a row lacks a modality, its embedding and its 1 are zero. So what a layer adds to the
+    scores for a modality, its constant too, is added only to rows that have it.
     """
     parts = []
     for embeds, without in (
@@ -61,7 +61,7 @@ def join_embeds(output: ModelOutput, modalities: Sequence[Modalities]) -> Float[
         (output.text_embeds, Modalities.IMAGE),
     ):
         has = torch.tensor([found is not without for found in modalities]).unsqueeze(1)
-        # Not a product: of what is missing the embedding is meaningless, perhaps no number.
+        # Not times `has`: the embedding of what is missing may be NaN, which times 0 is NaN still.
         parts += [torch.where(has, embeds.float().cpu(), 0), has.float()]
     return torch.cat(parts, dim=1)
 
@@ -71,7 +71,7 @@ def at_temperatures(
     calibrated: Sequence[CalibratedModalities],
     image_weight: Float[Tensor, " B"] | None,
 ) -> Float[Tensor, "B C"]:
-    """Returns the probabilities of corrected logits, rows calibrated as given."""
+    """Returns the probabilities of corrected logits; `calibrated` has an entry for each row."""
     scales = log_temperatures(calibrated, image_weight).exp()
     return (logits / scales.unsqueeze(1)).softmax(1)
 
@@ -79,7 +79,7 @@ def at_temperatures(
 def log_temperatures(
     calibrated: Sequence[CalibratedModalities], image_weight: Float[Tensor, " B"] | None
 ) -> Float[Tensor, " B"]:
-    """Returns the logarithm of each row's temperature, rows calibrated as given.
+    """Returns the logarithm of each row's temperature; `calibrated` has an entry for each row.
 
     `image_weight` is the attribute's share of the image in [0, 1], None where the classifier does
     not weigh its modalities.

@@ -37,8 +37,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     try:
         classifier, tokenizer = _load(manifest.folder, config)
     finally:
-        # Whatever loading says of them. Else answers would stand in tables under the name of the
-        # checkpoint that was there before.
+        # Also when loading has failed: the exchange may be why. And if it has not, answers would go
+        # into tables under the version of the checkpoint that was there before.
         _refuse_exchanged(manifest)
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     if config.int8 and device.type == "cpu":
@@ -100,7 +100,7 @@ def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> No
 
 
 def round_as_stored(classifier: Classifier) -> None:
-    """Gives a classifier the weights that its checkpoint will have: what is measured is shipped."""
+    """Rounds the weights to those that the checkpoint will have: what is measured is shipped."""
     with torch.no_grad():
         for tensor in classifier.state_dict().values():
             tensor.copy_(_as_stored(tensor))
@@ -154,7 +154,7 @@ def derived_checkpoint(
     """
     with whole_folder(output) as partial:
         for file in filter(Path.is_file, manifest.folder.iterdir()):
-            # Not its mode: the new files are written to.
+            # Without its permissions: a file that may not be written to has to be changed here.
             shutil.copyfile(file, partial / file.name)
         (partial / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
         yield partial

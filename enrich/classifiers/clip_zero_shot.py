@@ -77,13 +77,13 @@ class ClipZeroShot(Classifier):
         if kept is None or kept[0] != made_from:
             kept = made_from, self._read_prompts()
             if kept[1].is_cuda:
-                # Another thread's stream may be the next to need them.
+                # Another thread may need them next, on a CUDA stream of its own.
                 torch.cuda.current_stream(kept[1].device).synchronize()
             self._kept = kept
         return kept[1]
 
     def _made_from(self) -> Hashable:
-        """Returns what is another one as soon as the prompts' embeddings may be."""
+        """Returns a key that changes whenever the prompts' embeddings may have changed."""
         tower, device = self.text_tower, self.device.type
         prompts = (self.prompt_ids, self.prompt_mask)
         tensors = itertools.chain(tower.parameters(), tower.buffers(), prompts)

@@ -26,8 +26,8 @@ class CmaClip(Classifier):
     Towers and transformer are shared, modality-wise attention and MLP are an attribute's own. The
     paper does not say what stands in for an attention that is left out. Here, without the
     sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
-    one the present modalities are averaged, so that the heads stay the same and only the weights
-    are missed. What is fitted after training, trust and doubt, is not the paper's either.
+    one the present modalities are averaged, so that the heads stay the same and nothing but the
+    weights is missing. What is fitted after training, trust and doubt, is not the paper's either.
     """
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
@@ -93,11 +93,11 @@ class CmaClip(Classifier):
         return (-doubt * (1 - image_weight) * apart).exp()
 
     def shift_trust(self, attribute: str, shift: float) -> None:
-        """Has an attribute's modality-wise attention trust the image by so much more."""
+        """Makes an attribute's modality-wise attention trust the image by so much more."""
         self.modality_wise[attribute].get_buffer("trust").add_(shift)
 
     def set_doubt(self, attribute: str, doubt: float) -> None:
-        """Has an attribute's answers be by so much less sure where the image contradicts a text."""
+        """Sets how much less sure an attribute's answers are where image and text contradict."""
         self.modality_wise[attribute].get_buffer("doubt").fill_(doubt)
 
     @staticmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from enrich.classifiers.efficientnet import Convolution, EfficientNetLite0, fold
 
-# The norm that narrows a block's cells; what follows is no clamp.
+# The convolutions and norms that narrow a block's cells: no clamp follows these.
 _NARROWING = ("conv_pwl", "bn3"), ("conv_pw", "bn2")
 
 
@@ -24,7 +24,7 @@ class FusedConvolution(Convolution):
         scale, shift = fold(norm)
         self.weight = nn.Parameter(plain.weight * scale.view(-1, 1, 1, 1))
         self.register_buffer("shift", shift)
-        # torch's compiler calls it so; there is no public name for it.
+        # The names that torch's own compiler gives the operator; it has no public interface.
         self._then = ("hardtanh", [0.0, 6.0], "") if clamps else ("none", [], "")
 
     def forward(self, cells: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from enrich.classifiers.config import ClassifierConfig
 
 
 class ByAttribute(nn.ModuleDict):
-    """A module for each attribute, which may be called `type`, as a method of modules is."""
+    """A module for each attribute, also for one called `type`, which nn.ModuleDict would refuse."""
 
     def __setitem__(self, attribute: str, module: nn.Module) -> None:
         self._modules[attribute] = module

@@ -55,7 +55,10 @@ class ModelInputs:
 
 
 class Read(NamedTuple):
-    """I'_CLS and T'_CLS of a batch, and which of them each row really has."""
+    """What CMA-CLIP answers from: I'_CLS and T'_CLS of a batch, and which of them a row really has.
+
+    That is, the embeddings that stand for the image and the text after joint attention.
+    """
 
     image_cls: Float[Tensor, "B D"]
     text_cls: Float[Tensor, "B D"]
@@ -64,7 +67,7 @@ class Read(NamedTuple):
 
     @staticmethod
     def combine(reads: "Sequence[Read]", change: Callable[[list[Tensor]], Tensor]) -> "Read":
-        """Returns what `change` makes of each tensor, taken from all of them."""
+        """Returns the tensors that `change` makes, each of the list of the same one in `reads`."""
         return Read(*(change(list(same)) for same in zip(*reads, strict=True)))
 
     def to(self, device: torch.device) -> "Read":
@@ -83,8 +86,8 @@ class ModelOutput:
     The pooled embeddings are what contrastive training compares; those of a missing modality are
     meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1];
     empty where a classifier does not weigh its modalities. `matching` is a score of the text being
-    the image's own, for classifiers that learn to tell. `read` is what the answers are weighed
-    from, where a classifier can weigh it again with another trust in the image.
+    the image's own, for classifiers that learn to tell. `read` is what the answers were made from,
+    where a classifier can answer from it again with another trust in the image.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
@@ -111,7 +114,7 @@ class ModelOutput:
 def _combine(
     outputs: Sequence[ModelOutput], change: Callable[[list[Tensor]], Tensor]
 ) -> ModelOutput:
-    """Returns what `change` makes of each tensor, taken from all of the outputs."""
+    """Returns the tensors that `change` makes, each of the list of the same one in `outputs`."""
 
     def combine_each(by_attribute: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         return {name: change([one[name] for one in by_attribute]) for name in by_attribute[0]}
@@ -160,7 +163,7 @@ class Classifier(nn.Module):
         """Makes random weights for a tokenizer of `vocabulary` tokens; subclasses add their own."""
         super().__init__()
         self.config = config
-        # On the device once: made from numbers for every batch, they would be waited for.
+        # Buffers, to be on the device once: a copy for every batch would have to be waited for.
         for name, values in (("pixel_mean", config.image.mean), ("pixel_std", config.image.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
@@ -207,7 +210,8 @@ class Classifier(nn.Module):
     ) -> Float[Tensor, "B M C"]:
         """Returns the image tower's features; on a CPU zeros where there is no image to look at."""
         read = self.image_tower.features
-        # A GPU would be waited for, to know how many there are; norms in training want the batch.
+        # All of them on a GPU, which would have to be waited for to know how many images there are,
+        # and in training, where norms want the whole batch.
         if self.training or pixels.is_cuda or bool(has_image.all()):
             return read(self.normalise_pixels(pixels))
         # One row at least: not every tower takes a batch of none.

@@ -64,11 +64,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
             "Wanted: a folder written by jobs/train_classifier.py"
         )
-    # First: of what is exchanged after this, `load_classifier` sees that it has another one.
+    # Taken first: if files are exchanged after this, `load_classifier` finds another digest.
     digest = digest_checkpoint(folder)
     weights = folder / "model.safetensors"
     try:
-        # Its table of contents, which tells a file that is cut off from a whole one.
+        # Reads its table of contents, which shows whether the file is cut off.
         with safe_open(weights, framework="np"):
             pass
     except (SafetensorError, OSError) as error:

@@ -24,10 +24,10 @@ class PerceiverIo(Classifier):
     The tokens of each tower are padded with trainable channels of their modality and stand in one
     sequence. Its cost grows with the tokens times the latents, not with the square of the tokens.
 
-    No published Perceiver is started from, only published towers. Those that there are read pixels
-    or bytes, none reads pictures with text, and the latents' layers go with the cross-attention
-    that fills the latents. Over a tower's tokens that one has to be new, and what follows it would
-    be a random start that only looks like a pre-trained one.
+    It starts from published towers, but from no published Perceiver. Those read pixels or bytes,
+    none reads pictures with text. Their layers belong to the cross-attention that fills the
+    latents, and over the tokens of a tower this one has to be new: behind it, their layers would be
+    no better than random ones.
     """
 
     paper = "Perceiver IO: Jaegle et al. 2021, arXiv 2107.14795"

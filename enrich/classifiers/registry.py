@@ -1,4 +1,4 @@
-"""The classifiers by name: each one file, one class, one interface."""
+"""The classifiers by name: each is one class in a file of its own, all behind one interface."""
 
 from enrich.classifiers.clip_mlp import ClipMlp
 from enrich.classifiers.clip_sum import ClipSum

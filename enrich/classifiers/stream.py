@@ -26,11 +26,11 @@ class Segment:
 
 
 class Stream(nn.Module):
-    """What a text encoder lacks to read an image, and the encoder's layers if it has none.
+    """What is added to a text encoder so that it reads pieces of an image between its words.
 
     The layers are the text tower's own, run over the whole sequence. `joint_layers` new ones follow
-    them, except behind a published BERT, which is the whole encoder. A tower that reads words only
-    (CLIP's is causal) gives its tokens as it read them, and all of the layers are new.
+    them, except behind a published BERT, which is the whole encoder. A tower whose layers read only
+    words (CLIP's is causal) gives its outputs as words, and all layers over the sequence are new.
     """
 
     def __init__(self, image_width: int, text_tower: TextTower, config: ClassifierConfig) -> None:

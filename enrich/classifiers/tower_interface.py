@@ -44,9 +44,9 @@ def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor,
 class ImageTower(nn.Module):
     """Pixels to patch embeddings, in two steps so that frozen features can be cached.
 
-    A tower whose embeddings are CLS, then `grid` x `grid` patches row by row, then whatever else,
-    says so by `grid`; a picture of the attention is drawn of such towers only. One that is not
-    looked at is `absent`.
+    `grid` is above 0 if the embeddings are CLS, then `grid` x `grid` patches row by row, then
+    anything else: the attention of such towers can be drawn over the picture. `absent` is True of
+    what stands in for a tower where a classifier does not look at images.
     """
 
     absent: ClassVar[bool] = False
@@ -78,10 +78,10 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def quicken(self) -> None:
-        """Merges layers that its device computes quicker in one step, if it has any.
+        """Merges layers that the device computes quicker in one step, if there are any.
 
-        In place, for inference alone: afterwards only `features`, `lower` and `embed` are right,
-        and it stays on that device.
+        In place and for inference alone: afterwards only `features`, `lower` and `embed` may be
+        called, and the tower must stay on that device.
         """
 
 
@@ -89,8 +89,9 @@ class TextTower(nn.Module):
     """Tokens to token embeddings of the image tower's width.
 
     `words` and `attend` are its two halves, for classifiers that put pieces of an image between the
-    words. A tower whose layers read words only has nothing to attend with: its words are read. One
-    that is not read is `absent`.
+    words. A tower whose layers can read only words keeps these defaults: its outputs are the words,
+    and `attend` does nothing. `absent` is True of what stands in for a tower where a classifier
+    does not read texts.
     """
 
     absent: ClassVar[bool] = False
@@ -109,7 +110,7 @@ class TextTower(nn.Module):
         self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]
     ) -> Float[Tensor, "B L W"]:
         """Returns what stands for each token in a sequence shared with an image."""
-        # A class token behind them stands for the text alone.
+        # Without a class token behind them: it stands for the text alone.
         return self(token_ids, token_mask).embeds[:, : token_ids.shape[1]]
 
     def attend(

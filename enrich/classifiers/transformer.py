@@ -26,11 +26,11 @@ def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn
 
 
 def padding_in(mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"] | None:
-    """Returns what a transformer is to leave out of sequences, None where that is nothing.
+    """Returns the tokens that a transformer is to leave out, None if there are none.
 
-    With something to leave out, torch's fused layers take their softmax number by number: an eighth
-    of the small classifier's forward pass, although most batches are of texts that fill all tokens.
-    Not asked on a GPU, which would be waited for.
+    Given a mask, torch's fused layers compute the softmax number by number: an eighth of the small
+    classifier's forward pass, and most batches have texts that fill all tokens and need no mask.
+    On a GPU it is always given: the answer would have to be waited for.
     """
     return None if not mask.is_cuda and bool(mask.all()) else ~mask
 

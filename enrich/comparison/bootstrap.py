@@ -14,7 +14,7 @@ from enrich.training.measures import macro_f1, recall_at_precision
 
 FIGURES = ("accuracy", "macro_f1", "recall_at_90_precision")
 _SEED = 0
-# Draws times rows held at once: 16 MB a tensor.
+# Draws are taken in parts of so many draws times rows, which are 16 MB a tensor.
 _CHUNK = 4_000_000
 
 Replicates = dict[str, Float[Tensor, " R"]]

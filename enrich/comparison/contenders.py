@@ -40,7 +40,10 @@ class Contender:
         return self.manifest.config.attributes
 
     def as_stored(self) -> Classifier:
-        """Returns the classifier with all its layers in floating point, whose costs are counted."""
+        """Returns the classifier with all its layers in floating point.
+
+        Those in eight bits have no parameters, and the FLOP counter does not know them.
+        """
         config = self.manifest.config
         if not config.int8:
             return self.classifier

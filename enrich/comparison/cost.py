@@ -25,7 +25,7 @@ def count_parameters(classifier: Classifier) -> tuple[int, int]:
 
 
 def count_flops(classifier: Classifier) -> int:
-    """Returns the operations of one more product with a picture and a text of the full length.
+    """Returns the operations that one more product in a batch takes, picture and full-length text.
 
     A multiplication with its addition counts as two. Counted are convolutions, matrix products and
     attention; norms, activations, pooling and look-ups are not, nor what is done once a batch, as
@@ -62,8 +62,8 @@ def measure_speeds(
 ) -> list[float]:
     """Returns the products a second of each classifier's forward pass, its median repetition.
 
-    Timed are copies that are made quick as the job makes its own. They take turns, so that whatever
-    else the machine does slows all of them alike.
+    What is timed are copies, made quick as the job makes its own classifier. They take turns, so
+    that whatever else the machine does slows all of them alike.
     """
     on_device = [(Forward(copy.deepcopy(one), device), inputs.to(device)) for one, inputs in runs]
     seconds: list[list[float]] = [[] for _ in runs]

@@ -151,7 +151,7 @@ def _ask(contender: Contender, batches: Batches) -> ByCondition:
 
 
 def _shared(one: Contender, other: Contender) -> set[str]:
-    """Returns the attributes that both answer with the same labels: others are other questions."""
+    """Returns the attributes that both answer with the same labels: only these are comparable."""
     return {a for a, labels in one.attributes.items() if other.attributes.get(a) == labels}
 
 

@@ -14,7 +14,7 @@ from enrich.training.names import refuse_same_names
 
 @dataclass(frozen=True, slots=True)
 class LabelledShop:
-    """A catalog folder; of one that was trained on, the held-back groups alone are evaluated."""
+    """A labelled catalog; if it was trained on, only its held-back test groups are evaluated."""
 
     folder: Path
     trained_on: bool

@@ -53,7 +53,7 @@ def build_tables(comparison: Comparison) -> list[Table]:
 
 
 def _overview(comparison: Comparison) -> Table:
-    """Returns a row a checkpoint: what it costs, and the paper's figure under each condition."""
+    """Returns a row a checkpoint: its costs, and recall at 90 % precision under each condition."""
     shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
     alike = _answered_alike(comparison)
     figures = [record for record in comparison.figures if record["attribute"] in alike]

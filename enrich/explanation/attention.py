@@ -37,7 +37,7 @@ def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor
     transformer = sequence_wise.transformer
     with torch.inference_mode(), _recording(transformer, weights):
         embeds, mask = joint_sequence(*classifier.encode(inputs), inputs)
-        # In answering, the last layer is not asked about tokens that nothing reads.
+        # Run as a whole: for answers, the last layer is computed only for the tokens that are read.
         transformer(embeds, src_key_padding_mask=~mask)
     rolled_out = torch.eye(weights[0].shape[-1], device=weights[0].device)
     for layer in weights:
