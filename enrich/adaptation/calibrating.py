@@ -44,10 +44,10 @@ def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: Calib
     readings = scoring.held_out(fold_of)
     common = [len(reading) >= FEWEST_LABELS for reading in readings]
     fully, *partly = filled = [_unanswered(one) for one in (fullest(readings), *readings)]
-    for fold, scored in enumerate(scoring.without):
-        others = [one.where(fold_of[one.product] != fold) for one in scored]
+    for fold, answers in enumerate(scoring.without):
+        others = [one.where(fold_of[one.product] != fold) for one in answers]
         calibrated = _calibrate(others, base, common)
-        for whole, reading in zip(filled, (fullest(scored), *scored), strict=True):
+        for whole, reading in zip(filled, (fullest(answers), *answers), strict=True):
             here = fold_of[reading.product] == fold
             held_out = CalibratedAnswers.by(reading.where(here), calibrated)
             whole.probs[here] = held_out.probs
@@ -93,7 +93,7 @@ def _calibrate(
 
 def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
     """Returns new temperatures if they are better by more than chance, else the checkpoint's."""
-    temperature, image_temperature = fit_temperatures([reading.score()], near=own)
+    temperature, image_temperature = fit_temperatures([reading.to_calibrate()], near=own)
     fitted = {"temperature": temperature, "image_temperature": image_temperature}
     kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
     loss_before, loss_after = (

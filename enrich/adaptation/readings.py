@@ -57,7 +57,7 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    taken = {modalities: _score(engine, labels.products, modalities) for modalities in Modalities}
+    taken = {m: _take_reading(engine, labels.products, m) for m in Modalities}
     example = next((reading for reading in taken.values() if reading is not None), None)
     if example is None:
         return {}
@@ -121,7 +121,9 @@ class _Reading:
         return every_row.where(targets != UNLABELLED)
 
 
-def _score(engine: Engine, products: list[Product], modalities: Modalities) -> _Reading | None:
+def _take_reading(
+    engine: Engine, products: list[Product], modalities: Modalities
+) -> _Reading | None:
     """Returns the reading of the products that have these modalities; None if none can be read."""
     product: list[int] = []
     read_from: list[Modalities] = []

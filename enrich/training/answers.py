@@ -57,8 +57,13 @@ class Answers:
         """Returns the logarithm of each row's temperature."""
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
-    def score(self, share: float = 1.0) -> LabelledLogits:
-        """Returns the rows to calibrate on, all of one set of modalities; each counts `share`."""
+    def read_from(self, modalities: Modalities) -> "Answers":
+        """Returns the rows that were read from exactly these modalities."""
+        mine = [own is modalities for own in self.modalities]
+        return self.where(torch.tensor(mine, dtype=torch.bool))
+
+    def to_calibrate(self, share: float = 1.0) -> LabelledLogits:
+        """Returns what calibration needs of rows of one set of modalities; each counts `share`."""
         # A row of one modality has all its weight there, which tells nothing. Without any row
         # `mixed` is true: temperatures use the weights only if every condition has them.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)

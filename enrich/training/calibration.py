@@ -67,12 +67,12 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     """
     calibrated = _without_thresholds(conditions)
     answered = []
-    for scored in conditions:
-        if len(scored.targets):
-            every_row = [calibrated] * len(scored.targets)
-            probs = at_temperatures(scored.logits, every_row, scored.image_weight)
+    for condition in conditions:
+        if len(condition.targets):
+            every_row = [calibrated] * len(condition.targets)
+            probs = at_temperatures(condition.logits, every_row, condition.image_weight)
             confidence, best = probs.max(1)
-            answered.append((confidence, best == scored.targets, scored.guarded))
+            answered.append((confidence, best == condition.targets, condition.guarded))
     thresholds = {}
     for name in calibrated.thresholds:
         wanted = float(name)
@@ -91,10 +91,11 @@ def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
     """
     calibrated = _without_thresholds(conditions)
     total = 0.0
-    for scored in conditions:
-        every_row = [calibrated] * len(scored.targets)
-        temperatures = log_temperatures(every_row, scored.image_weight)
-        total += scored.share * summed_loss(scored.logits, temperatures, scored.targets).item()
+    for condition in conditions:
+        every_row = [calibrated] * len(condition.targets)
+        temperatures = log_temperatures(every_row, condition.image_weight)
+        loss = summed_loss(condition.logits, temperatures, condition.targets)
+        total += condition.share * loss.item()
     return total
 
 
@@ -115,7 +116,7 @@ def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModal
         temperature=temperature,
         image_temperature=image_temperature,
         thresholds={f"{precision:.2f}": None for precision in TARGET_PRECISIONS},
-        rows=max(len(scored.targets) for scored in conditions),
+        rows=max(len(condition.targets) for condition in conditions),
     )
 
 
@@ -129,8 +130,8 @@ def fit_temperatures(
     weight is known, no row is labelled, or the temperature is at an end of its range, the first is
     that of all rows and the second is None.
     """
-    logits = torch.cat([scored.logits for scored in conditions]).double()
-    targets = torch.cat([scored.targets for scored in conditions])
+    logits = torch.cat([condition.logits for condition in conditions]).double()
+    targets = torch.cat([condition.targets for condition in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
     single = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
     weights = [s.image_weight for s in conditions if s.image_weight is not None]

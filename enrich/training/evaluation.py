@@ -98,19 +98,19 @@ def calibrate(
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         mine = {condition: found[attribute] for condition, found in answers.items()}
         correction = prefer_rare_labels(
-            [one for conditions in _score(mine, under).values() for one in conditions],
+            [one for conditions in _to_calibrate(mine, under).values() for one in conditions],
             log_priors(seen[:, column], len(labels)),
         )
         if correction is not None:
             corrections[attribute] = correction
-        scored = _score(mine, under, to_layer(correction))
+        corrected = _to_calibrate(mine, under, to_layer(correction))
         fitted[attribute] = {
-            modalities: fit(conditions) for modalities, conditions in scored.items()
+            modalities: fit(conditions) for modalities, conditions in corrected.items()
         }
     return Calibration(attributes=fitted, corrections=corrections)
 
 
-def _score(
+def _to_calibrate(
     answers: Mapping[Condition, Answers],
     under: Mapping[Modalities, Mapping[Condition, float]],
     layer: Layer | None = None,
@@ -118,17 +118,11 @@ def _score(
     """Returns the rows to calibrate each set of modalities on, corrected if a layer is given."""
     return {
         modalities: [
-            score_rows(answers[condition].corrected(layer), modalities, share)
+            answers[condition].corrected(layer).read_from(modalities).to_calibrate(share)
             for condition, share in shares.items()
         ]
         for modalities, shares in under.items()
     }
-
-
-def score_rows(answers: Answers, modalities: Modalities, share: float) -> LabelledLogits:
-    """Returns the rows that have exactly these modalities, to calibrate on."""
-    mine = torch.tensor([found is modalities for found in answers.modalities], dtype=torch.bool)
-    return answers.where(mine).score(share)
 
 
 def evaluate(

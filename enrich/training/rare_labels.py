@@ -33,12 +33,12 @@ def prefer_rare_labels(
         conditions: Labelled rows of one attribute.
         log_priors: The logarithm of each label's share among the rows trained on.
     """
-    labelled = [scored for scored in conditions if len(scored.targets)]
+    labelled = [condition for condition in conditions if len(condition.targets)]
     if not labelled:
         return None
     scores = {tau: _weigh(labelled, -tau * log_priors) for tau in _TRIED}
     accuracy, _ = scores[0.0]
-    rows = max(len(scored.targets) for scored in labelled)
+    rows = max(len(condition.targets) for condition in labelled)
     least = accuracy - _UNSEEN * (accuracy * (1 - accuracy) / rows) ** 0.5
     allowed = [tau for tau in _TRIED if scores[tau][0] >= least]
     best = max(allowed, key=lambda tau: scores[tau][1])
@@ -59,8 +59,8 @@ def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
 def _weigh(labelled: Sequence[LabelledLogits], shift: Float[Tensor, " C"]) -> tuple[float, float]:
     """Returns mean accuracy and mean macro-F1 of the shifted scores."""
     accuracies, f1s = [], []
-    for scored in labelled:
-        best = (scored.logits + shift).argmax(1)
-        accuracies.append((best == scored.targets).float().mean().item())
-        f1s.append(macro_f1(best, scored.targets, once(len(best))).item())
+    for condition in labelled:
+        best = (condition.logits + shift).argmax(1)
+        accuracies.append((best == condition.targets).float().mean().item())
+        f1s.append(macro_f1(best, condition.targets, once(len(best))).item())
     return sum(accuracies) / len(accuracies), sum(f1s) / len(f1s)

@@ -79,12 +79,13 @@ def _choose_doubt(
     losses = {}
     for doubt in _DOUBTS:
         classifier.set_doubt(attribute, doubt)
-        scored = [_score(classifier, attribute, read, targets, share) for read, share in shares]
-        losses[doubt] = fitted_loss(scored)
+        losses[doubt] = fitted_loss(
+            [_label(classifier, attribute, read, targets, share) for read, share in shares]
+        )
     return min(losses, key=losses.__getitem__)
 
 
-def _score(
+def _label(
     classifier: CmaClip, attribute: str, read: Read, targets: Tensor, share: float
 ) -> LabelledLogits:
     """Returns what temperatures are fitted to: labelled rows that have both modalities."""

@@ -93,9 +93,9 @@ def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them
     every, scores = torch.arange(3), torch.zeros(3, 2)
     both = [BOTH, BOTH, IMAGE]
     answers = Answers(every, every, both, scores, torch.ones(3, 2), every, torch.rand(3))
-    assert answers.where(every < 2).score().image_weight is not None
-    assert answers.where(every > 2).score().image_weight is not None
-    assert answers.score().image_weight is None
+    assert answers.where(every < 2).to_calibrate().image_weight is not None
+    assert answers.where(every > 2).to_calibrate().image_weight is not None
+    assert answers.to_calibrate().image_weight is None
 
 
 def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
