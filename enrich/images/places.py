@@ -36,7 +36,7 @@ class Place(NamedTuple):
         return same_store and (self.path == root.path or self.path.startswith(below))
 
 
-def locate(location: str, relative_to: Place | None = None) -> Place:
+def parse_place(location: str, relative_to: Place | None = None) -> Place:
     """Returns the normal form of a path or URI.
 
     Symbolic links and `..` of a local path are resolved. Of a URI the path is percent-decoded once.

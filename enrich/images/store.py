@@ -14,7 +14,7 @@ from enrich.errors import ConfigError
 from enrich.images.files import is_failure, is_gone, read_bytes, read_identity
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
 from enrich.images.patience import Patience, StoreFailed
-from enrich.images.places import LONGEST_PATH, Place, locate, s3_endpoint
+from enrich.images.places import LONGEST_PATH, Place, parse_place, s3_endpoint
 from enrich.records import NO_IMAGE_PATH, Status
 from enrich.redaction import describe_error
 
@@ -39,8 +39,8 @@ class ImageStore:
         self.root = root
         self.limits = limits or ImageLimits()
         self._reading = reading or ImageReading()
-        self._root = locate(root)
-        self._allowed = {self._root, *map(locate, allowed_roots)}
+        self._root = parse_place(root)
+        self._allowed = {self._root, *map(parse_place, allowed_roots)}
         if any(place.scheme == "s3" for place in self._allowed):
             s3_endpoint()  # refused here, where a wrong address is a wrong setting
 
@@ -99,7 +99,7 @@ class ImageStore:
                 Status.IMAGE_MISSING, f"a path of more than {LONGEST_PATH:,} characters"
             )
         try:
-            place = locate(image_path, relative_to=self._root)
+            place = parse_place(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError) as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
         if not any(place.is_under(root) for root in self._allowed):

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.catalog import Database
 
 
-def locate(database: Database) -> str:
+def folder_of(database: Database) -> str:
     """Returns a database's folder, as a path is written: Spark gives it percent-encoded."""
     return unquote(str(database.locationUri))
 

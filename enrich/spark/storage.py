@@ -15,7 +15,7 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from enrich.errors import StorageFailed
-from enrich.spark.hadoop import locate
+from enrich.spark.hadoop import folder_of
 
 _MAX_CAUSES = 30
 _MAX_LENGTH = 300
@@ -112,7 +112,7 @@ def _folders_of_spark() -> list[str]:
     # The metastore may be what has failed.
     with contextlib.suppress(Exception):
         databases = spark.catalog.listDatabases()
-        places = [locate(one).removeprefix("file:") for one in databases]
+        places = [folder_of(one).removeprefix("file:") for one in databases]
         # As a path, a URI would start from the working directory.
         folders += [place for place in places if "://" not in place]
     return folders

@@ -13,7 +13,7 @@ from enrich.spark.publishing import select_publishable
 from enrich.spark.records import InputRows, Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run, publish_staged_run
-from enrich.spark.tables.output_tables import Published
+from enrich.spark.tables.output_tables import PublishedCounts
 
 pytestmark = [
     pytest.mark.spark,
@@ -107,7 +107,7 @@ def test_an_answer_that_another_run_publishes_at_the_same_time_is_unchanged_and_
     # It had seen none of them when it began.
     found = shop.tables.publish(lambda: rows, "slow", full_refresh=False, is_all_new=True)
 
-    assert found == Published(published=2, unchanged=4, withheld=0)
+    assert found == PublishedCounts(published=2, unchanged=4, withheld=0)
 
 
 def test_a_run_that_was_staged_again_on_another_day_is_published_as_of_that_day(

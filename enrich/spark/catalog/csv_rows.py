@@ -20,7 +20,7 @@ _MOST_SURPLUS = 8
 _NAMELESS = re.compile(r"_c\d+")
 
 
-def read_csv(
+def read_csv_rows(
     spark: SparkSession,
     files: str | list[str],
     options: Mapping[str, str],

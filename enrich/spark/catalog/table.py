@@ -23,7 +23,7 @@ from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
 from enrich.images.places import local_path
 from enrich.spark.catalog.columns import select_columns
-from enrich.spark.catalog.csv_rows import read_csv
+from enrich.spark.catalog.csv_rows import read_csv_rows
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
 from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_keys, read_objects, without_nan
 from enrich.spark.catalog.parts import refuse_unlike_parts
@@ -186,7 +186,7 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     """
     kind, options = READERS[files.suffix]
     if kind == "csv":
-        return read_csv(spark, files.load, options, wanted)
+        return read_csv_rows(spark, files.load, options, wanted)
     reader = spark.read.format(kind).options(**options)
     try:
         with session_settings(spark, _TAKES_MORE):

@@ -38,7 +38,8 @@ _NOT_READ = (*_GONE, Status.IMAGE_TOO_LARGE)
 _CHANGED = "the image was another one when the run began"
 
 Columns = tuple[pd.Series, ...]
-Answer = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
+# What `mapInPandas` runs on the executors.
+MapsFrames = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
 
 
 class Loads(AccumulatorParam[dict[str, int]]):
@@ -55,7 +56,7 @@ class Loads(AccumulatorParam[dict[str, int]]):
 
 def build_answers(
     spec: BuildsEngine, loads: Accumulator[dict[str, int]], identity: ImageIdentity
-) -> Answer:
+) -> MapsFrames:
     """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
 
     An image that is gone since its content_hash was taken, or that is known by its content and is

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
 from enrich.images.places import local_path
-from enrich.spark.hadoop import locate
+from enrich.spark.hadoop import folder_of
 from enrich.spark.metastore.shared import read_address
 from enrich.spark.storage import describe_folder
 
@@ -65,7 +65,7 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
     if not found or not _was_elsewhere(Path(found[1])):
         return
     wanted = spark.conf.get("spark.sql.warehouse.dir") or ""
-    made_with = locate(spark.catalog.getDatabase("default"))
+    made_with = folder_of(spark.catalog.getDatabase("default"))
     metastore, warehouse, known = (
         Path(local_path(place)).resolve() for place in (found[1], wanted, made_with)
     )

@@ -17,7 +17,7 @@ from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal, quote_part
 
 from enrich.errors import ConfigError
-from enrich.spark.hadoop import locate, open_folder
+from enrich.spark.hadoop import folder_of, open_folder
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | 
     because Delta refuses it. But another process may be creating the table: what is young stays,
     and a folder goes only when it is empty.
     """
-    address = f"{locate(spark.catalog.getDatabase(database))}/{table}"
+    address = f"{folder_of(spark.catalog.getDatabase(database))}/{table}"
     store, folder = open_folder(spark, address)
     _, log_folder = open_folder(spark, f"{address}/_delta_log")
     if not store.exists(log_folder):

@@ -21,7 +21,7 @@ from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
 from enrich.records import Status
-from enrich.spark.hadoop import locate
+from enrich.spark.hadoop import folder_of
 from enrich.spark.settings import reaching_back, session_settings
 from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
 from enrich.spark.tables.creation import (
@@ -55,7 +55,7 @@ _IS_RENEWED = f"(old.run_id <> new.run_id AND new.status <> '{Status.IMAGE_UNREA
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
-class Published(NamedTuple):
+class PublishedCounts(NamedTuple):
     """How a run's answered rows stand in `product_attributes`.
 
     `published` are there as the run's own, of `unchanged` another run published the very same
@@ -232,7 +232,7 @@ class OutputTables:
         *,
         full_refresh: bool,
         is_all_new: bool = False,
-    ) -> Published:
+    ) -> PublishedCounts:
         """Merges answered staged rows into `product_attributes` by product_id.
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
@@ -250,7 +250,7 @@ class OutputTables:
         """
         rows = select_rows()
         if is_all_new:
-            before = Published(0, 0, rows.count())
+            before = PublishedCounts(0, 0, rows.count())
         else:
             before = self.count_published(rows, run_id, full_refresh=full_refresh)
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
@@ -277,9 +277,13 @@ class OutputTables:
         merged = int(done.first()["num_affected_rows"])
         if is_all_new and merged < before.withheld:
             return self.count_published(rows, run_id, full_refresh=full_refresh)
-        return Published(before.published + merged, before.unchanged, before.withheld - merged)
+        return PublishedCounts(
+            before.published + merged, before.unchanged, before.withheld - merged
+        )
 
-    def count_published(self, rows: DataFrame, run_id: str, *, full_refresh: bool) -> Published:
+    def count_published(
+        self, rows: DataFrame, run_id: str, *, full_refresh: bool
+    ) -> PublishedCounts:
         """Returns how many of a run's answered rows stand in `product_attributes` by now.
 
         Runs on the driver; two actions.
@@ -292,7 +296,7 @@ class OutputTables:
         # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
         there = rows.alias("new").join(old.alias("old"), is_same)
         mine, others = there.agg(F.count_if(is_mine), F.count_if(stands)).collect()[0]
-        return Published(mine, others, rows.count() - mine - others)
+        return PublishedCounts(mine, others, rows.count() - mine - others)
 
     @retried_on_conflict
     def delete_published(self, select_products: Callable[[], DataFrame | None], run_id: str) -> int:
@@ -333,7 +337,7 @@ class OutputTables:
 
     def location(self) -> str:
         """Returns the folder of the database, with its scheme. Runs on the driver."""
-        return locate(self.spark.catalog.getDatabase(self.database))
+        return folder_of(self.spark.catalog.getDatabase(self.database))
 
     def commit_of(self, run_id: str) -> AbstractContextManager[None]:
         """Writes the run into the userMetadata of every commit made inside. Runs on the driver."""

@@ -13,7 +13,7 @@ import pytest
 from enrich.errors import ConfigError
 from enrich.images.files import is_failure
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
-from enrich.images.places import local_path, locate, s3_endpoint
+from enrich.images.places import local_path, parse_place, s3_endpoint
 from enrich.images.store import ImageStore
 from enrich.records import Status
 
@@ -186,9 +186,9 @@ def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
 
 
 def test_a_dot_in_a_relative_path_is_none_of_the_key_of_an_object() -> None:
-    root = locate("s3://bucket/shop")
+    root = parse_place("s3://bucket/shop")
     for image_path in ("./images/1.jpg", "images/./1.jpg", "images/1.jpg"):
-        assert locate(image_path, root).path == "/shop/images/1.jpg"
+        assert parse_place(image_path, root).path == "/shop/images/1.jpg"
 
 
 def test_an_object_path_cannot_climb_out_of_its_root() -> None:
