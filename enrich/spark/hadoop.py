@@ -1,4 +1,4 @@
-"""Hadoop's file systems, for what lies beside the tables: Spark's own have no call for it."""
+"""Hadoop behind Spark: its settings and its file systems, for which Spark itself has no call."""
 
 import re
 from typing import Any
@@ -18,8 +18,16 @@ def escape_pattern(path: str) -> str:
     return re.sub(r"[{}\[\]*?\\]", r"\\\g<0>", path)
 
 
+def hadoop_settings(spark: SparkSession) -> Any:
+    """Returns the Java object of Hadoop's settings; what is set in it is in force at once.
+
+    Runs on the driver.
+    """
+    return spark.sparkContext._jsc.hadoopConfiguration()
+
+
 def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
     """Returns Hadoop's file system of a folder, and its path there. Runs on the driver."""
     jvm: Any = spark.sparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(folder)
-    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), path
+    return path.getFileSystem(hadoop_settings(spark)), path

@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, EnrichError, MetastoreBusy, name_some
+from enrich.spark.hadoop import hadoop_settings
 from enrich.spark.metastore.shared import (
     ADDRESS,
     DRIVER,
@@ -66,7 +67,7 @@ def create_hive_tables(spark: SparkSession) -> None:
     try:
         _create_tables(spark, address, mapping)
         # Its counters Hive makes when it first needs one: in this session, with nobody beside it.
-        spark.sparkContext._jsc.hadoopConfiguration().set(MAY_CREATE, "true")
+        hadoop_settings(spark).set(MAY_CREATE, "true")
         spark.catalog.databaseExists("default")
     except (Py4JJavaError, PySparkException) as error:
         known = _explain_creation(error, address)
@@ -91,7 +92,7 @@ def _refuse_tables_of_others(spark: SparkSession, address: str, mapping: str) ->
 def _create_tables(spark: SparkSession, address: str, mapping: str) -> None:
     """Has DataNucleus make the table of every class that is not there. Runs on the driver."""
     jvm: Any = spark.sparkContext._jvm
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop = hadoop_settings(spark)
     user, password = read_login(spark)
     settings = jvm.java.util.Properties()
     login = {ADDRESS: address, DRIVER: hadoop.get(DRIVER), USER: user}

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
 from enrich.redaction import refuse_secrets
+from enrich.spark.hadoop import hadoop_settings
 from enrich.spark.storage import messages_of
 
 ADDRESS = "javax.jdo.option.ConnectionURL"
@@ -24,7 +25,7 @@ _FIRST_TABLE = "DBS"
 
 def read_address(spark: SparkSession) -> str:
     """Returns the metastore's JDBC address; "" where the settings name none. Runs on the driver."""
-    return spark.sparkContext._jsc.hadoopConfiguration().get(ADDRESS) or ""
+    return hadoop_settings(spark).get(ADDRESS) or ""
 
 
 def is_shared(address: str) -> bool:
@@ -48,8 +49,7 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
         NoAnswer: the server is out of reach.
     """
     found = list_tables(spark, address)
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    if not is_prepared(found) and hadoop.get(MAY_CREATE) == "false":
+    if not is_prepared(found) and hadoop_settings(spark).get(MAY_CREATE) == "false":
         raise ConfigError(
             f"the database at {address} is no metastore yet: none of Hive's tables is there. Name "
             "another one in METASTORE_ADDRESS, or prepare this one, once, with "
@@ -89,5 +89,5 @@ def list_tables(spark: SparkSession, address: str) -> list[str]:
 
 def read_login(spark: SparkSession) -> tuple[str, str]:
     """Returns user and password, from Hadoop's settings or its credential store."""
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop = hadoop_settings(spark)
     return hadoop.get(USER) or "", "".join(hadoop.getPassword(PASSWORD) or ())
