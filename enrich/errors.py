@@ -43,6 +43,14 @@ def is_no_answer(said: str) -> bool:
     return bool(_NO_ANSWER.search(said))
 
 
+def kind_of(messages: Iterable[str], otherwise: "type[EnrichError]") -> "type[EnrichError]":
+    """Returns NoAnswer where one of the messages is of a server that may answer later.
+
+    Else `otherwise`.
+    """
+    return NoAnswer if any(map(is_no_answer, messages)) else otherwise
+
+
 def first_line(error: BaseException | None) -> str:
     """Returns the first line of what an error says, Java's where that is behind it.
 

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
-from enrich.errors import CheckpointError, NoAnswer, is_no_answer
+from enrich.errors import CheckpointError, kind_of
 from enrich.images.places import spell_out
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
@@ -130,7 +130,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
             store, path = fs.FileSystem.from_uri(uri)
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
-            kind = NoAnswer if is_no_answer(str(error)) else CheckpointError
+            kind = kind_of([str(error)], CheckpointError)
             raise kind(f"no checkpoint can be read at {location}: {error}") from error
         yield Path(local)
 

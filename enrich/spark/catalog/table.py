@@ -20,7 +20,7 @@ from pyspark.sql.types import StructType
 from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
-from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
+from enrich.errors import ConfigError, NoAnswer, first_line, kind_of
 from enrich.images.places import local_path
 from enrich.spark.catalog.columns import select_columns
 from enrich.spark.catalog.csv_rows import read_csv_rows
@@ -92,8 +92,8 @@ def open_catalog(
         if "EXPECT_TABLE_NOT_VIEW" in reason:
             reason = "it is a view, which has no version to hold on to: write it as a table"
         # The path itself may hold words such as "timed out".
-        said = [message.replace(location, "") for message in messages_of(error)]
-        kind = NoAnswer if any(map(is_no_answer, said)) else ConfigError
+        messages = [message.replace(location, "") for message in messages_of(error)]
+        kind = kind_of(messages, ConfigError)
         raise kind(
             f"no product table can be read at '{location}': {reason}. Wanted: a Delta, "
             f"Parquet, CSV or JSON path, or the name of a table{_explain_suffix(location)}"

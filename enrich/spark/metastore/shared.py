@@ -9,7 +9,7 @@ from typing import Any
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from enrich.errors import ConfigError, NoAnswer, first_line, is_no_answer
+from enrich.errors import ConfigError, first_line, kind_of
 from enrich.redaction import refuse_secrets
 from enrich.spark.hadoop import hadoop_settings
 from enrich.spark.storage import messages_of
@@ -68,7 +68,7 @@ def list_tables(spark: SparkSession, address: str) -> list[str]:
         connection = jvm.java.sql.DriverManager.getConnection(address, user, password)
     except Py4JJavaError as error:
         reason = first_line(error).rstrip(".")
-        kind = NoAnswer if any(map(is_no_answer, messages_of(error))) else ConfigError
+        kind = kind_of(messages_of(error), ConfigError)
         # From nothing: a trace would show what the driver was called with.
         raise kind(
             f"cannot open the metastore at {address} as {user}: {reason}. Look at "
