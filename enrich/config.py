@@ -156,6 +156,11 @@ class JobConfig(BaseModel):
                 raise ValueError("wanted a local path, which a URI is not")
         return value
 
+    @property
+    def deletes_missing(self) -> bool:
+        """Whether published rows go whose product is no longer in the product table."""
+        return self.missing_products is MissingProducts.DELETE
+
     def starting_from(self, folder: Path) -> Self:
         """Returns these settings, where baselines and what is written for people start there."""
         written = {"data_docs", "report_dir", "metrics_dir"}

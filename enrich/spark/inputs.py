@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import ImageIdentity, JobConfig, MissingProducts
+from enrich.config import ImageIdentity, JobConfig
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
@@ -47,6 +47,11 @@ class Inputs:
     def __post_init__(self) -> None:
         attributes = tuple(self.spec.attributes)
         self.tables = OutputTables(self.spark, self.config.database, attributes)
+
+    @property
+    def attempt(self) -> tuple[date, datetime]:
+        """The run's date and this attempt's start: by both the newer of two attempts is known."""
+        return self.request.run_date, self.started_at
 
     def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
         """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
@@ -93,19 +98,11 @@ class Inputs:
             "run_date": self.request.run_date,
         }
 
-    @property
-    def deletes(self) -> bool:
-        """Whether published rows go whose product has vanished."""
-        return self.config.missing_products is MissingProducts.DELETE
-
     def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows are to be deleted, by the run or by who publishes it."""
         vanished = survey.count(State.VANISHED)
         # The id of a row with surplus fields may be another.
-        if not self.deletes or not vanished or survey.count(State.SURPLUS_FIELDS):
+        if not vanished or survey.count(State.SURPLUS_FIELDS) or not self.config.deletes_missing:
             return 0
-        return 0 if self.is_of_the_past() else vanished
-
-    def is_of_the_past(self) -> bool:
-        """Tells whether a newer run has seen a newer product table, as of now."""
-        return has_newer_run(self.tables, self.request.run_date, self.started_at)
+        is_behind = has_newer_run(self.tables, *self.attempt)
+        return 0 if is_behind else vanished

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from enrich.config import JobConfig
 from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.ledger import has_newer_run
@@ -30,8 +31,8 @@ def select_publishable(
         tables: The output tables.
         staged: The run's rows.
         attribute_labels: The checkpoint's.
-        is_behind: Whether vanished products are deleted and a newer product table has been seen:
-            what that one lacks, and so has no published row, is not brought back.
+        is_behind: What `is_behind` tells of the attempt. If so, rows of products that are not
+            published are left out: a newer run may have deleted them.
     """
     said = select_corrections(tables.read("attribute_corrections"), attribute_labels)
     rows = with_corrections(select_answered(staged), said, tuple(attribute_labels))
@@ -39,6 +40,17 @@ def select_publishable(
         return rows
     published = tables.read("product_attributes").select("product_id")
     return rows.join(published, "product_id", "left_semi")
+
+
+def is_behind(
+    tables: OutputTables, config: JobConfig, run_date: date, started_at: datetime
+) -> bool:
+    """Tells whether answers of this attempt may be of products that a newer run has found gone.
+
+    It is so where vanished products are deleted, and a newer run has read the whole product table.
+    Runs on the driver; one action at most.
+    """
+    return config.deletes_missing and has_newer_run(tables, run_date, started_at)
 
 
 def select_answered(staged: DataFrame) -> DataFrame:
@@ -72,9 +84,11 @@ def delete_gone(
 ) -> int:
     """Deletes the published rows of products that a run's attempt found gone; returns how many.
 
-    Runs on the driver. None where a newer run has ended, also during a long MERGE: it found there
-    what is to be deleted.
+    Runs on the driver. Where a newer run has ended, be it during a MERGE that is tried again, none
+    is deleted: that run has found out for itself what is gone.
     """
-    seen = run_date, started_at
-    rows = with_attempt(gone.select("product_id"), *seen)
-    return tables.delete_published(lambda: None if has_newer_run(tables, *seen) else rows, run_id)
+    attempt = run_date, started_at
+    rows = with_attempt(gone.select("product_id"), *attempt)
+    return tables.delete_published(
+        lambda: None if has_newer_run(tables, *attempt) else rows, run_id
+    )

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome
@@ -25,7 +25,7 @@ from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
-from enrich.spark.publishing import delete_gone, select_publishable, with_attempt
+from enrich.spark.publishing import delete_gone, is_behind, select_publishable, with_attempt
 from enrich.spark.quarantine import quarantine_unusable
 from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict, measure_speed
 from enrich.spark.settings import suit_table_size
@@ -59,12 +59,8 @@ class Refresh:
         validate_input: Callable[[InputRows], Verdict],
     ) -> None:
         self.inputs = inputs
-        self.config = inputs.config
-        self.request = inputs.request
-        self.spec = inputs.spec
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
-        self.started_at = inputs.started_at
         self._judging = Judging(self.tables, self.summary, validate, validate_input)
         self._asked = 0
         # Whether an earlier attempt at the run may have staged, published or deleted something.
@@ -77,8 +73,8 @@ class Refresh:
             NothingPublished: validation failed or too many products could not be read. What is
                 staged stays; checks and the ledger's row are written by then.
         """
-        if self.request.run_id:
-            bind_run(self.request.run_id)
+        if self.inputs.request.run_id:
+            bind_run(self.inputs.request.run_id)
         with self._timed("tables"):
             spark, products = self.inputs.spark, self.inputs.catalog.products
             suit_table_size(spark, products)
@@ -96,7 +92,6 @@ class Refresh:
                 if overtaken := survey.count(State.OVERTAKEN):
                     later = "products stay as a run of a later date has published them"
                     log.warning("%s %s", f"{overtaken:,}", later)
-                self._stager = Stager(self.inputs, self.summary.run_id)
                 is_staged = self._stager.has_all(survey)
             to_delete = self.inputs.count_to_delete(survey)
             to_change = survey.count(State.REVISED) or to_delete
@@ -112,11 +107,16 @@ class Refresh:
                 self._refresh(survey, scratch, to_delete, is_staged=is_staged)
         return self.summary
 
+    @cached_property
+    def _stager(self) -> Stager:
+        """Asked for when the survey has given the run its id."""
+        return Stager(self.inputs, self.summary.run_id)
+
     def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_cut_off(to_delete, survey, self.config)
+            refuse_cut_off(to_delete, survey, self.inputs.config)
             if is_input_worth_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judging.judge_input(survey)
@@ -147,7 +147,7 @@ class Refresh:
         staged = self._read_staged()
         with self._timed("quarantine"):
             found = count_staged(
-                survey, staged, tuple(self.spec.attributes), is_resumed=self._is_resumed
+                survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
             )
             if found.pending < survey.count(*PENDING):
                 raise TableContended(
@@ -177,7 +177,7 @@ class Refresh:
         # meanwhile was computed from others.
         staged = self._read_staged().join(survey.select(*ASKED), SAME_PRODUCT, "left_semi")
         rows = self._select_publishable(staged)
-        full_refresh = self.request.full_refresh
+        full_refresh = self.inputs.request.full_refresh
         found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
         return found.withheld == 0
 
@@ -205,20 +205,20 @@ class Refresh:
         # Asked once more: inference may have taken hours, and a newer run, which had kept this one
         # from deleting, may have been taken back since.
         to_delete = self.inputs.count_to_delete(survey)
-        refuse_cut_off(to_delete, survey, self.config)
+        refuse_cut_off(to_delete, survey, self.inputs.config)
         # Also of what a person may look at before it is published.
         self._note_unknown_corrections()
-        if not self.request.publish:
+        if not self.inputs.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
             return
         if counts["enriched"]:
             # Today's inputs count from now, also where an earlier attempt answered them.
-            staged = with_attempt(staged, self.request.run_date, self.started_at)
+            staged = with_attempt(staged, *self.inputs.attempt)
             found = self.tables.publish(
                 partial(self._select_publishable, staged),
                 summary.run_id,
-                full_refresh=self.request.full_refresh,
+                full_refresh=self.inputs.request.full_refresh,
                 is_all_new=not (self._is_resumed or survey.count(State.AGAIN)),
             )
             counts["published"] = found.published
@@ -231,16 +231,16 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            gone, seen = survey.select(State.VANISHED), (self.request.run_date, self.started_at)
-            counts["deleted"] = delete_gone(self.tables, gone, *seen, summary.run_id)
-        elif self._is_resumed and self.inputs.deletes and not counts["vanished"]:
+            gone = survey.select(State.VANISHED)
+            counts["deleted"] = delete_gone(self.tables, gone, *self.inputs.attempt, summary.run_id)
+        elif self._is_resumed and self.inputs.config.deletes_missing and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 
     def _note_unknown_corrections(self) -> None:
         said = self.tables.read("attribute_corrections")
-        if unknown := count_unknown(said, self.spec.attributes):
+        if unknown := count_unknown(said, self.inputs.spec.attributes):
             self.summary.validation["notes"].append(
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
@@ -257,23 +257,23 @@ class Refresh:
         return count_deleted(self.tables, self.summary.run_id, told)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
-        is_behind = self.inputs.deletes and self.inputs.is_of_the_past()
-        attributes = self.spec.attributes
-        return select_publishable(self.tables, staged, attributes, is_behind=is_behind)
+        behind = is_behind(self.tables, self.inputs.config, *self.inputs.attempt)
+        attributes = self.inputs.spec.attributes
+        return select_publishable(self.tables, staged, attributes, is_behind=behind)
 
     def _write_ledger(self) -> None:
         summary = self.summary
         row = {
             "run_id": summary.run_id,
-            "run_date": self.request.run_date,
+            "run_date": self.inputs.request.run_date,
             "outcome": summary.outcome or Outcome.FAILED,
-            "started_at": self.started_at,
+            "started_at": self.inputs.started_at,
             "catalog": self.inputs.catalog.name,
             "catalog_version": self.inputs.catalog.version,
             "model_version": summary.model_version,
             **summary.counts,
             "asked": self._asked,
-            "is_whole": self.request.limit is None,
+            "is_whole": self.inputs.request.limit is None,
             "seconds": summary.seconds,
             "error": summary.error,
         }

@@ -9,13 +9,14 @@ from typing import Any
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome
 
-from enrich.config import JobConfig, MissingProducts
+from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run, has_newer_run, write_run
 from enrich.spark.publishing import (
     delete_gone,
+    is_behind,
     select_answered,
     select_publishable,
     with_attempt,
@@ -63,21 +64,20 @@ def publish_staged_run(
     # A rollback meanwhile may have taken its attributes' columns away.
     tables.create_missing()
     # Its inputs count from its last attempt, also where an earlier one answered them.
-    seen = (row["run_date"], row["started_at"])
-    deletes = config.missing_products is MissingProducts.DELETE
-    staged = with_attempt(tables.read_rows("staged_attributes", run_id), *seen)
+    attempt = row["run_date"], row["started_at"]
+    staged = with_attempt(tables.read_rows("staged_attributes", run_id), *attempt)
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
     with scratch_folder(tables) as scratch:
         vanished = None
-        if deletes and row["vanished"]:
+        if config.deletes_missing and row["vanished"]:
             # Before anything is published: a product table that is cut off stops all of it.
             vanished = find_vanished(tables, config, row, scratch)
         if row["enriched"]:
-            _publish_answers(tables, staged, attribute_labels, row, deletes=deletes)
+            _publish_answers(tables, staged, attribute_labels, row, config)
         quarantine_blocked(tables, staged, row)
         if vanished is not None:
-            delete_gone(tables, vanished, *seen, run_id)
+            delete_gone(tables, vanished, *attempt, run_id)
             # Also by an attempt that was killed before the ledger said so.
             row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
@@ -122,14 +122,13 @@ def _publish_answers(
     staged: DataFrame,
     attribute_labels: AttributeLabels,
     row: dict[str, Any],
-    *,
-    deletes: bool,
+    config: JobConfig,
 ) -> None:
     """Merges a run's answers, and counts them in its row. Runs on the driver."""
 
     def select_rows() -> DataFrame:
-        is_behind = deletes and has_newer_run(tables, row["run_date"], row["started_at"])
-        return select_publishable(tables, staged, attribute_labels, is_behind=is_behind)
+        behind = is_behind(tables, config, row["run_date"], row["started_at"])
+        return select_publishable(tables, staged, attribute_labels, is_behind=behind)
 
     done = tables.publish(select_rows, row["run_id"], full_refresh=True)
     row["published"] = done.published

@@ -58,12 +58,12 @@ def _select_vanished(
     catalog: CatalogSnapshot,
     scratch: str,
 ) -> DataFrame | None:
-    seen, found = (row["catalog"], row["catalog_version"]), (catalog.name, catalog.version)
-    if seen != found:
+    then, now = (row["catalog"], row["catalog_version"]), (catalog.name, catalog.version)
+    if then != now:
         log.warning(
             "vanished products are left to the next run: run %s read %s in version %s, and this "
             "is %s in version %s",
-            *(row["run_id"], *seen, *found),
+            *(row["run_id"], *then, *now),
         )
         return None
     if has_newer_run(tables, row["run_date"], row["started_at"]):
