@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.spark.corrections import AttributeLabels, select_known, select_last
+from enrich.spark.corrections import AttributeLabels, fold_text, select_known, select_last
 from enrich.spark.survey import select_kept
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -92,8 +92,7 @@ def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     Runs on the driver; lazy. A product without text is alike to none: NULL. Of products with one id
     the one counts that a run enriches.
     """
-    text = F.concat_ws(" ", "title", "description")
-    text = F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
+    text = fold_text(F.concat_ws(" ", "title", "description"))
     grouped = select_kept(products).select(
         "product_id", F.when(text != "", F.md5(text)).alias("group_id")
     )

@@ -70,7 +70,10 @@ def with_corrections(
         corrections: What `select_corrections` returns.
     """
     joined = rows.join(corrections, "product_id", "left")
-    return joined.withColumns({a: _label(a) for a in attributes})
+    labels = {
+        a: corrected_label(entry_of("corrections", a), F.col(quote_part(a))) for a in attributes
+    }
+    return joined.withColumns(labels)
 
 
 def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
@@ -78,7 +81,7 @@ def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
 
     Runs on the driver; lazy.
     """
-    return rows.withColumns({a: _own_label(a) for a in attributes})
+    return rows.withColumns({a: own_label(entry_of("predictions", a)) for a in attributes})
 
 
 def entry_of(column: str, attribute: str | Column) -> Column:
@@ -86,14 +89,22 @@ def entry_of(column: str, attribute: str | Column) -> Column:
     return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
 
 
-def _label(attribute: str) -> Column:
-    mine = entry_of("corrections", attribute)
-    return F.when(mine.isNotNull(), mine["label"]).otherwise(F.col(quote_part(attribute)))
+def own_label(prediction: Column) -> Column:
+    """Returns the classifier's label of an entry of `predictions`, NULL where it abstained."""
+    return F.when(~prediction["abstained"], prediction["label"])
 
 
-def _own_label(attribute: str) -> Column:
-    mine = entry_of("predictions", attribute)
-    return F.when(~mine["abstained"], mine["label"])
+def corrected_label(correction: Column, own: Column) -> Column:
+    """Returns a person's label, NULL if that says that none fits; without a correction `own`.
+
+    `correction` is an entry of `corrections`, or NULL.
+    """
+    return F.when(correction.isNotNull(), correction["label"]).otherwise(own)
+
+
+def fold_text(text: str | Column) -> Column:
+    """Returns a text in small letters, with one space for all white space in it and none around."""
+    return F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
 
 
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
@@ -116,8 +127,7 @@ def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataF
 def _spell(column: str, names: Iterable[str]) -> Column:
     """Returns which of the names is meant, NULL if none is."""
     names = list(names)
-    folded = F.lower(F.trim(F.regexp_replace(column, r"\s+", " ")))
     pairs = [F.lit(word) for pair in spell_without_case(names).items() for word in pair]
     return F.when(F.col(column).isin(names), F.col(column)).otherwise(
-        F.try_element_at(F.create_map(*pairs), folded)
+        F.try_element_at(F.create_map(*pairs), fold_text(column))
     )

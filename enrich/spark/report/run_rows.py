@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
 
-from enrich.spark.corrections import entry_of
+from enrich.spark.corrections import corrected_label, entry_of, own_label
 
 
 def select_run_rows(
@@ -42,8 +42,8 @@ def select_run_rows(
         "error",
         F.transform("predictions", _answer).alias("answers"),
     )
-    is_changed = F.exists("answers", lambda said: said["old"] != said["label"])
-    had_been = F.exists("answers", lambda said: said["old"].isNotNull())
+    is_changed = F.exists("answers", lambda answer: answer["old"] != answer["label"])
+    had_been = F.exists("answers", lambda answer: answer["old"].isNotNull())
     return answers.withColumn("is_changed", F.when(had_been, F.coalesce(is_changed, F.lit(False))))
 
 
@@ -56,18 +56,19 @@ def published_label(attribute: str) -> Column:
     return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED)))
 
 
-def _answer(said: Column) -> Column:
-    own = F.when(~said["abstained"], said["label"])
-    entry = entry_of("corrections", said["attribute"])
-    label = F.when(entry.isNotNull(), entry["label"]).otherwise(own)
-    best = F.struct(said["label"].alias("label"), said["confidence"].alias("confidence"))
+def _answer(prediction: Column) -> Column:
+    correction = entry_of("corrections", prediction["attribute"])
+    label = corrected_label(correction, own_label(prediction))
+    best = F.struct(
+        prediction["label"].alias("label"), prediction["confidence"].alias("confidence")
+    )
     return F.struct(
-        said["attribute"].alias("attribute"),
+        prediction["attribute"].alias("attribute"),
         F.coalesce(label, F.lit(ABSTAINED)).alias("label"),
-        entry.isNotNull().alias("is_corrected"),
-        F.concat(F.array(best), said["alternatives"]).alias("candidates"),
-        said["confidence"].alias("confidence"),
-        said["abstained"].alias("abstained"),
-        said["image_weight"].alias("image_weight"),
-        F.element_at("labels_before", said["attribute"]).alias("old"),
+        correction.isNotNull().alias("is_corrected"),
+        F.concat(F.array(best), prediction["alternatives"]).alias("candidates"),
+        prediction["confidence"].alias("confidence"),
+        prediction["abstained"].alias("abstained"),
+        prediction["image_weight"].alias("image_weight"),
+        F.element_at("labels_before", prediction["attribute"]).alias("old"),
     )
