@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.inference.key import KEY, is_same
+from enrich.spark.inference.key import KEY, is_answered, is_same
 from enrich.spark.survey import ASKED, BROKEN, PENDING, SAME_PRODUCT, STANDING, State, Survey
 
 # In the order of a product's way; the ledger has a column for each.
@@ -78,8 +78,7 @@ def count_staged(
 
     Runs on the driver; one action, two for a run that is resumed and has staged rows.
     """
-    is_answered, is_new = F.col("modalities").isNotNull(), F.col("wanted.state") == State.NEW
-    of_new = _select_new(is_answered, is_new)
+    of_new = _select_new(F.col("wanted.state") == State.NEW)
     has_none = {a: F.col(f"staged.{quote_part(a)}").isNull() for a in attributes}
     wanted = survey.select(*PENDING).select(*KEY, "state")
     found = (
@@ -88,9 +87,9 @@ def count_staged(
         .agg(
             F.count("*").alias("staged"),
             F.count("wanted.state").alias("wanted"),
-            F.count("modalities").alias("answered"),
+            F.count_if(is_answered()).alias("answered"),
             F.count_if("is_carried").alias("carried"),
-            *(F.count_if(is_answered & no).alias(f"no {a}") for a, no in has_none.items()),
+            *(F.count_if(is_answered() & no).alias(f"no {a}") for a, no in has_none.items()),
             *(F.count_if(is_one).alias(f"new {name}") for name, is_one in of_new.items()),
         )
         .collect()[0]
@@ -112,13 +111,13 @@ def count_staged(
     return StagedCounts(counts, new, found["wanted"])
 
 
-def _select_new(is_answered: Column, is_new: Column) -> dict[str, Column]:
+def _select_new(is_new: Column) -> dict[str, Column]:
     """Returns which staged rows each of the numbers of `New` counts."""
     names_one = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
     was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
     return {
         "asked": is_new,
-        "answered": is_new & is_answered,
+        "answered": is_new & is_answered(),
         "images": names_one,
         "failed_images": names_one & F.col("status").startswith("image_") & ~was_read,
     }
@@ -133,7 +132,7 @@ def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -
     counts = count_surveyed(survey)
     unreadable = withheld = 0
     if survey.count(*ASKED):
-        to_ask, tried = survey.select(*ASKED), staged.where(F.col("modalities").isNull())
+        to_ask, tried = survey.select(*ASKED), staged.where(~is_answered())
         unreadable = to_ask.join(tried, SAME_PRODUCT, "left_semi").count()
         answered = to_ask.join(tried, SAME_PRODUCT, "left_anti")
         withheld = answered.join(published, "product_id", "left_anti").count()

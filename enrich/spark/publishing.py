@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig
 from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
+from enrich.spark.inference.key import is_answered
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.output_tables import OutputTables
@@ -55,7 +56,7 @@ def is_behind(
 
 def select_answered(staged: DataFrame) -> DataFrame:
     """Returns the staged rows that hold an answer. Runs on the driver."""
-    return staged.where(F.col("modalities").isNotNull())
+    return staged.where(is_answered())
 
 
 def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:

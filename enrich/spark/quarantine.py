@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from enrich.records import Status
+from enrich.spark.inference.key import is_answered
 from enrich.spark.survey import (
     ASKED,
     BROKEN,
@@ -140,7 +141,7 @@ def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
 def _select_unreadable(staged: DataFrame) -> DataFrame:
     error = F.concat_ws(": ", "status", "error").alias("error")
     reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
-    unread = staged.where(F.col("modalities").isNull())
+    unread = staged.where(~is_answered())
     return unread.select(*SAME_PRODUCT, error, reason.alias("reason"))
 
 

@@ -8,7 +8,7 @@ from schemas.tables import Outcome
 
 from enrich.config import ImageIdentity
 from enrich.records import Status
-from enrich.spark.inference.key import is_same
+from enrich.spark.inference.key import is_answered, is_same
 from enrich.spark.inputs import Inputs
 from enrich.spark.tables.history import find_last_restore
 
@@ -42,7 +42,7 @@ def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version:
     """
     ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).select("run_id")
     staged = read("staged_attributes").where(F.col("run_id") != run_id)
-    is_usable = F.col("modalities").isNotNull() & F.col("is_carried").isNull()
+    is_usable = is_answered() & F.col("is_carried").isNull()
     mine = (F.col("model_version") == model_version) & F.col("status").isin(*_SURE)
     return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
 
