@@ -178,8 +178,7 @@ class Refresh:
         staged = self._read_staged().join(survey.select(*ASKED), SAME_PRODUCT, "left_semi")
         rows = self._select_publishable(staged)
         full_refresh = self.inputs.request.full_refresh
-        found = self.tables.count_published(rows, row["run_id"], full_refresh=full_refresh)
-        return found.withheld == 0
+        return self.tables.count_published(rows, full_refresh=full_refresh).withheld == 0
 
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet, and keeps how fast that was."""

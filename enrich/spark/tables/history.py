@@ -1,5 +1,6 @@
 """What the history of the published table says of runs: their commits, and what was taken back."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from pyspark.sql import Row
 from schemas.quoting import quote
 
-from enrich.spark.tables.output_tables import OutputTables, run_of_commit
+from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc
 
 _COLUMNS = (
@@ -57,7 +58,7 @@ def read_commits(tables: OutputTables, newest: int | None = None) -> list[Commit
         commit = Commit(
             row["version"],
             in_utc(row["timestamp"]),
-            run_of_commit(row["userMetadata"]),
+            _run_of(row["userMetadata"]),
             _find_restored(row, commits) if row["operation"] == "RESTORE" else None,
             int((row["operationMetrics"] or {}).get("numTargetRowsDeleted", 0)),
         )
@@ -99,6 +100,19 @@ def count_deleted(tables: OutputTables, run_id: str, told: datetime | None) -> i
     standing = select_standing(read_commits(tables, _NEWEST))
     mine = [c for c in standing if c.run_id == run_id and (told is None or c.made_at > told)]
     return sum(commit.deleted for commit in mine)
+
+
+def _run_of(user_metadata: str | None) -> str | None:
+    """Returns the run that made a commit, None where somebody else did.
+
+    What others write into a commit's userMetadata may be anything. Runs on the driver.
+    """
+    try:
+        metadata = json.loads(user_metadata or "{}")
+    except ValueError:
+        return None
+    run_id = metadata.get("run_id") if isinstance(metadata, dict) else None
+    return run_id if isinstance(run_id, str) else None
 
 
 def _find_restored(row: Row, earlier: Sequence[Commit]) -> int:

@@ -20,7 +20,6 @@ from schemas.tables import select_attributes
 from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
-from enrich.records import Status
 from enrich.spark.hadoop import folder_of
 from enrich.spark.settings import reaching_back, session_settings
 from enrich.spark.tables.conflicts import CHANGED_TABLE, CONFLICTS, retried_on_conflict
@@ -30,7 +29,15 @@ from enrich.spark.tables.creation import (
     read_as_updated,
     update_table,
 )
-from enrich.spark.times import is_to_come
+from enrich.spark.tables.merge_conditions import (
+    COMPARED,
+    IS_NEWER,
+    IS_OWN,
+    MATCHES,
+    SAYS_THE_SAME,
+    is_outdated,
+    is_unchanged,
+)
 
 # The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
 _CHANGES_SINCE = "enrich.changesSince"
@@ -41,17 +48,6 @@ _READ_BY_EVERY_RUN = (
     "enrichment_runs",
     "staged_attributes",
 )
-# A published row is replaced when one of these differs.
-_MAKES_A_ROW = ("content_hash", "status", "model_version", "product_category", "corrections")
-# No comparison of structs: Spark casts neither to the other where only one may hold NULL.
-_IS_NEWER = (
-    "(new.run_date > old.run_date"
-    " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
-    f" OR {is_to_come('old.run_date')})"
-)
-# What a full refresh replaces although it is the same: another run's answer, unless its picture
-# stays out of reach.
-_IS_RENEWED = f"(old.run_id <> new.run_id AND new.status <> '{Status.IMAGE_UNREADABLE}')"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -252,14 +248,10 @@ class OutputTables:
         if is_all_new:
             before = PublishedCounts(0, 0, rows.count())
         else:
-            before = self.count_published(rows, run_id, full_refresh=full_refresh)
+            before = self.count_published(rows, full_refresh=full_refresh)
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
         if not before.withheld:
             return before
-        changes = [f"NOT old.{c} <=> new.{c}" for c in _MAKES_A_ROW]
-        if full_refresh:
-            changes.append(_IS_RENEWED)
-        is_outdated = f"{_IS_NEWER} AND ({' OR '.join(changes)})"
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
         # What the rows lack is of an attribute that their classifier does not have.
@@ -269,34 +261,29 @@ class OutputTables:
         with self.commit_of(run_id):
             done = (
                 target.alias("old")
-                .merge(rows.alias("new"), "old.product_id = new.product_id")
-                .whenMatchedUpdate(condition=is_outdated, set=values)
+                .merge(rows.alias("new"), MATCHES)
+                .whenMatchedUpdate(is_outdated(full_refresh=full_refresh), set=values)
                 .whenNotMatchedInsert(values=values)
                 .execute()
             )
         merged = int(done.first()["num_affected_rows"])
         if is_all_new and merged < before.withheld:
-            return self.count_published(rows, run_id, full_refresh=full_refresh)
+            return self.count_published(rows, full_refresh=full_refresh)
         return PublishedCounts(
             before.published + merged, before.unchanged, before.withheld - merged
         )
 
-    def count_published(
-        self, rows: DataFrame, run_id: str, *, full_refresh: bool
-    ) -> PublishedCounts:
+    def count_published(self, rows: DataFrame, *, full_refresh: bool) -> PublishedCounts:
         """Returns how many of a run's answered rows stand in `product_attributes` by now.
 
         Runs on the driver; two actions.
         """
-        old = self.read("product_attributes").select("product_id", "run_id", *_MAKES_A_ROW)
-        same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _MAKES_A_ROW]
-        is_same = [F.col("new.product_id") == F.col("old.product_id"), *same]
-        is_mine = F.col("old.run_id") == run_id
-        stands = ~is_mine & ~F.expr(_IS_RENEWED) if full_refresh else ~is_mine
+        old = self.read("product_attributes").select("product_id", "run_id", *COMPARED)
         # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
-        there = rows.alias("new").join(old.alias("old"), is_same)
-        mine, others = there.agg(F.count_if(is_mine), F.count_if(stands)).collect()[0]
-        return PublishedCounts(mine, others, rows.count() - mine - others)
+        same = rows.alias("new").join(old.alias("old"), F.expr(f"{MATCHES} AND {SAYS_THE_SAME}"))
+        is_left = F.expr(is_unchanged(full_refresh=full_refresh))
+        own, others = same.agg(F.count_if(F.expr(IS_OWN)), F.count_if(is_left)).collect()[0]
+        return PublishedCounts(own, others, rows.count() - own - others)
 
     @retried_on_conflict
     def delete_published(self, select_products: Callable[[], DataFrame | None], run_id: str) -> int:
@@ -320,8 +307,8 @@ class OutputTables:
         with self.commit_of(run_id):
             done = (
                 target.alias("old")
-                .merge(products.alias("new"), "old.product_id = new.product_id")
-                .whenMatchedDelete(condition=_IS_NEWER)
+                .merge(products.alias("new"), MATCHES)
+                .whenMatchedDelete(condition=IS_NEWER)
                 .execute()
             )
         return int(done.first()["num_deleted_rows"])
@@ -348,19 +335,6 @@ def _read_log(table: DataFrame) -> None:
     # What is wrong is said by the query that needs it.
     with suppress(Exception):
         table.isEmpty()
-
-
-def run_of_commit(user_metadata: str | None) -> str | None:
-    """Returns the run that made a commit, None where somebody else did, in words of their own.
-
-    Runs on the driver.
-    """
-    try:
-        said = json.loads(user_metadata or "{}")
-    except ValueError:
-        return None
-    run_id = said.get("run_id") if isinstance(said, dict) else None
-    return run_id if isinstance(run_id, str) else None
 
 
 def open_published(spark: SparkSession, database: str) -> OutputTables:

@@ -1,0 +1,34 @@
+"""When a published row makes way for a run's, as SQL.
+
+In all of it `old` is the published row, and `new` the row that a run brings of the same product.
+"""
+
+from enrich.records import Status
+from enrich.spark.times import is_to_come
+
+MATCHES = "old.product_id = new.product_id"
+# What makes a published row the row that it is.
+COMPARED = ("content_hash", "status", "model_version", "product_category", "corrections")
+SAYS_THE_SAME = "({})".format(" AND ".join(f"old.{name} <=> new.{name}" for name in COMPARED))
+IS_OWN = "(old.run_id = new.run_id)"
+# Spelled out: `(a, b) >= (c, d)` compares structs, which Spark refuses where the fields of only one
+# side may be NULL.
+IS_NEWER = (
+    "(new.run_date > old.run_date"
+    " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
+    f" OR {is_to_come('old.run_date')})"
+)
+# What a full refresh replaces although it says the same: another run's row. But where the picture
+# is still out of reach, nothing was computed anew.
+_IS_RENEWED = f"(NOT {IS_OWN} AND new.status <> '{Status.IMAGE_UNREADABLE}')"
+
+
+def is_outdated(*, full_refresh: bool) -> str:
+    """Returns SQL: whether `new` replaces `old`."""
+    reasons = f"NOT {SAYS_THE_SAME}" + (f" OR {_IS_RENEWED}" if full_refresh else "")
+    return f"{IS_NEWER} AND ({reasons})"
+
+
+def is_unchanged(*, full_refresh: bool) -> str:
+    """Returns SQL: whether `old`, which says the same as `new`, stays as another run wrote it."""
+    return f"NOT {IS_OWN}" + (f" AND NOT {_IS_RENEWED}" if full_refresh else "")

@@ -1,0 +1,97 @@
+"""When a published row makes way for a run's: by the conditions alone, without any table."""
+
+import pytest
+from pyspark.sql import SparkSession
+
+from enrich.spark.tables.merge_conditions import (
+    IS_NEWER,
+    SAYS_THE_SAME,
+    is_outdated,
+    is_unchanged,
+)
+
+pytestmark = pytest.mark.spark
+
+ROW = {
+    "content_hash": "'a'",
+    "status": "'ok'",
+    "model_version": "'m1'",
+    "product_category": "CAST(NULL AS STRING)",
+    "corrections": "array(named_struct('attribute', 'color', 'label', 'red'))",
+    "run_id": "'monday'",
+    "run_date": "DATE'2026-11-23'",
+    "enriched_at": "TIMESTAMP'2026-11-23 02:00:00Z'",
+}
+TUESDAY = {"run_id": "'tuesday'", "run_date": "DATE'2026-11-24'"}
+SUNDAY = {"run_id": "'sunday'", "run_date": "DATE'2026-11-22'"}
+OF_A_WRONG_CLOCK = {"run_date": "DATE'2999-01-01'"}
+WITHOUT_PICTURE = {"status": "'image_unreadable'"}
+
+
+def holds(
+    spark: SparkSession, condition: str, new: dict[str, str], old: dict[str, str] | None = None
+) -> bool:
+    """Returns whether a condition holds of ROW twice, each time with some other values."""
+    rows = [
+        f"(SELECT {', '.join(f'{value} AS {name}' for name, value in (ROW | other).items())}) {row}"
+        for row, other in (("old", old or {}), ("new", new))
+    ]
+    return bool(spark.sql(f"SELECT {condition} FROM {', '.join(rows)}").collect()[0][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "is_the_same"),
+    [
+        ({}, True),
+        (TUESDAY, True),
+        ({"content_hash": "'b'"}, False),
+        ({"status": "'image_missing'"}, False),
+        ({"model_version": "'m2'"}, False),
+        ({"product_category": "'shoes'"}, False),
+        ({"corrections": "CAST(NULL AS ARRAY<STRUCT<attribute: STRING, label: STRING>>)"}, False),
+    ],
+)
+def test_a_newer_row_replaces_what_says_something_else(
+    spark: SparkSession, change: dict[str, str], is_the_same: bool
+) -> None:
+    assert holds(spark, SAYS_THE_SAME, change) is is_the_same
+    assert holds(spark, is_outdated(full_refresh=False), change | TUESDAY) is not is_the_same
+    assert not holds(spark, is_outdated(full_refresh=True), change | SUNDAY)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "is_newer"),
+    [
+        (TUESDAY, {}, True),
+        (SUNDAY, {}, False),
+        ({}, {}, True),
+        ({"enriched_at": "TIMESTAMP'2026-11-23 03:00:00Z'"}, {}, True),
+        ({"enriched_at": "TIMESTAMP'2026-11-23 01:00:00Z'"}, {}, False),
+        ({}, OF_A_WRONG_CLOCK, True),
+    ],
+)
+def test_newer_is_a_later_date_or_start_and_no_date_that_is_to_come(
+    spark: SparkSession, new: dict[str, str], old: dict[str, str], is_newer: bool
+) -> None:
+    assert holds(spark, IS_NEWER, new, old) is is_newer
+
+
+@pytest.mark.parametrize(
+    ("new", "full_refresh", "stays"),
+    [
+        (TUESDAY, False, True),
+        (TUESDAY, True, False),
+        (TUESDAY | WITHOUT_PICTURE, True, True),
+    ],
+)
+def test_a_full_refresh_renews_another_run_s_row_that_has_its_picture(
+    spark: SparkSession, new: dict[str, str], full_refresh: bool, stays: bool
+) -> None:
+    old = {name: value for name, value in new.items() if name == "status"}
+    assert holds(spark, is_unchanged(full_refresh=full_refresh), new, old) is stays
+    assert holds(spark, is_outdated(full_refresh=full_refresh), new, old) is not stays
+
+
+def test_a_run_s_own_row_is_neither_renewed_nor_counted_as_another_s(spark: SparkSession) -> None:
+    assert not holds(spark, is_outdated(full_refresh=True), {})
+    assert not holds(spark, is_unchanged(full_refresh=True), {})
