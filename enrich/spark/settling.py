@@ -47,12 +47,12 @@ def publish_staged_run(
         model_version: The checkpoint's, at the target precision; the run's must be the same.
         run_id: The run.
         reason: A person's, for the ledger.
-        config: The job's, which says whether rows of vanished products are deleted, how many at
+        config: The job's. It says whether rows of vanished products are deleted, how many at
             most, and what the product table calls its columns.
 
     Raises:
         ConfigError: there is no such run, its rows are gone, another checkpoint staged them, it
-            was blocked and no reason is given, or what it found published is so no more.
+            was blocked and no reason is given, or what it had found published is gone by now.
         TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
             changed.
     """
@@ -64,22 +64,11 @@ def publish_staged_run(
     # A rollback meanwhile may have taken its attributes' columns away.
     tables.create_missing()
     # Its inputs count from its last attempt, also where an earlier one answered them.
-    attempt = row["run_date"], row["started_at"]
-    staged = with_attempt(tables.read_rows("staged_attributes", run_id), *attempt)
+    staged = tables.read_rows("staged_attributes", run_id)
+    staged = with_attempt(staged, row["run_date"], row["started_at"])
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
-    with scratch_folder(tables) as scratch:
-        vanished = None
-        if config.deletes_missing and row["vanished"]:
-            # Before anything is published: a product table that is cut off stops all of it.
-            vanished = find_vanished(tables, config, row, scratch)
-        if row["enriched"]:
-            _publish_answers(tables, staged, attribute_labels, row, config)
-        quarantine_blocked(tables, staged, row)
-        if vanished is not None:
-            delete_gone(tables, vanished, *attempt, run_id)
-            # Also by an attempt that was killed before the ledger said so.
-            row["deleted"] = count_deleted(tables, run_id, told=row["started_at"])
+    _publish_and_delete(tables, staged, attribute_labels, row, config)
     row["seconds"]["publish"] = round(time.perf_counter() - begin, 2)
     is_changed = row["enriched"] or row["deleted"]
     row["outcome"] = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
@@ -115,6 +104,31 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     row |= {"outcome": Outcome.DROPPED, "reason": reason}
     write_run(tables, row)
     return summarise(row)
+
+
+def _publish_and_delete(
+    tables: OutputTables,
+    staged: DataFrame,
+    attribute_labels: AttributeLabels,
+    row: dict[str, Any],
+    config: JobConfig,
+) -> None:
+    """Publishes a run's answers, deletes what vanished, and counts both in the run's row.
+
+    Runs on the driver.
+    """
+    with scratch_folder(tables) as scratch:
+        vanished = None
+        if config.deletes_missing and row["vanished"]:
+            # Before anything is published: a product table that is cut off stops all of it.
+            vanished = find_vanished(tables, config, row, scratch)
+        if row["enriched"]:
+            _publish_answers(tables, staged, attribute_labels, row, config)
+        quarantine_blocked(tables, staged, row)
+        if vanished is not None:
+            delete_gone(tables, vanished, row["run_date"], row["started_at"], row["run_id"])
+            # Counts what an attempt deleted that was killed before the ledger said so, too.
+            row["deleted"] = count_deleted(tables, row["run_id"], told=row["started_at"])
 
 
 def _publish_answers(

@@ -47,13 +47,15 @@ def find_table(path: Path) -> Path:
 
 
 class Files(NamedTuple):
-    """What a table at a path is made of.
+    """The files of a table, and how Spark is to load them.
 
-    `suffix` is that of its files, "" for a Delta table, and `load` what Spark is to load, where
-    local names stand for themselves and not for a pattern: of a folder of parts its files one by
-    one, because Spark would read whatever lies in it, and look through the images below. `empty`
-    are columns of NULLs alone, which Spark takes for integers, as Parquet has them there. `first`
-    is one of the files, where they are local.
+    `suffix`: of all of them, "" for a Delta table.
+    `load`: paths for Spark, escaped so that no local name is taken for a pattern. The parts of a
+    folder stand there one by one: given the folder, Spark would read every file in it, and look
+    through the images below.
+    `empty`: columns that are NULL in every row of every Parquet file; Spark would read them as
+    integers.
+    `first`: one of the files, where they are local.
     """
 
     suffix: str
@@ -94,23 +96,42 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     files = parts or ([table] if table.is_file() else [])
     empty = frozenset[str]()
     if suffix == ".csv":
-        for file in files:
-            _refuse_encoded(file)
-            _refuse_lost_rows(file)
-        headers = {str(part): header for part in parts if (header := _read_header(part))}
-        require_same_headers(headers)
+        _look_at_csv(files, parts)
     elif suffix == ".parquet":
-        types = {str(file): _read_types(file, columns) for file in files}
-        require_same_types(types)
-        empty = frozenset(n for found in types.values() for n, t in found.items() if t == _EMPTY)
+        empty = _look_at_parquet(files, columns)
     else:
-        for file in files:
-            _refuse_encoded(file)
-            refuse_lost_objects(file)
+        _look_at_json(files)
     loaded = [table] if suffix_of(table) else parts
     # With a scheme, else Spark looks for them in the cluster's own file system.
     load = ["file://" + escape_pattern(str(file)) for file in loaded]
     return Files(suffix, load, empty, next(iter(files), None))
+
+
+def _look_at_csv(files: Sequence[Path], parts: Sequence[Path]) -> None:
+    """Raises SchemaMismatch for CSV files of which Spark would mix up rows or columns."""
+    for file in files:
+        _refuse_encoded(file)
+        _refuse_lost_rows(file)
+    headers = {str(part): header for part in parts if (header := _read_header(part))}
+    require_same_headers(headers)
+
+
+def _look_at_parquet(files: Sequence[Path], columns: Collection[str]) -> frozenset[str]:
+    """Returns which of these columns are NULL in every row of Parquet files.
+
+    Raises:
+        SchemaMismatch: the files have different columns of these.
+    """
+    types = {str(file): _read_types(file, columns) for file in files}
+    require_same_types(types)
+    return frozenset(name for file in types.values() for name, t in file.items() if t == _EMPTY)
+
+
+def _look_at_json(files: Sequence[Path]) -> None:
+    """Raises SchemaMismatch for JSON files of which Spark would lose objects."""
+    for file in files:
+        _refuse_encoded(file)
+        refuse_lost_objects(file)
 
 
 def suffix_of(path: str | Path) -> str:
