@@ -75,15 +75,15 @@ class Engine:
         for window, output in self.classify(products):
             read_from = [one.modalities for one in window if one.modalities is not None]
             predictions = iter(() if output is None else self.reader.read(output, read_from))
-            for one in window:
-                answered = () if one.modalities is None else next(predictions)
+            for product in window:
+                answered = () if product.modalities is None else next(predictions)
                 yield EnrichedProduct(
-                    one.product_id,
-                    one.status,
-                    one.modalities,
+                    product.product_id,
+                    product.status,
+                    product.modalities,
                     answered,
-                    one.error,
-                    one.image_digest,
+                    product.error,
+                    product.image_digest,
                 )
 
     def classify(
@@ -103,7 +103,7 @@ class Engine:
             open_pool(self.lanes) as lanes,
         ):
             prepared = run_ahead(
-                products, lambda one: readers.submit(self.prepare, one).result, size
+                products, lambda product: readers.submit(self.prepare, product).result, size
             )
             windows = iter(lambda: list(itertools.islice(prepared, size)), [])
             for answered in run_ahead(
@@ -147,9 +147,9 @@ class Engine:
         """Returns the products as the classifier takes them, on the CPU."""
         size_px = self._manifest.config.image.size_px
         pixels = np.zeros((len(batch), size_px, size_px, 3), dtype=np.uint8)
-        for row, one in zip(pixels, batch, strict=True):
-            if one.pixels is not None:
-                row[:] = one.pixels.transpose(1, 2, 0)
+        for row, product in zip(pixels, batch, strict=True):
+            if product.pixels is not None:
+                row[:] = product.pixels.transpose(1, 2, 0)
         token_ids, token_mask = self.encode_texts([one.text for one in batch])
         return ModelInputs(
             token_ids=token_ids,

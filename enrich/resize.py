@@ -33,11 +33,11 @@ def resize(
     # by side, and takes the picture apart into planes and back.
     batch = pixels.unsqueeze(0).permute(0, 3, 1, 2)
     resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True)
-    found = resized.permute(0, 2, 3, 1).squeeze(0).numpy()
+    rows = resized.permute(0, 2, 3, 1).squeeze(0).numpy()
     # Channel by channel, which is three times as quick as all at once.
     wanted = np.empty((height, width, 3), np.uint8)
     for channel in range(3):
-        wanted[..., channel] = found[..., channel]
+        wanted[..., channel] = rows[..., channel]
     return wanted
 
 

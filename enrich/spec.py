@@ -85,12 +85,13 @@ class EngineSpec:
 
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
-            found = name_model_version(manifest, self.target_precision)
-            if found != self.model_version:
+            version = name_model_version(manifest, self.target_precision)
+            if version != self.model_version:
                 raise NoAnswer(
-                    f"the checkpoint in {self.checkpoint} is {found}, and was {self.model_version} "
-                    "when the driver read it: run this again if it was exchanged meanwhile; where "
-                    "machines have different ones, give all the same, or use a shared location"
+                    f"the checkpoint in {self.checkpoint} is {version}, and was "
+                    f"{self.model_version} when the driver read it: run this again if it was "
+                    "exchanged meanwhile; where machines have different ones, give all the same, "
+                    "or use a shared location"
                 )
             return Engine(self, manifest, device)
 

@@ -34,9 +34,9 @@ class TextEncoder:
                 encoded[row] = self.tokenizer.encode_batch_fast([text])[0]
         shape = len(encoded), max(len(one.ids) for one in encoded)
         ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-        for row, one in enumerate(encoded):
-            ids[row, : len(one.ids)] = one.ids
-            mask[row, : len(one.ids)] = one.attention_mask
+        for row, encoding in enumerate(encoded):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = encoding.attention_mask
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _beginning(self, text: str) -> str:

@@ -59,10 +59,10 @@ def start_window(
     """
     unlike: dict[tuple[int, str], Prepared] = {}
     keys = []
-    for one in products:
-        if one.modalities is not None:
-            keys.append((id(one.pixels), one.text))
-            unlike.setdefault(keys[-1], one)
+    for product in products:
+        if product.modalities is not None:
+            keys.append((id(product.pixels), product.text))
+            unlike.setdefault(keys[-1], product)
     # Characters instead of tokens: near enough, and known before a text is cut into tokens.
     by_length = sorted(unlike, key=lambda key: len(key[1]))
     row_of = {key: row for row, key in enumerate(by_length)}

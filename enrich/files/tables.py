@@ -144,12 +144,12 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     end = 0
     while (start := _NO_SPACE.search(text, end)) is not None:
         try:
-            found, end = decoder.raw_decode(text, start.start())
+            value, end = decoder.raw_decode(text, start.start())
         except RecursionError as error:
             raise ValueError("objects within objects without end") from error
-        if not isinstance(found, dict):
-            raise ValueError(f"it holds {str(found)[:40]!r}; wanted: objects, one a line")
-        yield found
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds {str(value)[:40]!r}; wanted: objects, one a line")
+        yield value
 
 
 def _as_column(values: list[Any]) -> pa.Array:

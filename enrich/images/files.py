@@ -62,10 +62,10 @@ def read_identity(place: Place, reading: ImageReading) -> str:
         OSError, ValueError: no access, or the store failed.
     """
     if place.scheme == "file":
-        found = Path(place.path).stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = Path(place.path).stat()
+        if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError("no regular file")
-        return f"{found.st_size}:{found.st_mtime_ns}"
+        return f"{status.st_size}:{status.st_mtime_ns}"
     file_system, path = _open_store(place, reading)
     info = file_system.get_file_info(path)
     if info.type != fs.FileType.File:
@@ -89,15 +89,15 @@ def is_failure(error: BaseException) -> bool:
 
 def _read_local(place: Place, limit: int, roots: Collection[Place]) -> bytes:
     with open(place.path, "rb", opener=_open_at_once) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise ImageProblem(Status.IMAGE_MISSING, "no regular file")
         # What was opened counts, and not what was looked at before: a folder on the way may have
         # become a link in between.
         opened = Place("file", "", str(Path(f"/proc/self/fd/{file.fileno()}").readlink()))
         if not any(opened.is_under(root) for root in roots):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
-        return file.read(min(limit, found.st_size))
+        return file.read(min(limit, status.st_size))
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -22,14 +22,16 @@ _SHOWN = 200  # characters of a path
 def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
     """Tries to read each of the images, several at once."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        found = list(pool.map(lambda path: _try(store, path), image_paths))
-    problems = [one for one in found if isinstance(one, str)]
+        results = list(pool.map(lambda path: _try(store, path), image_paths))
+    problems = [result for result in results if isinstance(result, str)]
     digests = {
-        path: one for path, one in zip(image_paths, found, strict=True) if isinstance(one, bytes)
+        path: result
+        for path, result in zip(image_paths, results, strict=True)
+        if isinstance(result, bytes)
     }
     return ImageSample(
-        len(found),
-        len(found) - len(problems),
+        len(results),
+        len(results) - len(problems),
         next(iter(problems), None),
         len(digests),
         max(Counter(digests.values()).values(), default=0),

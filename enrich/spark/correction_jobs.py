@@ -38,13 +38,15 @@ def record_corrections(
         ConfigError: the database has no corrections table.
     """
     tables.require("attribute_corrections")
-    said = [
+    filled = [
         (product_id, attribute, label)
         for attribute in labels.columns.drop("product_id")
         for product_id, label in zip(labels["product_id"], labels[attribute], strict=True)
         if pd.notna(label)
     ]
-    given = tables.spark.createDataFrame(said, "product_id STRING, attribute STRING, label STRING")
+    given = tables.spark.createDataFrame(
+        filled, "product_id STRING, attribute STRING, label STRING"
+    )
     known = select_last(select_known(tables.read("attribute_corrections"), attribute_labels))
     same = ["product_id", "attribute", "label"]
     new = (

@@ -22,11 +22,11 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
     Runs on the driver; lazy. What names an attribute or a label that the checkpoint does not know
     is left out.
     """
-    said = F.struct("attribute", "label", "corrected_by")
+    entry = F.struct("attribute", "label", "corrected_by")
     return (
         select_last(select_known(table, attribute_labels))
         .groupBy("product_id")
-        .agg(F.array_sort(F.collect_list(said)).cast(CORRECTIONS).alias("corrections"))
+        .agg(F.array_sort(F.collect_list(entry)).cast(CORRECTIONS).alias("corrections"))
     )
 
 

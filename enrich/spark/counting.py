@@ -81,7 +81,7 @@ def count_staged(
     of_new = _select_new(F.col("wanted.state") == State.NEW)
     has_none = {a: F.col(f"staged.{quote_part(a)}").isNull() for a in attributes}
     wanted = survey.select(*PENDING).select(*KEY, "state")
-    found = (
+    numbers = (
         staged.alias("staged")
         .join(wanted.alias("wanted"), is_same("staged", "wanted"), "left")
         .agg(
@@ -95,20 +95,20 @@ def count_staged(
         .collect()[0]
     )
     unchanged = survey.count(*STANDING)
-    if is_resumed and found["staged"]:
+    if is_resumed and numbers["staged"]:
         # An earlier attempt at this run may have merged its rows.
         unchanged -= survey.select(*STANDING).join(staged, SAME_PRODUCT, "left_semi").count()
     counts = count_surveyed(survey) | {
-        "pending": found["staged"],
-        "carried": found["carried"],
-        "enriched": found["answered"],
+        "pending": numbers["staged"],
+        "carried": numbers["carried"],
+        "enriched": numbers["answered"],
         "unchanged": unchanged,
-        "quarantined": survey.read - unchanged - found["answered"],
-        "withheld": found["answered"],
-        "abstained": {a: found[f"no {a}"] for a in attributes},
+        "quarantined": survey.read - unchanged - numbers["answered"],
+        "withheld": numbers["answered"],
+        "abstained": {a: numbers[f"no {a}"] for a in attributes},
     }
-    new = New(**{name: found[f"new {name}"] for name in of_new})
-    return StagedCounts(counts, new, found["wanted"])
+    new = New(**{name: numbers[f"new {name}"] for name in of_new})
+    return StagedCounts(counts, new, numbers["wanted"])
 
 
 def _select_new(is_new: Column) -> dict[str, Column]:

@@ -51,9 +51,9 @@ def write_rows(
     Runs on the driver; one Delta commit. A column that a row does not name is NULL.
     """
     written = tables.read(table)
-    found = [{name: row.get(name) for name in written.columns} for row in rows]
+    whole_rows = [{name: row.get(name) for name in written.columns} for row in rows]
     # Without Arrow, Spark would start a Python worker to hand the rows through.
-    arrow = pa.Table.from_pylist(found, schema=written.limit(0).toArrow().schema)
+    arrow = pa.Table.from_pylist(whole_rows, schema=written.limit(0).toArrow().schema)
     frame = tables.spark.createDataFrame(arrow, written.schema).coalesce(1)
     tables.replace_run(table, frame, run_id, only)
 

@@ -35,8 +35,8 @@ def select_publishable(
         is_behind: What `is_behind` tells of the attempt. If so, rows of products that are not
             published are left out: a newer run may have deleted them.
     """
-    said = select_corrections(tables.read("attribute_corrections"), attribute_labels)
-    rows = with_corrections(select_answered(staged), said, tuple(attribute_labels))
+    corrections = select_corrections(tables.read("attribute_corrections"), attribute_labels)
+    rows = with_corrections(select_answered(staged), corrections, tuple(attribute_labels))
     if not is_behind:
         return rows
     published = tables.read("product_attributes").select("product_id")

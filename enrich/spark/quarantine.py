@@ -63,8 +63,8 @@ def quarantine_unusable(
     run_id = lineage["run_id"]
     quarantine, is_own = tables.read("quarantine"), F.col("run_id") == run_id
     before, own = quarantine.where(~is_own), quarantine.where(is_own)
-    found = select_new_quarantine(survey, staged, before, lineage["model_version"])
-    new = found.select("*", *(F.lit(value).alias(name) for name, value in lineage.items()))
+    new = select_new_quarantine(survey, staged, before, lineage["model_version"])
+    new = new.select("*", *(F.lit(value).alias(name) for name, value in lineage.items()))
     kept = _select_still_quarantined(survey, own, new)
     # What this run had put there, in an earlier attempt, and would not again.
     stale = own.join(survey.select(State.QUARANTINED), SAME_PRODUCT, "left_anti")
@@ -82,12 +82,12 @@ def quarantine_blocked(tables: OutputTables, staged: DataFrame, row: dict[str, A
     quarantine = tables.read("quarantine")
     names = [F.lit(row[name]).alias(name) for name in ("model_version", "run_id", "run_date")]
     texts = [F.lit(None).cast("string").alias(field) for field in INPUT_FIELDS]
-    found = _without_known(_select_unreadable(staged), quarantine, row["model_version"])
-    found = found.select("*", *texts, *names)
-    if not found.isEmpty():
+    new = _without_known(_select_unreadable(staged), quarantine, row["model_version"])
+    new = new.select("*", *texts, *names)
+    if not new.isEmpty():
         # What an earlier attempt put there stays.
-        own = tables.read_rows("quarantine", row["run_id"]).select(*found.columns)
-        tables.replace_run("quarantine", own.unionByName(found), row["run_id"])
+        own = tables.read_rows("quarantine", row["run_id"]).select(*new.columns)
+        tables.replace_run("quarantine", own.unionByName(new), row["run_id"])
 
 
 def select_new_quarantine(
@@ -104,8 +104,8 @@ def select_new_quarantine(
         before: The quarantine of other runs.
         model_version: The run's. What another checkpoint could not read is found anew by this one.
     """
-    found = _unreadable(survey, staged).unionByName(_broken(survey))
-    return _without_known(found, before, model_version)
+    unusable = _unreadable(survey, staged).unionByName(_broken(survey))
+    return _without_known(unusable, before, model_version)
 
 
 def _select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) -> DataFrame:
@@ -118,13 +118,13 @@ def _select_still_quarantined(survey: Survey, own: DataFrame, new: DataFrame) ->
     return kept.join(new, _SAME_FINDING, "left_anti")
 
 
-def _without_known(found: DataFrame, known: DataFrame, model_version: str) -> DataFrame:
+def _without_known(unusable: DataFrame, known: DataFrame, model_version: str) -> DataFrame:
     is_broken = F.col("reason").isin(*BROKEN)
     known = known.where(is_broken | is_of_checkpoint(model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
     # That the store answers by now, and the image is broken all the same, is news.
     same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))
-    return found.alias("new").join(known.alias("old"), same, "left_anti").select("new.*")
+    return unusable.alias("new").join(known.alias("old"), same, "left_anti").select("new.*")
 
 
 def _has_store_failed(error: str) -> Column:

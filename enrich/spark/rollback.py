@@ -65,9 +65,9 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     if run_id not in stale and row["outcome"] != Outcome.ROLLED_BACK:
         raise ConfigError(f"run '{run_id}' changed nothing since it was taken back")
     # The run that was named comes last: until then the same call goes on from here.
-    for one in sorted(stale, key=lambda other: other == run_id):
-        _mark(tables, stale[one], f"with run {run_id}: {reason}")
-    return [one for one in gone if one in stale]
+    for stale_id in sorted(stale, key=lambda other: other == run_id):
+        _mark(tables, stale[stale_id], f"with run {run_id}: {reason}")
+    return [gone_id for gone_id in gone if gone_id in stale]
 
 
 def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
@@ -105,7 +105,7 @@ def _read_disproved(
     has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
     rows = tables.read("enrichment_runs").where(has_ended).collect()
     ended = [as_record(row) for row in rows]
-    found = {}
+    disproved = {}
     for restore in commits:
         undone = [c for c in commits if c.version in restore.undoes]
         if not undone:
@@ -118,8 +118,8 @@ def _read_disproved(
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
             if is_about_it and said_at <= restore.made_at:
-                found[row["run_id"]] = row
-    return found
+                disproved[row["run_id"]] = row
+    return disproved
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
@@ -136,7 +136,7 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
             "command"
         ) from error
     except Exception as error:
-        if not any(_FILES_ARE_GONE in said for said in messages_of(error)):
+        if not any(_FILES_ARE_GONE in message for message in messages_of(error)):
             raise
         raise ConfigError(
             f"{name} as it was before run '{run_id}' (version {version}) is gone: maintenance has "

@@ -146,18 +146,18 @@ class Refresh:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
         with self._timed("quarantine"):
-            found = count_staged(
+            staged_counts = count_staged(
                 survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
             )
-            if found.pending < survey.count(*PENDING):
+            if staged_counts.pending < survey.count(*PENDING):
                 raise TableContended(
                     f"rows that run '{self.summary.run_id}' had staged are gone from "
                     f"{self.tables.name('staged_attributes')}: another process has dropped them, "
                     "or is at work on the same run. Nothing was published: start this run again"
                 )
-            self.summary.counts = found.counts
+            self.summary.counts = staged_counts.counts
             # First: what is in quarantine is not asked about again, so the next run would pass.
-            refuse_many_failures(self.inputs, found.new)
+            refuse_many_failures(self.inputs, staged_counts.new)
             lineage = self.inputs.lineage(self.summary.run_id)
             quarantine_unusable(self.tables, survey, staged, lineage)
         if self.summary.counts["enriched"]:
@@ -214,15 +214,15 @@ class Refresh:
         if counts["enriched"]:
             # Today's inputs count from now, also where an earlier attempt answered them.
             staged = with_attempt(staged, *self.inputs.attempt)
-            found = self.tables.publish(
+            merged = self.tables.publish(
                 partial(self._select_publishable, staged),
                 summary.run_id,
                 full_refresh=self.inputs.request.full_refresh,
                 is_all_new=not (self._is_resumed or survey.count(State.AGAIN)),
             )
-            counts["published"] = found.published
-            counts["unchanged"] += found.unchanged
-            counts["withheld"] = counts["enriched"] - found.published - found.unchanged
+            counts["published"] = merged.published
+            counts["unchanged"] += merged.unchanged
+            counts["withheld"] = counts["enriched"] - merged.published - merged.unchanged
             if counts["withheld"]:
                 log.warning(
                     "%s answers are withheld: newer ones are published, or runs of a later date "
@@ -238,22 +238,23 @@ class Refresh:
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 
     def _note_unknown_corrections(self) -> None:
-        said = self.tables.read("attribute_corrections")
-        if unknown := count_unknown(said, self.inputs.spec.attributes):
+        corrections = self.tables.read("attribute_corrections")
+        if unknown := count_unknown(corrections, self.inputs.spec.attributes):
             self.summary.validation["notes"].append(
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
             )
 
     def _count_untold_deletions(self) -> int:
-        """Returns what was deleted since the last attempt that the ledger knows.
+        """Returns how many rows the run has deleted that no row of the ledger counts.
 
-        By that one too, if it failed: this attempt's row replaces its row.
+        Those are since the last attempt that the ledger knows has ended. If that one failed, since
+        it began: this attempt's row takes the place of its row.
         """
-        row, told = read_run(self.tables, self.summary.run_id), None
+        row, since = read_run(self.tables, self.summary.run_id), None
         if row is not None:
-            told = row["started_at" if row["outcome"] == Outcome.FAILED else "finished_at"]
-        return count_deleted(self.tables, self.summary.run_id, told)
+            since = row["started_at" if row["outcome"] == Outcome.FAILED else "finished_at"]
+        return count_deleted(self.tables, self.summary.run_id, since)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
         behind = is_behind(self.tables, self.inputs.config, *self.inputs.attempt)

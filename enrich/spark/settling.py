@@ -128,7 +128,7 @@ def _publish_and_delete(
         if vanished is not None:
             delete_gone(tables, vanished, row["run_date"], row["started_at"], row["run_id"])
             # Counts what an attempt deleted that was killed before the ledger said so, too.
-            row["deleted"] = count_deleted(tables, row["run_id"], told=row["started_at"])
+            row["deleted"] = count_deleted(tables, row["run_id"], since=row["started_at"])
 
 
 def _publish_answers(
@@ -144,11 +144,11 @@ def _publish_answers(
         behind = is_behind(tables, config, row["run_date"], row["started_at"])
         return select_publishable(tables, staged, attribute_labels, is_behind=behind)
 
-    done = tables.publish(select_rows, row["run_id"], full_refresh=True)
-    row["published"] = done.published
-    row["withheld"] = row["enriched"] - done.published - done.unchanged
+    merged = tables.publish(select_rows, row["run_id"], full_refresh=True)
+    row["published"] = merged.published
+    row["withheld"] = row["enriched"] - merged.published - merged.unchanged
     # Its last attempt may have found some of them published.
-    row["unchanged"] = _count_unchanged(row) + done.unchanged
+    row["unchanged"] = _count_unchanged(row) + merged.unchanged
 
 
 def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:

@@ -65,12 +65,12 @@ def explain_storage_failure(error: Exception) -> StorageFailed | None:
 
     Runs on the driver.
     """
-    said = [line.strip() for text in messages_of(error) for line in text.splitlines()]
-    said = [line for line in said if line and not line.startswith(_OF_A_TRACE)]
-    for message in reversed(said):
+    lines = [line.strip() for text in messages_of(error) for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_OF_A_TRACE)]
+    for message in reversed(lines):
         for sign in _SIGNS:
             if sign.pattern.search(message):
-                places = [path for one in said for path in _LOCAL_PATH.findall(one)]
+                places = [path for line in lines for path in _LOCAL_PATH.findall(line)]
                 states = _describe_places([*places, *_folders_of_spark()])
                 return StorageFailed(
                     f"the job {sign.trouble}: {message[:_MAX_LENGTH]}{states}. Every table is as "

@@ -134,8 +134,8 @@ def spread(products: DataFrame) -> DataFrame:
     if wanted <= 1:
         return products
     # Few tasks over many files: those that a limit has left.
-    found = min(len(products.inputFiles()), products.rdd.getNumPartitions())
-    if found >= min(wanted, cores):
+    tasks = min(len(products.inputFiles()), products.rdd.getNumPartitions())
+    if tasks >= min(wanted, cores):
         return products
     return products.repartition(min(wanted, 4 * cores))
 
@@ -180,10 +180,10 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
     """
     row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
     by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(row).alias("digests"))
-    found = by_state.collect()
-    counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in found}
+    states = by_state.collect()
+    counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in states}
     # Over all states: what is pending depends on earlier runs, the inputs do not.
-    read = sum(row["digests"] for row in found if row["state"] != State.VANISHED)
+    read = sum(row["digests"] for row in states if row["state"] != State.VANISHED)
     return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
 
 

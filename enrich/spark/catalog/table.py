@@ -233,14 +233,14 @@ def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> int
 def _files_digest(frame: DataFrame) -> str:
     """Returns a digest of the files' names, sizes and times; the plan reads no later ones."""
     names: dict[str, set[str]] = {}
-    for file in frame.inputFiles():
-        folder, _, name = unquote(file).rpartition("/")
+    for uri in frame.inputFiles():
+        folder, _, name = unquote(uri).rpartition("/")
         names.setdefault(folder, set()).add(name)
     described = []
     for folder, wanted in names.items():
-        for one in _look_at(frame.sparkSession, folder, wanted):
-            name = one.getPath().getName()
-            described.append(repr((folder, name, one.getLen(), one.getModificationTime())))
+        for file in _look_at(frame.sparkSession, folder, wanted):
+            name = file.getPath().getName()
+            described.append(repr((folder, name, file.getLen(), file.getModificationTime())))
     digest = hashlib.sha256("\n".join(sorted(described)).encode())
     return f"{_OF_FILES}{digest.hexdigest()[:12]}"
 

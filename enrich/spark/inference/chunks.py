@@ -36,8 +36,8 @@ def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) ->
         return
     chunks = math.ceil(count / size)
     ranked = products.withColumn("rank", _rank(products, chunks))
-    found = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
-    chunked = ranked.withColumn("chunk", _number(found, chunks)).drop("rank")
+    per_rank = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
+    chunked = ranked.withColumn("chunk", _number(per_rank, chunks)).drop("rank")
     written = write_aside(chunked.repartition("chunk"), scratch, "chunk")
     sizes = {row["chunk"]: row["count"] for row in written.groupBy("chunk").count().collect()}
     for chunk in sorted(sizes):
@@ -58,9 +58,9 @@ def _rank(products: DataFrame, chunks: int) -> Column:
     return 2 * above + F.array_contains(bounds, priority).cast("int")
 
 
-def _number(found: dict[int, int], chunks: int) -> Column:
+def _number(per_rank: dict[int, int], chunks: int) -> Column:
     """Returns the chunk of a row by its place among all, given how many rows each rank has."""
-    counts = [found.get(rank, 0) for rank in range(max(found) + 1)]
+    counts = [per_rank.get(rank, 0) for rank in range(max(per_rank) + 1)]
     begins = list(accumulate(counts, initial=0))
     rank = F.col("rank")
     # Equal priorities may be dealt to several chunks; between bounds they differ: one chunk's.

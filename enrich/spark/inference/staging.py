@@ -169,10 +169,10 @@ class Stager:
         """
         # By way of a folder: to Delta, what a commit's query reads of the table must not grow
         # meanwhile, and another run may be staging.
-        found = write_aside(self._select_of_others(to_ask), scratch)
-        if found.isEmpty():
+        answers = write_aside(self._select_of_others(to_ask), scratch)
+        if answers.isEmpty():
             return to_ask, count
-        self._write(found)
+        self._write(answers)
         left = select_unstaged(to_ask, self._read_staged())
         asked = left.count()
         log.info("%s products had been staged by runs that were cut off", f"{count - asked:,}")
@@ -215,9 +215,9 @@ class Stager:
 
     def _select_of_others(self, to_ask: DataFrame) -> DataFrame:
         cut_off = select_cut_off(self._tables.read, self._run_id, self._spec.model_version)
-        found = to_ask.select(*KEY).join(self._select_answers(cut_off, "error"), SAME_PRODUCT)
+        answers = to_ask.select(*KEY).join(self._select_answers(cut_off, "error"), SAME_PRODUCT)
         # Several runs may have been cut off one after the other.
-        return found.dropDuplicates(SAME_PRODUCT)
+        return answers.dropDuplicates(SAME_PRODUCT)
 
     def _select_answers(self, rows: DataFrame, *more: str) -> DataFrame:
         labels = [quote_part(c) for a in self._spec.attributes for c in (a, f"{a}_confidence")]
@@ -231,9 +231,9 @@ class Stager:
     def _write(self, rows: DataFrame) -> None:
         # The run's start, not each row's: a repeated task writes the same row.
         enriched_at = {"enriched_at": self._inputs.started_at}
-        said = self._inputs.lineage(self._run_id) | enriched_at
-        lineage = (F.lit(value).alias(name) for name, value in said.items())
-        self._tables.append_chunk(rows.select("*", *lineage), self._run_id, self._chunk)
+        lineage = self._inputs.lineage(self._run_id) | enriched_at
+        columns = (F.lit(value).alias(name) for name, value in lineage.items())
+        self._tables.append_chunk(rows.select("*", *columns), self._run_id, self._chunk)
         self._chunk += 1
 
 

@@ -16,11 +16,11 @@ def abstain_by(rows: DataFrame, thresholds: Thresholds) -> DataFrame:
     """
     limits = F.create_map(*_pairs({a: F.create_map(*_pairs(thresholds[a])) for a in thresholds}))
 
-    def decide(said: Column) -> Column:
-        limit = limits[said["attribute"]][F.col("modalities")]
+    def decide(prediction: Column) -> Column:
+        limit = limits[prediction["attribute"]][F.col("modalities")]
         # A confidence that is none is below no threshold, and no answer either.
-        confidence = F.nanvl(said["confidence"], F.lit(None).cast("double"))
-        return said.withField("abstained", ~F.coalesce(confidence >= limit, F.lit(False)))
+        confidence = F.nanvl(prediction["confidence"], F.lit(None).cast("double"))
+        return prediction.withField("abstained", ~F.coalesce(confidence >= limit, F.lit(False)))
 
     return rows.withColumn("predictions", F.transform("predictions", decide))
 

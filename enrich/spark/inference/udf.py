@@ -78,12 +78,12 @@ def build_answers(
                     yield product
 
         def rows() -> Iterator[dict[str, Any]]:
-            for one in engine.enrich(read()):
+            for enriched in engine.enrich(read()):
                 key, product = asked.popleft()
-                if _rests_on_another_image(one, product, key["content_hash"], identity):
-                    error = one.error or _CHANGED
-                    one = replace(one, status=Status.IMAGE_UNREADABLE, error=error)
-                yield key | to_row(one, spec.attributes)
+                if _rests_on_another_image(enriched, product, key["content_hash"], identity):
+                    error = enriched.error or _CHANGED
+                    enriched = replace(enriched, status=Status.IMAGE_UNREADABLE, error=error)
+                yield key | to_row(enriched, spec.attributes)
 
         answers = rows()
         # The engine cuts its own batches across Arrow's.

@@ -80,9 +80,9 @@ def create_hive_tables(spark: SparkSession) -> None:
 def _refuse_tables_of_others(spark: SparkSession, address: str, mapping: str) -> None:
     """Raises ConfigError when a database that is no metastore yet is somebody else's already."""
     own = {name.upper() for name in re.findall(r'table="(\w+)"', mapping)} | {_COUNTERS}
-    found = list_tables(spark, address)
-    others = sorted(name for name in found if name.upper() not in own)
-    if others and not is_prepared(found):
+    tables = list_tables(spark, address)
+    others = sorted(name for name in tables if name.upper() not in own)
+    if others and not is_prepared(tables):
         raise ConfigError(
             f"the database at {address} holds tables of others: {name_some(others)}. Wanted: a "
             "new, empty one, in METASTORE_ADDRESS (docs/metastore.md)"
@@ -109,14 +109,14 @@ def _create_tables(spark: SparkSession, address: str, mapping: str) -> None:
 
 def _explain_creation(error: Exception, address: str) -> EnrichError | None:
     """Returns why Hive's tables could not be made, None where that is not known."""
-    said = [line for text in messages_of(error) for line in text.splitlines()]
+    lines = [line for text in messages_of(error) for line in text.splitlines()]
     # The innermost cause comes last.
-    if denied := next(filter(_DENIED.search, reversed(said)), None):
+    if denied := next(filter(_DENIED.search, reversed(lines)), None):
         return ConfigError(
             f"the metastore's user may not make tables at {address}: {denied}. Make it the owner "
             "of the database, or give it the right to create in its schema (docs/metastore.md)"
         )
-    if any(map(_TAKEN.search, said)):
+    if any(map(_TAKEN.search, lines)):
         return MetastoreBusy(
             f"another process prepares the metastore at {address} at the same time: wait for that "
             "one to end, and repeat"

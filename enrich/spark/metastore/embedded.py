@@ -33,10 +33,10 @@ def refuse_unusable_metastore(connection_url: str) -> None:
         MetastoreBusy: another process holds it.
         StorageFailed: it may not be written.
     """
-    found = _DERBY.match(connection_url)
-    if not found:
+    derby = _DERBY.match(connection_url)
+    if not derby:
         return
-    folder = Path(found[1])
+    folder = Path(derby[1])
     holder = _lock_holder(folder / "dbex.lck")
     if holder is not None:
         raise MetastoreBusy(
@@ -61,13 +61,13 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
     Raises:
         ConfigError: it was made beside another folder of tables.
     """
-    found = _DERBY.match(read_address(spark))
-    if not found or not _was_elsewhere(Path(found[1])):
+    derby = _DERBY.match(read_address(spark))
+    if not derby or not _was_elsewhere(Path(derby[1])):
         return
     wanted = spark.conf.get("spark.sql.warehouse.dir") or ""
     made_with = folder_of(spark.catalog.getDatabase("default"))
     metastore, warehouse, known = (
-        Path(local_path(place)).resolve() for place in (found[1], wanted, made_with)
+        Path(local_path(place)).resolve() for place in (derby[1], wanted, made_with)
     )
     # Elsewhere, somebody has chosen a place for tables.
     is_beside = warehouse.parent == metastore.parent and known.name == warehouse.name
@@ -97,9 +97,9 @@ def _clear_unborn_metastore(folder: Path) -> None:
 
     Runs on the driver. Its names of tables come later, so nothing is lost.
     """
-    found = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     # Without a lock file it may be in the making by somebody else, or no metastore.
-    if "dbex.lck" not in found or not found <= _UNBORN:
+    if "dbex.lck" not in names or not names <= _UNBORN:
         return
     log.warning("%s was cut off while it was being made, and is made anew", folder)
     shutil.rmtree(folder)

@@ -32,9 +32,9 @@ def explain_lost_metastore(error: Exception) -> EnrichError | None:
 
     Runs on the driver.
     """
-    for said in messages_of(error):
-        if _OF_HIVE in said and is_no_answer(said):
-            return NoAnswer(f"the metastore does not answer: {said.splitlines()[0]}. {_REPEAT}")
+    for message in messages_of(error):
+        if _OF_HIVE in message and is_no_answer(message):
+            return NoAnswer(f"the metastore does not answer: {message.splitlines()[0]}. {_REPEAT}")
     # Java may be dead, where it is another error: nobody asks it then.
     if not isinstance(error, AnalysisException) or not (spark := SparkSession.getActiveSession()):
         return None

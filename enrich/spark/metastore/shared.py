@@ -48,8 +48,8 @@ def refuse_closed_metastore(spark: SparkSession, address: str) -> None:
             prepared the database.
         NoAnswer: the server is out of reach.
     """
-    found = list_tables(spark, address)
-    if not is_prepared(found) and hadoop_settings(spark).get(MAY_CREATE) == "false":
+    tables = list_tables(spark, address)
+    if not is_prepared(tables) and hadoop_settings(spark).get(MAY_CREATE) == "false":
         raise ConfigError(
             f"the database at {address} is no metastore yet: none of Hive's tables is there. Name "
             "another one in METASTORE_ADDRESS, or prepare this one, once, with "
@@ -78,10 +78,10 @@ def list_tables(spark: SparkSession, address: str) -> list[str]:
     try:
         kinds = gateway.new_array(jvm.java.lang.String, 1)
         kinds[0] = "TABLE"
-        found = connection.getMetaData().getTables(connection.getCatalog(), None, None, kinds)
+        tables = connection.getMetaData().getTables(connection.getCatalog(), None, None, kinds)
         names = []
-        while found.next():
-            names.append(str(found.getString("TABLE_NAME")))
+        while tables.next():
+            names.append(str(tables.getString("TABLE_NAME")))
         return names
     finally:
         connection.close()

@@ -36,8 +36,8 @@ def choose_gallery(rows: DataFrame, quarantine: DataFrame) -> Gallery:
     # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
     order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
     chosen = placed.withColumn("place", F.row_number().over(order))
-    found = chosen.where(F.col("place") <= _CARDS_A_PART).collect()
-    return Gallery(**{field.name: _fill(field.name, found) for field in fields(Gallery)})
+    candidates = chosen.where(F.col("place") <= _CARDS_A_PART).collect()
+    return Gallery(**{field.name: _fill(field.name, candidates) for field in fields(Gallery)})
 
 
 def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
@@ -53,11 +53,11 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
     title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
     kept = select_kept(wanted).select("product_id", title, "image_path")
     texts = {row["product_id"]: row.asDict() for row in kept.collect()}
-    told = {
+    with_text = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
         for name, cards in shelves.items()
     }
-    return replace(gallery, **told)
+    return replace(gallery, **with_text)
 
 
 def _place(rows: DataFrame) -> DataFrame:
@@ -83,14 +83,14 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 def _shelves() -> Iterator[Column]:
     """Yields where in the gallery a row stands, as arrays."""
     blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
-    changed = F.filter("answers", lambda said: said["old"] != said["label"])
-    yield F.transform(changed, lambda said: _shelf("changed", said["attribute"], blind))
-    open_ones = F.filter("answers", lambda said: ~said["is_corrected"])
+    changed = F.filter("answers", lambda answer: answer["old"] != answer["label"])
+    yield F.transform(changed, lambda answer: _shelf("changed", answer["attribute"], blind))
+    uncorrected = F.filter("answers", lambda answer: ~answer["is_corrected"])
     yield F.transform(
-        open_ones, lambda said: _shelf("unsure", said["attribute"], said["confidence"])
+        uncorrected, lambda answer: _shelf("unsure", answer["attribute"], answer["confidence"])
     )
     first = F.get("answers", F.lit(0))["label"]
-    is_whole = F.forall("answers", lambda said: said["label"] != ABSTAINED) & first.isNotNull()
+    is_whole = F.forall("answers", lambda answer: answer["label"] != ABSTAINED) & first.isNotNull()
     yield _if(is_whole, _shelf("sure", first, blind))
     yield _if(F.col("status") != Status.OK, _shelf("failed", F.col("status"), blind))
 
@@ -125,16 +125,16 @@ def _card(row: Row) -> Card:
     )
 
 
-def _answer(said: Row) -> Answer:
+def _answer(answer: Row) -> Answer:
     return Answer(
-        attribute=said["attribute"],
-        label=said["label"],
-        candidates=tuple(map(_candidate, said["candidates"])),
-        is_corrected=said["is_corrected"],
-        old=said["old"],
+        attribute=answer["attribute"],
+        label=answer["label"],
+        candidates=tuple(map(_candidate, answer["candidates"])),
+        is_corrected=answer["is_corrected"],
+        old=answer["old"],
     )
 
 
-def _candidate(said: Row) -> Candidate:
-    confidence = said["confidence"]
-    return Candidate(said["label"], math.nan if confidence is None else confidence)
+def _candidate(candidate: Row) -> Candidate:
+    confidence = candidate["confidence"]
+    return Candidate(candidate["label"], math.nan if confidence is None else confidence)

@@ -44,8 +44,8 @@ def create_table(spark: SparkSession, database: str, table: str, attributes: Seq
     Runs on the driver. A creation that was cut off is finished.
     """
     name = quote(f"{database}.{table}")
-    if found := _find_unregistered(spark, database, table):
-        spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quote_literal(found)}")
+    if folder := _find_unregistered(spark, database, table):
+        spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {quote_literal(folder)}")
         log.warning("%s.%s was there but had no name, and has it again", database, table)
         fields = update_table(spark, database, table, attributes)
         finish_update(spark, f"{database}.{table}", fields)

@@ -87,7 +87,7 @@ def find_last_restore(tables: OutputTables) -> datetime | None:
     return restores[-1] if restores else None
 
 
-def count_deleted(tables: OutputTables, run_id: str, told: datetime | None) -> int:
+def count_deleted(tables: OutputTables, run_id: str, since: datetime | None) -> int:
     """Returns how many published rows a run deleted, of vanished products, and that are gone still.
 
     Runs on the driver. Looks at the newest commits only: the run is not at its end yet.
@@ -95,10 +95,10 @@ def count_deleted(tables: OutputTables, run_id: str, told: datetime | None) -> i
     Args:
         tables: The output tables.
         run_id: The run.
-        told: Of commits up to this time the ledger tells already what they deleted.
+        since: Only commits after this time count; None counts all.
     """
     standing = select_standing(read_commits(tables, _NEWEST))
-    mine = [c for c in standing if c.run_id == run_id and (told is None or c.made_at > told)]
+    mine = [c for c in standing if c.run_id == run_id and (since is None or c.made_at > since)]
     return sum(commit.deleted for commit in mine)
 
 

@@ -63,9 +63,9 @@ def maintain_tables(
     tables.create_views()
     before, after = {}, {}
     for table in ddl.tables(tables.attributes):
-        found = tables.describe(table)
-        _compact(tables, table, found["properties"], retention_hours)
-        before[table], after[table] = found["numFiles"], tables.describe(table)["numFiles"]
+        details = tables.describe(table)
+        _compact(tables, table, details["properties"], retention_hours)
+        before[table], after[table] = details["numFiles"], tables.describe(table)["numFiles"]
     return removed | {"files_before": before, "files_after": after}
 
 

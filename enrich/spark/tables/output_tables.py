@@ -123,19 +123,19 @@ class OutputTables:
         """
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
         tables = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
-        found = {row["tableName"] for row in tables}
+        there = {row["tableName"] for row in tables}
         wanted = ddl.tables(self.attributes).keys()
-        missing = wanted - found
+        missing = wanted - there
         for table in missing:
             create_table(self.spark, self.database, table, self.attributes)
         grown = {
             table: fields
-            for table in wanted & found
+            for table in wanted & there
             if (fields := update_table(self.spark, self.database, table, self.attributes))
         }
         names = views(self.database, self.attributes, 0).keys()
         # Of one that was dropped, views still name its columns, and where its change data began.
-        if grown or "product_attributes" in missing or not names <= found:
+        if grown or "product_attributes" in missing or not names <= there:
             self.create_views()
         for table, fields in grown.items():
             finish_update(self.spark, self.name(table), fields)
