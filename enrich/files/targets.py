@@ -6,7 +6,7 @@ from pathlib import Path
 
 from enrich.errors import ConfigError
 
-# As a Path it has lost a slash, or both.
+# Also as Path leaves a URI: of s3://b it makes s3:/b.
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)", re.IGNORECASE)
 
 

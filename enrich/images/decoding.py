@@ -90,7 +90,7 @@ def _decode(
         image.draft("RGB", (2 * target_px, 2 * target_px))
         with one_if_large(_count_kept(image, width * height)):
             image.load()
-            return make(_without_waste(_to_rgb(_upright(image)), target_px))
+            return make(_shrink_coarsely(_to_rgb(_upright(image)), target_px))
     except Image.DecompressionBombError as error:
         raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
     except MemoryError as error:
@@ -129,11 +129,14 @@ def _upright(image: Image.Image) -> Image.Image:
         return image  # the pixels are whole where what is said about them is damaged
 
 
-def _without_waste(image: Image.Image, target_px: int) -> Image.Image:
+def _shrink_coarsely(image: Image.Image, target_px: int) -> Image.Image:
+    """Shrinks a large picture by whole blocks, so that the next step has less to hold and to copy.
+
+    At least three pixels are left for each one that is wanted: the precise resize that follows
+    loses no accuracy.
+    """
     factor = min(image.size) // (3 * target_px)
     is_large = image.width * image.height > LARGE_PIXELS
-    # What waits in line for the next step, or is copied there, is small then. Averages of whole
-    # blocks cost the resize that follows no accuracy as long as three pixels are left for one.
     return image.reduce(factor) if is_large and factor > 1 else image
 
 

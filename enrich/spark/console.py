@@ -22,9 +22,9 @@ SHOWN_ROWS = 8
 
 
 def print_json_line(content: Mapping[str, Any]) -> None:
-    """Prints the line that ends a job's output, after which Java is silent. Runs on the driver.
+    """Prints the line that ends a job's output, and silences Java's log first.
 
-    Whoever reads the last line should not find what Java says while it shuts down.
+    Else what Java says while it shuts down might be the last line. Runs on the driver.
     """
     SparkSession.active().sparkContext.setLogLevel("OFF")
     typer.echo(json.dumps(content))
@@ -35,7 +35,7 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
 
     Runs on the driver.
     """
-    # Whoever reads JSON lines reads no table; spark-submit mixes standard output with them.
+    # Not among log lines in JSON: whatever reads those cannot read a table.
     if not is_json():
         console = _console()
         if summary.outcome != Outcome.DROPPED:

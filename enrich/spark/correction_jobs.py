@@ -1,6 +1,6 @@
-"""People's labels into the table of corrections, and out of it again.
+"""Brings people's labels into the table of corrections, and out of it again.
 
-What runs make of them is in `enrich.spark.corrections`.
+How runs apply them is in `enrich.spark.corrections`.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ def record_corrections(
     corrected_by: str,
     note: str | None,
 ) -> int:
-    """Appends the labels that differ from the newest correction, and returns how many those are.
+    """Appends the labels that differ from a product's last correction; returns how many those are.
 
     Runs on the driver; at most one Delta commit.
 
     Args:
         tables: The output tables.
-        labels: product_id and one column an attribute, in the checkpoint's spelling; NULL says
-            nothing.
+        labels: product_id and one column an attribute, in the checkpoint's spelling. NULL: nobody
+            has labelled this one.
         attribute_labels: The checkpoint's.
         corrected_by: Who says so.
         note: Kept beside them, for people.
@@ -73,7 +73,7 @@ def find_unpublished(tables: OutputTables, product_ids: Sequence[str]) -> list[s
 
 
 def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns product_id and one column an attribute: people's last word, as far as it is a label.
+    """Returns product_id and one column an attribute: the last label that people set, or NULL.
 
     Runs on the driver; lazy.
 
@@ -91,8 +91,8 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
 def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
     """Adds a group_id that products with the same text share; drops rows without a product.
 
-    Runs on the driver; lazy. A product without text is alike to none: NULL. Of products with one id
-    the one counts that a run enriches.
+    Runs on the driver; lazy. Products without text share none: NULL. Where several products have
+    one id, the text is that of the one that a run would enrich.
     """
     text = fold_text(F.concat_ws(" ", "title", "description"))
     grouped = select_kept(products).select(

@@ -19,8 +19,8 @@ AttributeLabels = Mapping[str, Sequence[str]]
 def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns one row (product_id, corrections) for every product that a person corrected.
 
-    Runs on the driver; lazy. What names an attribute or a label that the checkpoint does not know
-    is left out.
+    Runs on the driver; lazy. Corrections of attributes, or to labels, that the checkpoint does not
+    know are left out.
     """
     entry = F.struct("attribute", "label", "corrected_by")
     return (
@@ -31,7 +31,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
 
 
 def select_last(table: DataFrame) -> DataFrame:
-    """Returns of several corrections of one product's attribute the last one.
+    """Returns the last correction of each attribute of each product.
 
     Runs on the driver; lazy.
     """
@@ -52,8 +52,8 @@ def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFra
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
     """Returns how many corrections name what the checkpoint does not know.
 
-    Of one product's attribute the last one counts: the table keeps mistakes that were put right
-    since. Runs on the driver; one action.
+    Only the last correction of a product's attribute is looked at: the table also keeps mistakes
+    that people have put right since. Runs on the driver; one action.
     """
     return select_last(_with_spelling(table, attribute_labels)).where("NOT is_known").count()
 
@@ -110,8 +110,8 @@ def fold_text(text: str | Column) -> Column:
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
 
-    Blanks around do not count, nor do capitals where one name alone can be meant. An unknown
-    attribute keeps its own name.
+    Blanks around a name do not count, nor do capitals unless two names differ in nothing else. An
+    unknown attribute keeps its own name.
     """
     label = F.lit(None)
     for attribute, labels in attribute_labels.items():

@@ -48,10 +48,10 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
 
 
 class New(NamedTuple):
-    """Of the products that the classifier was asked about for the first time.
+    """How many products the classifier was `asked` about for the first time, and has `answered`.
 
-    `images` name one; of these, `failed_images` could not be read. One that was read, and had
-    changed since the run began, did not fail.
+    `images` counts those that name an image, and `failed_images` those whose image could not be
+    read. An image that was read, but had changed since the run began, has not failed.
     """
 
     asked: int
@@ -61,9 +61,10 @@ class New(NamedTuple):
 
 
 class StagedCounts(NamedTuple):
-    """The counts of a run that has staged; answers are withheld, until they are published.
+    """The counts of a run that has staged. All answers are withheld, until they are published.
 
-    `pending` is how many of the products that are pending are staged.
+    `new` counts products that were asked about for the first time, and `pending` how many of the
+    products that are pending by the survey have a staged row.
     """
 
     counts: dict[str, Any]
@@ -96,7 +97,7 @@ def count_staged(
     )
     unchanged = survey.count(*STANDING)
     if is_resumed and numbers["staged"]:
-        # An earlier attempt at this run may have merged its rows.
+        # What an earlier attempt at this run has published counts as answered, not as unchanged.
         unchanged -= survey.select(*STANDING).join(staged, SAME_PRODUCT, "left_semi").count()
     counts = count_surveyed(survey) | {
         "pending": numbers["staged"],
@@ -113,21 +114,23 @@ def count_staged(
 
 def _select_new(is_new: Column) -> dict[str, Column]:
     """Returns which staged rows each of the numbers of `New` counts."""
-    names_one = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
+    names_image = is_new & F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
+    # An image that was read may have such a status too: it had changed since the run began.
     was_read = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
     return {
         "asked": is_new,
         "answered": is_new & is_answered(),
-        "images": names_one,
-        "failed_images": names_one & F.col("status").startswith("image_") & ~was_read,
+        "images": names_image,
+        "failed_images": names_image & F.col("status").startswith("image_") & ~was_read,
     }
 
 
 def count_nothing_new(survey: Survey, staged: DataFrame, published: DataFrame) -> dict[str, Any]:
     """Returns the counts of a run that is done already.
 
-    Runs on the driver; two actions if products are pending: those that could not be read, and those
-    that are not brought back because a newer run has seen a product table without them.
+    Products that are pending all the same are quarantined if they could not be read; withheld if
+    they are not published, because a newer run has read a product table without them; and else
+    unchanged. Runs on the driver; two actions if there are any.
     """
     counts = count_surveyed(survey)
     unreadable = withheld = 0

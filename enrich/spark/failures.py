@@ -8,7 +8,7 @@ from enrich.spark.metastore.lost import explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")
-# What its reader says of a file, what that means, and what to do.
+# What Spark's readers say of a file, which error of ours that is, and what to do.
 _ADVICE: tuple[tuple[str, type[EnrichError], str], ...] = (
     (
         "FILE_NOT_EXIST",
@@ -43,8 +43,9 @@ _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTIL
 def explain_failure(error: Exception) -> EnrichError | None:
     """Returns the known error behind one of Spark or Python, None if there is none.
 
-    A checkpoint that a worker cannot load is as wrong as one that the driver cannot; else a disk, a
-    store or the metastore may have given out, or a file be damaged. Runs on the driver.
+    In this order: an error of ours that a worker raised, such as a checkpoint that it cannot load;
+    a disk or store that gave out; a damaged file; a library that Java may not load; a metastore
+    that was lost. Runs on the driver.
     """
     return (
         _find_wrong_input(error)

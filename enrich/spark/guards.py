@@ -1,4 +1,4 @@
-"""What stops a run because too much of its catalog is out of reach. Each names its setting."""
+"""Stops a run of which too much is missing or unreadable, and says which setting allows more."""
 
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
@@ -14,8 +14,8 @@ from enrich.spark.tables.output_tables import OutputTables
 def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:
     """Raises ConfigError when the demo would go to the tables of another catalog.
 
-    Settings that name no product table mean the demo, and `--database` alone names none. Runs on
-    the driver; one action where the database is there.
+    A job that is given no product table takes the demo, also one that is given another database.
+    Runs on the driver; one action where the database is there.
 
     Args:
         tables: Those that the demo would go to.
@@ -43,7 +43,7 @@ def refuse_cut_off(to_delete: int, survey: Survey, config: JobConfig) -> None:
     if to_delete:
         refuse_many_deletions(to_delete, survey.read, config)
     elif (gone := survey.count(State.VANISHED)) and survey.read == 0:
-        # Else each night on which the shop's export fails would be one with nothing to do.
+        # Else a night on which the shop's export failed would end well, with nothing to do.
         raise TooManyFailures(
             f"the product table has no row, and {gone:,} products are published. Nothing was "
             "changed: check that the product table is whole. If the shop is empty indeed, "
@@ -69,9 +69,9 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
 def refuse_many_failures(inputs: Inputs, new: New) -> None:
     """Raises TooManyFailures when too many products, or their images, could not be read.
 
-    Runs on the driver. What was asked about again does not count: a few files that stay denied
-    would stop every night on which little else is new. Nor do answers that were carried over, nor
-    what an earlier attempt at the run has published.
+    Runs on the driver. Only products that are asked about for the first time count: a few files
+    that stay denied, and are asked for again and again, would stop every night on which little else
+    is new. Nor do answers count that were carried over, or that an earlier attempt has published.
     """
     config, staged = inputs.config, inputs.tables.name("staged_attributes")
     allowed, failed = config.max_quarantined_share, new.asked - new.answered

@@ -9,12 +9,12 @@ from pyspark.sql.catalog import Database
 
 
 def folder_of(database: Database) -> str:
-    """Returns a database's folder, as a path is written: Spark gives it percent-encoded."""
+    """Returns a database's folder as a path, decoded: Spark gives it percent-encoded."""
     return unquote(str(database.locationUri))
 
 
 def escape_pattern(path: str) -> str:
-    """Returns how Spark is told a path to read of which every character stands for itself."""
+    """Returns a path for Spark to read: unescaped, brackets and stars in it would be a pattern."""
     return re.sub(r"[{}\[\]*?\\]", r"\\\g<0>", path)
 
 

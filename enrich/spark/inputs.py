@@ -54,7 +54,7 @@ class Inputs:
         return self.request.run_date, self.started_at
 
     def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
-        """Returns all products, and what is to become of each; lazy. `read` is of output tables."""
+        """Returns all products with their state; lazy. `read` returns an output table by name."""
         products = self.catalog.products
         if self.request.limit is not None:
             with_id = products.where(F.col("product_id").isNotNull())
@@ -81,7 +81,7 @@ class Inputs:
         )
 
     def name_run(self, fingerprint: str) -> str:
-        """Returns the run's id: the same for the same date, inputs and model, so a rerun is one."""
+        """Returns the run's id: with the same date, inputs and model it is the same run again."""
         request = self.request
         if request.run_id:
             return request.run_id
@@ -99,9 +99,9 @@ class Inputs:
         }
 
     def count_to_delete(self, survey: Survey) -> int:
-        """Returns how many published rows are to be deleted, by the run or by who publishes it."""
+        """Returns how many published rows the run is to delete, or whoever publishes it later."""
         vanished = survey.count(State.VANISHED)
-        # The id of a row with surplus fields may be another.
+        # A row with surplus fields may be a product that seems to have vanished: its id is unknown.
         if not vanished or survey.count(State.SURPLUS_FIELDS) or not self.config.deletes_missing:
             return 0
         is_behind = has_newer_run(self.tables, *self.attempt)

@@ -8,7 +8,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-# As enrich.redaction has it, as far as Java's messages go: a JDBC address with a password in it.
+# What enrich.redaction hides, as a pattern of Log4j: Java's messages may repeat a JDBC address with
+# a password in it.
 _REDACTED = r"%%replace{%s}{(?i)(password|secret|token|[._]key)=[^&;,\s]+}{$1=***}"
 _LINE = {
     "time": "%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}",
@@ -39,7 +40,7 @@ def log_java_as_json(spark: SparkSession) -> None:
 
 
 def _build_appender(jvm: Any, configuration: Any) -> Any:
-    """Runs on the driver."""
+    """Returns an appender that writes JSON lines to standard error. Runs on the driver."""
     log4j = jvm.org.apache.logging.log4j
     template = {
         name: {"$resolver": "pattern", "pattern": pattern, "stackTraceEnabled": False}
@@ -58,7 +59,7 @@ def _build_appender(jvm: Any, configuration: Any) -> Any:
     builder = log4j.core.appender.ConsoleAppender.newBuilder()
     return (
         builder.setName("json")
-        .setTarget(next(one for one in targets if one.toString() == "SYSTEM_ERR"))
+        .setTarget(next(target for target in targets if target.toString() == "SYSTEM_ERR"))
         .setLayout(layout)
         .setConfiguration(configuration)
         .build()

@@ -16,7 +16,7 @@ from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
 from enrich.spark.survey import BROKEN, State, Survey
 from enrich.spark.tables.output_tables import OutputTables
 
-# From this share of rows without a usable id on, a table is looked at though nothing in it is new.
+# Above this share of rows without a usable id, products are judged although none of them is new.
 _DOUBTFUL_IDS = 0.02
 
 
@@ -65,13 +65,13 @@ class Judging:
         counts, published = self._summary.counts, self._tables.read("product_attributes")
         answered, expected = select_answered(staged), counts["enriched"]
         if counts["carried"] or survey.count(State.AGAIN):
-            # What people correct, and what lacks its picture for good, looks like no sample of the
-            # catalog: a gate that looked at it would stop the labels of people, or every night.
+            # Products that people corrected, or that lack their picture night after night, are no
+            # sample of the catalog. Judged, they would block people's labels, or every night.
             answered = select_unpublished(answered, published)
             expected = answered.count()
             if not expected:
                 return
-        # Answers given while the image was out of reach are nothing to agree with.
+        # New answers need not agree with those that were given while the image was out of reach.
         seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
         self._judge(self._validate(StagedRows(self._summary.run_id, answered, expected, seen)))
 
@@ -110,7 +110,8 @@ class Judging:
 def is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
     """Tells whether to spend the seconds that the check of the products takes.
 
-    A table that has lost its ids has nothing new in it, and would else be a quiet night.
+    A table that has lost its ids has nothing new in it: without a look it would pass as a night
+    with nothing to do.
     """
     if survey.count(State.NEW):
         return not is_staged

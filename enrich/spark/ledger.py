@@ -46,9 +46,10 @@ def find_run(tables: OutputTables, run_id: str) -> dict[str, Any]:
 def write_rows(
     tables: OutputTables, table: str, rows: Rows, run_id: str, only: str = "true"
 ) -> None:
-    """Writes the rows of a run in place of those that it wrote there before, or `only` some.
+    """Writes the rows of a run in place of those that it wrote there before.
 
-    Runs on the driver; one Delta commit. A column that a row does not name is NULL.
+    `only`: SQL; rows of which it is not true stay. A column that a row does not name is NULL. Runs
+    on the driver; one Delta commit.
     """
     written = tables.read(table)
     whole_rows = [{name: row.get(name) for name in written.columns} for row in rows]
@@ -71,19 +72,19 @@ def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
 
 
 def write_checks(tables: OutputTables, checks: Rows, run_id: str) -> None:
-    """Writes the checks of a run; those of a suite that is not among them stay as they were.
+    """Writes the checks of a run in place of its earlier ones of the same suites.
 
-    A run that goes on with what it has staged does not judge its input again. Runs on the driver;
-    one Delta commit.
+    Those of other suites stay: a run that goes on with what it has staged does not judge its input
+    again. Runs on the driver; one Delta commit.
     """
     suites = ", ".join(sorted({quote_literal(check["suite"]) for check in checks}))
     write_rows(tables, "label_quality", checks, run_id, f"suite IN ({suites})")
 
 
 def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a run's new row; if its attempt is no success, with the last one that was.
+    """Returns a run's new row, with the date and start of its last success if this is none.
 
-    Runs on the driver; a small query in that case.
+    A success is one over the whole product table. Runs on the driver; a small query in that case.
     """
     if row["outcome"] in SUCCEEDED and row["is_whole"]:
         return row
@@ -97,10 +98,10 @@ def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mappin
 
 
 def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
-    """Tells whether a newer run has come to its end: it saw a newer product table, whole.
+    """Tells whether a newer run has succeeded, and so has read the whole of a newer product table.
 
-    Newer is a later date, or a later start on the same date. That it was attempted again since, in
-    vain, changes nothing. Runs on the driver; one action.
+    Newer is a later date, or a later start on the same date. If a later attempt at that run failed,
+    its success still counts. Runs on the driver; one action.
     """
     has_ended = F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
     is_newer = has_ended & _is_newer("run_date", "started_at", run_date, started_at)

@@ -35,7 +35,7 @@ from enrich.spark.survey import (
 
 _RUNS_READ = 50
 _LOOKED_AT = ("product_id", "content_hash", "image_path", "revision", "state", "why")
-# The counts of a run that wait for the classifier.
+# Counts that nobody knows before the classifier has answered.
 _UNKNOWN = ("enriched", "published", "withheld")
 
 
@@ -71,7 +71,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     begin = time.perf_counter()
     read = inputs.tables.read_as_updated
     rows = inputs.select_states(read).withColumn("why", _why()).select(*_LOOKED_AT)
-    # Looked at again and again; all images would be read as often.
+    # Kept: it is asked for several times, and each time all images would be read again.
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         survey = Survey(rows, *count_states(rows))
@@ -153,7 +153,7 @@ def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:
     Runs on the driver; one action.
     """
     ended = ledger.where((F.col("outcome") != Outcome.FAILED) & (F.col("seconds")["inference"] > 0))
-    # A version without that column counted what all attempts at a run had staged.
+    # An older version wrote no `asked`. Its `pending` is what all attempts at a run had staged.
     asked = F.coalesce("asked", F.col("pending") - F.coalesce("carried", F.lit(0)))
     runs = ended.withColumn("asked", asked).where(F.col("asked") > 0)
     newest = runs.orderBy(F.col("started_at").desc()).limit(_RUNS_READ)
@@ -164,7 +164,10 @@ def _read_runs(ledger: DataFrame) -> list[dict[str, Any]]:
 def _find_like(
     runs: Sequence[dict[str, Any]], asked: int, model_version: str
 ) -> dict[str, Any] | None:
-    """Returns the run whose size is nearest: loading the model makes small runs slow a product."""
+    """Returns the run that is nearest in size, of the same model if there is one.
+
+    Of another size the speed would be another: loading the model takes most of a small run's time.
+    """
     same_model = [run for run in runs if run["model_version"] == model_version]
     return min(
         same_model or runs,
@@ -174,6 +177,7 @@ def _find_like(
 
 
 def _expect(survey_s: float, like: Mapping[str, Any] | None, asked: int) -> float | None:
+    """Returns the seconds of the run: inference in proportion, all else as in the run `like` it."""
     if like is None:
         return None
     seconds = dict(like["seconds"])

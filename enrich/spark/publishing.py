@@ -60,10 +60,11 @@ def select_answered(staged: DataFrame) -> DataFrame:
 
 
 def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
-    """Returns the answers without those that were carried over, or asked for again in vain.
+    """Returns the answers without those that stand in the published table already.
 
-    Where the published table, of the same checkpoint at the same target precision, says the same
-    already. Runs on the driver; lazy.
+    Left out are answers that were carried over, or were asked for again while their picture stayed
+    out of reach, where the published row is of the same text and image, and of the same checkpoint
+    at the same target precision. Runs on the driver; lazy.
     """
     is_in_vain = F.col("answered.status") == Status.IMAGE_UNREADABLE
     names = (*SAME_PRODUCT, "model_version", "status")
@@ -73,7 +74,7 @@ def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
 
 
 def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataFrame:
-    """Returns the rows as of a run's attempt, whatever earlier one they are from.
+    """Returns the rows with the date and start of one attempt, whichever attempt had staged them.
 
     By these two columns a newer row is told from an older one. Runs on the driver; lazy.
     """

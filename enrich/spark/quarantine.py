@@ -27,8 +27,8 @@ _SAME_FINDING = [*SAME_PRODUCT, "reason"]
 def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     """Returns product_id and content_hash of what could not be read, and `store_failed`.
 
-    Runs on the driver; lazy. It would not help to try those again while they are as they are, but
-    where their store did not answer then: it may answer now.
+    Runs on the driver; lazy. While these products are as they are, it would not help to try them
+    again; unless the store of their image had failed, which may answer now.
     """
     unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
     store_failed = _has_store_failed("error").alias("store_failed")
@@ -38,8 +38,9 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
 def release_unreadable(tables: OutputTables, run_id: str) -> None:
     """Takes out of quarantine what a run could not read: its pictures may be put right by now.
 
-    Where products are known by paths, nothing else would tell. Runs on the driver; a small query,
-    and a Delta commit if there is anything.
+    Where images are known by their paths, a picture that was put right changes no hash, so nothing
+    else would have it tried again. Runs on the driver; a small query, and a Delta commit if there
+    is anything.
     """
     own = tables.read_rows("quarantine", run_id)
     is_unreadable = F.col("reason").isin(NO_MODALITY, POISON)
@@ -66,7 +67,7 @@ def quarantine_unusable(
     new = select_new_quarantine(survey, staged, before, lineage["model_version"])
     new = new.select("*", *(F.lit(value).alias(name) for name, value in lineage.items()))
     kept = _select_still_quarantined(survey, own, new)
-    # What this run had put there, in an earlier attempt, and would not again.
+    # Put there by an earlier attempt at this run, and not to stay as it is: found anew, or no more.
     stale = own.join(survey.select(State.QUARANTINED), SAME_PRODUCT, "left_anti")
     if not new.select("reason").union(stale.select("reason")).isEmpty():
         tables.replace_run("quarantine", new.unionByName(kept), run_id)
@@ -75,7 +76,7 @@ def quarantine_unusable(
 def quarantine_blocked(tables: OutputTables, staged: DataFrame, row: dict[str, Any]) -> None:
     """Quarantines the unreadable rows of a run that was blocked before it could.
 
-    Runs on the driver. Else the next night would find nothing new but these, and stop at them.
+    Runs on the driver. Else these alone would be new to the next run, which would stop at them.
     """
     if row["pending"] == row["enriched"]:
         return
@@ -122,7 +123,7 @@ def _without_known(unusable: DataFrame, known: DataFrame, model_version: str) ->
     is_broken = F.col("reason").isin(*BROKEN)
     known = known.where(is_broken | is_of_checkpoint(model_version))
     same = [F.col(f"new.{c}").eqNullSafe(F.col(f"old.{c}")) for c in _SAME_FINDING]
-    # That the store answers by now, and the image is broken all the same, is news.
+    # It is another finding if the store had failed, and now answers with a broken image.
     same.append(_has_store_failed("new.error") == _has_store_failed("old.error"))
     return unusable.alias("new").join(known.alias("old"), same, "left_anti").select("new.*")
 
@@ -132,7 +133,7 @@ def _has_store_failed(error: str) -> Column:
 
 
 def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
-    # A duplicate may have the very content of the row that was kept.
+    # Without duplicates, which may have the id and the content of the row that was kept.
     kept = survey.select(*ASKED, State.QUARANTINED)
     raw = kept.select(*SAME_PRODUCT, *INPUT_FIELDS)
     return _select_unreadable(staged).join(raw, SAME_PRODUCT)

@@ -42,7 +42,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
         # Before the ledger is asked for the run: one that was killed has no row there yet.
         _refuse_unfinished(tables, [c for c in commits if c.run_id and c.version > before])
     row = find_run(tables, run_id)
-    # An older version's ledger has no place for the reason.
+    # The ledger of an older version lacks the column for the reason.
     tables.create_missing()
     if mine:
         _restore(tables, before, commits[0].version, run_id)
@@ -59,7 +59,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     restored = open_published(tables.spark, tables.database)
     restored.create_missing()
     restored.create_views()
-    # An earlier call may have been ended between the table and the ledger.
+    # An earlier call may have been killed after it restored the table, and before the ledger.
     stale = {run_id: row} if mine else {}
     stale |= _read_disproved(tables, commits, standing)
     if run_id not in stale and row["outcome"] != Outcome.ROLLED_BACK:
@@ -89,7 +89,7 @@ def _knows(row: Mapping[str, Any], commit: Commit) -> bool:
     """Tells whether a row of the ledger was written after this commit of its run."""
     if row["published_version"] is not None:
         return bool(row["published_version"] >= commit.version)
-    # Version 0.1 did not say.
+    # Version 0.1 did not write down the version.
     has_published = row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
     return has_published or bool(row["finished_at"] >= commit.made_at)
 
@@ -97,10 +97,11 @@ def _knows(row: Mapping[str, Any], commit: Commit) -> bool:
 def _read_disproved(
     tables: OutputTables, commits: Sequence[Commit], standing: set[str | None]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ledger's rows of runs that say what a RESTORE has made untrue, by run.
+    """Returns the rows of the ledger that a RESTORE has made untrue, by run.
 
-    Those all of whose commits it undid, and those that found nothing to do while these stood. What
-    ended after it saw the restored table, and stays. Runs on the driver; one action.
+    Those of runs that published, and whose commits are all undone; and those of runs that found
+    nothing to do because of commits that are undone. A run that ended after the RESTORE has seen
+    the restored table: its row stays. Runs on the driver; one action.
     """
     has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
     rows = tables.read("enrichment_runs").where(has_ended).collect()
@@ -114,7 +115,7 @@ def _read_disproved(
         for row in ended:
             # Of an attempt before the last one only the start is known.
             said_at = row["finished_at" if row["outcome"] in SUCCEEDED else "succeeded_at"]
-            # One that found all its answers there committed nothing, whatever its outcome.
+            # A run that found all its answers published committed nothing, whatever its outcome.
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
             if is_about_it and said_at <= restore.made_at:
@@ -123,7 +124,10 @@ def _read_disproved(
 
 
 def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
-    """Runs on the driver; one Delta commit, two where a property has gone back."""
+    """Brings the published table back to a version; `oldest` is the first one in its history.
+
+    Runs on the driver; one Delta commit, two where a property has gone back.
+    """
     name, since = tables.name("product_attributes"), tables.changes_since()
     if version < oldest:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
@@ -148,9 +152,9 @@ def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> No
 
 
 def _leave_out_wider_rows(tables: OutputTables, last: Commit) -> None:
-    """Lets `attribute_changes` begin with the last rollback where that took columns away.
+    """Lets the view `attribute_changes` begin with the last rollback if that took columns away.
 
-    Delta reads no change of a row that had columns which the table no longer has. Runs on the
+    Delta cannot read changes of rows that had columns which the table no longer has. Runs on the
     driver.
     """
     now = tables.read("product_attributes")
@@ -160,7 +164,7 @@ def _leave_out_wider_rows(tables: OutputTables, last: Commit) -> None:
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
-    """Takes back also what the run found unreadable, and says so in the ledger.
+    """Writes into the ledger that a run is taken back, and releases what it found unreadable.
 
     Runs on the driver.
     """

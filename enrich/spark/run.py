@@ -80,7 +80,8 @@ class Refresh:
             suit_table_size(spark, products)
             self.tables.create_missing()
             self.tables.read_ahead()
-            # Not at once: to size this table Spark reads its log, which those settings quicken.
+            # Apart from the first: Spark reads the log of this table to know its size, and does so
+            # faster with the settings for little tables.
             suit_table_size(spark, products, self.tables.read("product_attributes"))
         with scratch_folder(self.tables) as scratch:
             with self._timed("survey"):
@@ -95,7 +96,7 @@ class Refresh:
                 is_staged = self._stager.has_all(survey)
             to_delete = self.inputs.count_to_delete(survey)
             to_change = survey.count(State.REVISED) or to_delete
-            # An empty product table is never done with: that it may be empty is asked every time.
+            # Of an empty product table every run has to ask anew whether it may be empty.
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
                 # Where nothing else is new, somebody may have run this for a correction.
@@ -109,7 +110,7 @@ class Refresh:
 
     @cached_property
     def _stager(self) -> Stager:
-        """Asked for when the survey has given the run its id."""
+        """Not to be asked for before the survey has given the run its id."""
         return Stager(self.inputs, self.summary.run_id)
 
     def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
@@ -156,7 +157,8 @@ class Refresh:
                     "or is at work on the same run. Nothing was published: start this run again"
                 )
             self.summary.counts = staged_counts.counts
-            # First: what is in quarantine is not asked about again, so the next run would pass.
+            # Before anything is quarantined: that is not asked about again, so the next run would
+            # pass.
             refuse_many_failures(self.inputs, staged_counts.new)
             lineage = self.inputs.lineage(self.summary.run_id)
             quarantine_unusable(self.tables, survey, staged, lineage)
@@ -173,8 +175,8 @@ class Refresh:
             return False
         if not survey.count(*ASKED):
             return True
-        # Inputs that are as they were this morning make the same run, and what was published
-        # meanwhile was computed from others.
+        # The same inputs make the same run: where they have changed and changed back, the run has
+        # ended before, and another one may have published other answers since.
         staged = self._read_staged().join(survey.select(*ASKED), SAME_PRODUCT, "left_semi")
         rows = self._select_publishable(staged)
         full_refresh = self.inputs.request.full_refresh
@@ -205,14 +207,14 @@ class Refresh:
         # from deleting, may have been taken back since.
         to_delete = self.inputs.count_to_delete(survey)
         refuse_cut_off(to_delete, survey, self.inputs.config)
-        # Also of what a person may look at before it is published.
+        # For a run that only stages, too: a person looks at its notes before publishing.
         self._note_unknown_corrections()
         if not self.inputs.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
             return
         if counts["enriched"]:
-            # Today's inputs count from now, also where an earlier attempt answered them.
+            # What an earlier attempt has staged answers today's inputs too, so it counts from now.
             staged = with_attempt(staged, *self.inputs.attempt)
             merged = self.tables.publish(
                 partial(self._select_publishable, staged),

@@ -42,7 +42,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
-    # Its metastore is not touched yet.
+    # This opens no metastore yet: what is wrong with it is looked for first, below.
     spark = _start(builder)
     end_when_interrupted()
     if is_json():
@@ -54,13 +54,17 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
     elif opens_metastore:
         refuse_closed_metastore(spark, address)
     if opens_metastore:
-        # That takes seconds, in which a job opens its catalog.
+        # It takes seconds, in which the job can open its catalog.
         Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
-    """Returns the session; Spark says in pages of Java that it has given up its master."""
+    """Returns the session.
+
+    Raises:
+        NoAnswer: Spark has given up its cluster's master, which it says in pages of Java.
+    """
     try:
         return builder.getOrCreate()
     except Py4JJavaError as error:
@@ -77,8 +81,9 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
 def end_when_interrupted() -> None:
     """Makes Ctrl-C end this process at once, with one line and exit code 130.
 
-    Runs on the driver. PySpark's own handler asks Java, in the middle of another answer or while
-    that ends too, which fails in several tracebacks. What is written survives it as it does a kill.
+    Runs on the driver. PySpark's own handler would ask Java to cancel its jobs. That fails in
+    several tracebacks where Java is in the middle of an answer, or is interrupted too. What was
+    written is whole, as after a kill.
     """
 
     def end(*_: object) -> None:
@@ -90,6 +95,6 @@ def end_when_interrupted() -> None:
 
 
 def _open_metastore(spark: SparkSession) -> None:
-    """Runs on the driver. What is wrong is said where a table is first asked for."""
+    """Runs on the driver. Errors are left to the first question for a table, which meets them."""
     with suppress(Exception):
         spark.catalog.databaseExists("default")

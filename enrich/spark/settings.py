@@ -1,4 +1,4 @@
-"""Spark's settings for a while, and for tables of a size."""
+"""Sets Spark's settings for a while, or to suit the size of the tables."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

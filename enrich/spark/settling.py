@@ -61,9 +61,9 @@ def publish_staged_run(
         return summarise(row)
     _refuse_unpublishable(row, model_version, reason)
     begin = time.perf_counter()
-    # A rollback meanwhile may have taken its attributes' columns away.
+    # A rollback may have taken columns of its attributes away since.
     tables.create_missing()
-    # Its inputs count from its last attempt, also where an earlier one answered them.
+    # What earlier attempts have staged answers the inputs of the last one too: it counts from then.
     staged = tables.read_rows("staged_attributes", run_id)
     staged = with_attempt(staged, row["run_date"], row["started_at"])
     _refuse_incomplete(row, staged)
@@ -147,7 +147,7 @@ def _publish_answers(
     merged = tables.publish(select_rows, row["run_id"], full_refresh=True)
     row["published"] = merged.published
     row["withheld"] = row["enriched"] - merged.published - merged.unchanged
-    # Its last attempt may have found some of them published.
+    # Not what the row says: there the run may have counted answers that it found published.
     row["unchanged"] = _count_unchanged(row) + merged.unchanged
 
 
@@ -185,9 +185,10 @@ def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
 def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
     """Raises ConfigError where fewer rows are published than the run had left as they were.
 
-    It would count as the newest run that has seen the whole product table, and what it had found
-    published could not be published by the runs that had staged it. Where a newer one has ended,
-    that may have deleted them. Runs on the driver; one action, two where rows are missing.
+    Somebody has taken runs back since. Published now, this run would count as the newest that has
+    seen the whole product table, and the older ones that staged those rows could no longer publish
+    them. But where a newer run has ended, that may have deleted the rows. Runs on the driver; one
+    action, two where rows are missing.
     """
     unchanged, there = _count_unchanged(row), tables.read("product_attributes").count()
     if there < unchanged and not has_newer_run(tables, row["run_date"], row["started_at"]):

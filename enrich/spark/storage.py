@@ -104,7 +104,7 @@ def _java_messages(java: Any) -> Iterator[str]:
 
 
 def _folders_of_spark() -> list[str]:
-    """Returns where tables and what does not fit into memory go, as far as that is local."""
+    """Returns the local folders of tables, and of what Spark puts on disk for want of memory."""
     spark = SparkSession.getActiveSession()
     if spark is None:
         return []

@@ -1,7 +1,8 @@
 """Finds out what a run has to do: every product's state, against what is published already.
 
-The survey is written once, to a scratch folder, because it reads every image and everything after
-it asks for it several times. It also keeps the Python nodes apart: the staged write has one.
+The survey reads every image, and all that follows asks for it several times: so it is written to a
+scratch folder once. That also keeps its Python UDF out of the plan that stages answers, which has
+one of its own.
 """
 
 import hashlib
@@ -21,9 +22,9 @@ from enrich.spark.tables.scratch import write_aside
 from enrich.spec import versions_of_checkpoint
 
 INPUT_FIELDS = ("title", "description", "image_path")
-# Tells products apart, and each from what it was: its text and its image make the hash.
+# Rows that are alike in these are of one product, unchanged: the hash is of its text and image.
 SAME_PRODUCT = ["product_id", "content_hash"]
-# Of a product table: some thousand products, whose images take seconds to read.
+# A megabyte of a product table is some thousand products, whose images take seconds to read.
 _BYTES_PER_TASK = 1 << 20
 
 
@@ -124,16 +125,16 @@ def is_of_checkpoint(model_version: str) -> Column:
 
 
 def spread(products: DataFrame) -> DataFrame:
-    """Returns the products in a task for every megabyte, where their files would leave cores idle.
+    """Returns the products, dealt to one task for each megabyte if their files are too few.
 
-    Runs on the driver; lazy. Each image is looked for or read, and Spark reads a CSV file, or the
-    one row group of a Parquet file, in one task, however many it plans for it.
+    Runs on the driver; lazy. Spark reads a CSV file, or a Parquet file of one row group, in a
+    single task, however many it plans for it, and that task would look for or read every image.
     """
     cores = products.sparkSession.sparkContext.defaultParallelism
     wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
     if wanted <= 1:
         return products
-    # Few tasks over many files: those that a limit has left.
+    # Of many files, too, there are few tasks where a limit has left few rows.
     tasks = min(len(products.inputFiles()), products.rdd.getNumPartitions())
     if tasks >= min(wanted, cores):
         return products
@@ -145,7 +146,7 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
 
     Runs on the driver; one pass over the products.
     """
-    # The texts of products that nothing is to be asked about stay where they are.
+    # Texts of products that nobody will ask about, nor quarantine, would only take space here.
     keeps_texts = ~F.col("state").isin(*STANDING, State.REVISED, State.VANISHED)
     kept = [F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
@@ -159,7 +160,7 @@ def try_images(store: ImageStore, products: DataFrame) -> ImageSample:
 
     Runs on the driver; one action.
     """
-    # As Python strips a path: `trim` knows the space alone.
+    # White space of any kind is no path, as to the image store; SQL's `trim` only knows the space.
     is_given = F.col("image_path").rlike(r"(?U)\S")
     shuffled = products.where(is_given).orderBy(F.xxhash64("product_id"))
     chosen = shuffled.limit(IMAGES_TRIED).select("image_path").collect()
@@ -182,7 +183,7 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
     by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(row).alias("digests"))
     states = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in states}
-    # Over all states: what is pending depends on earlier runs, the inputs do not.
+    # Whatever their state: it depends on earlier runs, and the fingerprint is of the inputs alone.
     read = sum(row["digests"] for row in states if row["state"] != State.VANISHED)
     return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
 
@@ -214,7 +215,7 @@ def _state() -> Column:
         is_as_published &= F.col(name).eqNullSafe(F.col(f"published_{name}"))
     return (
         F.when(F.col("is_read").isNull(), State.VANISHED)
-        # Also where the field that its id was shifted out of is empty.
+        # Before the next: where fields are shifted, the one that is read as the id may be empty.
         .when(F.col("has_surplus_fields"), State.SURPLUS_FIELDS)
         .when(F.col("product_id").isNull(), State.NULL_ID)
         .when(F.col("place") > 1, State.DUPLICATE_ID)

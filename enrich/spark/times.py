@@ -7,10 +7,10 @@ Value = TypeVar("Value")
 
 
 def is_to_come(run_date: str) -> str:
-    """Returns SQL: whether the date in a column is to come, so that a clock was wrong at that run.
+    """Returns SQL: whether the date in a column is still to come. Then that run's clock was wrong.
 
-    What such a run did would stand as newer than all others until that day. With a day to spare,
-    because a session may have any time zone.
+    Without this, what such a run wrote would count as newer than all else until that day. Two days
+    are allowed for, because a session may have any time zone.
     """
     return f"{run_date} > date_add(current_date(), 2)"
 

@@ -69,7 +69,7 @@ def _select_vanished(
     if has_newer_run(tables, row["run_date"], row["started_at"]):
         log.warning("vanished products are left as they are: a newer run has ended")
         return None
-    # Of a column: Spark counts no rows of a CSV file by what does not fit its columns alone.
+    # With a column: Spark refuses to read of a CSV file nothing but what does not fit its columns.
     surplus = catalog.products.where("has_surplus_fields").select("product_id")
     if surplus.first() is not None:
         log.warning(

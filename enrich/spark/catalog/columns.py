@@ -31,8 +31,9 @@ _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
 }
 # Where Spark writes down what a text was declared as.
 _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
-# In characters: what is looked at of a text, and what tells a path as too long. Thousands of
-# descriptions of megabytes in one Arrow batch fit into no memory.
+# In characters: as much of a text as is looked at, and of a path as shows that it is too long.
+# Uncut, thousands of descriptions of megabytes would make one Arrow batch, for which no memory is
+# enough.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
 
 
@@ -46,17 +47,17 @@ def select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Dat
     roles = columns.model_dump()
     _refuse_missing(frame, fields, [name for name in roles.values() if name], location)
     _refuse_other_types(fields, roles, location)
-    # An attribute of a checkpoint may itself be called category.
+    # Not `category`: an attribute of a checkpoint may be called that.
     output = {role: role for role in roles} | {"category": "product_category"}
     read = {
         output[role]: _read_column(role, None if name is None else fields[name])
         for role, name in roles.items()
     }
     if LINE in frame.columns:
-        # What quarantine shows of it.
+        # So that quarantine shows the line, which has no title of its own.
         read["title"] = F.coalesce(read["title"], F.substring(LINE, 1, _LONGEST["title"]))
-    is_told = HAS_SURPLUS in frame.columns
-    read["has_surplus_fields"] = F.col(HAS_SURPLUS) if is_told else F.lit(False)
+    may_have = HAS_SURPLUS in frame.columns
+    read["has_surplus_fields"] = F.col(HAS_SURPLUS) if may_have else F.lit(False)
     return frame.select(*(column.alias(name) for name, column in read.items()))
 
 
@@ -93,7 +94,7 @@ def _refuse_other_types(
 
 
 def _is_allowed(found: DataType, allowed: tuple[type[DataType], ...]) -> bool:
-    # NUMBER of other databases, and integers too large for a BIGINT.
+    # Such as NUMBER of other databases, and integers too large for a BIGINT.
     is_whole = isinstance(found, DecimalType) and found.scale == 0
     # A column without any value is void.
     is_void = found.typeName() == "void"

@@ -14,7 +14,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 HAS_SURPLUS = "has surplus fields"
 # Spark keeps here what has more fields, or fewer, than the schema.
 _ROW = "the row as it stands"
-# So many more fields are looked at.
+# Of so many surplus fields it is looked at whether they are empty.
 _MOST_SURPLUS = 8
 # What Spark calls a column without a name, such as that behind a comma at the header's end.
 _NAMELESS = re.compile(r"_c\d+")
@@ -28,9 +28,9 @@ def read_csv_rows(
 ) -> DataFrame:
     """Returns the rows, all columns text, and whether each `has surplus fields`.
 
-    Empty ones do not count: commas at the end of a row move nothing. Columns without a name at the
-    end are left out, unless they are wanted by the one that Spark gives them. Runs on the driver;
-    lazy.
+    Empty ones do not count: commas at the end of a row move nothing. Columns at the end without a
+    name are left out, unless they are wanted by the name that Spark gives them (_c7). Runs on the
+    driver; lazy.
     """
     reader = spark.read.format("csv").options(**options)
     columns = list(reader.load(files).schema)

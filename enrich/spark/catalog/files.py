@@ -14,7 +14,7 @@ from enrich.files.tables import refuse_encoded
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 from enrich.spark.hadoop import escape_pattern
 
-# In a catalog folder of several tables, the one that is read.
+# What the product table is called in a folder that holds it among other files.
 _TABLE_IN_FOLDER = "products"
 READERS = {
     ".parquet": ("parquet", {}),
@@ -239,7 +239,7 @@ def _refuse_lost_rows(file: Path) -> None:
     except ValueError as error:
         raise SchemaMismatch(f"{file} is cut off or damaged: {error}") from error
     if len(ends) > 1:
-        # It splits rows by what ends the first one.
+        # Spark looks for the ends of rows that the first row has.
         raise SchemaMismatch(
             f"rows of {file} end by {' and '.join(map(repr, sorted(ends)))}, as where parts of "
             "several systems were put together: write it with one kind of line end"

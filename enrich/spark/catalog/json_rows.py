@@ -27,9 +27,10 @@ NO_JSON = "_corrupt_record"
 # Where such a line is kept as it stands.
 LINE = "line that is no JSON"
 _NESTED = (ArrayType, StructType)
-# What no wanted text may be.
+# Types that a column which is wanted as text may not have.
 _NO_TEXT = (BooleanType, FractionalType)
-# How Spark gives it as text, in lines that it reads and in those that it gives up.
+# How NaN arrives as text: bare in lines that Spark parses, in quotation marks in those that it
+# hands back whole.
 _NAN = ("NaN", '"NaN"')
 
 
@@ -39,7 +40,7 @@ def read_objects(
     """Returns these columns of all lines; runs on the driver; lazy.
 
     Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row that `has
-    surplus fields`: whose it is nobody knows.
+    surplus fields`: nobody knows of which product it is.
     """
     lines = spark.read.text(files).where(F.col("value").rlike(r"\S"))
     of_folders = [name for name in lines.columns if name != "value"]

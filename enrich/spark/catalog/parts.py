@@ -13,7 +13,7 @@ from pyspark.sql.types import StructType
 from enrich.spark.catalog.files import require_same_headers, require_same_types
 from enrich.spark.hadoop import escape_pattern
 
-# A question each, of a tenth of a second and more.
+# Files that are asked for their columns, which takes a tenth of a second or more for each.
 _MOST_ASKED = 100
 
 

@@ -37,6 +37,7 @@ _TAKES_MORE = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
+# How the version of a table begins that is a digest of its files.
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
 
@@ -47,7 +48,8 @@ class CatalogSnapshot:
 
     `products` has the columns product_id, title, description, image_path and product_category, all
     STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none. And
-    has_surplus_fields: whether a row of CSV has more fields than columns, or one of JSON is none.
+    has_surplus_fields: whether a row of CSV has more fields than there are columns, or a line of
+    JSON is no JSON.
     `version` is the Delta version, or a digest of the files. `folder` is where relative image paths
     start from by default; None for a table known by name only.
     """
@@ -126,8 +128,8 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
 def refuse_replaced(catalog: CatalogSnapshot) -> None:
     """Raises NoAnswer where the table's files are others than when it was opened.
 
-    Spark reads a file's first bytes as far as it was long then, and takes the end for the end of
-    the table. Runs on the driver; no action. A Delta table is pinned to its version.
+    Of such a file Spark reads as many bytes as the old one had, and takes it that the table ends
+    there. Runs on the driver; no action. A Delta table is pinned to its version.
     """
     if not catalog.version.startswith(_OF_FILES):
         return
@@ -179,10 +181,10 @@ def _open_path(
 
 
 def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> DataFrame:
-    """Returns the rows, whatever the columns are that nobody reads.
+    """Returns the rows, whatever other columns there are beside those that are wanted.
 
-    Without columns that differ in case alone, which Spark refuses to read. Those that are wanted
-    stay, and are refused: nobody knows which one is meant.
+    Columns whose names differ in case alone are left out, because Spark refuses to read them. Those
+    that are wanted stay, and are refused later: nobody knows which one is meant.
     """
     kind, options = READERS[files.suffix]
     if kind == "csv":

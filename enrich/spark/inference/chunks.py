@@ -45,7 +45,7 @@ def cut_into_chunks(products: DataFrame, count: int, size: int, scratch: str) ->
 
 
 def _rank(products: DataFrame, chunks: int) -> Column:
-    """Returns 0 for the highest priorities. One action.
+    """Returns a product's rank, 0 for the highest priorities. One action.
 
     Odd ranks hold one priority each: those at which a chunk would end if all were sorted. Even
     ranks hold what lies between two of them, which is about a chunk at most.
@@ -63,7 +63,8 @@ def _number(per_rank: dict[int, int], chunks: int) -> Column:
     counts = [per_rank.get(rank, 0) for rank in range(max(per_rank) + 1)]
     begins = list(accumulate(counts, initial=0))
     rank = F.col("rank")
-    # Equal priorities may be dealt to several chunks; between bounds they differ: one chunk's.
+    # Products of one priority are dealt evenly over the places of their rank, and so perhaps to
+    # several chunks; those of an even rank all go to the chunk of its middle.
     by_id = F.pmod(F.xxhash64("product_id"), F.lit(_PLACES)) / _PLACES
     share = F.when(rank % 2 == 1, by_id).otherwise(0.5)
     place = F.lit(begins)[rank] + share * F.lit(counts)[rank]

@@ -16,7 +16,7 @@ from enrich.errors import WorkersDied
 
 log = logging.getLogger(__name__)
 
-# More parts than two: all but one of them are staged on the way, and the way is shorter.
+# More parts than two: all but one of them are staged in the same round, and rounds are fewer.
 _PARTS = 8
 _SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
 

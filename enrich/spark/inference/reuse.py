@@ -12,17 +12,17 @@ from enrich.spark.inference.key import is_answered, is_same
 from enrich.spark.inputs import Inputs
 from enrich.spark.tables.history import find_last_restore
 
-# Of another run's answers these may be used: no limits, allowed roots or stores had a say in them,
-# which may be others by now.
+# Only answers of these statuses are taken from other runs. All other statuses depend on limits,
+# allowed roots or a store, which may be others by now.
 _SURE = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING)
 
 
 def may_reuse(inputs: Inputs, asked: int) -> bool:
-    """Tells whether a run looks for what runs that were cut off have staged.
+    """Tells whether a run looks for answers that other runs had staged when they were cut off.
 
-    A backlog goes on where it was, also on another day, when it is another run. Not for less than
-    a chunk, which is what a crash may cost; and a hash of paths knows nothing of pictures that were
-    wrong then and are right now.
+    So a backlog goes on where it was, also on another day, when it is another run. It does not pay
+    for less than a chunk, which is what a crash may cost. And where images are known by their
+    paths, a picture that was put right since has the same hash as before.
     """
     config, is_full_refresh = inputs.config, inputs.request.full_refresh
     is_backlog = asked >= config.products_per_chunk
@@ -50,10 +50,12 @@ def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version:
 def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
     """Returns the answers that a run has staged and need not be asked for again.
 
-    An image whose store had failed may be there now; a full refresh wants nothing that a run of the
-    same name staged on another day; and a hash of paths knows of no picture that was put right
-    since the table went back. Runs on the driver; lazy, but for one action, and the table's history
-    if the run has staged rows, where products are known by paths.
+    Without answers whose image's store had failed: it may be there now. In a full refresh, without
+    what a run of the same id staged on another day. And where images are known by their paths,
+    without what was staged before the published table last went back to an earlier version: if
+    pictures were put right since, their hash does not show it. Runs on the driver; lazy, but for
+    one action where images are known by their paths, and a look at the table's history if the run
+    has staged rows.
     """
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
     is_lasting = F.col("model_version") == inputs.spec.model_version

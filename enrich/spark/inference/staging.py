@@ -46,7 +46,8 @@ from enrich.spark.tables.scratch import write_aside
 
 log = logging.getLogger(__name__)
 
-# Products a task. By their hash, some of many small tasks would get a third more than others.
+# Products per task. Dealt out by their hash, fewer would leave some tasks with a third more than
+# others.
 _ENOUGH_TO_GATHER = 1_000
 
 
@@ -76,14 +77,15 @@ class Stager:
 
     @cached_property
     def _profile(self) -> ResourceProfile | None:
-        # One for all chunks: Spark lets no executor serve two profiles, be they equal.
+        # One for all chunks: to Spark an equal one is another profile, and an executor serves one.
         return build_gpu_profile(self._config.gpu_executors)
 
     @cached_property
     def _found(self) -> tuple[int, int | None]:
         """How many rows earlier attempts at the run have staged, and their last chunk.
 
-        One action, when it is first asked for: a night without work does not.
+        Kept, and counted only when it is first needed: a run with nothing pending never asks, and
+        saves one action.
         """
         rows, last = self._read_staged().agg(F.count("*"), F.max("chunk")).collect()[0]
         return rows, last
@@ -155,6 +157,7 @@ class Stager:
         return self._tables.read_rows("staged_attributes", self._run_id)
 
     def _carry(self, revised: DataFrame) -> None:
+        """Stages the published answers of revised products."""
         self._write(self._select_carried(revised))
         if not select_unstaged(revised, self._read_staged()).isEmpty():
             raise TableContended(
@@ -163,12 +166,12 @@ class Stager:
             )
 
     def _reuse(self, to_ask: DataFrame, count: int, scratch: str) -> tuple[DataFrame, int]:
-        """Stages what runs that were cut off have staged of these very products.
+        """Stages the answers to these very products that runs had staged when they were cut off.
 
-        Returns what is left to ask.
+        Returns the products that are left to ask about, and how many they are.
         """
-        # By way of a folder: to Delta, what a commit's query reads of the table must not grow
-        # meanwhile, and another run may be staging.
+        # By way of a folder: Delta refuses a commit that reads from the table itself if others add
+        # to what it read, and another run may be staging.
         answers = write_aside(self._select_of_others(to_ask), scratch)
         if answers.isEmpty():
             return to_ask, count
@@ -205,7 +208,7 @@ class Stager:
 
     def _select_carried(self, revised: DataFrame) -> DataFrame:
         """Returns the published answers of revised products as they would be staged now."""
-        # As it was surveyed: another run may have published something else meanwhile.
+        # Of this checkpoint, as the survey found them: another run may have published since.
         is_mine = is_of_checkpoint(self._spec.model_version)
         published = self._tables.read("product_attributes").where(is_mine)
         decided = abstain_by(published, self._spec.thresholds)

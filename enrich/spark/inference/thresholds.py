@@ -18,7 +18,7 @@ def abstain_by(rows: DataFrame, thresholds: Thresholds) -> DataFrame:
 
     def decide(prediction: Column) -> Column:
         limit = limits[prediction["attribute"]][F.col("modalities")]
-        # A confidence that is none is below no threshold, and no answer either.
+        # NaN, which Spark takes for larger than any threshold, is no confidence.
         confidence = F.nanvl(prediction["confidence"], F.lit(None).cast("double"))
         return prediction.withField("abstained", ~F.coalesce(confidence >= limit, F.lit(False)))
 

@@ -59,8 +59,9 @@ def build_answers(
 ) -> MapsFrames:
     """Returns the function that `mapInPandas` sends to the executors: products in, answers out.
 
-    An image that is gone since its content_hash was taken, or that is known by its content and is
-    another one, is `image_unreadable`: under that hash it would never be asked about again.
+    Where the image has gone since its content_hash was taken, or has changed and is known by its
+    content, the answer gets status `image_unreadable`, so that the next run asks again. Else it
+    would stand for good under a hash that is not of its image.
 
     Runs on the driver; what it returns runs on the executors. Frames in have KEY and the input
     fields, frames out the columns of `answers_schema`, a row for a row, in order.
@@ -157,7 +158,10 @@ def _digest(image: str, title: str | None, description: str | None) -> str:
 def _rests_on_another_image(
     answer: EnrichedProduct, product: Product, content_hash: str | None, identity: ImageIdentity
 ) -> bool:
-    """Tells whether the image was another one for its hash, or was there. Runs on the executor."""
+    """Tells whether the hash was taken of another image than the answer rests on.
+
+    Or of an image that is gone by now. Runs on the executor.
+    """
     if identity is ImageIdentity.PATH:
         return False
 
@@ -165,7 +169,7 @@ def _rests_on_another_image(
         return content_hash == _digest(image, product.title, product.description)
 
     if identity is ImageIdentity.CONTENT:
-        # The hash of one whose store had failed is another one as soon as it answers.
+        # A hash that was taken when the store had failed differs in the next run anyway.
         is_told = answer.image_digest is not None or answer.status in _NOT_READ
         image = answer.image_digest or answer.status
         return is_told and not was(image) and not was(Status.IMAGE_UNREADABLE)
@@ -178,8 +182,8 @@ def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]
     from enrich.spark.inference.device import build_engine, choose_device, take_cores
 
     device = choose_device()
-    # The whole recipe: where image paths start is in it, and another shop's may be next. An engine
-    # of another one would only hold memory.
+    # Compared as a whole: it also says where image paths start, and the next run may be another
+    # shop's. An engine of another recipe would only hold memory.
     for other in [name for name, (recipe, _) in _LOADED.items() if recipe != spec]:
         del _LOADED[other]
     if str(device) not in _LOADED:

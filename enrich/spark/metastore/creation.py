@@ -40,10 +40,10 @@ _AS_HIVE_DOES = {
     MAY_CREATE: "true",
 }
 _EMBEDDED = 'embedded-only="true"'
-# DataNucleus keeps its counters there.
+# The table in which DataNucleus keeps its counters.
 _COUNTERS = "SEQUENCE_TABLE"
 _DENIED = re.compile(r"permission denied|command denied", re.IGNORECASE)
-# Two that make the same table: the second one finds its name taken, or its entry in a catalog.
+# If two processes make the same table, one of them finds its name taken, or its entry in a catalog.
 _TAKEN = re.compile(r"already exists|duplicate key", re.IGNORECASE)
 
 
@@ -66,7 +66,8 @@ def create_hive_tables(spark: SparkSession) -> None:
     spark.sparkContext.setLogLevel("OFF")
     try:
         _create_tables(spark, address, mapping)
-        # Its counters Hive makes when it first needs one: in this session, with nobody beside it.
+        # Hive makes the table of its counters when it first needs one. That is now, while no other
+        # session is there.
         hadoop_settings(spark).set(MAY_CREATE, "true")
         spark.catalog.databaseExists("default")
     except (Py4JJavaError, PySparkException) as error:

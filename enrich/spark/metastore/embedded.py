@@ -55,8 +55,9 @@ def refuse_unusable_metastore(connection_url: str) -> None:
 def refuse_moved_metastore(spark: SparkSession) -> None:
     """Refuses a Derby database that was copied or moved, and names tables where it was before.
 
-    Runs on the driver. It keeps absolute folders: a job in the copy of a checkout would read and
-    write the tables of the original. One that is where it was made is not opened for this.
+    Runs on the driver. The database keeps absolute folders: a job in the copy of a checkout would
+    read and write the tables of the original. If it is where it was made, it is not opened for
+    this.
 
     Raises:
         ConfigError: it was made beside another folder of tables.
@@ -69,7 +70,7 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
     metastore, warehouse, known = (
         Path(local_path(place)).resolve() for place in (derby[1], wanted, made_with)
     )
-    # Elsewhere, somebody has chosen a place for tables.
+    # If the tables are not beside the metastore, somebody has chosen their place.
     is_beside = warehouse.parent == metastore.parent and known.name == warehouse.name
     if is_beside and known != warehouse:
         raise ConfigError(
@@ -83,7 +84,8 @@ def refuse_moved_metastore(spark: SparkSession) -> None:
 def _was_elsewhere(folder: Path) -> bool:
     """Tells whether a Derby database may have been made in another folder than it is in."""
     try:
-        # Derby writes it once; in letters that Latin-1 lacks, it is not what the folder is called.
+        # Derby writes the folder there, once. If its name has letters that Latin-1 lacks, it seems
+        # to be another one, and the database is asked.
         first, *_ = (folder / "service.properties").read_text("latin-1").splitlines()
     except FileNotFoundError:
         return False  # none yet
@@ -95,7 +97,7 @@ def _was_elsewhere(folder: Path) -> bool:
 def _clear_unborn_metastore(folder: Path) -> None:
     """Removes what a process left that was killed while it made the metastore: Derby refuses it.
 
-    Runs on the driver. Its names of tables come later, so nothing is lost.
+    Runs on the driver. It knows no table yet, so nothing is lost.
     """
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     # Without a lock file it may be in the making by somebody else, or no metastore.

@@ -35,10 +35,10 @@ def explain_lost_metastore(error: Exception) -> EnrichError | None:
     for message in messages_of(error):
         if _OF_HIVE in message and is_no_answer(message):
             return NoAnswer(f"the metastore does not answer: {message.splitlines()[0]}. {_REPEAT}")
-    # Java may be dead, where it is another error: nobody asks it then.
+    # After another error Java may be dead, and is not to be asked.
     if not isinstance(error, AnalysisException) or not (spark := SparkSession.getActiveSession()):
         return None
-    # Whatever was said: while the metastore is closed, that is why.
+    # While the metastore is closed, that is the cause, whatever the error says.
     return _find_closed(spark) or _find_false_no(spark, error)
 
 
@@ -58,7 +58,7 @@ def _find_false_no(spark: SparkSession, error: AnalysisException) -> NoAnswer | 
         return None
     parameter, is_there = again
     name = (error.getMessageParameters() or {}).get(parameter, "")
-    # What gives no answer this time either stays the error that it is.
+    # If this question fails too, the error stays what it was.
     with suppress(Exception):
         if is_there(spark.catalog, name):
             return NoAnswer(

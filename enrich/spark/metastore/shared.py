@@ -29,7 +29,7 @@ def read_address(spark: SparkSession) -> str:
 
 
 def is_shared(address: str) -> bool:
-    """Tells a database server's address from that of Derby, which admits one process, and none."""
+    """Tells whether this is a database server's address: not Derby's, which admits one process."""
     return bool(address) and not address.startswith("jdbc:derby:")
 
 

@@ -39,7 +39,7 @@ from enrich.spark.settings import session_settings
 from enrich.spark.tables.history import Commit, read_commits
 from enrich.spark.tables.output_tables import OutputTables
 
-# Staged rows, with all that was said of each. A million took more than a gigabyte.
+# Staged rows with their predictions: a million of them took more than a gigabyte.
 _ROWS_PER_TASK = 50_000
 _TASKS = "spark.sql.shuffle.partitions"
 _ROWS_AT_A_TIME = "spark.sql.inMemoryColumnarStorage.batchSize"
@@ -62,10 +62,10 @@ _OF_THE_LEDGER = (
 
 @dataclass(frozen=True, slots=True)
 class ReportSources:
-    """The tables, and what their rows are shown beside; without `expected` nothing is expected.
+    """The tables that a page is made of, and what it shows beside their rows.
 
-    `settings_file` is what --config named, None for the job's default. `open_shop` opens the
-    product table and its pictures.
+    `settings_file` is what --config named, None for the job's default. `expected` are the labels of
+    the baseline, None without one. `open_shop` opens the product table and its pictures.
     """
 
     tables: OutputTables
@@ -120,7 +120,7 @@ def collect_report(
 
 
 def _within_memory(spark: SparkSession, rows: int) -> AbstractContextManager[None]:
-    """Gives shuffles inside tasks enough for so many rows, and puts few at a time on disk."""
+    """Gives shuffles inside enough tasks for so many rows, and persists few rows at a time."""
     tasks = max(int(spark.conf.get(_TASKS) or 0), math.ceil(rows / _ROWS_PER_TASK))
     return session_settings(spark, {_TASKS: str(tasks), _ROWS_AT_A_TIME: "1000"})
 
@@ -144,7 +144,8 @@ def _find_version_before(
 def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
     """Returns the version before the run's last commits in a row; None if it made none.
 
-    What it published before others did, or before it was taken back, is another time.
+    Only its latest unbroken row of commits counts: what the run had published before another run
+    did, or before it was taken back, is not what the page is about.
     """
     start = None
     for commit in reversed(commits):

@@ -17,7 +17,8 @@ from enrich.report.content import Answer, Card, Gallery
 from enrich.spark.survey import INPUT_FIELDS, select_kept
 
 CARDS_A_SHELF = 18
-# How many of one attribute, label, status or reason; a shelf takes the first of each in turn.
+# Candidates for a shelf, of each attribute, label, status or reason; it takes the first of each in
+# turn.
 _CARDS_A_PART = 6
 # A longer text is not for reading.
 _LONGEST_TEXT = 500
@@ -61,7 +62,7 @@ def with_texts(gallery: Gallery, products: DataFrame) -> Gallery:
 
 
 def _place(rows: DataFrame) -> DataFrame:
-    """Returns a row for every place on a shelf that a product may take."""
+    """Returns the products, one row for every shelf and part of it where they may be shown."""
     error = F.substring("error", 1, _LONGEST_TEXT).alias("error")
     columns = ("product_id", "product_category", "status", "modalities", error, "answers")
     return rows.withColumn("place", F.explode(F.concat(*_shelves()))).select("place.*", *columns)
@@ -75,7 +76,7 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
         "product_id",
         F.col("reason").alias("status"),
         F.substring("error", 1, _LONGEST_TEXT).alias("error"),
-        # As long as an address may be: the page hides what is secret in it, and cuts it then.
+        # At full length: the page first hides what is secret in an address, and then cuts it.
         *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
     )
 

@@ -23,7 +23,8 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     Runs on the driver.
     """
     folder = sources.settings.report_dir
-    # Where none of the products that were asked about could be read, somebody should see it.
+    # A run that could read none of the products that it asked about had nothing to publish, and is
+    # worth a page.
     was_quiet = summary.outcome == Outcome.NOTHING_TO_DO and not summary.counts["pending"]
     if folder is None or was_quiet:
         return
@@ -61,6 +62,6 @@ def _find_shop(sources: ReportSources) -> Shop | None:
         refuse_replaced(shop.catalog)
         return shop
     except EnrichError as error:
-        # Of a run that is settled later the table may be yesterday's, and tonight's may be written.
+        # When a run is settled later, its product table may be gone, or the next one half written.
         log.warning("the page shows no texts and no pictures: %s", error)
         return None

@@ -24,7 +24,7 @@ _ATTEMPTS_AT_CREATION = 5
 _LONGEST_WAIT_S = 30
 # Another process changed columns or properties.
 CHANGED_TABLE = (delta.MetadataChangedException, delta.ProtocolChangedException)
-# What Delta raises has no class in common.
+# Delta's errors about conflicts have no class of their own in common.
 CONFLICTS = (
     *CHANGED_TABLE,
     delta.ConcurrentAppendException,
@@ -34,9 +34,9 @@ CONFLICTS = (
     delta.ConcurrentWriteException,
     delta.DeltaConcurrentModificationException,
 )
-# What a table or view looks like that another process is creating at this moment: Spark replaces a
-# view by dropping it first. If nobody is, somebody else's files are in its place or it is gone, and
-# trying for long would only hide that.
+# Errors about a table or view that another process is creating at this moment: Spark replaces a
+# view by dropping it first. They may also mean that somebody else's files are in its place, or that
+# it is gone: so it is tried again a few times only.
 _IN_CREATION = (
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
     "TABLE_OR_VIEW_ALREADY_EXISTS",

@@ -31,10 +31,12 @@ READABLE = {
 _PROPERTIES = {"delta.enableChangeDataFeed": "true", "delta.enableDeletionVectors": "false"}
 # Two runs may then stage at the same time: to Delta, neither writes what the other reads.
 _PARTITIONED = {"staged_attributes": "PARTITIONED BY (run_id)"}
-# Delta writes a table's first commit as soon as it has made the folder, and renames it at once.
+# Delta makes a table's folder and its first commit within moments: a folder without a commit, and
+# older than this, was left by a creation that was cut off.
 _ABANDONED_AFTER_S = 5
 _CONSTRAINT = "delta.constraints."
-# A column with this comment has a constraint, and the comment is at hand without a query.
+# How the comment of a column begins that has a constraint on its values. Comments come with the
+# schema; to ask for constraints takes a query.
 _LISTS_VALUES = "one of "
 
 
@@ -68,12 +70,12 @@ def update_table(
 ) -> list[StructField]:
     """Adds the columns and constraints that a table of an older version or checkpoint lacks.
 
-    Runs on the driver. Columns that are there stay, whoever reads them; what is said of them is
-    this version's.
+    Runs on the driver. No column is taken away, and comments become this version's.
 
     Returns:
-        Columns whose comment `finish_update` writes, once views show all that is new; the next run
-        takes one with other words, or none, for an update that was cut off.
+        The columns whose comments are left for `finish_update`, to be written when the views are up
+        to date as well. By a comment that is missing or old the next run knows that an update was
+        cut off, and makes it again.
 
     Raises:
         ConfigError: it is a table of somebody else.
@@ -94,13 +96,13 @@ def update_table(
     stale = [field for field in there if _comment(field) != _comment(known[field.name])]
     outdated = [field for field in stale if _comment(field).startswith(_LISTS_VALUES)]
     if (new or stale) and _update_checks(spark, name, _checks(table, attributes)):
-        # Comes last: an update that is cut off before is begun again by the next run.
+        # Comes last: until then the next run would make the update again.
         finish_update(spark, name, outdated)
     return [*new[-1:], *(field for field in stale if field not in outdated)]
 
 
 def finish_update(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
-    """Writes the comments that say of an update that all of it is done.
+    """Writes the comments by which an update is known to be done.
 
     Runs on the driver; one Delta commit a column.
     """
@@ -138,8 +140,8 @@ def _schema_of(table: str, attributes: Sequence[str]) -> Any:
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:
     """Runs on the driver."""
-    # Rows are there already, so a new column can only be nullable. The last one gets its comment
-    # when all that goes with them is there.
+    # Rows are there already, so a new column can only be nullable. The last one gets no comment
+    # yet: that is written when the whole update is done.
     added = ", ".join(
         f"{quote_part(field.name)} {field.dataType.simpleString()}"
         + (f" COMMENT {quote_literal(_comment(field))}" if field is not fields[-1] else "")
@@ -190,7 +192,7 @@ def _find_unregistered(spark: SparkSession, database: str, table: str) -> str | 
     left = [one.getPath() for one in store.listStatus(log_folder)]
     if any(file.getName().endswith(".json") and file.getName()[0] != "." for file in left):
         return str(folder)
-    # Looked at before anything is removed, which makes a folder young.
+    # Both are looked at before anything is removed, which changes a folder's time.
     if all(_is_abandoned(store.getFileStatus(one)) for one in (folder, log_folder)):
         _remove_temporary(store, log_folder)
         if not store.listStatus(folder):

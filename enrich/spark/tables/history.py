@@ -88,9 +88,9 @@ def find_last_restore(tables: OutputTables) -> datetime | None:
 
 
 def count_deleted(tables: OutputTables, run_id: str, since: datetime | None) -> int:
-    """Returns how many published rows a run deleted, of vanished products, and that are gone still.
+    """Returns how many rows of vanished products a run has deleted, by commits that still stand.
 
-    Runs on the driver. Looks at the newest commits only: the run is not at its end yet.
+    Runs on the driver. Looks at the newest commits only, as the run is not at its end yet.
 
     Args:
         tables: The output tables.

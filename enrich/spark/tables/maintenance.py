@@ -19,13 +19,13 @@ from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import remove_old_scratch
 
 _LONGEST_RUN = timedelta(days=7)
-# Delta 4.4 ignores RETAIN otherwise, but for 0 HOURS, and goes by a property of the table.
+# Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a property of the table.
 _RETAIN_IS_HEEDED = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
 }
-# What a view reads must outlive it: VACUUM goes by the age of files, which are older than their
-# commit, and by a later clock.
+# Views read change data only of commits that are younger than VACUUM's limit by so much: it goes by
+# the age of files, which are older than their commit, and runs a while after this is decided.
 _MARGIN = timedelta(days=1)
 # Nobody will publish or look at these any more.
 _SETTLED = (*SUCCEEDED, Outcome.DROPPED)
@@ -51,7 +51,7 @@ def maintain_tables(
     Raises:
         ConfigError: there is no ledger.
     """
-    # Made anew, it would know of no staged run, and those that it does not know are deleted.
+    # If it were made anew, it would know no run, and staged rows of unknown runs are deleted.
     tables.require("enrichment_runs")
     tables.create_missing()
     removed = {
@@ -81,7 +81,7 @@ def _compact(
     if not READABLE.items() <= properties.items():
         wanted = ", ".join(f"'{key}' = '{value}'" for key, value in READABLE.items())
         tables.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({wanted})")
-    # A chunk of a run at work would take compacted files of its run for another process's.
+    # A run that stages at this moment would meet that as a conflict, and stop.
     if table != "staged_attributes":
         tables.spark.sql(f"OPTIMIZE {name}")
     with session_settings(tables.spark, _RETAIN_IS_HEEDED):
@@ -116,6 +116,6 @@ def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
     cutoff = datetime.now(UTC) - timedelta(hours=retention_hours) + _MARGIN
     history = tables.spark.sql(f"DESCRIBE HISTORY {name}")
     kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
-    # The commit of this very property is the next version, and young enough.
+    # Where no version is young enough, the next one is: the commit that writes this down.
     since = tables.version("product_attributes") + 1 if kept is None else kept
     tables.keep_changes_since(since)

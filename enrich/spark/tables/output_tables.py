@@ -39,7 +39,8 @@ from enrich.spark.tables.merge_conditions import (
     is_unchanged,
 )
 
-# The oldest version of product_attributes whose change data VACUUM has left; none: all are there.
+# A property of product_attributes: its oldest version whose change data VACUUM has left. Without it
+# the change data of all versions is there.
 _CHANGES_SINCE = "enrich.changesSince"
 _READ_BY_EVERY_RUN = (
     "product_attributes",
@@ -52,10 +53,10 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
 class PublishedCounts(NamedTuple):
-    """How a run's answered rows stand in `product_attributes`.
+    """How many of a run's answered rows stand in `product_attributes`, and how.
 
-    `published` are there as the run's own, of `unchanged` another run published the very same
-    answer, and in place of `withheld` stands another one.
+    `published` are there as the run's own. Of `unchanged` another run has published the very same
+    answer. `withheld` are not there: another answer is, or none.
     """
 
     published: int
@@ -134,7 +135,7 @@ class OutputTables:
             if (fields := update_table(self.spark, self.database, table, self.attributes))
         }
         names = views(self.database, self.attributes, 0).keys()
-        # Of one that was dropped, views still name its columns, and where its change data began.
+        # Views name columns, and where change data begins: both of the table that was dropped.
         if grown or "product_attributes" in missing or not names <= there:
             self.create_views()
         for table, fields in grown.items():
@@ -196,7 +197,8 @@ class OutputTables:
                 raise RunInProgress(run_id)
             with self.commit_of(run_id):
                 writer = rows.withColumn("chunk", F.lit(chunk)).write.format("delta")
-                # An overwrite instead of an append: Delta then sees a chunk written meanwhile.
+                # Overwritten and not appended: so Delta reports a conflict if another process has
+                # written this chunk meanwhile.
                 writer = writer.mode("overwrite").option(
                     "replaceWhere", f"run_id = '{run_id}' AND chunk = {chunk}"
                 )
@@ -233,16 +235,16 @@ class OutputTables:
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
         else, by another model, or whose category or corrections changed. A full refresh also
-        replaces what another run computed, but for the same answers without a picture that stays
-        out of reach. A newer row is never replaced by an older one: newer is a later run_date, or
-        the same and a later start.
+        replaces what another run computed, unless the picture is still out of reach. A newer row is
+        never replaced by an older one: newer is a later run_date, or the same and a later start.
 
         Args:
             select_rows: Returns the run's answered rows; asked anew whenever a conflict has another
                 run's commit come first.
             run_id: The run.
             full_refresh: Whether the run was one.
-            is_all_new: Whether none of its answers can be there yet, so that nobody has to look.
+            is_all_new: Whether none of its answers can be published yet, so that the table need not
+                be searched for them.
         """
         rows = select_rows()
         if is_all_new:
@@ -254,7 +256,7 @@ class OutputTables:
             return before
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
         columns = self.read("product_attributes").columns
-        # What the rows lack is of an attribute that their classifier does not have.
+        # A column that the rows lack is of an attribute that their classifier does not know.
         values = {
             quote_part(c): f"new.{quote_part(c)}" if c in rows.columns else "NULL" for c in columns
         }
@@ -332,7 +334,7 @@ class OutputTables:
 
 
 def _read_log(table: DataFrame) -> None:
-    # What is wrong is said by the query that needs it.
+    # An error is left to the query that needs the table.
     with suppress(Exception):
         table.isEmpty()
 
