@@ -24,8 +24,9 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.run import Refresh
+from schemas.verdict import Verdict
 
 _MB = 1e6
 _SAMPLE_S = 3.0

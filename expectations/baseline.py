@@ -5,6 +5,7 @@ Expectations.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ from schemas.labels import ABSTAINED
 
 from expectations.summary import CatalogSummary, GroupSummary, OtherCategories
 
-# A category of such a name stands on one line.
+# A list of numbers as `json.dumps` lays it out: each of them on a line of its own.
 _NUMBERS_ON_LINES = re.compile(r"\[\n\s+([\d,\s]+?)\n\s+\]")
 
-
-# What would stage rows to build it of is the job that refuses this one.
+# A new baseline is built from rows that the job has staged, and the job refuses this one: so it has
+# to run once without.
 _UNTIL_THEN = "take it out of `baselines` until one of this checkpoint is built"
+
+log = logging.getLogger("enrich")
 
 
 class BaselineError(ValueError):
@@ -43,7 +46,7 @@ class LabelBaseline(CatalogSummary):
 
 
 def load_baseline(path: str | Path) -> LabelBaseline:
-    """Read a baseline file.
+    """Returns the baseline of a file.
 
     Raises:
         BaselineError: the file is missing, is not JSON, or is not a baseline.
@@ -65,21 +68,21 @@ def load_baseline(path: str | Path) -> LabelBaseline:
 
 
 def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
-    """Write a baseline as JSON, making its folder."""
+    """Writes a baseline as JSON; its folder is made where it is missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = baseline.model_dump(mode="json")
     where_from = {name: content[name] for name in ("catalog", "model_version", "source")}
     text = json.dumps(where_from | content, indent=2)
-    # A histogram is read, and compared by a diff, on one line.
-    text = _NUMBERS_ON_LINES.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+    # On one line a histogram is easy to read, and a change of it is one line of a diff.
+    text = _NUMBERS_ON_LINES.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def check_baseline_fits(
     baseline: LabelBaseline, attribute_labels: Mapping[str, Sequence[str]]
 ) -> None:
-    """Refuse a baseline that names what the checkpoint cannot say.
+    """Refuses a baseline that names what the checkpoint cannot say.
 
     A baseline may say less than the checkpoint: an attribute that it lacks is not compared.
 
@@ -88,6 +91,30 @@ def check_baseline_fits(
     """
     for group in (baseline.products, *baseline.categories.values()):
         _check_group_fits(baseline.catalog, group, attribute_labels)
+
+
+def choose_baseline(
+    baselines: Mapping[str, Path], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
+) -> LabelBaseline | None:
+    """Returns a catalog's baseline; None, with a warning if there are others, where it has none.
+
+    Args:
+        baselines: the files, by the names of the catalogs.
+        catalog: which catalog is enriched.
+        attribute_labels: the checkpoint's labels by attribute.
+
+    Raises:
+        BaselineError: the file is no baseline, or does not fit the checkpoint.
+    """
+    file = baselines.get(catalog)
+    if file is None:
+        if baselines:
+            named = ", ".join(map(repr, baselines))
+            log.warning("no baseline: the settings name %s, not '%s'", named, catalog)
+        return None
+    baseline = load_baseline(file)
+    check_baseline_fits(baseline, attribute_labels)
+    return baseline
 
 
 def changed_shares(

@@ -5,11 +5,12 @@ holds no row's values, labels excepted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from great_expectations.core import ExpectationValidationResult
 from schemas.tables import CheckOutcome
+from schemas.verdict import Verdict
 
 from expectations.checks import Check
 
@@ -69,6 +70,17 @@ class ValidationReport:
     def warnings(self) -> tuple[str, ...]:
         """Sentences of the checks that failed and do not block."""
         return tuple(check.detail for check in self.checks if check.outcome is CheckOutcome.WARN)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The same as the refresh, which obeys it, understands it."""
+        return Verdict(
+            failures=self.failures,
+            notes=(*self.notes, *self.warnings),
+            baseline=self.baseline,
+            quality=tuple(asdict(check) for check in self.checks),
+            docs_path=self.docs_path,
+        )
 
 
 def read_results(

@@ -92,6 +92,11 @@ class CatalogSummary(BaseModel):
     products: GroupSummary
     categories: dict[str, GroupSummary] = {}
 
+    @property
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Rows by attribute and label, of all products; `ABSTAINED` is among the labels."""
+        return {name: summary.labels for name, summary in self.products.attributes.items()}
+
     @model_validator(mode="after")
     def _categories_share_out_the_products(self) -> "CatalogSummary":
         if self.categories:

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,7 @@ from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
-from enrich.errors import ConfigError, NothingPublished, name_some
+from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
@@ -39,7 +39,7 @@ from enrich.spark.inference.resources import refuse_impossible_executors
 from enrich.spark.inputs import Inputs
 from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.report.collect import ReportSources
 from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
@@ -48,16 +48,9 @@ from enrich.spark.settling import drop_staged_run, publish_staged_run, summarise
 from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version
-from expectations.baseline import (
-    BaselineError,
-    LabelBaseline,
-    check_baseline_fits,
-    load_baseline,
-)
+from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.settings import ValidationSettings
-
-if TYPE_CHECKING:
-    from expectations.report import ValidationReport
+from schemas.verdict import Verdict
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
@@ -194,7 +187,7 @@ def refresh_catalog(
     inputs = open_inputs(settings, request, manifest)
     gate = Gate(settings, inputs.spec.attributes, baseline, inputs.store)
 
-    refresh = Refresh(inputs, gate.check_staged, gate.check_input)
+    refresh = Refresh(inputs, gate.validate_staged, gate.validate_input)
     recording.summary = refresh.summary
     exit_code = 0
     try:
@@ -223,7 +216,7 @@ class Gate:
     baseline: LabelBaseline | None
     store: ImageStore
 
-    def check_input(self, rows: InputRows) -> Verdict:
+    def validate_input(self, rows: InputRows) -> Verdict:
         """Judges the products before the classifier is asked about any."""
         # Great Expectations takes seconds to import: a run without work does not spend them, and
         # Spark chooses the images meanwhile.
@@ -238,9 +231,9 @@ class Gate:
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )
-        return to_verdict(report)
+        return report.verdict
 
-    def check_staged(self, staged: StagedRows) -> Verdict:
+    def validate_staged(self, staged: StagedRows) -> Verdict:
         """Judges the answers before any of them is published."""
         from expectations.validation import validate_staged
 
@@ -254,26 +247,14 @@ class Gate:
             docs_dir=self.settings.data_docs,
             settings=self.settings.validation,
         )
-        return to_verdict(report)
-
-
-def to_verdict(report: "ValidationReport") -> Verdict:
-    """Returns a report of the expectations as the refresh understands it."""
-    return Verdict(
-        failures=report.failures,
-        notes=(*report.notes, *report.warnings),
-        baseline=report.baseline,
-        quality=tuple(dataclasses.asdict(check) for check in report.checks),
-        docs_path=report.docs_path,
-    )
+        return report.verdict
 
 
 def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
     """Returns a label baseline as the page shows it."""
     if baseline is None:
         return None
-    attributes = baseline.products.attributes
-    return Baseline(baseline.catalog, {name: one.labels for name, one in attributes.items()})
+    return Baseline(baseline.catalog, baseline.label_counts)
 
 
 def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
@@ -333,18 +314,11 @@ def settle_run(
 
 def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
     """Returns the baseline that the configuration names for this catalog, None if it names none."""
-    file = settings.baselines.get(settings.catalog)
-    if file is None:
-        if settings.baselines:
-            named = name_some(settings.baselines)
-            log.warning("no baseline: the settings name %s, not '%s'", named, settings.catalog)
-        return None
+    labels = manifest.config.attributes
     try:
-        baseline = load_baseline(file)
-        check_baseline_fits(baseline, manifest.config.attributes)
+        return choose_baseline(settings.baselines, settings.catalog, labels)
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    return baseline
 
 
 def draw_demo() -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from schemas.verdict import Verdict
 
 from enrich.errors import ValidationFailed
 from enrich.records import Status
 from enrich.spark.publishing import select_answered, select_unpublished
-from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunSummary, StagedRows
 from enrich.spark.survey import BROKEN, State, Survey
 from enrich.spark.tables.output_tables import OutputTables
 

@@ -1,4 +1,4 @@
-"""What one run is asked to do, what validation sees and says, and what the run did."""
+"""What one run is asked to do, what validation sees of it, and what the run did."""
 
 import re
 from collections.abc import Mapping
@@ -59,26 +59,6 @@ class StagedRows:
     rows: DataFrame
     expected: int
     published: DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What validation says.
-
-    `quality` are rows of `label_quality` without the run's columns; `docs_path` is Great
-    Expectations' page about them.
-    """
-
-    failures: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    baseline: str = "none"
-    quality: tuple[dict[str, Any], ...] = ()
-    docs_path: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the run may go on."""
-        return not self.failures
 
 
 def measure_speed(asked: int | None, seconds: Mapping[str, float]) -> float | None:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome
+from schemas.verdict import Verdict
 
 from enrich.errors import NothingPublished, RunInProgress, TableContended
 from enrich.logs import bind_run
@@ -27,7 +28,7 @@ from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
 from enrich.spark.publishing import delete_gone, is_behind, select_publishable, with_attempt
 from enrich.spark.quarantine import quarantine_unusable
-from enrich.spark.records import InputRows, RunSummary, StagedRows, Verdict, measure_speed
+from enrich.spark.records import InputRows, RunSummary, StagedRows, measure_speed
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,

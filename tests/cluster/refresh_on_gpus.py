@@ -16,8 +16,9 @@ from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, StagedRows
 from enrich.spark.run import Refresh
+from schemas.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from expectations.baseline import (
     LabelBaseline,
     changed_shares,
     check_baseline_fits,
+    choose_baseline,
     load_baseline,
     save_baseline,
 )
@@ -135,6 +136,29 @@ def test_label_unknown_to_the_checkpoint_is_refused(where: str) -> None:
     baseline = LabelBaseline.model_validate(baseline_dict(**changes))
     with pytest.raises(BaselineError, match="names color 'mauve'; the checkpoint has red, blue"):
         check_baseline_fits(baseline, LABELS)
+
+
+def test_the_baseline_of_the_catalog_that_is_enriched_is_chosen(tmp_path: Path) -> None:
+    baselines = {"shop": tmp_path / "nowhere.json", "demo": written(tmp_path, baseline_dict())}
+    chosen = choose_baseline(baselines, "demo", LABELS)
+    assert chosen is not None
+    assert chosen.label_counts == {"color": {"red": 5, "blue": 3, ABSTAINED: 2}}
+
+
+def test_a_chosen_baseline_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    baselines = {"demo": written(tmp_path, baseline_dict(products=group_dict("colour")))}
+    with pytest.raises(BaselineError, match="names attribute 'colour'"):
+        choose_baseline(baselines, "demo", LABELS)
+
+
+def test_a_catalog_without_a_baseline_is_warned_of_where_others_have_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert choose_baseline({"demo": Path("demo.json")}, "shop", LABELS) is None
+    assert caplog.messages == ["no baseline: the settings name 'demo', not 'shop'"]
+    caplog.clear()
+    assert choose_baseline({}, "shop", LABELS) is None
+    assert not caplog.messages
 
 
 def test_changed_shares_come_with_the_largest_change_first_and_without_small_ones() -> None:

@@ -140,6 +140,9 @@ def test_warning_is_reported_and_does_not_block() -> None:
     found = report([KNOWN, warning])
     assert found.passed
     assert (found.failures, found.warnings) == ((), ("moved",))
+    verdict = found.verdict
+    assert verdict.passed and verdict.notes == ("moved",)
+    assert [row["outcome"] for row in verdict.quality] == ["pass", "warn"]
 
 
 def test_nothing_to_check_passes_without_a_page(tmp_path: Path) -> None:

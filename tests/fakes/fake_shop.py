@@ -12,10 +12,11 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows, Verdict
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.run import Refresh
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spec import BuildsEngine
+from schemas.verdict import Verdict
 
 DAY = date(2026, 11, 24)
 

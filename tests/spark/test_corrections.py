@@ -16,7 +16,8 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.correction_jobs import read_last_labels, record_corrections, with_group_id
-from enrich.spark.records import StagedRows, Verdict
+from enrich.spark.records import StagedRows
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 

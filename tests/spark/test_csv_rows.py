@@ -9,10 +9,11 @@ from pyspark.sql import SparkSession
 from enrich.config import ColumnNames
 from enrich.errors import SchemaMismatch, ValidationFailed
 from enrich.spark.catalog.table import open_catalog
-from enrich.spark.records import InputRows, Verdict
+from enrich.spark.records import InputRows
 from expectations.counting import count_input
 from expectations.figures import InputFigures
 from schemas.images import ImageSample
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 

@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 from enrich.errors import ValidationFailed
 from enrich.spark.ledger import has_newer_run, read_run, write_rows
 from enrich.spark.publishing import with_attempt
-from enrich.spark.records import Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.creation import create_table
 from enrich.spark.tables.output_tables import OutputTables
+from schemas.verdict import Verdict
 
 # 1:30 of the second time in New York, where clocks go back at 6:00 UTC.
 STARTED = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)

@@ -6,8 +6,9 @@ from fault_drill import in_full
 from faulty_engines import LostStoreSpec
 
 from enrich.errors import TooManyFailures
-from enrich.spark.records import InputRows, StagedRows, Verdict
+from enrich.spark.records import InputRows, StagedRows
 from enrich.spark.settling import publish_staged_run
+from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,

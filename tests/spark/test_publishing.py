@@ -10,10 +10,11 @@ from fault_drill import in_full
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.spark.console import show_run
 from enrich.spark.publishing import select_publishable
-from enrich.spark.records import InputRows, Verdict
+from enrich.spark.records import InputRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run, publish_staged_run
 from enrich.spark.tables.output_tables import PublishedCounts
+from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,

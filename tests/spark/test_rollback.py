@@ -16,12 +16,12 @@ from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import Verdict
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run, publish_staged_run
 from enrich.spark.tables.history import read_commits, select_standing
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.tables.output_tables import OutputTables
+from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,

@@ -23,10 +23,11 @@ from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import StagedRows, Verdict
+from enrich.spark.records import StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import OutputTables
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 

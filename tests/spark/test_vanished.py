@@ -19,10 +19,11 @@ from enrich.config import JobConfig
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
-from enrich.spark.records import RunSummary, StagedRows, Verdict
+from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.settling import publish_staged_run
+from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,
