@@ -4,9 +4,9 @@ Spark counts, Great Expectations checks the figures and writes its pages. Decide
 publishing: it reports, and the job acts on its `failures`.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -25,72 +25,71 @@ from expectations.suites import name_figures
 from expectations.summary import OTHER, UNKNOWN
 
 
-def validate_input(
-    products: DataFrame,
-    *,
-    run_id: str,
-    images: ImageSample,
-    docs_dir: Path | None,
-    settings: ValidationSettings,
-) -> ValidationReport:
-    """Check a product table before hours of inference.
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The validation of one run.
 
-    Runs on the driver: one Spark action.
-
-    Args:
-        products: product_id of every row; title and description where is_new says that the
-            classifier will be asked about it for the first time.
+    Attributes:
         run_id: names the folder of the Data Docs pages.
-        images: what became of a sample of the images, which the caller tried to read.
-        docs_dir: local folder for the Data Docs pages, one folder a run; None writes none.
         settings: what is tolerated.
-    """
-    figures = count_input(products, images)
-    checks = check_input(figures, settings)
-    notes = () if images.tried else ("no image was tried before inference",)
-    return _report("input", checks, run_id, docs_dir, baseline="none", notes=notes)
-
-
-def validate_staged(
-    staged: DataFrame,
-    published: DataFrame | None,
-    attribute_labels: Mapping[str, Sequence[str]],
-    baseline: LabelBaseline | None,
-    *,
-    run_id: str,
-    expected_rows: int,
-    docs_dir: Path | None,
-    settings: ValidationSettings,
-) -> ValidationReport:
-    """Check staged rows against the checkpoint's labels, the baseline and what is published.
-
-    Runs on the driver: three Spark actions over a cached projection.
-
-    Args:
-        staged: product_id, content_hash, modalities, model_version and, for every attribute `a`,
-            `a` and `a_confidence`; product_category, NULL where the catalog has none.
-        published: the table that the rows would go to, with the same columns and, where people
-            set labels, `corrections`; None compares to nothing published.
-        attribute_labels: the checkpoint's labels by attribute.
-        baseline: what the catalog is expected to look like, which fits the labels
-            (`check_baseline_fits`); None skips the comparisons to it, and the report says so.
-        run_id: names the folder of the Data Docs pages.
-        expected_rows: how many rows the run staged by its own count.
         docs_dir: local folder for the Data Docs pages, one folder a run; None writes none.
-        settings: what is tolerated.
     """
-    figures = _count(staged, published, list(attribute_labels), baseline)
-    checks = check_staged(
-        figures, attribute_labels, baseline, expected_rows=expected_rows, settings=settings
-    )
-    return _report(
-        "staged",
-        checks,
-        run_id,
-        docs_dir,
-        baseline=baseline.catalog if baseline else "none",
-        notes=_unchecked(attribute_labels, baseline, figures),
-    )
+
+    run_id: str
+    settings: ValidationSettings
+    docs_dir: Path | None = None
+
+    def validate_input(self, products: DataFrame, images: ImageSample) -> ValidationReport:
+        """Checks a product table before hours of inference.
+
+        Runs on the driver: one Spark action.
+
+        Args:
+            products: product_id of every row; title and description where is_new says that the
+                classifier will be asked about it for the first time.
+            images: what became of a sample of the images, which the caller tried to read.
+        """
+        checks = check_input(count_input(products, images), self.settings)
+        notes = () if images.tried else ("no image was tried before inference",)
+        return self._report("input", checks, "none", notes)
+
+    def validate_staged(
+        self,
+        staged: DataFrame,
+        published: DataFrame | None,
+        attribute_labels: Mapping[str, Sequence[str]],
+        baseline: LabelBaseline | None,
+        expected_rows: int,
+    ) -> ValidationReport:
+        """Checks staged rows against the checkpoint's labels, the baseline and what is published.
+
+        Runs on the driver: three Spark actions over a cached projection.
+
+        Args:
+            staged: product_id, content_hash, modalities, model_version and, for every attribute
+                `a`, `a` and `a_confidence`; product_category, NULL where the catalog has none.
+            published: the table that the rows would go to, with the same columns and, where people
+                set labels, `corrections`; None compares to nothing published.
+            attribute_labels: the checkpoint's labels by attribute.
+            baseline: what the catalog is expected to look like, which fits the labels
+                (`check_baseline_fits`); None skips the comparisons to it, and the report says so.
+            expected_rows: how many rows the run staged by its own count.
+        """
+        figures = _count(staged, published, list(attribute_labels), baseline)
+        checks = check_staged(
+            figures, attribute_labels, baseline, expected_rows=expected_rows, settings=self.settings
+        )
+        name = baseline.catalog if baseline else "none"
+        return self._report("staged", checks, name, _unchecked(attribute_labels, baseline, figures))
+
+    def _report(
+        self, suite: Suite, checks: list[Check], baseline: str, notes: tuple[str, ...]
+    ) -> ValidationReport:
+        safe_run_id = re.sub(r"[^\w-]", "_", self.run_id)
+        folder = self.docs_dir / safe_run_id / suite if self.docs_dir else None
+        named = name_figures(checks)
+        results, docs_path = evaluate(f"{suite}_rows", named, safe_run_id, folder)
+        return ValidationReport(baseline, read_results(suite, named, results), notes, docs_path)
 
 
 def _count(
@@ -99,7 +98,7 @@ def _count(
     attributes: list[str],
     baseline: LabelBaseline | None,
 ) -> StagedFigures:
-    """Counts the staged rows.
+    """Counts the staged rows, grouped as the baseline has its categories.
 
     Runs on the driver.
     """
@@ -111,25 +110,9 @@ def _count(
         if published is None:
             return figures
         agreements = count_agreements(rows, published, attributes)
-        return dataclasses.replace(figures, agreements=agreements)
+        return replace(figures, agreements=agreements)
     finally:
         rows.unpersist()
-
-
-def _report(
-    suite: Suite,
-    checks: list[Check],
-    run_id: str,
-    docs_dir: Path | None,
-    *,
-    baseline: str,
-    notes: tuple[str, ...],
-) -> ValidationReport:
-    safe_run_id = re.sub(r"[^\w-]", "_", run_id)
-    folder = docs_dir / safe_run_id / suite if docs_dir else None
-    named = name_figures(checks)
-    results, docs_path = evaluate(f"{suite}_rows", named, safe_run_id, folder)
-    return ValidationReport(baseline, read_results(suite, named, results), notes, docs_path)
 
 
 def _unchecked(
@@ -137,7 +120,7 @@ def _unchecked(
     baseline: LabelBaseline | None,
     figures: StagedFigures,
 ) -> tuple[str, ...]:
-    """Say what was compared to nothing."""
+    """Returns a sentence for everything that was compared to nothing, or to a whole catalog."""
     if baseline is None:
         return ("no baseline for this catalog: labels and confidences are compared to nothing",)
     notes = [

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,6 +51,9 @@ from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.settings import ValidationSettings
 from schemas.verdict import Verdict
+
+if TYPE_CHECKING:
+    from expectations.validation import Validation
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
@@ -218,36 +221,23 @@ class Gate:
 
     def validate_input(self, rows: InputRows) -> Verdict:
         """Judges the products before the classifier is asked about any."""
-        # Great Expectations takes seconds to import: a run without work does not spend them, and
-        # Spark chooses the images meanwhile.
+        # Great Expectations takes seconds to import. A run without work does not spend them, and
+        # any other one spends them while Spark chooses the images.
         Thread(target=import_module, args=("expectations.validation",)).start()
         images = try_images(self.store, rows.products.where("is_new"))
-        from expectations.validation import validate_input
-
-        report = validate_input(
-            rows.products,
-            run_id=rows.run_id,
-            images=images,
-            docs_dir=self.settings.data_docs,
-            settings=self.settings.validation,
-        )
-        return report.verdict
+        return self._validation_of(rows.run_id).validate_input(rows.products, images).verdict
 
     def validate_staged(self, staged: StagedRows) -> Verdict:
         """Judges the answers before any of them is published."""
-        from expectations.validation import validate_staged
-
-        report = validate_staged(
-            staged.rows,
-            staged.published,
-            self.attribute_labels,
-            self.baseline,
-            run_id=staged.run_id,
-            expected_rows=staged.expected,
-            docs_dir=self.settings.data_docs,
-            settings=self.settings.validation,
+        report = self._validation_of(staged.run_id).validate_staged(
+            staged.rows, staged.published, self.attribute_labels, self.baseline, staged.expected
         )
         return report.verdict
+
+    def _validation_of(self, run_id: str) -> "Validation":
+        from expectations.validation import Validation
+
+        return Validation(run_id, self.settings.validation, self.settings.data_docs)
 
 
 def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:

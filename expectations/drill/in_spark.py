@@ -19,22 +19,19 @@ from expectations.drill.in_arrays import known_labels
 from expectations.drill.runs import Case
 from expectations.report import QualityCheck, ValidationReport
 from expectations.settings import ValidationSettings
-from expectations.validation import validate_staged
+from expectations.validation import Validation
 
 
 def validate_case(
     spark: SparkSession, case: Case, baseline: LabelBaseline, settings: ValidationSettings
 ) -> ValidationReport:
     """Returns what the gate says of a run of all the case's answers."""
-    return validate_staged(
+    return Validation("drill", settings).validate_staged(
         as_rows(spark, case.answers),
         None if case.before is None else as_rows(spark, case.before),
         known_labels(case.answers, baseline),
         baseline,
-        run_id="drill",
         expected_rows=len(case.answers),
-        docs_dir=None,
-        settings=settings,
     )
 
 

@@ -18,7 +18,7 @@ from expectations.figures import Agreement, ConfidenceFigures
 from expectations.report import ValidationReport
 from expectations.settings import ValidationSettings
 from expectations.summary import OTHER, UNKNOWN, OtherCategories
-from expectations.validation import validate_input, validate_staged
+from expectations.validation import Validation
 from schemas.images import ImageSample
 
 pytestmark = pytest.mark.spark
@@ -36,16 +36,8 @@ def validate(
     run_id: str = "demo-2026-11-24",
     docs_dir: Path | None = None,
 ) -> ValidationReport:
-    return validate_staged(
-        rows,
-        published,
-        LABELS,
-        baseline,
-        run_id=run_id,
-        expected_rows=expected_rows,
-        docs_dir=docs_dir,
-        settings=ValidationSettings(),
-    )
+    validation = Validation(run_id, ValidationSettings(), docs_dir)
+    return validation.validate_staged(rows, published, LABELS, baseline, expected_rows)
 
 
 def test_spark_counts_what_the_drill_counts(spark: SparkSession) -> None:
@@ -203,13 +195,7 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
     found = count_input(products, ImageSample(9, 8))
     assert (found.rows, found.without_id, found.repeated_id) == (7, 1, 1)
     assert (found.new, found.without_text) == (6, 4)
-    report = validate_input(
-        products,
-        run_id="r",
-        images=ImageSample(100, 0),
-        docs_dir=None,
-        settings=ValidationSettings(),
-    )
+    report = Validation("r", ValidationSettings()).validate_input(products, ImageSample(100, 0))
     assert report.failures == (
         "100 of 100 images of a sample could not be read (100.0%), allowed 34.0% "
         "(validation.max_unread_image_share)",
