@@ -28,7 +28,7 @@ from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
-from enrich.report.content import Baseline
+from enrich.report.content import ExpectedLabels
 from enrich.settings_files import load_yaml
 from enrich.settlement import Settlement, choose_settlement
 from enrich.spark.catalog.shop import Shop, open_shop
@@ -240,11 +240,11 @@ class Gate:
         return Validation(run_id, self.settings.validation, self.settings.data_docs)
 
 
-def expected_labels(baseline: LabelBaseline | None) -> Baseline | None:
+def expected_labels(baseline: LabelBaseline | None) -> ExpectedLabels | None:
     """Returns a label baseline as the page shows it."""
     if baseline is None:
         return None
-    return Baseline(baseline.catalog, baseline.label_counts)
+    return ExpectedLabels(baseline.catalog, baseline.label_counts)
 
 
 def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:

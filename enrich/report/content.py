@@ -56,7 +56,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckRow:
     """One row of `label_quality`; `attribute` and `category` are None where it is of all."""
 
     expectation: str
@@ -99,7 +99,7 @@ class AttributeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShownAnswer:
     """What one product's card says of one attribute.
 
     `label` is what is published, ABSTAINED where that is none; `candidates` are the classifier's,
@@ -119,7 +119,7 @@ class Card:
 
     product_id: str | None
     status: str
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[ShownAnswer, ...] = ()
     title: str | None = None
     image_path: str | None = None
     category: str | None = None
@@ -159,7 +159,7 @@ class Before:
     changed: int
 
 
-class Baseline(NamedTuple):
+class ExpectedLabels(NamedTuple):
     """The label baseline: expected products by attribute and label, ABSTAINED among them."""
 
     name: str
@@ -171,7 +171,7 @@ class RunReport:
     """Everything on the page. `statuses` counts this run's products, `quarantined` its new rows."""
 
     run: RunFacts
-    checks: tuple[Check, ...]
+    checks: tuple[CheckRow, ...]
     attributes: tuple[AttributeFacts, ...]
     before: Before
     baseline: str | None

@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.report.content import Baseline, Change
+from enrich.report.content import Change, ExpectedLabels
 from enrich.spark.catalog.shop import open_shop
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.report.collect import ReportSources, collect_report
@@ -42,7 +42,7 @@ def sources_of(shop: Shop) -> ReportSources:
         replace(manifest, config=config),
         settings=JobConfig(),
         settings_file=None,
-        expected=Baseline("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
+        expected=ExpectedLabels("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
         open_shop=lambda: open_shop(shop.spark, str(shop.file), JobConfig()),
     )
 

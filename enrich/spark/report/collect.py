@@ -20,10 +20,10 @@ from enrich.config import JobConfig
 from enrich.records import Modalities
 from enrich.report.content import (
     AttributeFacts,
-    Baseline,
     Before,
     Change,
-    Check,
+    CheckRow,
+    ExpectedLabels,
     RunFacts,
     RunReport,
 )
@@ -72,7 +72,7 @@ class ReportSources:
     manifest: Manifest
     settings: JobConfig
     settings_file: str | None
-    expected: Baseline | None
+    expected: ExpectedLabels | None
     open_shop: Callable[[], Shop]
 
 
@@ -176,14 +176,14 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
     )
 
 
-def _read_checks(tables: OutputTables, run_id: str) -> tuple[Check, ...]:
+def _read_checks(tables: OutputTables, run_id: str) -> tuple[CheckRow, ...]:
     """Runs on the driver; one action. Those that did not pass come first."""
-    columns = [field.name for field in fields(Check)]
+    columns = [field.name for field in fields(CheckRow)]
     checks = tables.read_rows("label_quality", run_id).select(*columns)
     badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
     order = (badness, "suite", "attribute", "category", "expectation")
     return tuple(
-        Check(**row.asDict()) for row in checks.orderBy(*order).limit(_CHECKS_READ).collect()
+        CheckRow(**row.asDict()) for row in checks.orderBy(*order).limit(_CHECKS_READ).collect()
     )
 
 

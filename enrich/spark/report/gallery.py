@@ -13,7 +13,7 @@ from schemas.labels import ABSTAINED
 
 from enrich.images.places import LONGEST_PATH
 from enrich.records import Candidate, Status
-from enrich.report.content import Answer, Card, Gallery
+from enrich.report.content import Card, Gallery, ShownAnswer
 from enrich.spark.survey import INPUT_FIELDS, select_kept
 
 CARDS_A_SHELF = 18
@@ -126,8 +126,8 @@ def _card(row: Row) -> Card:
     )
 
 
-def _answer(answer: Row) -> Answer:
-    return Answer(
+def _answer(answer: Row) -> ShownAnswer:
+    return ShownAnswer(
         attribute=answer["attribute"],
         label=answer["label"],
         candidates=tuple(map(_candidate, answer["candidates"])),

@@ -12,15 +12,15 @@ from PIL import Image
 from enrich.records import Candidate
 from enrich.report.content import (
     BINS,
-    Answer,
     AttributeFacts,
     Before,
     Card,
     Change,
-    Check,
+    CheckRow,
     Gallery,
     RunFacts,
     RunReport,
+    ShownAnswer,
 )
 from enrich.spark.counting import COUNTS
 from schemas.labels import ABSTAINED
@@ -36,7 +36,7 @@ def make_report() -> MakeReport:
         def text(usual: str) -> str:
             return usual if says is None else says
 
-        answer = Answer(
+        answer = ShownAnswer(
             text("color"),
             text("red"),
             (Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)),
@@ -56,7 +56,7 @@ def make_report() -> MakeReport:
             about=text("color"),
         )
         shelf = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
-        check = Check(
+        check = CheckRow(
             expectation=text("expect_known_labels"),
             outcome="fail",
             observed=3.0,
