@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bench.shop import write_texts
+from bench.shop import word_texts
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
@@ -39,7 +39,7 @@ def write_clip_checkpoint(folder: Path, name: str) -> Path:
     if (folder / "MODEL_CARD.md").exists():
         return folder
     config = _configure(name)
-    texts = [". ".join(write_texts(number, seed=1)) for number in range(2_000)]
+    texts = [". ".join(word_texts(number, seed=1)) for number in range(2_000)]
     tokenizer = train_tokenizer(texts, vocabulary=8_000)
     torch.manual_seed(0)
     classifier = build_classifier(config, tokenizer.get_vocab_size())

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from bench.photographs import Photographer
 from enrich.demo.goods import choose_goods
-from enrich.demo.wording import write_description, write_title
+from enrich.demo.wording import word_description, word_title
 
 
 def write_shop(folder: Path, products: int, side_px: int) -> Path:
@@ -22,7 +22,7 @@ def write_shop(folder: Path, products: int, side_px: int) -> Path:
     for number in range(products):
         image_path = f"images/{number:06d}.jpg"
         (folder / image_path).write_bytes(photographer.take())
-        title, description = write_texts(number)
+        title, description = word_texts(number)
         rows.append(
             {
                 "product_id": f"{number:06d}",
@@ -35,8 +35,8 @@ def write_shop(folder: Path, products: int, side_px: int) -> Path:
     return file
 
 
-def write_texts(number: int, seed: int = 0) -> tuple[str, str]:
+def word_texts(number: int, seed: int = 0) -> tuple[str, str]:
     """Returns a product's title and description."""
     random = np.random.default_rng((seed, number))
     goods = choose_goods(random)
-    return write_title(goods, goods.color, random), write_description(goods, goods.color, random)
+    return word_title(goods, goods.color, random), word_description(goods, goods.color, random)

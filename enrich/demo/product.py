@@ -13,7 +13,7 @@ from enrich.demo.fabrics.cloth import weave_cloth
 from enrich.demo.formats import encode
 from enrich.demo.goods import Goods, choose_goods
 from enrich.demo.photographs import choose_size, photograph
-from enrich.demo.wording import write_description, write_title
+from enrich.demo.wording import word_description, word_title
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def make_product(index: int, *, seed: int) -> DrawnProduct:
     text_rng = np.random.default_rng([seed, model, 3])
     return DrawnProduct(
         product_id=f"demo-{index:05d}",
-        title=write_title(goods, word, text_rng),
-        description=write_description(goods, word, text_rng),
+        title=word_title(goods, word, text_rng),
+        description=word_description(goods, word, text_rng),
         image_path=f"images/demo-{index:05d}{suffix}",
         group_id=f"demo-{seed}-{model:05d}",
         goods=goods,

@@ -54,7 +54,7 @@ MATERIALS: dict[str | None, tuple[str, ...]] = {
 CLOTH_MATERIALS = ("100% cotton", "a cotton blend", "breathable polyester", "linen", "soft jersey")
 
 
-def write_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
+def word_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
     """A title as shops write them; six in ten name the color, and patterns are named less."""
     names_color = rng.random() < 0.62
     orders = [order for order in TITLE_ORDERS if ("{color}" in order) or not names_color]
@@ -74,7 +74,7 @@ def write_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
     return title.lower() if rng.random() < 0.06 else title
 
 
-def write_description(goods: Goods, word: str, rng: np.random.Generator) -> str:
+def word_description(goods: Goods, word: str, rng: np.random.Generator) -> str:
     article = one_of(goods.article.names, rng).lower()
     says_color, says_pattern = rng.random() < 0.33, rng.random() < 0.4
     color = _color_phrase(goods.color, word, rng) if says_color else ""
