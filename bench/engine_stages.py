@@ -33,7 +33,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     # Before pyarrow's threads are there, which no worker has when it builds its engine.
     keep_freed_memory()
     torch.set_num_threads(setup.cores)
-    products = setup.read_products()
+    products = setup.measured_products()
     device = local_device()
     engine = setup.spec().build(device)
     # On the device already: the floor is the network alone, but for the way back of its answers.

@@ -40,7 +40,7 @@ class Setup(BaseModel):
         manifest = read_manifest(self.checkpoint)
         return build_spec(self.config(), manifest, str(self.products_file.parent))
 
-    def read_products(self) -> list[Product]:
+    def measured_products(self) -> list[Product]:
         """Returns the products that are measured."""
         table = read_products(self.products_file, self.products)
         return [Product(**row) for row in table.to_pylist()]

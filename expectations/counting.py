@@ -68,7 +68,7 @@ def select_counted(
     return selected.withColumn("_is_first", F.row_number().over(same_content) == 1)
 
 
-def count_staged(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
+def count_figures(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
     """Counts what `select_counted` selected; agreements are left out."""
     counted = [CountedValue(**row.asDict()) for row in _count_values(rows, attributes).collect()]
     distinct = rows.agg(F.count_distinct("product_id")).collect()[0][0]

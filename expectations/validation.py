@@ -14,7 +14,7 @@ from schemas.images import ImageSample
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.counting import count_agreements, count_input, count_staged, select_counted
+from expectations.counting import count_agreements, count_figures, count_input, select_counted
 from expectations.evaluation import evaluate
 from expectations.figures import StagedFigures
 from expectations.input_checks import check_input
@@ -106,7 +106,7 @@ def _count(
     others = baseline.other_categories if baseline else None
     rows = select_counted(staged, attributes, categories, others).persist()
     try:
-        figures = count_staged(rows, attributes)
+        figures = count_figures(rows, attributes)
         if published is None:
             return figures
         agreements = count_agreements(rows, published, attributes)

@@ -35,7 +35,7 @@ from expectations.baseline import (
     save_baseline,
 )
 from expectations.categories import choose_categories, list_others
-from expectations.counting import count_staged, select_answered_attributes, select_counted
+from expectations.counting import count_figures, select_answered_attributes, select_counted
 
 # Smaller changes of a share are not worth a line.
 SHOWN_CHANGE = 0.005
@@ -77,7 +77,7 @@ def main(
         rows = with_own_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
     others = list_others(rows, categories)
-    figures = count_staged(select_counted(rows, attributes, categories, others), attributes)
+    figures = count_figures(select_counted(rows, attributes, categories, others), attributes)
     assert figures.summary is not None
     baseline = LabelBaseline(
         catalog=catalog,

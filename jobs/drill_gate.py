@@ -36,7 +36,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers, group_categories, read_answers
+from expectations.drill.answers import DrawnAnswers, group_categories, read_answers
 from expectations.drill.in_arrays import build_baseline
 from expectations.drill.label_faults import build_label_faults
 from expectations.drill.runs import (
@@ -127,7 +127,7 @@ def main(
     raise typer.Exit(0 if agrees and is_good(rate, detected) else 1)
 
 
-def measure_alarms(sound: Answers, resamples: int) -> dict[str, dict[int, float]]:
+def measure_alarms(sound: DrawnAnswers, resamples: int) -> dict[str, dict[int, float]]:
     """Returns the share of sound runs that are stopped, of every kind and size."""
     alarms = {
         name: {

@@ -95,6 +95,6 @@ def read_table(setup: Setup) -> pa.Table:
             "text": build_text(one.title, one.description),
             "file": str(folder / str(one.image_path)),
         }
-        for one in setup.read_products()
+        for one in setup.measured_products()
     ]
     return pa.Table.from_pylist(rows)

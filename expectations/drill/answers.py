@@ -29,7 +29,7 @@ def count(column: pd.Categorical) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class DrawnAnswers:
     """Answers to some products; labels have `ABSTAINED` where the classifier abstained.
 
     Attributes:
@@ -45,9 +45,9 @@ class Answers:
     def __len__(self) -> int:
         return len(self.modalities)
 
-    def take(self, rows: Places) -> "Answers":
+    def take(self, rows: Places) -> "DrawnAnswers":
         """Returns the answers of those rows."""
-        return Answers(
+        return DrawnAnswers(
             self.model_version,
             {a: column.take(rows) for a, column in self.labels.items()},
             {a: values[rows] for a, values in self.confidences.items()},
@@ -58,7 +58,7 @@ class Answers:
 
 def read_answers(
     model_version: str, table: pa.Table, categories: pd.Categorical | None = None
-) -> Answers:
+) -> DrawnAnswers:
     """Returns a table's answers.
 
     Args:
@@ -67,7 +67,7 @@ def read_answers(
         categories: of the same products in the same order.
     """
     attributes = select_attributes(table.column_names)
-    return Answers(
+    return DrawnAnswers(
         model_version,
         {a: encode(table[a].to_pylist(), ABSTAINED) for a in attributes},
         {a: table[f"{a}_confidence"].to_numpy().astype(float) for a in attributes},

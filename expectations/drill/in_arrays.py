@@ -7,7 +7,7 @@ from schemas.labels import ABSTAINED
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers, count
+from expectations.drill.answers import DrawnAnswers, count
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
@@ -19,7 +19,7 @@ from expectations.summary import (
 )
 
 
-def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigures:
+def count_answers(answers: DrawnAnswers, before: DrawnAnswers | None = None) -> StagedFigures:
     """Returns the figures that Spark would count.
 
     Args:
@@ -40,7 +40,7 @@ def count_answers(answers: Answers, before: Answers | None = None) -> StagedFigu
     )
 
 
-def build_baseline(answers: Answers) -> LabelBaseline:
+def build_baseline(answers: DrawnAnswers) -> LabelBaseline:
     """Returns the baseline of these answers."""
     summary = _summarise(answers)
     return LabelBaseline(
@@ -52,7 +52,7 @@ def build_baseline(answers: Answers) -> LabelBaseline:
     )
 
 
-def known_labels(answers: Answers, baseline: LabelBaseline) -> dict[str, tuple[str, ...]]:
+def known_labels(answers: DrawnAnswers, baseline: LabelBaseline) -> dict[str, tuple[str, ...]]:
     """Returns the labels that the classifier seems to have: of each attribute, all ever given."""
     return {
         attribute: tuple(
@@ -65,10 +65,10 @@ def known_labels(answers: Answers, baseline: LabelBaseline) -> dict[str, tuple[s
 
 
 def check_answers(
-    answers: Answers,
+    answers: DrawnAnswers,
     baseline: LabelBaseline,
     settings: ValidationSettings,
-    before: Answers | None = None,
+    before: DrawnAnswers | None = None,
 ) -> list[Check]:
     """Returns the gate's checks of one run."""
     return check_staged(
@@ -80,7 +80,7 @@ def check_answers(
     )
 
 
-def _summarise(answers: Answers) -> CatalogSummary:
+def _summarise(answers: DrawnAnswers) -> CatalogSummary:
     categories = {}
     if answers.categories is not None:
         for name in count(answers.categories):
@@ -89,7 +89,7 @@ def _summarise(answers: Answers) -> CatalogSummary:
     return CatalogSummary(products=_summarise_group(answers), categories=categories)
 
 
-def _summarise_group(answers: Answers) -> GroupSummary:
+def _summarise_group(answers: DrawnAnswers) -> GroupSummary:
     return GroupSummary(
         rows=len(answers),
         modalities=count(answers.modalities),
@@ -117,7 +117,7 @@ def _count_labels(column: pd.Categorical) -> dict[str, int]:
     return {label: n for label, n in count(column).items() if label != ABSTAINED}
 
 
-def _agreements(answers: Answers, before: Answers) -> list[Agreement]:
+def _agreements(answers: DrawnAnswers, before: DrawnAnswers) -> list[Agreement]:
     everywhere = np.ones(len(answers), dtype=bool)
     scopes: dict[str | None, NDArray[np.bool_]] = {None: everywhere}
     if answers.categories is not None:

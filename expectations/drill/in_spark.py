@@ -14,7 +14,7 @@ from schemas.tables import CORRECTIONS
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers
+from expectations.drill.answers import DrawnAnswers
 from expectations.drill.in_arrays import known_labels
 from expectations.drill.runs import Case
 from expectations.report import QualityCheck, ValidationReport
@@ -35,7 +35,7 @@ def validate_case(
     )
 
 
-def as_rows(spark: SparkSession, answers: Answers) -> DataFrame:
+def as_rows(spark: SparkSession, answers: DrawnAnswers) -> DataFrame:
     """Returns the answers with the columns of the staged and published tables that are counted."""
     ids = [f"product-{number}" for number in range(len(answers))]
     columns = {

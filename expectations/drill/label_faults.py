@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from schemas.labels import ABSTAINED
 
-from expectations.drill.answers import Answers, count
+from expectations.drill.answers import DrawnAnswers, count
 from expectations.drill.runs import SEED, Case
 
 
-def build_label_faults(known: Answers) -> dict[str, Case]:
+def build_label_faults(known: DrawnAnswers) -> dict[str, Case]:
     """Returns a case of every fault of every attribute, and one of rows that lost their order."""
     rng = np.random.default_rng(SEED)
     return {
@@ -20,7 +20,7 @@ def build_label_faults(known: Answers) -> dict[str, Case]:
     }
 
 
-def stick_to_commonest(answers: Answers, attribute: str) -> Answers:
+def stick_to_commonest(answers: DrawnAnswers, attribute: str) -> DrawnAnswers:
     """Returns the answers with one attribute stuck on the label that hides it best."""
     column = answers.labels[attribute]
     counts = {name: n for name, n in count(column).items() if name != ABSTAINED}
@@ -29,7 +29,7 @@ def stick_to_commonest(answers: Answers, attribute: str) -> Answers:
     return replace(answers, labels={**answers.labels, attribute: stuck})
 
 
-def rename_labels(answers: Answers, attribute: str) -> Answers:
+def rename_labels(answers: DrawnAnswers, attribute: str) -> DrawnAnswers:
     """Returns the answers with one attribute's labels permuted: a label list in another order."""
     column = answers.labels[attribute]
     labels = [name for name in column.categories if name != ABSTAINED]
@@ -37,6 +37,6 @@ def rename_labels(answers: Answers, attribute: str) -> Answers:
     return replace(answers, labels={**answers.labels, attribute: column.rename_categories(renamed)})
 
 
-def give_to_others(answers: Answers, rng: np.random.Generator) -> Answers:
+def give_to_others(answers: DrawnAnswers, rng: np.random.Generator) -> DrawnAnswers:
     """Returns the answers given to products that they are not about: rows that lost their order."""
     return answers.take(rng.permutation(len(answers)))

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import Answers, Places
+from expectations.drill.answers import DrawnAnswers, Places
 from expectations.drill.in_arrays import build_baseline, check_answers
 from expectations.settings import ValidationSettings
 from expectations.summary import OTHER
@@ -25,8 +25,8 @@ SEED = 2026
 class Case:
     """Answers to draw runs from, and what was published of the same products before."""
 
-    answers: Answers
-    before: Answers | None = None
+    answers: DrawnAnswers
+    before: DrawnAnswers | None = None
 
     def check(
         self, rows: Places, baseline: LabelBaseline, settings: ValidationSettings
@@ -42,7 +42,7 @@ def is_stopped(checks: Sequence[Check]) -> bool:
 
 
 def measure_false_alarms(
-    sound: Answers, size: int, baseline_size: int, runs: int, settings: ValidationSettings
+    sound: DrawnAnswers, size: int, baseline_size: int, runs: int, settings: ValidationSettings
 ) -> float:
     """Returns the share of sound runs that are stopped; run and baseline share no product."""
     rng = np.random.default_rng([SEED, size])
@@ -55,7 +55,7 @@ def measure_false_alarms(
 
 
 def measure_false_alarms_by_category(
-    sound: Answers,
+    sound: DrawnAnswers,
     sizes: Sequence[int],
     baseline_size: int,
     runs: int,

@@ -33,7 +33,7 @@ def main() -> None:
             .getOrCreate()
         )
         make_table(spark)
-        products = read_products(spark, f"{folder}/products.parquet")
+        products = make_products(spark, f"{folder}/products.parquet")
         survey = survey_products(spark, products, f"{folder}/survey.parquet")
         publish(spark, products, survey)
         # Before its folder goes.
@@ -52,7 +52,7 @@ def make_table(spark: SparkSession) -> None:
     spark.sql(f"CREATE VIEW shop.titles AS SELECT product_id, title FROM {TABLE}")
 
 
-def read_products(spark: SparkSession, file: str) -> DataFrame:
+def make_products(spark: SparkSession, file: str) -> DataFrame:
     """Writes two products and reads them back, through Python."""
     table = spark.read.table(TABLE)
     rows = [

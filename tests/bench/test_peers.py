@@ -51,7 +51,7 @@ def ours(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What the engine makes of them in float32: each attribute's best label, and its score."""
     monkeypatch.setattr(precision, "choose_dtype", lambda device: torch.float32)
     engine = setup.spec().build(torch.device("cpu"))
-    (_, output), *rest = engine.classify(setup.read_products())
+    (_, output), *rest = engine.classify(setup.measured_products())
     assert output is not None
     assert not rest, "a few products are one window"
     best = [logits.float().softmax(1).max(1) for logits in output.logits.values()]

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from expectations.baseline import LabelBaseline
-from expectations.counting import count_agreements, count_input, count_staged, select_counted
-from expectations.drill.answers import Answers
+from expectations.counting import count_agreements, count_figures, count_input, select_counted
+from expectations.drill.answers import DrawnAnswers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.drill.in_spark import as_rows
 from expectations.figures import Agreement, ConfidenceFigures
@@ -46,7 +46,7 @@ def test_spark_counts_what_the_drill_counts(spark: SparkSession) -> None:
     on_edges = {a: values.round(2) for a, values in answers.confidences.items()}
     answers = dataclasses.replace(answers, confidences=on_edges)
     rows = select_counted(as_rows(spark, answers), list(LABELS), ["shoes"])
-    found, drilled = count_staged(rows, list(LABELS)), count_answers(answers)
+    found, drilled = count_figures(rows, list(LABELS)), count_answers(answers)
     assert found.summary == drilled.summary
     assert found.label_rows == drilled.label_rows
     assert found.confidences == drilled.confidences
@@ -65,7 +65,7 @@ def test_odd_confidences_and_repeated_ids_are_counted(spark: SparkSession) -> No
         .otherwise(F.lit(0.25))
     )
     rows = rows.withColumn("color_confidence", odd)
-    found = count_staged(select_counted(rows, list(LABELS), []), list(LABELS))
+    found = count_figures(select_counted(rows, list(LABELS), []), list(LABELS))
     assert found.confidences["color"] == ConfidenceFigures(1, 2, 0.25, 1.0)
     assert found.summary is not None
     assert sum(found.summary.products.attributes["color"].confidences) == 7
@@ -103,7 +103,7 @@ def test_agreement_is_counted_on_unchanged_products_and_never_on_corrected_label
 
 
 def test_spark_counts_the_agreements_that_the_drill_counts(spark: SparkSession) -> None:
-    def catalog(seed: int) -> Answers:
+    def catalog(seed: int) -> DrawnAnswers:
         shoes, hats = (make_answers(60, seed=seed, category=one) for one in ("shoes", "hats"))
         return join(shoes, hats)
 
@@ -124,7 +124,7 @@ def test_ten_sizes_of_one_dress_are_no_stuck_classifier(
 
     sizes = sizes.withColumn("content_hash", F.lit("one dress"))
     assert validate(sizes, sizes, baseline, expected_rows=30).failures == ()
-    figures = count_staged(select_counted(sizes, list(LABELS), []), list(LABELS))
+    figures = count_figures(select_counted(sizes, list(LABELS), []), list(LABELS))
     assert (figures.rows, figures.distinct_products) == (30, 30)
     assert figures.summary is not None and figures.summary.products.rows == 1
 
@@ -160,7 +160,7 @@ def test_category_that_is_new_to_a_baseline_is_none_of_its_small_ones(
     place = F.substring("product_id", 9, 1).cast("int") + 1
     category = F.element_at(F.array(*map(F.lit, ("shoes", "belts", None, "swimwear"))), place)
     rows = as_rows(spark, make_answers(4)).withColumn("product_category", category)
-    counted = count_staged(select_counted(rows, list(LABELS), ["shoes"], others), list(LABELS))
+    counted = count_figures(select_counted(rows, list(LABELS), ["shoes"], others), list(LABELS))
     assert counted.summary is not None
     assert {name: group.rows for name, group in counted.summary.categories.items()} == groups
 
@@ -173,7 +173,7 @@ def test_an_attribute_may_be_called_as_the_gate_calls_its_own_columns(spark: Spa
         "is_first_confidence DOUBLE",
     )
     names = ["group", "is_first"]
-    counted = count_staged(select_counted(rows, names, ["shoes"]), names)
+    counted = count_figures(select_counted(rows, names, ["shoes"]), names)
     assert counted.summary is not None
     attributes = counted.summary.products.attributes
     assert [dict(attributes[name].labels) for name in names] == [{"kids": 1}, {"yes": 1}]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from expectations.drill.answers import Answers, encode
+from expectations.drill.answers import DrawnAnswers, encode
 from schemas.labels import ABSTAINED
 
 ATTRIBUTES = ("color", "style")
@@ -20,14 +20,14 @@ def make_answers(
     text_only: float = 0.05,
     category: str | None = None,
     model_version: str = "model-1",
-) -> Answers:
+) -> DrawnAnswers:
     """Draws answers; a higher `sureness` moves confidences towards 1."""
     rng = np.random.default_rng(seed)
 
     def draw(shares: dict[str, float]) -> pd.Categorical:
         return encode(list(rng.choice(list(shares), rows, p=list(shares.values()))), "none")
 
-    return Answers(
+    return DrawnAnswers(
         model_version,
         {"color": draw(color_shares), "style": draw(STYLE_SHARES)},
         {attribute: rng.beta(sureness, 1, rows) for attribute in ATTRIBUTES},
@@ -36,13 +36,13 @@ def make_answers(
     )
 
 
-def join(*parts: Answers) -> Answers:
+def join(*parts: DrawnAnswers) -> DrawnAnswers:
     """Returns the answers of several categories as one catalog's."""
 
     def columns(*coded: pd.Categorical) -> pd.Categorical:
         return encode([str(name) for one in coded for name in one], "none")
 
-    return Answers(
+    return DrawnAnswers(
         parts[0].model_version,
         {a: columns(*(part.labels[a] for part in parts)) for a in ATTRIBUTES},
         {a: np.concatenate([part.confidences[a] for part in parts]) for a in ATTRIBUTES},
