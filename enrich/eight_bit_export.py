@@ -21,10 +21,10 @@ from enrich.classifiers.manifest import Manifest
 from enrich.engine import Engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.markdown import Table, escape, to_markdown
+from enrich.progress import watch
 from enrich.records import EnrichedProduct, Prediction, Product
 from enrich.spec import default_spec
 from enrich.training.calibration import wilson_lower_bound
-from enrich.training.progress import watch
 
 # A GPU computes with the weights as they are stored.
 _DEVICE = torch.device("cpu")

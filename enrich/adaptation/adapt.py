@@ -16,7 +16,7 @@ from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Trial
 from enrich.calibration import Calibration
 from enrich.engine import Engine
-from enrich.training.progress import watch
+from enrich.progress import watch
 
 
 def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:

@@ -7,8 +7,8 @@ from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
 from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
+from enrich.progress import watch
 from enrich.records import Modalities, Product
-from enrich.training.progress import watch
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from enrich.comparison.overview_plot import draw_overview
 from enrich.comparison.records import Record, measure_with_intervals, subtract
 from enrich.comparison.shops import LabelledShop
 from enrich.errors import ConfigError
+from enrich.progress import say
 from enrich.training.batches import Batches
 from enrich.training.conditions import Condition
 from enrich.training.evaluation import answer, apply_calibration
 from enrich.training.labelled import UNLABELLED, LabelledProducts
-from enrich.training.progress import say
 
 _SPEED_BATCH = 64
 Key = tuple[str, str]  # condition and attribute

@@ -11,10 +11,10 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.drill.faults import Fault, build_faulty_engine
 from enrich.drill.products import digest_products
 from enrich.files.whole import whole_file
+from enrich.progress import watch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import default_spec
-from enrich.training.progress import watch
 
 
 def answer_products(

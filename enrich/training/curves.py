@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from enrich.training.progress import say
+from enrich.progress import say
 
 
 class Curves:

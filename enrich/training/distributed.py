@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from enrich.errors import ConfigError
 from enrich.precision import local_device
+from enrich.ranks import rank
 
 # The first process decodes a catalog or evaluates on it while the others wait.
 _LONGEST_WAIT = timedelta(hours=12)
@@ -54,11 +55,6 @@ def process_group() -> Iterator[None]:
     # Not after an error: NCCL would wait here for the others, who wait for this process, and nobody
     # would learn of it. A process that just ends makes torchrun end the others.
     dist.destroy_process_group()
-
-
-def rank() -> int:
-    """Returns this process's number; 0 is the one that evaluates, saves and prints."""
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def processes() -> int:

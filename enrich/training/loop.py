@@ -18,15 +18,17 @@ from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.extras import load_extra
 from enrich.precision import local_device
+from enrich.progress import say
+from enrich.ranks import rank
 from enrich.training.batches import Batches, Hiding
 from enrich.training.conditions import SELECTED_UNDER, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.curves import Curves
-from enrich.training.distributed import first_then_others, from_first, rank
+from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
 from enrich.training.optimiser import Stepper
 from enrich.training.parts import Part, deal
-from enrich.training.progress import EpochProgress, say
+from enrich.training.progress import EpochProgress
 from enrich.training.state import Progressed, load_state, name_inputs, save_state
 from enrich.training.view_cache import CachedViews, cache_views
 

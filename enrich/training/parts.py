@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import ModelInputs
+from enrich.ranks import rank
 from enrich.training.batches import Batches, Hiding
 from enrich.training.config import TrainingConfig
-from enrich.training.distributed import processes, rank
+from enrich.training.distributed import processes
 from enrich.training.losses import count_labelled
 
 

@@ -25,10 +25,10 @@ from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
+from enrich.progress import say, watch
+from enrich.ranks import rank
 from enrich.records import Status
-from enrich.training.distributed import rank
 from enrich.training.labelled import LabelledProducts
-from enrich.training.progress import say, watch
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
 
 # At least so many, whatever the cores: most of them wait where images come from an object store.

@@ -12,10 +12,12 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
+from enrich.progress import say
+from enrich.ranks import rank
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
-from enrich.training.distributed import first_then_others, processes, rank
+from enrich.training.distributed import first_then_others, processes
 from enrich.training.label_checks import (
     find_absent,
     find_unlisted,
@@ -37,7 +39,6 @@ from enrich.training.labelled import (
 )
 from enrich.training.names import name_catalog
 from enrich.training.opinions import half_of, read_opinions
-from enrich.training.progress import say
 from enrich.training.recipes import collect_recipes
 from enrich.training.start import keep_usable_phases, start_classifier
 

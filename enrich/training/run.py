@@ -9,6 +9,8 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
+from enrich.progress import say
+from enrich.ranks import rank
 from enrich.records import Modalities
 from enrich.training.batches import Batches
 from enrich.training.conditions import (
@@ -19,7 +21,7 @@ from enrich.training.conditions import (
     shown_in_training,
 )
 from enrich.training.config import TrainingConfig
-from enrich.training.distributed import process_group, rank
+from enrich.training.distributed import process_group
 from enrich.training.evaluation import calibrate, evaluate
 from enrich.training.labelled import count_split_groups
 from enrich.training.loop import Trainer
@@ -32,7 +34,6 @@ from enrich.training.preparation import (
     read_strange_shop,
     read_training_products,
 )
-from enrich.training.progress import say
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
 

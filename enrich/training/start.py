@@ -11,9 +11,9 @@ from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.files.whole import whole_file
 from enrich.preprocess import ImageShape
+from enrich.progress import say
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
-from enrich.training.progress import say
 from enrich.training.published.open_clip_weights import open_open_clip
 from enrich.training.published.preprocessors import HALVES
 from enrich.training.published.pretrained import (

@@ -16,9 +16,9 @@ import torch
 from enrich.classifiers.interface import Classifier
 from enrich.errors import StorageFailed, first_line
 from enrich.files.whole import whole_file
+from enrich.progress import say
 from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
-from enrich.training.progress import say
 
 # Settings that change none of the weights to come: where files lie (what is read in them counts by
 # its content), how often the state is saved, and what is fitted after training.

@@ -17,10 +17,10 @@ from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.interface import Classifier
 from enrich.files.whole import whole_file
 from enrich.precision import autocast, cast_weights
+from enrich.progress import watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
 from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
-from enrich.training.progress import watch
 
 _BATCH = 64
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from enrich.errors import ConfigError, name_some
 from enrich.files.tables import read_table, select_text
-from enrich.training.progress import say
+from enrich.progress import say
 from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {

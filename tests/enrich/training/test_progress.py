@@ -5,14 +5,16 @@ import io
 import pytest
 from rich.console import Console
 
+import enrich.progress
 from enrich.training import progress
-from enrich.training.progress import EpochProgress, say
+from enrich.training.progress import EpochProgress
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
-    monkeypatch.setattr(progress, "_console", Console(file=written, width=60))
+    for module in (progress, enrich.progress):
+        monkeypatch.setattr(module, "CONSOLE", Console(file=written, width=60))
     return written
 
 
@@ -27,16 +29,11 @@ def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
     assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")
 
 
-def test_brackets_in_a_name_are_shown(log: io.StringIO) -> None:
-    say("colour: [/red] and [bold] are no labels of it")
-    assert log.getvalue() == "colour: [/red] and [bold] are no labels of it\n"
-
-
 def test_a_terminal_shows_loss_and_speed_beside_the_bar(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "_console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(progress, "CONSOLE", Console(file=screen, force_terminal=True, width=120))
     with EpochProgress("multitask epoch 2", steps=10, done=0) as shown:
         shown.count_step(0.25, products=400)
     assert "multitask epoch 2: loss 0.2500," in screen.getvalue()
