@@ -1,11 +1,56 @@
-"""Says how many of a catalog's images cannot be read, where all of them were tried at once."""
+"""Counts what could not be read of a catalog, where Spark does not count it.
+
+A product that names no image has none that failed.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from enrich.errors import ConfigError
+from enrich.config import JobConfig, is_too_much
+from enrich.errors import ConfigError, TooManyFailures
 from enrich.images.limits import ImageProblem
 from enrich.records import NO_IMAGE_PATH
+
+
+def names_an_image(error: str | None) -> bool:
+    """Returns whether a product names an image, by what became of reading it."""
+    return error != NO_IMAGE_PATH
+
+
+@dataclass(slots=True)
+class FailureCounts:
+    """How many rows there are; of how many nothing could be read, or not the image they name."""
+
+    rows: int = 0
+    unreadable: int = 0
+    named_images: int = 0
+    failed_images: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts an output row: its modalities, status and error."""
+        has_image = names_an_image(row["error"])
+        self.rows += 1
+        self.unreadable += row["modalities"] is None
+        self.named_images += has_image
+        self.failed_images += has_image and row["status"].startswith("image_")
+
+    def refuse_many(self, settings: JobConfig) -> None:
+        """Raises where the main job would.
+
+        Raises:
+            TooManyFailures: of the rows, or of their images, more failed than the settings allow.
+        """
+        for what, failed, among, allowed in (
+            ("products", self.unreadable, self.rows, settings.max_quarantined_share),
+            ("images", self.failed_images, self.named_images, settings.max_failed_images_share),
+        ):
+            if is_too_much(failed, among, allowed):
+                raise TooManyFailures(
+                    f"{failed:,} of {among:,} {what} could not be read, {allowed:.0%} would be put "
+                    "up with: check the file, the image root and its permissions"
+                )
 
 
 def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
@@ -17,15 +62,15 @@ def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
     Raises:
         ConfigError: images are named, and not one of them can be read.
     """
-    named = [one for one in problems if one is None or str(one) != NO_IMAGE_PATH]
-    failed = [one for one in named if one is not None]
+    named = [p for p in problems if p is None or names_an_image(str(p))]
+    failed = [p for p in named if p is not None]
     if not failed:
         return None
-    counts = Counter(one.status for one in failed).most_common()
-    found = ", ".join(f"{count:,} {status}" for status, count in counts)
+    by_status = Counter(problem.status for problem in failed).most_common()
+    reasons = ", ".join(f"{count:,} {status}" for status, count in by_status)
     if len(failed) == len(named):
         raise ConfigError(
-            f"not one of {len(named):,} images can be read ({found}; the first: {failed[0]}); "
+            f"not one of {len(named):,} images can be read ({reasons}; the first: {failed[0]}); "
             "wanted: image paths that start from the catalog's image root, or none at all"
         )
-    return f"{len(failed):,} of {len(named):,} images cannot be read: {found}"
+    return f"{len(failed):,} of {len(named):,} images cannot be read: {reasons}"
