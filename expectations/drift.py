@@ -86,11 +86,7 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
 
 
 def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
-    labels = _compare(scope, labels_of(attribute))
-    observed = chance.total_variation(labels.counts, labels.shares)
-    allowed = chance.allowed_total_variation(
-        tolerance, scope.group.rows, scope.expected.rows, labels.shares, alpha
-    )
+    labels, observed, allowed = _moved_rows(scope, labels_of(attribute), tolerance, alpha)
     return Check(
         expectation="expect_few_labels_moved",
         attribute=attribute,
@@ -156,11 +152,7 @@ def _check_answered_confidence(
 
 
 def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
-    rests_on = _compare(scope, attrgetter("modalities"))
-    observed = chance.total_variation(rests_on.counts, rests_on.shares)
-    allowed = chance.allowed_total_variation(
-        tolerance, scope.group.rows, scope.expected.rows, rests_on.shares, alpha
-    )
+    rests_on, observed, allowed = _moved_rows(scope, attrgetter("modalities"), tolerance, alpha)
     return Check(
         expectation="expect_modalities_near_baseline",
         category=scope.category,
@@ -173,6 +165,18 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
         f"{scope.baseline!r}, allowed {allowed:.1%} (validation.max_modality_shift); largest "
         f"shifts: {rests_on.largest_shifts()}",
     )
+
+
+def _moved_rows(
+    scope: Scope, count: CountsNames, tolerance: float, alpha: float
+) -> tuple[_Comparison, float, float]:
+    """Returns what is compared, its total variation, and how much of that is allowed."""
+    compared = _compare(scope, count)
+    observed = chance.total_variation(compared.counts, compared.shares)
+    allowed = chance.allowed_total_variation(
+        tolerance, scope.group.rows, scope.expected.rows, compared.shares, alpha
+    )
+    return compared, observed, allowed
 
 
 def _compare(scope: Scope, count: CountsNames) -> _Comparison:
