@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +44,11 @@ ImageRootOption = Annotated[
         help="Where relative image paths start; the catalog's folder.", callback=_check_place
     ),
 ]
+
+
+def choose_image_root(image_root: str | None, catalog: Path) -> str:
+    """Returns where relative image paths start: as given, else in the catalog's own folder."""
+    return image_root or str(catalog.resolve().parent)
 
 
 def print_markdown(text: str) -> None:

@@ -25,7 +25,13 @@ from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, ImageRootOption, print_markdown, run_command
+from enrich.command_line import (
+    CheckpointOption,
+    ImageRootOption,
+    choose_image_root,
+    print_markdown,
+    run_command,
+)
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
@@ -73,7 +79,7 @@ def main(
     if labelled and not suggest:
         refuse_fitted(manifest, labelled.targets)
     products = read_unique_products(catalog) if suggest else []
-    engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
+    engine = open_engine(manifest, choose_image_root(image_root, catalog))
     if suggest:
         known = {product.product_id for product in labelled.products} if labelled else set()
         written = write_suggestions(engine, products, suggest, known, output)

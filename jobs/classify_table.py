@@ -20,7 +20,12 @@ import pyarrow.parquet as pq
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, ImageRootOption, run_command
+from enrich.command_line import (
+    CheckpointOption,
+    ImageRootOption,
+    choose_image_root,
+    run_command,
+)
 from enrich.config import JobConfig
 from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, first_line
@@ -47,7 +52,7 @@ def main(
     require_suffix(output, ".parquet")
     manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
-    engine = open_engine(manifest, image_root or str(catalog.resolve().parent))
+    engine = open_engine(manifest, choose_image_root(image_root, catalog))
     prepare_target(output, catalog)
 
     begin = time.perf_counter()
@@ -103,7 +108,7 @@ def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path
 
 @contextmanager
 def _as_storage_failure(output: Path) -> Iterator[None]:
-    """Raises StorageFailed for an error of the file system: around writing alone, not the engine."""
+    """Raises StorageFailed for an error of writing; those of the engine are none of it."""
     try:
         yield
     except OSError as error:

@@ -17,7 +17,12 @@ import typer
 
 from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import ImageRootOption, print_markdown, run_command
+from enrich.command_line import (
+    ImageRootOption,
+    choose_image_root,
+    print_markdown,
+    run_command,
+)
 from enrich.eight_bit_export import (
     compare,
     refuse_other_answers,
@@ -58,7 +63,7 @@ def main(
     read_metrics(manifest.folder)
     if min_agreement == 1:
         raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
-    comparison = compare(manifest, image_root or str(catalog.resolve().parent), chosen)
+    comparison = compare(manifest, choose_image_root(image_root, catalog), chosen)
     print_markdown(to_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)
