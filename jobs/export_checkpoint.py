@@ -23,13 +23,9 @@ from enrich.command_line import (
     print_markdown,
     run_command,
 )
-from enrich.eight_bit_export import (
-    compare,
-    refuse_other_answers,
-    summarise,
-    to_report,
-    write_exported,
-)
+from enrich.eight_bits.agreement import compare_in_eight_bits
+from enrich.eight_bits.export import refuse_other_answers, write_exported
+from enrich.eight_bits.report import format_report, summarise
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 
@@ -63,8 +59,8 @@ def main(
     read_metrics(manifest.folder)
     if min_agreement == 1:
         raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
-    comparison = compare(manifest, choose_image_root(image_root, catalog), chosen)
-    print_markdown(to_report(comparison))
+    comparison = compare_in_eight_bits(manifest, choose_image_root(image_root, catalog), chosen)
+    print_markdown(format_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)
     if comparison.speedup < LEAST_SPEEDUP:

@@ -1,0 +1,137 @@
+"""Whether a checkpoint answers in eight bits as it does without them, and how much faster it is."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from enrich.classifiers.manifest import Manifest
+from enrich.engine import Engine
+from enrich.errors import ConfigError
+from enrich.progress import watch
+from enrich.records import EnrichedProduct, Prediction, Product
+from enrich.spec import default_spec
+from enrich.training.calibration import wilson_lower_bound
+
+# Eight bits are for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
+_DEVICE = torch.device("cpu")
+# So many products are answered before time is taken: in its first pass a layer looks for its
+# fastest way to compute.
+_WARM_UP = 64
+# So many products are answered by both before the next ones, and each goes first every other time:
+# neither alone then pays for what a process does once, nor for what else the machine does.
+_TURN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAgreement:
+    """How many of the answers to one attribute are the same before and after.
+
+    Attributes:
+        same: products for which the tables show the same: a label, or NULL for an abstention.
+        same_best: products with the same best label, whether it is shown or abstained on. Where a
+            classifier abstains on everything, `same` alone would call any two classifiers alike.
+        mean_move, largest_move: by how much confidences differ, in [0, 1].
+    """
+
+    products: int
+    same: int
+    same_best: int
+    mean_move: float
+    largest_move: float
+
+    @property
+    def at_least(self) -> float:
+        """The share that surely stays: in nine of ten samples the true share lies above it.
+
+        Of the shares of `same` and `same_best` the smaller one counts.
+        """
+        same = torch.tensor(min(self.same, self.same_best), dtype=torch.double)
+        return float(wilson_lower_bound(same, torch.tensor(self.products, dtype=torch.double)))
+
+
+@dataclass(frozen=True, slots=True)
+class EightBitComparison:
+    """Both checkpoints on the same products: agreement by attribute, and CPU time a product."""
+
+    attributes: dict[str, LabelAgreement]
+    cpu_ms_before: float
+    cpu_ms_after: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times as many products a second; above 1 where eight bits are faster."""
+        return self.cpu_ms_before / self.cpu_ms_after
+
+
+def compare_in_eight_bits(
+    manifest: Manifest, image_root: str, products: Sequence[Product]
+) -> EightBitComparison:
+    """Answers the products twice: as the checkpoint does, and with its linear layers in eight bits.
+
+    Returns:
+        What became of the products that both could read in the same modalities.
+
+    Raises:
+        ConfigError: there are no products, or none of them can be read.
+        CheckpointError: this machine cannot compute in eight bits.
+    """
+    if not products:
+        raise ConfigError("there are no products to compare answers of: give another --catalog")
+    spec = default_spec(manifest, image_root)
+    in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
+    engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_eight_bits)]
+    (before, cpu_ms_before), (after, cpu_ms_after) = _answer_in_turn(engines, products)
+    # An image may be out of reach for one of the two and not for the other.
+    pairs = [
+        pair
+        for old, new in zip(before, after, strict=True)
+        if old.modalities is not None and old.modalities == new.modalities
+        for pair in zip(old.predictions, new.predictions, strict=True)
+    ]
+    if not pairs:
+        raise ConfigError(
+            f"none of the {len(products)} products can be read, so nothing can be compared: look "
+            "at --image-root"
+        )
+    return EightBitComparison(
+        {a: _agree([pair for pair in pairs if pair[0].attribute == a]) for a in spec.attributes},
+        cpu_ms_before,
+        cpu_ms_after,
+    )
+
+
+def _answer_in_turn(
+    engines: Sequence[Engine], products: Sequence[Product]
+) -> list[tuple[list[EnrichedProduct], float]]:
+    """Returns each engine's answers, and the CPU time in milliseconds that a product takes it."""
+    for engine in engines:
+        list(engine.enrich(products[:_WARM_UP]))
+    answers: list[list[EnrichedProduct]] = [[] for _ in engines]
+    seconds = [0.0 for _ in engines]
+    order = list(range(len(engines)))
+    turns = range(0, len(products), _TURN)
+    for start in watch(turns, "as it is and in eight bits", len(turns)):
+        for which in order:
+            begin = time.process_time()
+            answers[which] += engines[which].enrich(products[start : start + _TURN])
+            seconds[which] += time.process_time() - begin
+        order.reverse()
+    cpu_ms = [1_000 * taken / len(products) for taken in seconds]
+    return list(zip(answers, cpu_ms, strict=True))
+
+
+def _agree(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
+    moves = [abs(old.confidence - new.confidence) for old, new in pairs]
+    return LabelAgreement(
+        products=len(pairs),
+        same=sum(_shown(old) == _shown(new) for old, new in pairs),
+        same_best=sum(old.label == new.label for old, new in pairs),
+        mean_move=sum(moves) / len(moves),
+        largest_move=max(moves),
+    )
+
+
+def _shown(prediction: Prediction) -> str | None:
+    return None if prediction.abstained else prediction.label
