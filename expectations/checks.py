@@ -41,6 +41,11 @@ class Check:
         return threshold
 
     @property
+    def words(self) -> str:
+        """Its name in words, such as "label distribution near baseline"."""
+        return self.expectation.removeprefix("expect_").replace("_", " ")
+
+    @property
     def about(self) -> str:
         """What the check is about, in words; empty for the whole table."""
         category = "" if self.category is None else f"category {self.category}"

@@ -27,8 +27,7 @@ def name_figures(checks: Sequence[Check]) -> dict[str, Check]:
     named: dict[str, Check] = {}
     seen: Counter[str] = Counter()
     for check in checks:
-        words = check.expectation.removeprefix("expect_").replace("_", " ")
-        name = ": ".join(part for part in (check.about, words) if part).translate(MARKUP)
+        name = ": ".join(part for part in (check.about, check.words) if part).translate(MARKUP)
         seen[name.casefold()] += 1
         times = seen[name.casefold()]
         named[name if times == 1 else f"{name} ({times})"] = check

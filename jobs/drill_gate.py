@@ -8,19 +8,17 @@ through the classifier. Runs are drawn from the sound answers and compared to ba
 products, a thousand times for every size: a run that is stopped is a false alarm. Then runs are
 drawn from the faulty answers. Some cases also go through Spark and Great Expectations.
 
-Tolerances and the level of false alarms are the defaults of `ValidationSettings`. They were chosen
-beforehand on other products (drawn with another seed, and a real shop by season and year); nothing
-was tuned to the runs drawn here.
-
 The last line on standard output is one JSON object. Exit code 1: the gate is worse than wanted, or
 Spark and Great Expectations come to other checks than the drill.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -32,39 +30,39 @@ from enrich.drill.faults import Fault
 from enrich.drill.old_answers import OLD_ANSWERS, keep_answers, read_kept_answers
 from enrich.drill.products import draw_products, read_column, sample_products
 from enrich.errors import ConfigError
+from enrich.records import Product
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from expectations.baseline import LabelBaseline
-from expectations.checks import Check
 from expectations.drill.answers import DrawnAnswers, group_categories, read_answers
 from expectations.drill.in_arrays import build_baseline
 from expectations.drill.label_faults import build_label_faults
-from expectations.drill.runs import (
-    Case,
-    measure_detection,
-    measure_false_alarms,
-    measure_false_alarms_by_category,
+from expectations.drill.measures import (
+    OLD_CHECKPOINT,
+    SETTINGS,
+    SOUND,
+    StoppedShares,
+    is_good,
+    measure_alarms,
+    measure_detected,
+    name_reason,
 )
-from expectations.settings import ValidationSettings
+from expectations.drill.runs import Case
 from expectations.summary import OTHER
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+# Products of the largest run, and of the baseline that it is compared to.
 RUN, BASELINE = 5_000, 3_000
 SIZES = (40, 500, RUN)
 RESAMPLES = 1_000
 # Enough to see whether a fault is always found.
 FAULTY_RESAMPLES = 200
-WANTED_FALSE_ALARMS = 0.01
-IN_SPARK = ("sound", "swapped_channels", "answers_of_others")
+# Through Spark goes one of each kind only: sound, with faulty pixels, with rows in a wrong order.
+IN_SPARK = (SOUND, "swapped_channels", "answers_of_others")
 # Smaller categories are drilled together.
 CATEGORY_SHARE = 0.05
 
 SHOWN_REASONS = 3
-OLD_CHECKPOINT = "old_checkpoint"
-
-SETTINGS = ValidationSettings()
-# What is left to chance alone: shows that the formulas of chance hold.
-NO_TOLERANCE = ValidationSettings(max_divergence=0, max_confidence_shift=0, max_modality_shift=0)
 console = Console(width=110)
 
 
@@ -89,84 +87,68 @@ def main(
         raise ConfigError("--keep-old keeps answers to drawn products: leave --catalog out")
     if category_column is not None and catalog is None:
         raise ConfigError("--category-column is one of a catalog's table: name it by --catalog")
-    if catalog is None:
-        folder, products = work / "drawn", draw_products(work / "drawn", (RUN, BASELINE))
-    else:
-        folder, products = catalog, sample_products(catalog, RUN + BASELINE)
+    folder, products = choose_products(catalog, work)
     if keep_old is not None:
-        told = answer_products(work, keep_old, folder, products[:RUN])
-        keep_answers(OLD_ANSWERS, *told, products[:RUN])
+        old = answer_products(work, keep_old, folder, products[:RUN])
+        keep_answers(OLD_ANSWERS, *old, products[:RUN])
     categories = None
     if category_column is not None:
-        named = read_column(folder, products, category_column)
-        categories = group_categories(named, CATEGORY_SHARE)
-        if set(categories) == {OTHER}:
-            raise ConfigError(
-                f"no value of {category_column} has {CATEGORY_SHARE:.0%} of the products: name a "
-                "column of fewer categories"
-            )
+        categories = read_categories(folder, products, category_column)
     sound = read_answers(*answer_products(work, BUNDLED, folder, products), categories)
-    known = sound.take(np.arange(RUN))
     baseline = build_baseline(sound.take(np.arange(RUN, len(products))))
-    cases = {"sound": Case(known, known)} | build_label_faults(known)
-    for fault in Fault:
-        table = answer_products(work, BUNDLED, folder, products[:RUN], fault)
-        cases[str(fault)] = Case(read_answers(*table, known.categories))
+    cases = build_cases(work, folder, products[:RUN], sound.take(np.arange(RUN)))
     if catalog is None:
-        old = read_kept_answers(OLD_ANSWERS, products[:RUN])
-        cases[OLD_CHECKPOINT] = Case(read_answers(known.model_version, old))
+        old_answers = read_kept_answers(OLD_ANSWERS, products[:RUN])
+        cases[OLD_CHECKPOINT] = Case(read_answers(sound.model_version, old_answers))
 
-    alarms = measure_alarms(sound, resamples)
-    found = measure_found(cases, baseline)
-    show(alarms, found, baseline, cases, resamples)
+    alarms = measure_alarms(sound, SIZES, BASELINE, resamples)
+    by_size = measure_detected(cases, baseline, SIZES, FAULTY_RESAMPLES)
+    show(alarms, by_size, baseline, cases, resamples)
     agrees = compare_with_spark({name: cases[name] for name in IN_SPARK}, baseline)
-    detected = {name: by_size[RUN] for name, by_size in found.items()}
-    rate = max(alarms["sound"].values())
+    detected = {name: shares[RUN] for name, shares in by_size.items()}
+    rate = max(alarms[SOUND].values())
     summary = {"resamples": resamples, "false_alarm_rate": rate, "detected": detected}
     typer.echo(json.dumps(summary))
     raise typer.Exit(0 if agrees and is_good(rate, detected) else 1)
 
 
-def measure_alarms(sound: DrawnAnswers, resamples: int) -> dict[str, dict[int, float]]:
-    """Returns the share of sound runs that are stopped, of every kind and size."""
-    alarms = {
-        name: {
-            size: measure_false_alarms(sound, size, BASELINE, resamples, settings) for size in SIZES
-        }
-        for name, settings in (("sound", SETTINGS), ("sound, tolerances 0", NO_TOLERANCE))
-    }
-    if sound.categories is not None:
-        alarms["sound, one category"] = measure_false_alarms_by_category(
-            sound, SIZES, BASELINE, resamples, SETTINGS
-        )
-    return alarms
+def choose_products(catalog: Path | None, work: Path) -> tuple[Path, list[Product]]:
+    """Returns the folder that image paths start from, and the products: of a run and a baseline."""
+    if catalog is not None:
+        return catalog, sample_products(catalog, RUN + BASELINE)
+    return work / "drawn", draw_products(work / "drawn", (RUN, BASELINE))
 
 
-def measure_found(cases: dict[str, Case], baseline: LabelBaseline) -> dict[str, dict[int, float]]:
-    """Returns the share of faulty runs that are stopped, of every case and size."""
-    return {
-        name: {
-            size: measure_detection(case, size, baseline, FAULTY_RESAMPLES, SETTINGS)
-            for size in SIZES
-        }
-        for name, case in cases.items()
-        if name != "sound"
-    }
+def read_categories(folder: Path, products: Sequence[Product], column: str) -> pd.Categorical:
+    """Returns the products' categories, small ones together.
 
-
-def is_good(false_alarms: float, detected: dict[str, float]) -> bool:
-    """Returns whether the gate lets sound runs pass and stops every faulty one.
-
-    An old checkpoint may be stopped less often: the more it answers as the new one does, the less
-    there is to find.
+    Raises:
+        ConfigError: all of them are small.
+        SchemaMismatch: there is no such column, or it cannot be read as text.
     """
-    faults = [share for name, share in detected.items() if name != OLD_CHECKPOINT]
-    return false_alarms <= WANTED_FALSE_ALARMS and min(faults) == 1
+    categories = group_categories(read_column(folder, products, column), CATEGORY_SHARE)
+    if set(categories) == {OTHER}:
+        raise ConfigError(
+            f"no value of {column} has {CATEGORY_SHARE:.0%} of the products: name a column of "
+            "fewer categories"
+        )
+    return categories
+
+
+def build_cases(
+    work: Path, folder: Path, products: Sequence[Product], sound: DrawnAnswers
+) -> dict[str, Case]:
+    """Returns the sound answers to the products, and those with every fault, by name."""
+    cases = {SOUND: Case(sound, sound)} | build_label_faults(sound)
+    for fault in Fault:
+        answers = answer_products(work, BUNDLED, folder, products, fault)
+        cases[str(fault)] = Case(read_answers(*answers, sound.categories))
+    return cases
 
 
 def show(
-    alarms: dict[str, dict[int, float]],
-    found: dict[str, dict[int, float]],
+    alarms: StoppedShares,
+    detected: StoppedShares,
     baseline: LabelBaseline,
     cases: dict[str, Case],
     resamples: int,
@@ -178,17 +160,12 @@ def show(
         shares = [f"{rates[size]:.1%}" for size in SIZES]
         table.add_row(name, *shares, f"{resamples:,} runs of each size")
     table.add_section()
-    for name, rates in found.items():
-        blocking = [c for c in cases[name].check(np.arange(RUN), baseline, SETTINGS) if c.blocks]
+    for name, rates in detected.items():
+        checks = cases[name].check(np.arange(RUN), baseline, SETTINGS)
+        blocking = [check for check in checks if check.blocks]
         shares = [f"{rates[size]:.0%}" for size in SIZES]
         table.add_row(name, *shares, "\n".join(map(name_reason, blocking[:SHOWN_REASONS])))
     console.print(table, markup=False)
-
-
-def name_reason(check: Check) -> str:
-    """Returns what a check is about, in few words."""
-    words = check.expectation.removeprefix("expect_").removesuffix("_near_baseline")
-    return f"{check.about} {words.replace('_', ' ')}".strip()
 
 
 def compare_with_spark(cases: dict[str, Case], baseline: LabelBaseline) -> bool:

@@ -4,9 +4,11 @@ import pyarrow as pa
 from drawn_answers import join, make_answers
 
 from expectations.baseline import LabelBaseline
+from expectations.checks import Check
 from expectations.drill.answers import group_categories, read_answers
 from expectations.drill.in_arrays import check_answers
 from expectations.drill.label_faults import build_label_faults
+from expectations.drill.measures import is_good, name_reason
 from expectations.drill.runs import (
     is_stopped,
     measure_detection,
@@ -62,3 +64,18 @@ def test_every_label_fault_is_a_case_that_is_found(baseline: LabelBaseline) -> N
     }
     faults = [f"{attribute}_{fault}" for attribute in LABELS for fault in FAULTS]
     assert rates == dict.fromkeys([*faults, "answers_of_others"], 1)
+
+
+def test_drill_fails_by_one_fault_that_is_not_always_found_and_by_false_alarms() -> None:
+    assert is_good(0.0, {"images_missing": 1.0, "swapped_channels": 1.0})
+    # It may answer nearly alike.
+    assert is_good(0.0, {"images_missing": 1.0, "old_checkpoint": 0.95})
+    assert not is_good(0.0, {"images_missing": 1.0, "swapped_channels": 0.95})
+    assert not is_good(0.5, {"images_missing": 1.0})
+
+
+def test_a_reason_names_the_attribute_and_the_check_in_words() -> None:
+    name = "expect_label_distribution_near_baseline"
+    of_hats = Check(name, 1, "rule", "finding", at_most=0, attribute="color", category="hats")
+    assert name_reason(of_hats) == "color in category hats label distribution"
+    assert name_reason(Check("expect_all_rows_staged", 1, "r", "f", at_most=0)) == "all rows staged"

@@ -42,16 +42,6 @@ def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
     assert rows["swapped_channels"].split("│")[4].strip() == "yes"
 
 
-def test_drill_fails_by_one_fault_that_is_not_always_found_and_by_false_alarms(
-    job: ModuleType,
-) -> None:
-    assert job.is_good(0.0, {"images_missing": 1.0, "swapped_channels": 1.0})
-    # It may answer nearly alike.
-    assert job.is_good(0.0, {"images_missing": 1.0, "old_checkpoint": 0.95})
-    assert not job.is_good(0.0, {"images_missing": 1.0, "swapped_channels": 0.95})
-    assert not job.is_good(0.5, {"images_missing": 1.0})
-
-
 @pytest.mark.usefixtures("small")
 def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
     code, _, err = run("--work", tmp_path, "--catalog", tmp_path / "nowhere")
