@@ -62,18 +62,13 @@ def main(
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
-    versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
-    if len(versions) != 1:
-        found = ", ".join(versions) or "no rows"
-        raise ConfigError(
-            f"{source} of {database} holds {found}; wanted rows of exactly one model_version: "
-            "jobs/enrich_catalog.py --full-refresh --no-publish stages all products with one"
-        )
+    model_version = read_model_version(rows, f"{source} of {database}")
     attributes = select_answered_attributes(rows)
-    # An older version had no categories.
+    # A version of the table that an earlier release wrote may lack the column of categories.
     rows = fill_columns(rows, "product_attributes", attributes)
     if run_id is None:
-        # The gate sees what the classifier says, before people's corrections.
+        # A run's answers are compared to the baseline before people's corrections: so they are
+        # left out of it as well.
         rows = with_own_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
     others = list_others(rows, categories)
@@ -81,7 +76,7 @@ def main(
     assert figures.summary is not None
     baseline = LabelBaseline(
         catalog=catalog,
-        model_version=versions[0],
+        model_version=model_version,
         source=source,
         products=figures.summary.products,
         categories=figures.summary.categories,
@@ -89,17 +84,21 @@ def main(
     )
     show_difference(output, baseline)
     save_baseline(baseline, output)
-    typer.echo(f"{output}: {figures.rows:,} products of {versions[0]}")
+    typer.echo(f"{output}: {figures.rows:,} products of {model_version}")
 
 
 def select_answers(
     spark: SparkSession, database: str, version: int | None, run_id: str | None
 ) -> tuple[DataFrame, str]:
-    """Returns the answers to count, and what they are."""
+    """Returns the answers to count, and where they are from.
+
+    Raises:
+        ConfigError: there is no such table, or no such version of it.
+    """
     if version is not None and run_id is not None:
         raise ConfigError("--version is of the published table, --run-id of staged rows: give one")
     name = "product_attributes" if run_id is None else "staged_attributes"
-    # Which attributes the tables answer is asked later, of the rows.
+    # The attributes do not matter here: they are taken from the rows.
     tables = OutputTables(spark, database, attributes=())
     tables.require(name)
     if run_id is not None:
@@ -109,6 +108,22 @@ def select_answers(
     if chosen > newest:
         raise ConfigError(f"{tables.name(name)} has no version {chosen}; its newest is {newest}")
     return tables.read_version(name, chosen), f"{name}, version {chosen}"
+
+
+def read_model_version(rows: DataFrame, source: str) -> str:
+    """Returns whose answers the rows are; `source` names them in a message.
+
+    Raises:
+        ConfigError: there are none, or they are of several model versions.
+    """
+    versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
+    if len(versions) != 1:
+        raise ConfigError(
+            f"{source} holds {', '.join(versions) or 'no rows'}; wanted rows of exactly one "
+            "model_version: jobs/enrich_catalog.py --full-refresh --no-publish stages all products "
+            "with one"
+        )
+    return str(versions[0])
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:
