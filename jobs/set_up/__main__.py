@@ -21,11 +21,11 @@ from jobs.set_up.delta_jars import DELTA_MAIN_JAR, fetch_delta_jars
 from jobs.set_up.environment import (
     ROOT,
     VENV,
-    alone_in,
     check_package_index,
     create_venv,
     install,
     is_usable,
+    make_once,
 )
 from jobs.set_up.java import HOW_TO_CHOOSE, JAVA_EXTRA, OWN_JAVA
 from jobs.set_up.machine import (
@@ -72,11 +72,7 @@ def check_machine() -> None:
 
 def set_up(extras: set[str]) -> None:
     """Brings `.venv` up to date with this checkout; touches no network if it already is."""
-    if not is_set_up(extras):
-        with alone_in(VENV):
-            # Another set-up may have ended meanwhile.
-            if not is_set_up(extras):
-                make_environment(extras)
+    make_once(VENV, lambda: is_set_up(extras), lambda: make_environment(extras))
 
 
 def is_set_up(extras: set[str]) -> bool:

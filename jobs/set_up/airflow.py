@@ -11,11 +11,11 @@ import sys
 from jobs.set_up.console import SetUpError, end_with_code, say
 from jobs.set_up.environment import (
     ROOT,
-    alone_in,
     check_package_index,
     create_venv,
     install,
     is_usable,
+    make_once,
 )
 from jobs.set_up.machine import find_python_problem, find_venv_problem
 
@@ -29,11 +29,7 @@ def set_up() -> None:
     problem = find_python_problem() or find_venv_problem()
     if problem:
         raise SetUpError(problem)
-    if not is_set_up():
-        with alone_in(VENV):
-            # Another set-up may have ended meanwhile.
-            if not is_set_up():
-                make_environment()
+    make_once(VENV, is_set_up, make_environment)
 
 
 def is_set_up() -> bool:

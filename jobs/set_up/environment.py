@@ -6,7 +6,7 @@ import fcntl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,16 @@ def alone_in(venv: Path) -> Iterator[None]:
             say(f"Waiting for another set-up, which is at work in {venv.name} ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make_once(venv: Path, is_ready: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Makes an environment that is not ready; of several set-ups at a time only one does."""
+    if is_ready():
+        return
+    with alone_in(venv):
+        # Another set-up may have made it while this one waited.
+        if not is_ready():
+            make()
 
 
 def create_venv(venv: Path) -> None:
