@@ -4,10 +4,10 @@
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
         --output checkpoints/shop
 
-The first names products to label, one in four an unsure one and the others at random, the second
-writes a checkpoint that the job runs like any other. What is fitted is how far pictures are
-trusted, a correction of the scores, temperatures and thresholds; all other weights stay. The last
-line on standard output is one JSON object.
+The first names products to label: a quarter of them those that the classifier is unsure of, the
+others at random. The second writes a checkpoint that the job runs like any other. What is fitted is
+how far pictures are trusted, a correction of the scores, temperatures and thresholds; all other
+weights stay. The last line on standard output is one JSON object.
 """
 
 import json
@@ -36,7 +36,9 @@ from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
 
-# A shop of other goods that the bundled checkpoint had never seen had 0.2 and 0.58.
+# Where confidence is further off than this, and answers are wrong more often, the labelled products
+# were hardly drawn at random: in a shop of other goods that it had never seen, the bundled
+# checkpoint had an expected calibration error of 0.2 and an accuracy of 0.58.
 SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5
 
 
@@ -98,7 +100,10 @@ def main(
 
 
 def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
-    """Fits and prints what comes of it.
+    """Fits, and prints what that changes.
+
+    Returns:
+        What fitting changes, of each attribute that is labelled often enough.
 
     Raises:
         ConfigError: no attribute is labelled often enough.

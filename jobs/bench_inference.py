@@ -1,4 +1,7 @@
-"""Times inference by stages: the two floors, the engine, the Spark job around it, and its peers.
+"""Times inference by stages, and how others do the same.
+
+The stages are two floors (the forward pass alone and decoding alone, which no engine can beat), the
+engine, and the Spark job around it. Its peers are other ways to run a model over a table.
 
     python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
     python jobs/bench_inference.py --without-peers
@@ -65,7 +68,7 @@ def main(
 ) -> None:
     """Times inference by stages."""
     folder = folder.resolve()  # contenders are started from the checkout
-    # All of them before the hours that the first one takes.
+    # A wrong name shows now, and not after the hours that the first checkpoint takes.
     places = {name: find_checkpoint(name, folder) for name in checkpoint or ["bundled", "vit-b-32"]}
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)
     runs = []
@@ -81,7 +84,7 @@ def main(
             figures = measure(modules, setup, repetitions, warn)
             runs.append({"checkpoint": name, "side_px": side_px, **summarise(figures)})
             typer.echo(json.dumps(runs[-1]))
-    # In a log as wide as on a screen.
+    # A log has no width of its own, and Rich would take it for a narrow screen.
     console = Console(width=160)
     console.print(draw_table(runs))
     if peers:

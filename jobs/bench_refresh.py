@@ -36,33 +36,34 @@ def main(
     ] = 1_000,
 ) -> None:
     """Times the first pass and a refresh, for a small and a large catalog."""
-    found = [measure_alone(size, changed, pace) for size in (small, products)]
-    table = Table("", *(f"{one['products']:,} products" for one in found))
-    table.add_row("first pass, s", *(f"{one['before_s']:.1f}" for one in found))
-    table.add_row("refresh, s", *(f"{one['after_s']:.1f}" for one in found))
-    table.add_row("of these enriched", *(f"{one['after_enriched']:,}" for one in found))
-    table.add_row("driver memory, MB", *(str(one["driver_memory_mb"]) for one in found))
+    runs = [measure_alone(size, changed, pace) for size in (small, products)]
+    table = Table("", *(f"{run['products']:,} products" for run in runs))
+    table.add_row("first pass, s", *(f"{run['before_s']:.1f}" for run in runs))
+    table.add_row("refresh, s", *(f"{run['after_s']:.1f}" for run in runs))
+    table.add_row("of these enriched", *(f"{run['after_enriched']:,}" for run in runs))
+    table.add_row("driver memory, MB", *(str(run["driver_memory_mb"]) for run in runs))
     Console().print(table)
+    of_small, of_large = runs
     ratios = {
-        "refresh_to_full": round(found[1]["after_s"] / found[1]["before_s"], 4),
+        "refresh_to_full": round(of_large["after_s"] / of_large["before_s"], 4),
         "driver_memory_ratio": round(
-            found[1]["driver_memory_mb"] / found[0]["driver_memory_mb"], 2
+            of_large["driver_memory_mb"] / of_small["driver_memory_mb"], 2
         ),
     }
-    about = {"products_per_second": pace, "image_identity": "path", "runs": found}
+    about = {"products_per_second": pace, "image_identity": "path", "runs": runs}
     typer.echo(json.dumps(ratios | about))
 
 
 def measure_alone(products: int, changed: float, pace: float) -> dict[str, Any]:
-    """Measures one size in a process of its own."""
+    """Returns the figures of one size, measured in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         given = [folder, str(products), str(changed), str(pace)]
         command = [sys.executable, "-m", "bench.refresh", *given]
         done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise EnrichError(f"the run over {products:,} products ended with {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     spark-submit --load-spark-defaults --properties-file jobs/conf/shared_metastore.conf \
         jobs/create_metastore.py
 
-Said again, it changes nothing. The last line on standard output is one JSON object.
+Run again, it changes nothing. The last line on standard output is one JSON object.
 """
 
 from enrich.command_line import run_command

@@ -166,8 +166,8 @@ def choose_run_date(given: datetime | None) -> date:
     if given is not None and given.year < 1970:
         raise ConfigError(f"--run-date {given:%Y-%m-%d} is before 1970: a mistake?")
     now = datetime.now(UTC)
-    # What it published would stand as newer than any run before that day. Somewhere it may be
-    # tomorrow already.
+    # What it publishes would count as newer than what any run finds until that day. Tomorrow is
+    # allowed, because in some time zone it has begun.
     if given is not None and given.date() > now.date() + timedelta(days=1):
         raise ConfigError(f"--run-date {given:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}")
     return (given or now).date()
@@ -176,7 +176,7 @@ def choose_run_date(given: datetime | None) -> date:
 def plan_catalog(settings: Settings, request: RunRequest) -> None:
     """Prints what a refresh would do."""
     manifest = fetch_manifest(settings.checkpoint)
-    # One that does not fit would stop the refresh.
+    # A baseline that does not fit would stop the refresh, and so it stops the plan.
     load_catalog_baseline(settings, manifest)
     show_plan(plan_refresh(open_inputs(settings, request, manifest)))
 

@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Evaluates checkpoints side by side."""
     load_extra("matplotlib", "train")
-    # Only now, because they import it.
+    # Imported only now, because they import matplotlib: without it there is a message, no trace.
     from enrich.comparison.contenders import load_contenders
     from enrich.comparison.report import print_report, write_report
     from enrich.comparison.run import Workplace, compare

@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Draws what the classifier looked at in one product."""
     load_extra("matplotlib", "train")
-    # Only now, because it imports that.
+    # Imported only now, because it imports matplotlib: without it there is a message, no trace.
     from enrich.explanation.figure import MOST_WORDS, draw
 
     given = Product(product_id or "", title, description, None if image is None else image.name)

@@ -3,9 +3,9 @@
     python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
         --output checkpoints/clip-int8
 
-For towers of transformers, whose time is in linear layers. Products of the catalog are answered
-before and after, and nothing is written where the answers differ. The last line on standard output
-is one JSON object.
+It gains most for towers of transformers, which spend their time in linear layers. Products of the
+catalog are answered before and after, and nothing is written where too many answers differ. The
+last line on standard output is one JSON object.
 """
 
 import json
@@ -29,7 +29,7 @@ from enrich.eight_bits.report import format_report, summarise
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 
-# Less is not worth another model_version, with which the whole catalog is enriched again.
+# Less is not worth a new model_version: the whole catalog would have to be enriched again.
 LEAST_SPEEDUP = 1.05
 
 

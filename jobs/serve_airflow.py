@@ -42,7 +42,8 @@ COMPONENTS = {
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 
-# Variables that go before airflow.cfg: by them another Airflow's database would be migrated.
+# Variables that override airflow.cfg: they might name another Airflow's database, which would then
+# be migrated.
 _OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW")
 
 
@@ -76,7 +77,7 @@ def main() -> int:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupts once: a terminal's end is told by the system and by the shell."""
+    """Interrupts once: where a terminal ends, the system and the shell both send a signal."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -97,14 +98,14 @@ def serve(home: Path, port: int) -> None:
 
 
 def refuse_used_port(port: int) -> None:
-    """Raises a `ServeError` if the port is in use: another Airflow there would be taken for ours.
+    """Raises a `ServeError` if the port is in use: what answers there would be taken for ours.
 
-    It may be ours, left behind by a start that was killed, and run on the same database.
+    It may be an Airflow that a killed start has left behind, on the same database.
     """
     if not 0 < port < 1 << 16:
         raise ServeError(f"{port} is no port; wanted: 1 to 65535.")
     with socket.socket() as probe:
-        # As Airflow does: what its last connections still hold after a restart is free.
+        # As Airflow does: a port that only connections of an ended Airflow still hold is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -149,10 +150,10 @@ def write_configuration(home: Path, port: int) -> None:
         with suppress(FileNotFoundError), file.open() as earlier:
             known.read_file(earlier)
     except (configparser.Error, UnicodeDecodeError) as error:
-        said = str(error).splitlines()[0].rstrip(".")
+        problem = str(error).splitlines()[0].rstrip(".")
         raise ServeError(
-            f"{file} is damaged: {said}. Put it right, or remove it: the next start then makes new "
-            "keys, and Airflow's Variables have to be set again."
+            f"{file} is damaged: {problem}. Put it right, or remove it: the next start then makes "
+            "new keys, and Airflow's Variables have to be set again."
         ) from error
     fresh_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     text = (DAGS / "airflow.cfg").read_text()
@@ -187,7 +188,8 @@ def keep_password(file: Path) -> str:
 def write_private(file: Path, text: str) -> None:
     """Writes a file that only this user can read, whole or not at all.
 
-    What Airflow has encrypted, as all of its Variables, is lost with the key in such a file.
+    Such a file may hold the key of what Airflow has encrypted, as it does all of its Variables:
+    with the key they would be lost.
 
     Raises:
         ServeError: it cannot be written; what was there is still there.
@@ -238,8 +240,8 @@ def component(home: Path, name: str) -> Iterator[subprocess.Popen]:
     try:
         yield process
     finally:
-        # To all of its processes: those that run tasks then end their Spark applications too, for
-        # which the scheduler alone would wait.
+        # To all of its processes, not to the scheduler alone: it would wait for the tasks that it
+        # has started, and these end their Spark applications only when they get the signal.
         signal_group(process, signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
@@ -271,7 +273,7 @@ def wait_until_healthy(home: Path, port: int, components: dict[str, subprocess.P
 
 
 def is_healthy(port: int) -> bool:
-    """Asks Airflow's health page."""
+    """Returns whether Airflow's health page calls scheduler and DAG processor healthy."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10) as answer:
             health = json.load(answer)

@@ -62,7 +62,7 @@ def main(
     ] = False,
     list_: Annotated[
         bool,
-        # Eager: it asks for no catalog.
+        # Eager: it is obeyed before --catalog is missed.
         typer.Option(
             "--list-classifiers",
             callback=_list_and_exit,

@@ -36,7 +36,7 @@ from jobs.set_up.machine import (
 )
 from jobs.set_up.spark import choose_java, write_spark_conf
 
-# What pyproject.toml has one extra bring of the others.
+# By pyproject.toml these extras contain others.
 IMPLIED = {"test": {"train", "coca"}}
 STAMP = "set_up.json"
 
@@ -94,14 +94,14 @@ def make_environment(extras: set[str]) -> None:
         say(f"Note: {find_java_problem()} {HOW_TO_CHOOSE}")
     say("[1/5] Making the virtual environment .venv ...")
     create_venv(VENV)
-    # Where only another Java or other defaults are wanted, no package is, and no network.
+    # Where only Java or Spark's defaults have changed, no package is missing and no network needed.
     if extras - read_stamp(stamp, packages):
         check_package_index(VENV)
-        # A set-up that is killed from here on is begun again, not believed.
+        # Killed from here on, the set-up does not count as finished, and is begun again.
         stamp.unlink(missing_ok=True)
         say("[2/5] Installing packages (about 5 GB with torch, some minutes) ...")
         install(VENV, "--editable", f".[{','.join(sorted(extras))}]")
-    # Killed from here on, it goes on without a network.
+    # Killed from here on, the next set-up finds the packages there, and needs no network for them.
     write_stamp(stamp, extras, packages)
     choose_java(own_java)
     spark_home = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
@@ -136,12 +136,12 @@ def digest_files(root: Path, *patterns: str) -> str:
 
 
 def read_stamp(stamp: Path, fingerprint: str) -> set[str]:
-    """Returns the extras that are there.
+    """Returns the extras that an earlier set-up installed; none if it was of other files.
 
     Args:
-        stamp: the file that tells.
-        fingerprint: of the files that must be the same now: those of a finished set-up, or those
-            of its packages, which come before the rest.
+        stamp: the file that it left.
+        fingerprint: from `read_fingerprint`, to ask for a set-up that was finished, or from
+            `read_package_fingerprint`, to ask only whether its packages were installed.
     """
     try:
         done = json.loads(stamp.read_text())

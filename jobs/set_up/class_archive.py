@@ -12,16 +12,16 @@ from jobs.set_up.java import find_chosen_java
 from jobs.set_up.spark import CLASS_ARCHIVE, TEMPLATES, own_environment
 
 CLASS_LOADER = Path(__file__).with_name("load_classes.py")
-ARCHIVED_BY = VENV / "spark-classes.txt"  # the Javas that were told to make one
+ARCHIVED_BY = VENV / "spark-classes.txt"  # the Javas with which one was tried
 
 
 def is_archive_current(spark_jars: Path) -> bool:
-    """Tells whether the archive of classes is younger than all that decides what is in it."""
+    """Returns whether the archive of classes is younger than all that decides what is in it."""
     java = find_chosen_java()
     if java is None:
         return False
     sources = (spark_jars, CLASS_LOADER, TEMPLATES / "spark-defaults.conf", java)
-    # When a file came here, and not when it was built, as packages say.
+    # By ctime, when a file came to this machine: packages set mtime to when it was built.
     try:
         made = CLASS_ARCHIVE.stat().st_ctime
         return all(source.stat().st_ctime < made for source in sources)
@@ -30,21 +30,24 @@ def is_archive_current(spark_jars: Path) -> bool:
 
 
 def is_java_archived() -> bool:
-    """Tells whether the Java that Spark starts here was told to make an archive, made or not.
+    """Returns whether an archive was tried with the Java that Spark starts here, made or not.
 
-    Java takes no archive of another one, and none from before its update, and says nothing.
+    A Java silently ignores an archive that another one made, or itself before an update.
     """
     return ARCHIVED_BY.exists() and identify_java() in ARCHIVED_BY.read_text().splitlines()
 
 
 def remember_java() -> None:
-    """Records the Java that Spark starts here: each is told once, so that two take no turns."""
+    """Records that an archive was tried with the Java that Spark starts here.
+
+    It is tried once with each: two Javas in turns would replace each other's archive for ever.
+    """
     with ARCHIVED_BY.open("a") as javas:
         javas.write(f"{identify_java()}\n")
 
 
 def identify_java() -> str | None:
-    """Names the Java that Spark starts here, and when it came here; None where there is none."""
+    """Returns the path of the Java that Spark starts here and when it came; None without one."""
     java = find_chosen_java()
     return f"{java.resolve()} {java.stat().st_ctime}" if java else None
 

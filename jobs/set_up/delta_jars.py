@@ -48,7 +48,7 @@ def resolve_delta_jars(folder: Path) -> None:
 
 
 def resolver_environment(home: Path) -> dict[str, str]:
-    """Returns the environment in which spark-submit is this one's and reads no local Maven cache.
+    """Returns variables with which `spark-submit` is that of `.venv` and reads no Maven cache.
 
     A pom without its jar in ~/.m2, as other build tools leave there, makes the resolver fail.
     """

@@ -87,7 +87,7 @@ def check_package_index(venv: Path) -> None:
 def pip_command(venv: Path, *arguments: str) -> list[str]:
     """Returns the command line that runs an environment's pip.
 
-    Whatever variables tell the user's pip about the place of packages: these belong in here.
+    Variables that send the user's packages elsewhere are left out: these belong in here.
     """
     into_venv = ["env", "-u", "PIP_TARGET", "-u", "PIP_PREFIX", "PIP_USER=0"]
     python = str(venv / "bin" / "python")

