@@ -52,7 +52,7 @@ def choose_image_root(image_root: str | None, catalog: Path) -> str:
 
 
 def print_markdown(text: str) -> None:
-    """Prints Markdown on standard output, in a log as wide as on a screen."""
+    """Prints Markdown on standard output, as wide in a log as on a screen."""
     Console(width=160).print(Markdown(text))
 
 
@@ -63,7 +63,8 @@ def run_command(
     """Runs `main` as a command line; a known error becomes one message and its exit code.
 
     Args:
-        explain: Says which known error lies behind one of a library, None if it is none.
+        main: What the command does; its parameters are the flags.
+        explain: Returns the known error that lies behind one of a library, None if there is none.
     """
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

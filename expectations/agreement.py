@@ -1,7 +1,8 @@
 """The check that unchanged products keep their published labels.
 
-The one check that sees labels given to the wrong products, which leaves every distribution alone.
-It has something to look at where products are answered again: by a new checkpoint, or on demand.
+No other check notices labels that were given to the wrong products, because that changes no
+distribution. It has something to look at where products are answered again: by a new checkpoint, or
+on demand.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ def check_agreements(
     for agreement in agreements:
         is_whole = agreement.category is None
         is_large = agreement.compared >= settings.min_category_rows
-        is_one = agreement.category not in (OTHER, UNKNOWN)
-        if agreement.compared and (is_whole or (is_large and is_one)):
+        is_single = agreement.category not in (OTHER, UNKNOWN)
+        if agreement.compared and (is_whole or (is_large and is_single)):
             yield partial(_check_agreement, agreement, settings)
 
 

@@ -23,7 +23,7 @@ def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]
         min_rows: so many products, those with the same picture and text counted once.
     """
     named = rows.where(F.col("product_category").isNotNull()).groupBy("product_category")
-    # As the gate counts them: what shows the same picture and text is one.
+    # As the gate counts them: products with the same picture and text count as one.
     by_size = named.agg(F.count_distinct("content_hash").alias("count"))
     enough = by_size.where(F.col("count") >= min_rows).orderBy(F.desc("count"), "product_category")
     return [row["product_category"] for row in enough.limit(largest).collect()]
@@ -33,8 +33,8 @@ def list_others(rows: DataFrame, categories: Collection[str]) -> OtherCategories
     """Returns the categories that are counted together; None where they are too many to list."""
     if not categories:
         return None
-    found = rows.select("product_category").distinct().limit(_MAX_LISTED + 1).collect()
-    if len(found) > _MAX_LISTED:
+    named = rows.select("product_category").distinct().limit(_MAX_LISTED + 1).collect()
+    if len(named) > _MAX_LISTED:
         return None
-    others = {row["product_category"] for row in found} - set(categories)
+    others = {row["product_category"] for row in named} - set(categories)
     return tuple(sorted(others, key=lambda name: (name is not None, name)))

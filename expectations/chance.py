@@ -86,7 +86,7 @@ def allowed_kolmogorov_distance(
 ) -> float:
     """Returns the distance exceeded with probability `alpha` at most (Smirnov 1939, two samples).
 
-    Bins only make the distance smaller.
+    Between bins of values the distance is at most as large as between the values: the bound holds.
     """
     noise = stats.kstwobign.isf(alpha) / sqrt(joint_rows(rows, baseline_rows))
     return tolerance + float(noise)
@@ -106,5 +106,6 @@ def allowed_share(tolerance: float, rows: int, alpha: float) -> float:
 
 def required_share(wanted: float, rows: int, alpha: float) -> float:
     """Returns the share of rows fallen short of with probability `alpha` at most (binomial)."""
-    # A share of whole rows, as what it is held against: 1 minus a share may lie a rounding above.
+    # Reckoned in rows, as the share is that it is compared to: rounded, 1 minus the other share
+    # might lie just above a share that is equal.
     return (rows - float(stats.binom.isf(alpha, rows, 1 - wanted))) / rows

@@ -64,10 +64,15 @@ class Check:
         return not self.passed and self.severity == "critical"
 
 
-# A check that chance may fail: its threshold follows from the probability that it may.
+# Makes a check that chance may fail, from the probability that it may: its threshold follows.
 ChanceCheck = Callable[[float], Check]
 
 
 def share_out(checks: Sequence[ChanceCheck], false_alarm_rate: float) -> list[Check]:
-    """Returns the checks, each with the same part of the allowed false alarms."""
+    """Returns the checks, each of which may fail by chance in the same part of the allowed runs.
+
+    Args:
+        checks: what makes them.
+        false_alarm_rate: the share of sound runs in which any of them may fail, in [0, 1].
+    """
     return [check(false_alarm_rate / len(checks)) for check in checks]

@@ -16,16 +16,19 @@ from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarising import MODALITIES, MODEL, CountedValue, build_figures
 from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategories
 
-# Something but spaces of any script and control characters, which the classifier does not read.
+# A character that the classifier reads: neither a space of any script nor a control character.
 _SHOWS = r"(?U)[^\s\p{C}]"
 
 
 def select_answered_attributes(rows: DataFrame) -> list[str]:
-    """Returns the attributes that the rows' classifier knows: an earlier one's columns are NULL."""
+    """Returns the attributes that the rows' classifier knows.
+
+    Columns of attributes that only an earlier classifier knew are still there, but NULL.
+    """
     named = select_attributes(rows.columns)
     counted = [F.count(_column(f"{name}_confidence")).alias(name) for name in named]
-    found = rows.agg(*counted).collect()[0]
-    return [name for name in named if found[name]]
+    answers = rows.agg(*counted).collect()[0]
+    return [name for name in named if answers[name]]
 
 
 def select_counted(
@@ -36,16 +39,17 @@ def select_counted(
 ) -> DataFrame:
     """Returns the columns that are counted: worth caching where they are read more than once.
 
-    Of the products that show the same picture and text, such as the sizes of one dress, one
-    `_is_first`: they have one answer, and to count it once for each would be to see a stuck
-    classifier wherever one article comes in ten sizes.
+    `_is_first` marks one of the products with the same picture and text, such as the sizes of one
+    dress. They all have the same answer: counted for every size, it would look as if the classifier
+    were stuck on it.
 
     Args:
         rows: product_id, content_hash, modalities, model_version and, for every attribute `a`,
             `a` and `a_confidence`; product_category, NULL where the catalog has none.
         attributes: the names of the attributes.
         categories: what the rows are grouped by; the others become `OTHER`. Empty: no groups.
-        others: where it is known, the categories that become `OTHER`; further ones are `UNKNOWN`.
+        others: the categories that become `OTHER`, while further ones become `UNKNOWN`; None where
+            it is not known which they are, and then there is no `UNKNOWN`.
     """
     group: Column = F.lit(None).cast("string")
     if categories:
@@ -69,7 +73,10 @@ def select_counted(
 
 
 def count_figures(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
-    """Counts what `select_counted` selected; agreements are left out."""
+    """Returns the figures of what `select_counted` selected, without agreements.
+
+    Runs on the driver: two Spark actions.
+    """
     counted = [CountedValue(**row.asDict()) for row in _count_values(rows, attributes).collect()]
     distinct = rows.agg(F.count_distinct("product_id")).collect()[0][0]
     return build_figures(counted, attributes, distinct)
@@ -78,10 +85,12 @@ def count_figures(rows: DataFrame, attributes: Sequence[str]) -> StagedFigures:
 def count_agreements(
     rows: DataFrame, published: DataFrame, attributes: Sequence[str]
 ) -> tuple[Agreement, ...]:
-    """Counts the unchanged products whose label stayed: of those answered before and now.
+    """Counts the unchanged products that were answered before and now, and whose label stayed.
 
     A label that a person gave is left out: no classifier has to agree with it. Products with the
-    same picture and text agree as one.
+    same picture and text count as one.
+
+    Runs on the driver: one Spark action.
 
     Args:
         rows: what `select_counted` selected.
@@ -103,7 +112,7 @@ def count_agreements(
         )
         for a in attributes
     ]
-    found = (
+    counted = (
         rows.join(before, ["product_id", "content_hash"])
         .select(
             "_group",
@@ -116,14 +125,16 @@ def count_agreements(
         .agg(F.count("answer.agrees"), F.count_if("answer.agrees"))
         .collect()
     )
-    return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in found])
+    return _with_totals([Agreement(row[2], row[0], row[1], row[3], row[4]) for row in counted])
 
 
 def count_input(products: DataFrame, images: ImageSample) -> InputFigures:
     """Counts a product table before inference.
 
+    Runs on the driver: one Spark action.
+
     Args:
-        products: product_id of every row, NULL where it has none of use; title and description
+        products: product_id of every row, NULL where it cannot be used; title and description
             where is_new says that the classifier will be asked about it for the first time.
         images: what became of a sample of the images.
     """
@@ -146,7 +157,7 @@ def count_input(products: DataFrame, images: ImageSample) -> InputFigures:
 
 
 def _column(name: str) -> Column:
-    # An attribute that is read off a table may be called anything.
+    # Attributes are called as a checkpoint wants: a dot in a name is no way into a struct.
     return F.col(quote_part(name))
 
 
@@ -159,7 +170,7 @@ def _count_values(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     exploded = rows.select("_group", "_is_first", F.explode(F.array(*values)).alias("seen"))
     seen = exploded.select(F.col("_group").alias("group"), "_is_first", "seen.*")
     confidence = F.col("confidence")
-    # NaN is above every number to Spark, and so no probability.
+    # To Spark NaN is larger than every number, and so it is no probability here.
     sound = F.when(confidence.between(0, 1), confidence)
     edges_below = reduce(
         lambda total, edge: total + (sound >= edge).cast("int"), CONFIDENCE_EDGES[:-1], F.lit(0)
@@ -186,20 +197,20 @@ def _value(attribute: Column, kind: str, value: Column, confidence: Column) -> C
 
 
 def _is_comparable(attribute: str) -> Column:
-    is_mine = F.exists("corrections", lambda one: one["attribute"] == attribute)
-    by_person = F.coalesce(is_mine, F.lit(False))
+    is_corrected = F.exists("corrections", lambda entry: entry["attribute"] == attribute)
+    by_person = F.coalesce(is_corrected, F.lit(False))
     return _column(attribute).isNotNull() & _column(f"{attribute} before").isNotNull() & ~by_person
 
 
 def _with_totals(agreements: list[Agreement]) -> tuple[Agreement, ...]:
-    """Adds what holds for all categories together."""
+    """Returns the agreements of all products, then those of each category."""
     totals: dict[tuple[str, bool], tuple[int, int]] = {}
-    for one in agreements:
-        key = one.attribute, one.same_model
+    for agreement in agreements:
+        key = agreement.attribute, agreement.same_model
         compared, agreeing = totals.get(key, (0, 0))
-        totals[key] = compared + one.compared, agreeing + one.agreeing
+        totals[key] = compared + agreement.compared, agreeing + agreement.agreeing
     whole = [
         Agreement(attribute, None, same_model, *counts)
         for (attribute, same_model), counts in totals.items()
     ]
-    return *whole, *(one for one in agreements if one.category is not None)
+    return *whole, *(a for a in agreements if a.category is not None)

@@ -53,7 +53,7 @@ def evaluate(
 
 
 def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
-    """Open a context that keeps everything in memory but the Data Docs pages.
+    """Returns a context that keeps everything in memory but the Data Docs pages.
 
     It becomes the process's current Great Expectations context.
     """
@@ -78,10 +78,10 @@ def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
 
 
 def _write_data_docs(context: EphemeralDataContext) -> str | None:
-    """Write the pages and return the path of their index: a run never fails by its pages."""
+    """Writes the pages; returns their index, None where they cannot be written, which is logged."""
     try:
         index = Path(unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path))
-        # Films about Great Expectations, most of a site's bytes, which the pages do not show.
+        # Films that advertise Great Expectations: most of a site's bytes, and shown on no page.
         for film in index.parent.glob("static/images/*.gif"):
             film.unlink()
         return str(index) if index.exists() else None

@@ -15,12 +15,12 @@ from schemas.labels import ABSTAINED
 from expectations.chance import Numbers
 from expectations.summary import AttributeSummary, CatalogSummary, GroupSummary
 
-# From the products of one category to rows by name: of labels, or of modalities.
+# Takes the summary of some products; returns their rows by label, or by what their answers rest on.
 CountsNames = Callable[[GroupSummary], Mapping[str, int]]
 
 
 def labels_of(attribute: str) -> CountsNames:
-    """Returns what counts the labels of an attribute, abstentions among them."""
+    """Returns the function that takes an attribute's label counts, abstentions among them."""
     return lambda group: group.attributes[attribute].labels
 
 
@@ -42,7 +42,8 @@ class Expected:
     def rows(self) -> float:
         """How many plain rows are as telling as the weighted ones (Kish 1965).
 
-        Beside a category of its own the whole counts that category's rows again.
+        A little too many where the whole catalog is one of the parts: it holds the rows of the
+        categories that are parts beside it once more.
         """
         return 1 / sum(weight**2 / group.rows for weight, group in self.parts)
 
@@ -67,14 +68,14 @@ class Expected:
 
     def answered(self, attribute: str) -> AnsweredConfidence | None:
         """Returns the expected confidence of answered rows, None where the baseline has none."""
-        told = [
+        known = [
             (weight * summary.answered / group.rows, summary.answered_mean, summary.answered_sd)
             for (weight, group), summary in zip(self.parts, self._summaries(attribute), strict=True)
             if summary.answered_mean is not None
         ]
-        if not told:
+        if not known:
             return None
-        shares, means, sds = (np.array(column, dtype=float) for column in zip(*told, strict=True))
+        shares, means, sds = (np.array(column, dtype=float) for column in zip(*known, strict=True))
         weights = shares / shares.sum()
         mean = weights @ means
         variance = weights @ (sds**2 + (means - mean) ** 2)
@@ -102,7 +103,8 @@ def expect_like(baseline: CatalogSummary, run: CatalogSummary, min_rows: int) ->
     known = {name: group for name, group in baseline.categories.items() if group.rows >= min_rows}
     rows = Counter[str | None]()
     for name, group in run.categories.items():
-        # The whole is one part for all others: its rows would else count once for each of them.
+        # All categories that are not known share one part, the whole catalog: one part for each of
+        # them would count its rows several times.
         rows[name if name in known else None] += group.rows
     return Expected(
         tuple(

@@ -12,16 +12,21 @@ from expectations.checks import Check, share_out
 from expectations.figures import InputFigures
 from expectations.settings import ValidationSettings
 
-# Fewer may be of the sizes of one product. A shop that lost its images may have one for all.
+# One picture under fewer paths may be that of one product in many sizes. Under more of them it is
+# the placeholder of a shop that has lost its images.
 _MIN_PATHS = 50
 
 
 class _Share(NamedTuple):
-    """So many rows of which something is wrong; the setting tells how large a share may be."""
+    """Of `rows` rows `broken` have something wrong.
+
+    `what` goes on from their number in a sentence, `setting` is the name of the setting that says
+    how large their share may be, and `example` says what is wrong with the first of them.
+    """
 
     expectation: str
     what: str
-    found: int
+    broken: int
     rows: int
     setting: str
     example: str | None = None
@@ -78,13 +83,13 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
 
 def _check_share(share: _Share, tolerance: float, alpha: float) -> Check:
     allowed = chance.allowed_share(tolerance, share.rows, alpha)
-    observed = share.found / share.rows
+    observed = share.broken / share.rows
     example = "" if share.example is None else f"; the first: {share.example}"
     return Check(
         expectation=share.expectation,
         observed=observed,
         at_most=allowed,
         rule=f"Few {share.what}: a share of {tolerance:.0%}, and what chance adds to that.",
-        finding=f"{share.found} of {share.rows} {share.what} ({observed:.1%}), allowed "
+        finding=f"{share.broken} of {share.rows} {share.what} ({observed:.1%}), allowed "
         f"{allowed:.1%} (validation.{share.setting}){example}",
     )

@@ -119,7 +119,7 @@ def _outcome(result: ExpectationValidationResult, check: Check, *, evaluated: bo
 
 
 def _evaluation_error(result: ExpectationValidationResult) -> str | None:
-    """First line of the exception that kept an expectation from being evaluated."""
+    """Returns the first line of what kept an expectation from being evaluated, None if nothing."""
     # One dictionary where the expectation raised, one by metric where its metrics did.
     info = result.exception_info or {}
     raised = [info] if "raised_exception" in info else list(info.values())

@@ -70,7 +70,7 @@ def check_values(
         "A confidence is a probability between 0 and 1.",
         "have a confidence outside [0, 1]",
     )
-    # Of one label alone every answer is certain.
+    # With a single label to choose from, every answer is equally certain.
     if sum(summary.confidences) >= MIN_ROWS_FOR_SPREAD and len(labels) > 1:
         yield _check_spread(attribute, confidences)
 
@@ -84,7 +84,12 @@ def check_abstained_share(
 ) -> Check:
     """Returns the check that an attribute is answered for often enough to be of use.
 
-    `max_share` is of the share that a baseline answers of such products; None of it is of all.
+    Args:
+        attribute: its name.
+        summary: what is counted of it.
+        max_share: how large a part of what the baseline answers may be abstained on, in [0, 1].
+        answered: the share of such products that the baseline answers; None takes it for all.
+        alpha: the probability with which a sound run may fail the check.
     """
     rows = sum(summary.labels.values())
     abstained = summary.labels.get(ABSTAINED, 0) / rows

@@ -97,7 +97,7 @@ def _scopes(
 ) -> Iterator[Scope]:
     """Yields all products, then the categories that are large enough, in run and baseline.
 
-    How many that are is bounded by the baseline, which has the largest only.
+    These are few: a baseline tells only a catalog's largest categories apart.
     """
     run = figures.summary
     assert run is not None
@@ -114,7 +114,7 @@ def _scopes(
 
 
 def _versions_besides(baseline: LabelBaseline, figures: StagedFigures) -> dict[str, int]:
-    """Returns the rows by model_version that the baseline does not speak of."""
+    """Returns the rows by model_version, of other versions than the baseline's."""
     if baseline.model_version is None:
         return {}
     return {v: n for v, n in figures.model_versions.items() if v != baseline.model_version}

@@ -62,7 +62,7 @@ def _build_expectation(figure: str, check: Check) -> gxe.Expectation:
 def _named(name: str, core: type[gxe.Expectation]) -> type[gxe.Expectation]:
     """Returns a core expectation under another name, in snake case.
 
-    Once for each: Great Expectations registers a class when it is made.
+    Cached, because Great Expectations registers every class that is made.
     """
     return type(name.title().replace("_", ""), (core,), {"__module__": __name__})
 

@@ -26,9 +26,10 @@ class CountedValue:
         attribute: None where `kind` says what else the value is: `MODALITIES` or `MODEL`.
         value: the label, None where the classifier abstained.
         bin: place in `CONFIDENCE_EDGES`, None where the confidence is missing or no probability.
-        first: the rows that are the first of their content.
-        missing, outside: the rows whose confidence is NULL, and is no probability.
-        total, squares: of the first rows' confidences; None where there are none.
+        rows: how many they are.
+        first: how many of them are the first one with their picture and text (`_is_first`).
+        missing, outside: rows whose confidence is NULL; rows whose confidence is no probability.
+        total, squares: sum of the first rows' confidences, and of their squares; None without any.
         lowest, highest: of the confidences; None where `bin` is.
     """
 
@@ -92,16 +93,16 @@ def _summarise_attribute(counted: Sequence[CountedValue]) -> AttributeSummary:
     labels: Counter[str] = Counter()
     bins = [0] * len(CONFIDENCE_EDGES)
     answered, total, squares = 0, 0.0, 0.0
-    for one in counted:
-        if not one.first:
+    for rows in counted:
+        if not rows.first:
             continue
-        labels[ABSTAINED if one.value is None else one.value] += one.first
-        if one.bin is None:
+        labels[ABSTAINED if rows.value is None else rows.value] += rows.first
+        if rows.bin is None:
             continue
-        bins[one.bin] += one.first
-        if one.value is not None:
-            answered += one.first
-            total, squares = total + (one.total or 0.0), squares + (one.squares or 0.0)
+        bins[rows.bin] += rows.first
+        if rows.value is not None:
+            answered += rows.first
+            total, squares = total + (rows.total or 0.0), squares + (rows.squares or 0.0)
     mean = total / answered if answered else None
     sd = None if mean is None else max(squares / answered - mean**2, 0.0) ** 0.5
     return AttributeSummary(

@@ -15,7 +15,8 @@ OTHER = "(other)"
 # Products of categories that a baseline has not counted any of.
 UNKNOWN = "(unknown)"
 
-# The categories behind `OTHER`, None for no category; None where they are not known.
+# The categories that `OTHER` stands for, None among them for products without one; None in place of
+# all of them where they are not known.
 OtherCategories = tuple[str | None, ...] | None
 
 # A confidence falls into the first bin whose edge is above it; answers crowd near 1.

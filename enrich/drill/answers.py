@@ -1,4 +1,7 @@
-"""A checkpoint's answers to products, sound or with a fault; once given, they stay in a folder."""
+"""A checkpoint's answers to products, sound or with a fault.
+
+They take minutes, and stay in a folder for the next drill.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +37,8 @@ def answer_products(
     if not file.exists():
         engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))
         rows = [
-            {"product_id": told.product_id, **to_row(told, spec.attributes)}
-            for told in watch(
+            {"product_id": answer.product_id, **to_row(answer, spec.attributes)}
+            for answer in watch(
                 engine.enrich(products), f"answering, {fault or 'sound'}", len(products)
             )
         ]

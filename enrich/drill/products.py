@@ -41,7 +41,8 @@ def draw_products(folder: Path, counts: Sequence[int]) -> list[Product]:
 def sample_products(catalog: Path, count: int) -> list[Product]:
     """Returns so many products of a catalog's folder, in random order, always the same.
 
-    Products without a text are left out: without their picture nothing could be said of them.
+    Products without a text are left out: where a fault loses the pictures, nothing could be said of
+    them.
 
     Raises:
         ConfigError: there are no products, or not so many.
@@ -73,7 +74,7 @@ def read_column(catalog: Path, products: Sequence[Product], column: str) -> list
 
 
 def digest_products(products: Sequence[Product]) -> str:
-    """Returns what tells whether two lists hold the same products, pictures aside."""
+    """Returns a digest that two lists of the same products share; of pictures only their paths."""
     return hashlib.sha256(repr(list(products)).encode()).hexdigest()[:12]
 
 

@@ -53,7 +53,7 @@ def _render(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
         .get_template("page.html")
         .render(
             report=report,
-            # Written by us, so neither escaped nor cut.
+            # `Markup`, because these are no words of others: neither escaped nor shortened.
             thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
             style=Markup(style),
             style_digest=Markup(digest),

@@ -12,7 +12,8 @@ from enrich.report.content import RunFacts
 
 LONGEST_TEXT = 400
 
-# Categories without a shape of their own; of these, joiners are part of words in some scripts.
+# Unicode's categories of characters without a shape. Joiners are among these characters, but in
+# some scripts they are part of words.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 
@@ -47,7 +48,7 @@ def describe_outcome(run: RunFacts) -> Headline:
         Outcome.PUBLISHED: Headline(
             "Published", f"{published:,} products carry the labels of this run.", "good"
         ),
-        # One that had nothing to ask about has no page.
+        # A run without any product to ask about has no page, so this one did ask.
         Outcome.NOTHING_TO_DO: Headline(
             "Nothing to publish",
             f"No product could be read, of {run.counts['pending']:,} asked about.",
