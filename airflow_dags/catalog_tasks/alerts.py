@@ -1,10 +1,10 @@
 """What happens when a run has failed for good: a line that machines can read, and a webhook.
 
-A task knows its error, but says nothing any more when its process is killed, by the kernel for its
-memory say. So a task only keeps its error, and who is told is told of the run, once, by Airflow's
-own process that reads the DAG files.
+A task knows its error, but it can say nothing when its process is killed, for its memory for
+example. So a task only keeps its error. People are told of the run, once, by the process of Airflow
+that reads the DAG files.
 
-Knows no service: whatever takes a POST of JSON can be told (a chat's incoming webhook, a pager).
+Knows no service: whatever takes a POST of JSON will do (a chat's incoming webhook, a pager).
 """
 
 import json
@@ -18,8 +18,8 @@ from airflow.sdk import Variable
 
 # Airflow masks the values of Variables with "secret" in their names: such an address is a password.
 WEBHOOK_VARIABLE = "catalog_alert_secret_url"
-# What fails a run may keep its alert away too: a network that is down, for a moment. All tries must
-# fit into the 50 s that Airflow gives a run's callback, together with reading the DAG file.
+# What fails a run may keep its alert from being sent too, such as a network that is down for a
+# moment. All tries, and reading the DAG file, must fit into the 50 s that Airflow gives a callback.
 WEBHOOK_TIMEOUT_S = 10
 MOST_TRIES = 3
 PAUSE_S = 5
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def keep_error(context: dict[str, Any]) -> None:
     """Logs a task's failure, and keeps its error for the run's; a task's `on_failure_callback`."""
-    # Without an exception this is not the task's process, and nothing can be kept from there.
+    # Without an exception this is not the task's own process, and others cannot write its XCom.
     if exception := context.get("exception"):
         error = str(exception) or repr(exception)
         log.error("catalog_task_failed %s", json.dumps(describe_failure(context, error)))
@@ -56,10 +56,10 @@ def report_failed_run(context: dict[str, Any]) -> None:
 
 
 def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
-    """Returns what somebody who is woken by it wants to know first; `text` is what chats show."""
+    """Returns what somebody who is woken by a failure wants to know first; chats show `text`."""
     failed = context["dag"].dag_id
     failure = {"dag_id": failed, "run_id": context["run_id"], "error": error}
-    # Of a run Airflow names the task that failed last, if one has.
+    # For a run Airflow gives the task that failed last, if one has.
     if task_instance := context.get("ti"):
         failed += f".{task_instance.task_id}"
         failure |= {
@@ -71,14 +71,15 @@ def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
 
 
 def post(webhook: str, message: dict[str, Any]) -> None:
-    """Sends JSON; that nobody could be told is logged, and hides no other error."""
+    """Sends JSON; a failure is logged and not raised, which would hide the error that is told."""
     end = time.monotonic() + ALL_TRIES_S
     for left in reversed(range(MOST_TRIES)):
         began = time.monotonic()
         error = _try_to_post(webhook, message)
         if error is None:
             return
-        # The next one may take as long: the timeout bounds no name servers that do not answer.
+        # The next try may take as long as this one, which may be longer than the timeout: that does
+        # not bound the wait for a name server.
         now = time.monotonic()
         is_in_time = now + PAUSE_S + (now - began) <= end
         if not left or not is_in_time or isinstance(error, (ValueError, InvalidURL)):

@@ -1,6 +1,6 @@
 """Whether a product table at a local path is written to its end, as far as its files tell.
 
-Half of a table is a wrong input to the job, which tries such a one once.
+To the job half of a table is a wrong input, after which it is not tried again.
 """
 
 import logging
@@ -56,7 +56,8 @@ def _why_not_written(path: Path) -> str:
             data = [name for name in data if name.lower().endswith(_KINDS)]
         written += [Path(folder, name) for name in others]
         if data and len(others) == len(files):
-            # Also changed by a file of yesterday's that was moved in; and by every image.
+            # A folder also changes when an old file is moved into it. One with images changes with
+            # every image, and so is left out.
             written.append(Path(folder))
         has_data = has_data or bool(data)
     return _why_not_quiet(table, written) if has_data else f"{table} holds no data that can be read"
@@ -66,9 +67,10 @@ def _why_not_quiet(table: Path, written: Iterable[Path]) -> str:
     times = []
     for path in written:
         with suppress(FileNotFoundError):
-            found = path.stat()
-            # Archives may give times of a zone further east; no program can set ctime.
-            times.append(min(found.st_mtime, found.st_ctime))
+            status = path.stat()
+            # Unpacked files may have an mtime in the future, of a time zone further east. Then
+            # ctime counts, which no program can set.
+            times.append(min(status.st_mtime, status.st_ctime))
     quiet_s = time.time() - max(times, default=time.time())
     return "" if quiet_s > QUIET_S else f"{table} was written to {quiet_s:.0f} s ago"
 

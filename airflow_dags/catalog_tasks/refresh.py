@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 JOB = "enrich_catalog.py"
 TABLES = {"--config": CONFIG, "--database": DATABASE}
 
-# The steps after `stage` take minutes, and are what a night is for: no other DAG's stage, of hours,
-# goes first.
+# The steps after `stage` take minutes, and publish what a night was for: they go before any other
+# DAG's stage, which takes hours.
 _BEFORE_ANY_STAGE = 2
 
 
@@ -38,7 +38,7 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
             "--full-refresh": full_refresh,
             "--no-publish": True,
         },
-        # A blocked run has staged its rows: it is the gate's to stop here.
+        # A blocked run has staged its rows, so this task has done its work: the gate stops the run.
         accepted=(DONE, NOT_PUBLISHED),
         execution_timeout=timedelta(hours=12),
     )
@@ -46,7 +46,8 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
     return stage
 
 
-# It queues as well: beside it the pool would be free, and `publish` not yet among those that wait.
+# The gate takes the pool too. Otherwise the pool would be free while it runs, and another DAG's
+# stage would start, because `publish` does not wait in the queue yet.
 @task(pool=POOL, weight_rule="absolute", priority_weight=_BEFORE_ANY_STAGE)
 def gate(summary: dict[str, Any]) -> None:
     """Lets a run through that passed validation and has something to publish."""

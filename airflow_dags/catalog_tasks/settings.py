@@ -2,7 +2,7 @@
 
 Each is an Airflow Variable, or the environment variable AIRFLOW_VAR_<NAME>. Read by no DAG file
 while it is parsed: Airflow parses every half minute, and would ask its database each time. Blanks
-and line ends around a value, as Airflow's form lets them in, are none of it.
+and line ends around a value, which Airflow's form lets in, are cut off.
 """
 
 from pathlib import Path

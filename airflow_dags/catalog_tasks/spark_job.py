@@ -31,8 +31,8 @@ NO_RETRY = {
     NOT_PUBLISHED: "nothing was published",
 }
 
-# Spark draws its progress over the line on which the JSON is to stand. First, so that the Variable
-# may say otherwise.
+# Spark draws its progress over the line on which the JSON is to stand. These words come first, so
+# that the Variable can overrule them.
 _NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
 
 # What starting a process raises of a folder, a command or a word that is wrong.
@@ -65,7 +65,8 @@ class SparkJob(BaseOperator):
         spark_submit: str = SPARK_SUBMIT,
         **task: Any,
     ) -> None:
-        # By itself Airflow starts first what most tasks wait for: a stage, and no publish.
+        # By its own weights Airflow starts that task first for which most others wait: a stage
+        # before a publish.
         super().__init__(pool=POOL, weight_rule="absolute", **task)
         self.job = job
         self.flags = dict(flags)
@@ -158,5 +159,5 @@ def read_summary(job: str, last_line: str) -> dict[str, Any]:
 
 def event_extra(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what an asset event tells consumers: enough to read just this run's changes."""
-    told = ("run_id", "counts", "model_version", "table_versions")
-    return {key: summary[key] for key in told if key in summary}
+    keys = ("run_id", "counts", "model_version", "table_versions")
+    return {key: summary[key] for key in keys if key in summary}
