@@ -56,7 +56,7 @@ def write_demo_catalog(
 
 
 def is_demo_catalog(folder: Path) -> bool:
-    """Whether a folder holds a catalog that this module wrote."""
+    """Returns whether a folder holds a catalog that this module wrote."""
     products = folder / "products.parquet"
     if not products.is_file():
         return False

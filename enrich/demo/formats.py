@@ -23,10 +23,10 @@ TURNS = {
 def encode(
     picture: Image.Image, alpha: Image.Image, color: str, rng: np.random.Generator
 ) -> tuple[bytes, str]:
-    """Writes a picture in one of the formats that shops deliver; returns the bytes and a suffix."""
+    """Returns a picture in one of the formats that shops deliver, and the suffix of its file."""
     kind = weighted(FORMATS, rng)
     quality = int(rng.integers(45, 96))
-    # Without its colors a picture is only true of a product that has none.
+    # A picture in shades of grey is true only of a product that has no other color.
     if kind == "jpeg" and color in ("black", "grey", "white") and rng.random() < 0.12:
         return saved(picture.convert("L"), "JPEG", quality=quality), ".jpg"
     if kind == "png":

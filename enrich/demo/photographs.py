@@ -30,13 +30,14 @@ def photograph(
 ) -> tuple[Image.Image, Image.Image]:
     """Places a cut-out on a studio background with a shadow, and adds the camera's noise.
 
-    `on_edge` lets the frame's lower edge cut what is cut already: a model's legs.
+    With `on_edge` the cut-out ends at the frame's lower edge, as a model does who is cut off at the
+    legs. Returns the photograph, and where in it the product is.
     """
     fill = rng.uniform(0.78, 0.96)
     factor = fill * min(size[0] / pixels.width, size[1] / pixels.height)
     small = (max(1, int(pixels.width * factor)), max(1, int(pixels.height * factor)))
     pixels = pixels.resize(small, Image.Resampling.LANCZOS)
-    # The outline is not antialiased, and of a large picture there are hardly more pixels than kept.
+    # The outline is not antialiased, and a large picture is hardly shrunk, which would smooth it.
     alpha = alpha.filter(ImageFilter.BoxBlur(0.7)).resize(small, Image.Resampling.BOX)
     spare = np.array(size) - small
     left, top = (spare * rng.uniform(0.35, 0.65, 2)).astype(int).tolist()

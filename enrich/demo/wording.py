@@ -55,7 +55,10 @@ CLOTH_MATERIALS = ("100% cotton", "a cotton blend", "breathable polyester", "lin
 
 
 def word_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
-    """A title as shops write them; six in ten name the color, and patterns are named less."""
+    """Returns a title as shops write them: six in ten name the color, fewer the pattern.
+
+    `word` is the shade's own name, such as navy.
+    """
     names_color = rng.random() < 0.62
     orders = [order for order in TITLE_ORDERS if ("{color}" in order) or not names_color]
     order = one_of(orders, rng)
@@ -75,6 +78,7 @@ def word_title(goods: Goods, word: str, rng: np.random.Generator) -> str:
 
 
 def word_description(goods: Goods, word: str, rng: np.random.Generator) -> str:
+    """Returns one to three sentences: a third of the first ones name the color."""
     article = one_of(goods.article.names, rng).lower()
     says_color, says_pattern = rng.random() < 0.33, rng.random() < 0.4
     color = _color_phrase(goods.color, word, rng) if says_color else ""
@@ -90,7 +94,7 @@ def word_description(goods: Goods, word: str, rng: np.random.Generator) -> str:
 
 
 def _color_phrase(color: str, word: str, rng: np.random.Generator) -> str:
-    """The label or the shade's own word, as "Navy", "Navy Blue" or "Blue"."""
+    """Returns the label, the shade's own name, or both: "blue", "navy" or "navy blue"."""
     if color == "multi":
         return one_of(("multi", "multicolour", "multicoloured", "assorted"), rng)
     kind = rng.random()

@@ -77,7 +77,7 @@ class Canvas:
         self.fill(_on_ellipse(centre, radii, around), paint, cut=0, relief=relief)
 
     def line(self, points: Points, paint: RGB, width: float = 0.018) -> None:
-        """Draws a line; what lies off the product so far becomes part of it."""
+        """Draws a line; where it leaves the product it becomes part of it."""
         pixels = np.asarray(points) @ self._turn * self.unit + self.side / 2
         flat, thick = pixels.ravel().tolist(), max(1, round(width * self.unit))
         ImageDraw.Draw(self.pixels).line(flat, fill=paint, width=thick, joint="curve")

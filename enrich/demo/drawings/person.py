@@ -12,7 +12,7 @@ WORN_REACH = 1.85
 
 
 def draw_person(canvas: Canvas, *, bare_legs: bool) -> None:
-    """A model behind a garment that is drawn over them afterwards."""
+    """Draws a model, over whom the garment is drawn afterwards."""
     rng = canvas.rng
     trousers = one_of(TROUSERS, rng)
     skin = one_of(SKINS, rng)

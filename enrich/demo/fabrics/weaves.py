@@ -66,8 +66,8 @@ def textured(swatch: Swatch) -> Texture:
         relief = np.sin(2 * np.pi * swatch.x / rng.uniform(0.05, 0.09)) + 0 * swatch.y
     elif kind == 2:
         period = rng.uniform(0.2, 0.32)
-        one, two = wave(swatch.x + swatch.y, period), wave(swatch.x - swatch.y, period)
-        relief = 2.6 * np.minimum(np.sin(np.pi * one), np.sin(np.pi * two)) - 1.4
+        down, up = wave(swatch.x + swatch.y, period), wave(swatch.x - swatch.y, period)
+        relief = 2.6 * np.minimum(np.sin(np.pi * down), np.sin(np.pi * up)) - 1.4
     else:
         period = rng.uniform(0.1, 0.18)
         figure = np.sin(2 * np.pi * swatch.x / period) * np.sin(2 * np.pi * swatch.y / period)
