@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP's sizes with random weights: as fast as trained ones, and here offline."""
+"""Checkpoints of CLIP's sizes with random weights: as fast as trained ones, made offline."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _LARGE_VISION = {
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
 }
-# What the published ones of these names have; all else is transformers' default, which is theirs.
+# The sizes of the published CLIPs of these names, where they are not transformers' defaults.
 CLIPS: dict[str, dict[str, Any]] = {
     "vit-b-32": {"text": _BASE_TEXT, "vision": {"patch_size": 32}, "width": 512},
     "vit-b-16": {"text": _BASE_TEXT, "vision": {"patch_size": 16}, "width": 512},

@@ -40,12 +40,13 @@ def main() -> None:
 
 
 def measure(stage: Stage) -> dict[str, float | None]:
-    """Returns what one run of a stage took, without what it takes to start."""
+    """Returns what one run of a stage took; what it takes to start is subtracted."""
     stage.warm()
     start_up, run = _time(stage.start_up), _time(stage.run)
     took: dict[str, float | None] = {name: run[name] - start_up[name] for name in run}
     if start_up["products"]:
-        # What a worker has computed that is ending just then is counted now or with the next run.
+        # A worker that ends between two readings may have its CPU seconds counted in either, so
+        # they are not reported.
         took["cpu_seconds"] = None
     return took | {"start_up_seconds": start_up["seconds"], "worker_mb": find_peak_mb()}
 
@@ -59,21 +60,21 @@ def _time(work: Callable[[], int]) -> dict[str, float]:
 
 def sum_cpu_seconds() -> float:
     """Returns what this process and all below it have computed so far, with those that ended."""
-    return sum(_of_family(lambda one: sum(one.cpu_times()[:4])))
+    return sum(_of_family(lambda process: sum(process.cpu_times()[:4])))
 
 
 def find_peak_mb() -> int:
     """Returns the most memory that one Python process, this one or one below it, ever had."""
-    return max(_of_family(lambda one: 0 if "java" in one.name() else _read_peak_mb(one.pid)))
+    return max(_of_family(lambda p: 0 if "java" in p.name() else _read_peak_mb(p.pid)))
 
 
 def _of_family(read: Callable[[psutil.Process], Figure]) -> list[Figure]:
-    """Returns what is read of this process and all below it that do not end meanwhile."""
-    this, found = psutil.Process(), []
-    for one in [this, *this.children(recursive=True)]:
+    """Returns what is read of this process and of all below it that do not end meanwhile."""
+    this, figures = psutil.Process(), []
+    for process in [this, *this.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            found.append(read(one))
-    return found
+            figures.append(read(process))
+    return figures
 
 
 def _read_peak_mb(pid: int) -> int:

@@ -20,9 +20,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 class Figures:
     """Medians over the repetitions.
 
-    `worker_mb` is the largest peak of one Python process that was still there at the end of a run;
-    `cpu_ms_per_product` is None where workers end with a run, and `start_up_seconds` is what was
-    taken off a run there.
+    Attributes:
+        cpu_ms_per_product: None where workers end with a run, and cannot be asked any more.
+        worker_mb: the largest peak of one Python process that was still there at the end of a run.
+        start_up_seconds: what was subtracted from a run, where workers start with it.
     """
 
     products_per_second: float
@@ -41,9 +42,9 @@ class Contender:
         command = [sys.executable, "-m", "bench.contender", module, setup.model_dump_json()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, cwd=CHECKOUT, text=True, **pipes)  # type: ignore[call-overload]
-        heard = self._hear()
-        self.stages: list[str] = heard.get("stages", [])
-        self.missing: str | None = heard.get("missing")
+        greeting = self._hear()
+        self.stages: list[str] = greeting.get("stages", [])
+        self.missing: str | None = greeting.get("missing")
 
     def time(self, stage: str) -> dict[str, Any]:
         """Returns what one run of a stage took."""
@@ -69,11 +70,11 @@ def measure(
 ) -> dict[str, Figures]:
     """Returns the figures of every stage of these modules, by its name.
 
-    A module that misses a package is said to `tell`, and has none; so is a stage that starts for
-    longer, now and then, than it works, which nothing can be told of. One contender is there at a
-    time: all of them, with their models, took more than 16 GB.
+    Two kinds have no figures, and `tell` is given a line on each: a module whose package is not
+    installed, and a stage of whose time nothing is left when start-up is subtracted. One contender
+    runs at a time: all of them, with their models, took more than 16 GB.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    runs_of: dict[str, list[dict[str, Any]]] = {}
     present = list(modules)
     for _ in range(repetitions):
         for module in list(present):
@@ -82,13 +83,13 @@ def measure(
                     tell(f"NOT MEASURED: {module}, because {contender.missing} is not installed")
                     present.remove(module)
                 for stage in contender.stages:
-                    found.setdefault(stage, []).append(contender.time(stage))
-    for stage in [stage for stage, runs in found.items() if _median(runs, "seconds") <= 0]:
+                    runs_of.setdefault(stage, []).append(contender.time(stage))
+    for stage in [stage for stage, runs in runs_of.items() if _median(runs, "seconds") <= 0]:
         tell(
             f"NOT MEASURED: {stage}, because {setup.products} products are too few beside start-up"
         )
-        del found[stage]
-    return {stage: _summarise(runs) for stage, runs in found.items()}
+        del runs_of[stage]
+    return {stage: _summarise(runs) for stage, runs in runs_of.items()}
 
 
 def floor_of(figures: dict[str, Figures], *, is_gpu: bool) -> float:
@@ -111,5 +112,5 @@ def _summarise(runs: list[dict[str, Any]]) -> Figures:
 
 
 def _median(runs: list[dict[str, Any]], name: str) -> float:
-    """Returns the median of a figure per product."""
+    """Returns the median over the runs of a figure divided by the run's products."""
     return statistics.median(run[name] / run["products"] for run in runs)

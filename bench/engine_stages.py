@@ -1,5 +1,6 @@
-"""The two floors, and the engine that is held against them; all three with the same engine.
+"""The two floors, and the engine that is compared to them; all three with the same engine.
 
+The floors are the forward pass alone and reading and decoding alone: no engine can be faster.
 On a CPU both floors share the cores, so that together they are 1 / (1 / forward + 1 / decode). On a
 GPU they do not, and the slower one is the floor.
 """
@@ -30,18 +31,19 @@ _MOST_READY = 1_024
 @contextmanager
 def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     """Yields forward, decode and engine."""
-    # Before pyarrow's threads are there, which no worker has when it builds its engine.
+    # Before pyarrow starts its threads: a worker of the job has none either when it asks for this.
     keep_freed_memory()
     torch.set_num_threads(setup.cores)
     products = setup.measured_products()
     device = local_device()
     engine = setup.spec().build(device)
-    # On the device already: the floor is the network alone, but for the way back of its answers.
+    # On the device already: what is timed is the network alone, and the way back of its answers.
     ready = [batch.to(device) for batch in prepare_batches(engine, products[:_MOST_READY])]
     rounds, to_warm = 1, ready[: engine.lanes]
     if device.type == "cuda":
         torch.cuda.synchronize()
-        # It is done with them in a tenth of a second, of which new shapes and threads take a part.
+        # A GPU is done with them in a tenth of a second, part of which goes to what is done once
+        # for new shapes and threads. So it gets them several times, and all of them to warm up.
         rounds, to_warm = math.ceil(len(products) / _MOST_READY), ready
 
     shape = read_manifest(setup.checkpoint).config.image
@@ -53,7 +55,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
 
     def forward(batches: list[ModelInputs]) -> int:
         with each_thread_by_itself(), open_pool(engine.lanes) as pool:
-            return sum(len(one.image_embeds) for one in pool.map(engine.forward, batches))
+            return sum(len(out.image_embeds) for out in pool.map(engine.forward, batches))
 
     def decode() -> int:
         with each_thread_by_itself(), open_pool(setup.cores) as pool:

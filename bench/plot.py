@@ -11,8 +11,8 @@ from bench.peers.stages import SAME_ARITHMETIC
 from bench.ratios import PEERS
 from enrich.comparison.figure import BLUE, GREY, LIGHT, new_figure
 
-# In the order of the bars. Decoding alone is often forty times as fast as all else, which would be
-# too short to compare; the floor holds it.
+# In the order of the bars. Decoding alone has none: it is often forty times as fast as all else,
+# whose bars would be too short to compare. The floor contains it.
 _LABELS = {
     "floor": "floor",
     "engine": "engine",

@@ -7,7 +7,7 @@ from bench.contest import Figures
 from bench.peers.stages import SAME_ARITHMETIC
 
 PEERS = ("predict_batch_udf", "naive_udf", "ray_data", "daft")
-# Nobody who cares for precision calls a model a row.
+# These are measured in the engine's precision too. Whoever calls a model row by row cares for none.
 CAREFUL_PEERS = tuple(peer for peer in PEERS if peer != "naive_udf")
 
 

@@ -48,17 +48,17 @@ def measure(folder: Path, products: int, changed_share: float, pace: float) -> d
     is_changed = F.rand(seed=0) < changed_share
     title = F.when(is_changed, F.concat("title", F.lit(" new"))).otherwise(F.col("title"))
     catalog.withColumn("title", title).write.parquet(str(folder / "after.parquet"))
-    found: dict[str, Any] = {"products": products}
+    figures: dict[str, Any] = {"products": products}
     with _watched_memory(spark) as peaks:
         for name, day in (("before", 1), ("after", 2)):
             begin = time.perf_counter()
             summary = refresh(spark, engine, folder / f"{name}.parquet", date(2026, 11, day))
-            found[f"{name}_s"] = round(time.perf_counter() - begin, 2)
-            found[f"{name}_stages_s"] = summary.seconds
-            found[f"{name}_enriched"] = summary.counts["enriched"]
-    # Executors whose driver just goes fill the screen.
+            figures[f"{name}_s"] = round(time.perf_counter() - begin, 2)
+            figures[f"{name}_stages_s"] = summary.seconds
+            figures[f"{name}_enriched"] = summary.counts["enriched"]
+    # Executors that lose their driver fill the screen with errors.
     spark.stop()
-    return found | {"driver_memory_mb": round(max(peaks))}
+    return figures | {"driver_memory_mb": round(max(peaks))}
 
 
 def draw_products(spark: SparkSession, products: int) -> DataFrame:
@@ -108,7 +108,7 @@ def _open_session(folder: Path) -> SparkSession:
 
 @contextmanager
 def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
-    """Gives a list that fills with the driver's memory in MB: what lives in its JVM, and Python."""
+    """Yields a list that fills with the driver's memory in MB: what its JVM needs, and Python."""
     peaks: list[float] = []
     is_over = threading.Event()
     jvm: Any = spark.sparkContext._jvm
@@ -117,8 +117,8 @@ def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
     def watch() -> None:
         python = psutil.Process()
         while not is_over.wait(_SAMPLE_S):
-            # Without it the figure would be how much garbage the heap has room for. And what was
-            # left by it, not what is used now: new garbage comes at hundreds of MB a second.
+            # Collected first, because garbage fills a heap up to its limit. And what that left is
+            # read, not what is used now: new garbage comes at hundreds of MB a second.
             jvm.java.lang.System.gc()
             left = [usage.getUsed() for pool in pools if (usage := pool.getCollectionUsage())]
             peaks.append((sum(left) + python.memory_info().rss) / _MB)

@@ -12,7 +12,7 @@ from bench.setup import Setup
 
 @contextmanager
 def open_spark(setup: Setup) -> Iterator[tuple[SparkSession, DataFrame]]:
-    """Yields a session with the job's tasks at once, and the products, cached."""
+    """Yields a session that runs as many tasks at once as the job, and the products, cached."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = (
         SparkSession.builder.master(f"local[{setup.tasks}]")

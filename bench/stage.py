@@ -10,13 +10,15 @@ def _nothing() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`run` does the work once and returns how many products that was; `warm` comes before it.
+    """What is timed once in every repetition; start-up is not what is compared.
 
-    Start-up is not what is compared: `warm` is not timed, and leaves models loaded. Spark ends
-    Python workers after a minute without work, so once at the start is not enough.
-
-    What starts its workers anew with every run cannot be warmed. There `start_up` does the same
-    work for next to no products and returns how many; its products and its time are taken off.
+    Attributes:
+        run: does the work once, and returns how many products that was.
+        warm: loads models before each run, and is not timed. Before each, because Spark ends Python
+            workers after a minute without work.
+        start_up: for what starts its workers anew with every run, and so cannot be warmed: does the
+            same work for next to no products, and returns how many. Its products and its time are
+            subtracted from those of the run.
     """
 
     run: Callable[[], int]

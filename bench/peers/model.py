@@ -91,10 +91,10 @@ def read_table(setup: Setup) -> pa.Table:
     folder = setup.products_file.parent
     rows = [
         {
-            "product_id": one.product_id,
-            "text": build_text(one.title, one.description),
-            "file": str(folder / str(one.image_path)),
+            "product_id": product.product_id,
+            "text": build_text(product.title, product.description),
+            "file": str(folder / str(product.image_path)),
         }
-        for one in setup.measured_products()
+        for product in setup.measured_products()
     ]
     return pa.Table.from_pylist(rows)

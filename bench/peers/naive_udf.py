@@ -1,6 +1,7 @@
-"""What is written first: a pandas UDF that calls Hugging Face's processor and the model a row.
+"""What most people write first: a pandas UDF that calls the processor and the model row by row.
 
-The model is loaded once per worker. All else is as it comes; a text alone has no padding.
+The model is loaded once per worker, the processor is Hugging Face's, all else is default. A text
+that goes through the model alone needs no padding.
 """
 
 import functools
@@ -20,13 +21,13 @@ from bench.setup import Setup
 from bench.spark_session import open_spark
 from bench.stage import Stage
 
-# A row costs the same however many there are, and it costs much.
+# A row costs the same however many there are, and it costs much: one in so many is measured.
 _SHARE = 5
 
 
 @contextmanager
 def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
-    """Yields this peer's only stage: nobody thinks of precision who calls a model a row."""
+    """Yields this peer's only stage: who calls a model row by row does not tune its precision."""
     with open_peer(setup) as classify:
         some = max(setup.cores, setup.products // _SHARE)
         run = Stage(lambda: len(classify(some, False)), lambda: classify(setup.cores, False))
@@ -44,8 +45,8 @@ def open_peer(setup: Setup) -> Iterator[Classify]:
         for file, text in zip(files, texts, strict=True):
             with Image.open(file) as image:
                 inputs = processor(images=image, return_tensors="np")
-            one = model(inputs["pixel_values"], [text])
-            answers.append({name: values[0] for name, values in one.items()})
+            batch_of_one = model(inputs["pixel_values"], [text])
+            answers.append({name: values[0] for name, values in batch_of_one.items()})
         return pd.DataFrame(answers)
 
     answer_udf = pandas_udf(answer, ANSWER)

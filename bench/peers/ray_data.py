@@ -35,12 +35,12 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
 def open_peer(setup: Setup) -> Iterator[Classify]:
     """Yields what classifies the first products of the set-up."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray makes way for whatever else runs, and nobody else here does.
+    # Ray lowers the priority of its workers; the other contenders keep theirs.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     ray.init(num_cpus=setup.cores, include_dashboard=False)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    # Start-up is taken off, so nothing is to be decoded meanwhile.
+    # The time of start-up is subtracted, so nothing may be decoded meanwhile.
     context.wait_for_min_actors_s = _MOST_START_UP_S
     table, size_px = read_table(setup), read_size_px(setup.checkpoint)
 

@@ -7,8 +7,8 @@ import pandas as pd
 from bench.setup import Setup
 from bench.stage import Stage
 
-# How many products, and whether with the engine's precision and way with freed memory: to
-# product_id, labels and scores of each.
+# Takes how many products to classify, and whether in the engine's precision and with its settings
+# of memory; returns product_id, labels and scores of each.
 Classify = Callable[[int, bool], pd.DataFrame]
 
 SAME_ARITHMETIC = "_same_arithmetic"
@@ -35,7 +35,7 @@ def build_stages_with_start_up(name: str, classify: Classify, setup: Setup) -> d
         def start() -> int:
             return len(classify(few, same))
 
-        # What starts only once, with the first run, is not to be taken off the others: hence warm.
+        # Warmed as well: what only the first run has to do must not be subtracted from the others.
         return Stage(lambda: len(classify(setup.products, same)), warm=start, start_up=start)
 
     return {name: build(False), name + SAME_ARITHMETIC: build(True)}
