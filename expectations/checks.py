@@ -69,7 +69,7 @@ ChanceCheck = Callable[[float], Check]
 
 
 def share_out(checks: Sequence[ChanceCheck], false_alarm_rate: float) -> list[Check]:
-    """Returns the checks, each of which may fail by chance in the same part of the allowed runs.
+    """Returns the checks; the false alarms that are allowed are shared out evenly among them.
 
     Args:
         checks: what makes them.

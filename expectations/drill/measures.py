@@ -33,7 +33,7 @@ NO_TOLERANCE = ValidationSettings(max_divergence=0, max_confidence_shift=0, max_
 def measure_alarms(
     sound: DrawnAnswers, sizes: Sequence[int], baseline_size: int, runs: int
 ) -> StoppedShares:
-    """Returns how many sound runs are stopped, of `runs` that are drawn of each kind and size."""
+    """Returns how often sound runs are stopped, of `runs` that are drawn of each kind and size."""
     alarms = {
         name: {
             size: measure_false_alarms(sound, size, baseline_size, runs, settings) for size in sizes
@@ -50,7 +50,7 @@ def measure_alarms(
 def measure_detected(
     cases: Mapping[str, Case], baseline: LabelBaseline, sizes: Sequence[int], runs: int
 ) -> StoppedShares:
-    """Returns how many faulty runs are stopped, of `runs` that are drawn of each case and size."""
+    """Returns how often faulty runs are stopped, of `runs` that are drawn of each case and size."""
     return {
         name: {size: measure_detection(case, size, baseline, runs, SETTINGS) for size in sizes}
         for name, case in cases.items()
