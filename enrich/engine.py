@@ -85,6 +85,7 @@ class Engine:
                     product.error,
                     product.image_digest,
                 )
+            del window, output  # else their memory is held while the next are waited for
 
     def classify(
         self, products: Iterable[Product]
@@ -96,8 +97,8 @@ class Engine:
         """
         of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
         size = of_a_lane * self.lanes * self.spec.batch_size
-        self._recent = RecentPictures()
         with (
+            self._recent.forgotten_at_the_end(),
             each_thread_by_itself(),
             open_pool(self._read_threads) as readers,
             open_pool(self.lanes) as lanes,
@@ -117,6 +118,7 @@ class Engine:
                 _WINDOWS_AHEAD,
             ):
                 yield answered
+                del answered
                 self._heap.bound()
 
     def _run(self, batch: list[Prepared]) -> ModelOutput:
@@ -137,11 +139,8 @@ class Engine:
         return Prepared(product.product_id, pixels, text, status, error, digest)
 
     def _decode(self, data: bytes) -> np.ndarray:
-        pixels = self._recent.find(data)
-        if pixels is not None:
-            return pixels
-        shape = self._manifest.config.image
-        return self._recent.keep(data, decode_pixels(data, limits=self.spec.limits, shape=shape))
+        limits, shape = self.spec.limits, self._manifest.config.image
+        return self._recent.get(data, lambda: decode_pixels(data, limits=limits, shape=shape))
 
     def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
         """Returns the products as the classifier takes them, on the CPU."""

@@ -5,7 +5,8 @@ Knows nothing of what is remembered.
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,12 +17,13 @@ _COMPARED_FIRST = 64
 Key = tuple[int, bytes]
 
 
-class _Picture(NamedTuple):
-    data: bytes
-    pixels: np.ndarray
+class _Picture:
+    """A file's bytes, and what was made of them once its lock was free for the first time."""
 
-
-_NOTHING = _Picture(b"", np.empty(0))
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.pixels: np.ndarray | None = None
+        self.lock = threading.Lock()
 
 
 class RecentPictures:
@@ -38,32 +40,45 @@ class RecentPictures:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def find(self, data: bytes) -> np.ndarray | None:
-        """Returns the very array that was kept for these bytes, None if there is none."""
-        key = _key(data)
-        with self._lock:
-            found = self._pictures.get(key)
-            if found is not None:
-                self._pictures.move_to_end(key)
-        return found.pixels if found is not None and found.data == data else None
+    def get(self, data: bytes, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Returns the array that these bytes are known by, which nobody may change.
 
-    def keep(self, data: bytes, pixels: np.ndarray) -> np.ndarray:
-        """Remembers pixels, which from now on nobody may change.
-
-        Returns the array that these bytes are known by: another thread's, where that was faster.
-        So equal pictures are one array in every run, whichever thread was the first.
+        `make` makes it where they are new. What it raises is not remembered: who asks next tries
+        again.
         """
-        pixels.setflags(write=False)
+        picture = self._look_up(data)
+        # Equal products stand side by side, so threads want one picture at once: to wait for the
+        # first of them takes no longer than to make it too. Other pictures' threads go on.
+        with picture.lock:
+            if picture.pixels is None:
+                pixels = make()
+                pixels.setflags(write=False)
+                picture.pixels = pixels
+            return picture.pixels
+
+    @contextmanager
+    def forgotten_at_the_end(self) -> Iterator[None]:
+        """Forgets all pictures when the context ends."""
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pictures.clear()
+                self._bytes = 0
+
+    def _look_up(self, data: bytes) -> _Picture:
         key = _key(data)
         with self._lock:
-            old = self._pictures.pop(key, _NOTHING)
-            self._bytes += len(data) - len(old.data)
-            kept = old if old.data == data else _Picture(data, pixels)
-            self._pictures[key] = kept
+            found = self._pictures.pop(key, None)
+            if found is None:
+                self._bytes += len(data)
+            # Another file of this key has as many bytes.
+            picture = found if found is not None and found.data == data else _Picture(data)
+            self._pictures[key] = picture
             while self._bytes > _MOST_BYTES or len(self._pictures) > _MOST_PICTURES:
                 _, oldest = self._pictures.popitem(last=False)
                 self._bytes -= len(oldest.data)
-        return kept.pixels
+        return picture
 
 
 def _key(data: bytes) -> Key:

@@ -3,6 +3,8 @@
 import hashlib
 import pickle
 import shutil
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from enrich.calibration import Calibration
-from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.engine import Engine, open_engine
 from enrich.errors import CheckpointError, NoAnswer
@@ -325,10 +327,11 @@ def test_equal_pictures_with_equal_texts_are_computed_once(
 
     def note(data: bytes, **limits: Any) -> Any:
         decoded.append(data)
+        time.sleep(0.2)  # meanwhile all threads come
         return decode_pixels(data, **limits)
 
     monkeypatch.setattr("enrich.engine.decode_pixels", note)
-    monkeypatch.setattr(engine, "_read_threads", 1)
+    monkeypatch.setattr(engine, "_read_threads", 4)
     products = [
         Product("a", "red shirt", None, "red.jpg"),
         Product("b", "red shirt", None, "red again.jpg"),
@@ -342,6 +345,32 @@ def test_equal_pictures_with_equal_texts_are_computed_once(
     assert answers["a"].predictions == answers["b"].predictions != answers["c"].predictions
     assert answers["e"].predictions == answers["f"].predictions
     assert answers["e"].error != answers["f"].error
+
+
+def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[weakref.ref[torch.Tensor]] = []
+    classify = engine.classify
+
+    def note(answered: tuple[list[Prepared], ModelOutput]) -> tuple[list[Prepared], ModelOutput]:
+        answers.append(weakref.ref(answered[1].text_embeds))
+        return answered
+
+    def products() -> Iterator[Product]:
+        for number in range(50 * BATCH):
+            held.append(sum(answer() is not None for answer in answers))
+            yield Product(str(number), f"shirt {number}", None, None)
+
+    held: list[int] = []
+    monkeypatch.setattr(engine, "classify", lambda products: map(note, classify(products)))
+    assert len(list(engine.enrich(products()))) == len(held)
+    assert len(answers) > 3 and not any(held)
+
+
+def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
+    list(engine.enrich([Product("a", "shirt", None, "red.jpg")]))
+    assert not engine._recent._pictures
 
 
 def test_an_answer_says_which_file_it_rests_on_where_the_recipe_wants_it(

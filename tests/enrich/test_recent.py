@@ -1,4 +1,8 @@
-"""What the memory of the last pictures finds, and how much it keeps."""
+"""What the memory of the last pictures finds, how much it keeps, and that none is made twice."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -6,43 +10,116 @@ import pytest
 from enrich import recent
 from enrich.recent import RecentPictures
 
-
-def _pixels(value: int) -> np.ndarray:
-    return np.full((3, 2, 2), value, dtype=np.uint8)
+THREADS = 8
 
 
-def test_the_same_bytes_are_known_by_the_same_array() -> None:
+class Maker:
+    """Makes pictures of a number each, and counts them."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> np.ndarray:
+        self.made += 1
+        return np.full((3, 2, 2), self.made, dtype=np.uint8)
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
+
+
+def test_the_same_bytes_are_known_by_the_same_array(make: Maker) -> None:
     pictures = RecentPictures()
-    first = pictures.keep(b"a file", _pixels(1))
-    assert pictures.find(bytes(bytearray(b"a file"))) is first
-    assert pictures.keep(b"a file", _pixels(1)) is first, "a thread that decoded it a second time"
+    first = pictures.get(b"a file", make)
+    assert pictures.get(bytes(bytearray(b"a file")), make) is first
+    assert make.made == 1
 
 
-def test_files_that_differ_only_at_their_ends_are_told_apart() -> None:
+def test_files_that_differ_only_at_their_ends_are_told_apart(make: Maker) -> None:
     pictures = RecentPictures()
-    start, middle, end = b"A" * 200, b"m" * 400, b"Z" * 200
-    pictures.keep(start + middle + end, _pixels(1))
-    assert pictures.find(start + middle + b"Y" * 200) is None
-    other = pictures.keep(start + middle + b"Y" * 200, _pixels(2))
-    assert other[0, 0, 0] == 2
+    start = b"A" * 200 + b"m" * 400
+    values = [pictures.get(start + end * 200, make)[0, 0, 0] for end in (b"Z", b"Y", b"Y")]
+    assert values == [1, 2, 2]
 
 
-def test_no_more_is_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_file_is_a_file_too(make: Maker) -> None:
+    pictures = RecentPictures()
+    assert pictures.get(b"", make) is pictures.get(b"", make)
+
+
+def _get_at_once(get: Callable[[], np.ndarray]) -> list[np.ndarray | BaseException]:
+    """Returns what each of several threads gets that come before the first is served."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        asked = [pool.submit(get) for _ in range(THREADS)]
+        return [one.exception() or one.result() for one in asked]
+
+
+def test_threads_that_want_the_same_picture_at_once_wait_for_the_first(make: Maker) -> None:
+    pictures = RecentPictures()
+
+    def make_slowly() -> np.ndarray:
+        time.sleep(0.2)
+        return make()
+
+    found = _get_at_once(lambda: pictures.get(b"a file", make_slowly))
+    assert make.made == 1
+    assert {id(pixels) for pixels in found} == {id(found[0])}
+
+
+def test_a_picture_that_is_being_made_holds_up_no_other(make: Maker) -> None:
+    pictures = RecentPictures()
+
+    def make_with_another() -> np.ndarray:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(pictures.get, b"another", make).result(timeout=30)
+        return make()
+
+    assert pictures.get(b"a file", make_with_another)[0, 0, 0] == 2
+
+
+def test_a_failure_is_told_to_each_and_not_remembered(make: Maker) -> None:
+    pictures = RecentPictures()
+
+    def fail() -> np.ndarray:
+        raise MemoryError
+
+    found = _get_at_once(lambda: pictures.get(b"a file", fail))
+    assert [type(error) for error in found] == [MemoryError] * THREADS
+    assert pictures.get(b"a file", make)[0, 0, 0] == 1
+
+
+def test_no_more_is_kept_than_allowed(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "_MOST_PICTURES", 3)
     monkeypatch.setattr(recent, "_MOST_BYTES", 100)
     pictures = RecentPictures()
+
+    def is_kept(data: bytes) -> bool:
+        before = make.made
+        pictures.get(data, make)
+        return make.made == before
+
     small = [bytes([number]) * 10 for number in range(4)]
     for data in small:
-        pictures.keep(data, _pixels(0))
-    assert [pictures.find(data) is not None for data in small] == [False, True, True, True]
-    pictures.keep(b"l" * 80, _pixels(0))
-    assert [pictures.find(data) is not None for data in small] == [False, False, True, True]
-    pictures.keep(b"h" * 101, _pixels(0))
-    assert pictures.find(b"h" * 101) is None
-    assert pictures.keep(small[0], _pixels(0)) is pictures.find(small[0]), "it still counts right"
+        pictures.get(data, make)
+    assert [is_kept(data) for data in small[1:]] == [True] * 3
+    assert not is_kept(small[0]), "the oldest of four"
+    assert not is_kept(b"l" * 80)
+    assert [is_kept(data) for data in (small[0], small[3], b"l" * 80)] == [True] * 3
+    assert not is_kept(b"h" * 101) and not is_kept(b"h" * 101), "more than all of the room"
+    assert not is_kept(small[0]) and is_kept(small[0]), "it still counts right"
 
 
-def test_what_is_kept_cannot_be_changed() -> None:
-    pixels = RecentPictures().keep(b"a file", _pixels(1))
+def test_at_the_end_all_is_forgotten(make: Maker) -> None:
+    pictures = RecentPictures()
+    with pictures.forgotten_at_the_end():
+        pictures.get(b"a file", make)
+        pictures.get(b"a file", make)
+    pictures.get(b"a file", make)
+    assert make.made == 2
+
+
+def test_what_is_kept_cannot_be_changed(make: Maker) -> None:
+    pixels = RecentPictures().get(b"a file", make)
     with pytest.raises(ValueError, match="read-only"):
         pixels[:] = 0
