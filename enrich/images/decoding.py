@@ -37,8 +37,9 @@ _OTHERS = (
     (0, b"%PDF", "PDF"),
 )
 
-# Up to 20 bytes a pixel while transparency is laid on white: several of 50 megapixels at a time
-# would be several gigabytes. Small ones do not wait.
+# While transparency is laid on white.
+_MOST_BYTES_A_PIXEL = 20
+# Several of 50 megapixels at a time would be several gigabytes. Small ones do not wait.
 LARGE_PIXELS = 8_000_000
 _one_large = threading.Lock()
 
@@ -81,14 +82,16 @@ def _decode(
     data: bytes, limits: ImageLimits, target_px: int, make: Callable[[Image.Image], Made]
 ) -> Made:
     """Returns what is made of the picture, which of a large one only one thread does at a time."""
+    pixels = limits.max_pixels  # for all that is known before the header is read
     try:
         refuse_costly_structure(data, max_pixels=limits.max_pixels)
         image = Image.open(CountedReads(data), formats=FORMATS)
         width, height = image.size
         refuse_many_pixels(width, height, limits.max_pixels)
         refuse_long_sides(width, height)
+        pixels = width * height
         image.draft("RGB", (2 * target_px, 2 * target_px))
-        with one_if_large(_count_kept(image, width * height)):
+        with one_if_large(_count_kept(image, pixels)):
             image.load()
             return make(_shrink_coarsely(_to_rgb(_upright(image)), target_px))
     except Image.DecompressionBombError as error:
@@ -101,8 +104,22 @@ def _decode(
     except ImageProblem:
         raise
     except Exception as error:
-        # Damaged files make Pillow raise whatever its parsers happen to meet.
+        # Damaged files make Pillow raise whatever its parsers happen to meet, and so does short
+        # memory where they are WebP or progressive JPEG.
+        if _is_memory_short(pixels):
+            short = MemoryError(f"memory is short, or the file is broken: {error}")
+            raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(short)) from error
         raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error
+
+
+def _is_memory_short(pixels: int) -> bool:
+    """Tells whether a picture of so many pixels may find no room now."""
+    try:
+        # Never touched, so it takes no memory itself.
+        np.empty(pixels * _MOST_BYTES_A_PIXEL, dtype=np.uint8)
+    except MemoryError:
+        return True
+    return False
 
 
 def one_if_large(pixels: int) -> AbstractContextManager[object]:

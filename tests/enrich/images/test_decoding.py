@@ -2,7 +2,10 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,6 +209,35 @@ def test_a_jpeg_is_decoded_no_smaller_than_twice_what_is_wanted_of_its_shorter_s
     data = _encode(Image.new("RGB", size, "red"), "JPEG")
     assert _decode(data, target_px=128).size == size
     assert sorted(_decode(data, target_px=64).size) == [150, 800]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("WEBP", {}), ("JPEG", {"progressive": True}), ("PNG", {})]
+)
+def test_a_sound_picture_for_which_memory_is_short_is_to_be_asked_for_again(
+    kind: str, options: dict[str, bool], tmp_path: Path
+) -> None:
+    file = tmp_path / "green"
+    Image.new("RGB", (4_000, 3_000), "green").save(file, kind, **options)
+    program = f"""if True:
+        import resource
+        from pathlib import Path
+        from PIL import Image
+        from enrich.images.decoding import decode
+        from enrich.images.limits import ImageLimits, ImageProblem
+        Image.init()
+        data = Path("{file}").read_bytes()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + (16 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        try:
+            decode(data, limits=ImageLimits(), target_px=128)
+        except ImageProblem as problem:
+            print(problem.status, "is said of", problem)
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout.startswith(Status.IMAGE_UNREADABLE), ended.stdout + ended.stderr
+    assert "memory" in ended.stdout.lower()
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
