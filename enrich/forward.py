@@ -16,7 +16,7 @@ from enrich.precision import autocast, cast_weights, is_full_precision
 log = logging.getLogger(__name__)
 
 # Passes of halved batches after which larger ones are tried again: what took the memory may have
-# been a neighbour that was loading. Doubled by every halving.
+# been a neighbour that was loading. Doubled by every such attempt in vain.
 _PASSES_BEFORE_MORE = 200
 # Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
 # through torch or do not say why they end, and a CPU's. Some of them mean other things too: those
@@ -51,6 +51,7 @@ class Forward:
         self._device = device
         self._most_rows: int | None = None
         self._passes, self._passes_before_more = 0, _PASSES_BEFORE_MORE
+        self._tried_more = False
         # Memory that was freed on a stream is kept for it: few streams, however many threads come.
         self._idle_streams: list[torch.cuda.Stream] = []
         if device.type == "cuda":
@@ -85,7 +86,10 @@ class Forward:
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
         half = len(inputs.has_text) // 2
         self._most_rows = min(half, self._most_rows or half)
-        self._passes, self._passes_before_more = 0, 2 * self._passes_before_more
+        self._passes = 0
+        if self._tried_more:
+            self._passes_before_more *= 2
+            self._tried_more = False
         log.warning(
             "out of memory on %s with %s products at once: for now %s",
             *(self._device, len(inputs.has_text), self._most_rows),
@@ -102,7 +106,7 @@ class Forward:
     def _try_more(self) -> None:
         self._passes += 1
         if self._most_rows and self._passes >= self._passes_before_more:
-            self._most_rows, self._passes = 2 * self._most_rows, 0
+            self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
 
     def _run(self, inputs: ModelInputs) -> ModelOutput:
         with self._stream(), torch.inference_mode(), autocast(self._device):
@@ -116,13 +120,15 @@ class Forward:
             return
         # Else a thread would open a context, of some hundred megabytes, on the first GPU too.
         with torch.cuda.device(self._device):
-            idle = self._idle_streams
-            stream = idle.pop() if idle else torch.cuda.Stream(self._device)
+            try:
+                stream = self._idle_streams.pop()
+            except IndexError:
+                stream = torch.cuda.Stream(self._device)
             try:
                 with torch.cuda.stream(stream):
                     yield
             finally:
-                idle.append(stream)
+                self._idle_streams.append(stream)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

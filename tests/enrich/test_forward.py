@@ -132,9 +132,23 @@ def test_memory_that_a_neighbour_gives_back_is_used_again(
     forward(inputs)
     assert crowded.asked == [21, 10, 10, 1]
     crowded.fits = ROWS
-    for _ in range(3):
-        forward(inputs)
+    forward(inputs)
     assert crowded.asked[-2:] == [20, 1]
+
+
+def test_memory_that_was_short_for_a_moment_is_soon_used_again_however_short_it_was(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 12)
+    crowded = crowd(fits=2)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert crowded.asked == [21, 10, 5, *[2] * 10, 1]
+    crowded.fits = ROWS
+    crowded.asked.clear()
+    while ROWS not in crowded.asked:
+        forward(inputs)
+    assert len(crowded.asked) < 5 * 12, "four doublings from 2 to 32, of 12 passes each"
 
 
 def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
