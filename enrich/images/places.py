@@ -4,6 +4,7 @@ Knows which kinds of store are allowed and asks none of them, but for the symbol
 paths.
 """
 
+import errno
 import os
 import re
 import socket
@@ -45,7 +46,7 @@ def parse_place(location: str, relative_to: Place | None = None) -> Place:
         ConfigError: a scheme that is not allowed, credentials or a query in the URI, the address
             of a machine's own metadata, or `..` in the path of an object. The message repeats
             nothing of the location but its scheme.
-        ValueError, OSError: no file system can spell such a path.
+        ValueError, OSError: no file system can spell such a path, or follow it.
     """
     location = spell_out(location)
     if "://" in location:
@@ -59,11 +60,19 @@ def parse_place(location: str, relative_to: Place | None = None) -> Place:
     if "\0" in path:
         raise ConfigError("a path with a NUL character in it is not allowed")
     if scheme == "file":
-        # Not Path.resolve: until Python 3.13 that raises where links lead in a circle.
-        return Place(scheme, "", os.path.realpath(path))
+        return Place(scheme, "", _follow_links(path))
     if ".." in path.split("/"):
         raise ConfigError("'..' is not allowed in the path of an object")
     return Place(scheme, authority, "/" + path.strip("/"))
+
+
+def _follow_links(path: str) -> str:
+    try:
+        # Not Path.resolve: until Python 3.13 that raises where links lead in a circle.
+        return os.path.realpath(path)
+    except RecursionError as error:
+        # Python calls itself for each link of a chain. Nothing is lost: systems follow 40 of them.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 def spell_out(location: str) -> str:

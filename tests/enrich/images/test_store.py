@@ -128,6 +128,18 @@ def test_a_path_that_cannot_be_read_is_a_status(
         assert time.monotonic() - begin < 1
 
 
+def test_a_long_chain_of_links_is_a_status(root: Path) -> None:
+    chain = [root.parent / "secret" / "x.jpg"]
+    for number in range(1_200):
+        chain.append(root / f"{number}.jpg")
+        chain[-1].symlink_to(chain[-2])
+    store = ImageStore(str(root))
+    for ask in (store.read, store.identity):
+        with pytest.raises(ImageProblem) as problem:
+            ask(chain[-1].name)
+        assert problem.value.status is Status.IMAGE_FORBIDDEN
+
+
 @pytest.mark.parametrize("image_path", [".", "nowhere.jpg", "pipe.jpg", "link.jpg", "a b.jpg"])
 def test_no_path_leaves_a_file_open(root: Path, image_path: str) -> None:
     store = ImageStore(str(root))
