@@ -7,18 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
+from enrich.settings_files import YamlSettings
 
 DEMO_CATALOG = "demo"
 
@@ -54,14 +48,12 @@ class ImageIdentity(StrEnum):
     PATH = "path"
 
 
-class ColumnNames(BaseModel):
+class ColumnNames(YamlSettings):
     """What the product table calls the columns that are read; None for one that it has not.
 
     `category` and `priority` are optional, and the classifier sees neither: results are told apart
     by the category, and products with a higher priority, a number, are enriched earlier.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     product_id: ColumnName = "product_id"
     title: ColumnName | None = "title"
@@ -84,14 +76,12 @@ class MissingProducts(StrEnum):
     DELETE = "delete"
 
 
-class GpuExecutors(BaseModel):
+class GpuExecutors(YamlSettings):
     """The executors that inference alone runs on: stage-level scheduling.
 
     All other stages run on the executors of Spark's own settings, which then need no GPU. `memory`
     is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes them (12g).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cores: int = Field(gt=0)
     gpus: int = Field(default=1, gt=0)
@@ -102,7 +92,7 @@ class GpuExecutors(BaseModel):
     vendor: str = ""
 
 
-class JobConfig(BaseModel):
+class JobConfig(YamlSettings):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them, until
     `starting_from` resolves those of baselines and of what is written for people.
 
@@ -110,8 +100,6 @@ class JobConfig(BaseModel):
     where each run's page goes, and `metrics_dir` where its figures for Prometheus go. A share is in
     [0, 1].
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     catalog: Location = DEMO_CATALOG
     image_root: Location | None = None
@@ -133,7 +121,7 @@ class JobConfig(BaseModel):
     max_poison_products: int = Field(default=10, ge=0)
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
-    baselines: dict[str, Path] = {}
+    baselines: dict[str, Path] = Field(default={})
     data_docs: Path | None = None
     report_dir: Path | None = None
     metrics_dir: Path | None = None
@@ -154,6 +142,9 @@ class JobConfig(BaseModel):
         for path in value.values() if isinstance(value, dict) else (value,):
             if "://" in str(path):
                 raise ValueError("wanted a local path, which a URI is not")
+            # Of a variable that was not set: the working directory.
+            if path == "":
+                raise ValueError("wanted a local path, which an empty text is not")
         return value
 
     @property

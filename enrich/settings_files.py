@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from enrich.errors import ConfigError
 from enrich.redaction import redact
@@ -21,6 +21,19 @@ _IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "wanted a list, as [a, b]"
 )
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class YamlSettings(BaseModel):
+    """Settings among which is no switch: pydantic would take `yes` and `off` for 1 and 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("wanted no truth value, as YAML reads yes, no, on and off")
+        return value
 
 
 def load_yaml(
@@ -41,11 +54,11 @@ def load_yaml(
         ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
     """
     try:
-        content = _read_yaml(file.read_text()) or {}
-        if not isinstance(content, dict):
+        content = _read_yaml(file.read_text())
+        if not isinstance(content, dict | None):
             raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
         given = {key: value for key, value in (flags or {}).items() if value is not None}
-        return settings.model_validate(content | dict(stated or {}) | given)
+        return settings.model_validate((content or {}) | dict(stated or {}) | given)
     except OSError as error:
         raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
     except ValidationError as error:
@@ -54,7 +67,7 @@ def load_yaml(
         where = "" if wrong and wrong <= {*given, *(stated or {})} else f"{file}: "
         raise ConfigError(f"{where}{describe_invalid(error, settings)}") from error
     except _NO_YAML as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from error
+        raise ConfigError(f"{file} is not valid YAML: {_describe_no_yaml(error)}") from error
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, object]:
@@ -71,7 +84,8 @@ def parse_settings(given: Sequence[str]) -> dict[str, object]:
         try:
             settings[key] = _read_yaml(value)
         except _NO_YAML as error:
-            raise ConfigError(f"the value of {key} is not valid YAML: {error}") from error
+            problem = _describe_no_yaml(error)
+            raise ConfigError(f"the value of {key} is not valid YAML: {problem}") from error
     return settings
 
 
@@ -126,6 +140,15 @@ class _DistinctKeys(yaml.SafeLoader):
 
 def _read_yaml(text: str) -> Any:
     return yaml.load(text, _DistinctKeys)
+
+
+def _describe_no_yaml(error: Exception) -> str:
+    """Returns in one line what PyYAML says in several, of which a caret is the last."""
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, yaml.MarkedYAMLError) and mark is not None:
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        return f"{said} (line {mark.line + 1}, column {mark.column + 1})"
+    return " ".join(str(error).split())
 
 
 def _known_beside(settings: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:

@@ -3,9 +3,9 @@
 Free of Great Expectations, whose import takes seconds that a run without work need not spend.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -59,3 +59,11 @@ class ValidationSettings(BaseModel):
     max_empty_text_share: Share = 0.5
     max_unread_image_share: Share = 0.2
     max_same_image_share: Share = 0.8
+
+    # As all settings of the job, whose package this one does not know.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("wanted no truth value, as YAML reads yes, no, on and off")
+        return value

@@ -5,29 +5,26 @@ Knows neither files nor stores.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from enrich.records import Status
+from enrich.settings_files import YamlSettings
 
 
-class ImageLimits(BaseModel):
+class ImageLimits(YamlSettings):
     """How much an image may cost before it is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_bytes: int = Field(default=50_000_000, gt=0)
     # Pillow opens none that are larger, nor should it.
     max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
 
 
-class ImageReading(BaseModel):
+class ImageReading(YamlSettings):
     """How patiently a store is asked for an image, and what its row says when the store failed.
 
     A store fails where it gives no answer, an error of its own, or half a file. A file that is not
     there, or that it denies, is an answer and is not asked for again.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     attempts: int = Field(default=3, ge=1, le=20)
     timeout_s: float = Field(default=30, gt=0, le=3_600)

@@ -12,6 +12,12 @@ def test_a_variable_that_was_not_set_is_no_place(setting: str) -> None:
         JobConfig.model_validate({setting: ""})
 
 
+@pytest.mark.parametrize("setting", ["data_docs", "report_dir", "metrics_dir"])
+def test_a_variable_that_was_not_set_is_no_folder(setting: str) -> None:
+    with pytest.raises(ValidationError, match="which an empty text is not"):
+        JobConfig.model_validate({setting: ""})
+
+
 @pytest.mark.parametrize("column", ColumnNames.model_fields)
 def test_a_column_without_a_name_is_none(column: str) -> None:
     with pytest.raises(ValidationError, match="at least 1 character"):

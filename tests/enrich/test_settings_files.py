@@ -39,11 +39,38 @@ def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("max_deleted_share: yes", True),
+        ("max_quarantined_share: on", True),
+        ("max_failed_images_share: true", True),
+        ("target_precision: yes", True),
+        ("batch_size: yes", True),
+        ("max_poison_products: no", False),
+        ("image_limits: {max_bytes: yes}", True),
+        ("image_reading: {timeout_s: on}", True),
+        ("gpu_executors: {cores: 4, gpus: yes, memory: 8g, memory_overhead: 8g}", True),
+        ("columns: {title: off}", False),
+    ],
+)
+def test_a_truth_value_of_yaml_is_no_number(file: Path, line: str, found: bool) -> None:
+    file.write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match=f"yes, no, on and off, found {found}"):
+        load_yaml(file, JobConfig)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"batch_size: [5\n", "is not valid YAML"),
         (b"- batch_size\n", "wanted lines of the form"),
         (b"just words\n", "wanted lines of the form"),
+        (b"no\n", "wanted lines of the form"),
+        (b"0\n", "wanted lines of the form"),
+        (b"[]\n", "wanted lines of the form"),
+        (b"report_dir: pages: x\n", r"not allowed here \(line 1, column 18\)"),
+        (b"catalog: a\n--- b\n", "a single document in the stream, but found another"),
+        (b"catalog: \x00\n", "unacceptable character"),
         (b"catalog: \xff\xfe\n", "is not valid YAML"),
         (b"catalog: 2026-13-45\n", "is not valid YAML"),
         (b"[" * 5_000, "is not valid YAML"),
@@ -63,6 +90,8 @@ def test_a_file_that_is_no_settings_is_a_config_error(
     with pytest.raises(ConfigError, match=message) as error:
         load_yaml(file, JobConfig)
     assert str(file) in str(error.value)
+    # The last line is what Airflow makes known.
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_merged_into_a_mapping_is_no_key_that_comes_twice(tmp_path: Path) -> None:
@@ -139,8 +168,9 @@ def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_read_is_an_error(given: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(ConfigError, match=problem) as error:
         parse_settings([given])
+    assert "\n" not in str(error.value)
 
 
 def test_problems_are_described_in_one_line() -> None:
