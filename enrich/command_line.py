@@ -75,7 +75,7 @@ def run_command(
         except Exception as error:
             known = error if isinstance(error, EnrichError) else explain(error)
             if known is None:
-                report_crash()
+                report_crash(error)
                 sys.exit(1)
             report_error(known)
             sys.exit(known.exit_code)

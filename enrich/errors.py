@@ -21,6 +21,7 @@ Messages say what was found, what was wanted and what to do.
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 _MOST_NAMED = 3
 # What drivers and clients say of a server that is down, restarts or has too much to do.
@@ -59,7 +60,10 @@ def first_line(error: BaseException | None) -> str:
     if error is None:
         return ""
     java = getattr(error, "java_exception", None)
-    said = str(error if java is None else java.getMessage() or "").strip()
+    said = ""
+    # Where Java is gone, so is what it had to say.
+    with suppress(Exception):
+        said = str(error if java is None else java.getMessage() or "").strip()
     return said.splitlines()[0] if said else type(error).__name__
 
 

@@ -16,7 +16,7 @@ import structlog
 import typer
 from structlog.typing import EventDict, WrappedLogger
 
-from enrich.redaction import redact, tame
+from enrich.redaction import describe_error, redact, tame
 
 # What a line may say besides its message; anything else that a library hands over is left out.
 FIELDS = ("run_id", "stage", "seconds", "counts", "outcome")
@@ -58,15 +58,22 @@ def report_error(error: Exception) -> None:
     if is_json():
         log.error("%s", error)
     else:
-        typer.echo(f"error: {tame(redact(str(error)))}", err=True)
+        # Libraries speak in several lines, and only the last one is made known by Airflow.
+        said = " ".join(map(str.strip, str(error).splitlines()))
+        typer.echo(f"error: {tame(redact(said))}", err=True)
 
 
-def report_crash() -> None:
-    """Says where an error came from that nobody expected, from within its `except`."""
+def report_crash(error: Exception) -> None:
+    """Says where an error came from that nobody expected, and at last in one line what it was.
+
+    From within its `except`.
+    """
+    said = f"unexpected {type(error).__name__}: {describe_error(error)}"
     if is_json():
-        log.critical("ended by an unexpected error", exc_info=True)
+        log.critical("%s", said, exc_info=True)
     else:
         sys.stderr.write(tame(redact(traceback.format_exc())))
+        typer.echo(f"error: {said}", err=True)
 
 
 class _RedactedText(logging.Formatter):

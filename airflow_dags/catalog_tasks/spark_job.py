@@ -31,6 +31,12 @@ NO_RETRY = {
     NOT_PUBLISHED: "nothing was published",
 }
 
+# spark-submit ends a wrong word of its own with pages of usage, in which the word is lost.
+_DID_IT_START = (
+    "Did it start? Look at the first lines of its log, and at the Variable catalog_spark_submit if "
+    "that is set"
+)
+
 # Spark draws its progress over the line on which the JSON is to stand. These words come first, so
 # that the Variable can overrule them.
 _NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
@@ -140,21 +146,31 @@ def failure(job: str, exit_code: int, last_line: str) -> AirflowException:
     """Returns the exception that says whether Airflow tries again."""
     reason = NO_RETRY.get(exit_code)
     ended = f"{job} ended with exit code {exit_code}"
+    line = _read_object(last_line) or {}
+    # Of a run that was judged, its JSON line; of any other with a log of JSON, the log's last one.
+    error = line.get("error") or line.get("message") or last_line
+    if exit_code == 1 and not line and not error.startswith("error:"):
+        error = f"{error!r} is not a job's last word. {_DID_IT_START}"
     if reason is None:
-        return AirflowException(f"{ended}, which may pass: {last_line}")
-    return AirflowFailException(f"{ended} ({reason}), which a retry would not change: {last_line}")
+        return AirflowException(f"{ended}, which may pass: {error}")
+    return AirflowFailException(f"{ended} ({reason}), which a retry would not change: {error}")
 
 
 def read_summary(job: str, last_line: str) -> dict[str, Any]:
     """Returns the JSON object that a job ends with."""
-    try:
-        # Where somebody wants a progress bar, it stands before, and each state of it ends with \r.
-        summary = json.loads(last_line.rpartition("\r")[2])
-    except ValueError:
-        summary = None
-    if not isinstance(summary, dict):
+    summary = _read_object(last_line)
+    if summary is None:
         raise AirflowException(f"{job} ended well, but its last line is no JSON: {last_line!r}")
     return summary
+
+
+def _read_object(last_line: str) -> dict[str, Any] | None:
+    try:
+        # Where somebody wants a progress bar, it stands before, and each state of it ends with \r.
+        found = json.loads(last_line.rpartition("\r")[2])
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def event_extra(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,11 +47,43 @@ def test_wrong_settings_and_failed_validation_are_not_retried(
         run(spark_job(checkout))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"run_id": "r1", "outcome": "staged", "error": "too much is gone", "report": None},
+        {"time": "2026-11-29", "level": "error", "message": "too much is gone"},
+    ],
+    ids=["of the run", "of the log"],
+)
+def test_of_a_last_line_in_json_the_error_alone_is_told(
+    fake_checkout: Callable[[str], Path], line: dict[str, Any]
+) -> None:
+    checkout = fake_checkout(f"echo '{json.dumps(line)}'; exit 3")
+    with pytest.raises(AirflowFailException, match=r"would not change: too much is gone$"):
+        run(spark_job(checkout))
+
+
 @pytest.mark.parametrize("script", ["exit 1", "exit 137", "kill -9 $$", "exit 127"])
 def test_anything_else_is_retried(fake_checkout: Callable[[str], Path], script: str) -> None:
     with pytest.raises(AirflowException) as failed:
         run(spark_job(fake_checkout(script)))
     assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_where_spark_submit_alone_has_spoken_its_variable_is_named(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    checkout = fake_checkout("echo 'Error: Unrecognized option: --mastr'; echo '      '; exit 1")
+    with pytest.raises(AirflowException, match="Variable catalog_spark_submit"):
+        run(spark_job(checkout))
+
+
+def test_where_the_job_has_spoken_its_last_word_is_told_alone(
+    fake_checkout: Callable[[str], Path],
+) -> None:
+    checkout = fake_checkout("echo 'error: no answer'; exit 1")
+    with pytest.raises(AirflowException, match=r"which may pass: error: no answer$"):
+        run(spark_job(checkout))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_known_error_is_one_line_and_its_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def main() -> None:
-        raise raised("found this, wanted that")
+        raise raised("found this,\n  wanted that\n")
 
     monkeypatch.setattr(sys, "argv", ["job"])
     with pytest.raises(SystemExit) as end:

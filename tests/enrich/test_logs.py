@@ -5,6 +5,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,3 +117,41 @@ def test_an_unexpected_error_shows_where_it_was_but_no_values(
     assert end.value.code == 1
     assert "KeyError: 16" in text and "Traceback" in text and "product's text" not in text
     assert len(text.splitlines()) == 1 or log_format is LogFormat.TEXT
+
+
+class _JavaError(Exception):
+    """Says what py4j's errors do: Java's printed stack, line end included, while Java lives."""
+
+    def __init__(self, java_exception: Any) -> None:
+        self.java_exception = java_exception
+
+    def __str__(self) -> str:
+        return f"calling o45.save\n: {self.java_exception.getMessage()}\n\tat java.lang.Thread\n"
+
+
+@pytest.mark.parametrize(("message", "told"), [("Job aborted.\nx", "Job aborted."), (None, "")])
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_the_last_line_says_what_an_unexpected_error_was_whatever_a_stack_ends_with(
+    log_format: LogFormat,
+    message: str | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def says() -> str:
+        if message is None:
+            raise ConnectionError("Java is gone")
+        return message
+
+    def main() -> None:
+        start_logging(log_format)
+        raise _JavaError(SimpleNamespace(getMessage=says))
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert end.value.code == 1
+    *_, last = capsys.readouterr().err.splitlines()
+    if log_format is LogFormat.JSON:
+        last = f"error: {json.loads(last)['message']}"
+    assert last == f"error: unexpected _JavaError: {told or '_JavaError'}"
