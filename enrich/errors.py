@@ -28,7 +28,8 @@ _MOST_NAMED = 3
 _NO_ANSWER = re.compile(
     r"\brefused\b|timed? ?-?out|Unknown ?Host|Name or service not known|name resolution|"
     r"No route to host|unreachable|connection reset|connection attempt failed|could not connect|"
-    r"NETWORK_CONNECTION|SLOW_?DOWN|Slow Down|Service ?Unavailable|status( code)?:? 5\d\d|"
+    r"NETWORK_CONNECTION|SLOW_?DOWN|Slow Down|Service[ _]?Unavailable|INTERNAL_FAILURE|THROTTL|"
+    r"Too ?Many ?Requests|status( code)?:? (429|5\d\d)|"
     r"Status\((UNAVAILABLE|DEADLINE_EXCEEDED)|Azure Error: \[\w*\] 5\d\d|\", 5\d\d, |state standby|"
     r"terminating connection|is (starting up|shutting down|in recovery mode)|"
     r"too many (clients|connections)|remaining connection slots",

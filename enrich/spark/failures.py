@@ -3,8 +3,9 @@
 import re
 
 from enrich import errors
-from enrich.errors import ConfigError, EnrichError, NoAnswer
-from enrich.spark.metastore.lost import explain_lost_metastore
+from enrich.errors import ConfigError, EnrichError, NoAnswer, is_no_answer
+from enrich.spark.inference.poison import is_worker_death
+from enrich.spark.metastore.lost import REPEAT, explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")
@@ -39,13 +40,17 @@ _ADVICE: tuple[tuple[str, type[EnrichError], str], ...] = (
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
 
+# Java's own words begin with a class in its package; a line within a worker's traceback does not.
+_OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
+_LONGEST_LINE = 500
+
 
 def explain_failure(error: Exception) -> EnrichError | None:
     """Returns the known error behind one of Spark or Python, None if there is none.
 
     In this order: an error of ours that a worker raised, such as a checkpoint that it cannot load;
     a disk or store that gave out; a damaged file; a library that Java may not load; a metastore
-    that was lost. Runs on the driver.
+    that was lost; any other store or server that gives no answer. Runs on the driver.
     """
     return (
         _find_wrong_input(error)
@@ -53,6 +58,7 @@ def explain_failure(error: Exception) -> EnrichError | None:
         or _find_damaged_file(error)
         or _find_refused_library(error)
         or explain_lost_metastore(error)
+        or _find_lost_store(error)
     )
 
 
@@ -83,3 +89,16 @@ def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:
             if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
                 return kind(raised["said"])
     return None
+
+
+def _find_lost_store(error: Exception) -> NoAnswer | None:
+    """Returns what an error means if a store or server of Java's gave no answer, else None.
+
+    The outermost exception that says so mostly names the address.
+    """
+    lines = (message.partition("\n")[0] for message in messages_of(error))
+    lost = next((line for line in lines if _OF_JAVA.match(line) and is_no_answer(line)), None)
+    # Of a worker that died Java says that its connection was reset.
+    if lost is None or is_worker_death(error):
+        return None
+    return NoAnswer(f"a store or a server does not answer: {lost[:_LONGEST_LINE]}. {REPEAT}")

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
@@ -12,6 +14,7 @@ from enrich.errors import (
     CheckpointError,
     ConfigError,
     EnrichError,
+    MetastoreBusy,
     NoAnswer,
     StorageFailed,
     is_no_answer,
@@ -84,6 +87,11 @@ def test_a_folder_that_may_not_hold_programs_is_named_with_a_way_out() -> None:
         "java.net.UnknownHostException: store.invalid",
         "AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate",
         "AWS Error UNKNOWN (HTTP status 500) during HeadObject operation",
+        "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encountered an internal",
+        "AWS Error SERVICE_UNAVAILABLE during ListObjectsV2 operation: Please try again",
+        "AWS Error UNKNOWN (HTTP status 429) during ListObjectsV2 operation: unknown",
+        "AWS Error THROTTLING during GetObject operation: Rate exceeded",
+        "org.apache.hadoop.fs.s3a.AWSServiceThrottledException: getFileStatus on s3a://shop/x",
         "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, said)",
         "google::cloud::Status(DEADLINE_EXCEEDED: said)",
         "GetProperties failed. Azure Error: [ServerBusy] 503 The server is busy.",
@@ -102,6 +110,7 @@ def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> 
         'FATAL: password authentication failed for user "enrich"',
         "[PATH_NOT_FOUND] Path does not exist: file:/data/shop-503/products.parquet",
         "AWS Error NO_SUCH_BUCKET during HeadObject operation",
+        "AWS Error UNKNOWN (HTTP status 404) during HeadObject operation",
         "google::cloud::Status(NOT_FOUND: said)",
         "Azure Error: [AuthorizationPermissionMismatch] 403 This request is not authorized",
         "Class org.apache.hadoop.fs.s3a.S3AFileSystem not found",
@@ -146,3 +155,89 @@ def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says() -> None:
     assert isinstance(found, NoAnswer)
     assert "the metastore does not answer" in str(found)
     assert "\n" not in str(found)
+
+
+def _java(*chain: str) -> SimpleNamespace | None:
+    """Returns as much of a Java exception as py4j hands over, each with the next as its cause."""
+    if not chain:
+        return None
+    return SimpleNamespace(
+        toString=lambda: chain[0], getCause=lambda: _java(*chain[1:]), _target_id="o2"
+    )
+
+
+class _JavaError(Py4JJavaError):
+    """An error of Java's that asks no Java for its words."""
+
+    def __init__(self, *chain: str) -> None:
+        super().__init__("An error occurred while calling o1.save.", _java(*chain))
+
+    def __str__(self) -> str:
+        return "\n".join(_causes(self.java_exception))
+
+
+def _causes(java: SimpleNamespace | None) -> Iterator[str]:
+    while java is not None:
+        yield java.toString()
+        java = java.getCause()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "java.net.ConnectException: Call From a/1.2.3.4 to store:9000 failed: Connection refused",
+        "java.net.SocketTimeoutException: Read timed out",
+        "software.amazon.awssdk.core.exception.SdkClientException: Unable to execute HTTP request: "
+        "Connection reset",
+        "java.io.IOException: We encountered an internal error (Service: S3, Status Code: 503)",
+    ],
+)
+def test_a_store_that_goes_away_in_the_middle_is_said_in_one_line(said: str) -> None:
+    aborted = "org.apache.spark.SparkException: Job aborted."
+    found = explain_failure(
+        _JavaError(aborted, f"{said}\n\tat java.base/x", "java.io.EOFException")
+    )
+    assert isinstance(found, NoAnswer)
+    assert said in str(found)
+    assert "run the same command again" in str(found)
+    assert "\n" not in str(found)
+
+
+def test_an_address_that_nobody_listens_at_is_a_server_that_does_not_answer(
+    spark: SparkSession,
+) -> None:
+    read = spark.read.option("ipc.client.connect.max.retries", 0)
+    with pytest.raises(Exception, match="refused") as caught:
+        read.parquet("hdfs://127.0.0.1:1/shop/products.parquet")
+    found = explain_failure(caught.value)
+    assert isinstance(found, NoAnswer)
+    assert ":1 failed" in str(found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # Its Python worker is dead.
+        _JavaError(
+            "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+            "java.net.SocketException: Connection reset",
+        ),
+        # A traceback passes lines of code.
+        _JavaError(
+            "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n"
+            "    read(timeout=30)\nKeyError: 'x'"
+        ),
+        # Java itself is gone.
+        ConnectionRefusedError(111, "Connection refused"),
+    ],
+    ids=["worker", "traceback", "Java"],
+)
+def test_what_is_no_store_is_not_called_one(error: Exception) -> None:
+    assert explain_failure(error) is None
+
+
+def test_of_two_jobs_that_start_at_once_the_second_is_told_to_wait() -> None:
+    derby = "ERROR XSDB6: Another instance of Derby may have already booted the database /lake/m."
+    found = explain_failure(_JavaError("java.sql.SQLException: Failed to start database", derby))
+    assert isinstance(found, MetastoreBusy)
+    assert "docs/metastore.md" in str(found)
