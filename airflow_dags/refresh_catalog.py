@@ -5,14 +5,27 @@ A range of past days, in order: Airflow's own backfill of this DAG.
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
+from catalog_tasks.alerts import keep_error
 from catalog_tasks.assets import PRODUCT_TABLE
 from catalog_tasks.every_dag import EVERY_DAG
-from catalog_tasks.product_table import is_written
+from catalog_tasks.product_table import is_written, why_not_written
 from catalog_tasks.refresh import add_refresh
 from catalog_tasks.settings import PRODUCTS
+
+
+def keep_what_was_waited_for(context: dict[str, Any]) -> None:
+    """Keeps the error, of a timeout with the path and why it was waited for."""
+    found = ""
+    if isinstance(context.get("exception"), AirflowSensorTimeout):
+        (products,) = context["ti"].task.op_args
+        found = why_not_written(Path(products))
+    keep_error(context, found)
+
 
 with DAG(
     "refresh_catalog",
@@ -27,6 +40,7 @@ with DAG(
         mode="reschedule",
         poke_interval=timedelta(minutes=1),
         timeout=timedelta(hours=6),
+        on_failure_callback=keep_what_was_waited_for,
     )
     def wait_for_products(products: str) -> bool:
         """Waits for a local file or folder of products, and until nobody writes to it.

@@ -12,6 +12,7 @@ import logging
 import time
 from http.client import HTTPException, InvalidURL
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from airflow.sdk import Variable
@@ -24,6 +25,8 @@ WEBHOOK_TIMEOUT_S = 10
 MOST_TRIES = 3
 PAUSE_S = 5
 ALL_TRIES_S = 45
+# Statuses of 4xx that the same message may not meet again a moment later.
+_MAY_PASS = (408, 425, 429)
 
 # The XCom of a failed task; Airflow deletes it when the task starts again.
 ERROR = "error"
@@ -32,11 +35,14 @@ NO_ERROR = "its process was killed, for its memory perhaps, or a person marked i
 log = logging.getLogger(__name__)
 
 
-def keep_error(context: dict[str, Any]) -> None:
-    """Logs a task's failure, and keeps its error for the run's; a task's `on_failure_callback`."""
+def keep_error(context: dict[str, Any], found: str = "") -> None:
+    """Logs a task's failure, and keeps its error for the run's; a task's `on_failure_callback`.
+
+    What the task itself has found, where it knows more than Airflow, stands before Airflow's words.
+    """
     # Without an exception this is not the task's own process, and others cannot write its XCom.
     if exception := context.get("exception"):
-        error = str(exception) or repr(exception)
+        error = ". ".join(filter(None, (found, str(exception) or repr(exception))))
         log.error("catalog_task_failed %s", json.dumps(describe_failure(context, error)))
         context["ti"].xcom_push(key=ERROR, value=error)
 
@@ -82,10 +88,17 @@ def post(webhook: str, message: dict[str, Any]) -> None:
         # not bound the wait for a name server.
         now = time.monotonic()
         is_in_time = now + PAUSE_S + (now - began) <= end
-        if not left or not is_in_time or isinstance(error, (ValueError, InvalidURL)):
+        if not left or not is_in_time or _is_final(error):
             break
         time.sleep(PAUSE_S)
-    log.error("nobody was told: the webhook answers with %s", type(error).__name__)
+    answer = f"status {error.code}" if isinstance(error, HTTPError) else type(error).__name__
+    log.error("nobody was told: the webhook answers with %s", answer)
+
+
+def _is_final(error: Exception) -> bool:
+    if isinstance(error, HTTPError):
+        return 400 <= error.code < 500 and error.code not in _MAY_PASS
+    return isinstance(error, (ValueError, InvalidURL))
 
 
 def _try_to_post(webhook: str, message: dict[str, Any]) -> Exception | None:

@@ -14,6 +14,9 @@ from pathlib import Path
 QUIET_S = 60
 
 _KINDS = (".parquet", ".csv", ".json", ".jsonl")
+# The job refuses a part that is compressed, and says so: it is not to be waited for.
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
+_PARTS = (*_KINDS, *(kind + packed for kind in _KINDS for packed in _COMPRESSED))
 # In a catalog folder of several tables, the one that the job reads, in the job's order.
 _TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", *_KINDS)]
 # Where Spark writes before it moves all files to their places.
@@ -27,13 +30,13 @@ def is_written(path: Path) -> bool:
 
     Images are left out: they come and go while a table stays, and there may be millions of them.
     """
-    why_not = _why_not_written(path)
+    why_not = why_not_written(path)
     if why_not:
         log.info("waiting for products: %s", why_not)
     return not why_not
 
 
-def _why_not_written(path: Path) -> str:
+def why_not_written(path: Path) -> str:
     """Returns what a table has yet to become, or nothing if it is written to its end."""
     if any((folder / "_delta_log").is_dir() for folder in (path, path / "products")):
         return ""  # Delta shows whole commits only
@@ -53,7 +56,7 @@ def _why_not_written(path: Path) -> str:
         others = [name for name in files if not _is_image(name)]
         data = [name for name in others if not _is_hidden(name)]
         if is_of_parts:
-            data = [name for name in data if name.lower().endswith(_KINDS)]
+            data = [name for name in data if name.lower().endswith(_PARTS)]
         written += [Path(folder, name) for name in others]
         if data and len(others) == len(files):
             # A folder also changes when an old file is moved into it. One with images changes with
@@ -71,7 +74,13 @@ def _why_not_quiet(table: Path, written: Iterable[Path]) -> str:
             # Unpacked files may have an mtime in the future, of a time zone further east. Then
             # ctime counts, which no program can set.
             times.append(min(status.st_mtime, status.st_ctime))
-    quiet_s = time.time() - max(times, default=time.time())
+    now = time.time()
+    quiet_s = now - max(times, default=now)
+    if quiet_s < 0:
+        return (
+            f"{table} was written {-quiet_s:,.0f} s after now: is this machine's clock right? If "
+            "it is, and nobody writes there, touch the files"
+        )
     return "" if quiet_s > QUIET_S else f"{table} was written to {quiet_s:.0f} s ago"
 
 

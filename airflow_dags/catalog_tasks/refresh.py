@@ -49,15 +49,19 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
 # The gate takes the pool too. Otherwise the pool would be free while it runs, and another DAG's
 # stage would start, because `publish` does not wait in the queue yet.
 @task(pool=POOL, weight_rule="absolute", priority_weight=_BEFORE_ANY_STAGE)
-def gate(summary: dict[str, Any]) -> None:
+def gate(summary: dict[str, Any] | None) -> None:
     """Lets a run through that passed validation and has something to publish."""
+    if summary is None:
+        raise AirflowFailException(
+            "stage has left no result, as where a person has marked it as success: clear stage"
+        )
     counts = summary["counts"]
     if summary["outcome"] == "blocked":
         publish = "trigger publish_blocked_run with this run id and a reason, or "
+        report = f" (report: {summary['report']})" if summary["report"] else ""
         raise AirflowFailException(
-            f"run {summary['run_id']} is blocked: {summary['error']}. Look at it (report: "
-            f"{summary['report']}); then {publish if counts['enriched'] else ''}"
-            "put right what was wrong and clear stage"
+            f"run {summary['run_id']} is blocked: {summary['error']}. Look at it{report}; then "
+            f"{publish if counts['enriched'] else ''}put right what was wrong and clear stage"
         )
     if summary["outcome"] != "staged":
         raise AirflowSkipException(f"nothing to publish among {counts['read']:,} products")

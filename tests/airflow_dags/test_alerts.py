@@ -108,10 +108,8 @@ def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(
     assert told[0][1]["text"] == "refresh_catalog failed: all_tasks_deadlocked"
 
 
-@pytest.mark.parametrize("answers", [[200], [503, 200], [429, 503, 200], [503, 503, 503, 200]])
-def test_a_webhook_that_is_away_for_a_moment_is_asked_again(
-    answers: list[int], pauses: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def post_to_chat(answers: list[int]) -> list[int]:
+    """Posts to a webhook that answers like this, one after the other; returns what it has left."""
     left = list(answers)
 
     class Chat(BaseHTTPRequestHandler):
@@ -124,10 +122,27 @@ def test_a_webhook_that_is_away_for_a_moment_is_asked_again(
         Thread(target=server.serve_forever, daemon=True).start()
         alerts.post(f"http://127.0.0.1:{server.server_port}", {"text": "refresh_catalog failed"})
         server.shutdown()
+    return left
+
+
+@pytest.mark.parametrize("answers", [[200], [503, 200], [429, 503, 200], [503, 503, 503, 200]])
+def test_a_webhook_that_is_away_for_a_moment_is_asked_again(
+    answers: list[int], pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    left = post_to_chat(answers)
     is_told = len(answers) <= 3
     assert left == ([] if is_told else [200])
     assert ("nobody was told" in caplog.text) is not is_told
     assert len(pauses) == min(len(answers), 3) - 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 413])
+def test_a_webhook_that_is_gone_or_takes_no_such_message_is_asked_once_and_its_status_logged(
+    status: int, pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert post_to_chat([status, 200]) == [200]
+    assert f"nobody was told: the webhook answers with status {status}" in caplog.text
+    assert pauses == []
 
 
 @pytest.mark.parametrize(("try_s", "tries"), [(10, 3), (20, 2), (30, 1)])

@@ -17,6 +17,7 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from airflow.serialization.serialized_objects import DagSerialization
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,49 @@ def test_only_products_at_an_absolute_local_path_are_waited_for(
     os.utime(table, (0, 0))
     assert is_there(str(table))
     assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
+
+
+def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, Any]) -> None:
+    gate = dags["refresh_catalog"].get_task("gate").python_callable
+    # As where a person has marked stage as success.
+    with pytest.raises(AirflowFailException, match="clear stage"):
+        gate(None)
+
+
+@pytest.mark.parametrize(("report", "told"), [(None, "Look at it; "), ("x", "it (report: x); ")])
+def test_the_gate_names_a_report_where_there_is_one(
+    dags: dict[str, Any], report: str | None, told: str
+) -> None:
+    gate = dags["refresh_catalog"].get_task("gate").python_callable
+    blocked = {"run_id": "r1", "outcome": "blocked", "error": "too blue", "counts": {"enriched": 1}}
+    with pytest.raises(AirflowFailException) as stopped:
+        gate({**blocked, "report": report})
+    assert told in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (AirflowSensorTimeout("Sensor has timed out"), "{0} is not there. Sensor has timed out"),
+        (PermissionError("/shop"), "/shop"),
+    ],
+)
+def test_of_products_that_did_not_come_it_is_told_where_they_were_looked_for_and_what_was_found(
+    dags: dict[str, Any], tmp_path: Path, raised: Exception, told: str
+) -> None:
+    dag, products, kept = dags["refresh_catalog"], tmp_path / "products.csv", dict[str, str]()
+    task_instance = SimpleNamespace(
+        # As Airflow has filled it in.
+        task=SimpleNamespace(op_args=[str(products)]),
+        task_id="wait_for_products",
+        try_number=1,
+        log_url="http://airflow/log",
+        xcom_push=lambda key, value: kept.update({key: value}),
+    )
+    context = {"dag": dag, "run_id": "r1", "ti": task_instance, "exception": raised}
+    (callback,) = dag.get_task("wait_for_products").on_failure_callback
+    callback(context)
+    assert kept == {"error": told.format(products)}
 
 
 def test_the_documented_backfill_runs_every_day_that_it_names(dags: dict[str, Any]) -> None:

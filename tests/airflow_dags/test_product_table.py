@@ -43,6 +43,9 @@ def write(shop: Path) -> Write:
         "day=1/a.parquet",
         "_day=1/a.parquet",
         "products.parquet/day=1/hour=2/part-0",
+        # The job says at once that it is compressed.
+        "part-0.csv.gz",
+        "part-0.jsonl.ZST",
     ],
 )
 def test_a_table_is_waited_for_until_its_files_are_quiet(
@@ -127,6 +130,17 @@ def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(
     assert not is_written(shop)
     monkeypatch.setattr(time, "time", lambda: came + 90)
     assert is_written(shop)
+
+
+def test_of_a_clock_that_was_fast_when_a_table_was_written_the_log_knows(
+    shop: Path, write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    table = write("products.csv", now=True)
+    put_right = table.stat().st_ctime - 3 * 3600
+    monkeypatch.setattr(time, "time", lambda: put_right)
+    assert not is_written(table)
+    assert f"{table} was written 10,800 s after now: is this machine's clock right?" in caplog.text
 
 
 def test_what_is_waited_for_is_logged_at_each_look(
