@@ -26,16 +26,21 @@ _LAST_SUCCESS = "last_success_timestamp_seconds"
 
 @dataclass(slots=True)
 class Recording:
-    """What a run says of itself; `summary` is a `RunSummary`, None before there is one."""
+    """What a run says of itself; `summary` is a `RunSummary`, None before there is one.
+
+    Of a run that an earlier command has settled already, `settled_at` is when; a time with a zone.
+    """
 
     summary: Any = None
+    settled_at: datetime | None = None
 
 
 @contextmanager
 def recorded(folder: Path | None, database: str, *, settles: bool = False) -> Iterator[Recording]:
     """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
 
-    Where what is inside ends well without a summary, there was no run: the file stays as it is.
+    Where what is inside ends well without a summary, there was no run: the file stays as it is. So
+    it does where the run had been settled before, unless the file has missed that success.
 
     Args:
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
@@ -48,12 +53,24 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         yield recording
         has_failed = False
     finally:
-        has_news = has_failed or recording.summary is not None
-        may_stay = has_failed and settles
-        if folder is not None and has_news and not (may_stay and _says_blocked(folder, database)):
+        if folder is not None and _has_news(
+            recording, _name_file(folder, database), has_failed=has_failed, settles=settles
+        ):
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": Outcome.FAILED} if has_failed else {})
-            write_metrics(folder, database, summary, started_at, datetime.now(UTC))
+            now = datetime.now(UTC)
+            finished_at = now if has_failed else recording.settled_at or now
+            write_metrics(folder, database, summary, min(started_at, finished_at), finished_at)
+
+
+def _has_news(recording: Recording, file: Path, *, has_failed: bool, settles: bool) -> bool:
+    summary, settled_at = recording.summary, recording.settled_at
+    if has_failed:
+        return not (settles and _says_blocked(file))
+    if summary is None or settled_at is None:
+        return summary is not None
+    # A command may have failed, or have been killed, after it had settled the run.
+    return summary.outcome in SUCCEEDED and _read_last_success(file) < settled_at.timestamp()
 
 
 def write_metrics(
@@ -136,8 +153,8 @@ def _read_last_success(file: Path) -> float:
     return samples[0].value if samples else 0.0
 
 
-def _says_blocked(folder: Path, database: str) -> bool:
-    outcomes = _read_samples(_name_file(folder, database), "last_run_outcome")
+def _says_blocked(file: Path) -> bool:
+    outcomes = _read_samples(file, "last_run_outcome")
     return any(one.labels.get("outcome") == Outcome.BLOCKED and one.value == 1 for one in outcomes)
 
 

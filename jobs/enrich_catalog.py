@@ -265,7 +265,8 @@ def settle_run(
 ) -> Ended:
     """Publishes or drops what an earlier run staged, and writes its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
-    baseline = load_catalog_baseline(settings, manifest)
+    # A run may be dropped because the checkpoint, and so the baseline, is another one by now.
+    baseline = None if settlement.is_drop else load_catalog_baseline(settings, manifest)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
@@ -284,8 +285,9 @@ def settle_run(
             report_error(error)
             exit_code = error.exit_code
             summary = dataclasses.replace(before, error=str(error))
-    # That it had been settled before is no success of today's.
-    recording.summary = summary if summary != before else None
+    recording.summary = summary
+    # What had been settled before is no success of today's.
+    recording.settled_at = row["finished_at"] if summary == before else None
     # What this checkpoint alone answers has no columns where nothing of it was published.
     attributes = set(labels) & set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in attributes))

@@ -147,6 +147,51 @@ def test_a_refresh_that_fails_and_a_nightly_publish_that_does_are_said_to_fail(
     assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
 
 
+SETTLED = STARTED + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("tries", [["failed"], ["staged"], ["staged", "failed", "failed"]])
+def test_a_run_whose_command_failed_or_was_killed_after_it_was_settled_is_told_by_the_next_try(
+    tmp_path: Path, tries: list[str]
+) -> None:
+    write(tmp_path, PUBLISHED, STARTED - timedelta(days=1))
+    for number, outcome in enumerate(tries):
+        write(tmp_path, Summary(outcome=outcome), STARTED + timedelta(hours=number))
+
+    with recorded(tmp_path, "shop", settles=True) as recording:
+        recording.summary, recording.settled_at = PUBLISHED, SETTLED
+
+    found = read(tmp_path)
+    assert found["last_run_outcome"][("published",)] == 1
+    assert found["last_run_products"][("published",)] == 295
+    # When it was, and not when it was told.
+    assert found["last_success_timestamp_seconds"] == {(): SETTLED.timestamp()}
+    assert found["last_run_end_timestamp_seconds"] == {(): SETTLED.timestamp()}
+
+
+@pytest.mark.parametrize("since", ["published", "failed", "blocked"])
+@pytest.mark.parametrize("again", ["published", "dropped"])
+def test_a_run_that_was_settled_before_is_no_news_where_that_is_known(
+    tmp_path: Path, since: str, again: str
+) -> None:
+    write(tmp_path, PUBLISHED)
+    write(tmp_path, Summary(outcome=since), STARTED + timedelta(days=1))
+    before = read(tmp_path)
+    with recorded(tmp_path, "shop", settles=True) as recording:
+        recording.summary, recording.settled_at = Summary(outcome=again), SETTLED
+    assert read(tmp_path) == before
+
+
+def test_a_try_that_fails_has_failed_though_its_run_was_settled_before(tmp_path: Path) -> None:
+    write(tmp_path, PUBLISHED)
+    with pytest.raises(RuntimeError), recorded(tmp_path, "shop", settles=True) as recording:
+        recording.summary, recording.settled_at = PUBLISHED, STARTED
+        raise RuntimeError("lost")
+    found = read(tmp_path)
+    assert found["last_run_outcome"][("failed",)] == 1
+    assert found["last_run_end_timestamp_seconds"][()] > ENDED.timestamp()
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with recorded(None, "shop") as recording:

@@ -15,6 +15,7 @@ from fault_drill import in_full
 from job_script import load_job, run_job
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
 from enrich.settlement import Settlement
@@ -123,10 +124,25 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
         ended = job_of_the_fake.settle_run(settings, None, recording, settlement)
         assert ended.exit_code == 0
 
-    assert first.summary.outcome == "published"
-    assert again.summary is None
+    assert first.summary.outcome == again.summary.outcome == "published"
+    assert first.settled_at is None
+    assert again.settled_at is not None
     # The page shows the products that the run read.
     assert opened == [str(shop.file)] * 2
+
+
+@pytest.mark.parametrize("is_drop", [True, False])
+def test_a_run_is_dropped_whatever_the_baseline_is_of(
+    job: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_drop: bool
+) -> None:
+    def reached(_: str) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(job, "open_session", reached)
+    settings = job.Settings(catalog="shop", baselines={"shop": tmp_path / "of_another.json"})
+    settlement = Settlement("of-last-week", is_drop=is_drop, reason="another checkpoint")
+    with pytest.raises(NotImplementedError if is_drop else ConfigError):
+        job.settle_run(settings, None, Recording(), settlement)
 
 
 @in_full
