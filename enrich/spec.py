@@ -101,7 +101,7 @@ def name_model_version(manifest: Manifest, target_precision: float) -> str:
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
         raise CheckpointError(
-            f"no thresholds for target_precision {target_precision} in {manifest.folder}; "
+            f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
             f"they were fitted for {allowed}"
         )
     return f"{manifest.config.name}-{manifest.digest}{_mark(target_precision)}"

@@ -24,6 +24,8 @@ from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
 from enrich.tokenizer import TextEncoder
 
+_LONGEST_SAID = 300
+
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
     """Loads the weights onto `device`, ready for inference, and the tokenizer.
@@ -64,9 +66,11 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         # may raise anything at a configuration that does not fit its classes.
         if type(error) is Exception:
             raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
+        # torch names each weight in a line of its own, and Spark hands on a worker's first line.
+        said = " ".join(str(error).split())[:_LONGEST_SAID]
         raise CheckpointError(
             f"{folder}/model.safetensors is damaged or of another configuration: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {said}. Copy the whole folder again"
         ) from error
     return classifier, tokenizer
 

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
-from enrich.errors import CheckpointError, kind_of
+from enrich.errors import CheckpointError, NoAnswer, kind_of
 from enrich.images.places import spell_out
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
@@ -103,16 +103,18 @@ def fetch_manifest(location: str | None) -> Manifest:
     """
     location = str(BUNDLED) if location is None else location
     refuse_secrets(location, "checkpoint")
-    until_exit = ExitStack()
-    atexit.register(until_exit.close)
-    return read_manifest(until_exit.enter_context(fetched_checkpoint(location)))
+    with ExitStack() as stack:
+        manifest = read_manifest(stack.enter_context(fetched_checkpoint(location)))
+        atexit.register(stack.pop_all().close)
+    return manifest
 
 
 @contextmanager
 def fetched_checkpoint(location: str) -> Iterator[Path]:
     """Yields the local folder of a checkpoint, and removes what was copied for it.
 
-    For Spark's Python workers, which end without running what is registered for their exit.
+    For Spark's Python workers, which end without running what is registered for their exit. Errors
+    of a checkpoint that are raised while it is there name its location, and not the copy.
 
     Raises:
         CheckpointError: nothing can be read at `location`.
@@ -132,7 +134,11 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
         except (OSError, ArrowException) as error:
             kind = kind_of([str(error)], CheckpointError)
             raise kind(f"no checkpoint can be read at {location}: {error}") from error
-        yield Path(local)
+        try:
+            yield Path(local)
+        except (CheckpointError, NoAnswer) as error:
+            # A folder that is gone when this is read, and of an unknown machine.
+            raise type(error)(str(error).replace(local, location.rstrip("/"))) from error
 
 
 def _read_json(file: Path, model: type[Content]) -> Content:

@@ -168,8 +168,14 @@ def test_an_unknown_key_is_refused(folder: Path) -> None:
 
 def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
     _change(folder / "config.json", lambda c: c["attributes"]["color"].append("black"))
-    with pytest.raises(CheckpointError, match=r"model\.safetensors .*another configuration"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors .*another configuration"
+    ) as error:
         _load(folder)
+    said = str(error.value)
+    # Of a worker's error Spark hands on one line.
+    assert "size mismatch" in said and "\n" not in said
+    assert said.endswith("Copy the whole folder again")
 
 
 def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path) -> None:
@@ -333,6 +339,25 @@ def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
     with pytest.raises(NoAnswer, match="run this again if it was exchanged"):
         dataclasses.replace(engine.spec, model_version="another").build(CPU)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_what_is_wrong_in_a_copy_is_said_of_where_it_was_copied_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slash: str
+) -> None:
+    spec = build_spec(
+        JobConfig(checkpoint=f"file://{folder}{slash}"), read_manifest(folder), str(tmp_path)
+    )
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
+    for damage in (lambda file: file.write_bytes(b"cut"), Path.unlink):
+        damage(folder / "model.safetensors")
+        for fail in (lambda: fetch_manifest(spec.checkpoint), lambda: spec.build(CPU)):
+            with pytest.raises(CheckpointError) as error:
+                fail()
+            assert f"file://{folder}" in str(error.value)
+            assert "checkpoint-" not in str(error.value)
+    assert list((tmp_path / "copies").iterdir()) == []
 
 
 def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
