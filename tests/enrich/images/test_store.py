@@ -373,11 +373,14 @@ def test_azure_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: bo
     assert is_failure(error) is is_the_store_s
 
 
-def test_identity_changes_with_the_file(root: Path, write_jpeg: Callable[..., Path]) -> None:
-    store = ImageStore(str(root))
-    before = store.identity("a b.jpg")
+def test_identity_changes_with_the_file_s_size_and_with_its_time(root: Path) -> None:
+    store, file = ImageStore(str(root)), root / "a b.jpg"
+    before, written_at = store.identity("a b.jpg"), file.stat().st_mtime_ns
     assert store.identity("a b.jpg") == before
-    write_jpeg(root / "a b.jpg", side=80)
+    os.utime(file, ns=(written_at, written_at + 1))
+    assert store.identity("a b.jpg") != before
+    file.write_bytes(file.read_bytes() + b"more")
+    os.utime(file, ns=(written_at, written_at))
     assert store.identity("a b.jpg") != before
 
 
