@@ -3,10 +3,13 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 from job_script import load_job
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from enrich.settings_files import load_yaml
 from enrich.spark.counting import COUNTS
@@ -19,6 +22,8 @@ from schemas import tables
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
 SETTINGS = JOB.Settings.model_fields
+# What is said of a default that is none.
+NOTHING = ("none", "\N{EN DASH}", "bundled", "all stages on the same executors")
 
 
 def section(file: str, title: str) -> str:
@@ -38,17 +43,59 @@ def columns_of(ddl: str) -> set[str]:
     return set(re.findall(r"^ *`?(\w+)`? [A-Z]", ddl, re.MULTILINE))
 
 
+def settings_told() -> dict[str, tuple[str, str]]:
+    """Returns the row and the default of each setting, by its name or `group.key`."""
+    told = {}
+    text = section("docs/settings.md", "Settings")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for row, names in zip(rows, first_cells(text), strict=True):
+        cell = row.split(" |")[2].strip()
+        defaults = cell.split(", ") if len(names) > 1 and ", " in cell else [cell] * len(names)
+        for name, default in zip(names, defaults, strict=True):
+            name = names[0].split(".")[0] + name if name.startswith(".") else name
+            told[name] = (row, default.removesuffix(" each"))
+    return told
+
+
+def keys_of(name: str) -> dict[str, FieldInfo]:
+    """Returns what a setting that is a group of settings holds; nothing for any other."""
+    kinds = (SETTINGS[name].annotation, *get_args(SETTINGS[name].annotation))
+    groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return {key: field for group in groups for key, field in group.model_fields.items()}
+
+
 def test_every_setting_is_documented() -> None:
-    told = set()
-    for names in first_cells(section("docs/settings.md", "Settings")):
-        parent = ""
-        for name in names:
-            name = parent + name if name.startswith(".") else name
-            parent, _, inner = name.partition(".")
-            if inner:
-                assert inner in SETTINGS[parent].annotation.model_fields
-            told.add(parent)
-    assert told == set(SETTINGS)
+    told, wanted = settings_told(), set()
+    for name in SETTINGS:
+        keys = keys_of(name)
+        if name in told:
+            # Its keys stand in a table of their own, or in its row.
+            has_table = name in ("columns", "validation")
+            text = section("docs/settings.md", name.title()) if has_table else told[name][0]
+            assert [key for key in keys if f"`{key}`" not in text] == []
+        wanted |= {f"{name}.{key}" for key in keys if name not in told} or {name}
+    assert told.keys() == wanted
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    for name, (_, default) in settings_told().items():
+        group, _, key = name.partition(".")
+        wanted = (keys_of(group)[key] if key else SETTINGS[name]).default
+        if isinstance(wanted, BaseModel):
+            continue  # each of its keys has one
+        if isinstance(wanted, int | float):
+            assert float(default.replace(",", "")) == wanted, name
+        elif wanted:
+            assert default == f"`{wanted}`", name
+        else:
+            assert default in NOTHING, name
+
+
+def test_columns_are_called_by_default_as_is_documented() -> None:
+    _, default = settings_told()["columns"]
+    called = JOB.Settings().columns.model_dump()
+    assert re.findall(r"`(\w+)`", default) == [name for name in called.values() if name]
+    assert re.findall(r"no (\w+)", default) == [role for role, name in called.items() if not name]
 
 
 def test_what_validation_allows_is_documented_with_its_default() -> None:
