@@ -86,6 +86,17 @@ def test_identity_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore
         shop.identity("nowhere.jpg")
 
 
+def test_identity_of_an_object_that_was_replaced_by_one_as_long_is_another(
+    store: FaultyStore,
+) -> None:
+    shop = ImageStore(ROOT)
+    store.put("images/replaced.jpg", DATA)
+    before = shop.identity("replaced.jpg")
+    time.sleep(1.1)  # a store counts in seconds
+    store.put("images/replaced.jpg", DATA[::-1])
+    assert shop.identity("replaced.jpg") != before
+
+
 def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store: FaultyStore) -> None:
     found = problem("nowhere.jpg")
     assert found.status is Status.IMAGE_MISSING
@@ -150,7 +161,7 @@ def test_a_store_that_is_down_is_given_up_and_taken_up_again(
     monkeypatch.setattr(patience, "time", clock)
     monkeypatch.setattr(patience, "_WAITED_FOR_S", 0.0)
     store.fault = lambda method, key, before: "503"
-    for _ in range(patience.GIVE_UP_AFTER):
+    for _ in range(10):
         problem(attempts=1)
     asked = store.asked.total()
     for _ in range(100):
@@ -158,14 +169,14 @@ def test_a_store_that_is_down_is_given_up_and_taken_up_again(
     assert store.asked.total() == asked
 
     store.fault = lambda method, key, before: None
-    clock.monotonic = lambda: patience.ASK_AGAIN_S
+    clock.monotonic = lambda: 30.0
     assert [read(attempts=1) for _ in range(20)] == [DATA] * 20
 
 
 def test_an_answer_that_is_no_image_does_not_make_a_store_count_as_down(
     store: FaultyStore,
 ) -> None:
-    for number in range(3 * patience.GIVE_UP_AFTER):
+    for number in range(30):
         assert problem(f"{number}.jpg").status is Status.IMAGE_MISSING
     assert read() == DATA
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from enrich.images import patience
-from enrich.images.patience import GIVE_UP_AFTER, Patience, StoreFailed
+from enrich.images.patience import Patience, StoreFailed
 
 
 class Passing(Exception):
@@ -96,11 +97,14 @@ def test_an_answer_is_not_asked_for_again(way: Callable) -> None:
     assert store.asked == 1
 
 
-def test_pauses_count_towards_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 5)
+@ways
+def test_pauses_count_towards_the_time(
+    way: Callable, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.5)
     begin = time.monotonic()
     with pytest.raises((Passing, StoreFailed)):
-        patient(attempts=20, timeout_s=0.5).ask(Store(100))
+        way(patient(attempts=10, timeout_s=0.5), Store(100))
     assert time.monotonic() - begin < 1
 
 
@@ -154,19 +158,37 @@ def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
     for _ in range(100):
         with pytest.raises((Passing, StoreFailed)):
             asking.ask_in_place(store)
-    assert store.asked == GIVE_UP_AFTER + 3
+    assert store.asked == 10 + 3
     assert clock.now == 1 + 2 + 4
 
     for trial in range(1, 20):
-        clock.now += patience.ASK_AGAIN_S
+        clock.now += 30
         for _ in range(50):
             with pytest.raises((Passing, StoreFailed)):
                 asking.ask_in_place(store)
-        assert store.asked == GIVE_UP_AFTER + 3 + trial
+        assert store.asked == 10 + 3 + trial
 
     store.failures = 0
-    clock.now += patience.ASK_AGAIN_S
+    clock.now += 30
     assert [asking.ask_in_place(store) for _ in range(3)] == ["answer"] * 3
+
+
+def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(patience, "time", clock)
+    asking, asked_at = patient(attempts=1), []
+
+    def question() -> None:
+        asked_at.append(clock.now)
+        raise Passing
+
+    while clock.now < 150:
+        with pytest.raises((Passing, StoreFailed)):
+            asking.ask_in_place(question)
+        clock.now += 1
+    assert np.diff(asked_at).tolist() == [1] * 9 + [1, 2, 4, 8, 16, 30, 30, 30]
 
 
 def test_an_outage_of_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,13 +202,13 @@ def test_an_outage_of_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
             assert asking.ask_in_place(store) == "answer"
         except Passing:
             lost += 1
-    assert lost == GIVE_UP_AFTER + 2
+    assert lost == 10 + 2
 
 
 def test_answers_in_between_keep_a_store_from_counting_as_down() -> None:
     asking = patient(attempts=1)
     for answer in (Store(0), Store(1, Denied)):
-        for _ in range(GIVE_UP_AFTER - 1):
+        for _ in range(10 - 1):
             with pytest.raises(Passing):
                 asking.ask_in_place(Store(1))
         try:
