@@ -9,7 +9,7 @@ import pytest
 from drawn_answers import join, make_answers
 
 from expectations.baseline import LabelBaseline
-from expectations.checks import Check
+from expectations.checks import Check, share_out
 from expectations.drill.in_arrays import build_baseline, check_answers, count_answers
 from expectations.drill.label_faults import give_to_others, rename_labels, stick_to_commonest
 from expectations.figures import ConfidenceFigures, StagedFigures
@@ -118,6 +118,23 @@ def test_category_is_looked_at_alone_where_it_is_large_enough() -> None:
     assert not [one for one in few if one.blocks or one.category == "shoes"]
 
 
+def test_slack_makes_every_comparison_within_a_category_more_lenient_and_no_other() -> None:
+    answers = make_answers(2_000, category="shoes")
+    baseline = build_baseline(answers)
+    strict, lenient = (
+        check_answers(answers, baseline, ValidationSettings(category_slack=slack))
+        for slack in (1, 2)
+    )
+    pairs = [*zip(strict, lenient, strict=True)]
+    assert {one.expectation for one, _ in pairs if one.category == "shoes"} == {
+        "expect_label_distribution_near_baseline",
+        "expect_confidence_distribution_near_baseline",
+        "expect_modalities_near_baseline",
+    }
+    for one, other in pairs:
+        assert (one.threshold < other.threshold) == (one.category == "shoes"), one
+
+
 @pytest.mark.parametrize("counted", [3, 10, 300])
 def test_a_baseline_with_few_products_of_a_category_lets_no_run_through_that_is_full_of_it(
     counted: int,
@@ -202,7 +219,13 @@ def test_each_setting_is_the_tolerance_of_one_expectation(
     assert failed() - failed(**{setting: 1}) == {expectation}
 
 
-def test_thresholds_share_out_the_false_alarms(baseline: LabelBaseline) -> None:
+def test_false_alarms_are_shared_out_evenly() -> None:
+    rates: list[float] = []
+    share_out([rates.append] * 4, 0.002)
+    assert rates == [0.0005] * 4
+
+
+def test_thresholds_follow_the_false_alarms_that_are_allowed(baseline: LabelBaseline) -> None:
     figures = count_answers(make_answers(500))
     name = "expect_label_distribution_near_baseline"
     strict = find(check(figures, baseline, false_alarm_rate=0.1), name)
