@@ -104,10 +104,13 @@ def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
     name: str, build: Callable[..., Classifier], products: ModelInputs
 ) -> None:
     classifier = build(name)
+    pieces: list[torch.Tensor] = []
+    classifier.stream.from_image.register_forward_hook(lambda _, __, out: pieces.append(out))
     with torch.inference_mode():
         output = classifier(products)
         words = classifier.text_tower.tokens(products.token_ids[1, products.token_mask[1]])
     torch.testing.assert_close(output.text_embeds[1], words.mean(0))
+    torch.testing.assert_close(output.image_embeds, pieces[0].mean(1))
 
 
 @pytest.mark.parametrize("name", STREAMS)
