@@ -122,7 +122,8 @@ def save_checkpoint(
     """Writes a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
-    `settings` are the files that say how it was trained, by their names.
+    `settings` are the files that say how it was trained, by their names. `metrics.json` says of
+    which content its figures are.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with whole_folder(folder) as partial:
@@ -131,7 +132,7 @@ def save_checkpoint(
         tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-        write_metrics(partial, metrics)
+        write_metrics(partial, {"content": digest_checkpoint(partial)} | metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
 

@@ -4,7 +4,7 @@
     model.safetensors  weights, half precision
     tokenizer.json     the tokenizer
     calibration.json   temperatures and thresholds
-    metrics.json       what was measured
+    metrics.json       what was measured, and the digest of the content it was measured of
     training.yaml      the configuration that trains the same weights again, where a run wrote it;
                        image_tower_training.yaml that of its image tower, where it had one trained,
                        opinions_training.yaml those of the classifiers whose opinions it heard

@@ -55,8 +55,8 @@ def train_checkpoint(
         strange_shops: Labelled catalogs that are only evaluated on.
 
     Returns:
-        The metrics, as in the checkpoint's `metrics.json`; None in all of torchrun's processes but
-        the first, which writes the checkpoint.
+        The metrics, as the checkpoint's `metrics.json` holds them beside its digest; None in all of
+        torchrun's processes but the first, which writes the checkpoint.
 
     Raises:
         ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or

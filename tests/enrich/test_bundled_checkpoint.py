@@ -37,6 +37,11 @@ MOST_ECE = 0.044  # 0.03
 LEAST_PRECISION = 0.88
 
 
+def test_the_figures_of_the_bundled_checkpoint_are_of_its_weights() -> None:
+    metrics = json.loads((BUNDLED / "metrics.json").read_text())
+    assert metrics["content"] == read_manifest(BUNDLED).digest
+
+
 def test_the_bundled_checkpoint_is_as_good_as_it_must_be() -> None:
     figures = json.loads((BUNDLED / "metrics.json").read_text())["test_groups_myntra"]
 

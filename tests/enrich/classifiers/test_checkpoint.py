@@ -61,7 +61,8 @@ def test_a_checkpoint_holds_all_that_it_was_saved_with(
     wanted = TextEncoder(tokenizer, small_config.text_length)(texts)
     assert all(map(torch.equal, encoder(texts), wanted))
     assert (tmp_path / "made" / "MODEL_CARD.md").read_text() == "# card\n"
-    assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == {"a": 1}
+    metrics = json.loads((tmp_path / "made" / "metrics.json").read_text())
+    assert metrics == {"content": manifest.digest, "a": 1}
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(
