@@ -47,8 +47,14 @@ def test_the_list_needs_nothing_else_and_names_every_classifier(run: Run) -> Non
     assert "arXiv 2112.03562" in out and "Hugging Face CLIP" in out
 
 
-def test_training_needs_a_catalog_and_an_output(run: Run) -> None:
-    assert run("--classifier", "cma_clip")[0] == 2
+@pytest.mark.parametrize("missing", ["--catalog", "--output"])
+def test_training_needs_a_catalog_and_an_output(
+    run: Run, trained: list[TrainingConfig], flags: list[object], missing: str
+) -> None:
+    at = flags.index(missing)
+    code, _, err = run(*flags[:at], *flags[at + 2 :])
+    assert code == 2 and missing in err
+    assert not trained
 
 
 @pytest.mark.parametrize(

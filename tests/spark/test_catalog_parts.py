@@ -81,7 +81,7 @@ def test_a_folder_of_two_kinds_of_files_says_so(spark: SparkSession, tmp_path: P
 
 def test_a_folder_of_empty_exports_lacks_the_columns(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("")
-    with pytest.raises(ConfigError):
+    with pytest.raises(SchemaMismatch, match="has no column product_id"):
         open_catalog(spark, str(tmp_path), ColumnNames())
 
 
