@@ -1,5 +1,8 @@
 """Maintenance joins small files, and makes missing tables; test_views.py sees what it keeps."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from fake_shop import Shop
 
@@ -16,13 +19,26 @@ def test_small_files_are_joined_and_tables_that_were_dropped_made_anew(shop: Sho
             "INSERT INTO shop.quarantine (reason, content_hash, model_version, run_id, run_date) "
             f"VALUES ('null_id', 'hash', 'fake-1', '{run}', DATE'2026-11-24')"
         )
-    for table in ("label_quality", "staged_attributes"):
+    for product in ("p0", "p1"):
+        shop.sql(
+            "INSERT INTO shop.staged_attributes "
+            "(product_id, status, content_hash, model_version, run_id, run_date, enriched_at) "
+            f"VALUES ('{product}', 'ok', 'hash', 'fake-1', 'at-work', DATE'2026-11-24', now())"
+        )
+    for table in ("label_quality", "attribute_corrections"):
         shop.sql(f"DROP TABLE shop.{table}")
+    scratch = Path(shop.tables.location().removeprefix("file:")) / "_scratch"
+    for made_at in ("20200131T120000", f"{datetime.now(UTC):%Y%m%dT%H%M%S}"):
+        (scratch / f"{made_at}-of-a-run").mkdir(parents=True)
 
     done = maintain_tables(shop.tables, retention_hours=168, keep_staged_days=1)
 
     assert done["files_before"]["quarantine"] > done["files_after"]["quarantine"] == 1
     assert done["staged_runs_removed"] == 0
+    # The run that is at work would take it for another process that stages the same.
+    assert done["files_after"]["staged_attributes"] == 2
+    assert done["scratch_removed"] == 1
+    assert [folder.name for folder in scratch.iterdir()] == [f"{made_at}-of-a-run"]
     assert set(done["files_after"]) == {
         "product_attributes",
         "staged_attributes",
