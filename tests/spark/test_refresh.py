@@ -3,27 +3,32 @@
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
-from fake_shop import DAY, Shop, fails, products
+from fake_shop import DAY, Shop, fails, passes, products
 from fault_drill import in_full
 from pyspark.sql import SparkSession
 
 from enrich.errors import NoAnswer, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.inference import staging
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import RunSummary
+from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.survey import Survey, survey_products
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 
 # What the shared first night is told, so that it can be repeated.
 FIRST_NIGHT: dict[str, Any] = {
     "model_version": "fake-counted",
-    "config": {"products_per_task": 40, "batch_size": 10},
+    "config": {"products_per_task": 40, "products_per_chunk": 300, "batch_size": 10},
 }
+# Of a folder, as nobody should call one; plans are found by its beginning, the database's name.
+ODD_NAME = "first_night %20 [1] {2} *"
 WRITTEN = (
     "product_attributes",
     "staged_attributes",
@@ -34,17 +39,26 @@ WRITTEN = (
 
 
 class FirstNight(NamedTuple):
-    """A shop that tests leave as its first run left it, and that run's summary."""
+    """A shop that tests leave as its first run left it, and what was seen of that run.
+
+    Its profiles of executors, its scratch where it lay, and what lies around the database's folder.
+    """
 
     shop: Shop
     summary: RunSummary
+    profiles: list[bool]
+    around: Path
+    scratch: list[Path]
 
 
 @pytest.fixture(scope="module")
 def first_night(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FirstNight]:
-    """A night that publishes 400 of 404 rows, and puts four aside that are wrong in three ways."""
+    """A night that publishes 400 of 404 rows, and puts four aside that are wrong in three ways.
+
+    It has two chunks, and its database lies in a folder whose name nobody should give to one.
+    """
     broken = pd.DataFrame(
         {
             "product_id": ["p0", None, "empty", "empty"],
@@ -54,8 +68,19 @@ def first_night(
         }
     ).astype("string")
     shop = Shop(spark, tmp_path_factory.mktemp("shop"), "first_night")
+    around, profiles, scratch = tmp_path_factory.mktemp("around"), [], []
+    shop.sql(f"CREATE DATABASE first_night LOCATION '{around / ODD_NAME}'")
     shop.write(pd.concat([products(400), broken]))
-    yield FirstNight(shop, shop.refresh(**FIRST_NIGHT))
+
+    def see_scratch(staged: StagedRows) -> Verdict:
+        scratch.extend(around.rglob("_scratch/*/*"))
+        return passes(staged)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, "build_gpu_profile", profiles.append)
+        summary = shop.refresh(see_scratch, **FIRST_NIGHT)
+    assert shop.table("staged_attributes")["chunk"].nunique() == 2
+    yield FirstNight(shop, summary, profiles, around, scratch)
     spark.sql("DROP DATABASE first_night CASCADE")
 
 
@@ -85,6 +110,17 @@ def test_engine_is_loaded_once_per_python_worker(first_night: FirstNight) -> Non
     assert summary.counts["enriched"] == 400
     assert summary.engine_loads
     assert set(summary.engine_loads.values()) == {1}
+
+
+def test_all_chunks_are_for_the_same_executors(first_night: FirstNight) -> None:
+    """Spark lets no executor serve two profiles, be they equal."""
+    assert len(first_night.profiles) == 1
+
+
+def test_a_database_in_a_folder_of_any_name_has_its_scratch_within(first_night: FirstNight) -> None:
+    seen = {folder.name for folder in first_night.scratch}
+    assert seen == {"survey", "chunks", "chunks_of_others"}
+    assert [folder.name for folder in first_night.around.iterdir()] == [ODD_NAME]
 
 
 def test_staged_write_has_one_python_node(first_night: FirstNight) -> None:
@@ -129,7 +165,7 @@ def test_a_night_without_work_asks_spark_for_little(first_night: FirstNight) -> 
 def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_merge(
     first_night: FirstNight,
 ) -> None:
-    shop, first = first_night
+    shop, first, *_ = first_night
     version = shop.version("product_attributes")
     shop.sql("DELETE FROM shop.enrichment_runs")
 
@@ -152,15 +188,25 @@ def test_a_plan_tells_what_a_night_would_find_and_writes_nothing(first_night: Fi
 
 
 # The last one on this shop, which it changes.
-def test_only_what_changed_is_enriched_again(first_night: FirstNight) -> None:
-    shop, first = first_night
+def test_only_what_changed_is_asked_about_and_published_once_validation_passes(
+    first_night: FirstNight,
+) -> None:
+    shop, first, *_ = first_night
     changed = pd.read_parquet(shop.file)
     changed.loc[changed["product_id"] == "p2", "title"] = "a red shirt"
     shop.write(changed)
 
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_date=DAY + timedelta(days=2), **FIRST_NIGHT)
+    assert len(shop.table("product_attributes").groupby("run_id")) == 1
+    blocked = shop.table("enrichment_runs").set_index("outcome").loc["blocked"]
+    assert (blocked["asked"], blocked["withheld"]) == (1, 1)
+
     night = shop.refresh(run_date=DAY + timedelta(days=2), **FIRST_NIGHT)
 
     assert (night.counts["enriched"], night.counts["unchanged"]) == (1, 399)
+    assert "inference" not in night.seconds
+    assert len(shop.table("enrichment_runs")) == 2
     rows = shop.table("product_attributes").groupby("run_id").size()
     assert rows.to_dict() == {first.run_id: 399, night.run_id: 1}
 
@@ -263,17 +309,6 @@ def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Sho
     assert len(shop.table("staged_attributes")) == 6
     ledger = shop.table("enrichment_runs").iloc[0]
     assert (ledger["outcome"], ledger["withheld"], ledger["published"]) == ("blocked", 6, 0)
-
-
-def test_blocked_run_is_published_without_inference_once_validation_passes(shop: Shop) -> None:
-    with pytest.raises(ValidationFailed):
-        shop.refresh(validate=fails)
-
-    summary = shop.refresh()
-
-    assert summary.counts["published"] == 6
-    assert "inference" not in summary.seconds
-    assert len(shop.table("enrichment_runs")) == 1
 
 
 @in_full

@@ -1,15 +1,14 @@
 """What is staged stays staged: chunks, their order, resumption, and products that kill."""
 
 import math
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from commit_hook import CommitHook
-from fake_shop import DAY, Shop, fails, passes, products
+from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.errors import PySparkException
@@ -18,21 +17,17 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import RunInProgress, TableContended, ValidationFailed, WorkersDied
-from enrich.spark.inference import staging
 from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import OutputTables
-from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 
 CHUNKS_OF_TEN = {"products_per_chunk": 10}
-ODD_NAME = "my shop %20 [1] {2} *"
 
 
 @pytest.mark.parametrize(
@@ -76,44 +71,6 @@ def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
     sizes = shop.table("staged_attributes").groupby("chunk").size()
     assert len(sizes) == 4
     assert shop.version("staged_attributes") == 4
-
-
-class Seen(NamedTuple):
-    """What was seen of a run over two chunks: its profiles, and its scratch where it lay."""
-
-    profiles: list[bool]
-    around: Path
-    scratch: list[Path]
-
-
-@pytest.fixture(scope="module")
-def seen(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """Of a database in a folder whose name nobody should give to one."""
-    folder = tmp_path_factory.mktemp("shop")
-    shop, seen = Shop(spark, folder, "seen"), Seen([], folder / "around", [])
-    shop.sql(f"CREATE DATABASE seen LOCATION '{seen.around / ODD_NAME}'")
-    shop.write(products(20))
-
-    def see_scratch(staged: StagedRows) -> Verdict:
-        seen.scratch.extend(seen.around.rglob("_scratch/*/*"))
-        return passes(staged)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "build_gpu_profile", seen.profiles.append)
-        shop.refresh(see_scratch, config=CHUNKS_OF_TEN)
-    assert shop.table("staged_attributes")["chunk"].nunique() > 1
-    yield seen
-    spark.sql("DROP DATABASE seen CASCADE")
-
-
-def test_all_chunks_are_for_the_same_executors(seen: Seen) -> None:
-    """Spark lets no executor serve two profiles, be they equal."""
-    assert len(seen.profiles) == 1
-
-
-def test_a_database_in_a_folder_of_any_name_has_its_scratch_within(seen: Seen) -> None:
-    assert {folder.name for folder in seen.scratch} == {"survey", "chunks", "chunks_of_others"}
-    assert [folder.name for folder in seen.around.iterdir()] == [ODD_NAME]
 
 
 def cut_off(shop: Shop, **settings: Any) -> int:
