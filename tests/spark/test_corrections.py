@@ -1,8 +1,12 @@
-"""People's labels: over the classifier's, through re-enrichment, and out again."""
+"""People's labels: over the classifier's, through re-enrichment, and out again.
+
+Three tests go on from one published shop, and each refreshes it again.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -16,12 +20,42 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.correction_jobs import read_last_labels, record_corrections, with_group_id
-from enrich.spark.records import StagedRows
+from enrich.spark.records import RunSummary, StagedRows
 from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 
 LABELS = FakeEngineSpec().attributes
+LENIENT = FakeEngineSpec("fake-1-p90")
+# The fake is never so sure.
+STRICT = FakeEngineSpec("fake-1-p95", threshold=0.9)
+
+
+class Corrected(NamedTuple):
+    """A shop, and the summary of its run that published what people say of six products."""
+
+    shop: Shop
+    summary: RunSummary
+
+
+@pytest.fixture(scope="module")
+def corrected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corrected]:
+    shop = Shop(spark, tmp_path_factory.mktemp("shop"), "corrected")
+    shop.write(products())
+    shop.tables.create_missing()
+    correct(shop, p0="red", p1="blue")
+    correct(shop, p0="green")
+    later = "current_timestamp() + INTERVAL 1 HOUR"
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        f"('p1', 'color', 'crimson', 'ben', {later}, NULL), "
+        "('p2', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
+        "('p3', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
+        "('p4', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
+        "('p5', 'colour', 'red', 'ana', current_timestamp(), NULL)"
+    )
+    yield Corrected(shop, shop.refresh(spec=LENIENT))
+    spark.sql("DROP DATABASE corrected CASCADE")
 
 
 @pytest.fixture(scope="module")
@@ -104,23 +138,6 @@ def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(crea
     assert last["color"].tolist() == ["red"]
 
 
-def test_what_people_correct_is_not_judged_again_but_what_is_new_beside_it_is(shop: Shop) -> None:
-    shop.write(products(3))
-    shop.refresh()
-    shop.write(products(4))
-    correct(shop, p0="green", p1="green")
-    judged = []
-
-    def validate(staged: StagedRows) -> Verdict:
-        judged.append((staged.expected, [row["product_id"] for row in staged.rows.collect()]))
-        return passes(staged)
-
-    counts = shop.refresh(validate).counts
-
-    assert judged == [(1, ["p3"])]
-    assert (counts["carried"], counts["enriched"], counts["published"]) == (2, 3, 3)
-
-
 @in_full
 def test_a_run_of_corrections_that_died_after_its_merge_comes_to_its_end(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
@@ -168,22 +185,9 @@ def test_a_label_that_is_none_does_not_take_back_one_that_was_given_before(creat
 
 
 def test_the_last_label_that_is_one_is_published_in_the_spelling_of_the_checkpoint(
-    shop: Shop,
+    corrected: Corrected,
 ) -> None:
-    shop.tables.create_missing()
-    correct(shop, p0="red", p1="blue")
-    correct(shop, p0="green")
-    later = "current_timestamp() + INTERVAL 1 HOUR"
-    shop.sql(
-        "INSERT INTO shop.attribute_corrections VALUES "
-        f"('p1', 'color', 'crimson', 'ben', {later}, NULL), "
-        "('p2', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
-        "('p3', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
-        "('p4', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
-        "('p5', 'colour', 'red', 'ana', current_timestamp(), NULL)"
-    )
-
-    summary = shop.refresh()
+    shop, summary = corrected
 
     rows = shop.table("product_attributes").set_index("product_id").sort_index()
     assert rows.loc["p0":"p2", "color"].tolist() == ["green", "blue", "red"]
@@ -194,11 +198,55 @@ def test_the_last_label_that_is_one_is_published_in_the_spelling_of_the_checkpoi
     assert rows.loc["p4":, "corrections"].isna().all()
     assert summary.validation["notes"][0].startswith("3 corrections name")
     for day in (DAY, DAY + timedelta(days=1)):
-        quiet = shop.refresh(run_date=day)
+        quiet = shop.refresh(spec=LENIENT, run_date=day)
         assert (quiet.outcome, quiet.validation["notes"]) == (
             "nothing_to_do",
             summary.validation["notes"],
         )
+
+
+def test_what_people_correct_is_not_judged_again_but_what_is_new_beside_it_is(
+    corrected: Corrected,
+) -> None:
+    shop, _ = corrected
+    shop.write(products(7))
+    correct(shop, p0="blue", p5="blue")
+    judged = []
+
+    def validate(staged: StagedRows) -> Verdict:
+        judged.append((staged.expected, [row["product_id"] for row in staged.rows.collect()]))
+        return passes(staged)
+
+    counts = shop.refresh(validate, spec=LENIENT).counts
+
+    assert judged == [(1, ["p6"])]
+    assert (counts["carried"], counts["enriched"], counts["published"]) == (2, 3, 3)
+
+
+def test_another_target_precision_chooses_labels_anew_and_answers_and_people_s_labels_stay(
+    corrected: Corrected,
+) -> None:
+    shop, _ = corrected
+    lenient = shop.table("product_attributes").set_index("product_id")
+    assert lenient["pattern"].notna().any() and lenient["pattern"].isna().any()
+
+    strict = shop.refresh(spec=STRICT)
+
+    counts, every = strict.counts, len(lenient)
+    assert (strict.outcome, strict.engine_loads) == ("published", {})
+    assert (counts["pending"], counts["carried"], counts["published"]) == (every, every, every)
+    assert counts["abstained"] == dict.fromkeys(LABELS, every)
+    rows = shop.table("product_attributes").set_index("product_id").loc[lenient.index]
+    assert set(rows["model_version"]) == {"fake-1-p95"}
+    assert all(one["abstained"] for one in rows["predictions"].explode())
+    assert rows["color_confidence"].equals(lenient["color_confidence"])
+    assert rows["corrections"].tolist() == lenient["corrections"].tolist()
+    for attribute in LABELS:
+        by_people = [
+            attribute in {one["attribute"] for one in given or ()}
+            for given in lenient["corrections"]
+        ]
+        assert rows[attribute].dropna().to_dict() == lenient.loc[by_people, attribute].to_dict()
 
 
 def test_labels_that_differ_in_capitals_alone_are_told_apart(created: Shop) -> None:
