@@ -260,6 +260,8 @@ def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
     assert not (tmp_path / "metrics").exists()
 
 
+# tests/faults/test_shared_metastore.py sees exit code 2 and one message come through spark-submit.
+@in_full
 def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:
     ended = lakehouse.submit(JOB, "--database", "untouched", "--catalog", "nowhere/x.parquet")
 
