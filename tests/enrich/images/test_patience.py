@@ -208,7 +208,7 @@ def test_an_outage_of_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_answers_in_between_keep_a_store_from_counting_as_down() -> None:
     asking = patient(attempts=1)
     for answer in (Store(0), Store(1, Denied)):
-        for _ in range(10 - 1):
+        for _ in range(9):
             with pytest.raises(Passing):
                 asking.ask_in_place(Store(1))
         try:
