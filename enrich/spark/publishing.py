@@ -73,6 +73,19 @@ def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
     return answered.alias("answered").join(published.alias("published"), may_repeat, "left_anti")
 
 
+def read_attempt(
+    tables: OutputTables, run_id: str, run_date: date, started_at: datetime
+) -> DataFrame:
+    """Returns what an attempt and those before it have staged, as if that one had staged it all.
+
+    What a later attempt has staged is left out: that one is at work elsewhere or was killed, and
+    no gate has seen its rows. Runs on the driver; lazy.
+    """
+    staged = tables.read_rows("staged_attributes", run_id)
+    by_then = staged.where(F.col("enriched_at") <= F.lit(started_at))
+    return with_attempt(by_then, run_date, started_at)
+
+
 def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataFrame:
     """Returns the rows with the date and start of one attempt, whichever attempt had staged them.
 

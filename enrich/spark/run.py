@@ -26,7 +26,7 @@ from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
 from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
-from enrich.spark.publishing import delete_gone, is_behind, select_publishable, with_attempt
+from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
 from enrich.spark.quarantine import quarantine_unusable
 from enrich.spark.records import InputRows, RunSummary, StagedRows, measure_speed
 from enrich.spark.settings import suit_table_size
@@ -200,7 +200,8 @@ class Refresh:
         self.summary.products_per_second = measure_speed(self._asked, seconds)
 
     def _read_staged(self) -> DataFrame:
-        return self.tables.read_rows("staged_attributes", self.summary.run_id)
+        # What an earlier attempt has staged answers today's inputs too, so it counts from now.
+        return read_attempt(self.tables, self.summary.run_id, *self.inputs.attempt)
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
@@ -215,8 +216,6 @@ class Refresh:
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
             return
         if counts["enriched"]:
-            # What an earlier attempt has staged answers today's inputs too, so it counts from now.
-            staged = with_attempt(staged, *self.inputs.attempt)
             merged = self.tables.publish(
                 partial(self._select_publishable, staged),
                 summary.run_id,

@@ -17,9 +17,9 @@ from enrich.spark.ledger import find_run, has_newer_run, write_run
 from enrich.spark.publishing import (
     delete_gone,
     is_behind,
+    read_attempt,
     select_answered,
     select_publishable,
-    with_attempt,
 )
 from enrich.spark.quarantine import quarantine_blocked, release_unreadable
 from enrich.spark.records import RunSummary, measure_speed
@@ -64,8 +64,7 @@ def publish_staged_run(
     # A rollback may have taken columns of its attributes away since.
     tables.create_missing()
     # What earlier attempts have staged answers the inputs of the last one too: it counts from then.
-    staged = tables.read_rows("staged_attributes", run_id)
-    staged = with_attempt(staged, row["run_date"], row["started_at"])
+    staged = read_attempt(tables, run_id, row["run_date"], row["started_at"])
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
     _publish_and_delete(tables, staged, attribute_labels, row, config)

@@ -1,7 +1,7 @@
 """What stands in a shop's tables, in the words of `expected_table`, and which answers it is of."""
 
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from expected_table import Answer, Corrections, Product, Row
@@ -40,11 +40,12 @@ def read_rows(shop: Shop) -> dict[str, Row]:
 
 
 def read_answers(
-    shop: Shop, run_id: str, corrections_of: Callable[[str], Corrections]
+    shop: Shop, run_id: str, started_at: datetime, corrections_of: Callable[[str], Corrections]
 ) -> dict[str, Answer]:
-    """Returns what a run has staged, as it would be published now."""
+    """Returns what a run has staged by an attempt, as it would be published now."""
     staged = shop.spark.table(f"{shop.database}.staged_attributes")
-    rows = staged.where(f"run_id = '{run_id}' AND modalities IS NOT NULL").collect()
+    found = staged.where(f"run_id = '{run_id}' AND modalities IS NOT NULL").collect()
+    rows = [row for row in found if row["enriched_at"].astimezone(UTC) <= started_at]
     return {one["product_id"]: _as_answer(one, corrections_of(one["product_id"])) for one in rows}
 
 

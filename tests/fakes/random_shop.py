@@ -147,7 +147,7 @@ class RandomShop:
             return
         run_id = row["run_id"]
         attempt = (row["run_date"], row["started_at"].astimezone(UTC))
-        answers = read_answers(self.shop, run_id, self._corrections_of)
+        answers = read_answers(self.shop, run_id, attempt[1], self._corrections_of)
         is_behind = self._is_behind(attempt)
         vanished = self._find_vanished(row, attempt)
         self._note(f"publish {run_id}, which was {row['outcome']}")
@@ -325,7 +325,8 @@ class _Told:
 
     def _answers(self, run_id: str) -> dict[str, Answer]:
         """Returns what the run publishes, which may be more than it has wanted this time."""
-        staged = read_answers(self._shop.shop, run_id, self._shop._corrections_of)
+        shop, (_, started_at) = self._shop, self._attempt
+        staged = read_answers(shop.shop, run_id, started_at, shop._corrections_of)
         assert self._wanted.products.items() <= {o: a.product for o, a in staged.items()}.items()
         return {one: answer for one, answer in staged.items() if one in self._catalog}
 

@@ -1,9 +1,11 @@
 """Staged runs that wait for a person, runs out of order, and rows carried over."""
 
 from datetime import date
+from typing import Any
 
 import pandas as pd
 import pytest
+from commit_hook import CommitHook, Killed
 from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 
@@ -347,3 +349,60 @@ def test_what_a_named_run_staged_of_other_inputs_is_not_published(shop: Shop) ->
     assert (summary.outcome, summary.counts["unchanged"]) == ("nothing_to_do", 6)
     assert summary.counts["quarantined"] == 0
     assert shop.table("product_attributes").equals(before)
+
+
+def kill_when_staged(shop: Shop, patch: pytest.MonkeyPatch, **night: Any) -> None:
+    """Has an attempt at a run die after its first chunk, before anybody has judged that."""
+    hook = CommitHook(patch)
+    hook.at("after", hook.kill, of=("append_chunk",))
+    with pytest.raises(Killed):
+        shop.refresh(**night)
+    hook.begin()
+
+
+@pytest.mark.parametrize("second", [{}, {"model_version": "fake-2"}], ids=["inputs", "checkpoint"])
+def test_what_no_gate_has_seen_is_not_published_though_it_is_as_many(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, second: dict[str, str]
+) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="night")
+    if not second:
+        shop.write(products().assign(title="put right"))
+    kill_when_staged(shop, monkeypatch, run_id="night", **second)
+
+    with pytest.raises(ConfigError, match=r"staged 6 answers, and 0 .*started again"):
+        publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason="looked at it")
+
+    assert shop.table("product_attributes").empty
+
+
+def test_of_a_run_that_was_started_again_what_the_gate_has_seen_is_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="night")
+    shop.write(products(7))
+    kill_when_staged(shop, monkeypatch, run_id="night")
+
+    publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason="looked at it")
+    published = sorted(shop.table("product_attributes")["product_id"])
+    rest = shop.refresh(run_id="night")
+
+    assert published == [f"p{number}" for number in range(6)]
+    assert "inference" not in rest.seconds
+    assert len(shop.table("product_attributes")) == 7
+
+
+def test_what_another_process_stages_for_the_same_run_meanwhile_is_not_published_by_this_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_again() -> None:
+        shop.write(products().assign(title="other inputs"))
+        with pytest.raises(ValidationFailed):
+            shop.refresh(fails, run_id="night")
+
+    CommitHook(monkeypatch).at("before", start_again, of=("publish",))
+    counts = shop.refresh(run_id="night").counts
+
+    assert shop.table("product_attributes").empty
+    assert (counts["published"], counts["withheld"]) == (0, 6)

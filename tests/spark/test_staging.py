@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from commit_hook import CommitHook
-from fake_shop import DAY, Shop, fails, products
+from fake_shop import DAY, Shop, accepts, fails, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.errors import PySparkException
@@ -22,6 +22,7 @@ from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
 from enrich.spark.rollback import roll_back
+from enrich.spark.run import Refresh
 from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -297,6 +298,18 @@ def test_a_chunk_that_another_process_staged_stops_the_run(
 
     with pytest.raises(RunInProgress, match="another process is staging run"):
         shop.refresh()
+
+
+@in_full
+def test_an_attempt_stops_where_a_later_one_at_the_same_run_has_staged(shop: Shop) -> None:
+    earlier = shop.prepare(run_id="night")
+    shop.refresh(run_id="night", publish=False)
+
+    with pytest.raises(RunInProgress, match="another process is staging run"):
+        Refresh(earlier, passes, accepts).run()
+
+    assert shop.table("product_attributes").empty
+    assert shop.table("enrichment_runs")["outcome"].tolist() == ["staged"]
 
 
 @in_full

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from schemas.quoting import quote_part
 
 from enrich.config import JobConfig
-from enrich.errors import TableContended
+from enrich.errors import RunInProgress, TableContended
 from enrich.records import Status
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.inference.chunks import cut_into_chunks
@@ -86,8 +86,15 @@ class Stager:
 
         Kept, and counted only when it is first needed: a run with nothing pending never asks, and
         saves one action.
+
+        Raises:
+            RunInProgress: a later attempt has staged rows, which this one would not publish.
         """
-        rows, last = self._read_staged().agg(F.count("*"), F.max("chunk")).collect()[0]
+        is_later = F.col("enriched_at") > F.lit(self._inputs.started_at)
+        found = self._read_staged().agg(F.count("*"), F.max("chunk"), F.count_if(is_later))
+        rows, last, later = found.collect()[0]
+        if later:
+            raise RunInProgress(self._run_id)
         return rows, last
 
     @property
