@@ -10,7 +10,9 @@ from fake_shop import DAY, Shop, fails, products
 from fault_drill import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
+from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.console import show_run
+from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import select_publishable
 from enrich.spark.records import InputRows
 from enrich.spark.rollback import roll_back
@@ -406,3 +408,53 @@ def test_what_another_process_stages_for_the_same_run_meanwhile_is_not_published
 
     assert shop.table("product_attributes").empty
     assert (counts["published"], counts["withheld"]) == (0, 6)
+
+
+# Under other limits, say: the same products, and other answers of the same checkpoint.
+OTHERWISE = FakeEngineSpec(
+    "fake-1", {"color": ("green", "blue", "red"), "pattern": ("striped", "solid")}
+)
+
+
+def publish_morning_and_noon(shop: Shop) -> pd.DataFrame:
+    """Lets a run answer in the morning, and another one anew at noon; returns what stands then."""
+    shop.refresh(run_id="night")
+    morning = shop.table("product_attributes").set_index("product_id")
+    shop.refresh(spec=OTHERWISE, run_id="noon", full_refresh=True)
+    noon = shop.table("product_attributes").set_index("product_id")
+    assert morning.loc["p1", "pattern"] != noon.loc["p1", "pattern"]
+    return noon
+
+
+def test_a_run_that_goes_on_later_leaves_newer_answers_of_another_run_as_they_are(
+    shop: Shop,
+) -> None:
+    noon = publish_morning_and_noon(shop)
+    shop.write(products(7))
+
+    planned = plan_refresh(shop.prepare(run_id="night"))
+    staged = shop.refresh(run_id="night", publish=False)
+    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason=None).counts
+
+    assert (planned.staged, staged.counts["enriched"]) == (0, 1)
+    assert (counts["published"], counts["unchanged"], counts["withheld"]) == (1, 6, 0)
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert rows["run_id"].to_dict() == dict.fromkeys(noon.index, "noon") | {"p6": "night"}
+    assert rows["pattern"].drop("p6").to_dict() == noon["pattern"].to_dict()
+
+
+def test_a_run_that_goes_on_later_lays_a_correction_over_the_newer_answer_of_another_run(
+    shop: Shop,
+) -> None:
+    noon = publish_morning_and_noon(shop)
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p1', 'color', 'red', 'ana', current_timestamp(), NULL)"
+    )
+
+    counts = shop.refresh(run_id="night").counts
+
+    assert (counts["carried"], counts["published"], counts["unchanged"]) == (1, 1, 5)
+    corrected = shop.table("product_attributes").set_index("product_id").loc["p1"]
+    assert (corrected["run_id"], corrected["color"]) == ("night", "red")
+    assert corrected["pattern"] == noon.loc["p1", "pattern"]

@@ -10,6 +10,7 @@ from enrich.config import ImageIdentity
 from enrich.records import Status
 from enrich.spark.inference.key import is_answered, is_same
 from enrich.spark.inputs import Inputs
+from enrich.spark.survey import SAME_PRODUCT, is_of_checkpoint
 from enrich.spark.tables.history import find_last_restore
 
 # Only answers of these statuses are taken from other runs. All other statuses depend on limits,
@@ -50,12 +51,13 @@ def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version:
 def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
     """Returns the answers that a run has staged and need not be asked for again.
 
-    Without answers whose image's store had failed: it may be there now. In a full refresh, without
-    what a run of the same id staged on another day. And where images are known by their paths,
-    without what was staged before the published table last went back to an earlier version: if
-    pictures were put right since, their hash does not show it. Runs on the driver; lazy, but for
-    one action where images are known by their paths, and a look at the table's history if the run
-    has staged rows.
+    Without answers whose image's store had failed: it may be there now. Without those whose product
+    another run has published an answer of since: that one is newer. In a full refresh, without what
+    a run of the same id staged on another day. And where images are known by their paths, without
+    what was staged before the published table last went back to an earlier version: if pictures
+    were put right since, their hash does not show it. Runs on the driver; lazy, but for one action
+    where images are known by their paths, and a look at the table's history if the run has staged
+    rows.
     """
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
     is_lasting = F.col("model_version") == inputs.spec.model_version
@@ -66,7 +68,24 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
     # Not by the ledger: there the next attempt writes over what became of the last one.
     if is_by_path and not mine.isEmpty() and (restored_at := find_last_restore(inputs.tables)):
         is_lasting &= F.col("enriched_at") > restored_at
-    return mine.where(is_lasting)
+    return _without_outdated(mine.where(is_lasting), read, inputs, run_id)
+
+
+def _without_outdated(
+    staged: DataFrame, read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
+) -> DataFrame:
+    """Returns a run's staged rows without those that another run's published answer is newer than.
+
+    That is of the same text and image and of the same checkpoint, and may say something else:
+    under other limits, say. Runs on the driver; lazy.
+    """
+    is_other = (F.col("run_id") != run_id) & is_of_checkpoint(inputs.spec.model_version)
+    # Runs that began after this attempt, or by a wrong clock, are the MERGE's concern.
+    is_other &= F.col("enriched_at") <= F.lit(inputs.started_at)
+    others = read("product_attributes").where(is_other)
+    is_newer = [F.col(f"staged.{name}") == F.col(f"other.{name}") for name in SAME_PRODUCT]
+    is_newer.append(F.col("staged.enriched_at") < F.col("other.enriched_at"))
+    return staged.alias("staged").join(others.alias("other"), is_newer, "left_anti")
 
 
 def select_unstaged(wanted: DataFrame, staged: DataFrame) -> DataFrame:
