@@ -1,6 +1,6 @@
 """The counts of a run, which add up: read = published + unchanged + quarantined + withheld."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -10,6 +10,7 @@ from schemas.quoting import quote_part
 from enrich.records import NO_IMAGE_PATH
 from enrich.spark.inference.key import KEY, is_answered, is_same
 from enrich.spark.survey import ASKED, BROKEN, PENDING, SAME_PRODUCT, STANDING, State, Survey
+from enrich.spark.tables.output_tables import PublishedCounts
 
 # In the order of a product's way; the ledger has a column for each.
 COUNTS = (
@@ -110,6 +111,26 @@ def count_staged(
     }
     new = New(**{name: numbers[f"new {name}"] for name in of_new})
     return StagedCounts(counts, new, numbers["wanted"])
+
+
+def count_left(counts: Mapping[str, Any]) -> int:
+    """Returns how many products a run has left as they were published.
+
+    Not `unchanged`: there the run may have counted answers that it found published.
+    """
+    return int(counts["read"] - counts["quarantined"] - counts["enriched"])
+
+
+def count_fates(counts: Mapping[str, Any], answers: PublishedCounts) -> dict[str, int]:
+    """Returns what becomes of a run's usable products, by how its answers stand.
+
+    `answers` may lack some, of products that are not brought back: they are withheld too.
+    """
+    return {
+        "published": answers.published,
+        "unchanged": count_left(counts) + answers.unchanged,
+        "withheld": counts["enriched"] - answers.published - answers.unchanged,
+    }
 
 
 def _select_new(is_new: Column) -> dict[str, Column]:

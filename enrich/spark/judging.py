@@ -97,12 +97,13 @@ class Judging:
         }
         if not verdict.passed:
             staged = self._tables.name("staged_attributes")
+            what = "nothing more" if summary.counts["published"] else "nothing"
             kept, then = "", "Put it right, and run again"
             if summary.counts["enriched"]:
                 kept = f", what was staged in {staged}"
                 then = "After a look, --publish-run or --drop-run settles it, with a --reason"
             raise ValidationFailed(
-                f"validation failed, nothing was published: {'; '.join(verdict.failures)}. The "
+                f"validation failed, {what} was published: {'; '.join(verdict.failures)}. The "
                 f"checks are in {self._tables.name('label_quality')}{kept}, under run_id "
                 f"'{summary.run_id}'. {then}"
             )

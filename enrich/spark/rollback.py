@@ -104,7 +104,8 @@ def _read_disproved(
     the restored table: its row stays. Runs on the driver; one action.
     """
     has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
-    rows = tables.read("enrichment_runs").where(has_ended).collect()
+    # A blocked run's row may count what an attempt has published that was killed before the ledger.
+    rows = tables.read("enrichment_runs").where(has_ended | (F.col("published") > 0)).collect()
     ended = [as_record(row) for row in rows]
     disproved = {}
     for restore in commits:
@@ -114,7 +115,8 @@ def _read_disproved(
         gone = {c.run_id for c in undone} - standing
         for row in ended:
             # Of an attempt before the last one only the start is known.
-            said_at = row["finished_at" if row["outcome"] in SUCCEEDED else "succeeded_at"]
+            succeeded_at = None if row["outcome"] in SUCCEEDED else row["succeeded_at"]
+            said_at = succeeded_at or row["finished_at"]
             # A run that found all its answers published committed nothing, whatever its outcome.
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)

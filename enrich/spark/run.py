@@ -16,6 +16,7 @@ from enrich.redaction import describe_error
 from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
+    count_fates,
     count_nothing_new,
     count_staged,
     count_surveyed,
@@ -39,6 +40,7 @@ from enrich.spark.survey import (
     survey_products,
 )
 from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.output_tables import PublishedCounts
 from enrich.spark.tables.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -158,6 +160,10 @@ class Refresh:
                     "or is at work on the same run. Nothing was published: start this run again"
                 )
             self.summary.counts = staged_counts.counts
+            if self._is_resumed and staged_counts.counts["enriched"]:
+                # What an earlier attempt has published stands, even if this one is blocked.
+                stands = self._count_published(staged)
+                self.summary.counts |= count_fates(staged_counts.counts, stands)
             # Before anything is quarantined: that is not asked about again, so the next run would
             # pass.
             refuse_many_failures(self.inputs, staged_counts.new)
@@ -179,9 +185,7 @@ class Refresh:
         # The same inputs make the same run: where they have changed and changed back, the run has
         # ended before, and another one may have published other answers since.
         staged = self._read_staged().join(survey.select(*ASKED), SAME_PRODUCT, "left_semi")
-        rows = self._select_publishable(staged)
-        full_refresh = self.inputs.request.full_refresh
-        return self.tables.count_published(rows, full_refresh=full_refresh).withheld == 0
+        return self._count_published(staged).withheld == 0
 
     def _stage(self, survey: Survey, scratch: str) -> None:
         """Stages what is not staged yet, and keeps how fast that was."""
@@ -222,9 +226,7 @@ class Refresh:
                 full_refresh=self.inputs.request.full_refresh,
                 is_all_new=not (self._is_resumed or survey.count(State.AGAIN)),
             )
-            counts["published"] = merged.published
-            counts["unchanged"] += merged.unchanged
-            counts["withheld"] = counts["enriched"] - merged.published - merged.unchanged
+            counts |= count_fates(counts, merged)
             if counts["withheld"]:
                 log.warning(
                     "%s answers are withheld: newer ones are published, or runs of a later date "
@@ -257,6 +259,10 @@ class Refresh:
         if row is not None:
             since = row["started_at" if row["outcome"] == Outcome.FAILED else "finished_at"]
         return count_deleted(self.tables, self.summary.run_id, since)
+
+    def _count_published(self, staged: DataFrame) -> PublishedCounts:
+        rows, full_refresh = self._select_publishable(staged), self.inputs.request.full_refresh
+        return self.tables.count_published(rows, full_refresh=full_refresh)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
         behind = is_behind(self.tables, self.inputs.config, *self.inputs.attempt)

@@ -12,7 +12,7 @@ from schemas.tables import SUCCEEDED, Outcome
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels
-from enrich.spark.counting import COUNTS
+from enrich.spark.counting import COUNTS, count_fates, count_left
 from enrich.spark.ledger import find_run, has_newer_run, write_run
 from enrich.spark.publishing import (
     delete_gone,
@@ -144,10 +144,7 @@ def _publish_answers(
         return select_publishable(tables, staged, attribute_labels, is_behind=behind)
 
     merged = tables.publish(select_rows, row["run_id"], full_refresh=True)
-    row["published"] = merged.published
-    row["withheld"] = row["enriched"] - merged.published - merged.unchanged
-    # Not what the row says: there the run may have counted answers that it found published.
-    row["unchanged"] = _count_unchanged(row) + merged.unchanged
+    row |= count_fates(row, merged)
 
 
 def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str | None) -> None:
@@ -189,17 +186,13 @@ def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
     them. But where a newer run has ended, that may have deleted the rows. Runs on the driver; one
     action, two where rows are missing.
     """
-    unchanged, there = _count_unchanged(row), tables.read("product_attributes").count()
+    unchanged, there = count_left(row), tables.read("product_attributes").count()
     if there < unchanged and not has_newer_run(tables, row["run_date"], row["started_at"]):
         raise ConfigError(
             f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
             f"were, and {there} are published now: were runs before it taken back? Publish those "
             "first, or run it again"
         )
-
-
-def _count_unchanged(row: dict[str, Any]) -> int:
-    return int(row["read"] - row["quarantined"] - row["enriched"])
 
 
 def summarise(row: dict[str, Any]) -> RunSummary:

@@ -458,3 +458,41 @@ def test_a_run_that_goes_on_later_lays_a_correction_over_the_newer_answer_of_ano
     corrected = shop.table("product_attributes").set_index("product_id").loc["p1"]
     assert (corrected["run_id"], corrected["color"]) == ("night", "red")
     assert corrected["pattern"] == noon.loc["p1", "pattern"]
+
+
+def test_a_second_attempt_that_is_blocked_leaves_the_word_of_what_the_first_one_published(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(7))
+    with pytest.raises(ValidationFailed, match="nothing more was published: color: too blue"):
+        shop.refresh(fails, run_id="night")
+    blocked = shop.table("enrichment_runs").iloc[0]
+    staged = shop.refresh(run_id="night", publish=False)
+
+    assert blocked["outcome"] == "blocked"
+    for counts in (blocked, staged.counts):
+        fates = [counts[fate] for fate in ("published", "unchanged", "withheld")]
+        assert fates == [6, 0, 1]
+    assert shop.refresh(run_id="night").counts["published"] == 7
+
+
+def test_of_a_blocked_run_that_is_taken_back_with_another_nothing_is_said_to_be_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    hook = CommitHook(monkeypatch)
+    hook.at("after", hook.kill, of=("publish",))
+    with pytest.raises(Killed):
+        shop.refresh(run_id="second")
+    hook.begin()
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="second")
+    ledger = shop.table("enrichment_runs").set_index("run_id")
+    assert ledger.loc["second", "published"] == 1
+
+    roll_back(shop.tables, "first", "wrong images")
+
+    second = shop.table("enrichment_runs").set_index("run_id").loc["second"]
+    assert (second["outcome"], second["published"], second["withheld"]) == ("rolled_back", 0, 1)
