@@ -7,7 +7,7 @@ from enrich.spark.tables.merge_conditions import (
     IS_NEWER,
     SAYS_THE_SAME,
     is_outdated,
-    is_unchanged,
+    stays,
 )
 
 pytestmark = pytest.mark.spark
@@ -77,7 +77,7 @@ def test_newer_is_a_later_date_or_start_and_no_date_that_is_to_come(
 
 
 @pytest.mark.parametrize(
-    ("new", "full_refresh", "stays"),
+    ("new", "full_refresh", "is_left"),
     [
         (TUESDAY, False, True),
         (TUESDAY, True, False),
@@ -85,13 +85,19 @@ def test_newer_is_a_later_date_or_start_and_no_date_that_is_to_come(
     ],
 )
 def test_a_full_refresh_renews_another_run_s_row_that_has_its_picture(
-    spark: SparkSession, new: dict[str, str], full_refresh: bool, stays: bool
+    spark: SparkSession, new: dict[str, str], full_refresh: bool, is_left: bool
 ) -> None:
     old = {name: value for name, value in new.items() if name == "status"}
-    assert holds(spark, is_unchanged(full_refresh=full_refresh), new, old) is stays
-    assert holds(spark, is_outdated(full_refresh=full_refresh), new, old) is not stays
+    assert holds(spark, stays(full_refresh=full_refresh), new, old) is is_left
+    assert holds(spark, is_outdated(full_refresh=full_refresh), new, old) is not is_left
 
 
-def test_a_run_s_own_row_is_neither_renewed_nor_counted_as_another_s(spark: SparkSession) -> None:
-    assert not holds(spark, is_outdated(full_refresh=True), {})
-    assert not holds(spark, is_unchanged(full_refresh=True), {})
+@pytest.mark.parametrize(
+    ("run_date", "is_left"), [("DATE'2026-11-23'", True), ("DATE'2026-11-24'", False)]
+)
+def test_a_full_refresh_renews_its_own_row_of_an_earlier_day_alone(
+    spark: SparkSession, run_date: str, is_left: bool
+) -> None:
+    assert holds(spark, stays(full_refresh=True), {"run_date": run_date}) is is_left
+    assert holds(spark, is_outdated(full_refresh=True), {"run_date": run_date}) is not is_left
+    assert not holds(spark, is_outdated(full_refresh=False), {"run_date": run_date})

@@ -17,6 +17,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.inference import staging
 from enrich.spark.plan import plan_refresh
 from enrich.spark.records import RunSummary, StagedRows
+from enrich.spark.settling import publish_staged_run
 from enrich.spark.survey import Survey, survey_products
 from schemas.verdict import Verdict
 
@@ -233,15 +234,29 @@ def test_rerun_of_a_named_run_changes_nothing(shop: Shop) -> None:
 
 
 @in_full
-def test_full_refresh_under_yesterdays_run_id_asks_about_everything_again(shop: Shop) -> None:
+@pytest.mark.parametrize("publish", [True, False])
+def test_full_refresh_under_yesterdays_run_id_publishes_everything_again(
+    shop: Shop, publish: bool
+) -> None:
     shop.refresh(run_id="nightly", run_date=date(2026, 11, 24))
-    again = shop.refresh(run_id="nightly", run_date=date(2026, 11, 25), full_refresh=True)
+    # As of pictures that were exchanged, where products are known by their paths.
+    labels = {"color": ("green", "blue", "red"), "pattern": ("striped", "solid")}
+    today = {"spec": FakeEngineSpec("fake-1", labels), "run_id": "nightly", "full_refresh": True}
+    today |= {"run_date": date(2026, 11, 25)}
+    again = shop.refresh(**today, publish=publish)
     asked = shop.table("enrichment_runs")["asked"].tolist()
-    repeated = shop.refresh(run_id="nightly", run_date=date(2026, 11, 25), full_refresh=True)
+    if not publish:
+        again = publish_staged_run(shop.tables, labels, "fake-1", "nightly", reason=None)
 
     assert asked == [6]
     assert (again.outcome, again.counts["published"]) == ("published", 6)
-    assert repeated.outcome == "nothing_to_do"
+    rows = shop.table("product_attributes").set_index("product_id")
+    staged = shop.table("staged_attributes").set_index("product_id").loc[rows.index]
+    assert rows[["color", "pattern"]].equals(staged[["color", "pattern"]])
+    assert set(rows["run_date"]) == {date(2026, 11, 25)}
+    version = shop.version("product_attributes")
+    assert shop.refresh(**today).outcome == "nothing_to_do"
+    assert shop.version("product_attributes") == version
 
 
 @in_full

@@ -389,6 +389,24 @@ def test_a_run_is_published_whole_after_a_rollback_took_its_columns_away(widened
     assert shop.table("product_attributes")["fit_confidence"].notna().tolist() == [True] * 7
 
 
+def test_a_new_attribute_is_published_although_a_rollback_takes_its_columns_away_meanwhile(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+
+    def take_back() -> None:
+        roll_back(shop.tables, "second", "wrong images")
+
+    CommitHook(monkeypatch).at("before", take_back, of=("publish",))
+
+    wider = shop.refresh(spec=FakeEngineSpec("fake-wide", WIDER), run_id="wider")
+
+    assert wider.counts["published"] == 7
+    assert shop.table("product_attributes")["fit_confidence"].notna().tolist() == [True] * 7
+
+
 def test_a_repeated_run_that_changed_nothing_cannot_be_taken_back_again(shop: Shop) -> None:
     shop.refresh(run_id="first")
     shop.write(products(7))

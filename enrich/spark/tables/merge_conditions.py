@@ -18,9 +18,12 @@ IS_NEWER = (
     " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
     f" OR {is_to_come('old.run_date')})"
 )
-# What a full refresh replaces although it says the same: another run's row. But where the picture
-# is still out of reach, nothing was computed anew.
-_IS_RENEWED = f"(NOT {IS_OWN} AND new.status <> '{Status.IMAGE_UNREADABLE}')"
+# What a full refresh replaces although it says the same: another run's row, or a row that a run of
+# the same id wrote on an earlier day. But where the picture is still out of reach, nothing was
+# computed anew.
+_IS_RENEWED = (
+    f"((NOT {IS_OWN} OR old.run_date < new.run_date) AND new.status <> '{Status.IMAGE_UNREADABLE}')"
+)
 
 
 def is_outdated(*, full_refresh: bool) -> str:
@@ -29,6 +32,6 @@ def is_outdated(*, full_refresh: bool) -> str:
     return f"{IS_NEWER} AND ({reasons})"
 
 
-def is_unchanged(*, full_refresh: bool) -> str:
-    """Returns SQL: whether `old`, which says the same as `new`, stays as another run wrote it."""
-    return f"NOT {IS_OWN}" + (f" AND NOT {_IS_RENEWED}" if full_refresh else "")
+def stays(*, full_refresh: bool) -> str:
+    """Returns SQL: whether `old`, which says the same as `new`, is not written anew."""
+    return f"NOT {_IS_RENEWED}" if full_refresh else "true"

@@ -36,7 +36,7 @@ from enrich.spark.tables.merge_conditions import (
     MATCHES,
     SAYS_THE_SAME,
     is_outdated,
-    is_unchanged,
+    stays,
 )
 
 # A property of product_attributes: its oldest version whose change data VACUUM has left. Without it
@@ -235,8 +235,9 @@ class OutputTables:
 
         Runs on the driver; one MERGE, which touches only rows that were computed from something
         else, by another model, or whose category or corrections changed. A full refresh also
-        replaces what another run computed, unless the picture is still out of reach. A newer row is
-        never replaced by an older one: newer is a later run_date, or the same and a later start.
+        replaces what another run computed, or a run of the same id on an earlier day, unless the
+        picture is still out of reach. A newer row is never replaced by an older one: newer is a
+        later run_date, or the same and a later start.
 
         Args:
             select_rows: Returns the run's answered rows; asked anew whenever a conflict has another
@@ -254,8 +255,8 @@ class OutputTables:
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
         if not before.withheld:
             return before
+        columns = self._complete_columns()
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
-        columns = self.read("product_attributes").columns
         # A column that the rows lack is of an attribute that their classifier does not know.
         values = {
             quote_part(c): f"new.{quote_part(c)}" if c in rows.columns else "NULL" for c in columns
@@ -280,12 +281,25 @@ class OutputTables:
 
         Runs on the driver; two actions.
         """
-        old = self.read("product_attributes").select("product_id", "run_id", *COMPARED)
+        old = self.read("product_attributes").select("product_id", "run_id", "run_date", *COMPARED)
+        is_same = F.expr(f"{MATCHES} AND {SAYS_THE_SAME}")
+        is_left, is_own = F.expr(stays(full_refresh=full_refresh)), F.expr(IS_OWN)
         # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
-        same = rows.alias("new").join(old.alias("old"), F.expr(f"{MATCHES} AND {SAYS_THE_SAME}"))
-        is_left = F.expr(is_unchanged(full_refresh=full_refresh))
-        own, others = same.agg(F.count_if(F.expr(IS_OWN)), F.count_if(is_left)).collect()[0]
+        left = rows.alias("new").join(old.alias("old"), is_same).where(is_left)
+        own, others = left.agg(F.count_if(is_own), F.count_if(~is_own)).collect()[0]
         return PublishedCounts(own, others, rows.count() - own - others)
+
+    def _complete_columns(self) -> list[str]:
+        """Returns the columns of `product_attributes`, once there is one for every attribute.
+
+        A rollback since the run began may have taken columns away that the run had added. Runs on
+        the driver; no action.
+        """
+        columns = self.read("product_attributes").columns
+        if set(self.attributes) <= set(select_attributes(columns)):
+            return columns
+        self.create_missing()
+        return self.read("product_attributes").columns
 
     @retried_on_conflict
     def delete_published(self, select_products: Callable[[], DataFrame | None], run_id: str) -> int:
