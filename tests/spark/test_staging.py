@@ -5,14 +5,16 @@ from datetime import timedelta
 from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from commit_hook import CommitHook
+from delta.exceptions import ConcurrentAppendException
 from fake_shop import DAY, Shop, accepts, fails, passes, products
 from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
@@ -310,6 +312,19 @@ def test_an_attempt_stops_where_a_later_one_at_the_same_run_has_staged(shop: Sho
 
     assert shop.table("product_attributes").empty
     assert shop.table("enrichment_runs")["outcome"].tolist() == ["staged"]
+
+
+@in_full
+def test_a_chunk_that_comes_second_to_a_drop_of_its_run_says_so(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.tables.create_missing()
+    rows = shop.tables.read("staged_attributes")
+    conflict = ConcurrentAppendException("files were added to partition [run_id=nightly]")
+    monkeypatch.setattr(DataFrameWriter, "saveAsTable", Mock(side_effect=conflict))
+
+    with pytest.raises(TableContended, match=r"dropped rows that run 'nightly' has in .* again"):
+        shop.tables.append_chunk(rows, "nightly", 0)
 
 
 @in_full

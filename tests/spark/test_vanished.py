@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook
+from commit_hook import CommitHook, Killed
 from delta.exceptions import ConcurrentAppendException
 from delta.tables import DeltaTable
 from fake_shop import Shop, accepts, fails, passes, products

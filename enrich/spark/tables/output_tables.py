@@ -188,8 +188,8 @@ class OutputTables:
 
         Raises:
             RunInProgress: another process staged a chunk of that number at the same time.
-            TableContended: another run gave the table a column at the same time, or staged at the
-                same time to a table of an older version.
+            TableContended: at the same time another process dropped rows of this run, or another
+                run gave the table a column, or staged to a table of an older version.
         """
         mine = (F.col("run_id") == run_id) & (F.col("chunk") == chunk)
         try:
@@ -206,17 +206,24 @@ class OutputTables:
         except CONFLICTS as error:
             if not self.read("staged_attributes").where(mine).isEmpty():
                 raise RunInProgress(run_id) from error
-            if isinstance(error, CHANGED_TABLE):
-                raise TableContended(
-                    f"another run gave {self.name('staged_attributes')} a column at the same time. "
-                    "Start this run again: it goes on from what it has staged"
-                ) from error
-            # Version 0.1 made the table without partitions.
-            raise TableContended(
-                f"another run staged at the same time, and {self.name('staged_attributes')} is not "
-                "partitioned by run_id: start this run again, it goes on from what it has staged. "
-                "DROP that table while nothing waits to be published, and it is made anew"
-            ) from error
+            raise TableContended(self._explain_contended(error, run_id)) from error
+
+    def _explain_contended(self, error: Exception, run_id: str) -> str:
+        """Returns what others did while a chunk was staged, and what to do. Runs on the driver."""
+        table = self.name("staged_attributes")
+        again = "start this run again, it goes on from what it has staged"
+        if isinstance(error, CHANGED_TABLE):
+            return f"another run gave {table} a column at the same time: {again}"
+        if self.describe("staged_attributes")["partitionColumns"]:
+            return (
+                f"another process dropped rows that run '{run_id}' has in {table}, or is at work "
+                f"on the same run: {again}"
+            )
+        # Version 0.1 made the table without partitions.
+        return (
+            f"another run staged at the same time, and {table} is not partitioned by run_id: "
+            f"{again}. DROP that table while nothing waits to be published, and it is made anew"
+        )
 
     def append(self, table: str, rows: DataFrame) -> None:
         """Adds rows. Runs on the driver; one Delta commit."""
