@@ -8,9 +8,10 @@ import pyarrow as pa
 from pyspark.sql import Column, Row
 from pyspark.sql import functions as F
 from schemas.quoting import quote_literal
-from schemas.tables import SUCCEEDED
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError
+from enrich.spark.tables.history import Commit
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
 
@@ -107,6 +108,32 @@ def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) ->
     is_newer = has_ended & _is_newer("run_date", "started_at", run_date, started_at)
     is_newer |= _is_newer("succeeded_on", "succeeded_at", run_date, started_at)
     return not tables.read_as_updated("enrichment_runs").where(is_newer).isEmpty()
+
+
+def tells_of(row: Mapping[str, Any], commit: Commit) -> bool:
+    """Tells whether a row of the ledger was written after this commit of its run."""
+    if row["published_version"] is not None:
+        return bool(row["published_version"] >= commit.version)
+    # Version 0.1 did not write down the version.
+    has_published = row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
+    return has_published or bool(row["finished_at"] >= commit.made_at)
+
+
+def refuse_untold(tables: OutputTables, commits: Sequence[Commit]) -> None:
+    """Raises ConfigError when the ledger does not know yet what one of these commits did.
+
+    If such a run were taken back or dropped now, the ledger would say later that it published rows
+    which are gone, or never say that it deleted some. Runs on the driver; a small query a run.
+    """
+    for commit in {c.run_id: c for c in commits if c.restored_to is None}.values():
+        row = read_run(tables, str(commit.run_id))
+        if row is None or not tells_of(row, commit):
+            raise ConfigError(
+                f"run '{commit.run_id}' published or deleted rows, and "
+                f"{tables.name('enrichment_runs')} does not say so yet: it is still at work, or "
+                "was killed. Let it end, or run it again (jobs/enrich_catalog.py --run-id "
+                f"{commit.run_id}), before anything is taken back or dropped"
+            )
 
 
 def _is_newer(on: str, at: str, run_date: date, started_at: datetime) -> Column:

@@ -8,7 +8,7 @@ from schemas.quoting import quote
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.ledger import as_record, find_run, read_run, write_run
+from enrich.spark.ledger import as_record, find_run, refuse_untold, write_run
 from enrich.spark.quarantine import release_unreadable
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
@@ -35,18 +35,18 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
             end, or the table's history, or what maintenance left of it, does not reach back so far.
     """
     tables.require("enrichment_runs")
+    # The ledger of an older version lacks the column for the reason. Before the history is read:
+    # this takes time, and may commit.
+    tables.create_missing()
     commits = read_commits(tables)
     mine = [c for c in select_standing(commits) if c.run_id == run_id]
     if mine:
         before = mine[0].version - 1
         # Before the ledger is asked for the run: one that was killed has no row there yet.
-        _refuse_unfinished(tables, [c for c in commits if c.run_id and c.version > before])
+        refuse_untold(tables, [c for c in commits if c.run_id and c.version > before])
     row = find_run(tables, run_id)
-    # The ledger of an older version lacks the column for the reason.
-    tables.create_missing()
     if mine:
-        _restore(tables, before, commits[0].version, run_id)
-        # Another run may have published since they were read first.
+        _restore(tables, before, commits, run_id)
         commits = read_commits(tables)
     standing = {c.run_id for c in select_standing(commits)}
     gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
@@ -70,38 +70,14 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     return [gone_id for gone_id in gone if gone_id in stale]
 
 
-def _refuse_unfinished(tables: OutputTables, commits: Sequence[Commit]) -> None:
-    """Raises ConfigError when the ledger does not know yet what one of these commits did.
-
-    Such a run would say that it published when its rows are gone. Runs on the driver.
-    """
-    for commit in {c.run_id: c for c in commits if c.restored_to is None}.values():
-        row = read_run(tables, str(commit.run_id))
-        if row is None or not _knows(row, commit):
-            raise ConfigError(
-                f"run '{commit.run_id}' published, and {tables.name('enrichment_runs')} does not "
-                "say so yet: it is still at work, or was killed. Let it end, or run it again "
-                f"(jobs/enrich_catalog.py --run-id {commit.run_id}), before anything is taken back"
-            )
-
-
-def _knows(row: Mapping[str, Any], commit: Commit) -> bool:
-    """Tells whether a row of the ledger was written after this commit of its run."""
-    if row["published_version"] is not None:
-        return bool(row["published_version"] >= commit.version)
-    # Version 0.1 did not write down the version.
-    has_published = row["outcome"] in (Outcome.PUBLISHED, Outcome.ROLLED_BACK)
-    return has_published or bool(row["finished_at"] >= commit.made_at)
-
-
 def _read_disproved(
     tables: OutputTables, commits: Sequence[Commit], standing: set[str | None]
 ) -> dict[str, dict[str, Any]]:
     """Returns the rows of the ledger that a RESTORE has made untrue, by run.
 
     Those of runs that published, and whose commits are all undone; and those of runs that found
-    nothing to do because of commits that are undone. A run that ended after the RESTORE has seen
-    the restored table: its row stays. Runs on the driver; one action.
+    nothing to do because of commits that are undone. A run that found nothing to do after the
+    RESTORE has seen the restored table: its row stays. Runs on the driver; one action.
     """
     has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
     # A blocked run's row may count what an attempt has published that was killed before the ledger.
@@ -120,27 +96,37 @@ def _read_disproved(
             # A run that found all its answers published committed nothing, whatever its outcome.
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
-            if is_about_it and said_at <= restore.made_at:
+            # A run that published in the last moment before the RESTORE may have said so after it.
+            if is_about_it and (said_at <= restore.made_at or not is_idle):
                 disproved[row["run_id"]] = row
     return disproved
 
 
-def _restore(tables: OutputTables, version: int, oldest: int, run_id: str) -> None:
-    """Brings the published table back to a version; `oldest` is the first one in its history.
+def _restore(tables: OutputTables, version: int, seen: Sequence[Commit], run_id: str) -> None:
+    """Brings the published table back to a version; `seen` are all commits that were looked at.
 
     Runs on the driver; one Delta commit, two where a property has gone back.
+
+    Raises:
+        ConfigError: there is no such version, or files of it are gone.
+        TableContended: the table has other commits by now.
     """
     name, since = tables.name("product_attributes"), tables.changes_since()
-    if version < oldest:
+    if version < seen[0].version:
         raise ConfigError(f"the history of {name} begins with run '{run_id}': nothing is before it")
+    contended = TableContended(
+        f"another run wrote to {name} at the same moment: nothing was taken back. Repeat the "
+        "command"
+    )
+    # Delta notices commits that are made during the RESTORE, but none since the history was read,
+    # which takes minutes where it is long.
+    if tables.version("product_attributes") > seen[-1].version:
+        raise contended
     try:
         with tables.commit_of(run_id), reaching_back(tables.spark):
             tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {version}")
     except CONFLICTS as error:
-        raise TableContended(
-            f"another run wrote to {name} at the same moment: nothing was taken back. Repeat the "
-            "command"
-        ) from error
+        raise contended from error
     except Exception as error:
         if not any(_FILES_ARE_GONE in message for message in messages_of(error)):
             raise

@@ -26,7 +26,13 @@ from enrich.spark.guards import refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
-from enrich.spark.ledger import read_run, with_earlier_success, write_checks, write_run
+from enrich.spark.ledger import (
+    read_run,
+    tells_of,
+    with_earlier_success,
+    write_checks,
+    write_run,
+)
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
 from enrich.spark.quarantine import quarantine_unusable
 from enrich.spark.records import InputRows, RunSummary, StagedRows, measure_speed
@@ -39,7 +45,7 @@ from enrich.spark.survey import (
     Survey,
     survey_products,
 )
-from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import PublishedCounts
 from enrich.spark.tables.scratch import scratch_folder
 
@@ -179,6 +185,9 @@ class Refresh:
         """Returns whether the run has come to its end before, and its answers still stand."""
         row = read_run(self.tables, self.summary.run_id)
         if row is None or row["outcome"] not in SUCCEEDED:
+            return False
+        # An attempt since may have been killed before the ledger said what it published.
+        if not all(tells_of(row, commit) for commit in read_standing(self.tables, row["run_id"])):
             return False
         if not survey.count(*ASKED):
             return True

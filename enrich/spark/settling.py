@@ -13,7 +13,7 @@ from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.spark.corrections import AttributeLabels
 from enrich.spark.counting import COUNTS, count_fates, count_left
-from enrich.spark.ledger import find_run, has_newer_run, write_run
+from enrich.spark.ledger import find_run, has_newer_run, refuse_untold, write_run
 from enrich.spark.publishing import (
     delete_gone,
     is_behind,
@@ -23,7 +23,7 @@ from enrich.spark.publishing import (
 )
 from enrich.spark.quarantine import quarantine_blocked, release_unreadable
 from enrich.spark.records import RunSummary, measure_speed
-from enrich.spark.tables.history import count_deleted
+from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
 from enrich.spark.tables.scratch import scratch_folder
 from enrich.spark.vanished import find_vanished
@@ -82,14 +82,17 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     Runs on the driver. What it could not read is asked about again by the next run.
 
     Raises:
-        ConfigError: there is no such run, or rows of it are published.
+        ConfigError: there is no such run, rows of it are published, or it was killed before it
+            could say what it published or deleted.
     """
     row = find_run(tables, run_id)
     if row["outcome"] == Outcome.DROPPED:
         return summarise(row)
     if row["outcome"] in SUCCEEDED:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: nothing of it waits to be dropped")
-    # A run may have been killed between its MERGE and the ledger.
+    # Of a run that was killed between its MERGE and the ledger no row need be left: it may have
+    # deleted only, or other runs have replaced what it published.
+    refuse_untold(tables, read_standing(tables, run_id))
     if not tables.read_rows("product_attributes", run_id).isEmpty():
         raise ConfigError(
             f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "

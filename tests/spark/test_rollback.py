@@ -8,11 +8,11 @@ from unittest.mock import Mock
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook
+from commit_hook import CommitHook, Killed
 from fake_shop import Shop, fails, products
 from fault_drill import in_full
 
-from enrich.errors import ConfigError, ValidationFailed
+from enrich.errors import ConfigError, TableContended, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
 from enrich.spark.plan import plan_refresh
@@ -215,7 +215,7 @@ def test_nothing_is_taken_back_while_the_run_or_a_later_one_is_still_at_work(sho
     version = shop.version("product_attributes")
 
     for run_id in ("monday", "tuesday"):
-        with pytest.raises(ConfigError, match=r"'tuesday' published, and .* does not say so"):
+        with pytest.raises(ConfigError, match=r"'tuesday' published .* does not say so"):
             roll_back(shop.tables, run_id, "wrong images")
 
     assert shop.version("product_attributes") == version
@@ -230,7 +230,7 @@ def test_nothing_is_taken_back_while_a_run_that_had_published_before_is_at_work_
     shop.write(products(8))
 
     def take_back() -> None:
-        with pytest.raises(ConfigError, match=r"'nightly' published, and .* does not say so"):
+        with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so"):
             roll_back(shop.tables, "nightly", "wrong images")
 
     hook = CommitHook(monkeypatch)
@@ -241,6 +241,73 @@ def test_nothing_is_taken_back_while_a_run_that_had_published_before_is_at_work_
     assert len(shop.table("product_attributes")) == 8
     assert roll_back(shop.tables, "nightly", "wrong images") == ["nightly"]
     assert len(shop.table("product_attributes")) == 6
+
+
+def test_what_a_run_publishes_while_a_rollback_looks_is_not_taken_back_unseen(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(7))
+    shop.refresh(run_id="second")
+    shop.write(products(8))
+    hook = CommitHook(monkeypatch)
+    find_run = rollback.find_run
+
+    def publish_meanwhile(*arguments: str) -> object:
+        # Not at its end yet, so that the ledger does not know of it.
+        hook.at("after", hook.kill, of=("publish",))
+        with pytest.raises(Killed):
+            shop.refresh(run_id="third")
+        hook.begin()
+        return find_run(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollback, "find_run", publish_meanwhile)
+        with pytest.raises(TableContended, match=r"nothing was taken back. Repeat the command"):
+            roll_back(shop.tables, "second", "wrong images")
+
+    assert len(shop.table("product_attributes")) == 8
+    with pytest.raises(ConfigError, match=r"'third' published .* does not say so"):
+        roll_back(shop.tables, "second", "wrong images")
+    assert shop.refresh(run_id="third").outcome == "published"
+    assert roll_back(shop.tables, "second", "wrong images") == ["second", "third"]
+
+
+def test_a_run_that_says_it_published_after_that_was_taken_back_is_marked_by_the_next_rollback(
+    shop: Shop,
+) -> None:
+    for day, (run_id, count) in enumerate({"a": 6, "b": 7, "c": 8}.items(), start=20):
+        shop.write(products(count))
+        shop.refresh(run_id=run_id, run_date=date(2026, 11, day))
+    assert roll_back(shop.tables, "b", "a mistake") == ["b", "c"]
+    # As if it had published in the moment before.
+    shop.sql(
+        "UPDATE shop.enrichment_runs SET outcome = 'published', published = 1, withheld = 0, "
+        "finished_at = current_timestamp() WHERE run_id = 'c'"
+    )
+
+    assert roll_back(shop.tables, "b", "a mistake") == ["c"]
+    assert roll_back(shop.tables, "b", "a mistake") == []
+
+
+def test_a_run_that_was_killed_after_it_published_again_can_be_taken_back_once_it_is_repeated(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.refresh(run_id="nightly")
+    shop.write(products(7))
+    hook = CommitHook(monkeypatch)
+    hook.at("after", hook.kill, of=("publish",))
+    with pytest.raises(Killed):
+        shop.refresh(run_id="nightly")
+    hook.begin()
+    with pytest.raises(ConfigError, match=r"'nightly' published .* run it again"):
+        roll_back(shop.tables, "nightly", "wrong images")
+
+    again = shop.refresh(run_id="nightly")
+
+    assert (again.outcome, again.counts["published"]) == ("published", 7)
+    assert shop.refresh(run_id="nightly").outcome == "nothing_to_do"
+    assert roll_back(shop.tables, "nightly", "wrong images") == ["nightly"]
 
 
 def test_a_run_is_taken_back_from_a_table_that_had_not_changed_for_weeks(shop: Shop) -> None:

@@ -16,13 +16,13 @@ from fake_shop import Shop, accepts, fails, passes, products
 from fault_drill import in_full
 
 from enrich.config import JobConfig
-from enrich.errors import TooManyFailures, ValidationFailed
+from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
-from enrich.spark.settling import publish_staged_run
+from enrich.spark.settling import drop_staged_run, publish_staged_run
 from schemas.verdict import Verdict
 
 pytestmark = [
@@ -312,6 +312,24 @@ def test_a_run_that_was_killed_after_it_deleted_says_so_when_it_is_run_again(
 
     assert (again.run_id, again.outcome) == (first.run_id, "published")
     assert again.counts == first.counts
+
+
+def test_a_run_that_was_killed_after_it_only_deleted_cannot_be_dropped(
+    smaller: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smaller.write(products(7))
+    with pytest.raises(ValidationFailed):
+        smaller.refresh(fails, run_id="nightly", config=DELETE)
+    smaller.write(products(4))
+    hook = CommitHook(monkeypatch)
+    hook.at("after", hook.kill, of=("delete_published",))
+    with pytest.raises(Killed):
+        smaller.refresh(run_id="nightly", config=DELETE)
+    hook.begin()
+
+    with pytest.raises(ConfigError, match=r"'nightly' published or deleted rows, and .* run it a"):
+        drop_staged_run(smaller.tables, "nightly", "a mistake")
+    assert smaller.refresh(run_id="nightly", config=DELETE).counts["deleted"] == 2
 
 
 def test_a_publishing_that_was_killed_after_it_deleted_says_so_when_it_is_repeated(

@@ -78,6 +78,14 @@ def select_standing(commits: Sequence[Commit]) -> list[Commit]:
     return [c for c in commits if c.run_id and c.restored_to is None and c.version not in undone]
 
 
+def read_standing(tables: OutputTables, run_id: str) -> list[Commit]:
+    """Returns the commits by which a run published and that stand, oldest first.
+
+    Runs on the driver. Looks at the newest commits only, as such a run was at work lately.
+    """
+    return [c for c in select_standing(read_commits(tables, _NEWEST)) if c.run_id == run_id]
+
+
 def find_last_restore(tables: OutputTables) -> datetime | None:
     """Returns when the published table last went back to an earlier version, None if it never did.
 
@@ -97,9 +105,8 @@ def count_deleted(tables: OutputTables, run_id: str, since: datetime | None) -> 
         run_id: The run.
         since: Only commits after this time count; None counts all.
     """
-    standing = select_standing(read_commits(tables, _NEWEST))
-    mine = [c for c in standing if c.run_id == run_id and (since is None or c.made_at > since)]
-    return sum(commit.deleted for commit in mine)
+    mine = read_standing(tables, run_id)
+    return sum(commit.deleted for commit in mine if since is None or commit.made_at > since)
 
 
 def _run_of(user_metadata: str | None) -> str | None:
