@@ -13,7 +13,7 @@ class Killed(BaseException):
 
 
 class CommitHook:
-    """Hooks into the commits of `OutputTables`; `done` names those that were made."""
+    """Hooks into what `OutputTables` does; `done` names the commits that were made."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.begin()
@@ -28,7 +28,7 @@ class CommitHook:
     def at(
         self, when: str, do: Callable[[], None], nth: int = 1, of: tuple[str, ...] = COMMITS
     ) -> None:
-        """Has `do` called `before` or `after` the nth of these commits, if there are so many."""
+        """Has `do` called `before` or `after` the nth of these calls, if there are so many."""
         self._when, self._do, self._left, self._of = when, do, nth, of
 
     def kill(self) -> None:
@@ -37,14 +37,13 @@ class CommitHook:
         raise Killed
 
     def _notice(self, what: str, when: str) -> None:
-        commit = what.split()[0]
-        if commit not in COMMITS:
-            return
-        if self._is_dead:
+        call = what.split()[0]
+        is_commit = call in COMMITS
+        if is_commit and self._is_dead:
             raise Killed
-        if when == "after":
-            self.done.append(commit)
-        if self._do is None or when != self._when or commit not in self._of:
+        if is_commit and when == "after":
+            self.done.append(call)
+        if self._do is None or when != self._when or call not in self._of:
             return
         self._left -= 1
         if not self._left:

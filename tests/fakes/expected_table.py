@@ -38,10 +38,11 @@ class Row(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a refresh is asked for."""
+    """What a refresh is asked for; without a `run_id` the run is named after its inputs."""
 
     run_date: date
     model_version: str
+    run_id: str | None = None
     limit: int | None = None
     is_full: bool = False
     publishes: bool = True
@@ -106,28 +107,33 @@ class ExpectedTable:
         Where `is_behind`, a newer run that deletes has seen a product table without those products
         that have no row.
         """
-        changed = {}
+        changed, is_done = {}, True
         for product_id, answer in answers.items():
             row = self.rows.get(product_id)
             if row is None and is_behind:
                 continue
-            is_own = row is not None and row.run_id == run_id
-            is_same = row is not None and row.answer == answer and (is_own or not is_full)
-            if not is_same and (row is None or row.attempt <= attempt):
+            if row is not None and row.answer == answer:
+                is_own = row.run_id == run_id and row.attempt[0] >= attempt[0]
+                if is_own or not is_full:
+                    continue
+            is_done = False
+            if row is None or row.attempt <= attempt:
                 changed[product_id] = Row(answer, run_id, attempt)
-        self._commit(run_id, self.rows | changed)
+        if not is_done:
+            self._commit(run_id, self.rows | changed)
         return len(changed)
 
     def delete(self, vanished: frozenset[str], run_id: str, attempt: Attempt) -> int:
         """Deletes the rows of vanished products, and returns how many those are."""
         gone = {one for one, row in self.rows.items() if one in vanished and row.attempt <= attempt}
-        self._commit(run_id, {one: row for one, row in self.rows.items() if one not in gone})
+        if vanished:
+            self._commit(run_id, {one: row for one, row in self.rows.items() if one not in gone})
         return len(gone)
 
     def _commit(self, run_id: str, rows: dict[str, Row]) -> None:
-        if rows != self.rows:
-            self.before.append((run_id, self.rows))
-            self.rows = rows
+        # Also where it changes nothing: the run is taken back to here.
+        self.before.append((run_id, self.rows))
+        self.rows = rows
 
     def take_back(self, run_id: str) -> set[str]:
         """Goes back to before the run, and returns the runs of which nothing stands any more."""

@@ -12,12 +12,15 @@ from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import Product as Asked
 from enrich.spark.inference.udf import hash_content
+from schemas.tables import select_attributes
 
-# The fake is never so sure as the second one asks.
+_LABELS = FakeEngineSpec().attributes
+# The fake is never so sure as the second one asks, and the last one answers one attribute more.
 SPECS = {
     "fake-1-p90": FakeEngineSpec("fake-1-p90"),
     "fake-1-p95": FakeEngineSpec("fake-1-p95", threshold=0.9),
     "fake-2-p90": FakeEngineSpec("fake-2-p90"),
+    "fake-3-p90": FakeEngineSpec("fake-3-p90", _LABELS | {"fit": ("slim", "wide")}),
 }
 TITLES = ("a red shirt", "one in blue", "green things", "a cup", "hat of straw", "sock")
 
@@ -35,7 +38,9 @@ def read_rows(shop: Shop) -> dict[str, Row]:
     rows = {row["product_id"]: _as_row(row) for row in found}
     assert len(rows) == len(found)
     for row in found:
-        assert (row["color"], row["pattern"]) == _labels_of(rows[row["product_id"]].answer)
+        found_labels = {name: row[name] for name in select_attributes(row.__fields__)}
+        labels = _labels_of(rows[row["product_id"]].answer)
+        assert found_labels == dict.fromkeys(found_labels) | labels
     return rows
 
 
@@ -73,9 +78,8 @@ def _as_answer(row: Any, corrections: Corrections) -> Answer:
     return Answer(product, row["model_version"], corrections)
 
 
-def _labels_of(answer: Answer) -> tuple[str | None, str | None]:
+def _labels_of(answer: Answer) -> dict[str, str | None]:
     engine = FakeEngine(SPECS[answer.model_version])
     said = next(engine.enrich([Asked("any", answer.product.title, None, None)]))
     labels = {one.attribute: None if one.abstained else one.label for one in said.predictions}
-    labels |= {attribute: label for attribute, label, _ in answer.corrections}
-    return labels["color"], labels["pattern"]
+    return labels | {attribute: label for attribute, label, _ in answer.corrections}

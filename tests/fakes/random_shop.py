@@ -1,6 +1,7 @@
 """A shop in which people and nights do what they like, and what stands is looked at every time."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
@@ -45,6 +46,8 @@ class RandomShop:
         self._said: list[tuple[str, str, str | None]] = []
         self._catalog = {f"p{number}": self._draw_product() for number in range(6)}
         self._last = Command(self._day, "fake-1-p90")
+        # The names of the runs that have begun and not ended, None where one has none.
+        self._at_work: list[str | None] = []
         self.shop.tables.create_missing()
         self._write_catalog()
 
@@ -59,6 +62,7 @@ class RandomShop:
             self.correct: 4,
             self.wait_a_day: 4,
             self.take_back: 4,
+            self.take_back_disturbed: 2,
             self.publish_waiting: 4,
             self.drop_waiting: 1,
             self.maintain: 1,
@@ -135,11 +139,21 @@ class RandomShop:
         except ConfigError as refusal:
             # One that was killed, or is at work, has to come to its end first.
             assert "does not say so yet" in str(refusal)
+        except TableContended as contended:
+            self._note(f"contended: {contended}")
         else:
             assert self.expected.take_back(run_id) <= set(gone)
             ledger = read_ledger(self.shop)
             assert {ledger[run]["outcome"] for run in gone} == {"rolled_back"}
         self._compare()
+
+    def take_back_disturbed(self) -> None:
+        """A person takes a run back, and meanwhile somebody else does something."""
+        others = (self.refresh, self.be_killed, self.publish_waiting, self.correct, self.maintain)
+        self.hook.begin()
+        self.hook.at("before", self.random.choice(others), of=("changes_since",))
+        self.take_back()
+        self.hook.begin()
 
     def publish_waiting(self) -> None:
         """A person publishes what waits."""
@@ -152,15 +166,10 @@ class RandomShop:
         vanished = self._find_vanished(row, attempt)
         self._note(f"publish {run_id}, which was {row['outcome']}")
         model, config = row["model_version"], JobConfig(**self._config)
+        labels = SPECS[model].attributes
+        tables = replace(self.shop.tables, attributes=tuple(labels))
         try:
-            publish_staged_run(
-                self.shop.tables,
-                SPECS[model].attributes,
-                model,
-                run_id,
-                "because",
-                config,
-            )
+            publish_staged_run(tables, labels, model, run_id, "because", config)
         except ConfigError as refusal:
             self._note(f"refused: {refusal}")
         else:
@@ -176,13 +185,14 @@ class RandomShop:
         try:
             drop_staged_run(self.shop.tables, row["run_id"], "no good")
         except ConfigError as refusal:
-            assert "are published" in str(refusal)
+            assert "are published" in str(refusal) or "does not say so yet" in str(refusal)
         self._compare()
 
     def maintain(self) -> None:
         """The weekly job; what runs have staged may be old enough."""
         self._note("maintain")
-        days = self.random.choice((0, 30))
+        # None at all would be kept of a run that is at work again.
+        days = 30 if self._at_work else self.random.choice((0, 30))
         maintain_tables(self.shop.tables, retention_hours=168, keep_staged_days=days)
         self._compare()
 
@@ -195,6 +205,7 @@ class RandomShop:
             spec=SPECS[command.model_version],
             config=self._config,
             run_date=command.run_date,
+            run_id=command.run_id,
             limit=command.limit,
             full_refresh=command.is_full,
             publish=command.publishes,
@@ -206,6 +217,7 @@ class RandomShop:
             nth, when = self.random.randint(1, 6), self.random.choice(("before", "after"))
             self.hook.at(when, lambda: told.interrupt(disturbance), nth)
         self._last = command
+        self._at_work.append(command.run_id)
         try:
             job.run()
         except Killed:
@@ -217,6 +229,7 @@ class RandomShop:
         else:
             told.end()
         finally:
+            self._at_work.pop()
             # It may have had fewer commits; the next command is another one's.
             self.hook.begin()
         self._compare()
@@ -227,9 +240,12 @@ class RandomShop:
 
     def _draw_command(self) -> Command:
         draw = self.random
+        name = draw.choice((None, None, None, "nightly", "again"))
         return Command(
             run_date=self._day - timedelta(days=draw.choice((0, 0, 0, 0, 1, 2))),
-            model_version=draw.choices(list(SPECS), (5, 2, 1))[0],
+            model_version=draw.choices(list(SPECS), (5, 2, 1, 2))[0],
+            # One of two with the same name would stop.
+            run_id=None if name in self._at_work else name,
             limit=draw.choice((None, None, None, None, 2)),
             is_full=draw.random() < 0.1,
             publishes=draw.random() > 0.15,
@@ -325,10 +341,16 @@ class _Told:
 
     def _answers(self, run_id: str) -> dict[str, Answer]:
         """Returns what the run publishes, which may be more than it has wanted this time."""
-        shop, (_, started_at) = self._shop, self._attempt
-        staged = read_answers(shop.shop, run_id, started_at, shop._corrections_of)
+        shop, command, catalog = self._shop, self._command, self._catalog
+        staged = read_answers(shop.shop, run_id, self._attempt[1], shop._corrections_of)
         assert self._wanted.products.items() <= {o: a.product for o, a in staged.items()}.items()
-        return {one: answer for one, answer in staged.items() if one in self._catalog}
+        # What a run of that name had staged of other inputs counts no more.
+        ids = sorted(catalog)[: command.limit]
+        return {
+            one: staged[one]
+            for one in ids
+            if one in staged and staged[one][:2] == (catalog[one], command.model_version)
+        }
 
     def end(self) -> None:
         """Asserts that the run says what it did."""
