@@ -21,7 +21,6 @@ DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
 
-
 Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
 Location = Annotated[str, Field(min_length=1)]
