@@ -12,7 +12,7 @@ from random_shop import RandomShop  # noqa: E402 - after its asserts are made to
 pytestmark = pytest.mark.spark
 
 SEEDS = range(4) if is_long() else range(1)
-COMMANDS = 30 if is_long() else 12
+COMMANDS = 30 if is_long() else 5
 
 
 @pytest.mark.parametrize("seed", SEEDS)
