@@ -43,8 +43,8 @@ START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 
 # Variables that override airflow.cfg: they might name another Airflow's database, which would then
-# be migrated.
-_OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW")
+# be migrated. And the one that leads to another's packages.
+_OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW", "AIRFLOW_CONFIG", "PYTHONPATH")
 
 
 class ServeError(Exception):
@@ -208,7 +208,7 @@ def airflow_environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name != "AIRFLOW_CONFIG" and not name.startswith(_OF_ANOTHER_AIRFLOW)
+        if not name.startswith(_OF_ANOTHER_AIRFLOW)
     }
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {**kept, "AIRFLOW_HOME": str(home), "PATH": path}

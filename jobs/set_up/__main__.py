@@ -159,7 +159,13 @@ def write_stamp(stamp: Path, extras: set[str], packages: str, fingerprint: str =
 
 def warn_of_other_spark() -> None:
     """Says which variables would make a plain spark-submit ignore this environment's Spark."""
-    names = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+    names = (
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "PYSPARK_PYTHON",
+        "PYSPARK_DRIVER_PYTHON",
+        "PYTHONPATH",
+    )
     others = [name for name in names if os.environ.get(name)]
     if others:
         say(f"Note: unset {' '.join(others)}, or spark-submit follows them instead of .venv.")

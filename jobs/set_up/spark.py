@@ -36,7 +36,7 @@ def write_spark_conf(spark_home: Path) -> None:
 
 def own_environment() -> dict[str, str]:
     """Returns the environment variables with which `spark-submit` is that of `.venv`."""
-    others = ("SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+    others = ("SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH")
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment["PATH"] = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
     if OWN_JAVA.exists():

@@ -151,6 +151,7 @@ def test_another_airflows_variables_are_not_followed(
         "AIRFLOW__API__HOST": "0.0.0.0",
         "_AIRFLOW_DB_MIGRATE": "true",
         "AIRFLOW_CONFIG": "/opt/airflow.cfg",
+        "PYTHONPATH": "/opt/airflow/plugins",
     }
     ours = {"AIRFLOW_VAR_CATALOG_DATABASE": "shop", "AIRFLOW_CONN_LAKE": "s3://"}
     for name, value in (others | ours).items():

@@ -66,7 +66,7 @@ def test_every_set_up_names_what_sends_a_plain_spark_submit_elsewhere(
     taken_away = set(re.findall(r"-u (\w+)", (ROOT / "Makefile").read_text()))
     # Where a cluster is, which is somebody's wish; make's local jobs alone must not follow it.
     elsewhere = taken_away - {"HADOOP_CONF_DIR", "YARN_CONF_DIR"}
-    assert {"SPARK_HOME", "PYSPARK_DRIVER_PYTHON"} <= elsewhere
+    assert {"SPARK_HOME", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH"} <= elsewhere
     for name in taken_away:
         monkeypatch.setenv(name, "/elsewhere")
     for _ in range(2):
