@@ -11,8 +11,8 @@ from catalog_tasks.refresh import add_publish
 with DAG(
     "publish_blocked_run",
     schedule=None,
-    # Blanks around them are cut off, and none of them may be all that is given: without a run id
-    # the job would refresh the catalog.
+    # Blanks around a value are cut off. Blanks alone are refused: without a run id the job would
+    # refresh the catalog.
     params={
         "run_id": Param(
             type="string", pattern=r"\S", description="Run id, as the failed gate's log names it."
