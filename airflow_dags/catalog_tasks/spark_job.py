@@ -51,7 +51,7 @@ _NOT_STARTED = (FileNotFoundError, NotADirectoryError, PermissionError, ValueErr
 
 # Variables meant for another Spark or Python, and Airflow's own, which may hold its secrets.
 _NOT_FOR_THE_JOB = ("SPARK_", "PYSPARK_", "PYTHON", "VIRTUAL_ENV", "AIRFLOW", "_AIRFLOW")
-_FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS")
+_FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 
 
 class SparkJob(BaseOperator):

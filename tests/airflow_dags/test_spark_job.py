@@ -143,12 +143,14 @@ def test_the_job_sees_its_own_environment_and_not_airflows(
     for name in ("SPARK_HOME", "PYSPARK_PYTHON", "PYTHONPATH", "AIRFLOW__CORE__FERNET_KEY"):
         monkeypatch.setenv(name, "of another")
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Da=b")
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", "/scratch")
     monkeypatch.setenv("AWS_PROFILE", "shop")
     show = "import json, os; print(json.dumps(dict(os.environ)))"
     checkout = fake_checkout(f"{sys.executable} -c '{show}'")
     seen = run(spark_job(checkout))
     assert "of another" not in seen.values()
     assert (seen["SPARK_SUBMIT_OPTS"], seen["AWS_PROFILE"]) == ("-Da=b", "shop")
+    assert seen["SPARK_LOCAL_DIRS"] == "/scratch"
     assert seen["PATH"].startswith(f"{checkout}/.venv/bin:")
 
 
