@@ -3,9 +3,9 @@
 PYTHON ?= python3
 
 # An activated environment. Spark's scripts look for python3 on PATH, unless a variable that was
-# meant for another Spark sends them elsewhere.
+# meant for another Spark sends them elsewhere; and no Python is to find another's packages first.
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
-	PATH="$(CURDIR)/.venv/bin:$$PATH"
+	-u PYTHONPATH PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
 	known-labels environment test-environment airflow-environment train-environment comparison-environment
@@ -48,7 +48,7 @@ test-bench: ## Hold the answers of the benchmark's peers against ours.
 	@FAULTS=long $(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
-	@.venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
+	@env -u PYTHONPATH .venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
 		--confcutdir tests/airflow_dags tests/airflow_dags
 
 bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.

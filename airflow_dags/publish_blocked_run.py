@@ -11,12 +11,14 @@ from catalog_tasks.refresh import add_publish
 with DAG(
     "publish_blocked_run",
     schedule=None,
+    # Blanks around a value are cut off. Blanks alone are refused: without a run id the job would
+    # refresh the catalog.
     params={
         "run_id": Param(
-            type="string", minLength=1, description="Run id, as the failed gate's log names it."
+            type="string", pattern=r"\S", description="Run id, as the failed gate's log names it."
         ),
         "reason": Param(
-            type="string", minLength=1, description="Why its labels are right after all."
+            type="string", pattern=r"\S", description="Why its labels are right after all."
         ),
         "checkpoint": Param(
             "",
@@ -28,7 +30,7 @@ with DAG(
     **EVERY_DAG,
 ):
     add_publish(
-        "{{ params.run_id }}",
-        reason="{{ params.reason }}",
-        checkpoint="{{ params.checkpoint }}",
+        "{{ params.run_id | trim }}",
+        reason="{{ params.reason | trim }}",
+        checkpoint="{{ params.checkpoint | trim }}",
     )

@@ -22,4 +22,4 @@ with DAG(
     doc_md=__doc__,
     **EVERY_DAG,
 ):
-    add_refresh(checkpoint="{{ params.checkpoint }}", full_refresh=True)
+    add_refresh(checkpoint="{{ params.checkpoint | trim }}", full_refresh=True)

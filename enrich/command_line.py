@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
 from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
+
+# Of typer or of click, as typer's version has it.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 def _check_database(name: str) -> str:
@@ -71,11 +74,21 @@ def run_command(
     app.command()(main)
     with leaving_hanging_reads():
         try:
-            app()
+            sys.exit(app(standalone_mode=False))
         except Exception as error:
-            known = error if isinstance(error, EnrichError) else explain(error)
+            known = _recognise(error) or explain(error)
             if known is None:
                 report_crash(error)
                 sys.exit(1)
             report_error(known)
             sys.exit(known.exit_code)
+
+
+def _recognise(error: Exception) -> EnrichError | None:
+    """Returns an error of ours; of a wrong flag too, around which typer would draw a box.
+
+    The last line of a log is what Airflow and people read.
+    """
+    if isinstance(error, _USAGE_ERROR):
+        return ConfigError(f"{error.format_message().rstrip('.')}; --help lists the flags")
+    return error if isinstance(error, EnrichError) else None

@@ -46,7 +46,9 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
         database: What the run is for.
         settles: What is inside settles an earlier run. If that fails, as a mistyped command does,
-            a blocked run is still said to be blocked: somebody waits for that alert to end.
+            it is told only where the file says that a run is staged, and so waits for just this.
+            Otherwise the last run is still what it was: a failed command has not made it fail, and
+            somebody may wait for a blocked run's alert to end.
     """
     started_at, recording, has_failed = datetime.now(UTC), Recording(), True
     try:
@@ -66,7 +68,7 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
 def _has_news(recording: Recording, file: Path, *, has_failed: bool, settles: bool) -> bool:
     summary, settled_at = recording.summary, recording.settled_at
     if has_failed:
-        return not (settles and _says_blocked(file))
+        return not settles or _says_staged(file)
     if summary is None or settled_at is None:
         return summary is not None
     # A command may have failed, or have been killed, after it had settled the run.
@@ -153,9 +155,9 @@ def _read_last_success(file: Path) -> float:
     return samples[0].value if samples else 0.0
 
 
-def _says_blocked(file: Path) -> bool:
+def _says_staged(file: Path) -> bool:
     outcomes = _read_samples(file, "last_run_outcome")
-    return any(one.labels.get("outcome") == Outcome.BLOCKED and one.value == 1 for one in outcomes)
+    return any(one.labels.get("outcome") == Outcome.STAGED and one.value == 1 for one in outcomes)
 
 
 def _read_samples(file: Path, metric: str) -> list[Sample]:

@@ -13,8 +13,9 @@ _LONGEST_LOOKED_AT = 4_000
 # A name alone is no secret (abfss://container@account, hdfs://user@host), but for the web it may be
 # a token. A secret key may itself hold slashes and an @; a colon before a number begins a port, but
 # where stores have none.
+# Java hides by the same patterns (enrich/spark/java_logs.py, jobs/conf/spark/log4j2.properties).
 # Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
-_LOGIN = re.compile(
+LOGIN = re.compile(
     r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)"
     # A user's name may be an e-mail address.
     r"(?:[^\s/@:'\"<>]*@[^\s/@:'\"<>]*:[^\s/'\"<>]+@"
@@ -23,7 +24,7 @@ _LOGIN = re.compile(
     r"|(?P<web>\bhttps?://)[^\s/@'\"<>]+@",
     re.IGNORECASE,
 )
-_NAMED = re.compile(
+NAMED = re.compile(
     r"(?P<name>(?<![\w.-])[\w.-]*(?:secret|password|passwd|pwd|token|signature|sig|credential"
     r"|api[._-]?key|(?:secret|access|account)[._-]?key(?:[._-]?id)?)"
     # Hadoop names the account behind it: fs.azure.account.key.NAME.dfs.core.windows.net
@@ -41,7 +42,7 @@ _OBEYED = re.compile(
 
 def redact(text: str) -> str:
     """Returns the text with logins in addresses, and values that are named as secrets, hidden."""
-    return _NAMED.sub(rf"\g<name>{HIDDEN}", _LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text))
+    return NAMED.sub(rf"\g<name>{HIDDEN}", LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text))
 
 
 def refuse_secrets(address: str, setting: str) -> None:

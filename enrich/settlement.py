@@ -45,6 +45,8 @@ def choose_settlement(
         )
     if publish_run is not None and drop_run is not None:
         raise ConfigError("--publish-run and --drop-run exclude each other")
+    # Of blanks alone it would tell nobody anything.
+    reason = reason and reason.strip()
     if drop_run is not None and not reason:
         raise ConfigError('why is the run dropped? Wanted: --reason "..."')
     return Settlement(run_id, drop_run is not None, reason)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import configparser
+import fcntl
 import json
 import os
 import secrets
@@ -43,8 +44,8 @@ START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 
 # Variables that override airflow.cfg: they might name another Airflow's database, which would then
-# be migrated.
-_OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW")
+# be migrated. And the one that leads to another's packages.
+_OF_ANOTHER_AIRFLOW = ("AIRFLOW__", "_AIRFLOW", "AIRFLOW_CONFIG", "PYTHONPATH")
 
 
 class ServeError(Exception):
@@ -86,9 +87,11 @@ def serve(home: Path, port: int) -> None:
     """Prepares AIRFLOW_HOME, starts all components, and watches them."""
     refuse_used_port(port)
     keep_from_proxies()
-    password = prepare_home(home, port)
-    with ExitStack() as running:
-        components = {name: running.enter_context(component(home, name)) for name in COMPONENTS}
+    with alone_in(home) as lock, ExitStack() as running:
+        password = prepare_home(home, port)
+        components = {
+            name: running.enter_context(component(home, name, lock)) for name in COMPONENTS
+        }
         wait_until_healthy(home, port, components)
         print(f"Airflow is at http://127.0.0.1:{port}  user: admin  password: {password}")
         print(f"Its logs are in {home}. Ctrl-C stops it.", flush=True)
@@ -98,10 +101,7 @@ def serve(home: Path, port: int) -> None:
 
 
 def refuse_used_port(port: int) -> None:
-    """Raises a `ServeError` if the port is in use: what answers there would be taken for ours.
-
-    It may be an Airflow that a killed start has left behind, on the same database.
-    """
+    """Raises a `ServeError` if the port is in use: what answers there would be taken for ours."""
     if not 0 < port < 1 << 16:
         raise ServeError(f"{port} is no port; wanted: 1 to 65535.")
     with socket.socket() as probe:
@@ -116,6 +116,28 @@ def refuse_used_port(port: int) -> None:
             ) from error
 
 
+@contextmanager
+def alone_in(home: Path) -> Iterator[int]:
+    """Lets one Airflow at a time work in the folder: two schedulers are no good to one database.
+
+    Yields the lock's descriptor. Components that inherit it hold the lock too, also those that a
+    killed start has left behind.
+
+    Raises:
+        ServeError: another one is at work there.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serving.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServeError(
+                f"An Airflow is at work in {home}: another start's, or one that a killed start has "
+                "left behind. End it first; beside it, another one needs its own --home and --port."
+            ) from error
+        yield lock.fileno()
+
+
 def keep_from_proxies() -> None:
     """Lets this process and its children ask no proxy for what is on this machine."""
     past_proxies = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -126,7 +148,6 @@ def keep_from_proxies() -> None:
 
 def prepare_home(home: Path, port: int) -> str:
     """Writes the configuration and brings the database up to date; returns admin's password."""
-    home.mkdir(parents=True, exist_ok=True)
     write_configuration(home, port)
     password = keep_password(home / "passwords.json")
     print("Preparing Airflow's database ...", flush=True)
@@ -208,7 +229,7 @@ def airflow_environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name != "AIRFLOW_CONFIG" and not name.startswith(_OF_ANOTHER_AIRFLOW)
+        if not name.startswith(_OF_ANOTHER_AIRFLOW)
     }
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {**kept, "AIRFLOW_HOME": str(home), "PATH": path}
@@ -226,7 +247,7 @@ def run_airflow(home: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def component(home: Path, name: str) -> Iterator[subprocess.Popen]:
+def component(home: Path, name: str, lock: int) -> Iterator[subprocess.Popen]:
     """Runs a component, with its log in a file; ends it and what it has started on leaving."""
     with log_of(home, name).open("w") as log_file:
         process = subprocess.Popen(
@@ -236,6 +257,7 @@ def component(home: Path, name: str) -> Iterator[subprocess.Popen]:
             stderr=log_file,
             # Ctrl-C comes here alone, which then ends them in order.
             start_new_session=True,
+            pass_fds=[lock],
         )
     try:
         yield process

@@ -7,6 +7,7 @@ the exit code, and one JSON object on the last line.
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,16 @@ _DID_IT_START = (
 # that the Variable can overrule them.
 _NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
 
+# Of util-linux. A killed process calls no on_kill: Spark would work on beside its own retry, which
+# is told that the metastore is in use.
+_UNTIL_THIS_PROCESS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
+
 # What starting a process raises of a folder, a command or a word that is wrong.
 _NOT_STARTED = (FileNotFoundError, NotADirectoryError, PermissionError, ValueError)
 
 # Variables meant for another Spark or Python, and Airflow's own, which may hold its secrets.
 _NOT_FOR_THE_JOB = ("SPARK_", "PYSPARK_", "PYTHON", "VIRTUAL_ENV", "AIRFLOW", "_AIRFLOW")
-_FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS")
+_FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 
 
 class SparkJob(BaseOperator):
@@ -93,11 +98,11 @@ class SparkJob(BaseOperator):
             AirflowException: it might.
         """
         spark_submit = ["spark-submit", *_NO_PROGRESS_BAR, *split_words(self.spark_submit)]
+        command = [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)]
+        env = job_environment(os.environ, self.checkout)
         try:
             ended = self.process.run_command(
-                [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)],
-                env=job_environment(os.environ, self.checkout),
-                cwd=self.checkout,
+                tie_to_this_process(command, env["PATH"]), env=env, cwd=self.checkout
             )
         except _NOT_STARTED as error:
             raise AirflowFailException(
@@ -140,6 +145,16 @@ def job_environment(environment: Mapping[str, str], checkout: str) -> dict[str, 
     }
     job_bin = Path(checkout, ".venv", "bin")
     return kept | {"PATH": f"{job_bin}{os.pathsep}{environment.get('PATH', os.defpath)}"}
+
+
+def tie_to_this_process(command: list[str], path: str) -> list[str]:
+    """Returns the command line whose process gets SIGTERM when this one ends, though it be killed.
+
+    As it is where the machine has no setpriv, and where there is no such command: then starting it
+    is to say so. Spark's Java gets the signal, and its Python goes with it.
+    """
+    are_there = all(shutil.which(one, path=path) for one in ("setpriv", command[0]))
+    return [*_UNTIL_THIS_PROCESS_ENDS, *command] if are_there else command
 
 
 def failure(job: str, exit_code: int, last_line: str) -> AirflowException:

@@ -8,15 +8,26 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-# What enrich.redaction hides, as a pattern of Log4j: Java's messages may repeat a JDBC address with
-# a password in it.
-_REDACTED = r"%%replace{%s}{(?i)(password|secret|token|[._]key)=[^&;,\s]+}{$1=***}"
+from enrich.redaction import HIDDEN, LOGIN, NAMED
+
+
+def hide_secrets(pattern: str) -> str:
+    """Returns a pattern of Log4j whose text is without what `enrich.redaction` hides.
+
+    Java's messages may repeat a JDBC address with a password in it.
+    """
+    for secret, shown in ((LOGIN, f"$1$2{HIDDEN}@"), (NAMED, f"$1{HIDDEN}")):
+        # Java has no P before a group's name.
+        pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
+    return pattern
+
+
 _LINE = {
     "time": "%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}",
     "level": "%p{lowerCase=true}",
     "logger": "%c",
-    "message": _REDACTED % "%m",
-    "exception": _REDACTED % "%ex",
+    "message": hide_secrets("%m"),
+    "exception": hide_secrets("%ex"),
 }
 
 

@@ -33,6 +33,7 @@ from jobs.set_up.machine import (
     find_path_problem,
     find_python_problem,
     find_venv_problem,
+    remember_java_home,
 )
 from jobs.set_up.spark import choose_java, write_spark_conf
 
@@ -56,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     def check_and_set_up() -> None:
         check_machine()
-        set_up(extras | ({JAVA_EXTRA} if find_java_problem() else set()))
+        java_problem = find_java_problem()
+        set_up(extras | ({JAVA_EXTRA} if java_problem else set()))
+        if not java_problem:
+            remember_java_home()
         warn_of_other_spark()
 
     return end_with_code(check_and_set_up)
@@ -159,7 +163,13 @@ def write_stamp(stamp: Path, extras: set[str], packages: str, fingerprint: str =
 
 def warn_of_other_spark() -> None:
     """Says which variables would make a plain spark-submit ignore this environment's Spark."""
-    names = ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+    names = (
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "PYSPARK_PYTHON",
+        "PYSPARK_DRIVER_PYTHON",
+        "PYTHONPATH",
+    )
     others = [name for name in names if os.environ.get(name)]
     if others:
         say(f"Note: unset {' '.join(others)}, or spark-submit follows them instead of .venv.")

@@ -61,7 +61,8 @@ def is_usable(venv: Path) -> bool:
     try:
         # A copied environment names the original's Python.
         is_own = str(venv / "bin") in (venv / "bin" / "pip").read_text()
-        asked = [str(venv / "bin" / "python"), "-c", "import pip"]
+        # -E: no other pip, to which PYTHONPATH leads.
+        asked = [str(venv / "bin" / "python"), "-E", "-c", "import pip"]
         return is_own and subprocess.run(asked, capture_output=True).returncode == 0
     except OSError:
         return False
@@ -87,8 +88,9 @@ def check_package_index(venv: Path) -> None:
 def pip_command(venv: Path, *arguments: str) -> list[str]:
     """Returns the command line that runs an environment's pip.
 
-    Variables that send the user's packages elsewhere are left out: these belong in here.
+    Variables that send the user's packages elsewhere are left out: these belong in here. So is the
+    one that leads to packages elsewhere: pip would take them for installed.
     """
-    into_venv = ["env", "-u", "PIP_TARGET", "-u", "PIP_PREFIX", "PIP_USER=0"]
+    into_venv = ["env", "-u", "PYTHONPATH", "-u", "PIP_TARGET", "-u", "PIP_PREFIX", "PIP_USER=0"]
     python = str(venv / "bin" / "python")
     return [*into_venv, python, "-m", "pip", "--disable-pip-version-check", *arguments]

@@ -10,8 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jobs.set_up.environment import VENV
+
 OLDEST_PYTHON = (3, 11)
 SPARK_JAVAS = (17, 21)  # what Spark 4.1 is built and tested for
+# Leads to the JAVA_HOME that a set-up was given last; jobs/conf/spark/spark-env.sh follows it too.
+GIVEN_JAVA = VENV / "java_home"
 
 
 def find_python_problem(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> str | None:
@@ -52,8 +56,10 @@ def find_path_problem(checkout: Path) -> str | None:
 
 def find_java_problem() -> str | None:
     """Says why Spark cannot run with the Java that it would choose, or returns None."""
-    java, home = find_java(), os.environ.get("JAVA_HOME")
+    java, home = find_java(), find_java_home()
     chosen_by = f"JAVA_HOME is {home}" if home else "JAVA_HOME is not set, PATH decides"
+    if home and not os.environ.get("JAVA_HOME"):
+        chosen_by = f"JAVA_HOME is not set, and was {home} in an earlier set-up"
     wanted = " or ".join(map(str, SPARK_JAVAS))
     if java is None:
         return f"Java {wanted} is needed, none was found ({chosen_by})."
@@ -68,10 +74,26 @@ def find_java_problem() -> str | None:
 
 
 def find_java() -> Path | None:
-    """Finds Java where Spark's scripts look for it: in JAVA_HOME if that is set, else on PATH."""
-    home = os.environ.get("JAVA_HOME")
+    """Finds Java where Spark's scripts look for it: in `find_java_home`, else on PATH."""
+    home = find_java_home()
     java = shutil.which(str(Path(home, "bin", "java")) if home else "java")
     return Path(java) if java else None
+
+
+def find_java_home() -> str | None:
+    """Returns JAVA_HOME; where it is not set, what it was in a set-up, if that still is there."""
+    given = str(GIVEN_JAVA.readlink()) if (GIVEN_JAVA / "bin" / "java").exists() else None
+    return os.environ.get("JAVA_HOME") or given
+
+
+def remember_java_home() -> None:
+    """Lets JAVA_HOME hold where it is not set, too: cron and services know no user's variables."""
+    if not os.environ.get("JAVA_HOME"):
+        return
+    home = Path(os.environ["JAVA_HOME"]).absolute()
+    if not (GIVEN_JAVA.is_symlink() and GIVEN_JAVA.readlink() == home):
+        GIVEN_JAVA.unlink(missing_ok=True)
+        GIVEN_JAVA.symlink_to(home)
 
 
 def parse_java_version(answer: str) -> int | None:

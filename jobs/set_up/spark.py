@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.set_up.environment import ROOT, VENV
 from jobs.set_up.java import OWN_JAVA, offer_own_java
+from jobs.set_up.machine import GIVEN_JAVA, find_java_home
 
 TEMPLATES = ROOT / "jobs" / "conf" / "spark"
 LAKEHOUSE = ROOT / "lakehouse"
@@ -23,6 +24,7 @@ def write_spark_conf(spark_home: Path) -> None:
         "jars": spark_home / "jars",
         "class_archive": CLASS_ARCHIVE,
         "own_java": OWN_JAVA,
+        "given_java": GIVEN_JAVA,
     }
     for template in TEMPLATES.iterdir():
         text = template.read_text()
@@ -36,11 +38,12 @@ def write_spark_conf(spark_home: Path) -> None:
 
 def own_environment() -> dict[str, str]:
     """Returns the environment variables with which `spark-submit` is that of `.venv`."""
-    others = ("SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+    others = ("SPARK_HOME", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH")
     environment = {name: value for name, value in os.environ.items() if name not in others}
     environment["PATH"] = os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
-    if OWN_JAVA.exists():
-        environment["JAVA_HOME"] = str(OWN_JAVA)
+    home = str(OWN_JAVA) if OWN_JAVA.exists() else find_java_home()
+    if home:
+        environment["JAVA_HOME"] = home
     return environment
 
 

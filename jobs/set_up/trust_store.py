@@ -7,6 +7,7 @@ machine knows and that list does not, it would reach no repository. Runs in `.ve
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -22,14 +23,25 @@ def main(file: Path) -> None:
 
 
 def read_certificates() -> Iterator[pkcs12.PKCS12Certificate]:
-    """Yields what OpenSSL trusts here, which SSL_CERT_FILE may name."""
-    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
-    for number, certificate in enumerate(trusted):
+    """Yields what OpenSSL trusts here, which SSL_CERT_FILE or SSL_CERT_DIR may name."""
+    context = ssl.create_default_context()
+    if not context.get_ca_certs():
+        load_folder(context)
+    for number, certificate in enumerate(context.get_ca_certs(binary_form=True)):
         try:
             read = x509.load_der_x509_certificate(certificate)
         except ValueError:
             continue  # one of an odd form, of which old lists hold some
         yield pkcs12.PKCS12Certificate(read, f"machine-{number}".encode())
+
+
+def load_folder(context: ssl.SSLContext) -> None:
+    """Loads all certificates of OpenSSL's folder; it looks for one only when it needs that."""
+    folder = ssl.get_default_verify_paths().capath
+    for file in Path(folder).iterdir() if folder else ():
+        # Other things may lie there, and links that lead nowhere.
+        with suppress(OSError):
+            context.load_verify_locations(file)
 
 
 if __name__ == "__main__":

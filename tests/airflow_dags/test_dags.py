@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,11 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    ParamValidationError,
+)
 from airflow.serialization.serialized_objects import DagSerialization
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +178,34 @@ def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, A
     assert filled_in(stage.flags["--config"]) == "/shop/catalog_config of {run_date}"
     assert filled_in(stage.flags["--database"]) == "/shop/catalog_database of {run_date}"
     assert filled_in(stage.checkout) == "/shop/catalog_checkout of {run_date}"
+
+
+def test_blanks_and_line_ends_around_what_a_person_gives_a_dag_are_none_of_it(
+    dags: dict[str, Any],
+) -> None:
+    for name, step, flags in (
+        ("publish_blocked_run", "publish", {"--publish-run", "--reason", "--checkpoint"}),
+        ("reenrich_catalog", "stage", {"--checkpoint"}),
+        ("reenrich_catalog", "publish", {"--checkpoint"}),
+    ):
+        environment = dags[name].get_template_env()
+        job = dags[name].get_task(step)
+        for padded, meant in ((" s3://lake/our shop \r\n", "s3://lake/our shop"), ("  ", "")):
+            given = {"params": dict.fromkeys(dags[name].params, padded)}
+            for flag in flags:
+                assert environment.from_string(job.flags[flag]).render(given) == meant
+
+
+@pytest.mark.parametrize("name", ["run_id", "reason"])
+def test_without_a_run_or_a_reason_no_blocked_run_is_published_and_no_other_one_started(
+    dags: dict[str, Any], name: str
+) -> None:
+    # Without an id the job would take this for a refresh.
+    given = deepcopy(dags["publish_blocked_run"].params.get_param(name))
+    for blank in ("", " ", "\r\n"):
+        with pytest.raises(ParamValidationError):
+            given.resolve(blank)
+    assert given.resolve(" a word ") == " a word "
 
 
 def test_what_is_staged_is_judged_and_published_before_anything_else_is_staged(

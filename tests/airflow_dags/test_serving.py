@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -151,6 +152,7 @@ def test_another_airflows_variables_are_not_followed(
         "AIRFLOW__API__HOST": "0.0.0.0",
         "_AIRFLOW_DB_MIGRATE": "true",
         "AIRFLOW_CONFIG": "/opt/airflow.cfg",
+        "PYTHONPATH": "/opt/airflow/plugins",
     }
     ours = {"AIRFLOW_VAR_CATALOG_DATABASE": "shop", "AIRFLOW_CONN_LAKE": "s3://"}
     for name, value in (others | ours).items():
@@ -182,6 +184,45 @@ def test_a_port_in_use_is_refused_before_anything_is_migrated_or_started(
     assert not (tmp_path / "home").exists()
 
 
+def test_beside_an_airflow_that_a_killed_start_has_left_behind_none_is_started_on_its_database(
+    serving: ModuleType, commands: Path, tmp_path: Path, port: int
+) -> None:
+    script = commands.parent / "bin" / "airflow"
+    script.write_text(script.read_text().replace("sleep 1; exit 7", "exec sleep 300"))
+    program = (
+        f"import sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from jobs import serve_airflow as serving\n"
+        f"serving.BIN = Path({str(script.parent)!r})\n"
+        f"serving.serve(Path({str(tmp_path / 'home')!r}), {port})"
+    )
+    first = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until(lambda: commands.exists() and " triggerer" in commands.read_text(), first)
+        first.kill()
+        first.wait()
+        before = commands.read_text()
+        with pytest.raises(serving.ServeError, match=r"at work in .*/home.*--home"):
+            serving.serve(tmp_path / "home", port + 1)
+        assert commands.read_text() == before
+    finally:
+        started = {int(line.split()[0]) for line in commands.read_text().splitlines()}
+        left = [one for one in psutil.process_iter() if one.pid in started]
+        for one in left:
+            one.kill()
+        psutil.wait_procs(left, timeout=10)
+    script.write_text(script.read_text().replace("scheduler) exec sleep 300", "scheduler) exit 7"))
+    with pytest.raises(serving.ServeError, match="scheduler has ended"):
+        serving.serve(tmp_path / "home", port)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Waits, while the process runs."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.05)
+
+
 def test_a_component_that_dies_is_named_and_ends_the_others(
     serving: ModuleType, commands: Path, tmp_path: Path, port: int
 ) -> None:
@@ -210,10 +251,7 @@ def end_by(
     served = ["--home", str(home), "--port", str(port)]
     process = subprocess.Popen([sys.executable, "-c", program, *served])
     try:
-        end = time.monotonic() + 60
-        while not (commands.exists() and " triggerer" in commands.read_text()):
-            assert time.monotonic() < end and process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: commands.exists() and " triggerer" in commands.read_text(), process)
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             return process.wait(5)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -142,12 +143,14 @@ def test_the_job_sees_its_own_environment_and_not_airflows(
     for name in ("SPARK_HOME", "PYSPARK_PYTHON", "PYTHONPATH", "AIRFLOW__CORE__FERNET_KEY"):
         monkeypatch.setenv(name, "of another")
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Da=b")
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", "/scratch")
     monkeypatch.setenv("AWS_PROFILE", "shop")
     show = "import json, os; print(json.dumps(dict(os.environ)))"
     checkout = fake_checkout(f"{sys.executable} -c '{show}'")
     seen = run(spark_job(checkout))
     assert "of another" not in seen.values()
     assert (seen["SPARK_SUBMIT_OPTS"], seen["AWS_PROFILE"]) == ("-Da=b", "shop")
+    assert seen["SPARK_LOCAL_DIRS"] == "/scratch"
     assert seen["PATH"].startswith(f"{checkout}/.venv/bin:")
 
 
@@ -205,3 +208,36 @@ def test_a_task_out_of_time_leaves_no_process_behind(
     job.on_kill()
     assert spark_submit.wait(10) == -signal.SIGTERM
     assert psutil.wait_procs(group, timeout=10)[1] == []
+
+
+def test_a_task_whose_process_is_killed_leaves_no_spark_behind(
+    fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Callable[..., Any]
+) -> None:
+    started = tmp_path / "pid"
+    checkout = fake_checkout(f"echo $$ > {started}.part; mv {started}.part {started}; sleep 300")
+    program = (
+        "from catalog_tasks.spark_job import SparkJob\n"
+        "SparkJob(task_id='job', job='a_job.py', flags={}, spark_submit='', "
+        f"checkout={str(checkout)!r}).execute({{}})"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    task = subprocess.Popen([sys.executable, "-c", program], env=env)
+    waited(lambda: started.exists() or task.poll() is not None, "Spark")
+    spark_submit = psutil.Process(int(started.read_text()))
+    try:
+        task.kill()  # as the kernel does where memory is short: nothing of the task's is run
+        task.wait()
+        spark_submit.wait(10)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            os.killpg(spark_submit.pid, signal.SIGKILL)
+
+
+def test_without_the_program_that_ties_it_to_the_task_a_job_runs_all_the_same(
+    fake_checkout: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "echo"):
+        (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert run(spark_job(fake_checkout(PRINT))) == SUMMARY

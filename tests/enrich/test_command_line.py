@@ -4,9 +4,10 @@ import re
 import sys
 
 import pytest
+import typer
 
 from enrich import errors
-from enrich.command_line import run_command
+from enrich.command_line import ImageRootOption, run_command
 
 # The tree of the module's docstring.
 EXIT_CODES = dict(re.findall(r"(\w+) +exit (\d)", errors.__doc__))
@@ -36,13 +37,45 @@ def test_a_known_error_is_one_line_and_its_exit_code(
     assert "found this, wanted that" in err
 
 
-def test_an_unknown_flag_ends_with_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--no-such-flag"], "No such option: --no-such-flag"),
+        (["--limit", "abc"], "Invalid value for '--limit'"),
+        (["--image-root="], "Invalid value for '--image-root': is empty"),
+        (["s3://key:secret@shop"], "s3://***@shop"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_code_2(
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def main() -> None:
+    def main(limit: int = 1, image_root: ImageRootOption = None) -> None:
         pass
 
-    monkeypatch.setattr(sys, "argv", ["job", "--no-such-flag"])
+    monkeypatch.setattr(sys, "argv", ["job", *words])
     with pytest.raises(SystemExit) as end:
         run_command(main)
-    assert end.value.code == 2 and "--no-such-flag" in capsys.readouterr().err
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and told in line and line.endswith("--help lists the flags")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 0), (["--fail"], 4)])
+def test_a_command_ends_as_it_says(
+    words: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(fail: bool = False) -> None:
+        if fail:
+            raise typer.Exit(4)
+
+    monkeypatch.setattr(sys, "argv", ["job", *words])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert (end.value.code or 0) == code
+    assert ("--fail" in capsys.readouterr().out) == (words == ["--help"])

@@ -128,8 +128,11 @@ def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path
     assert read(tmp_path) == before
 
 
-def test_a_mistyped_command_to_settle_a_run_does_not_silence_its_alert(tmp_path: Path) -> None:
-    write(tmp_path, Summary(outcome="blocked"))
+@pytest.mark.parametrize("said", ["blocked", "published", "nothing_to_do", "dropped", "failed"])
+def test_a_mistyped_command_to_settle_a_run_neither_silences_nor_raises_an_alert(
+    tmp_path: Path, said: str
+) -> None:
+    write(tmp_path, dataclasses.replace(PUBLISHED, outcome=said))
     before = read(tmp_path)
 
     with pytest.raises(ConfigError), recorded(tmp_path, "shop", settles=True):
@@ -184,6 +187,7 @@ def test_a_run_that_was_settled_before_is_no_news_where_that_is_known(
 
 def test_a_try_that_fails_has_failed_though_its_run_was_settled_before(tmp_path: Path) -> None:
     write(tmp_path, PUBLISHED)
+    write(tmp_path, Summary(outcome="staged"))
     with pytest.raises(RuntimeError), recorded(tmp_path, "shop", settles=True) as recording:
         recording.summary, recording.settled_at = PUBLISHED, STARTED
         raise RuntimeError("lost")

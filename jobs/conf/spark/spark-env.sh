@@ -5,9 +5,12 @@
 # A driver whose executors are on other machines needs its own address here: set the variable.
 SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
 
-# The Java that the set-up has brought, where the machine had none that Spark runs on.
+# The Java that the set-up has brought, where the machine had none that Spark runs on; else the one
+# that it was given, which cron and services do not know.
 if [ -x "{own_java}/bin/java" ]; then
   JAVA_HOME="{own_java}"
+elif [ -z "${JAVA_HOME:-}" ] && [ -x "{given_java}/bin/java" ]; then
+  JAVA_HOME="{given_java}"
 fi
 
 # Java reads the names of files by the locale: without one, as under cron, no path with an umlaut.

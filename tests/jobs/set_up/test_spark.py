@@ -43,6 +43,7 @@ def test_spark_finds_its_environment_in_a_folder_with_a_space_and_reads_names_as
     found = (Path(pyspark.__file__).parent / "bin" / "load-spark-env.sh").read_text()
     script.write_text(found.replace('. "${SPARK_ENV_SH}"', ". ${SPARK_ENV_SH}"))  # as it came
     monkeypatch.setattr(spark, "OWN_JAVA", tmp_path / "our java")
+    monkeypatch.setattr(spark, "GIVEN_JAVA", tmp_path / "given java")
     spark.write_spark_conf(home)
 
     def show(variables: str) -> tuple[str, str]:
@@ -55,7 +56,11 @@ def test_spark_finds_its_environment_in_a_folder_with_a_space_and_reads_names_as
         return shown.stdout, shown.stderr
 
     assert show("$SPARK_LOCAL_IP $LC_ALL $JAVA_HOME") == (f"127.0.0.1 {locale} \n", "")
-    start = tmp_path / "our java" / "bin" / "java"
-    start.parent.mkdir(parents=True)
-    start.touch(0o755)
-    assert show("$JAVA_HOME") == (f"{tmp_path}/our java\n", "")
+    for folder in ("given java", "our java"):  # what the set-up has brought goes before
+        start = tmp_path / folder / "bin" / "java"
+        start.parent.mkdir(parents=True)
+        start.touch(0o755)
+        assert show("$JAVA_HOME") == (f"{tmp_path}/{folder}\n", "")
+    (tmp_path / "our java" / "bin" / "java").unlink()
+    given = given | {"JAVA_HOME": "/opt/jdk"}
+    assert show("$JAVA_HOME") == ("/opt/jdk\n", "")
