@@ -13,7 +13,7 @@ from schemas.labels import ABSTAINED
 
 from enrich.redaction import redact
 from enrich.report import charts, labels, words
-from enrich.report.content import BINS, RunReport
+from enrich.report.content import BINS, NO_BASELINE, RunReport
 
 MAX_PAGE_BYTES = 3_000_000
 
@@ -85,6 +85,7 @@ def _templates() -> Environment:
     environment.globals |= {
         "ABSTAINED": ABSTAINED,
         "BINS": BINS,
+        "NO_BASELINE": NO_BASELINE,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,
         "Piece": charts.Piece,
         "STATUSES": words.STATUSES,

@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
 from enrich.records import Candidate
-from enrich.report.content import STAGES, RunReport
+from enrich.report.content import BINS, STAGES, Gallery, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
 from schemas.labels import ABSTAINED
 
@@ -173,7 +174,7 @@ def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
 
     assert "Nothing to publish" in text
     assert "No check ran" in text
-    assert "None of this run's products had been published before." in text
+    assert "This run answered no product." in text
 
 
 @pytest.mark.parametrize(
@@ -229,9 +230,107 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "before: blue",
         "red 0.93, blue 0.04?",
         "neither image nor text could be read",
-        "20 more rows were in quarantine already",
+        "20 more rows were of no use, and this run has none of them in quarantine",
     ):
         assert said in text, said
+
+
+def read_text(report: RunReport) -> str:
+    return " ".join(Page(render_page(report, {})).text.split())
+
+
+def with_run(report: RunReport, counts: dict[str, int] | None = None, **facts: Any) -> RunReport:
+    """Returns the report of a run with other facts, and with some other counts."""
+    counts = {**report.run.counts, **(counts or {})}
+    return replace(report, run=replace(report.run, counts=counts, **facts))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "is_known"),
+    [
+        ("published", None, True),
+        ("staged", None, True),
+        # The ids of a third are lost: what the run was stopped before it put away, nobody did.
+        ("blocked", "30 of 100 rows have no product_id", False),
+        ("published", "30.0% of 100 products could not be read", False),
+        # What it could not read was taken out.
+        ("dropped", None, False),
+    ],
+)
+def test_rows_of_no_use_were_in_quarantine_before_only_a_run_that_nothing_stopped(
+    make_report: MakeReport, outcome: str, error: str | None, is_known: bool
+) -> None:
+    report = with_run(replace(make_report(outcome=outcome), quarantined={}), error=error)
+
+    text = read_text(report)
+
+    assert ("30 more rows were in quarantine already" in text) == is_known
+    not_by_it = "30 rows were of no use, and this run has none of them in quarantine"
+    assert (not_by_it in text) != is_known
+
+
+def test_page_of_a_dropped_run_denies_nothing_that_it_had(make_report: MakeReport) -> None:
+    report = make_report(outcome="dropped")
+    color = replace(report.attributes[0], answered=(0,) * BINS, abstained=(0,) * BINS)
+    emptied = replace(
+        report,
+        attributes=(color,),
+        before=replace(report.before, seen_again=0, changed=0),
+        gallery=Gallery(),
+        statuses={},
+        quarantined={},
+    )
+
+    text = read_text(emptied)
+
+    for denied in (
+        "no baseline for this catalog",
+        "asked about no product",
+        "answered no product",
+        "None of this run's products",
+        "No product was given a label",
+        "put no row into quarantine",
+    ):
+        assert denied not in text, denied
+    assert "What this run had staged was deleted, so its answers cannot be shown" in text
+
+
+def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
+    report = make_report()
+    assert report.baseline == "shop"
+    assert "no baseline for this catalog" not in read_text(report)
+    # The products were held against nothing expected, but the answers never came to be.
+    input_alone = tuple(replace(c, suite="input", baseline="none") for c in report.checks)
+    assert "no baseline for this catalog" not in read_text(replace(report, checks=input_alone))
+    against_none = tuple(replace(check, baseline="none") for check in report.checks)
+    without = replace(report, checks=against_none)
+    assert "There was no baseline for this catalog" in read_text(without)
+
+
+def test_no_product_got_a_label_that_is_withheld(make_report: MakeReport) -> None:
+    def published(**counts: int) -> str:
+        return read_text(with_run(make_report(), counts))
+
+    before = "12 of 900 products that had been published before"
+    assert f"{before} got another label" in published()
+    assert f"{before} would get another label" in read_text(make_report(outcome="staged"))
+    late = published(published=0, withheld=1190)
+    assert "got another label" not in late
+    assert f"{before} have another label by this run's answers, 1,190 of which are withheld" in late
+
+
+def test_a_run_that_was_stopped_before_any_check_had_something_to_check(
+    make_report: MakeReport, empty_report: RunReport
+) -> None:
+    cut_off = with_run(replace(empty_report), outcome="blocked", error="9,000 products gone")
+
+    text = read_text(cut_off)
+
+    assert "No check ran: the run was stopped before that." in text
+    assert "nothing new to check" not in text
+    assert "nothing new to check" in read_text(empty_report)
+    # It had asked about products that were published, but did not come to them.
+    assert "None of this run's products" not in text
 
 
 def test_product_without_a_picture_gets_a_placeholder(
