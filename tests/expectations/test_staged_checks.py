@@ -207,6 +207,16 @@ def test_what_another_model_left_open_does_not_let_this_one_leave_more_open() ->
     assert finding.endswith("(validation.max_abstained_share)")
 
 
+@pytest.mark.parametrize(("rows", "is_asked"), [(1, False), (4, False), (5, True)])
+def test_a_mean_confidence_is_asked_of_products_whose_mean_says_something(
+    baseline: LabelBaseline, rows: int, is_asked: bool
+) -> None:
+    # All of them are answered, and far from the mean.
+    unsure = make_answers(rows, color_shares={"red": 1.0}, sureness=0.01)
+    asked = {one.expectation for one in check(count_answers(unsure), baseline)}
+    assert ("expect_answered_confidence_near_baseline" in asked) == is_asked
+
+
 @pytest.mark.parametrize(
     ("setting", "expectation", "answers"),
     [
