@@ -164,8 +164,54 @@ def test_page_over_the_budget_drops_its_last_pictures_until_it_fits(
     assert "no picture" in page.decode()
 
 
-def test_page_that_is_too_large_without_pictures_is_refused(make_report: MakeReport) -> None:
-    with pytest.raises(ValueError, match="bytes without pictures, allowed are 5,000"):
+@pytest.fixture(scope="module")
+def report_of_many(make_report: MakeReport) -> RunReport:
+    """Of 12 attributes with 20 labels each."""
+    report = make_report(cards=18)
+    (color,) = report.attributes
+    products = {f"label {n}": 100 - n for n in range(20)} | {ABSTAINED: 50}
+    many = replace(color, labels=products, before=products, baseline=products, answered=(5,) * BINS)
+    names = [f"attribute {number}" for number in range(12)]
+    (said,) = report.gallery.sure[0].answers
+    answers = tuple(replace(said, attribute=name) for name in names)
+    shelf = tuple(replace(card, answers=answers, about=names[0]) for card in report.gallery.sure)
+    return replace(
+        report,
+        attributes=tuple(replace(many, name=name) for name in names),
+        gallery=replace(report.gallery, changed=shelf, unsure=shelf, sure=shelf),
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "has_cards", "labels", "attributes"),
+    [
+        (3_000_000, True, 20, 12),
+        (300_000, False, 20, 12),
+        (220_000, False, 10, 12),
+        (120_000, False, 10, 6),
+    ],
+)
+def test_a_page_over_its_budget_without_pictures_leaves_out_what_is_missed_least_and_says_so(
+    report_of_many: RunReport, max_bytes: int, has_cards: bool, labels: int, attributes: int
+) -> None:
+    page = render_page(report_of_many, {}, max_bytes)
+    text = " ".join(Page(page).text.split())
+
+    assert len(page) <= max_bytes
+    # A product that is on a card stands among those that could not be read, too, without category.
+    assert ("p-1 · shirts" in text) == has_cards
+    assert ("No products are shown here: the page would be too large" in text) != has_cards
+    assert "12 of 900 products that had been published before got another label" in text
+    assert ("And 10 rarer labels" in text) == (labels == 10)
+    assert text.count("The classifier was sure enough") == attributes
+    left = 12 - attributes
+    assert (f"And {left} more attributes: the page would be too large with them" in text) == (
+        left > 0
+    )
+
+
+def test_page_that_is_too_large_however_little_it_shows_is_refused(make_report: MakeReport) -> None:
+    with pytest.raises(ValueError, match="bytes at its shortest, allowed are 5,000"):
         render_page(make_report(), {}, max_bytes=5_000)
 
 
