@@ -110,6 +110,7 @@ def _templates() -> Environment:
         "heading": words.as_heading,
         "number": words.format_number,
         "share": words.format_share,
+        "said": words.say_count,
         "in_words": words.name_expectation,
         # What the shop wrote: its addresses may hold logins and signatures.
         "redacted": redact,

@@ -205,7 +205,7 @@ def test_a_page_over_its_budget_without_pictures_leaves_out_what_is_missed_least
     assert ("And 10 rarer labels" in text) == (labels == 10)
     assert text.count("The classifier was sure enough") == attributes
     left = 12 - attributes
-    assert (f"And {left} more attributes: the page would be too large with them" in text) == (
+    assert (f"And {left} more attributes: the page would be too large with all" in text) == (
         left > 0
     )
 
@@ -276,7 +276,7 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "before: blue",
         "red 0.93, blue 0.04?",
         "neither image nor text could be read",
-        "20 more rows were of no use, and this run has none of them in quarantine",
+        "Besides, 20 rows were of no use, and not put into quarantine by this run",
     ):
         assert said in text, said
 
@@ -311,7 +311,7 @@ def test_rows_of_no_use_were_in_quarantine_before_only_a_run_that_nothing_stoppe
     text = read_text(report)
 
     assert ("30 more rows were in quarantine already" in text) == is_known
-    not_by_it = "30 rows were of no use, and this run has none of them in quarantine"
+    not_by_it = "30 rows were of no use, and not put into quarantine by this run"
     assert (not_by_it in text) != is_known
 
 
@@ -393,7 +393,7 @@ def test_page_says_how_many_products_have_vanished(make_report: MakeReport) -> N
     counts = {**report.run.counts, "vanished": 12, "deleted": 3}
     page = render_page(replace(report, run=replace(report.run, counts=counts)), {}).decode()
 
-    assert "12 published products, 3 of them deleted" in page
+    assert "12 published products, 3 deleted" in page
     assert "No longer in the catalog" not in render_page(report, {}).decode()
 
 
@@ -457,3 +457,52 @@ def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) 
 def test_commands_name_the_settings_that_the_run_had(make_report: MakeReport) -> None:
     text = Page(render_page(make_report(outcome="blocked"), {})).text
     assert "enrich_catalog.py --config 'our shop.yaml' --database shop --publish-run" in text
+
+
+def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:
+    path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
+    report = with_run(make_report(outcome="blocked"), settings_file=path)
+    page = render_page(report, {})
+
+    shown = path.replace("\u202e", " ")
+    for settles in ("--publish-run", "--drop-run"):
+        whole = f"--config '{shown}' --database shop {settles} 20261124-0a1b2c3d4e --reason \"...\""
+        assert whole in Page(page).text
+    assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({}, "1,190 products carry the labels of this run."),
+        ({"published": 1}, "1 product carries the labels of this run."),
+        (
+            {"published": 2, "deleted": 1},
+            "2 products carry the labels of this run. 1 product that is gone was deleted.",
+        ),
+        (
+            {"published": 0, "enriched": 0, "deleted": 3},
+            "No product carries the labels of this run. 3 products that are gone were deleted.",
+        ),
+        (
+            {"published": 0, "withheld": 1190},
+            "No product carries the labels of this run. 1,190 answers are withheld.",
+        ),
+    ],
+)
+def test_a_published_run_says_what_it_did_to_the_table(
+    make_report: MakeReport, counts: dict[str, int], sentence: str
+) -> None:
+    text = read_text(with_run(make_report(), counts))
+    assert f"Published 24 November 2026 {sentence}" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"enriched": 1}, "1 answered product waits for a look. "),
+        ({"enriched": 0, "vanished": 1}, "1 product that is gone from the product table waits to "),
+    ],
+)
+def test_one_is_no_plural(make_report: MakeReport, counts: dict[str, int], sentence: str) -> None:
+    assert sentence in read_text(with_run(make_report(outcome="staged"), counts))
