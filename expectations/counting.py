@@ -18,6 +18,9 @@ from expectations.summary import CONFIDENCE_EDGES, OTHER, UNKNOWN, OtherCategori
 
 # A character that the classifier reads: neither a space of any script nor a control character.
 _SHOWS = r"(?U)[^\s\p{C}]"
+# What an editor writes for an empty text: tags and comments, also escaped ones, and spaces. Of a
+# bounded length, so that no text takes long.
+_MARKUP = r"(?i)(<|&lt;)[!/]?[a-z-][^<>]{0,500}?(>|&gt;)|&(amp;){0,2}(nbsp|#160|#xa0);"
 
 
 def select_answered_attributes(rows: DataFrame) -> list[str]:
@@ -138,13 +141,13 @@ def count_input(products: DataFrame, images: ImageSample) -> InputFigures:
             where is_new says that the classifier will be asked about it for the first time.
         images: what became of a sample of the images.
     """
-    text = F.concat_ws("", "title", "description")
+    text = F.concat_ws(" ", "title", "description")
     row = products.agg(
         F.count("*").alias("rows"),
         F.count("product_id").alias("with_id"),
         F.count_distinct("product_id").alias("distinct"),
         F.count_if("is_new").alias("new"),
-        F.count_if(F.col("is_new") & ~text.rlike(_SHOWS)).alias("without_text"),
+        F.count_if(F.col("is_new") & ~shows_text(text)).alias("without_text"),
     ).collect()[0]
     return InputFigures(
         rows=row["rows"],
@@ -154,6 +157,11 @@ def count_input(products: DataFrame, images: ImageSample) -> InputFigures:
         without_text=row["without_text"],
         images=images,
     )
+
+
+def shows_text(text: Column) -> Column:
+    """Returns whether there is anything in a text but markup and spaces; lazy."""
+    return F.regexp_replace(text, _MARKUP, "").rlike(_SHOWS)
 
 
 def _column(name: str) -> Column:

@@ -14,9 +14,11 @@ from expectations import chance
 from expectations.checks import ChanceCheck, Check, Severity
 from expectations.expected import CountsNames, Expected, labels_of
 from expectations.settings import ValidationSettings
-from expectations.summary import GroupSummary
+from expectations.summary import AttributeSummary, GroupSummary
 
 LARGEST_SHIFTS = 3
+# Confidences are spread unevenly: a few sure products and one unsure one are no normal sample.
+MIN_ANSWERED_FOR_MEAN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,14 @@ def compare(scope: Scope, settings: ValidationSettings) -> Iterator[ChanceCheck]
             yield partial(_check_confidences, scope, attribute, tolerance)
         if scope.category is None:
             yield partial(_check_moved_labels, scope, attribute, settings.max_label_shift)
-            if summary.answered_mean is not None and scope.expected.answered(attribute):
+            if _has_mean(summary) and scope.expected.answered(attribute):
                 tolerance = settings.max_mean_confidence_shift
                 yield partial(_check_answered_confidence, scope, attribute, tolerance)
+
+
+def _has_mean(summary: AttributeSummary) -> bool:
+    enough = summary.answered >= MIN_ANSWERED_FOR_MEAN
+    return enough and summary.answered_mean is not None
 
 
 def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
@@ -124,7 +131,7 @@ def _check_confidences(scope: Scope, attribute: str, tolerance: float, alpha: fl
 def _check_answered_confidence(
     scope: Scope, attribute: str, tolerance: float, alpha: float
 ) -> Check:
-    """Compares what the classifier believes of its own precision.
+    """Compares what the classifier believes of its own precision, of 5 answered rows or more.
 
     Where confidences are calibrated, their mean over answered rows is the precision to expect. It
     tells that products became harder or easier for the classifier; that the classifier is wrong

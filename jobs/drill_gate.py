@@ -166,6 +166,10 @@ def show(
         shares = [f"{rates[size]:.0%}" for size in SIZES]
         table.add_row(name, *shares, "\n".join(map(name_reason, blocking[:SHOWN_REASONS])))
     console.print(table, markup=False)
+    for attribute in cases[SOUND].answers.labels:
+        if f"{attribute}_stuck" not in cases:
+            told = f"{attribute}: fewer than two labels occur, so no fault of its labels is drilled"
+            console.print(told, markup=False)
 
 
 def compare_with_spark(cases: dict[str, Case], baseline: LabelBaseline) -> bool:

@@ -190,7 +190,8 @@ def refresh_catalog(
     inputs = open_inputs(settings, request, manifest)
     gate = Gate(settings, inputs.spec.attributes, baseline, inputs.store)
 
-    refresh = Refresh(inputs, gate.validate_staged, gate.validate_input)
+    max_unusable = settings.validation.max_unusable_id_share
+    refresh = Refresh(inputs, gate.validate_staged, gate.validate_input, max_unusable)
     recording.summary = refresh.summary
     exit_code = 0
     try:

@@ -1,9 +1,11 @@
 """What a run's page shows, as plain values of bounded size. Knows nothing of HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
+
+from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.records import Candidate
 
@@ -19,6 +21,9 @@ STAGES = (
     "validation",
     "publish",
 )
+
+# What `label_quality` calls a baseline that there was not.
+NO_BASELINE = "none"
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20
@@ -49,6 +54,16 @@ class RunFacts:
     settings_file: str | None = None
 
     @property
+    def ran_through(self) -> bool:
+        """Whether nothing stopped it or took it back: only then is nothing left of it that was."""
+        return self.error is None and self.outcome in (*SUCCEEDED, Outcome.STAGED)
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its staged rows are still there to be shown."""
+        return self.outcome != Outcome.DROPPED
+
+    @property
     def stages(self) -> list[tuple[str, float]]:
         """The seconds in the order of the stages; a stage that is not known here comes last."""
         known = {stage: place for place, stage in enumerate(STAGES)}
@@ -57,7 +72,10 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One row of `label_quality`; `attribute` and `category` are None where it is of all."""
+    """One row of `label_quality`; `attribute` and `category` are None where it is of all.
+
+    `baseline` is what was held against then; the settings may name another one by now.
+    """
 
     expectation: str
     outcome: str
@@ -67,6 +85,7 @@ class CheckRow:
     attribute: str | None = None
     category: str | None = None
     suite: str | None = None
+    baseline: str = NO_BASELINE
 
 
 class Change(NamedTuple):
@@ -174,7 +193,19 @@ class RunReport:
     checks: tuple[CheckRow, ...]
     attributes: tuple[AttributeFacts, ...]
     before: Before
-    baseline: str | None
     gallery: Gallery
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
+
+    @property
+    def baseline(self) -> str | None:
+        """What `name_baseline` says of its checks."""
+        return name_baseline(self.checks)
+
+
+def name_baseline(checks: Iterable[CheckRow]) -> str | None:
+    """Returns the baseline that a run's answers were held against, NO_BASELINE for none.
+
+    None where they were not checked.
+    """
+    return next((check.baseline for check in checks if check.suite == "staged"), None)

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,15 +14,28 @@ from schemas.labels import ABSTAINED
 
 from enrich.redaction import redact
 from enrich.report import charts, labels, words
-from enrich.report.content import BINS, RunReport
+from enrich.report.content import BINS, NO_BASELINE, RunReport
 
 MAX_PAGE_BYTES = 3_000_000
+# Of each attribute, on a page that would be too large with more.
+_FEW_LABELS = 10
+
+
+class Extent(NamedTuple):
+    """How much of a report its page shows: the first attributes, their commonest labels, cards."""
+
+    attributes: int
+    labels: int = 30
+    cards: bool = True
 
 
 def render_page(
     report: RunReport, thumbnails: Mapping[str, str], max_bytes: int = MAX_PAGE_BYTES
 ) -> bytes:
-    """Returns the page; the last thumbnails are left out where it would be too large.
+    """Returns the page; where it would be too large, it says what is left out.
+
+    That is what is missed least: the last thumbnails, then all cards, rarer labels, and in the end
+    the last attributes.
 
     Args:
         report: What to show.
@@ -29,23 +43,40 @@ def render_page(
         max_bytes: What the page may hold.
 
     Raises:
-        ValueError: even without pictures it is too large.
+        ValueError: even without any of these it is too large.
     """
-    kept, cards = dict(thumbnails), Counter(report.gallery.pictures)
-    page = _render(report, kept)
-    while (excess := len(page) - max_bytes) > 0:
-        if not kept:
-            raise ValueError(
-                f"the page is {len(page):,} bytes without pictures, allowed are {max_bytes:,}"
-            )
+    page = b""
+    for extent in _shrink(len(report.attributes)):
+        page = _render_with_pictures(report, thumbnails, extent, max_bytes)
+        if len(page) <= max_bytes:
+            return page
+    raise ValueError(f"the page is {len(page):,} bytes at its shortest, allowed are {max_bytes:,}")
+
+
+def _shrink(attributes: int) -> Iterator[Extent]:
+    yield Extent(attributes)
+    yield Extent(attributes, cards=False)
+    while attributes:
+        yield Extent(attributes, labels=_FEW_LABELS, cards=False)
+        attributes //= 2
+
+
+def _render_with_pictures(
+    report: RunReport, thumbnails: Mapping[str, str], extent: Extent, max_bytes: int
+) -> bytes:
+    """Returns the page with as many thumbnails as it may hold."""
+    kept = dict(thumbnails) if extent.cards else {}
+    cards = Counter(report.gallery.pictures)
+    page = _render(report, kept, extent)
+    while (excess := len(page) - max_bytes) > 0 and kept:
         while kept and excess > 0:
             path, picture = kept.popitem()
             excess -= len(picture) * cards[path]
-        page = _render(report, kept)
+        page = _render(report, kept, extent)
     return page
 
 
-def _render(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
+def _render(report: RunReport, thumbnails: Mapping[str, str], extent: Extent) -> bytes:
     style = files("enrich.report").joinpath("templates/page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = (
@@ -53,6 +84,7 @@ def _render(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
         .get_template("page.html")
         .render(
             report=report,
+            extent=extent,
             # `Markup`, because these are no words of others: neither escaped nor shortened.
             thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
             style=Markup(style),
@@ -78,6 +110,7 @@ def _templates() -> Environment:
         "heading": words.as_heading,
         "number": words.format_number,
         "share": words.format_share,
+        "said": words.say_count,
         "in_words": words.name_expectation,
         # What the shop wrote: its addresses may hold logins and signatures.
         "redacted": redact,
@@ -85,6 +118,7 @@ def _templates() -> Environment:
     environment.globals |= {
         "ABSTAINED": ABSTAINED,
         "BINS": BINS,
+        "NO_BASELINE": NO_BASELINE,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,
         "Piece": charts.Piece,
         "STATUSES": words.STATUSES,

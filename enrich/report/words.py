@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from schemas.tables import Outcome
 
 from enrich.report.content import RunFacts
@@ -25,11 +25,15 @@ def make_printable(value: object) -> object:
     """
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    shown = "".join(
-        letter if letter in _JOINERS or unicodedata.category(letter) not in _INVISIBLE else " "
-        for letter in value[: 2 * LONGEST_TEXT]
-    )
+    shown = _without_invisible(value[: 2 * LONGEST_TEXT])
     return shown if len(shown) <= LONGEST_TEXT else f"{shown[: LONGEST_TEXT - 1]}…"
+
+
+def _without_invisible(text: str) -> str:
+    return "".join(
+        letter if letter in _JOINERS or unicodedata.category(letter) not in _INVISIBLE else " "
+        for letter in text
+    )
 
 
 class Headline(NamedTuple):
@@ -38,24 +42,31 @@ class Headline(NamedTuple):
     title: str
     sentence: str
     style: str
-    commands: tuple[str, ...] = ()
+    commands: tuple[Markup, ...] = ()
 
 
 def describe_outcome(run: RunFacts) -> Headline:
     """Returns what became of a run, and how to go on where a person has to decide."""
-    published = run.counts["published"]
     headlines = {
-        Outcome.PUBLISHED: Headline(
-            "Published", f"{published:,} products carry the labels of this run.", "good"
-        ),
+        Outcome.PUBLISHED: Headline("Published", _describe_published(run.counts), "good"),
         # A run without any product to ask about has no page, so this one did ask.
         Outcome.NOTHING_TO_DO: Headline(
             "Nothing to publish",
             f"No product could be read, of {run.counts['pending']:,} asked about.",
             "warn",
         ),
-        Outcome.STAGED: _describe_waiting(run, Headline("Staged", "wait for a look", "warn")),
-        Outcome.BLOCKED: _describe_waiting(run, Headline("Blocked", "were not published", "bad")),
+        Outcome.STAGED: _describe_waiting(
+            run,
+            "Staged",
+            "warn",
+            ("answered product waits for a look", "answered products wait for a look"),
+        ),
+        Outcome.BLOCKED: _describe_waiting(
+            run,
+            "Blocked",
+            "bad",
+            ("answered product was not published", "answered products were not published"),
+        ),
         Outcome.DROPPED: Headline("Dropped", "What this run had staged was deleted.", "calm"),
         Outcome.ROLLED_BACK: Headline(
             "Rolled back", "What this run had published or found was taken back.", "calm"
@@ -65,23 +76,54 @@ def describe_outcome(run: RunFacts) -> Headline:
     return headlines[Outcome(run.outcome)]
 
 
-def _describe_waiting(run: RunFacts, headline: Headline) -> Headline:
-    """Returns the headline on rows that a person has to publish or to drop."""
+def _describe_published(counts: Mapping[str, int]) -> str:
+    """Returns what a run did to the published table."""
+    published, withheld, deleted = (counts[n] for n in ("published", "withheld", "deleted"))
+    carry = say_count(published, "product carries", "products carry")
+    said = [f"{carry if published else 'No product carries'} the labels of this run."]
+    if withheld:
+        said.append(f"{say_count(withheld, 'answer is', 'answers are')} withheld.")
+    if deleted:
+        gone = say_count(deleted, "product that is gone was", "products that are gone were")
+        said.append(f"{gone} deleted.")
+    return " ".join(said)
+
+
+def _describe_waiting(run: RunFacts, title: str, style: str, answers: tuple[str, str]) -> Headline:
+    """Returns the headline on rows that a person has to publish or to drop.
+
+    `answers` is what is said of one answered product, and of several.
+    """
     answered, vanished = run.counts["enriched"], run.counts["vanished"]
     if not answered and run.outcome != Outcome.STAGED:
-        return headline._replace(sentence="No product was answered, so none waits to be published.")
-    waiting = f"{answered:,} answered products {headline.sentence}"
+        return Headline(title, "No product was answered, so none waits to be published.", style)
+    waiting = say_count(answered, *answers)
     if not answered:
-        waiting = f"{vanished:,} products that are gone from the product table wait to be deleted"
+        gone = say_count(vanished, "product that is gone", "products that are gone")
+        waits = "waits" if vanished == 1 else "wait"
+        waiting = f"{gone} from the product table {waits} to be deleted"
+    return Headline(
+        title,
+        f"{waiting}. To publish or to drop this, after a look, with the run's own --catalog, "
+        "--image-root and --checkpoint besides, if it was given any:",
+        style,
+        _name_commands(run),
+    )
+
+
+def _name_commands(run: RunFacts) -> tuple[Markup, ...]:
+    """Returns what settles the run, to be pasted: never cut off, however long a path is."""
     given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
     job = f"spark-submit jobs/enrich_catalog.py{given} --database {run.database}"
     reason = ' --reason "..."'
     publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
-    return headline._replace(
-        sentence=f"{waiting}. To publish or to drop them, after a look, with the run's own "
-        "--catalog, --image-root and --checkpoint besides, if it was given any:",
-        commands=(publish, f"{job} --drop-run {run.run_id}{reason}"),
-    )
+    commands = publish, f"{job} --drop-run {run.run_id}{reason}"
+    return tuple(escape(_without_invisible(command)) for command in commands)
+
+
+def say_count(number: int, one: str, many: str) -> str:
+    """Returns the number with the words that go on from it."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def as_heading(name: str) -> str:

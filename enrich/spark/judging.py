@@ -109,12 +109,14 @@ class Judging:
             )
 
 
-def is_input_worth_a_look(survey: Survey, *, is_staged: bool) -> bool:
+def is_input_worth_a_look(survey: Survey, *, is_staged: bool, max_unusable_id_share: float) -> bool:
     """Tells whether to spend the seconds that the check of the products takes.
 
     A table that has lost its ids has nothing new in it: without a look it would pass as a night
-    with nothing to do.
+    with nothing to do. Some shops always have a row without one, and need no look for that: unless
+    the check tolerates no more than `max_unusable_id_share`, in [0, 1].
     """
     if survey.count(State.NEW):
         return not is_staged
-    return survey.count(*BROKEN) > _DOUBTFUL_IDS * survey.read
+    doubtful = min(_DOUBTFUL_IDS, max_unusable_id_share)
+    return survey.count(*BROKEN) > doubtful * survey.read

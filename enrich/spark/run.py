@@ -59,6 +59,7 @@ class Refresh:
         inputs: what the refresh depends on.
         validate: judges what was staged, before it is published.
         validate_input: judges the products, before the classifier is asked about any.
+        max_unusable_id_share: what `validate_input` tolerates, in [0, 1].
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Refresh:
         inputs: Inputs,
         validate: Callable[[StagedRows], Verdict],
         validate_input: Callable[[InputRows], Verdict],
+        max_unusable_id_share: float = 1.0,
     ) -> None:
         self.inputs = inputs
+        self._max_unusable_id_share = max_unusable_id_share
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
         self._judging = Judging(self.tables, self.summary, validate, validate_input)
@@ -127,7 +130,8 @@ class Refresh:
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_cut_off(to_delete, survey, self.inputs.config)
-            if is_input_worth_a_look(survey, is_staged=is_staged):
+            allowed = self._max_unusable_id_share
+            if is_input_worth_a_look(survey, is_staged=is_staged, max_unusable_id_share=allowed):
                 with self._timed("input"):
                     self._judging.judge_input(survey)
             self._is_resumed = is_staged

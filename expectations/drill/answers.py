@@ -28,6 +28,11 @@ def count(column: pd.Categorical) -> dict[str, int]:
     return {str(name): int(n) for name, n in column.value_counts().items() if n}
 
 
+def count_labels(column: pd.Categorical) -> dict[str, int]:
+    """Returns the rows by label, of labels that occur; abstentions are left out."""
+    return {label: n for label, n in count(column).items() if label != ABSTAINED}
+
+
 @dataclass(frozen=True, slots=True)
 class DrawnAnswers:
     """Answers to some products; labels have `ABSTAINED` where the classifier abstained.

@@ -7,7 +7,7 @@ from schemas.labels import ABSTAINED
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
-from expectations.drill.answers import DrawnAnswers, count
+from expectations.drill.answers import DrawnAnswers, count, count_labels
 from expectations.figures import Agreement, ConfidenceFigures, StagedFigures
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
@@ -31,7 +31,7 @@ def count_answers(answers: DrawnAnswers, before: DrawnAnswers | None = None) -> 
         distinct_products=len(answers),
         model_versions={answers.model_version: len(answers)},
         summary=_summarise(answers),
-        label_rows={a: _count_labels(column) for a, column in answers.labels.items()},
+        label_rows={a: count_labels(column) for a, column in answers.labels.items()},
         confidences={
             attribute: ConfidenceFigures(0, 0, float(values.min()), float(values.max()))
             for attribute, values in answers.confidences.items()
@@ -111,10 +111,6 @@ def _summarise_attribute(
         answered_mean=round(float(answered.mean()), 6) if len(answered) else None,
         answered_sd=round(float(answered.std()), 6) if len(answered) else None,
     )
-
-
-def _count_labels(column: pd.Categorical) -> dict[str, int]:
-    return {label: n for label, n in count(column).items() if label != ABSTAINED}
 
 
 def _agreements(answers: DrawnAnswers, before: DrawnAnswers) -> list[Agreement]:

@@ -6,24 +6,27 @@ import numpy as np
 import pandas as pd
 from schemas.labels import ABSTAINED
 
-from expectations.drill.answers import DrawnAnswers, count
+from expectations.drill.answers import DrawnAnswers, count_labels
 from expectations.drill.runs import SEED, Case
 
 
 def build_label_faults(known: DrawnAnswers) -> dict[str, Case]:
-    """Returns a case of every fault of every attribute, and one of rows that lost their order."""
+    """Returns a case of every fault of every attribute, and one of rows that lost their order.
+
+    Of an attribute with fewer than two labels there is none: it would change next to nothing.
+    """
     rng = np.random.default_rng(SEED)
+    varied = [a for a, column in known.labels.items() if len(count_labels(column)) > 1]
     return {
-        **{f"{a}_stuck": Case(stick_to_commonest(known, a)) for a in known.labels},
-        **{f"{a}_labels_permuted": Case(rename_labels(known, a)) for a in known.labels},
+        **{f"{a}_stuck": Case(stick_to_commonest(known, a)) for a in varied},
+        **{f"{a}_labels_permuted": Case(rename_labels(known, a)) for a in varied},
         "answers_of_others": Case(give_to_others(known, rng), before=known),
     }
 
 
 def stick_to_commonest(answers: DrawnAnswers, attribute: str) -> DrawnAnswers:
     """Returns the answers with one attribute stuck on the label that hides it best."""
-    column = answers.labels[attribute]
-    counts = {name: n for name, n in count(column).items() if name != ABSTAINED}
+    counts = count_labels(answers.labels[attribute])
     commonest = max(counts, key=lambda name: counts[name])
     stuck = pd.Categorical([commonest] * len(answers))
     return replace(answers, labels={**answers.labels, attribute: stuck})

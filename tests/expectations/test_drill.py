@@ -1,6 +1,7 @@
 """Runs are drawn from known answers, and how often the gate stops one is a share of them."""
 
 import pyarrow as pa
+import pytest
 from drawn_answers import join, make_answers
 
 from expectations.baseline import LabelBaseline
@@ -64,6 +65,13 @@ def test_every_label_fault_is_a_case_that_is_found(baseline: LabelBaseline) -> N
     }
     faults = [f"{attribute}_{fault}" for attribute in LABELS for fault in FAULTS]
     assert rates == dict.fromkeys([*faults, "answers_of_others"], 1)
+
+
+@pytest.mark.parametrize("shares", [{ABSTAINED: 1.0}, {"casual": 0.98, ABSTAINED: 0.02}])
+def test_an_attribute_of_one_label_has_no_label_faults(shares: dict[str, float]) -> None:
+    # Stuck on it, or with its list in another order, it says what it said.
+    cases = build_label_faults(make_answers(500, color_shares=shares))
+    assert list(cases) == ["style_stuck", "style_labels_permuted", "answers_of_others"]
 
 
 def test_drill_fails_by_one_fault_that_is_not_always_found_and_by_false_alarms() -> None:

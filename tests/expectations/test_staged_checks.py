@@ -196,6 +196,27 @@ def test_baseline_of_another_model_blocks_unless_it_is_allowed(baseline: LabelBa
     assert sum(not one.passed for one in allowed) > 2
 
 
+def test_what_another_model_left_open_does_not_let_this_one_leave_more_open() -> None:
+    rarely = {"red": 0.2, ABSTAINED: 0.8}
+    baseline = build_baseline(make_answers(3_000, seed=1, color_shares=rarely))
+    hardly = {"red": 0.03, ABSTAINED: 0.97}
+    night = make_answers(2_000, color_shares=hardly, model_version="model-2")
+    checks = check(count_answers(night), baseline, baseline_of_other_model="warn")
+    assert blocking(checks) == {("color", "expect_abstained_share_below")}
+    finding = find(checks, "expect_abstained_share_below").finding
+    assert finding.endswith("(validation.max_abstained_share)")
+
+
+@pytest.mark.parametrize(("rows", "is_asked"), [(1, False), (4, False), (5, True)])
+def test_a_mean_confidence_is_asked_of_products_whose_mean_says_something(
+    baseline: LabelBaseline, rows: int, is_asked: bool
+) -> None:
+    # All of them are answered, and far from the mean.
+    unsure = make_answers(rows, color_shares={"red": 1.0}, sureness=0.01)
+    asked = {one.expectation for one in check(count_answers(unsure), baseline)}
+    assert ("expect_answered_confidence_near_baseline" in asked) == is_asked
+
+
 @pytest.mark.parametrize(
     ("setting", "expectation", "answers"),
     [

@@ -9,8 +9,15 @@ from drawn_answers import join, make_answers
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from enrich.text import build_text
 from expectations.baseline import LabelBaseline
-from expectations.counting import count_agreements, count_figures, count_input, select_counted
+from expectations.counting import (
+    count_agreements,
+    count_figures,
+    count_input,
+    select_counted,
+    shows_text,
+)
 from expectations.drill.answers import DrawnAnswers
 from expectations.drill.in_arrays import build_baseline, count_answers
 from expectations.drill.in_spark import as_rows
@@ -201,6 +208,17 @@ def test_product_table_is_counted_and_validated(spark: SparkSession) -> None:
         "(validation.max_unread_image_share)",
     )
     assert {check.suite for check in report.checks} == {"input"}
+
+
+def test_markup_around_nothing_is_no_text(spark: SparkSession) -> None:
+    texts = [
+        *("<p>&nbsp;</p>", "<p></p>", "<div><br></div>", "&nbsp;", "&#160;\n", '<P CLASS="a">'),
+        *("<!-- wp:paragraph --><p></p>", "&lt;p&gt;&amp;nbsp;&lt;/p&gt;"),
+        *("<p>shoes</p>", "5 < 6 > 4", "&#1050;&#1088;", "&amp;", "A &lt; B", "<3", "<p"),
+    ]
+    rows = spark.createDataFrame([(text,) for text in texts], "text STRING")
+    shown = {row["text"] for row in rows.where(shows_text(F.col("text"))).collect()}
+    assert shown == {text for text in texts if build_text(None, text)}
 
 
 def test_sound_rows_pass_and_their_pages_name_no_product(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_shop import Shop, fails, products
+from fake_shop import Shop, fails, passes, products
 from fault_drill import is_long
 from PIL import Image
 
@@ -19,12 +19,14 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.report.content import Change, ExpectedLabels
 from enrich.spark.catalog.shop import open_shop
 from enrich.spark.catalog.table import open_catalog
+from enrich.spark.records import StagedRows
 from enrich.spark.report.collect import ReportSources, collect_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
-from enrich.spark.settling import publish_staged_run
+from enrich.spark.settling import drop_staged_run, publish_staged_run
 from schemas.labels import ABSTAINED
+from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,
@@ -72,7 +74,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
         }
     ).astype("string")
     shop.write(pd.concat([with_pictures(shop, products(120)), broken]))
-    run_id = shop.refresh().run_id
+    run_id = shop.refresh(validate=lambda rows: replace(passes(rows), baseline="reviewed")).run_id
     catalog = open_catalog(shop.spark, str(shop.file), ColumnNames())
 
     report = collect_report(sources_of(shop), run_id, catalog.products)
@@ -86,6 +88,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
         assert attribute.image_weights[0] == 120
         assert attribute.before == {}
         assert attribute.changes == ()
+    assert report.baseline == "reviewed"
     assert report.attributes[0].baseline == {"red": 3, ABSTAINED: 1}
     assert report.statuses == {"ok": 120, "image_missing": 1}
     assert report.quarantined == {"duplicate_id": 1, "null_id": 1, "no_modality": 1}
@@ -221,6 +224,26 @@ def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(s
     taken_back = shop.version("product_attributes")
     shop.refresh(run_id="monday")
     assert collect_report(sources_of(shop), "monday").before.version == taken_back
+
+
+def test_page_of_a_run_that_is_dropped_keeps_its_checks_and_names_what_they_were_held_against(
+    shop: Shop,
+) -> None:
+    def fails_beside(rows: StagedRows) -> Verdict:
+        failed = {**passes(rows).quality[0], "outcome": "fail"}
+        return Verdict(baseline="of then", quality=(failed,), failures=("color: too blue",))
+
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate=fails_beside, run_id="bad")
+    blocked = collect_report(sources_of(shop), "bad")
+    drop_staged_run(shop.tables, "bad", "wrong host")
+    dropped = collect_report(replace(sources_of(shop), expected=None), "bad")
+
+    # The settings name the baseline "reviewed" by now.
+    assert (blocked.baseline, blocked.attributes[0].baseline) == ("of then", {})
+    assert (dropped.baseline, dropped.checks) == (blocked.baseline, blocked.checks)
+    assert (blocked.run.keeps_answers, dropped.run.keeps_answers) == (True, False)
+    assert blocked.gallery.unsure and not dropped.gallery.unsure
 
 
 def test_page_of_a_run_whose_product_table_is_gone_goes_without_texts(

@@ -26,6 +26,7 @@ from enrich.report.content import (
     ExpectedLabels,
     RunFacts,
     RunReport,
+    name_baseline,
 )
 from enrich.spark.catalog.shop import Shop
 from enrich.spark.corrections import select_corrections
@@ -101,10 +102,12 @@ def collect_report(
             rows.unpersist()
     if products is not None:
         gallery = with_texts(gallery, products)
+    checks = _read_checks(tables, run_id)
+    expected = _choose_expected(sources.expected, checks)
     return RunReport(
         run=_describe_run(sources, ledger),
-        checks=_read_checks(tables, run_id),
-        attributes=tuple(_describe(attribute, sources, facts) for attribute in tables.attributes),
+        checks=checks,
+        attributes=tuple(_describe(a, sources, facts, expected) for a in tables.attributes),
         before=Before(
             version=version,
             written_at=written_at,
@@ -112,7 +115,6 @@ def collect_report(
             seen_again=facts.total("again"),
             changed=facts.by_key("again").get("changed", 0),
         ),
-        baseline=sources.expected and sources.expected.name,
         gallery=gallery,
         statuses=facts.by_key("status"),
         quarantined=facts.by_key("quarantined"),
@@ -187,13 +189,28 @@ def _read_checks(tables: OutputTables, run_id: str) -> tuple[CheckRow, ...]:
     )
 
 
-def _describe(attribute: str, sources: ReportSources, facts: FactCounts) -> AttributeFacts:
+def _choose_expected(
+    named: ExpectedLabels | None, checks: Sequence[CheckRow]
+) -> Mapping[str, Mapping[str, int]]:
+    """Returns the expected labels, none where the settings name another baseline by now."""
+    held_against = name_baseline(checks)
+    if named is None or held_against not in (None, named.name):
+        return {}
+    return named.labels
+
+
+def _describe(
+    attribute: str,
+    sources: ReportSources,
+    facts: FactCounts,
+    expected: Mapping[str, Mapping[str, int]],
+) -> AttributeFacts:
     changes = facts.of("change", attribute)[:_CHANGES_SHOWN]
     return AttributeFacts(
         name=attribute,
         labels=facts.by_key("label", attribute),
         before=facts.by_key("before", attribute),
-        baseline=sources.expected.labels.get(attribute, {}) if sources.expected else {},
+        baseline=expected.get(attribute, {}),
         answered=facts.by_bin("answered", attribute),
         abstained=facts.by_bin("abstained", attribute),
         image_weights=facts.by_bin("image_weight", attribute),

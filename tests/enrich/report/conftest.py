@@ -65,6 +65,7 @@ def make_report() -> MakeReport:
             attribute=text("color"),
             category=text("shirts"),
             suite="staged",
+            baseline=text("shop"),
         )
         return RunReport(
             run=RunFacts(
@@ -109,7 +110,6 @@ def make_report() -> MakeReport:
                 ),
             ),
             before=Before(7, datetime(2026, 11, 23, 4, 5, tzinfo=UTC), 1000, 900, 12),
-            baseline=text("shop"),
             gallery=Gallery(
                 changed=shelf,
                 unsure=tuple(replace(one, answers=(unsure,)) for one in shelf),
@@ -133,7 +133,7 @@ def empty_report() -> RunReport:
     counts = dict.fromkeys(COUNTS, 0)
     run = RunFacts("r", "nothing_to_do", date(2026, 11, 24), "d", "c", "0", "m", counts, {})
     attribute = AttributeFacts("color", {}, {}, {}, (0,) * BINS, (0,) * BINS, (0,) * BINS, {})
-    return RunReport(run, (), (attribute,), Before(0, None, 0, 0, 0), None, Gallery(), {}, {})
+    return RunReport(run, (), (attribute,), Before(0, None, 0, 0, 0), Gallery(), {}, {})
 
 
 @pytest.fixture(scope="session")

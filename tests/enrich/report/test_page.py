@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
 from enrich.records import Candidate
-from enrich.report.content import STAGES, RunReport
+from enrich.report.content import BINS, STAGES, Gallery, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_page
 from schemas.labels import ABSTAINED
 
@@ -163,8 +164,54 @@ def test_page_over_the_budget_drops_its_last_pictures_until_it_fits(
     assert "no picture" in page.decode()
 
 
-def test_page_that_is_too_large_without_pictures_is_refused(make_report: MakeReport) -> None:
-    with pytest.raises(ValueError, match="bytes without pictures, allowed are 5,000"):
+@pytest.fixture(scope="module")
+def report_of_many(make_report: MakeReport) -> RunReport:
+    """Of 12 attributes with 20 labels each."""
+    report = make_report(cards=18)
+    (color,) = report.attributes
+    products = {f"label {n}": 100 - n for n in range(20)} | {ABSTAINED: 50}
+    many = replace(color, labels=products, before=products, baseline=products, answered=(5,) * BINS)
+    names = [f"attribute {number}" for number in range(12)]
+    (said,) = report.gallery.sure[0].answers
+    answers = tuple(replace(said, attribute=name) for name in names)
+    shelf = tuple(replace(card, answers=answers, about=names[0]) for card in report.gallery.sure)
+    return replace(
+        report,
+        attributes=tuple(replace(many, name=name) for name in names),
+        gallery=replace(report.gallery, changed=shelf, unsure=shelf, sure=shelf),
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "has_cards", "labels", "attributes"),
+    [
+        (3_000_000, True, 20, 12),
+        (300_000, False, 20, 12),
+        (220_000, False, 10, 12),
+        (120_000, False, 10, 6),
+    ],
+)
+def test_a_page_over_its_budget_without_pictures_leaves_out_what_is_missed_least_and_says_so(
+    report_of_many: RunReport, max_bytes: int, has_cards: bool, labels: int, attributes: int
+) -> None:
+    page = render_page(report_of_many, {}, max_bytes)
+    text = " ".join(Page(page).text.split())
+
+    assert len(page) <= max_bytes
+    # A product that is on a card stands among those that could not be read, too, without category.
+    assert ("p-1 · shirts" in text) == has_cards
+    assert ("No products are shown here: the page would be too large" in text) != has_cards
+    assert "12 of 900 products that had been published before got another label" in text
+    assert ("And 10 rarer labels" in text) == (labels == 10)
+    assert text.count("The classifier was sure enough") == attributes
+    left = 12 - attributes
+    assert (f"And {left} more attributes: the page would be too large with all" in text) == (
+        left > 0
+    )
+
+
+def test_page_that_is_too_large_however_little_it_shows_is_refused(make_report: MakeReport) -> None:
+    with pytest.raises(ValueError, match="bytes at its shortest, allowed are 5,000"):
         render_page(make_report(), {}, max_bytes=5_000)
 
 
@@ -173,7 +220,7 @@ def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
 
     assert "Nothing to publish" in text
     assert "No check ran" in text
-    assert "None of this run's products had been published before." in text
+    assert "This run answered no product." in text
 
 
 @pytest.mark.parametrize(
@@ -229,9 +276,107 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "before: blue",
         "red 0.93, blue 0.04?",
         "neither image nor text could be read",
-        "20 more rows were in quarantine already",
+        "Besides, 20 rows were of no use, and not put into quarantine by this run",
     ):
         assert said in text, said
+
+
+def read_text(report: RunReport) -> str:
+    return " ".join(Page(render_page(report, {})).text.split())
+
+
+def with_run(report: RunReport, counts: dict[str, int] | None = None, **facts: Any) -> RunReport:
+    """Returns the report of a run with other facts, and with some other counts."""
+    counts = {**report.run.counts, **(counts or {})}
+    return replace(report, run=replace(report.run, counts=counts, **facts))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "is_known"),
+    [
+        ("published", None, True),
+        ("staged", None, True),
+        # The ids of a third are lost: what the run was stopped before it put away, nobody did.
+        ("blocked", "30 of 100 rows have no product_id", False),
+        ("published", "30.0% of 100 products could not be read", False),
+        # What it could not read was taken out.
+        ("dropped", None, False),
+    ],
+)
+def test_rows_of_no_use_were_in_quarantine_before_only_a_run_that_nothing_stopped(
+    make_report: MakeReport, outcome: str, error: str | None, is_known: bool
+) -> None:
+    report = with_run(replace(make_report(outcome=outcome), quarantined={}), error=error)
+
+    text = read_text(report)
+
+    assert ("30 more rows were in quarantine already" in text) == is_known
+    not_by_it = "30 rows were of no use, and not put into quarantine by this run"
+    assert (not_by_it in text) != is_known
+
+
+def test_page_of_a_dropped_run_denies_nothing_that_it_had(make_report: MakeReport) -> None:
+    report = make_report(outcome="dropped")
+    color = replace(report.attributes[0], answered=(0,) * BINS, abstained=(0,) * BINS)
+    emptied = replace(
+        report,
+        attributes=(color,),
+        before=replace(report.before, seen_again=0, changed=0),
+        gallery=Gallery(),
+        statuses={},
+        quarantined={},
+    )
+
+    text = read_text(emptied)
+
+    for denied in (
+        "no baseline for this catalog",
+        "asked about no product",
+        "answered no product",
+        "None of this run's products",
+        "No product was given a label",
+        "put no row into quarantine",
+    ):
+        assert denied not in text, denied
+    assert "What this run had staged was deleted, so its answers cannot be shown" in text
+
+
+def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
+    report = make_report()
+    assert report.baseline == "shop"
+    assert "no baseline for this catalog" not in read_text(report)
+    # The products were held against nothing expected, but the answers never came to be.
+    input_alone = tuple(replace(c, suite="input", baseline="none") for c in report.checks)
+    assert "no baseline for this catalog" not in read_text(replace(report, checks=input_alone))
+    against_none = tuple(replace(check, baseline="none") for check in report.checks)
+    without = replace(report, checks=against_none)
+    assert "There was no baseline for this catalog" in read_text(without)
+
+
+def test_no_product_got_a_label_that_is_withheld(make_report: MakeReport) -> None:
+    def published(**counts: int) -> str:
+        return read_text(with_run(make_report(), counts))
+
+    before = "12 of 900 products that had been published before"
+    assert f"{before} got another label" in published()
+    assert f"{before} would get another label" in read_text(make_report(outcome="staged"))
+    late = published(published=0, withheld=1190)
+    assert "got another label" not in late
+    assert f"{before} have another label by this run's answers, 1,190 of which are withheld" in late
+
+
+def test_a_run_that_was_stopped_before_any_check_had_something_to_check(
+    make_report: MakeReport, empty_report: RunReport
+) -> None:
+    cut_off = with_run(replace(empty_report), outcome="blocked", error="9,000 products gone")
+
+    text = read_text(cut_off)
+
+    assert "No check ran: the run was stopped before that." in text
+    assert "nothing new to check" not in text
+    assert "nothing new to check" in read_text(empty_report)
+    # It had asked about products that were published, but did not come to them.
+    assert "None of this run's products" not in text
 
 
 def test_product_without_a_picture_gets_a_placeholder(
@@ -248,7 +393,7 @@ def test_page_says_how_many_products_have_vanished(make_report: MakeReport) -> N
     counts = {**report.run.counts, "vanished": 12, "deleted": 3}
     page = render_page(replace(report, run=replace(report.run, counts=counts)), {}).decode()
 
-    assert "12 published products, 3 of them deleted" in page
+    assert "12 published products, 3 deleted" in page
     assert "No longer in the catalog" not in render_page(report, {}).decode()
 
 
@@ -312,3 +457,52 @@ def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) 
 def test_commands_name_the_settings_that_the_run_had(make_report: MakeReport) -> None:
     text = Page(render_page(make_report(outcome="blocked"), {})).text
     assert "enrich_catalog.py --config 'our shop.yaml' --database shop --publish-run" in text
+
+
+def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:
+    path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
+    report = with_run(make_report(outcome="blocked"), settings_file=path)
+    page = render_page(report, {})
+
+    shown = path.replace("\u202e", " ")
+    for settles in ("--publish-run", "--drop-run"):
+        whole = f"--config '{shown}' --database shop {settles} 20261124-0a1b2c3d4e --reason \"...\""
+        assert whole in Page(page).text
+    assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({}, "1,190 products carry the labels of this run."),
+        ({"published": 1}, "1 product carries the labels of this run."),
+        (
+            {"published": 2, "deleted": 1},
+            "2 products carry the labels of this run. 1 product that is gone was deleted.",
+        ),
+        (
+            {"published": 0, "enriched": 0, "deleted": 3},
+            "No product carries the labels of this run. 3 products that are gone were deleted.",
+        ),
+        (
+            {"published": 0, "withheld": 1190},
+            "No product carries the labels of this run. 1,190 answers are withheld.",
+        ),
+    ],
+)
+def test_a_published_run_says_what_it_did_to_the_table(
+    make_report: MakeReport, counts: dict[str, int], sentence: str
+) -> None:
+    text = read_text(with_run(make_report(), counts))
+    assert f"Published 24 November 2026 {sentence}" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"enriched": 1}, "1 answered product waits for a look. "),
+        ({"enriched": 0, "vanished": 1}, "1 product that is gone from the product table waits to "),
+    ],
+)
+def test_one_is_no_plural(make_report: MakeReport, counts: dict[str, int], sentence: str) -> None:
+    assert sentence in read_text(with_run(make_report(outcome="staged"), counts))

@@ -1,0 +1,41 @@
+"""Which runs have their products judged. Needs no Spark."""
+
+import pytest
+
+from enrich.spark.judging import is_input_worth_a_look
+from enrich.spark.survey import State, Survey
+
+
+def survey_of(**counts: int) -> Survey:
+    return Survey(None, dict.fromkeys(State, 0) | {State(k): n for k, n in counts.items()}, "f")
+
+
+@pytest.mark.parametrize(
+    ("lost", "allowed", "is_judged"),
+    [
+        (15, 0.05, False),
+        (21, 0.05, True),
+        # Whoever allows fewer than usual has them looked at sooner.
+        (15, 0.005, True),
+        (5, 0.005, False),
+        (1, 0.0, True),
+        (0, 0.0, False),
+    ],
+)
+def test_lost_ids_are_judged_on_a_night_without_new_products_where_they_may_be_too_many(
+    lost: int, allowed: float, is_judged: bool
+) -> None:
+    night = survey_of(unchanged=1_000 - lost, null_id=lost, vanished=lost)
+
+    looks = is_input_worth_a_look(night, is_staged=False, max_unusable_id_share=allowed)
+
+    assert looks == is_judged
+
+
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_new_products_are_judged_unless_their_answers_are_there_already(is_staged: bool) -> None:
+    night = survey_of(new=3, unchanged=997)
+
+    looks = is_input_worth_a_look(night, is_staged=is_staged, max_unusable_id_share=0.05)
+
+    assert looks != is_staged
