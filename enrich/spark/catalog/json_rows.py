@@ -1,6 +1,7 @@
 """Reads JSON files of which Spark's own reader gives up some lines."""
 
 import json
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,12 @@ _NO_TEXT = (BooleanType, FractionalType)
 # How NaN arrives as text: bare in lines that Spark parses, in quotation marks in those that it
 # hands back whole.
 _NAN = ("NaN", '"NaN"')
+# What may stand between two values of one line; the mark is of a file's beginning.
+_BEGIN = re.compile(r"[\s,\ufeff]*[{\[]")
+# By how a line begins: without this it holds one value, and need not be decoded, which takes most
+# of the time.
+_MAY_GO_ON = {begin: re.compile(re.escape(end) + _BEGIN.pattern) for begin, end in ("{}", "[]")}
+_DECODER = json.JSONDecoder(strict=False)
 
 
 def read_objects(
@@ -92,20 +99,31 @@ def refuse_lost_objects(file: Path) -> None:
     """Raises SchemaMismatch for a file some products of which Spark would lose without a word.
 
     Of an array over several lines it loses the first line, and of several objects in one line all
-    but the first.
+    but the first. One pass.
     """
+    is_begun = False
+    # Spark ends a line where Python does.
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        first = next((line for line in map(str.strip, lines) if line), "")
-    if first.startswith("[") and not first.endswith("]"):
-        raise SchemaMismatch(
-            f"{file} holds one array over several lines; wanted: one object a line, as "
-            f"jq --compact-output '.[]' {file.name} writes them"
-        )
-    # Only the first object is parsed, however long the line is.
+        for number, line in enumerate(map(str.strip, lines), 1):
+            if not is_begun and line.startswith("[") and not line.endswith("]"):
+                raise SchemaMismatch(
+                    f"{file} holds one array over several lines; wanted: one object a line, as "
+                    f"jq --compact-output '.[]' {file.name} writes them"
+                )
+            is_begun = is_begun or bool(line)
+            if _goes_on(line):
+                raise SchemaMismatch(
+                    f"line {number:,} of {file} holds several objects; wanted: one object a line "
+                    f"and nothing behind it, as jq --compact-output . {file.name} writes them"
+                )
+
+
+def _goes_on(line: str) -> bool:
+    """Returns whether another value stands in a line behind its first object or array."""
+    may_go_on = _MAY_GO_ON.get(line[:1])
+    if may_go_on is None or not may_go_on.search(line):
+        return False
     with suppress(ValueError, RecursionError):
-        end = json.JSONDecoder(strict=False).raw_decode(first)[1]
-        if first[end:].lstrip().startswith("{"):
-            raise SchemaMismatch(
-                f"{file} holds several objects in one line; wanted: one object a line, as "
-                f"jq --compact-output . {file.name} writes them"
-            )
+        end = _DECODER.raw_decode(line)[1]
+        return _BEGIN.match(line, end) is not None
+    return False
