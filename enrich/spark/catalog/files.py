@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -51,17 +52,19 @@ class Files(NamedTuple):
 
     `suffix`: of all of them, "" for a Delta table.
     `load`: paths for Spark, escaped so that no local name is taken for a pattern. The parts of a
-    folder stand there one by one: given the folder, Spark would read every file in it, and look
-    through the images below.
+    folder stand there one by one: given the folder, Spark would read every file in it, looked at or
+    not, and look through the images below.
     `empty`: columns that are NULL in every row of every Parquet file; Spark would read them as
     integers.
     `first`: one of the files, where they are local.
+    `base`: options that say below which folder partitions are columns.
     """
 
     suffix: str
     load: str | list[str]
     empty: frozenset[str]
     first: Path | None = None
+    base: Mapping[str, str] = MappingProxyType({})
 
 
 def choose_files(path: str, columns: Collection[str]) -> Files:
@@ -82,18 +85,15 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
     if "://" in path:
         suffix = suffix_of(path)
         return Files(suffix, escape_pattern(path) if suffix else path, frozenset())
-    parts = _list_parts(table)
-    if suffix_of(table):
-        parts = _with_partitions(table, parts)
-    else:
-        _refuse_compressed(table, parts)
-    suffix = suffix_of(table) or _suffix_of_parts(parts)
-    if not suffix:
+    own = suffix_of(table)
+    parts = _with_partitions(table, own) if own else _list_parts(table, own)
+    suffix = own or _suffix_of_parts(parts)
+    files = parts or ([table] if table.is_file() else [])
+    if not suffix or not files:
         raise FileNotFoundError(
             f"{path} is no Delta table and holds no {', '.join(READERS)} file (of a folder with "
             "partitions, such as country=de, the name must end like that)"
         )
-    files = parts or ([table] if table.is_file() else [])
     empty = frozenset[str]()
     if suffix == ".csv":
         _look_at_csv(files, parts)
@@ -101,10 +101,10 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         empty = _look_at_parquet(files, columns)
     else:
         _look_at_json(files)
-    loaded = [table] if suffix_of(table) else parts
     # With a scheme, else Spark looks for them in the cluster's own file system.
-    load = ["file://" + escape_pattern(str(file)) for file in loaded]
-    return Files(suffix, load, empty, next(iter(files), None))
+    load = ["file://" + escape_pattern(str(file)) for file in files]
+    base = {"basePath": f"file://{table}"} if own and parts else {}
+    return Files(suffix, load, empty, files[0], base)
 
 
 def _look_at_csv(files: Sequence[Path], parts: Sequence[Path]) -> None:
@@ -140,44 +140,48 @@ def suffix_of(path: str | Path) -> str:
     return suffix if suffix in READERS else ""
 
 
-def _list_parts(folder: Path) -> list[Path]:
+def _list_parts(folder: Path, own: str) -> list[Path]:
     """Returns the data files right inside a folder.
 
+    `own`: the suffix of the table that the folder is or belongs to, "" where it has none. Where it
+    has one, files without any are data too: Hive and MapReduce write such.
+
     Raises:
-        FileNotFoundError: one is a link that leads nowhere, and would be left out.
+        FileNotFoundError: one is compressed, or a link that leads nowhere, and would be left out.
     """
     if not folder.is_dir():
         return []
-    named = [f for f in folder.iterdir() if suffix_of(f) and not f.name.startswith((".", "_"))]
+    visible = sorted(file for file in folder.iterdir() if not file.name.startswith((".", "_")))
+    named = [file for file in visible if suffix_of(file) or (own and not file.suffix)]
     for file in named:
         if not file.exists():
             raise FileNotFoundError(f"{file} is a link that leads nowhere: mend or remove it")
-    return sorted(file for file in named if file.is_file())
-
-
-def _refuse_compressed(folder: Path, parts: Sequence[Path]) -> None:
-    """Raises FileNotFoundError for a part that would be left out because it is compressed."""
-    kinds = {suffix_of(part) for part in parts} or set(READERS)
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+    parts = [file for file in named if file.is_file()]
+    kinds = {own} if own else {suffix_of(part) for part in parts} or set(READERS)
+    for file in visible:
         if file.suffix.lower() in _COMPRESSED and suffix_of(file.stem) in kinds:
             raise FileNotFoundError(f"{file} is compressed: unpack it, or move it elsewhere")
+    return parts
 
 
-def _with_partitions(folder: Path, parts: list[Path]) -> list[Path]:
+def _with_partitions(folder: Path, own: str) -> list[Path]:
     """Returns the data files of a folder, also those in partitions such as country=de.
 
     Raises:
-        FileNotFoundError: there are some of both, of which Spark reads the latter alone.
+        FileNotFoundError: there are some of both, of which Spark takes the latter alone for a table
+            in partitions; or as `_list_parts`.
     """
-    subfolders = sorted(folder.iterdir()) if folder.is_dir() else []
-    partitions = [one for one in subfolders if "=" in one.name and one.is_dir()]
-    inside = [part for one in partitions for part in _with_partitions(one, _list_parts(one))]
-    if inside and parts:
+    parts = _list_parts(folder, own)
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [one for one in inside if "=" in one.name and not one.name.startswith(".")]
+    partitions = [one for one in named if one.is_dir()]
+    below = [part for one in partitions for part in _with_partitions(one, own)]
+    if below and parts:
         raise FileNotFoundError(
             f"{parts[0]} lies beside partitions such as {partitions[0].name}: one of the two does "
             "not belong there"
         )
-    return parts or inside
+    return parts or below
 
 
 def _suffix_of_parts(parts: Sequence[Path]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -41,15 +41,13 @@ _MAY_GO_ON = {begin: re.compile(re.escape(end) + _BEGIN.pattern) for begin, end 
 _DECODER = json.JSONDecoder(strict=False)
 
 
-def read_objects(
-    spark: SparkSession, files: str | list[str], columns: Collection[StructField]
-) -> DataFrame:
-    """Returns these columns of all lines; runs on the driver; lazy.
+def read_objects(lines: DataFrame, columns: Collection[StructField]) -> DataFrame:
+    """Returns these columns of all lines of text files; runs on the driver; lazy.
 
     Bytes that are no UTF-8 are replaced. A line that is no JSON even then counts as a row that `has
     surplus fields`: nobody knows of which product it is.
     """
-    lines = spark.read.text(files).where(F.col("value").rlike(r"\S"))
+    lines = lines.where(F.col("value").rlike(r"\S"))
     of_folders = [name for name in lines.columns if name != "value"]
     inside = StructType([column for column in columns if column.name not in of_folders])
     line = F.make_valid_utf8("value")
@@ -75,16 +73,14 @@ def as_text(column: StructField, wanted: Collection[str]) -> StructField:
     return column if isinstance(column.dataType, stays) else StructField(column.name, StringType())
 
 
-def find_keys(
-    spark: SparkSession, files: str | list[str], wanted: Collection[str]
-) -> list[StructField]:
+def find_keys(lines: DataFrame, wanted: Collection[str]) -> list[StructField]:
     """Returns those of the columns that any object has, as text. One action, on the driver.
 
     For files of which one object has a key twice: Spark infers no columns from them, although its
     reader takes the last value, as others do.
     """
     key = F.explode(F.json_object_keys(F.make_valid_utf8("value"))).alias("key")
-    keys = spark.read.text(files).select(key).distinct().where(F.col("key").isin(*wanted))
+    keys = lines.select(key).distinct().where(F.col("key").isin(*wanted))
     return [StructField(row["key"], StringType()) for row in keys.collect()]
 
 

@@ -37,6 +37,8 @@ _TAKES_MORE = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
+# What a partition is called may be an id or a code, such as 007.
+_FOLDERS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
 # How the version of a table begins that is a digest of its files.
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
@@ -169,7 +171,8 @@ def _open_path(
         version = _choose_version(spark, f"delta.{quote_part(path)}", earlier)
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
-    frame = _read_files(spark, files, wanted)
+    with session_settings(spark, _FOLDERS_ARE_TEXT):
+        frame = _read_files(spark, files, wanted)
     kind, options = READERS[files.suffix]
     if "://" in path and kind != "json":
         with session_settings(spark, _TAKES_MORE):
@@ -186,7 +189,8 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     Columns whose names differ in case alone are left out, because Spark refuses to read them. Those
     that are wanted stay, and are refused later: nobody knows which one is meant.
     """
-    kind, options = READERS[files.suffix]
+    kind, of_kind = READERS[files.suffix]
+    options = {**of_kind, **files.base}
     if kind == "csv":
         return read_csv_rows(spark, files.load, options, wanted)
     reader = spark.read.format(kind).options(**options)
@@ -196,7 +200,8 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
             columns = frame.schema
     except (AnalysisException, ArithmeticException) as error:
         if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
-            return read_objects(spark, files.load, find_keys(spark, files.load, wanted))
+            lines = spark.read.options(**files.base).text(files.load)
+            return read_objects(lines, find_keys(lines, wanted))
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
@@ -204,9 +209,8 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     if kind == "json" and NO_JSON in columns.names and len(columns) > 1:
-        return read_objects(
-            spark, files.load, [as_text(c, wanted) for c in kept if c.name != NO_JSON]
-        )
+        lines = spark.read.options(**files.base).text(files.load)
+        return read_objects(lines, [as_text(c, wanted) for c in kept if c.name != NO_JSON])
     if max(uses.values(), default=1) == 1:
         return frame
     return reader.schema(StructType(kept)).load(files.load)
