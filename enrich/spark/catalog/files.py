@@ -1,6 +1,8 @@
 """Which files a product table at a local path is made of, and what Spark reads them with."""
 
 import csv
+import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,8 @@ from enrich.files.tables import refuse_encoded
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 from enrich.spark.hadoop import escape_pattern
 
+log = logging.getLogger(__name__)
+
 # What the product table is called in a folder that holds it among other files.
 _TABLE_IN_FOLDER = "products"
 READERS = {
@@ -26,6 +30,8 @@ READERS = {
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
 _NAMED_KINDS = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
+# What folders in a table are called: Delta's log, partitions, and where Spark writes at first.
+_IN_DATA = re.compile(r"^_delta_log$|=|^_temporary|^\.spark-staging")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
 
 
@@ -43,8 +49,39 @@ def find_table(path: Path) -> Path:
         raise FileNotFoundError(f"{path.name} is none of {', '.join(READERS)}")
     if path.is_file() or suffix_of(path) or (path / "_delta_log").is_dir():
         return path
-    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *READERS)]
-    return next((table for table in inside if table.exists()), path)
+    if _holds_data(path / _TABLE_IN_FOLDER):
+        return path / _TABLE_IN_FOLDER
+    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in READERS]
+    tables = [table for table in inside if table.exists()]
+    if tables:
+        _tell_others(tables[0])
+    return tables[0] if tables else path
+
+
+def _holds_data(folder: Path) -> bool:
+    """Tells a folder of data, be it some that is refused later, from one of pictures."""
+    return folder.is_dir() and any(
+        suffix_of(one) or suffix_of(one.stem) or (_IN_DATA.search(one.name) and one.is_dir())
+        for one in folder.iterdir()
+    )
+
+
+def _tell_others(table: Path) -> None:
+    """Logs which files beside a table are called as if they were more of it."""
+    kind = READERS[suffix_of(table)][0]
+    others = [
+        one.name
+        for one in sorted(table.parent.iterdir())
+        if one.name.lower().startswith(_TABLE_IN_FOLDER) and one.name != table.name
+        if suffix_of(one) and READERS[suffix_of(one)][0] == kind
+    ]
+    if others:
+        log.warning(
+            "of %s the job reads %s alone; not read: %s",
+            table.parent,
+            table.name,
+            ", ".join(others),
+        )
 
 
 class Files(NamedTuple):
@@ -79,13 +116,13 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             a JSON file is one array over several lines or has several objects in one; or one of
             either kind is in UTF-16 or compressed.
     """
-    table = Path(path)
+    own = suffix_of(path)
+    if "://" in path:
+        return Files(own, escape_pattern(path) if own else path, frozenset())
+    # The name is a link's own; what it leads to is read to its end, also if it is exchanged.
+    table = Path(path).resolve()
     if (table / "_delta_log").is_dir():
         return Files("", path, frozenset())
-    if "://" in path:
-        suffix = suffix_of(path)
-        return Files(suffix, escape_pattern(path) if suffix else path, frozenset())
-    own = suffix_of(table)
     parts = _with_partitions(table, own) if own else _list_parts(table, own)
     suffix = own or _suffix_of_parts(parts)
     files = parts or ([table] if table.is_file() else [])

@@ -161,13 +161,16 @@ def _open_path(
     is_table = bool(suffix_of(path))
     folder = path.rsplit("/", 1)[0] if is_table else path
     if "://" not in location:
-        path = str(find_table(Path(location)).resolve())
+        table = find_table(Path(location))
+        # The last name is a link's own, which says what it leads to.
+        path = str(table.parent.resolve() / table.name if suffix_of(table) else table.resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
     wanted = [name for name in columns.model_dump().values() if name]
-    files = choose_files(path, wanted)
+    is_delta = "://" in path and is_table and _has_delta_log(spark, path)
+    files = Files("", path, frozenset()) if is_delta else choose_files(path, wanted)
     if not files.suffix:
-        path = path if "://" in path else f"file://{path}"
+        path = path if "://" in path else f"file://{Path(path).resolve()}"
         version = _choose_version(spark, f"delta.{quote_part(path)}", earlier)
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
@@ -181,6 +184,13 @@ def _open_path(
         frame = without_nan(frame, wanted)
     frame = frame.withColumns({name: F.lit(None) for name in files.empty})
     return frame, _files_digest(frame), folder
+
+
+def _has_delta_log(spark: SparkSession, path: str) -> bool:
+    """Tells a Delta table of a store, which Spark would read with what was deleted or replaced."""
+    store, folder = open_folder(spark, path)
+    # Of what lies below a file HDFS does not say that it is not there.
+    return store.isDirectory(folder) and bool(store.isDirectory(folder.suffix("/_delta_log")))
 
 
 def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> DataFrame:
