@@ -121,6 +121,23 @@ def test_ids_that_are_no_whole_numbers_are_refused_beside_a_bad_line_too(
         file.write_bytes(file.read_bytes() + b'{"product_id": "A-2", "title": "caf\xe9"}\n')
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b'{"product_id": 1.5, "title": "a", "title": "b"}', "product_id .* is double"),
+        (b'{"product_id": true, "title": "a", "title": "b"}', "product_id .* is boolean"),
+        (b'{"product_id": 1, "title": "a", "title": ["b"]}', "title .* is array<string>"),
+        (b'{"product_id": 1, "stock": {"a": 1, "a": 2}, "title": 1.5}', "title .* is double"),
+    ],
+)
+def test_values_that_are_no_texts_are_refused_beside_a_key_twice_too(
+    spark: SparkSession, tmp_path: Path, line: bytes, found: str
+) -> None:
+    (tmp_path / "products.jsonl").write_bytes(line + b'\n{"stock": 2}\n')
+    with pytest.raises(SchemaMismatch, match=f"column {found}; wanted string"):
+        open_catalog(spark, str(tmp_path), ColumnNames(description=None, image_path=None))
+
+
 @pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
 def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
     spark: SparkSession, tmp_path: Path, start: bytes

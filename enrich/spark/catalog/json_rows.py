@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -73,15 +74,20 @@ def as_text(column: StructField, wanted: Collection[str]) -> StructField:
     return column if isinstance(column.dataType, stays) else StructField(column.name, StringType())
 
 
-def find_keys(lines: DataFrame, wanted: Collection[str]) -> list[StructField]:
-    """Returns those of the columns that any object has, as text. One action, on the driver.
+def find_columns(lines: DataFrame, wanted: Collection[str]) -> list[StructField]:
+    """Returns those of the columns that any object has, as text. One pass, on the driver.
 
-    For files of which one object has a key twice: Spark infers no columns from them, although its
-    reader takes the last value, as others do.
+    For files of which one object has a key twice: of files Spark refuses such columns, although its
+    reader takes the last value, as others do. Of lines that are none of a file it infers them, once
+    for each time that the key is there.
     """
-    key = F.explode(F.json_object_keys(F.make_valid_utf8("value"))).alias("key")
-    keys = lines.select(key).distinct().where(F.col("key").isin(*wanted))
-    return [StructField(row["key"], StringType()) for row in keys.collect()]
+    texts = lines.select(F.make_valid_utf8("value")).rdd.map(itemgetter(0))
+    found: dict[str, StructField] = {}
+    for column in lines.sparkSession.read.options(**OPTIONS).json(texts).schema:
+        text = as_text(column, wanted)
+        if column.name in wanted and (column.name not in found or text.dataType != StringType()):
+            found[column.name] = text
+    return list(found.values())
 
 
 def without_nan(frame: DataFrame, wanted: Collection[str]) -> DataFrame:

@@ -25,7 +25,7 @@ from enrich.images.places import local_path
 from enrich.spark.catalog.columns import select_columns
 from enrich.spark.catalog.csv_rows import read_csv_rows
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
-from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_keys, read_objects, without_nan
+from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_columns, read_objects, without_nan
 from enrich.spark.catalog.parts import refuse_unlike_parts
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
@@ -211,7 +211,7 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     except (AnalysisException, ArithmeticException) as error:
         if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
             lines = spark.read.options(**files.base).text(files.load)
-            return read_objects(lines, find_keys(lines, wanted))
+            return read_objects(lines, find_columns(lines, wanted))
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
