@@ -186,6 +186,23 @@ def test_whole_numbers_of_any_type_are_ids(
     assert sorted(read(spark, tmp_path)["product_id"]) == sorted(["18", str(BIG)])
 
 
+def test_a_time_of_day_that_nobody_reads_costs_no_other_column(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    columns = {
+        "product_id": pa.array([18, BIG], pa.uint64()),
+        "title": pa.array(["a", "b"], pa.string_view()),
+        "description": pa.nulls(2),
+        "image_path": ["1.jpg", "2.jpg"],
+        "opens": pa.array([0, 1], pa.time64("us")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "products.parquet")
+    rows = read(spark, tmp_path)
+    assert rows["product_id"].tolist() == [str(BIG), "18"]
+    assert rows["title"].tolist() == ["b", "a"]
+    assert rows["description"].isna().all()
+
+
 def test_numbers_with_decimals_are_no_ids(spark: SparkSession, tmp_path: Path) -> None:
     ids = pa.array([Decimal("1.50"), Decimal("2.50")], pa.decimal128(18, 2))
     table = pa.table({"product_id": ids} | {n: pa.array(["x", "y"]) for n in TABLE.columns[1:]})

@@ -39,6 +39,8 @@ _TAKES_MORE = {
 }
 # What a partition is called may be an id or a code, such as 007.
 _FOLDERS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
+# What Spark reads that PySpark cannot name by Arrow's types.
+_SAME = {pa.uint64(): pa.decimal128(20, 0), pa.string_view(): pa.string()}
 # How the version of a table begins that is a digest of its files.
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
@@ -232,8 +234,9 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     For files of which a column that nobody reads has a type that Spark does not know: a time of
     day, a UUID, a number of 16 bits or of more than 38 digits.
     """
-    schema = pq.read_schema(file)
-    return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
+    schema = [one for one in pq.read_schema(file) if one.name in wanted]
+    read = [one.with_type(_SAME.get(one.type, one.type)) for one in schema if one.type != pa.null()]
+    return from_arrow_schema(pa.schema(read))
 
 
 def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> int:
