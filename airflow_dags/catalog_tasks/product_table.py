@@ -42,7 +42,7 @@ def why_not_written(path: Path) -> str:
         return ""  # Delta shows whole commits only
     if not path.exists():
         return f"{path} is not there"
-    table = next((path / name for name in _TABLE_IN_FOLDER if (path / name).exists()), path)
+    table = next((path / name for name in _TABLE_IN_FOLDER if _is_table(path / name)), path)
     if not table.is_dir():
         return _why_not_quiet(table, [table])
     # Beside parts in the catalog's own folder may lie anything.
@@ -64,6 +64,21 @@ def why_not_written(path: Path) -> str:
             written.append(Path(folder))
         has_data = has_data or bool(data)
     return _why_not_quiet(table, written) if has_data else f"{table} holds no data that can be read"
+
+
+def _is_table(path: Path) -> bool:
+    """Returns whether the job reads this one, and not what stands behind it in its order.
+
+    It passes over a folder of pictures that is called as a table may be.
+    """
+    if path.suffix or not path.is_dir():
+        return bool(path.suffix) and path.exists()
+    return any(
+        one.name.lower().endswith(_PARTS)
+        or one.name.startswith(_UNFINISHED)
+        or ("=" in one.name and one.is_dir())
+        for one in path.iterdir()
+    )
 
 
 def _why_not_quiet(table: Path, written: Iterable[Path]) -> str:

@@ -18,6 +18,7 @@ from schemas.tables import Outcome
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
 from enrich.records import Status
+from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
@@ -67,6 +68,9 @@ def plan_refresh(inputs: Inputs) -> Plan:
     """Finds out what a refresh would do.
 
     Runs on the driver; one pass over the products, and small queries.
+
+    Raises:
+        NoAnswer: the product table was replaced meanwhile.
     """
     begin = time.perf_counter()
     read = inputs.tables.read_as_updated
@@ -81,6 +85,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = try_images(inputs.store, survey.select(State.NEW))
     finally:
         rows.unpersist()
+    refuse_replaced(inputs.catalog)
     survey_s = round(time.perf_counter() - begin, 2)
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)

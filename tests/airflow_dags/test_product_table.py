@@ -99,6 +99,17 @@ def test_images_and_what_lies_beside_the_table_are_left_out(
     assert is_written(shop)
 
 
+def test_a_folder_of_images_called_as_a_table_may_be_is_none(shop: Path, write: Write) -> None:
+    write("products/1.jpg")
+    write("products.csv", now=True)
+    assert not is_written(shop)
+    write("products.csv")
+    assert is_written(shop)
+    # Now there is one, which goes before.
+    write("products/_temporary/0")
+    assert not is_written(shop)
+
+
 def test_images_below_a_folder_of_parts_are_left_out(shop: Path, write: Write) -> None:
     write("part-0.parquet")
     write("images/1.jpg", now=True)

@@ -42,19 +42,40 @@ def test_folder_of_parquet_parts_is_one_table(spark: SparkSession, tmp_path: Pat
     assert sorted(row["product_id"] for row in products.collect()) == ["0", "1"]
 
 
+@pytest.mark.parametrize("name", ["shop", "products.csv", "products.csv/country=de"])
 def test_what_else_lies_in_a_folder_of_parts_is_not_read(
+    spark: SparkSession, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    TABLE.head(1).to_csv(folder / "part 0.csv", index=False)
+    (folder / "part 1.csv").write_text("\n" + TABLE.tail(1).to_csv(index=False))
+    (folder / "readme.txt").write_text("ask ana before you change these\n")
+    TABLE.head(1).assign(title="A").to_csv(folder / "part 0.csv.bak", index=False)
+    TABLE.head(1).assign(title="A").to_csv(folder / "part 0.csv~", index=False)
+    (folder / "_old.json").write_text("{}")
+    (folder / "empty.csv").write_text("")
+    (folder / "before.csv").mkdir()
+    (folder / "before.csv" / "part.csv").write_text("sku\n1\n")
+
+    products = open_catalog(spark, str(tmp_path / name.split("/")[0]), ColumnNames()).products
+    assert sorted(row["product_id"] for row in products.collect()) == ["1", "2"]
+
+
+def test_parts_without_an_ending_are_read_in_a_folder_that_has_one_and_looked_at(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    TABLE.head(1).to_csv(tmp_path / "part 0.csv", index=False)
-    (tmp_path / "part 1.csv").write_text("\n" + TABLE.tail(1).to_csv(index=False))
-    (tmp_path / "readme.txt").write_text("ask ana before you change these\n")
-    (tmp_path / "_old.json").write_text("{}")
-    (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "before.csv").mkdir()
-    (tmp_path / "before.csv" / "part.csv").write_text("sku\n1\n")
-
-    products = open_catalog(spark, str(tmp_path), ColumnNames()).products
+    # As Hive and MapReduce call them.
+    folder = tmp_path / "products.csv"
+    folder.mkdir()
+    TABLE.head(1).to_csv(folder / "000000_0", index=False)
+    TABLE.tail(1).to_csv(folder / "part-00001", index=False)
+    products = open_catalog(spark, str(folder), ColumnNames()).products
     assert sorted(row["product_id"] for row in products.collect()) == ["1", "2"]
+
+    (folder / "README").write_text("ask ana before you change these\n")
+    with pytest.raises(SchemaMismatch, match=r"README has the columns ask ana before .* beside it"):
+        open_catalog(spark, str(folder), ColumnNames())
 
 
 @pytest.mark.parametrize("names", [("part[0].parquet", "part0.parquet"), ("a.json", "b.jsonl")])

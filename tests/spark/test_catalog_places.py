@@ -9,8 +9,9 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
+from enrich.spark.catalog.files import find_table
 from enrich.spark.catalog.shop import open_shop
-from enrich.spark.catalog.table import open_catalog
+from enrich.spark.catalog.table import open_catalog, refuse_replaced
 from enrich.spark.settings import session_settings
 
 pytestmark = pytest.mark.spark
@@ -50,15 +51,54 @@ def test_images_lie_beside_a_table_that_is_a_folder_of_parts(
         assert open_catalog(spark, str(location), ColumnNames()).folder == str(tmp_path)
 
 
+@pytest.mark.parametrize("is_on_a_store", [False, True], ids=["local", "on a store"])
 def test_a_delta_table_in_a_folder_called_parquet_is_read_as_one(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, store: str, tmp_path: Path, is_on_a_store: bool
 ) -> None:
-    location = str(tmp_path / "products.parquet")
+    location = str(tmp_path / "products [1].parquet")
     for _ in range(2):
         spark.createDataFrame(TABLE).write.format("delta").mode("overwrite").save(location)
-    snapshot = open_catalog(spark, location, ColumnNames())
+    folder = store if is_on_a_store else str(tmp_path)
+    snapshot = open_catalog(spark, f"{folder}/products [1].parquet", ColumnNames())
     assert (snapshot.version, snapshot.products.count()) == ("1", len(TABLE))
-    assert snapshot.folder == str(tmp_path)
+    assert snapshot.folder == folder
+
+
+def test_a_table_that_is_a_link_is_called_and_lies_as_the_link(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    TABLE.to_csv(tmp_path / "blobs" / "2026-11-29", index=False)
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "products.csv").symlink_to("../blobs/2026-11-29")
+    (tmp_path / "linked").symlink_to("shop")
+    for location in (shop, shop / "products.csv", tmp_path / "linked"):
+        found = open_catalog(spark, str(location), ColumnNames())
+        assert (found.folder, found.products.count()) == (str(shop), len(TABLE))
+        refuse_replaced(found)
+
+
+@pytest.mark.parametrize("name", ["products_2.csv", "Products-old.CSV"])
+def test_a_table_beside_the_one_that_is_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for file in ("products.csv", name, "labels.csv", "products.txt", "products.parquet.old"):
+        (tmp_path / file).touch()
+    with caplog.at_level("WARNING"):
+        assert find_table(tmp_path) == tmp_path / "products.csv"
+    (told,) = caplog.messages
+    assert told == f"of {tmp_path} the job reads products.csv alone; not read: {name}"
+
+
+def test_a_folder_of_pictures_hides_no_table(tmp_path: Path) -> None:
+    TABLE.to_csv(tmp_path / "products.csv", index=False)
+    pictures = tmp_path / "products"
+    pictures.mkdir()
+    (pictures / "1.jpg").touch()
+    assert find_table(tmp_path) == tmp_path / "products.csv"
+    TABLE.to_csv(pictures / "a.csv", index=False)
+    assert find_table(tmp_path) == pictures
 
 
 @pytest.mark.parametrize("kind", ["csv", "delta"])

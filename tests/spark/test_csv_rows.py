@@ -18,8 +18,10 @@ from schemas.verdict import Verdict
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.parametrize("place", ["", "country=de", "country=de/year=2026"])
+@pytest.mark.parametrize("is_on_a_store", [False, True], ids=["local", "on a store"])
 def test_rows_of_csv_with_more_fields_than_columns_are_told(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, store: str, tmp_path: Path, place: str, is_on_a_store: bool
 ) -> None:
     rows = {
         'sound,"red, ""large""\nshirt",text,1.jpg': False,
@@ -29,15 +31,30 @@ def test_rows_of_csv_with_more_fields_than_columns_are_told(
         "short,red shirt": False,
         "commas at the end,red shirt,text,1.jpg,,": False,
     }
-    file = tmp_path / "products.csv"
+    folder = tmp_path / "products.csv" / place
+    folder.mkdir(parents=True)
+    location = f"{store}/products.csv" if is_on_a_store else str(tmp_path)
     for end in ("", ","):
         header = f"product_id,title,description,image_path{end}"
-        file.write_text("\n".join([header, *rows, ""]))
-        found = open_catalog(spark, str(file), ColumnNames()).products.toPandas()
+        (folder / "a.csv").write_text("\n".join([header, *rows, ""]))
+        found = open_catalog(spark, location, ColumnNames()).products.toPandas()
 
         assert found["has_surplus_fields"].tolist() == list(rows.values())
         assert found["title"].tolist()[0] == 'red, "large"\nshirt'
         assert found["title"].tolist()[4:] == ["red shirt"] * 2
+
+
+def test_a_column_that_partitions_are_called_by_too_moves_no_other(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "products.csv" / "country=de"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("product_id,Country,title\n1,x,Tee\n2,y,Red, large cap\n")
+    columns = ColumnNames(description=None, image_path=None, category="country")
+    rows = open_catalog(spark, str(tmp_path), columns).products.toPandas()
+    assert rows["title"].tolist() == ["Tee", "Red"]
+    assert rows["has_surplus_fields"].tolist() == [False, True]
+    assert set(rows["product_category"]) == {"de"}
 
 
 def test_columns_that_spark_has_named_may_be_meant(spark: SparkSession, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import SchemaMismatch
+from enrich.spark.catalog.json_rows import refuse_lost_objects
 from enrich.spark.catalog.table import open_catalog
 
 pytestmark = pytest.mark.spark
@@ -120,6 +121,23 @@ def test_ids_that_are_no_whole_numbers_are_refused_beside_a_bad_line_too(
         file.write_bytes(file.read_bytes() + b'{"product_id": "A-2", "title": "caf\xe9"}\n')
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b'{"product_id": 1.5, "title": "a", "title": "b"}', "product_id .* is double"),
+        (b'{"product_id": true, "title": "a", "title": "b"}', "product_id .* is boolean"),
+        (b'{"product_id": 1, "title": "a", "title": ["b"]}', "title .* is array<string>"),
+        (b'{"product_id": 1, "stock": {"a": 1, "a": 2}, "title": 1.5}', "title .* is double"),
+    ],
+)
+def test_values_that_are_no_texts_are_refused_beside_a_key_twice_too(
+    spark: SparkSession, tmp_path: Path, line: bytes, found: str
+) -> None:
+    (tmp_path / "products.jsonl").write_bytes(line + b'\n{"stock": 2}\n')
+    with pytest.raises(SchemaMismatch, match=f"column {found}; wanted string"):
+        open_catalog(spark, str(tmp_path), ColumnNames(description=None, image_path=None))
+
+
 @pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n [\n", b'[{"product_id": 0},'], ids=repr)
 def test_a_json_array_over_several_lines_is_refused_before_a_product_is_lost(
     spark: SparkSession, tmp_path: Path, start: bytes
@@ -147,13 +165,38 @@ def test_a_file_without_one_json_object_a_line_is_told_what_is_wanted(
         open_catalog(spark, str(tmp_path), ColumnNames())
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        # As a delivery stream writes them.
+        ('{"product_id": "}{"}{"product_id": "2"}\n', 1),
+        # As where files were put together of which one has no line end at its end.
+        ('{"product_id": "1"}\n\n{"product_id": "2"}{"product_id": "3"}\n', 3),
+        ('{"product_id": "1"}\r\n{"product_id": "2"} \ufeff{"product_id": "3"}\r\n', 2),
+        ('{"product_id": "1"},{"product_id": "2"}\n', 1),
+        ('{"product_id": "1"}\n{"product_id": "2"}[{"product_id": "3"}]\n', 2),
+        ('[{"product_id": "1"}] [{"product_id": "2"}]\n', 1),
+    ],
+    ids=repr,
+)
 def test_several_objects_in_one_line_are_refused_before_a_product_is_lost(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, content: str, line: int
 ) -> None:
-    # As a delivery stream writes them.
-    (tmp_path / "products.json").write_text('{"product_id": "}{"}{"product_id": "2"}\n')
-    with pytest.raises(SchemaMismatch, match="several objects in one line; wanted: one object a"):
+    (tmp_path / "products.json").write_bytes(content.encode())
+    with pytest.raises(
+        SchemaMismatch, match=f"line {line} of .* holds several objects; wanted: one object a line"
+    ):
         open_catalog(spark, str(tmp_path), ColumnNames())
+
+
+def test_objects_and_brackets_within_an_object_are_no_others_in_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "products.jsonl"
+    file.write_text(
+        '{"product_id": "}{", "tags": [{}, {}]}\r{"product_id": "}[", "at": [[1], [2]]}, \n'
+        '[{"product_id": "][", "tags": [{"a": {}}, {}]}, {"product_id": 2}]\n'
+        '{"product_id": "1}{"\n' + "[" * 100_000 + "] [\n"
+    )
+    refuse_lost_objects(file)
 
 
 @pytest.mark.parametrize("name", ["products.csv", "products.jsonl"])

@@ -10,8 +10,9 @@ import pytest
 from fake_shop import Shop, products
 from fault_drill import is_long
 
-from enrich.errors import TooManyFailures
+from enrich.errors import NoAnswer, TooManyFailures
 from enrich.spark.plan import plan_refresh
+from enrich.spark.survey import count_states
 from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = [
@@ -37,6 +38,19 @@ def test_dry_run_without_a_database_counts_all_as_new_and_creates_nothing(shop: 
     assert files_of(shop) == set()
     assert json.loads(json.dumps(dataclasses.asdict(plan)))["outcome"] == "dry_run"
     assert shop.refresh().run_id == plan.run_id
+
+
+def test_a_dry_run_over_a_table_that_is_replaced_under_way_tells_no_counts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count_meanwhile(*args: object) -> object:
+        states = count_states(*args)
+        shop.write(products(7))
+        return states
+
+    monkeypatch.setattr("enrich.spark.plan.count_states", count_meanwhile)
+    with pytest.raises(NoAnswer, match="was replaced while it was read: run this again"):
+        plan_refresh(shop.prepare())
 
 
 def test_dry_run_says_what_the_run_then_does(shop: Shop) -> None:

@@ -69,6 +69,28 @@ def test_a_table_in_partitions_is_read_whole(spark: SparkSession, tmp_path: Path
     assert read(spark, folder)["title"].tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+@pytest.mark.parametrize("names", [("007", "1e5"), ("2026-11-29", "2026-11-30")], ids=str)
+def test_what_partitions_are_called_is_text(
+    spark: SparkSession, tmp_path: Path, kind: str, names: tuple[str, str]
+) -> None:
+    for number, name in enumerate(names):
+        folder = tmp_path / f"products.{kind}" / f"department={name}"
+        folder.mkdir(parents=True)
+        part = TABLE.iloc[[number]].assign(description="x")
+        if kind == "parquet":
+            part.to_parquet(folder / "a.parquet")
+        elif kind == "csv":
+            part.to_csv(folder / "a.csv", index=False)
+        else:
+            lines = part.to_json(orient="records", lines=True)
+            # The bad line is for what is read line by line.
+            (folder / "a.json").write_text(f"{lines}no json\n" if number else lines)
+    products = open_catalog(spark, str(tmp_path), ColumnNames(category="department")).products
+    rows = products.where("product_id IS NOT NULL").orderBy("product_id").toPandas()
+    assert rows["product_category"].tolist() == list(names)
+
+
 def test_a_file_beside_partitions_is_refused_instead_of_left_out(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -97,13 +119,17 @@ def test_a_folder_of_partitions_without_a_suffix_is_told_what_it_lacks(
         read(spark, tmp_path / "shop")
 
 
+@pytest.mark.parametrize("folder", ["shop", "products.csv", "products.csv/country=de"])
+@pytest.mark.parametrize("others", [True, False], ids=["among others", "alone"])
 def test_a_compressed_part_is_refused_instead_of_left_out(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, folder: str, others: bool
 ) -> None:
-    TABLE.to_csv(tmp_path / "a.csv", index=False)
-    TABLE.to_csv(tmp_path / "b.csv.gz", index=False)
+    (tmp_path / folder).mkdir(parents=True)
+    if others:
+        TABLE.to_csv(tmp_path / folder / "a.csv", index=False)
+    TABLE[TABLE.columns[::-1]].to_csv(tmp_path / folder / "b.csv.gz", index=False)
     with pytest.raises(ConfigError, match=r"b\.csv\.gz is compressed: unpack it"):
-        read(spark, tmp_path)
+        read(spark, tmp_path / folder.split("/")[0])
 
 
 def test_a_part_that_is_a_link_to_nowhere_is_refused_instead_of_left_out(
@@ -115,13 +141,11 @@ def test_a_part_that_is_a_link_to_nowhere_is_refused_instead_of_left_out(
         read(spark, tmp_path)
 
 
-def test_what_is_compressed_in_a_table_s_own_folder_is_read_and_a_backup_of_another_kind_is_not(
-    spark: SparkSession, tmp_path: Path
+@pytest.mark.parametrize("name", ["shop", "shop.parquet"])
+def test_a_compressed_backup_of_another_kind_is_left_alone(
+    spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "products.csv").mkdir()
-    TABLE.to_csv(tmp_path / "products.csv/a.csv.gz", index=False)
-    assert len(read(spark, tmp_path / "products.csv")) == 2
-    shop = tmp_path / "shop"
+    shop = tmp_path / name
     shop.mkdir()
     TABLE.to_parquet(shop / "a.parquet")
     (shop / "old.csv.zip").write_text("a backup")
@@ -160,6 +184,23 @@ def test_whole_numbers_of_any_type_are_ids(
     table = pa.table({"product_id": ids} | {n: pa.array(["x", "y"]) for n in TABLE.columns[1:]})
     pq.write_table(table, tmp_path / "products.parquet")
     assert sorted(read(spark, tmp_path)["product_id"]) == sorted(["18", str(BIG)])
+
+
+def test_a_time_of_day_that_nobody_reads_costs_no_other_column(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    columns = {
+        "product_id": pa.array([18, BIG], pa.uint64()),
+        "title": pa.array(["a", "b"], pa.string_view()),
+        "description": pa.nulls(2),
+        "image_path": ["1.jpg", "2.jpg"],
+        "opens": pa.array([0, 1], pa.time64("us")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "products.parquet")
+    rows = read(spark, tmp_path)
+    assert rows["product_id"].tolist() == [str(BIG), "18"]
+    assert rows["title"].tolist() == ["b", "a"]
+    assert rows["description"].isna().all()
 
 
 def test_numbers_with_decimals_are_no_ids(spark: SparkSession, tmp_path: Path) -> None:

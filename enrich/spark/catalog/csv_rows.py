@@ -29,11 +29,11 @@ def read_csv_rows(
     """Returns the rows, all columns text, and whether each `has surplus fields`.
 
     Empty ones do not count: commas at the end of a row move nothing. Columns at the end without a
-    name are left out, unless they are wanted by the name that Spark gives them (_c7). Runs on the
-    driver; lazy.
+    name are left out, unless they are wanted by the name that Spark gives them (_c7). Behind those
+    of the files stand the columns that partitions are. Runs on the driver; lazy.
     """
     reader = spark.read.format("csv").options(**options)
-    columns = list(reader.load(files).schema)
+    columns = _read_header(spark, files, options)
     while columns and _NAMELESS.fullmatch(columns[-1].name) and columns[-1].name not in wanted:
         columns.pop()
     with_row = StructType([*columns, StructField(_ROW, StringType())])
@@ -42,3 +42,24 @@ def read_csv_rows(
     fields = F.from_csv(_ROW, ", ".join(f"{name} STRING" for name in names), dict(options))
     surplus = F.coalesce(*(fields[name] for name in names[len(columns) :]))
     return rows.withColumn(HAS_SURPLUS, surplus.isNotNull()).drop(_ROW)
+
+
+def _read_header(
+    spark: SparkSession, files: str | list[str], options: Mapping[str, str]
+) -> list[StructField]:
+    """Returns the columns that the files have, without those that partitions are.
+
+    One that is both has another name here: told its own, Spark would look for it in the folders
+    alone, and every field behind it would move up.
+    """
+    _, *of_folders = spark.read.options(**options).text(files).columns
+    reader = spark.read.format("csv").options(**options)
+    if of_folders:
+        reader = reader.option("recursiveFileLookup", "true")  # which takes no folder for a column
+    taken = {name.lower() for name in of_folders}
+    return [
+        StructField(f"{column.name} in the file", StringType())
+        if column.name.lower() in taken
+        else column
+        for column in reader.load(files).schema
+    ]

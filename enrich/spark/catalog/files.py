@@ -1,8 +1,11 @@
 """Which files a product table at a local path is made of, and what Spark reads them with."""
 
 import csv
+import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -13,6 +16,8 @@ from enrich.files.csv_files import find_row_ends
 from enrich.files.tables import refuse_encoded
 from enrich.spark.catalog.json_rows import OPTIONS, refuse_lost_objects
 from enrich.spark.hadoop import escape_pattern
+
+log = logging.getLogger(__name__)
 
 # What the product table is called in a folder that holds it among other files.
 _TABLE_IN_FOLDER = "products"
@@ -25,6 +30,8 @@ READERS = {
 _EMPTY = "NULL"
 # Kinds of value that Parquet tells apart by a name alone: a decimal is stored as an integer.
 _NAMED_KINDS = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
+# What folders in a table are called: Delta's log, partitions, and where Spark writes at first.
+_IN_DATA = re.compile(r"^_delta_log$|=|^_temporary|^\.spark-staging")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
 
 
@@ -42,8 +49,39 @@ def find_table(path: Path) -> Path:
         raise FileNotFoundError(f"{path.name} is none of {', '.join(READERS)}")
     if path.is_file() or suffix_of(path) or (path / "_delta_log").is_dir():
         return path
-    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in ("", *READERS)]
-    return next((table for table in inside if table.exists()), path)
+    if _holds_data(path / _TABLE_IN_FOLDER):
+        return path / _TABLE_IN_FOLDER
+    inside = [path / f"{_TABLE_IN_FOLDER}{suffix}" for suffix in READERS]
+    tables = [table for table in inside if table.exists()]
+    if tables:
+        _tell_others(tables[0])
+    return tables[0] if tables else path
+
+
+def _holds_data(folder: Path) -> bool:
+    """Tells a folder of data, be it some that is refused later, from one of pictures."""
+    return folder.is_dir() and any(
+        suffix_of(one) or suffix_of(one.stem) or (_IN_DATA.search(one.name) and one.is_dir())
+        for one in folder.iterdir()
+    )
+
+
+def _tell_others(table: Path) -> None:
+    """Logs which files beside a table are called as if they were more of it."""
+    kind = READERS[suffix_of(table)][0]
+    others = [
+        one.name
+        for one in sorted(table.parent.iterdir())
+        if one.name.lower().startswith(_TABLE_IN_FOLDER) and one.name != table.name
+        if suffix_of(one) and READERS[suffix_of(one)][0] == kind
+    ]
+    if others:
+        log.warning(
+            "of %s the job reads %s alone; not read: %s",
+            table.parent,
+            table.name,
+            ", ".join(others),
+        )
 
 
 class Files(NamedTuple):
@@ -51,17 +89,19 @@ class Files(NamedTuple):
 
     `suffix`: of all of them, "" for a Delta table.
     `load`: paths for Spark, escaped so that no local name is taken for a pattern. The parts of a
-    folder stand there one by one: given the folder, Spark would read every file in it, and look
-    through the images below.
+    folder stand there one by one: given the folder, Spark would read every file in it, looked at or
+    not, and look through the images below.
     `empty`: columns that are NULL in every row of every Parquet file; Spark would read them as
     integers.
     `first`: one of the files, where they are local.
+    `base`: options that say below which folder partitions are columns.
     """
 
     suffix: str
     load: str | list[str]
     empty: frozenset[str]
     first: Path | None = None
+    base: Mapping[str, str] = MappingProxyType({})
 
 
 def choose_files(path: str, columns: Collection[str]) -> Files:
@@ -76,24 +116,21 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
             a JSON file is one array over several lines or has several objects in one; or one of
             either kind is in UTF-16 or compressed.
     """
-    table = Path(path)
+    own = suffix_of(path)
+    if "://" in path:
+        return Files(own, escape_pattern(path) if own else path, frozenset())
+    # The name is a link's own; what it leads to is read to its end, also if it is exchanged.
+    table = Path(path).resolve()
     if (table / "_delta_log").is_dir():
         return Files("", path, frozenset())
-    if "://" in path:
-        suffix = suffix_of(path)
-        return Files(suffix, escape_pattern(path) if suffix else path, frozenset())
-    parts = _list_parts(table)
-    if suffix_of(table):
-        parts = _with_partitions(table, parts)
-    else:
-        _refuse_compressed(table, parts)
-    suffix = suffix_of(table) or _suffix_of_parts(parts)
-    if not suffix:
+    parts = _with_partitions(table, own) if own else _list_parts(table, own)
+    suffix = own or _suffix_of_parts(parts)
+    files = parts or ([table] if table.is_file() else [])
+    if not suffix or not files:
         raise FileNotFoundError(
             f"{path} is no Delta table and holds no {', '.join(READERS)} file (of a folder with "
             "partitions, such as country=de, the name must end like that)"
         )
-    files = parts or ([table] if table.is_file() else [])
     empty = frozenset[str]()
     if suffix == ".csv":
         _look_at_csv(files, parts)
@@ -101,10 +138,10 @@ def choose_files(path: str, columns: Collection[str]) -> Files:
         empty = _look_at_parquet(files, columns)
     else:
         _look_at_json(files)
-    loaded = [table] if suffix_of(table) else parts
     # With a scheme, else Spark looks for them in the cluster's own file system.
-    load = ["file://" + escape_pattern(str(file)) for file in loaded]
-    return Files(suffix, load, empty, next(iter(files), None))
+    load = ["file://" + escape_pattern(str(file)) for file in files]
+    base = {"basePath": f"file://{table}"} if own and parts else {}
+    return Files(suffix, load, empty, files[0], base)
 
 
 def _look_at_csv(files: Sequence[Path], parts: Sequence[Path]) -> None:
@@ -140,44 +177,48 @@ def suffix_of(path: str | Path) -> str:
     return suffix if suffix in READERS else ""
 
 
-def _list_parts(folder: Path) -> list[Path]:
+def _list_parts(folder: Path, own: str) -> list[Path]:
     """Returns the data files right inside a folder.
 
+    `own`: the suffix of the table that the folder is or belongs to, "" where it has none. Where it
+    has one, files without any are data too: Hive and MapReduce write such.
+
     Raises:
-        FileNotFoundError: one is a link that leads nowhere, and would be left out.
+        FileNotFoundError: one is compressed, or a link that leads nowhere, and would be left out.
     """
     if not folder.is_dir():
         return []
-    named = [f for f in folder.iterdir() if suffix_of(f) and not f.name.startswith((".", "_"))]
+    visible = sorted(file for file in folder.iterdir() if not file.name.startswith((".", "_")))
+    named = [file for file in visible if suffix_of(file) or (own and not file.suffix)]
     for file in named:
         if not file.exists():
             raise FileNotFoundError(f"{file} is a link that leads nowhere: mend or remove it")
-    return sorted(file for file in named if file.is_file())
-
-
-def _refuse_compressed(folder: Path, parts: Sequence[Path]) -> None:
-    """Raises FileNotFoundError for a part that would be left out because it is compressed."""
-    kinds = {suffix_of(part) for part in parts} or set(READERS)
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+    parts = [file for file in named if file.is_file()]
+    kinds = {own} if own else {suffix_of(part) for part in parts} or set(READERS)
+    for file in visible:
         if file.suffix.lower() in _COMPRESSED and suffix_of(file.stem) in kinds:
             raise FileNotFoundError(f"{file} is compressed: unpack it, or move it elsewhere")
+    return parts
 
 
-def _with_partitions(folder: Path, parts: list[Path]) -> list[Path]:
+def _with_partitions(folder: Path, own: str) -> list[Path]:
     """Returns the data files of a folder, also those in partitions such as country=de.
 
     Raises:
-        FileNotFoundError: there are some of both, of which Spark reads the latter alone.
+        FileNotFoundError: there are some of both, of which Spark takes the latter alone for a table
+            in partitions; or as `_list_parts`.
     """
-    subfolders = sorted(folder.iterdir()) if folder.is_dir() else []
-    partitions = [one for one in subfolders if "=" in one.name and one.is_dir()]
-    inside = [part for one in partitions for part in _with_partitions(one, _list_parts(one))]
-    if inside and parts:
+    parts = _list_parts(folder, own)
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [one for one in inside if "=" in one.name and not one.name.startswith(".")]
+    partitions = [one for one in named if one.is_dir()]
+    below = [part for one in partitions for part in _with_partitions(one, own)]
+    if below and parts:
         raise FileNotFoundError(
             f"{parts[0]} lies beside partitions such as {partitions[0].name}: one of the two does "
             "not belong there"
         )
-    return parts or inside
+    return parts or below
 
 
 def _suffix_of_parts(parts: Sequence[Path]) -> str:

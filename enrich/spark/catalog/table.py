@@ -25,7 +25,7 @@ from enrich.images.places import local_path
 from enrich.spark.catalog.columns import select_columns
 from enrich.spark.catalog.csv_rows import read_csv_rows
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
-from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_keys, read_objects, without_nan
+from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_columns, read_objects, without_nan
 from enrich.spark.catalog.parts import refuse_unlike_parts
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
@@ -37,6 +37,10 @@ _TAKES_MORE = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
+# What a partition is called may be an id or a code, such as 007.
+_FOLDERS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
+# What Spark reads that PySpark cannot name by Arrow's types.
+_SAME = {pa.uint64(): pa.decimal128(20, 0), pa.string_view(): pa.string()}
 # How the version of a table begins that is a digest of its files.
 _OF_FILES = "files-"
 _ASKED_ONE_BY_ONE = 20
@@ -159,17 +163,21 @@ def _open_path(
     is_table = bool(suffix_of(path))
     folder = path.rsplit("/", 1)[0] if is_table else path
     if "://" not in location:
-        path = str(find_table(Path(location)).resolve())
+        table = find_table(Path(location))
+        # The last name is a link's own, which says what it leads to.
+        path = str(table.parent.resolve() / table.name if suffix_of(table) else table.resolve())
         is_folder = Path(location).is_dir() and not is_table
         folder = str(Path(location).resolve() if is_folder else Path(path).parent)
     wanted = [name for name in columns.model_dump().values() if name]
-    files = choose_files(path, wanted)
+    is_delta = "://" in path and is_table and _has_delta_log(spark, path)
+    files = Files("", path, frozenset()) if is_delta else choose_files(path, wanted)
     if not files.suffix:
-        path = path if "://" in path else f"file://{path}"
+        path = path if "://" in path else f"file://{Path(path).resolve()}"
         version = _choose_version(spark, f"delta.{quote_part(path)}", earlier)
         frame = spark.read.format("delta").option("versionAsOf", version).load(path)
         return frame, str(version), folder
-    frame = _read_files(spark, files, wanted)
+    with session_settings(spark, _FOLDERS_ARE_TEXT):
+        frame = _read_files(spark, files, wanted)
     kind, options = READERS[files.suffix]
     if "://" in path and kind != "json":
         with session_settings(spark, _TAKES_MORE):
@@ -180,13 +188,21 @@ def _open_path(
     return frame, _files_digest(frame), folder
 
 
+def _has_delta_log(spark: SparkSession, path: str) -> bool:
+    """Tells a Delta table of a store, which Spark would read with what was deleted or replaced."""
+    store, folder = open_folder(spark, path)
+    # Of what lies below a file HDFS does not say that it is not there.
+    return store.isDirectory(folder) and bool(store.isDirectory(folder.suffix("/_delta_log")))
+
+
 def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> DataFrame:
     """Returns the rows, whatever other columns there are beside those that are wanted.
 
     Columns whose names differ in case alone are left out, because Spark refuses to read them. Those
     that are wanted stay, and are refused later: nobody knows which one is meant.
     """
-    kind, options = READERS[files.suffix]
+    kind, of_kind = READERS[files.suffix]
+    options = {**of_kind, **files.base}
     if kind == "csv":
         return read_csv_rows(spark, files.load, options, wanted)
     reader = spark.read.format(kind).options(**options)
@@ -196,7 +212,8 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
             columns = frame.schema
     except (AnalysisException, ArithmeticException) as error:
         if kind == "json" and error.getCondition() == "COLUMN_ALREADY_EXISTS":
-            return read_objects(spark, files.load, find_keys(spark, files.load, wanted))
+            lines = spark.read.options(**files.base).text(files.load)
+            return read_objects(lines, find_columns(lines, wanted))
         if kind == "parquet" and files.first:
             return reader.schema(_read_footer(files.first, wanted)).load(files.load)
         raise
@@ -204,9 +221,8 @@ def _read_files(spark: SparkSession, files: Files, wanted: Collection[str]) -> D
     read = {name.lower() for name in wanted}
     kept = [c for c in columns if c.name.lower() in read or uses[c.name.lower()] == 1]
     if kind == "json" and NO_JSON in columns.names and len(columns) > 1:
-        return read_objects(
-            spark, files.load, [as_text(c, wanted) for c in kept if c.name != NO_JSON]
-        )
+        lines = spark.read.options(**files.base).text(files.load)
+        return read_objects(lines, [as_text(c, wanted) for c in kept if c.name != NO_JSON])
     if max(uses.values(), default=1) == 1:
         return frame
     return reader.schema(StructType(kept)).load(files.load)
@@ -218,8 +234,9 @@ def _read_footer(file: Path, wanted: Collection[str]) -> StructType:
     For files of which a column that nobody reads has a type that Spark does not know: a time of
     day, a UUID, a number of 16 bits or of more than 38 digits.
     """
-    schema = pq.read_schema(file)
-    return from_arrow_schema(pa.schema([one for one in schema if one.name in wanted]))
+    schema = [one for one in pq.read_schema(file) if one.name in wanted]
+    read = [one.with_type(_SAME.get(one.type, one.type)) for one in schema if one.type != pa.null()]
+    return from_arrow_schema(pa.schema(read))
 
 
 def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> int:
