@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError
+from enrich.near_identical import group_near_identical
 from enrich.text import build_text, fold_label
+from enrich.training.readers.groups import MOST_TEXTS_OF_A_PICTURE
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Split
 
@@ -135,6 +137,21 @@ def count_split_groups(products: LabelledProducts) -> int:
     """
     found = np.unique(np.stack([products.groups, products.split]), axis=1)
     return int((np.bincount(found[0]) > 1).sum())
+
+
+def count_known_tests(products: LabelledProducts) -> int:
+    """Returns how many products to test share a text or a picture with one to train on.
+
+    Directly or through others, and whatever groups they are in: those that a catalog names may have
+    been formed by something else.
+    """
+    pictures = [
+        path and f"{root}/{path}"
+        for root, path in zip(products.image_roots, products.image_paths, strict=True)
+    ]
+    alike = group_near_identical(products.texts, pictures, MOST_TEXTS_OF_A_PICTURE)
+    known = np.isin(alike, alike[products.split == TRAIN])
+    return int((known & (products.split == TEST)).sum())
 
 
 def _split_of(group_id: str) -> int:

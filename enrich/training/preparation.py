@@ -32,6 +32,7 @@ from enrich.training.labelled import (
     TRAIN,
     VALIDATION,
     LabelledProducts,
+    count_known_tests,
     count_split_groups,
     join_catalogs,
     load_labelled,
@@ -178,15 +179,25 @@ def read_training_products(
         if absent:
             labels = f"a label of {len(absent)}: {name_some(absent)}"
             say(f"{attribute}: no product to train on has {labels}")
+    _tell_leaks(products)
+    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
+    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
+    update = {"attributes": attributes, "opinion_shares": heard}
+    return config.model_copy(update=update), products
+
+
+def _tell_leaks(products: LabelledProducts) -> None:
+    """Says what will make figures of the test flatter."""
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
             "the catalogs name them: figures of the test will flatter"
         )
-    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
-    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
-    update = {"attributes": attributes, "opinion_shares": heard}
-    return config.model_copy(update=update), products
+    if known := count_known_tests(products):
+        say(
+            f"{known:,} products to test share a text or a picture with one to train on: figures "
+            "of the test may flatter. Products of one group_id are in one split"
+        )
 
 
 def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -> Rows:
@@ -213,5 +224,6 @@ def _require_enough(config: TrainingConfig, rows: Rows) -> None:
     if not validation or not test:
         raise ConfigError(
             f"{validation} products to validate and {test} to test, and neither may be none: give "
-            "more products. Of catalogs that name no split, a tenth of all groups goes to each"
+            "more products. Of catalogs that name no split, a tenth of all groups goes to each; "
+            "without a group_id, products that share a text or a picture are one group"
         )

@@ -23,7 +23,7 @@ from enrich.training.conditions import (
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
 from enrich.training.evaluation import calibrate, evaluate
-from enrich.training.labelled import count_split_groups
+from enrich.training.labelled import count_known_tests, count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import format_model_card
 from enrich.training.names import name_catalog, refuse_same_names
@@ -188,6 +188,7 @@ def _write(
         catalogs,
         tells_of_tower=TOWER_RECIPE in run.recipes,
         split_groups=count_split_groups(run.batches.products),
+        known_tests=count_known_tests(run.batches.products),
     )
     save_checkpoint(output, run.classifier, run.tokenizer, calibration, metrics, card, run.recipes)
     remove_others(output, run.recipes)
