@@ -20,10 +20,12 @@ from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
 from enrich.training.label_checks import (
     find_absent,
-    find_unlisted,
+    find_same_but_for_capitals,
+    find_untested,
     require_any_label,
     require_labels,
     require_splits,
+    tell_unlisted,
     with_labels_of,
 )
 from enrich.training.label_words import LabelWords
@@ -35,7 +37,6 @@ from enrich.training.labelled import (
     count_known_tests,
     count_split_groups,
     join_catalogs,
-    load_labelled,
     read_catalogs,
 )
 from enrich.training.names import name_catalog
@@ -148,7 +149,9 @@ def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> Lab
     Raises:
         ConfigError: the catalog cannot be read, or holds none of the labels.
     """
-    products = load_labelled([shop], attributes)
+    read = read_catalogs([shop])
+    tell_unlisted(read, attributes, f"the strange shop {name_catalog(shop)}")
+    products = join_catalogs(read, attributes)
     require_any_label(products, attributes, shop)
     return products
 
@@ -169,21 +172,32 @@ def read_training_products(
         say(f"left out, as no two labels are there to train on: {', '.join(sorted(left_out))}")
     products = join_catalogs(read, attributes)
     require_labels(read, products, attributes)
-    for attribute, unlisted in find_unlisted(read, attributes).items():
-        if unlisted:
-            say(
-                f"{attribute}: {len(unlisted):,} products have a label that is not listed, such as "
-                f"{name_some(unlisted)}; they count as unlabelled, in figures and thresholds too"
-            )
-    for attribute, absent in find_absent(products, attributes).items():
-        if absent:
-            labels = f"a label of {len(absent)}: {name_some(absent)}"
-            say(f"{attribute}: no product to train on has {labels}")
+    tell_unlisted(read, attributes, "the catalogs")
+    _tell_labels(products, attributes)
     _tell_leaks(products)
     _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
+    # What one process does in as many parts is what these processes reach: so it is what the
+    # checkpoint's settings say, and what a killed training may go on with.
     heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
     update = {"attributes": attributes, "opinion_shares": heard}
     return config.model_copy(update=update), products
+
+
+def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
+    """Says what will keep labels from being answered well, or from being measured."""
+    for attribute in find_untested(products, attributes):
+        say(f"{attribute}: no product to test has a label: there will be no figure of it")
+    for attribute, absent in find_absent(products, attributes).items():
+        if absent:
+            lacking = f"a label of {len(absent)}: {name_some(absent)}"
+            say(f"{attribute}: no product to train on has {lacking}")
+    for attribute, labels in attributes.items():
+        if same := find_same_but_for_capitals(labels):
+            say(
+                f"{attribute}: {len(same)} labels differ from another one in capitals alone: "
+                f"{name_some(same)}. They share the confidence of one. Spell them alike in the "
+                "data, or list each once under attributes: then capitals do not count"
+            )
 
 
 def _tell_leaks(products: LabelledProducts) -> None:

@@ -34,6 +34,7 @@ from enrich.training.preparation import (
     read_strange_shop,
     read_training_products,
 )
+from enrich.training.readers.layouts import locate
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
 
@@ -106,6 +107,12 @@ def _check_paths(catalogs: list[Path], output: Path, strange_shops: Sequence[Pat
         raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
     refuse_same_names("catalog", [*map(name_catalog, catalogs)], "the metrics go")
     refuse_same_names("strange shop", [*map(name_catalog, strange_shops)], "the metrics go")
+    trained_on = {locate(catalog)[1].resolve() for catalog in catalogs}
+    if known := [shop for shop in strange_shops if locate(shop)[1].resolve() in trained_on]:
+        raise ConfigError(
+            f"{known[0]} is trained on, and no strange shop then: its figures would flatter. Give "
+            "it once; of what is trained on, a part is held back for the test"
+        )
     for folder in (output, _workspace(output)):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(

@@ -111,6 +111,17 @@ def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
     assert join_catalogs(read, given).targets[:, 0].tolist() == [0, 0, 1, 1]
 
 
+def test_capitals_do_not_count_where_one_label_alone_can_be_meant(tmp_path: Path) -> None:
+    colors = ["Red", "BLUE", "red", "mauve"]
+    read = read_catalogs(
+        [_write(tmp_path / "a", 4, color=colors, fit=["Slim", "SLIM", "slim", "x"])]
+    )
+    attributes = {"color": ("red", "blue"), "fit": ("slim", "Slim")}
+    targets = join_catalogs(read, attributes).targets.T.tolist()
+    assert targets == [[0, 1, 0, UNLABELLED], [1, UNLABELLED, 0, UNLABELLED]]
+    assert find_unlisted(read, attributes) == {"color": ["mauve"], "fit": ["SLIM", "x"]}
+
+
 def test_labels_that_only_resemble_each_other_are_two(tmp_path: Path) -> None:
     sizes = ["102", "10\u00b2"]
     products = load_labelled([_write(tmp_path / "a", 2, size=sizes)], {"size": tuple(sizes)})

@@ -1,6 +1,7 @@
 """Training is the same twice, goes on where it was killed, and keeps its best epoch."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,8 +274,10 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     heads = HEADS.model_copy(update={"epochs": 1})
     whole = WHOLE.model_copy(update={"epochs": 1})
     config = _clip_config(clip_folder, heads, whole)
-    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[catalog])
-    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_catalog"}
+    shop = tmp_path / "shop"
+    shutil.copytree(catalog, shop)
+    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[shop])
+    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_shop"}
     assert sum(metrics["products"].values()) == 40
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 
