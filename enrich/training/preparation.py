@@ -62,7 +62,8 @@ class Rows:
 class Preparation:
     """A classifier on its published weights, and the products that it will be trained on.
 
-    `config` has its labels filled in from the data, and no phase that cannot train the classifier.
+    `config` has its labels filled in from the data, counts the parts of all processes in
+    `accumulate`, and has no phase that cannot train the classifier.
     `recipes` are the checkpoint's files that say how it was trained. `shops` are the strange ones
     by name; the first of torchrun's processes alone opens them.
     """
@@ -161,6 +162,8 @@ def read_training_products(
 ) -> tuple[TrainingConfig, LabelledProducts]:
     """Returns the configuration with all labels, and the products.
 
+    There, `accumulate` counts the parts of all processes.
+
     Raises:
         ConfigError: a catalog cannot be read, or a split lacks products or labels. Whether texts
             and pictures can be read is not known yet.
@@ -168,6 +171,8 @@ def read_training_products(
     read = read_catalogs(catalogs)
     require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
+    if unknown := set(config.optional_attributes) - set(config.attributes):
+        say(f"optional_attributes that are no attributes: {', '.join(sorted(unknown))}")
     if left_out := set(config.attributes) - set(attributes):
         say(f"left out, as no two labels are there to train on: {', '.join(sorted(left_out))}")
     products = join_catalogs(read, attributes)
@@ -175,12 +180,14 @@ def read_training_products(
     tell_unlisted(read, attributes, "the catalogs")
     _tell_labels(products, attributes)
     _tell_leaks(products)
-    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
-    # What one process does in as many parts is what these processes reach: so it is what the
-    # checkpoint's settings say, and what a killed training may go on with.
+    # What one process reaches in as many parts: so its settings give the same weights again, and a
+    # killed training does not go on in other parts.
+    parts = config.accumulate * processes()
     heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
-    update = {"attributes": attributes, "opinion_shares": heard}
-    return config.model_copy(update=update), products
+    update = {"attributes": attributes, "accumulate": parts, "opinion_shares": heard}
+    config = config.model_copy(update=update)
+    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
+    return config, products
 
 
 def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
@@ -229,10 +236,9 @@ def _require_enough(config: TrainingConfig, rows: Rows) -> None:
             f"{train} products to train on do not fill one batch of {config.batch_size}; "
             "give more, or lower batch_size"
         )
-    parts = config.accumulate * processes()
-    if config.batch_size < 2 * parts:
+    if config.batch_size < 2 * config.accumulate:
         raise ConfigError(
-            f"a batch of {config.batch_size} in {parts} parts (accumulate {config.accumulate}, "
+            f"a batch of {config.batch_size} in {config.accumulate} parts (accumulate times "
             f"{processes()} process(es)) leaves fewer than 2 products a part; raise batch_size"
         )
     if not validation or not test:

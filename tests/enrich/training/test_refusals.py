@@ -14,6 +14,7 @@ from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
+from enrich.training.preparation import read_training_products
 from enrich.training.run import check_training, train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
@@ -201,6 +202,25 @@ def checked(
         return " ".join(capsys.readouterr().err.split())
 
     return checked
+
+
+def test_what_processes_share_are_parts_of_the_batch_too(
+    catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.training.preparation.processes", lambda: 2)
+    config = TrainingConfig.model_validate(settings | {"accumulate": 2})
+    assert read_training_products(config, [catalog])[0].accumulate == 4
+    config = TrainingConfig.model_validate(settings | {"accumulate": 3})
+    with pytest.raises(ConfigError, match=r"a batch of 8 in 6 parts \(accumulate times 2 process"):
+        read_training_products(config, [catalog])
+
+
+def test_an_optional_attribute_that_is_none_is_told(
+    catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"optional_attributes": ["colour", "style"]})
+    read_training_products(config, [catalog])
+    assert "optional_attributes that are no attributes: colour\n" in capsys.readouterr().err
 
 
 def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None:

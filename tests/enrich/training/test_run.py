@@ -194,7 +194,12 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     for name, tensor in wanted["classifier"].items():
         torch.testing.assert_close(found["classifier"][name], tensor, rtol=1e-4, atol=1e-6)
     assert found["progressed"] == pytest.approx(wanted["progressed"])
-    assert (output / "MODEL_CARD.md").exists()
+    card = (output / "MODEL_CARD.md").read_text()
+    assert '"accumulate": 2' in card
+    again = load_yaml(output / "training.yaml", TrainingConfig)
+    assert again == load_yaml(undisturbed / "training.yaml", TrainingConfig)
+    # A training that was killed under two processes goes on under one in two parts, in no other.
+    assert found["inputs"] == wanted["inputs"]
 
 
 def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
