@@ -204,6 +204,18 @@ def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
     assert 0.5 < drift < 1.1
 
 
+def test_an_average_has_the_frozen_tower_that_its_heads_are_scored_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _scored(monkeypatch, 0.1, 0.2, 0.3, 0.4, 0.5)
+    kept = _train(trainer := make("a", WHOLE, HEADS, ema=0.999))
+    last = _last_state(trainer)
+    tower = {name for name in kept if name.startswith("image_tower.backbone.")}
+    assert tower and all(kept[name].equal(last["classifier"][name]) for name in tower)
+    heads = kept.keys() - tower
+    assert not all(kept[name].equal(last["classifier"][name]) for name in heads)
+
+
 def test_contrast_alone_is_scored_and_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = _scored(monkeypatch, 0.2, 0.1)
     trainer = make("a", WARM_UP.model_copy(update={"epochs": 2}))
