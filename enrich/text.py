@@ -8,7 +8,7 @@ import html
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # More than any text tower reads (77 tokens for CLIP), little enough that one absurd description
 # costs no time.
@@ -56,6 +56,21 @@ def spell_without_case(labels: Iterable[str]) -> dict[str, str]:
     folded = [(fold_label(label).lower(), label) for label in labels]
     count = Counter(name for name, _ in folded)
     return {name: label for name, label in folded if count[name] == 1}
+
+
+def read_as(labels: Iterable[str]) -> Callable[[str], str | None]:
+    """Returns a function that says which of the labels is meant by a text, None if none.
+
+    Blanks do not count, nor do capitals where one label alone can be meant.
+    """
+    labels = tuple(labels)
+    exact, alone = {fold_label(label): label for label in labels}, spell_without_case(labels)
+
+    def read(text: str) -> str | None:
+        name = fold_label(text)
+        return exact.get(name) or alone.get(name.lower())
+
+    return read
 
 
 def normalise(text: str | None) -> str:

@@ -79,7 +79,7 @@ def main(
     output, strange_shops = output.resolve(), strange_shop or []
     if check:
         check_training(settings, catalog, output, strange_shops)
-        typer.echo("nothing is wrong with catalogs and labels")
+        typer.echo("catalogs and labels can be trained on")
         return
     if train_checkpoint(settings, catalog, output, strange_shops=strange_shops) is None:
         return  # the first of torchrun's processes prints

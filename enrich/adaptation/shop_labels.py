@@ -12,11 +12,12 @@ import pandas as pd
 from enrich.errors import ConfigError, name_some
 from enrich.files.corrections import KEY, read_correction_file
 from enrich.files.products import read_unique_products
+from enrich.near_identical import group_near_identical
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
 
-# A picture that more texts share is a placeholder, and does not make its products alike.
+# Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
 
 
@@ -25,7 +26,7 @@ class ShopLabels:
     """N labelled products of a catalog, each once.
 
     `targets` maps each attribute that any of them is labelled with to the labels' indices (N,),
-    UNLABELLED where there is no label. Near-identical products (see `_group_near_identical`) have
+    UNLABELLED where there is no label. Near-identical products (see `group_near_identical`) have
     the same number in `groups` (N,): what is fitted to one must not be measured on another.
     `unknown_ids` counts the labelled products that are not in the catalog.
     """
@@ -76,7 +77,11 @@ def read_shop_labels(
             for attribute, column in targets.items()
             if (column[is_known] != UNLABELLED).any()
         },
-        groups=_group_near_identical(products),
+        groups=group_near_identical(
+            [build_text(product.title, product.description) for product in products],
+            [product.image_path for product in products],
+            _MOST_TEXTS_OF_A_PICTURE,
+        ),
         unknown_ids=int((~is_known).sum()),
     )
 
@@ -84,25 +89,3 @@ def read_shop_labels(
 def _to_targets(column: pd.Series, labels: tuple[str, ...]) -> np.ndarray:
     index = {label: at for at, label in enumerate(labels)}
     return column.map(index).fillna(UNLABELLED).to_numpy(dtype=np.int64)
-
-
-def _group_near_identical(products: list[Product]) -> np.ndarray:
-    """Returns each product's group: products that share a text or a picture are in the same one.
-
-    So are those that are linked by others. Products of one text are often one product in several
-    colors, and those of one picture one product under several names. A text or a picture that is
-    missing is shared with none.
-    """
-    texts = [build_text(product.title, product.description) for product in products]
-    pictures = pd.Series([(product.image_path or "").strip() for product in products], dtype=object)
-    texts_of_picture = pd.Series(texts, dtype=object).groupby(pictures).transform("nunique")
-    pictures = pictures.where(texts_of_picture <= _MOST_TEXTS_OF_A_PICTURE, "")
-    groups = pd.Series(range(len(products)))
-    while True:
-        joined = groups
-        for shared in (texts, pictures):
-            keys = pd.Series([key or at for at, key in enumerate(shared)], dtype=object)
-            joined = joined.groupby(keys, sort=False).transform("min")
-        if joined.equals(groups):
-            return pd.factorize(groups)[0]
-        groups = joined

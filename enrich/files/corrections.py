@@ -11,7 +11,7 @@ import pandas as pd
 from enrich.errors import ConfigError, SchemaMismatch, name_some
 from enrich.files.spreadsheet import unguard
 from enrich.files.tables import read_table, select_text
-from enrich.text import fold_label, spell_without_case
+from enrich.text import fold_label, read_as
 
 KEY = "product_id"
 
@@ -60,11 +60,8 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:
-    exact, alone = {fold_label(label): label for label in labels}, spell_without_case(labels)
     given = column.map(fold_label, na_action="ignore").replace("", None)
-    meant = given.map(
-        lambda name: exact.get(name) or alone.get(name.lower()), na_action="ignore"
-    ).astype(object)
+    meant = given.map(read_as(labels), na_action="ignore").astype(object)
     unknown = given[given.notna() & meant.isna()]
     if len(unknown):
         raise ConfigError(

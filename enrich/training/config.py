@@ -92,9 +92,11 @@ class TrainingConfig(Architecture):
     found. Shares are in [0, 1].
 
     `batch_size` is how many products one step of the weights sees, however it is computed: in
-    `accumulate` parts one after the other (to save memory), each spread over the processes that
-    torchrun started. The multitask loss is the same as over the whole batch; the contrastive loss
-    compares the products of a part with each other only.
+    `accumulate` parts one after the other (to save memory), in each of the processes that torchrun
+    started; a checkpoint's own settings count the parts of all processes, as one process would
+    repeat them. The losses against labels are the same as over the whole batch; the contrastive
+    loss compares the products of a part with each other only, and what `matching` adds is a mean
+    over each part.
 
     `drop_text`, `drop_image`, `mask_label_words` and `swap_text` are the shares of rows that lose
     their text, their picture or their label words, or get another product's text. `reword_text` is
@@ -103,7 +105,8 @@ class TrainingConfig(Architecture):
 
     `image_alone` is the weight of a second loss: the rows that show their picture are answered once
     more, from the picture alone. With files of `opinions`, a share of this loss (`opinion_shares`,
-    by attribute) is measured against the opinions instead of the labels. A training on one `half`
+    by attribute) is measured against the opinions instead of the labels, as a mean over the rows of
+    a part that have one: so where few have one, each of these weighs much. A training on one `half`
     of the groups writes such a file beside its output: its probabilities for the pictures of the
     other half.
 

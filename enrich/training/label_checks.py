@@ -7,8 +7,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from enrich.errors import ConfigError, name_some
-from enrich.text import fold_label
-from enrich.training.labelled import TRAIN, UNLABELLED, VALIDATION, LabelledProducts, splits_of
+from enrich.progress import say
+from enrich.text import read_as, spell_without_case
+from enrich.training.labelled import (
+    TEST,
+    TRAIN,
+    UNLABELLED,
+    VALIDATION,
+    LabelledProducts,
+    splits_of,
+)
 from enrich.training.readers.rows import LabelledRows, Split
 
 _PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
@@ -42,16 +50,32 @@ def find_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
     """Returns for each attribute the labels in the data that it does not list, one a product."""
-    known = {attribute: set(map(fold_label, labels)) for attribute, labels in attributes.items()}
-    return {
-        attribute: [
-            label
-            for rows in read
-            for label in rows.labels.get(attribute, ())
-            if label is not None and label not in labels
-        ]
-        for attribute, labels in known.items()
-    }
+    unlisted = {}
+    for attribute, labels in attributes.items():
+        found = [label for rows in read for label in rows.labels.get(attribute, ()) if label]
+        meant = read_as(labels)
+        unknown = {label for label in set(found) if meant(label) is None}
+        unlisted[attribute] = [label for label in found if label in unknown]
+    return unlisted
+
+
+def tell_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]], of: str
+) -> None:
+    """Says how many products `of` these catalogs count as unlabelled though they have a label."""
+    for attribute, unlisted in find_unlisted(read, attributes).items():
+        if unlisted:
+            say(
+                f"{attribute}: {len(unlisted):,} products of {of} have a label that is not listed, "
+                f"such as {name_some(unlisted)}; they count as unlabelled, and no figure or "
+                "threshold knows of them"
+            )
+
+
+def find_same_but_for_capitals(labels: Collection[str]) -> list[str]:
+    """Returns the labels that differ from another one in capitals alone."""
+    alone = set(spell_without_case(labels).values())
+    return sorted(set(labels) - alone, key=lambda label: (label.lower(), label))
 
 
 def find_absent(
@@ -63,6 +87,14 @@ def find_absent(
         attribute: [label for index, label in enumerate(labels) if index not in there]
         for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
     }
+
+
+def find_untested(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Returns the attributes that no product to test has a label of."""
+    is_tested = (products.targets[products.split == TEST] != UNLABELLED).any(axis=0)
+    return [
+        attribute for attribute, tested in zip(attributes, is_tested, strict=True) if not tested
+    ]
 
 
 def require_splits(read: Sequence[LabelledRows]) -> None:
@@ -87,12 +119,13 @@ def require_labels(
     products: LabelledProducts,
     attributes: dict[str, tuple[str, ...]],
 ) -> None:
-    """Checks that products to train on, and products to validate with, are labelled.
+    """Checks that products to train on, to validate with and to test are labelled.
 
     `products` are those of the catalogs that were read, whose labels an error names.
 
     Raises:
-        ConfigError: one or more attributes have no label there.
+        ConfigError: an attribute has no label to train on or to validate with, or none of them has
+            one to test.
     """
     lacks = []
     for column, (attribute, labels) in enumerate(attributes.items()):
@@ -110,6 +143,12 @@ def require_labels(
             )
     if lacks:
         raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
+    if TEST in products.split and len(find_untested(products, attributes)) == len(attributes):
+        raise ConfigError(
+            f"no product to test has a label of {', '.join(attributes)}, so that nothing would be "
+            "measured: label some, or give more products. Of catalogs that name no split, a tenth "
+            "of all groups is to test"
+        )
 
 
 def require_any_label(

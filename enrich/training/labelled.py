@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError
-from enrich.text import build_text, fold_label
+from enrich.near_identical import group_near_identical
+from enrich.text import build_text, fold_label, read_as
+from enrich.training.readers.groups import MOST_TEXTS_OF_A_PICTURE
 from enrich.training.readers.layouts import read_labelled
 from enrich.training.readers.rows import LabelledRows, Split
 
@@ -93,7 +95,8 @@ def join_catalogs(
 
     Args:
         read: The catalogs; an attribute that one lacks is unlabelled there.
-        attributes: Labels in the order of the logits; other labels count as unlabelled.
+        attributes: Labels in the order of the logits, however they are spelled in the data, see
+            `read_as`; other labels count as unlabelled.
     """
     return LabelledProducts(
         texts=[
@@ -137,6 +140,21 @@ def count_split_groups(products: LabelledProducts) -> int:
     return int((np.bincount(found[0]) > 1).sum())
 
 
+def count_known_tests(products: LabelledProducts) -> int:
+    """Returns how many products to test share a text or a picture with one to train on.
+
+    Directly or through others, and whatever groups they are in: those that a catalog names may have
+    been formed by something else.
+    """
+    pictures = [
+        path and f"{root}/{path}"
+        for root, path in zip(products.image_roots, products.image_paths, strict=True)
+    ]
+    alike = group_near_identical(products.texts, pictures, MOST_TEXTS_OF_A_PICTURE)
+    known = np.isin(alike, alike[products.split == TRAIN])
+    return int((known & (products.split == TEST)).sum())
+
+
 def _split_of(group_id: str) -> int:
     """Returns the group's split by its hash: a tenth each for validation and test.
 
@@ -150,9 +168,8 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
     targets = np.full((len(rows), len(attributes)), UNLABELLED, dtype=np.int64)
     for column, (attribute, labels) in enumerate(attributes.items()):
         if attribute in rows.labels:
-            index = {fold_label(label): at for at, label in enumerate(labels)}
-            targets[:, column] = [
-                UNLABELLED if label is None else index.get(label, UNLABELLED)
-                for label in rows.labels[attribute]
-            ]
+            index = {label: at for at, label in enumerate(labels)}
+            found, read = rows.labels[attribute], read_as(labels)
+            meant = {label: index.get(read(label or "") or "", UNLABELLED) for label in set(found)}
+            targets[:, column] = [meant[label] for label in found]
     return targets

@@ -84,6 +84,8 @@ class Trainer:
     def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
+        if self.average is not None and phase.cached is not None:
+            _copy_frozen(self.classifier, self.average.module)
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
         while self.progressed.epoch < phase.epochs and not self._is_stale():
@@ -208,6 +210,19 @@ class Trainer:
 
 def _copy(classifier: Classifier) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
+
+
+def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
+    """Gives the average the image tower's frozen part, which an earlier phase may have trained.
+
+    The average lags behind, and the cache holds what the classifier's own makes of the pictures:
+    epochs would be chosen on another tower than is kept.
+    """
+    towers = [each.image_tower.pretrained().parameters() for each in (classifier, average)]
+    with torch.no_grad():
+        for own, averaged in zip(*towers, strict=True):
+            if not own.requires_grad:
+                averaged.copy_(own)
 
 
 def _average(classifier: Classifier, decay: float) -> Any:

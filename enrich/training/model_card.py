@@ -17,7 +17,7 @@ confidence.
 
 ## Data
 Trained on: {catalogs}. {split}:
-{train:,} products to train on, {validation:,} to validate, {test:,} to test.{origin}
+{train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}{origin}
 Those to validate chose the epoch. To them was fitted, after training: where the classifier weighs
 its modalities (unless `fit_trust` is off), how far pictures are trusted and how much less sure an
 answer is whose text and picture contradict each other; for all classifiers a shift towards rare
@@ -43,6 +43,10 @@ _LEAKS = (
     "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
     "in more than one split, so that the figures below flatter"
 )
+_KNOWN = (
+    " {tests:,} of all to test share\n"
+    "a text or a picture with one to train on, so that the figures below may flatter."
+)
 _STRANGE = "; the\nfigures of a strange shop below say by how much"
 _ORIGINS = {
     "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
@@ -66,10 +70,12 @@ def format_model_card(
     *,
     tells_of_tower: bool,
     split_groups: int,
+    known_tests: int,
 ) -> str:
     """Returns the card as Markdown; `tells_of_tower` if the tower's settings lie beside it.
 
-    `split_groups` are the groups of near-identical products that are in more than one split.
+    `split_groups` are the groups of near-identical products that are in more than one split,
+    `known_tests` the products to test that share a text or a picture with one to train on.
     """
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
@@ -84,6 +90,7 @@ def format_model_card(
         attributes=escape(attributes),
         catalogs=escape(", ".join(catalogs)),
         split=_LEAKS.format(groups=split_groups) if split_groups else _SPLIT,
+        known=_KNOWN.format(tests=known_tests) if known_tests else "",
         strange=_STRANGE if any(title.startswith("strange_shop_") for title in metrics) else "",
         origin="".join(_ORIGINS.get(name, "") for name in catalogs),
         **metrics["products"],

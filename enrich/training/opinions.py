@@ -29,6 +29,8 @@ from enrich.training.evaluation import ask
 
 _PRODUCTS = "products"
 _RECIPE = "settings"
+# Names that an attribute's array cannot have: of other arrays, and of parameters of numpy's.
+_TAKEN = {_PRODUCTS, _RECIPE, "file", "allow_pickle"}
 # Labels that are known here must hold more than this share of a row's probability; else the row
 # counts as without an opinion.
 _MOST = 0.5
@@ -64,9 +66,10 @@ def write_opinions(
     arrays[_RECIPE] = np.array(recipe)
     for attribute, labels in attributes.items():
         arrays[_name_labels(attribute)] = np.array(labels)
-        arrays[attribute] = np.zeros((len(batches.products), len(labels)), np.float16)
+        probs = np.zeros((len(batches.products), len(labels)), np.float16)
         if len(rows):
-            arrays[attribute][rows] = np.concatenate(answers[attribute])
+            probs[rows] = np.concatenate(answers[attribute])
+        arrays[_name_probs(attribute)] = probs
     with whole_file(file) as partial, partial.open("wb") as out:
         np.savez_compressed(out, **arrays)
 
@@ -108,7 +111,7 @@ def read_opinions(
                         f"leave '{attribute}' out of opinion_shares"
                     )
                 places = [known.index(fold_label(label)) for label in shared]
-                probs = _whole(arrays[attribute][:, places])
+                probs = _whole(arrays[_name_probs(attribute)][:, places])
                 if (opinions[attribute].any(axis=1) & probs.any(axis=1)).any():
                     raise ConfigError(
                         f"{file} speaks of products that another file of opinions speaks of: give "
@@ -143,6 +146,10 @@ def _opened(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 def _name_labels(attribute: str) -> str:
     return f"labels of {attribute}"
+
+
+def _name_probs(attribute: str) -> str:
+    return f"opinions of {attribute}" if attribute in _TAKEN else attribute
 
 
 def _whole(probs: np.ndarray) -> np.ndarray:

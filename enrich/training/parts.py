@@ -67,9 +67,10 @@ def deal(
 ) -> Iterator[list[Part]]:
     """Yields this process's parts of every batch of an epoch, from its `first_step` on.
 
-    `seed` is what the epoch's random draws start from: the run's seed, phase and epoch.
+    `accumulate` counts the parts of all processes here, and they take turns. `seed` is what the
+    epoch's random draws start from: the run's seed, phase and epoch.
     """
-    products, count = batches.products, config.accumulate * processes()
+    products, count = batches.products, config.accumulate
     steps = enumerate(shuffled(train_rows, config.batch_size, np.random.default_rng(seed)))
     for step, batch in itertools.islice(steps, first_step, None):
         labelled = count_labelled(torch.from_numpy(products.targets[batch]))

@@ -20,10 +20,12 @@ from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
 from enrich.training.label_checks import (
     find_absent,
-    find_unlisted,
+    find_same_but_for_capitals,
+    find_untested,
     require_any_label,
     require_labels,
     require_splits,
+    tell_unlisted,
     with_labels_of,
 )
 from enrich.training.label_words import LabelWords
@@ -32,9 +34,9 @@ from enrich.training.labelled import (
     TRAIN,
     VALIDATION,
     LabelledProducts,
+    count_known_tests,
     count_split_groups,
     join_catalogs,
-    load_labelled,
     read_catalogs,
 )
 from enrich.training.names import name_catalog
@@ -60,7 +62,8 @@ class Rows:
 class Preparation:
     """A classifier on its published weights, and the products that it will be trained on.
 
-    `config` has its labels filled in from the data, and no phase that cannot train the classifier.
+    `config` has its labels filled in from the data, counts the parts of all processes in
+    `accumulate`, and has no phase that cannot train the classifier.
     `recipes` are the checkpoint's files that say how it was trained. `shops` are the strange ones
     by name; the first of torchrun's processes alone opens them.
     """
@@ -147,7 +150,9 @@ def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> Lab
     Raises:
         ConfigError: the catalog cannot be read, or holds none of the labels.
     """
-    products = load_labelled([shop], attributes)
+    read = read_catalogs([shop])
+    tell_unlisted(read, attributes, f"the strange shop {name_catalog(shop)}")
+    products = join_catalogs(read, attributes)
     require_any_label(products, attributes, shop)
     return products
 
@@ -157,6 +162,8 @@ def read_training_products(
 ) -> tuple[TrainingConfig, LabelledProducts]:
     """Returns the configuration with all labels, and the products.
 
+    There, `accumulate` counts the parts of all processes.
+
     Raises:
         ConfigError: a catalog cannot be read, or a split lacks products or labels. Whether texts
             and pictures can be read is not known yet.
@@ -164,29 +171,54 @@ def read_training_products(
     read = read_catalogs(catalogs)
     require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
+    if unknown := set(config.optional_attributes) - set(config.attributes):
+        say(f"optional_attributes that are no attributes: {', '.join(sorted(unknown))}")
     if left_out := set(config.attributes) - set(attributes):
         say(f"left out, as no two labels are there to train on: {', '.join(sorted(left_out))}")
     products = join_catalogs(read, attributes)
     require_labels(read, products, attributes)
-    for attribute, unlisted in find_unlisted(read, attributes).items():
-        if unlisted:
-            say(
-                f"{attribute}: {len(unlisted):,} products have a label that is not listed, such as "
-                f"{name_some(unlisted)}; they count as unlabelled, in figures and thresholds too"
-            )
+    tell_unlisted(read, attributes, "the catalogs")
+    _tell_labels(products, attributes)
+    _tell_leaks(products)
+    # What one process reaches in as many parts: so its settings give the same weights again, and a
+    # killed training does not go on in other parts.
+    parts = config.accumulate * processes()
+    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
+    update = {"attributes": attributes, "accumulate": parts, "opinion_shares": heard}
+    config = config.model_copy(update=update)
+    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
+    return config, products
+
+
+def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
+    """Says what will keep labels from being answered well, or from being measured."""
+    for attribute in find_untested(products, attributes):
+        say(f"{attribute}: no product to test has a label: there will be no figure of it")
     for attribute, absent in find_absent(products, attributes).items():
         if absent:
-            labels = f"a label of {len(absent)}: {name_some(absent)}"
-            say(f"{attribute}: no product to train on has {labels}")
+            lacking = f"a label of {len(absent)}: {name_some(absent)}"
+            say(f"{attribute}: no product to train on has {lacking}")
+    for attribute, labels in attributes.items():
+        if same := find_same_but_for_capitals(labels):
+            say(
+                f"{attribute}: {len(same)} labels differ from another one in capitals alone: "
+                f"{name_some(same)}. They share the confidence of one. Spell them alike in the "
+                "data, or list each once under attributes: then capitals do not count"
+            )
+
+
+def _tell_leaks(products: LabelledProducts) -> None:
+    """Says what will make figures of the test flatter."""
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
             "the catalogs name them: figures of the test will flatter"
         )
-    _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
-    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
-    update = {"attributes": attributes, "opinion_shares": heard}
-    return config.model_copy(update=update), products
+    if known := count_known_tests(products):
+        say(
+            f"{known:,} products to test share a text or a picture with one to train on: figures "
+            "of the test may flatter. Products of one group_id are in one split"
+        )
 
 
 def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -> Rows:
@@ -204,14 +236,14 @@ def _require_enough(config: TrainingConfig, rows: Rows) -> None:
             f"{train} products to train on do not fill one batch of {config.batch_size}; "
             "give more, or lower batch_size"
         )
-    parts = config.accumulate * processes()
-    if config.batch_size < 2 * parts:
+    if config.batch_size < 2 * config.accumulate:
         raise ConfigError(
-            f"a batch of {config.batch_size} in {parts} parts (accumulate {config.accumulate}, "
+            f"a batch of {config.batch_size} in {config.accumulate} parts (accumulate times "
             f"{processes()} process(es)) leaves fewer than 2 products a part; raise batch_size"
         )
     if not validation or not test:
         raise ConfigError(
             f"{validation} products to validate and {test} to test, and neither may be none: give "
-            "more products. Of catalogs that name no split, a tenth of all groups goes to each"
+            "more products. Of catalogs that name no split, a tenth of all groups goes to each; "
+            "without a group_id, products that share a text or a picture are one group"
         )

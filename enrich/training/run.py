@@ -23,7 +23,7 @@ from enrich.training.conditions import (
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
 from enrich.training.evaluation import calibrate, evaluate
-from enrich.training.labelled import count_split_groups
+from enrich.training.labelled import count_known_tests, count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import format_model_card
 from enrich.training.names import name_catalog, refuse_same_names
@@ -34,6 +34,7 @@ from enrich.training.preparation import (
     read_strange_shop,
     read_training_products,
 )
+from enrich.training.readers.layouts import locate
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
 
@@ -106,6 +107,12 @@ def _check_paths(catalogs: list[Path], output: Path, strange_shops: Sequence[Pat
         raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
     refuse_same_names("catalog", [*map(name_catalog, catalogs)], "the metrics go")
     refuse_same_names("strange shop", [*map(name_catalog, strange_shops)], "the metrics go")
+    trained_on = {locate(catalog)[1].resolve() for catalog in catalogs}
+    if known := [shop for shop in strange_shops if locate(shop)[1].resolve() in trained_on]:
+        raise ConfigError(
+            f"{known[0]} is trained on, and no strange shop then: its figures would flatter. Give "
+            "it once; of what is trained on, a part is held back for the test"
+        )
     for folder in (output, _workspace(output)):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(
@@ -188,6 +195,7 @@ def _write(
         catalogs,
         tells_of_tower=TOWER_RECIPE in run.recipes,
         split_groups=count_split_groups(run.batches.products),
+        known_tests=count_known_tests(run.batches.products),
     )
     save_checkpoint(output, run.classifier, run.tokenizer, calibration, metrics, card, run.recipes)
     remove_others(output, run.recipes)

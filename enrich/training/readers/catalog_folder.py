@@ -1,9 +1,9 @@
 """A catalog folder: this project's own layout.
 
 It holds `products.parquet`, `labels.parquet` (product_id, group_id and one column an attribute;
-NULL = unlabelled) and the images. Further columns of `products.parquet`, such as categories, can
-be trained on as attributes too, unless they hold bytes or lists; they are never shown to a
-classifier. Rows without a product_id are left out.
+NULL = unlabelled, or in the group of those that share a text or a picture) and the images. Further
+columns of `products.parquet`, such as categories, can be trained on as attributes too, unless they
+hold bytes or lists; they are never shown to a classifier. Rows without a product_id are left out.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow as pa
 from enrich.errors import ConfigError, name_some
 from enrich.files.tables import read_table, select_text
 from enrich.progress import say
+from enrich.training.readers.groups import name_groups
 from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {
@@ -26,19 +27,12 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     """Reads the labelled products of a catalog folder.
 
     Raises:
-        ConfigError: a file or a column is missing or cannot be read, or a product is labelled
-            twice.
+        ConfigError: a file or a column is missing or cannot be read, or a labelled
+            product is in one of them twice.
     """
     products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
     products = products.drop(columns="group_id", errors="ignore")
-    if labels["product_id"].duplicated().any():
-        twice = labels["product_id"][labels["product_id"].duplicated()].iloc[0]
-        raise ConfigError(
-            f"{folder / 'labels.parquet'} has more than one row of product {twice!r}; wanted: one"
-        )
-    # A product without a group is near-identical to none.
-    has_group = labels["group_id"].str.strip().fillna("") != ""
-    labels["group_id"] = labels["group_id"].where(has_group, labels["product_id"])
+    _require_one_row_each(labels, folder / "labels.parquet")
     if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
         say(
             f"{len(lost):,} of {len(labels):,} labelled products of {folder} are not in its "
@@ -49,17 +43,26 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         labels.rename(columns={attribute: f"label {attribute}" for attribute in attributes}),
         on="product_id",
     )
+    _require_one_row_each(joined, folder / "products.parquet")
     named = {*_REQUIRED["products.parquet"], *attributes}
     categories = [column for column in products.columns if column not in named]
+    shown = [as_texts(joined[name]) for name in ("title", "description", "image_path")]
+    titles, descriptions, image_paths = shown
     return LabelledRows(
         root=folder,
-        titles=as_texts(joined["title"]),
-        descriptions=as_texts(joined["description"]),
-        image_paths=as_texts(joined["image_path"]),
-        groups=joined["group_id"].astype(str).tolist(),
+        titles=titles,
+        descriptions=descriptions,
+        image_paths=image_paths,
+        groups=name_groups(as_texts(joined["group_id"]), joined["product_id"].tolist(), *shown),
         labels={category: as_texts(joined[category]) for category in categories}
         | {attribute: as_texts(joined[f"label {attribute}"]) for attribute in attributes},
     )
+
+
+def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:
+    if (is_again := products["product_id"].duplicated()).any():
+        twice = products["product_id"][is_again].iloc[0]
+        raise ConfigError(f"{file} has more than one row of product {twice!r}; wanted: one")
 
 
 def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:

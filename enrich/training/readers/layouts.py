@@ -24,12 +24,16 @@ def read_labelled(catalog: Path) -> LabelledRows:
     Raises:
         ConfigError: the layout is unknown, or its reader finds something missing.
     """
-    layout, colon, path = str(catalog).partition(":")
-    if not colon or catalog.exists():
-        return read_catalog_folder(catalog)
+    layout, path = locate(catalog)
     if layout not in LAYOUTS:
         raise ConfigError(
             f"no folder {catalog}, and no layout '{layout}'; wanted: a catalog folder, or "
             f"LAYOUT:PATH with one of {', '.join(LAYOUTS)}"
         )
-    return LAYOUTS[layout](Path(path))
+    return LAYOUTS[layout](path)
+
+
+def locate(catalog: Path) -> tuple[str, Path]:
+    """Returns the layout that a catalog is said to have, and where it lies."""
+    layout, colon, path = str(catalog).partition(":")
+    return (layout, Path(path)) if colon and not catalog.exists() else ("catalog", catalog)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from enrich.errors import ConfigError
 from enrich.files.tables import read_table, select_text
 from enrich.settings_files import load_yaml
+from enrich.training.readers.groups import name_groups
 from enrich.training.readers.rows import LabelledRows, Split
 
 _SPLITS = {
@@ -34,7 +35,7 @@ class TableDescription(BaseModel):
 
     Paths start from the folder of the description, image paths from `image_root`. `labels` maps
     attributes to columns. Rows of the same `group_id` are near-identical products, without one
-    those of the same text. `split` holds train, validation and test.
+    those that share a text or a picture. `split` holds train, validation and test.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,18 +60,17 @@ def read_described_table(file: Path) -> LabelledRows:
     described = load_yaml(file, TableDescription)
     columns = _read_columns(file, described)
     titles, descriptions = columns[described.title], columns[described.description]
-    image_paths, groups = columns[described.image_path], columns[described.group_id]
+    image_paths = columns[described.image_path]
+    own = [
+        " ".join(filter(None, texts)) or path or f"row {row}"
+        for row, (path, *texts) in enumerate(zip(image_paths, titles, descriptions, strict=True))
+    ]
     return LabelledRows(
         root=file.parent / described.image_root,
         titles=titles,
         descriptions=descriptions,
         image_paths=image_paths,
-        groups=[
-            (known or "").strip() or " ".join(filter(None, texts)) or path or f"row {row}"
-            for row, (known, path, *texts) in enumerate(
-                zip(groups, image_paths, titles, descriptions, strict=True)
-            )
-        ],
+        groups=name_groups(columns[described.group_id], own, titles, descriptions, image_paths),
         labels={attribute: columns[column] for attribute, column in described.labels.items()},
         split=_read_split(described, columns[described.split]) if described.split else None,
     )

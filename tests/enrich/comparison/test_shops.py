@@ -44,6 +44,17 @@ def test_a_limit_takes_products_spread_over_the_whole_catalog(shop_folder: Path)
     assert len(more) == len(everything)
 
 
+def test_labels_that_a_checkpoint_does_not_know_are_counted(
+    shop_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solid = {"pattern": ("solid", "pied")}
+    LabelledShop(shop_folder, trained_on=False).load(solid)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "products of drawn, all products have a label that is not listed" in said
+    LabelledShop(shop_folder, trained_on=False).load(ATTRIBUTE_LABELS)
+    assert "not listed" not in capsys.readouterr().err
+
+
 def test_what_gives_no_figure_is_refused_with_a_reason(shop_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--strange-shop"):
         build_shops([], [], limit=None)

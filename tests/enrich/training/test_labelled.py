@@ -1,5 +1,6 @@
 """Labelled catalogs are read whole, split by group, and refused with a reason."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from enrich.training.labelled import (
     UNLABELLED,
     VALIDATION,
     LabelledProducts,
+    count_known_tests,
     count_split_groups,
     join_catalogs,
     load_labelled,
@@ -109,6 +111,17 @@ def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
     assert join_catalogs(read, given).targets[:, 0].tolist() == [0, 0, 1, 1]
 
 
+def test_capitals_do_not_count_where_one_label_alone_can_be_meant(tmp_path: Path) -> None:
+    colors = ["Red", "BLUE", "red", "mauve"]
+    read = read_catalogs(
+        [_write(tmp_path / "a", 4, color=colors, fit=["Slim", "SLIM", "slim", "x"])]
+    )
+    attributes = {"color": ("red", "blue"), "fit": ("slim", "Slim")}
+    targets = join_catalogs(read, attributes).targets.T.tolist()
+    assert targets == [[0, 1, 0, UNLABELLED], [1, UNLABELLED, 0, UNLABELLED]]
+    assert find_unlisted(read, attributes) == {"color": ["mauve"], "fit": ["SLIM", "x"]}
+
+
 def test_labels_that_only_resemble_each_other_are_two(tmp_path: Path) -> None:
     sizes = ["102", "10\u00b2"]
     products = load_labelled([_write(tmp_path / "a", 2, size=sizes)], {"size": tuple(sizes)})
@@ -147,6 +160,71 @@ def test_ids_and_groups_may_be_integers(tmp_path: Path) -> None:
 def test_groups_of_two_catalogs_that_are_numbered_alike_are_not_one(tmp_path: Path) -> None:
     catalogs = [_write(tmp_path / name, 3, group_id=["1", "1", "2"]) for name in ("a", "b")]
     assert load_labelled(catalogs, ATTRIBUTES).groups.tolist() == [0, 0, 1, 2, 2, 3]
+
+
+def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str | None]:
+    """Returns those of the names, one a product, that are in more than one split."""
+    splits: dict[str | None, set[int]] = {}
+    for name, split in zip(names, products.split, strict=True):
+        splits.setdefault(name, set()).add(int(split))
+    return {name for name, found in splits.items() if len(found) > 1}
+
+
+def _write_table(folder: Path, lines: Sequence[str], more: str = "") -> Path:
+    """Writes a table of title, picture and color, and what describes it."""
+    (folder / "shop.csv").write_text("\n".join(["title,picture,color", *lines]))
+    described = "table: shop.csv\ndescription: null\nimage_path: picture\nlabels: {color: color}\n"
+    (folder / "shop.yaml").write_text(described + more)
+    return Path(f"table:{folder}/shop.yaml")
+
+
+def test_products_of_one_picture_are_in_one_split_though_no_group_is_named(tmp_path: Path) -> None:
+    lines = [f"Shirt {n} size {size},{n}.jpg,red" for n in range(60) for size in range(12)]
+    products = load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES)
+    assert not _parted(products, products.image_paths)
+    assert products.groups.max() == 59 and len(set(products.split)) == 3
+
+
+def test_products_that_read_alike_are_in_one_split_though_no_group_is_named(tmp_path: Path) -> None:
+    spelt = ("Shirt {}", "Shirt  {}", "<b>Shirt</b> {}")
+    lines = [f"{one.format(n)},{n}-{at}.jpg,red" for n in range(60) for at, one in enumerate(spelt)]
+    products = load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES)
+    assert not _parted(products, products.texts) and products.groups.max() == 59
+
+
+def test_a_product_without_a_group_is_in_that_of_those_which_look_like_it(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "a", 6, group_id=["z", "y", None, None, None, None])
+    table = pd.read_parquet(folder / "products.parquet")
+    table["image_path"] = ["1.jpg", "1.jpg", "1.jpg", None, "4.jpg", "5.jpg"]
+    table["title"] = ["a", "b", "c", "c", "d", "d"]
+    table.to_parquet(folder / "products.parquet")
+    assert read_catalogs([folder])[0].groups == ["z", "y", "y", "y", "p4", "p4"]
+
+
+def test_a_picture_that_stands_in_for_many_makes_no_group(tmp_path: Path) -> None:
+    lines = [f"Shirt {n},none.jpg,red" for n in range(60)]
+    assert load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES).groups.max() == 59
+
+
+def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        "seen,1.jpg,red,train",
+        "other,1.jpg,red,test",
+        "seen,2.jpg,red,test",
+        "new,3.jpg,red,test",
+        ",,red,test",
+        ",,red,train",
+        "last,3.jpg,red,valid",
+    ]
+    catalog = _write_table(tmp_path, lines, "split: split\n")
+    file = tmp_path / "shop.csv"
+    file.write_text(file.read_text().replace("color", "color,split", 1))
+    products = load_labelled([catalog], ATTRIBUTES)
+    assert count_known_tests(replace(products, groups=np.arange(7))) == 2
+    elsewhere = ["a"] + ["b"] * 6
+    assert count_known_tests(replace(products, image_roots=elsewhere)) == 1
 
 
 def test_a_product_without_a_group_is_a_group_of_its_own(tmp_path: Path) -> None:

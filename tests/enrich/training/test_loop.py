@@ -1,6 +1,7 @@
 """Training is the same twice, goes on where it was killed, and keeps its best epoch."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,18 @@ def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
     assert 0.5 < drift < 1.1
 
 
+def test_an_average_has_the_frozen_tower_that_its_heads_are_scored_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _scored(monkeypatch, 0.1, 0.2, 0.3, 0.4, 0.5)
+    kept = _train(trainer := make("a", WHOLE, HEADS, ema=0.999))
+    last = _last_state(trainer)
+    tower = {name for name in kept if name.startswith("image_tower.backbone.")}
+    assert tower and all(kept[name].equal(last["classifier"][name]) for name in tower)
+    heads = kept.keys() - tower
+    assert not all(kept[name].equal(last["classifier"][name]) for name in heads)
+
+
 def test_contrast_alone_is_scored_and_kept(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     scored = _scored(monkeypatch, 0.2, 0.1)
     trainer = make("a", WARM_UP.model_copy(update={"epochs": 2}))
@@ -273,8 +286,10 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     heads = HEADS.model_copy(update={"epochs": 1})
     whole = WHOLE.model_copy(update={"epochs": 1})
     config = _clip_config(clip_folder, heads, whole)
-    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[catalog])
-    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_catalog"}
+    shop = tmp_path / "shop"
+    shutil.copytree(catalog, shop)
+    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[shop])
+    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_shop"}
     assert sum(metrics["products"].values()) == 40
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 

@@ -22,14 +22,23 @@ FIGURES = {
 @pytest.fixture
 def write(small_config: ClassifierConfig) -> Any:
     def write(
-        figures: dict[str, Any], catalogs: list[str], of: str = "test_groups_myntra"
+        figures: dict[str, Any],
+        catalogs: list[str],
+        of: str = "test_groups_myntra",
+        known_tests: int = 0,
     ) -> list[str]:
         products = {"train": 34_880, "validation": 4_246, "test": 4_217}
         metrics = {"products": products, of: figures}
         phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
         training = TrainingConfig(name="tiny", phases=(phase,))
         card = format_model_card(
-            small_config, training, metrics, catalogs, tells_of_tower=False, split_groups=0
+            small_config,
+            training,
+            metrics,
+            catalogs,
+            tells_of_tower=False,
+            split_groups=0,
+            known_tests=known_tests,
         )
         return card.splitlines()
 
@@ -64,6 +73,12 @@ def test_names_that_mean_something_to_markdown_are_shown_as_they_are(write: Any)
 def test_catalogs_of_known_origin_are_credited(write: Any) -> None:
     assert "Amazon Berkeley Objects" in "\n".join(write({}, ["abo"]))
     assert "Berkeley" not in "\n".join(write({}, ["another"]))
+
+
+def test_tests_that_share_something_with_what_is_trained_on_are_told(write: Any) -> None:
+    told = "1,234 of all to test share a text or a picture with one to train on"
+    assert told in " ".join(write({}, ["shop"], known_tests=1_234))
+    assert "share a text" not in " ".join(write({}, ["shop"]))
 
 
 @pytest.mark.parametrize(

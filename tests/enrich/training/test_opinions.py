@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches
 from enrich.training.loop import Trainer
@@ -60,6 +61,19 @@ def test_a_row_of_which_mostly_labels_are_said_that_are_not_known_here_has_no_op
     _change(file, color=said)
     heard = read_opinions([file], batches, {"color": ("red", "teal")})["color"]
     assert heard[1].tolist() == [1, 0] and not heard[[0, 2]].any()
+
+
+@pytest.mark.parametrize("name", ["file", "products", "settings", "allow_pickle"])
+def test_an_attribute_may_be_called_as_something_else_in_the_file_is(
+    trainer: Trainer, batches: Batches, tmp_path: Path, name: str
+) -> None:
+    config = trainer.classifier.config.model_copy(update={"attributes": {name: COLORS}})
+    words = batches.encoder.tokenizer.get_vocab_size()
+    written, rows = tmp_path / "other.npz", np.arange(20)
+    write_opinions(written, trainer.config, build_classifier(config, words), batches, rows)
+    heard = read_opinions([written], batches, {name: COLORS})[name]
+    assert heard[:20].any(axis=1).all() and not heard[20:].any()
+    assert read_recipe(written)["name"] == "tiny"
 
 
 def test_opinions_that_share_no_label_are_refused_with_what_to_do(

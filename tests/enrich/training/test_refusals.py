@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
+from enrich.training.preparation import read_training_products
 from enrich.training.run import check_training, train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
@@ -149,6 +151,103 @@ def test_a_strange_shop_without_any_label_is_refused_before_training(
     assert f"no label in {shop} is one of" in said
     with pytest.raises(ConfigError, match="no label in"):
         check_training(config, [catalog], tmp_path / "made", [shop])
+
+
+def test_what_is_trained_on_is_no_strange_shop(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    (tmp_path / "other").symlink_to(catalog)
+    config = TrainingConfig.model_validate(settings)
+    for shop in (catalog, tmp_path / "other", Path(f"catalog:{catalog}/../catalog")):
+        said = _refused([catalog], config, tmp_path / "made", strange_shops=[shop])
+        assert f"{shop} is trained on" in said
+
+
+Checked = Callable[..., str]
+
+
+@pytest.fixture
+def checked(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> Checked:
+    """Returns a function that checks a table of colors and says what is told of it."""
+
+    def write(name: str, colors: Sequence[str], to_test: Sequence[str]) -> Path:
+        """Writes the colors in each split; to test, those that are given for it."""
+        shown = {"train": [*colors] * 6, "valid": colors, "test": to_test}
+        lines = [
+            f"{name} {part} {row},{color},wide,{part}"
+            for part, column in shown.items()
+            for row, color in enumerate(column)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["title,color,fit,part", *lines]))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"table: {name}.csv\ndescription: null\nimage_path: null\nsplit: part\n"
+            "labels: {color: color, fit: fit}"
+        )
+        return Path(f"table:{tmp_path}/{name}.yaml")
+
+    def checked(
+        *colors: str,
+        to_test: Sequence[str] = (),
+        strange: Sequence[str] = (),
+        **attributes: object,
+    ) -> str:
+        config = TrainingConfig.model_validate(
+            settings | {"attributes": attributes or {"color": "from_data"}}
+        )
+        shops = [write("strange", strange, ())] if strange else []
+        shop = write("shop", colors, to_test or colors)
+        check_training(config, [shop], tmp_path / "made", shops)
+        return " ".join(capsys.readouterr().err.split())
+
+    return checked
+
+
+def test_what_processes_share_are_parts_of_the_batch_too(
+    catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.training.preparation.processes", lambda: 2)
+    config = TrainingConfig.model_validate(settings | {"accumulate": 2})
+    assert read_training_products(config, [catalog])[0].accumulate == 4
+    config = TrainingConfig.model_validate(settings | {"accumulate": 3})
+    with pytest.raises(ConfigError, match=r"a batch of 8 in 6 parts \(accumulate times 2 process"):
+        read_training_products(config, [catalog])
+
+
+def test_an_optional_attribute_that_is_none_is_told(
+    catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"optional_attributes": ["colour", "style"]})
+    read_training_products(config, [catalog])
+    assert "optional_attributes that are no attributes: colour\n" in capsys.readouterr().err
+
+
+def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None:
+    said = checked("RED", "Red", "red", "blue", "Navy", "navy")
+    assert (
+        "color: 5 labels differ from another one in capitals alone: 'Navy', 'navy', 'RED'" in said
+    )
+    assert checked("red", "blue", "dark red") == ""
+    assert checked("RED", "Red", "blue", color=["red", "Blue"]) == ""
+
+
+def test_labels_of_a_strange_shop_that_are_not_listed_are_counted(checked: Checked) -> None:
+    said = checked("red", "blue", strange=["Red", "crimson", "navy"])
+    assert "color: 14 products of the strange shop strange.yaml have a label that is not" in said
+    assert "such as 'crimson', 'navy'" in said and "the catalogs" not in said
+    said = checked("a", "b", "c", color=["a", "b"])
+    assert "color: 8 products of the catalogs have a label that is not listed, such as 'c'" in said
+
+
+def test_tests_without_labels_are_refused_and_one_attribute_without_is_told(
+    checked: Checked,
+) -> None:
+    with pytest.raises(ConfigError, match="no product to test has a label of color, so that"):
+        checked("red", "blue", to_test=["", ""])
+    said = checked("red", "blue", to_test=["", ""], color="from_data", fit=["wide", "slim"])
+    assert "color: no product to test has a label: there will be no figure of it" in said
+    assert "fit: no product to test" not in said
 
 
 @pytest.mark.parametrize(("output", "said"), [("/", "has no name"), ("/proc/no", "nothing can be")])

@@ -194,7 +194,12 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     for name, tensor in wanted["classifier"].items():
         torch.testing.assert_close(found["classifier"][name], tensor, rtol=1e-4, atol=1e-6)
     assert found["progressed"] == pytest.approx(wanted["progressed"])
-    assert (output / "MODEL_CARD.md").exists()
+    card = (output / "MODEL_CARD.md").read_text()
+    assert '"accumulate": 2' in card
+    again = load_yaml(output / "training.yaml", TrainingConfig)
+    assert again == load_yaml(undisturbed / "training.yaml", TrainingConfig)
+    # A training that was killed under two processes goes on under one in two parts, in no other.
+    assert found["inputs"] == wanted["inputs"]
 
 
 def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
@@ -248,7 +253,7 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
 ) -> None:
     splits = ("train", "valid", "test")
     lines = "".join(
-        f"{c} shirt {n},{splits[n % 3]},{c},g{n // 2}\n" for n in range(60) for c in ("a", "b")
+        f"{c} shirt {n // 2},{splits[n % 3]},{c},g{n // 2}\n" for n in range(60) for c in ("a", "b")
     )
     (tmp_path / "a.csv").write_text(f"title,part,color,alike\n{lines}")
     (tmp_path / "a.yaml").write_text(
@@ -258,5 +263,7 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
     train_checkpoint(config, [Path(f"table:{tmp_path}/a.yaml")], tmp_path / "made")
     told = "30 groups of near-identical products"
-    assert told in capsys.readouterr().err
-    assert told in (tmp_path / "made" / "MODEL_CARD.md").read_text()
+    said = " ".join(capsys.readouterr().err.split())
+    card = " ".join((tmp_path / "made" / "MODEL_CARD.md").read_text().split())
+    assert told in said and told in card
+    assert "20 products to test share a text" in said and "20 of all to test share a text" in card

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from enrich.errors import ConfigError
 from enrich.training.readers.catalog_folder import read_catalog_folder
 
 
@@ -46,6 +47,25 @@ def test_a_product_whose_group_is_missing_or_blank_is_a_group_of_its_own(folder:
     labels = {"product_id": ["a", "b", "c"], "group_id": [None, "", " "], "size": "40"}
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
     assert read_catalog_folder(folder).groups == ["a", "b", "c"]
+
+
+def test_blanks_around_a_group_are_none_of_it(folder: Path) -> None:
+    labels = {"product_id": ["a", "b", "c"], "group_id": ["7", " 7 ", "8\t"], "size": "40"}
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    assert read_catalog_folder(folder).groups == ["7", "7", "8"]
+
+
+def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None:
+    products = pd.read_parquet(folder / "products.parquet")
+    one = products.assign(title="Another one")
+    pd.concat([products, one[one["product_id"] == "b"]]).to_parquet(folder / "products.parquet")
+    with pytest.raises(
+        ConfigError, match=r"products\.parquet has more than one row of product 'b'"
+    ):
+        read_catalog_folder(folder)
+    labels = {"product_id": ["a"], "group_id": None, "size": "40"}
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    assert read_catalog_folder(folder).titles == ["A shirt"], "nobody labelled that one"
 
 
 def test_rows_without_an_id_are_nobodys(folder: Path) -> None:
