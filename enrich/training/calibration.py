@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
+from enrich.training.measures import last_of_ties
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
@@ -211,10 +212,7 @@ def pick_threshold(
     counts = each.double().cumsum(0)
     good = wilson_lower_bound(share * counts, counts) >= precision
     good &= sorted_confidence >= _LEAST_CONFIDENCE
-    # Rows of equal confidence are answered together or not at all.
-    last_of_ties = torch.ones_like(good)
-    last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
-    possible = (good & last_of_ties).nonzero()
+    possible = (good & last_of_ties(sorted_confidence)).nonzero()
     return float(sorted_confidence[possible[-1]]) if len(possible) else None
 
 
