@@ -16,9 +16,8 @@ from typing import Annotated
 
 import typer
 
-from enrich.adaptation.adapt import adapt
+from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.checkpoint import refuse_fitted, write_adapted
-from enrich.adaptation.effect import Effect
 from enrich.adaptation.report import format_report, summarise
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
@@ -35,11 +34,6 @@ from enrich.command_line import (
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
-
-# Where confidence is further off than this, and answers are wrong more often, the labelled products
-# were hardly drawn at random: in a shop of other goods that it had never seen, the bundled
-# checkpoint had an expected calibration error of 0.2 and an accuracy of 0.58.
-SUSPICIOUS_ECE, SUSPICIOUS_ACCURACY = 0.3, 0.5
 
 
 def main(
@@ -87,59 +81,47 @@ def main(
         written = write_suggestions(engine, products, suggest, known, output)
         typer.echo(json.dumps({"suggested": written, "output": str(output)}))
     elif labelled:
-        effects = fit(engine, labelled)
-        write_adapted(manifest, effects, name, catalog.resolve().parent.name, output)
+        adapted = fit(engine, labelled)
+        write_adapted(manifest, adapted.effects, name, catalog.resolve().parent.name, output)
         summary = {
             "output": str(output),
             "name": name,
             "products": len(labelled.products),
             "not_in_catalog": labelled.unknown_ids,
-            "attributes": summarise(effects),
+            "attributes": summarise(adapted.effects),
+            "left_as_they_were": adapted.left,
+            "doubts": adapted.doubts,
         }
         typer.echo(json.dumps(summary))
 
 
-def fit(engine: Engine, labelled: ShopLabels) -> dict[str, Effect]:
-    """Fits, and prints what that changes.
-
-    Returns:
-        What fitting changes, of each attribute that is labelled often enough.
+def fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
+    """Fits, prints what that changes and why not more of it does, and returns both.
 
     Raises:
         ConfigError: no attribute is labelled often enough.
-        AdaptationRefused: no attribute would be answered better.
+        AdaptationRefused: no attribute would be answered better, or no labels say enough of the
+            shop.
     """
-    effects = adapt(engine, labelled)
-    for attribute, targets in labelled.targets.items():
-        labels = (targets >= 0).sum()
-        if attribute not in effects:
-            reason = (
-                f"{labels} labels are fewer than {FEWEST_LABELS}"
-                if labels < FEWEST_LABELS
-                else f"fewer than {FEWEST_LABELS} of its {labels} labelled products can be read"
-            )
-            typer.echo(f"{attribute}: left as it was, {reason}", err=True)
-    if not effects:
+    adapted = adapt(engine, labelled)
+    for attribute, reason in adapted.left.items():
+        typer.echo(f"{attribute}: left as it was, {reason}", err=True)
+    if not adapted.effects and not adapted.flaws:
         raise ConfigError(
             f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
         )
-    for attribute, effect in effects.items():
-        accuracy, ece = effect.before["accuracy"] or 0, effect.before["ece"] or 0
-        if accuracy < SUSPICIOUS_ACCURACY and ece > SUSPICIOUS_ECE:
-            typer.echo(
-                f"{attribute}: the classifier is right in {accuracy:.0%} of these products, far "
-                "less than its confidence says. If they were chosen because it got them wrong, "
-                "fitting teaches it its mistakes: label products that --suggest names",
-                err=True,
-            )
-    print_markdown(format_report(effects))
-    if not any(effect.is_better for effect in effects.values()):
+    if not adapted.effects:
+        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
+    for attribute, doubt in adapted.doubts.items():
+        typer.echo(f"{attribute}: {doubt}", err=True)
+    print_markdown(format_report(adapted.effects))
+    if not any(effect.is_better for effect in adapted.effects.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "
             "precise enough, so nothing is written: give more labels, of products that --suggest "
             "names"
         )
-    return effects
+    return adapted
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ Every figure is cross-validated: a product is answered by what was fitted to pro
 near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from enrich.adaptation.calibrating import calibrate_held_out, leave
 from enrich.adaptation.effect import Effect
+from enrich.adaptation.flaws import find_doubt, find_flaw
 from enrich.adaptation.readings import Readings, fullest, take_readings
 from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.shop_labels import ShopLabels
@@ -17,20 +21,62 @@ from enrich.adaptation.trial import FEWEST_LABELS, Trial
 from enrich.calibration import Calibration
 from enrich.engine import Engine
 from enrich.progress import watch
+from enrich.training.answers import Answers
+from enrich.training.labelled import UNLABELLED
 
 
-def adapt(engine: Engine, labels: ShopLabels) -> dict[str, Effect]:
-    """Returns what adaptation does to each attribute that enough products are labelled with."""
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What adaptation does to the attributes that it was tried on, and why not to the others.
+
+    `too_few` and `flaws` are reasons by attribute: too few labels, and labels that say too little
+    of the shop. `doubts` are sentences on labels that were fitted to all the same.
+    """
+
+    effects: dict[str, Effect]
+    too_few: dict[str, str]
+    flaws: dict[str, str]
+    doubts: dict[str, str]
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Why each attribute that was not tried is left as it was."""
+        return self.too_few | self.flaws
+
+
+def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
+    """Tries adaptation on each attribute that enough products are labelled with, and well enough.
+
+    Raises:
+        ConfigError: pictures are named, and not one of them can be read.
+    """
+    taken = take_readings(engine, labels)
+    answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
+    too_few, flaws, doubts = {}, {}, {}
+    for attribute, targets in labels.targets.items():
+        base, names = engine.calibration.attributes[attribute], engine.spec.attributes[attribute]
+        if shortage := _tell_shortage(targets, answers.get(attribute)):
+            too_few[attribute] = shortage
+        elif flaw := find_flaw(answers[attribute], base, names):
+            flaws[attribute] = flaw
+        elif doubt := find_doubt(answers[attribute], base, names):
+            doubts[attribute] = doubt
+    fitted = [attribute for attribute in labels.targets if attribute not in {*too_few, *flaws}]
     fold_of = deal_folds(torch.from_numpy(labels.groups))
-    enough = [
-        (attribute, readings)
-        for attribute, readings in take_readings(engine, labels).items()
-        if len(fullest(readings.answers)) >= FEWEST_LABELS
-    ]
-    return {
-        attribute: adapt_attribute(readings, fold_of, engine.calibration, attribute)
-        for attribute, readings in watch(enough, "fitting", len(enough))
+    effects = {
+        attribute: adapt_attribute(taken[attribute], fold_of, engine.calibration, attribute)
+        for attribute in watch(fitted, "fitting", len(fitted))
     }
+    return Adaptation(effects, too_few, flaws, doubts)
+
+
+def _tell_shortage(targets: np.ndarray, answers: Answers | None) -> str | None:
+    given = (targets != UNLABELLED).sum()
+    if given < FEWEST_LABELS:
+        return f"{given} labels are fewer than {FEWEST_LABELS}"
+    if answers is None or len(answers) < FEWEST_LABELS:
+        return f"fewer than {FEWEST_LABELS} of its {given} labelled products can be read"
+    return None
 
 
 def adapt_attribute(

@@ -3,7 +3,7 @@
 All other weights stay. Knows nothing of how they were fitted.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,24 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
     )
 
 
+def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yields what `metrics.json` says of each time that the checkpoint was fitted, the last first.
+
+    The keys are those that `write_adapted` writes: `from`, `shop`, `attributes`.
+    """
+    adaptation = read_metrics(manifest.folder).get("adaptation")
+    while adaptation:
+        yield adaptation
+        adaptation = adaptation.get("earlier")
+
+
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
     """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
 
     The same labels may be among those that are given now. The checkpoint is right about them
     because it was fitted to them, so the confidence that is fitted now would be too high.
     """
-    adaptation: dict[str, Any] = read_metrics(manifest.folder).get("adaptation", {})
-    while adaptation:
+    for adaptation in list_adaptations(manifest):
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
         if again := sorted(fitted.intersection(attributes)):
             raise ConfigError(
@@ -50,7 +60,6 @@ def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
                 "would flatter it if they are given again: name the checkpoint that it was made "
                 f"from ({adaptation['from']}), and give all labels at once"
             )
-        adaptation = adaptation.get("earlier", {})
 
 
 def write_adapted(

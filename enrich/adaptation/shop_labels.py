@@ -25,9 +25,10 @@ _MOST_TEXTS_OF_A_PICTURE = 5
 class ShopLabels:
     """N labelled products of a catalog, each once.
 
-    `targets` maps each attribute that any of them is labelled with to the labels' indices (N,),
-    UNLABELLED where there is no label. Near-identical products (see `group_near_identical`) have
-    the same number in `groups` (N,): what is fitted to one must not be measured on another.
+    `targets` maps each attribute that the file labels to the labels' indices (N,), UNLABELLED where
+    there is no label; that may be everywhere, as the file may label products of other catalogs too.
+    Near-identical products (see `group_near_identical`) have the same number in `groups` (N,):
+    what is fitted to one must not be measured on another.
     `unknown_ids` counts the labelled products that are not in the catalog.
     """
 
@@ -75,7 +76,7 @@ def read_shop_labels(
         targets={
             attribute: column[is_known]
             for attribute, column in targets.items()
-            if (column[is_known] != UNLABELLED).any()
+            if (column != UNLABELLED).any()
         },
         groups=group_near_identical(
             [build_text(product.title, product.description) for product in products],

@@ -20,14 +20,14 @@ from enrich.comparison.figure import (
 from enrich.plot_text import shorten
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.conditions import Condition
-from enrich.training.measures import BINS, expected_calibration_error, find_bins
+from enrich.training.measures import BINS, expected_calibration_error, last_of_ties
 
 ByCondition = Mapping[Condition, Mapping[str, CalibratedAnswers]]
 
 _PANEL_IN = 3.4
 # A share of fewer answers is chance: no line starts before so many, and no dot rests on less.
 _FIRST_ANSWERS = 20
-_FEW = 10
+_ANSWERS_A_DOT = 10
 # A figure of hundreds of labels takes gigabytes to draw, and nobody reads it.
 _MOST_LABELS = 60
 _LONGEST_NAME = 30
@@ -81,19 +81,23 @@ def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: P
 def _draw_bins(
     axes: Axes, probs: torch.Tensor, targets: torch.Tensor, color: str, label: str
 ) -> float:
-    """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE."""
+    """Draws accuracy over confidence, a dot's area being its share of rows; returns the ECE.
+
+    A dot has the next BINS-th of the rows, sorted by confidence: every row is in one.
+    """
     confidence, best = probs.max(1)
     is_right = best == targets
-    which = find_bins(confidence).numpy()
-    rows = np.bincount(which, minlength=BINS)
-    filled = rows >= _FEW
+    dots = min(BINS, max(1, len(targets) // _ANSWERS_A_DOT))
+    # By how many are below it: rows of equal confidence are in one dot.
+    rank = torch.searchsorted(confidence.sort().values, confidence)
+    _, which, rows = (rank * dots // len(rank)).unique(return_inverse=True, return_counts=True)
     mean_confidence, accuracy = (
-        np.bincount(which, values.double().numpy(), BINS)[filled] / rows[filled]
+        torch.zeros(len(rows)).index_add_(0, which, values.float()) / rows
         for values in (confidence, is_right)
     )
-    area = 8 + 250 * rows[filled] / rows.sum()
+    area = 8 + 250 * rows / rows.sum()
     axes.plot(mean_confidence, accuracy, color=color, lw=1, alpha=0.6)
-    axes.scatter(mean_confidence, accuracy, area, color=color, label=label, lw=0)
+    axes.scatter(mean_confidence, accuracy, area, color=color, label=label, lw=0, clip_on=False)
     return expected_calibration_error(confidence, is_right)
 
 
@@ -119,10 +123,13 @@ def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None
 def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -> None:
     confidence, best = answers.probs.max(1)
     is_right = best == answers.of.targets
-    hits = is_right[confidence.argsort(descending=True)].cumsum(0)
-    precision = hits / torch.arange(1, len(is_right) + 1)
-    start = min(_FIRST_ANSWERS, len(is_right)) - 1
-    axes.plot((hits / len(is_right))[start:], precision[start:], color=color, lw=1.3)
+    falling, order = confidence.sort(descending=True)
+    hits, answered = is_right[order].cumsum(0), torch.arange(1, len(order) + 1)
+    drawn = last_of_ties(falling) & (answered >= min(_FIRST_ANSWERS, len(order)))
+    recall, precision = (hits / len(order))[drawn], (hits / answered)[drawn]
+    # A line of one point is seen by its marker alone.
+    single = "." if len(recall) == 1 else None
+    axes.plot(recall, precision, marker=single, color=color, lw=1.3)
     for marker, threshold in zip("os", answers.thresholds.values(), strict=True):
         above = confidence >= threshold
         if above.any():

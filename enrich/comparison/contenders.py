@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from schemas.labels import LABEL_WORDS
 
+from enrich.adaptation.checkpoint import list_adaptations
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_manifest
@@ -38,6 +39,11 @@ class Contender:
     def attributes(self) -> dict[str, tuple[str, ...]]:
         """The labels of each attribute, in the order of the logits."""
         return self.manifest.config.attributes
+
+    @property
+    def fitted_to(self) -> list[str]:
+        """The shops to whose labelled products it was fitted, of whatever split those are."""
+        return [adaptation["shop"] for adaptation in list_adaptations(self.manifest)]
 
     def as_stored(self) -> Classifier:
         """Returns the classifier with all its layers in floating point.

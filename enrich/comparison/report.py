@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from enrich.comparison.run import Comparison
-from enrich.comparison.tables import NOTES, build_tables
+from enrich.comparison.tables import NOTES, build_tables, tell_fitted
 from enrich.markdown import Table, escape, to_markdown
 
 _WIDEST, _HEADER_WIDTH, _NOTE_WIDTH = 400, 12, 100
@@ -24,6 +24,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
     (folder / "comparison.json").write_text(content + "\n")
     paragraphs = [
         "# Comparison of classifiers\n",
+        *(f"{escape(note)}\n" for note in tell_fitted(comparison)),
         *(f"{note}\n" for note in NOTES),
         "Speed is the forward pass alone, made quick as the job makes it, "
         f"on {escape(comparison.machine)}.\n",
@@ -38,7 +39,7 @@ def print_report(comparison: Comparison) -> None:
     console = Console(width=_WIDEST)
     for table in build_tables(comparison):
         console.print(_as_rich(table), "")
-    notes = Text("\n".join([*NOTES, f"Speed: {comparison.machine}."]))
+    notes = Text("\n".join([*tell_fitted(comparison), *NOTES, f"Speed: {comparison.machine}."]))
     console.print(notes, width=_NOTE_WIDTH)
 
 

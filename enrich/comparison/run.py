@@ -43,13 +43,15 @@ class Comparison:
 
     `figures` has a record for each checkpoint, shop, condition and attribute. `differences` has the
     same for every checkpoint but the first: its figures less the first one's, on the same draws.
-    `costs` has one a checkpoint; `machine` says what its speed was measured on.
+    `costs` has one a checkpoint; `machine` says what its speed was measured on. `fitted_to` maps
+    each checkpoint that was fitted to labelled products of shops to their names.
     """
 
     machine: str
     costs: list[Record]
     figures: list[Record]
     differences: list[Record]
+    fitted_to: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def compare(
                 differences += _differences(own, measured[0], _shared(contender, contenders[0]))
     draw_overview(figures, workplace.plots / "overview.png")
     costs = _measure_costs(contenders, products[0], workplace)
-    return Comparison(describe_machine(workplace.device), costs, figures, differences)
+    fitted_to = {one.name: one.fitted_to for one in contenders if one.fitted_to}
+    return Comparison(describe_machine(workplace.device), costs, figures, differences, fitted_to)
 
 
 def _load_for_each(contenders: Sequence[Contender], shop: LabelledShop) -> list[LabelledProducts]:
@@ -151,8 +154,11 @@ def _ask(contender: Contender, batches: Batches) -> ByCondition:
 
 
 def _shared(one: Contender, other: Contender) -> set[str]:
-    """Returns the attributes that both answer with the same labels: only these are comparable."""
-    return {a for a, labels in one.attributes.items() if other.attributes.get(a) == labels}
+    """Returns the attributes that both answer with the same labels: only these are comparable.
+
+    In which order does not matter, as no figure depends on it.
+    """
+    return {a for a, own in one.attributes.items() if {*own} == {*other.attributes.get(a, ())}}
 
 
 def _differences(

@@ -27,6 +27,15 @@ NOTES = (
 )
 
 
+def tell_fitted(comparison: Comparison) -> list[str]:
+    """Returns a note on each checkpoint that may have seen labels that it is measured by."""
+    return [
+        f"{checkpoint} was fitted to labelled products of {' and '.join(shops)}, test groups or "
+        "not: figures on those products flatter it."
+        for checkpoint, shops in comparison.fitted_to.items()
+    ]
+
+
 def build_tables(comparison: Comparison) -> list[Table]:
     """Returns the overview, the figures of each shop and attribute, and the differences."""
     figures = _by_shop_and_attribute(comparison.figures)

@@ -39,10 +39,16 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
             f"{file} corrects no attribute: it has {', '.join(table.column_names)}; wanted: "
             f"{KEY} and at least one of {', '.join(attribute_labels)}"
         )
-    spelled = {attribute.lower(): attribute for attribute in attribute_labels.keys() - {*corrected}}
+    spelled = {attribute.lower(): attribute for attribute in attribute_labels}
     for name in table.column_names:
-        if (meant := spelled.get(name.strip().lower())) is not None:
-            raise SchemaMismatch(f"{file} has a column '{name}'; write '{meant}' for the attribute")
+        meant = spelled.get(name.strip().lower())
+        if meant is not None and name not in attribute_labels:
+            to_do = (
+                f" beside '{meant}'; rename or remove it, labels are read from '{meant}' alone"
+                if meant in corrected
+                else f"; write '{meant}' for the attribute"
+            )
+            raise SchemaMismatch(f"{file} has a column '{name}'{to_do}")
     rows = select_text(table, [KEY, *corrected], file).to_pandas()
     if file.suffix.lower() == ".csv":
         rows[KEY] = rows[KEY].map(unguard, na_action="ignore")

@@ -41,8 +41,12 @@ def read_csv(file: Path) -> pa.Table:
         OSError, ValueError, ArrowException: the file cannot be read, or is no such table.
     """
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        if (problem := explain_separator(lines.readline())) is not None:
+        header = lines.readline()
+        if (problem := explain_separator(header)) is not None:
             raise ValueError(problem)
+        # Arrow cannot tell the columns of such a header.
+        if header and not header.endswith("\n"):
+            raise ValueError("it is a header without a row")
     try:
         return _read_csv_in_blocks(file, pyarrow.csv.ReadOptions())
     except pa.ArrowInvalid as error:

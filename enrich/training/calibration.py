@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
+from enrich.training.measures import last_of_ties
 
 # One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
 _WILSON_Z = 1.2816
@@ -200,20 +201,18 @@ def pick_threshold(
     """Returns the lowest confidence, 0.5 at least, from which on precision is `precision` or more.
 
     What counts is the lower Wilson bound of the precision, so that a lucky handful of rows sets no
-    threshold. `evidence` is how much each row counts in it, in (0, 1]: a tenth for each of ten rows
-    of one product in several colors. None: every row is a product of its own.
+    threshold. `evidence` is how much each row counts among the rows that the bound rests on, in
+    (0, 1]: a tenth for each of ten rows of one product in several colors. None: every row is a
+    product of its own. The precision itself is the share of rows, as that is what is promised.
     """
     order = confidence.argsort(descending=True)
     sorted_confidence = confidence[order]
     each = torch.ones(len(order)) if evidence is None else evidence[order]
-    hits = (is_right[order] * each).double().cumsum(0)
+    share = is_right[order].double().cumsum(0) / torch.arange(1, len(order) + 1)
     counts = each.double().cumsum(0)
-    good = wilson_lower_bound(hits, counts) >= precision
+    good = wilson_lower_bound(share * counts, counts) >= precision
     good &= sorted_confidence >= _LEAST_CONFIDENCE
-    # Rows of equal confidence are answered together or not at all.
-    last_of_ties = torch.ones_like(good)
-    last_of_ties[:-1] = sorted_confidence[:-1] != sorted_confidence[1:]
-    possible = (good & last_of_ties).nonzero()
+    possible = (good & last_of_ties(sorted_confidence)).nonzero()
     return float(sorted_confidence[possible[-1]]) if len(possible) else None
 
 

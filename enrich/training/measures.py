@@ -98,13 +98,20 @@ def recall_at_precision(
     """
     confidence, order = confidence.sort(descending=True)
     weights = weights[:, order]
-    # Rows of equal confidence are above a threshold together or not at all.
-    parts = torch.ones(len(order), dtype=torch.bool)
-    parts[:-1] = confidence[:-1] != confidence[1:]
     hits = (weights * is_right[order]).cumsum(1)
-    good = (hits / weights.cumsum(1) >= precision) & parts
+    good = (hits / weights.cumsum(1) >= precision) & last_of_ties(confidence)
     # Hits only grow along the row, so the largest good one is that of the lowest threshold.
     return (hits * good).amax(1) / weights.sum(1)
+
+
+def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
+    """Returns which of the sorted rows a threshold can end at: the last one of each confidence.
+
+    Rows of equal confidence are above a threshold together or not at all.
+    """
+    is_last = torch.ones(len(confidence), dtype=torch.bool)
+    is_last[:-1] = confidence[:-1] != confidence[1:]
+    return is_last
 
 
 def once(rows: int) -> Float[Tensor, "1 N"]:

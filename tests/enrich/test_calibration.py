@@ -123,6 +123,16 @@ def test_rows_of_equal_confidence_are_answered_together_or_not_at_all() -> None:
     assert pick_threshold(better, correct, 0.90) == pytest.approx(0.9)
 
 
+def test_one_article_whose_colors_are_wrong_counts_with_each_of_them() -> None:
+    """40 single products are right; of one article's 30 colors, which count as one, half are."""
+    confidence = torch.cat([torch.linspace(0.99, 0.95, 40), torch.linspace(0.9, 0.8, 30)])
+    is_right = torch.cat([torch.ones(40), torch.arange(30) % 2]).bool()
+    evidence = torch.cat([torch.ones(40), torch.full((30,), 1 / 30)])
+    threshold = pick_threshold(confidence, is_right, 0.90, evidence)
+    assert threshold is not None
+    assert is_right[confidence >= threshold].double().mean() >= 0.90
+
+
 def _every_set(**changes: object) -> dict[str, dict[str, object]]:
     one = {"temperature": 1.0, "thresholds": {"0.90": 0.7, "0.95": None}, "rows": 9} | changes
     return {str(modalities): one for modalities in Modalities}

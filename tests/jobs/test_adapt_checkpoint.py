@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from effects import make_effect
 from job_script import Run
 from PIL import Image
 
+from enrich.adaptation.effect import Gain
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import open_engine
 from enrich.files.products import read_products
@@ -43,15 +45,15 @@ def adapted(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("adapted") / "checkpoint"
 
 
-def _adapt(run: Run, shop: Path, output: Path) -> str:
-    """Fits the bundled checkpoint to the shop, and returns what is printed."""
-    code, out, _ = run(
+def _adapt(run: Run, shop: Path, output: Path) -> tuple[str, str]:
+    """Fits the bundled checkpoint to the shop, and returns standard output and error."""
+    code, out, err = run(
         "--catalog", shop / "products.csv",
         "--corrections", shop / "labelled.csv",
         "--output", output,
     )  # fmt: skip
     assert code == 0
-    return out
+    return out, err
 
 
 def _colors(checkpoint: Path, shop: Path) -> list[Prediction]:
@@ -76,7 +78,8 @@ def _draw(color: Prediction, random: np.random.Generator) -> str:
 def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written(
     run: Run, shop: Path, adapted: Path
 ) -> None:
-    out = _adapt(run, shop, adapted)
+    out, err = _adapt(run, shop, adapted)
+    assert "of these products are answered as 'red', 'bronze', and none is" in err
     assert "understate the whole shop" in " ".join(out.split())
     summary = json.loads(out.splitlines()[-1])
     color = summary["attributes"]["color"]
@@ -111,6 +114,58 @@ def test_a_checkpoint_that_knows_the_shop_is_refused_and_nothing_is_written(
     assert code == 3 and "no attribute would be answered better" in err
     assert "left as it was" in out and "pattern" not in err
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("meant", "reason"),
+    [
+        (dict.fromkeys(CONVENTION.values(), "black"), "all its labels are 'black'"),
+        (
+            {"orange": "white", "blue": "yellow", "black": "pink"},
+            "the classifier is right in 0% of these products",
+        ),
+    ],
+)
+def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(
+    run: Run, shop: Path, tmp_path: Path, meant: dict[str, str], reason: str
+) -> None:
+    labels = pd.read_csv(shop / "labelled.csv", dtype=str)
+    labels["color"] = labels["color"].map(meant)
+    labels["style"] = ["casual", "formal", *[None] * (PRODUCTS - 2)]
+    labels.to_csv(tmp_path / "flawed.csv", index=False)
+    code, _, err = run(
+        "--catalog", shop / "products.csv",
+        "--corrections", tmp_path / "flawed.csv",
+        "--output", tmp_path / "fitted",
+    )  # fmt: skip
+    assert code == 3 and f"color: left as it was, {reason}" in err
+    assert "style: left as it was, 2 labels are fewer than 50" in err
+    assert "label products that --suggest names" in err
+    assert not (tmp_path / "fitted").exists()
+
+
+def test_an_attribute_that_is_not_fitted_stands_in_the_summary_with_the_reason(
+    run: Run, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated = read_manifest(BUNDLED).calibration.attributes["color"]
+    answered = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
+    figures = {"rows": PRODUCTS, "accuracy": 0.9, **answered}
+    effect = make_effect(figures, Gain(0.2, 0.1, 100), calibrated)
+    monkeypatch.setattr("enrich.adaptation.adapt.adapt_attribute", lambda *_: effect)
+    labels = pd.read_csv(shop / "labelled.csv", dtype=str).assign(style="casual")
+    strange = pd.DataFrame({"product_id": ["gone"], "pattern": ["solid"]})
+    pd.concat([labels, strange]).to_csv(tmp_path / "labelled.csv", index=False)
+    code, out, _ = run(
+        "--catalog", shop / "products.csv",
+        "--corrections", tmp_path / "labelled.csv",
+        "--output", tmp_path / "fitted",
+    )  # fmt: skip
+    summary = json.loads(out.splitlines()[-1])
+    assert code == 0 and list(summary["attributes"]) == ["color"]
+    left = summary["left_as_they_were"]
+    assert left["pattern"] == "0 labels are fewer than 50"
+    assert left["style"].startswith("all its labels are 'casual'")
+    assert "and none is labelled so" in summary["doubts"]["color"]
 
 
 def test_labels_that_a_checkpoint_was_fitted_to_are_not_given_to_it_again(

@@ -72,6 +72,13 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
     assert read.targets["color"].tolist() == [0, 1]
 
 
+def test_an_attribute_of_other_products_alone_stays_without_a_label(
+    tmp_path: Path, shop: Path
+) -> None:
+    read = _read(tmp_path, shop, "product_id,color,pattern\nwhole,red,\ngone,,solid\n")
+    assert read.targets["pattern"].tolist() == [UNLABELLED]
+
+
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [

@@ -70,3 +70,14 @@ def test_costs_of_a_checkpoint_in_eight_bits_are_counted_of_its_weights_as_store
     assert count_parameters(after.classifier) != count_parameters(before.classifier)
     assert count_parameters(after.as_stored()) == count_parameters(before.classifier)
     assert before.as_stored() is before.classifier
+
+
+def test_a_checkpoint_says_to_which_shops_it_was_fitted(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    fitted = shutil.copytree(two_checkpoints["tiny"], tmp_path / "fitted")
+    earlier = {"shop": "one shop", "from": "tiny", "attributes": {}}
+    adaptation = earlier | {"shop": "another", "earlier": earlier}
+    (fitted / "metrics.json").write_text(json.dumps({"adaptation": adaptation}))
+    both = load_contenders([str(two_checkpoints["tiny"]), str(fitted)], CPU)
+    assert [contender.fitted_to for contender in both] == [[], ["another", "one shop"]]

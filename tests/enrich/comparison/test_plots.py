@@ -10,7 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from enrich.comparison.checkpoint_plots import ByCondition, draw_checkpoint, draw_confusion
+from enrich.comparison.checkpoint_plots import (
+    ByCondition,
+    draw_checkpoint,
+    draw_confusion,
+    draw_precision_recall,
+    draw_reliability,
+)
 from enrich.comparison.figure import file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.answers import CalibratedAnswers
@@ -56,6 +62,72 @@ def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
     draw_checkpoint(weightless, labels, "a on b", tmp_path)
     assert not (tmp_path / "modality-weights.png").exists()
     assert (tmp_path / "precision-recall.png").exists()
+
+
+@pytest.mark.parametrize("rows", [9, 15, 129, 3_000])
+def test_every_product_is_in_a_dot_of_the_reliability_plot(
+    tmp_path: Path,
+    rows: int,
+    make_answers: Callable[[int, int, int], CalibratedAnswers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = []
+    scatter = Axes.scatter
+    monkeypatch.setattr(
+        Axes,
+        "scatter",
+        lambda axes, *dots, **how: drawn.append(dots) or scatter(axes, *dots, **how),
+    )
+    answers = make_answers(rows, 3, 0)
+    draw_reliability({"color": answers}, "title", tmp_path / "r.png")
+    _, accuracy, area = drawn[1]
+    shares = (area - 8) / 250
+    assert shares.sum() == pytest.approx(1)
+    assert (shares * rows).min() > min(9, rows - 1)
+    is_right = answers.probs.argmax(1) == answers.of.targets
+    assert (shares * accuracy).sum() == pytest.approx(is_right.float().mean().item())
+
+
+def _lines(answers: CalibratedAnswers, file: Path, patch: pytest.MonkeyPatch) -> list[list[float]]:
+    """Returns recall and precision of the points that are drawn of such answers as a line."""
+    drawn = []
+    plot = Axes.plot
+
+    def record(axes: Axes, *given: object, **how: object) -> object:
+        if "lw" in how:
+            drawn.append([torch.as_tensor(one).tolist() for one in given[:2]])
+        return plot(axes, *given, **how)
+
+    with patch.context() as patched:
+        patched.setattr(Axes, "plot", record)
+        draw_precision_recall({Condition.AS_IS: {"color": answers}}, "title", file)
+    (line,) = drawn
+    return line
+
+
+def test_answers_of_one_confidence_are_one_point_whatever_their_order(
+    tmp_path: Path,
+    make_answers: Callable[[int, int, int], CalibratedAnswers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = make_answers(400, 3, 0)
+    flat = torch.tensor([[0.6, 0.3, 0.1]]).repeat(400, 1)
+    for targets in (torch.arange(400) >= 100, torch.arange(400) % 4 > 0, torch.arange(400) < 300):
+        alike = replace(answers, probs=flat, of=replace(answers.of, targets=targets.long()))
+        assert _lines(alike, tmp_path / "p.png", monkeypatch) == [[0.25], [0.25]]
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_the_line_of_a_few_answers_ends_at_all_of_them(
+    tmp_path: Path,
+    rows: int,
+    make_answers: Callable[[int, int, int], CalibratedAnswers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = make_answers(rows, 3, 0)
+    right = (answers.probs.argmax(1) == answers.of.targets).float().mean().item()
+    recall, precision = _lines(answers, tmp_path / "p.png", monkeypatch)
+    assert [recall[-1], precision[-1]] == pytest.approx([right, right])
 
 
 def test_confusions_are_shares_of_each_label(

@@ -68,7 +68,7 @@ def comparison() -> Comparison:
     differences = [
         _record(SECOND, "as is", attribute, **difference) for attribute in ("color", "style")
     ]
-    return Comparison("a CPU, 1 thread", costs, figures, differences)
+    return Comparison("a CPU, 1 thread", costs, figures, differences, {})
 
 
 def test_overview_averages_only_what_all_answer_with_the_same_labels(
@@ -169,3 +169,17 @@ def test_terminal_shows_names_as_they_are_and_breaks_no_cell(
     assert SECOND in out and FIRST in out and "a CPU, 1 thread" in out
     assert out.count("0.912 (0.900-0.925)") == 20
     assert max(map(len, out.splitlines())) < 300
+
+
+def test_a_checkpoint_that_may_have_seen_the_labels_is_named(
+    comparison: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(comparison, tmp_path)
+    assert "fitted to labelled" not in (tmp_path / "comparison.md").read_text()
+    fitted = replace(comparison, fitted_to={FIRST: ["one shop", "a_b"]})
+    write_report(fitted, tmp_path)
+    print_report(fitted)
+    note = f"{FIRST} was fitted to labelled products of one shop and a"
+    assert note in (tmp_path / "comparison.md").read_text()
+    assert note in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "comparison.json").read_text())["fitted_to"] == fitted.fitted_to

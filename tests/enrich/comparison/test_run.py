@@ -113,7 +113,7 @@ def test_attributes_with_other_labels_are_measured_and_not_compared(
     contenders: list[Contender], shop_folder: Path, tmp_path: Path
 ) -> None:
     first, other = contenders
-    colors = ("green", "red", "white", "blue")
+    colors = ("green", "red", "white", "mauve")
     config = other.manifest.config
     config = config.model_copy(update={"attributes": config.attributes | {"color": colors}})
     other = replace(other, manifest=replace(other.manifest, config=config))
@@ -122,3 +122,16 @@ def test_attributes_with_other_labels_are_measured_and_not_compared(
     comparison = compare([first, other], shops, 10, place)
     assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
     assert len(comparison.figures) == 30
+
+
+def test_attributes_with_the_same_labels_in_another_order_are_compared(
+    contenders: list[Contender], shop_folder: Path, tmp_path: Path
+) -> None:
+    first, other = contenders
+    config = other.manifest.config
+    reversed_ = {attribute: labels[::-1] for attribute, labels in config.attributes.items()}
+    config = config.model_copy(update={"attributes": reversed_})
+    other = replace(other, manifest=replace(other.manifest, config=config))
+    place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
+    comparison = compare([first, other], build_shops([], [shop_folder], limit=30), 10, place)
+    assert {record["attribute"] for record in comparison.differences} == set(ATTRIBUTES)
