@@ -7,8 +7,8 @@ import numpy as np
 
 from enrich.comparison.figure import file_name
 from enrich.errors import ConfigError
-from enrich.training.label_checks import require_any_label, tell_unlisted
-from enrich.training.labelled import TEST, LabelledProducts, join_catalogs, read_catalogs
+from enrich.training.label_checks import read_to_measure, require_any_label
+from enrich.training.labelled import TEST, LabelledProducts
 from enrich.training.names import refuse_same_names
 
 
@@ -33,9 +33,7 @@ class LabelledShop:
         Raises:
             ConfigError: the catalog cannot be read, or holds nothing to evaluate on.
         """
-        read = read_catalogs([self.folder])
-        tell_unlisted(read, attributes, self.title)
-        products = join_catalogs(read, attributes)
+        products = read_to_measure(self.folder, attributes, self.title)
         rows = np.arange(len(products))
         if self.trained_on:
             rows = rows[products.split == TEST]

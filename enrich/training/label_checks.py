@@ -15,6 +15,8 @@ from enrich.training.labelled import (
     UNLABELLED,
     VALIDATION,
     LabelledProducts,
+    join_catalogs,
+    read_catalogs,
     splits_of,
 )
 from enrich.training.readers.rows import LabelledRows, Split
@@ -70,6 +72,21 @@ def tell_unlisted(
                 f"such as {name_some(unlisted)}; they count as unlabelled, and no figure or "
                 "threshold knows of them"
             )
+
+
+def read_to_measure(
+    catalog: Path, attributes: dict[str, tuple[str, ...]], title: str
+) -> LabelledProducts:
+    """Reads a catalog to measure answers on, and says what of its labels is not measured.
+
+    `title` is what that calls the catalog.
+
+    Raises:
+        ConfigError: the catalog cannot be read, or has no row.
+    """
+    read = read_catalogs([catalog])
+    tell_unlisted(read, attributes, title)
+    return join_catalogs(read, attributes)
 
 
 def find_same_but_for_capitals(labels: Collection[str]) -> list[str]:

@@ -55,18 +55,6 @@ class LabelledProducts:
         )
 
 
-def load_labelled(
-    catalogs: list[Path],
-    attributes: dict[str, tuple[str, ...]],
-) -> LabelledProducts:
-    """Reads one or more catalogs into one table; see `read_catalogs` and `join_catalogs`.
-
-    Raises:
-        ConfigError: something of a catalog is missing, or no row is left.
-    """
-    return join_catalogs(read_catalogs(catalogs), attributes)
-
-
 def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
     """Reads catalog folders, or what `LAYOUT:PATH` names, each as its layout holds it.
 

@@ -22,6 +22,7 @@ from enrich.training.label_checks import (
     find_absent,
     find_same_but_for_capitals,
     find_untested,
+    read_to_measure,
     require_any_label,
     require_labels,
     require_splits,
@@ -150,9 +151,7 @@ def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> Lab
     Raises:
         ConfigError: the catalog cannot be read, or holds none of the labels.
     """
-    read = read_catalogs([shop])
-    tell_unlisted(read, attributes, f"the strange shop {name_catalog(shop)}")
-    products = join_catalogs(read, attributes)
+    products = read_to_measure(shop, attributes, f"the strange shop {name_catalog(shop)}")
     require_any_label(products, attributes, shop)
     return products
 

@@ -1,10 +1,12 @@
 """Labelled products of which a test names only what it is about."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from enrich.training.labelled import TRAIN, LabelledProducts
+from enrich.training.labelled import TRAIN, LabelledProducts, join_catalogs, read_catalogs
 
 
 def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> LabelledProducts:
@@ -25,3 +27,10 @@ def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> L
         "split": np.full(rows, TRAIN),
     }
     return LabelledProducts(texts=texts, **unnamed | named)
+
+
+def load_labelled(
+    catalogs: Sequence[Path], attributes: dict[str, tuple[str, ...]]
+) -> LabelledProducts:
+    """Returns the products of catalogs as a training has them."""
+    return join_catalogs(read_catalogs(catalogs), attributes)

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from labelled import load_labelled
 
 from enrich.comparison.shops import LabelledShop, build_shops
 from enrich.errors import ConfigError
-from enrich.training.labelled import TEST, load_labelled
+from enrich.training.labelled import TEST
 from schemas.labels import ATTRIBUTE_LABELS
 
 

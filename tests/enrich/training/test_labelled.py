@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from labelled import load_labelled
 
 from enrich.errors import ConfigError
 from enrich.training.label_checks import find_absent, find_unlisted
@@ -19,7 +20,6 @@ from enrich.training.labelled import (
     count_known_tests,
     count_split_groups,
     join_catalogs,
-    load_labelled,
     read_catalogs,
 )
 

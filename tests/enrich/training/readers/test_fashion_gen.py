@@ -6,10 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from labelled import load_labelled
 
 from enrich.errors import ConfigError
 from enrich.preprocess import ImageShape
-from enrich.training.labelled import load_labelled
 from enrich.training.pixel_cache import cache_pixels
 from enrich.training.readers.fashion_gen import read_fashion_gen
 from enrich.training.readers.rows import Split

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from labelled import load_labelled
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
@@ -17,7 +18,6 @@ from enrich.training.labelled import (
     UNLABELLED,
     VALIDATION,
     join_catalogs,
-    load_labelled,
     read_catalogs,
 )
 from enrich.training.readers.layouts import read_labelled
