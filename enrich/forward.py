@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.tower_interface import ImageTower
@@ -16,7 +17,8 @@ from enrich.precision import autocast, cast_weights, is_full_precision
 log = logging.getLogger(__name__)
 
 # Passes of halved batches after which larger ones are tried again: what took the memory may have
-# been a neighbour that was loading. Doubled by every such attempt in vain.
+# been a neighbour that was loading. Doubled by every attempt that is in vain before as many
+# passes are over.
 _PASSES_BEFORE_MORE = 200
 # Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
 # through torch or do not say why they end, and a CPU's. Some of them mean other things too: those
@@ -28,6 +30,8 @@ _OUT_OF_MEMORY = (
     # A convolution whose ways all want more memory: torch drops what each of them has said.
     *("unable to find an engine to execute this", "Unable to find a valid cuDNN algorithm"),
     "DefaultCPUAllocator: can't allocate memory",
+    # oneDNN, on a CPU.
+    *("could not create a primitive", "could not execute a primitive"),
 )
 
 
@@ -40,9 +44,7 @@ class Forward:
             if isinstance(part, ImageTower):
                 part.quicken()
         if is_full_precision(device):
-            # A CPU takes the softmax of torch's fused transformer layers number by number: 170
-            # products/s with them (two cores, AVX2, the bundled checkpoint), 175 without.
-            torch.backends.mha.set_fastpath_enabled(False)
+            _unfuse(classifier)
         cast_weights(classifier, device)
         # autocast keeps its casts of weights that want gradients, for all threads: one stream would
         # read what another has not written yet.
@@ -106,6 +108,8 @@ class Forward:
     def _try_more(self) -> None:
         self._passes += 1
         if self._most_rows and self._passes >= self._passes_before_more:
+            if self._tried_more:
+                self._passes_before_more = _PASSES_BEFORE_MORE
             self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
 
     def _run(self, inputs: ModelInputs) -> ModelOutput:
@@ -129,6 +133,17 @@ class Forward:
                     yield
             finally:
                 self._idle_streams.append(stream)
+
+
+def _unfuse(classifier: Classifier) -> None:
+    """Keeps torch's transformer layers from being computed as one, which costs a CPU's float32.
+
+    The softmax is taken number by number there: 170 products/s with fused layers (two cores, AVX2,
+    the bundled checkpoint), 175 without. torch's own switch would be one for the whole process.
+    """
+    for part in classifier.modules():
+        if isinstance(part, nn.TransformerEncoderLayer):
+            part.activation_relu_or_gelu = 0  # what it sets where it cannot fuse
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

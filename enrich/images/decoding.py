@@ -28,13 +28,19 @@ from enrich.redaction import describe_error
 Made = TypeVar("Made")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# What shops deliver besides, to be named: where its mark stands in the file, and the mark.
-_OTHERS = (
+# What is no picture for the job and yet to be named: where its mark stands in the file, the mark.
+_MARKS = (
     (4, b"ftypavi", "AVIF"),
     (4, b"ftyphe", "HEIC"),
     (4, b"ftypmif1", "HEIF"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"%PDF", "PDF"),
+    # Pillow knows none of these where what stands before the pixels is damaged.
+    (0, b"\xff\xd8\xff", "a damaged JPEG"),
+    (0, b"\x89PNG", "a damaged PNG"),
+    (0, b"GIF8", "a damaged GIF"),
+    (0, b"BM", "a damaged BMP"),
+    *((0, mark, "a damaged TIFF") for mark in (b"II*\0", b"MM\0*")),
 )
 
 # While transparency is laid on white.
@@ -175,7 +181,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _describe_unknown(data: bytes) -> str:
     if not data:
         return "an empty file"
-    known = (name for start, mark, name in _OTHERS if data.startswith(mark, start))
+    known = (name for start, mark, name in _MARKS if data.startswith(mark, start))
     is_page = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     found = next(known, "a web page or SVG" if is_page else "no image of a known format")
     return f"{found} ({len(data):,} bytes); wanted: {', '.join(FORMATS)}"

@@ -112,7 +112,10 @@ class Patience:
                 raise StoreFailed(f"{MOST_HANGING} earlier reads still hang")
         answer: Future[Answer] = Future()
         thread = threading.Thread(target=self._answer, args=(question, answer), daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no memory, or no process number, is left for one more
+            raise MemoryError(str(error)) from error
         if not wait([answer], self._timeout_s).done:
             with _hanging_lock:
                 _hanging.add(thread)

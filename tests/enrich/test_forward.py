@@ -5,6 +5,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -151,6 +152,26 @@ def test_memory_that_was_short_for_a_moment_is_soon_used_again_however_short_it_
     assert len(crowded.asked) < 5 * 12, "four doublings from 2 to 32, of 12 passes each"
 
 
+def test_shortages_that_are_hours_apart_cost_no_more_each_time(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.forward._PASSES_BEFORE_MORE", 3)
+    crowded = crowd(fits=ROWS)
+    forward = Forward(crowded, CPU)
+    passes = []
+    for _ in range(6):
+        crowded.fits = 6
+        forward(inputs)
+        crowded.fits = ROWS
+        crowded.asked.clear()
+        while crowded.asked[-1:] != [ROWS]:
+            forward(inputs)
+        passes.append(len(crowded.asked))
+        for _ in range(20):
+            forward(inputs)
+    assert max(passes) <= 2 * passes[0], passes
+
+
 def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
     crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +197,12 @@ def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
         "Unable to find a valid cuDNN algorithm to run convolution",
         "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        # A CPU's oneDNN.
+        "could not create a primitive",
+        "could not execute a primitive",
     ],
 )
-def test_libraries_of_the_gpu_that_find_no_memory_halve_the_batch_too(
+def test_libraries_of_the_device_that_find_no_memory_halve_the_batch_too(
     crowd: Crowd, inputs: ModelInputs, said: str
 ) -> None:
     crowded = crowd(fits=11, error=RuntimeError(said))
@@ -228,6 +252,24 @@ def test_in_float32_norms_are_folded_and_the_answers_stay(
     assert norms and not [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for attribute, logits in wanted.logits.items():
         torch.testing.assert_close(found.logits[attribute], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_are_not_fused_in_float32_and_those_of_others_stay_as_they_are(
+    exact: None,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, classifier = (_build(small_config, tokenizer) for _ in range(2))
+    forward = Forward(classifier, CPU)
+    fused = Mock(wraps=torch._transformer_encoder_layer_fwd)
+    monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", fused)
+    forward(inputs)
+    assert not fused.called
+    with torch.inference_mode():
+        other(inputs)
+    assert fused.called
 
 
 def test_a_frozen_norm_keeps_its_precision(

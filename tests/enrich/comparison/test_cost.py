@@ -64,7 +64,7 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     projections = 2 * tokens * WIDTH * (3 * WIDTH + WIDTH + 4 * WIDTH + 4 * WIDTH)
     attention = 2 * 2 * tokens * tokens * WIDTH
     head = 2 * WIDTH * LABELS
-    torch.backends.mha.set_fastpath_enabled(True)
+    assert torch.backends.mha.get_fastpath_enabled()
     counted = count_flops(Counted(small_config, vocabulary=40).eval())
     assert counted == convolution + projections + attention + head
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"

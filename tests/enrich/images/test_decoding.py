@@ -88,6 +88,11 @@ def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
         (b"%PDF-1.7\n", "PDF"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html><title>404</title>", "a web page or SVG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a web page or SVG"),
+        (b"\xff\xd8\xff\xe0", "a damaged JPEG"),
+        (b"GIF89a", "a damaged GIF"),
+        (b"BM", "a damaged BMP"),
+        (_encode(_noise(), "TIFF")[:100], "a damaged TIFF"),
+        (_encode(_noise(), "PNG").replace(b"IHDR", b"IHDX"), "a damaged PNG"),
         (b"P6 1 1 255 red", "no image of a known format"),
     ],
 )

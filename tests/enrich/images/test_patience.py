@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -113,6 +114,18 @@ def test_a_question_that_hangs_is_left_behind(released: threading.Event) -> None
     with pytest.raises(StoreFailed, match=r"within 0.2 s"):
         patient(timeout_s=0.2).ask(released.wait)
     assert time.monotonic() - begin < 1
+
+
+def test_no_room_for_a_thread_is_this_machine_s_short_memory_and_no_failure_of_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, store = patient(), Store(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("no new thread")))
+        for _ in range(100):
+            with pytest.raises(MemoryError, match="no new thread"):
+                asked.ask(store)
+    assert asked.ask(store) == "answer"
 
 
 def test_several_stores_that_hang_at_a_time_are_counted_together(
