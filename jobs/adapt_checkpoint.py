@@ -23,7 +23,7 @@ from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
 from enrich.classifiers.checkpoint import check_checkpoint_target
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
 from enrich.command_line import (
     CheckpointOption,
     ImageRootOption,
@@ -34,6 +34,7 @@ from enrich.command_line import (
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import read_unique_products
+from enrich.files.targets import prepare_target, refuse_existing
 
 
 def main(
@@ -63,36 +64,63 @@ def main(
     ] = None,
 ) -> None:
     """Fits a checkpoint to a shop by products that somebody has labelled."""
-    if corrections is None and suggest is None:
-        raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
+    root = choose_image_root(image_root, catalog)
     if suggest and name:
         raise ConfigError("--suggest writes no checkpoint: leave --name out")
-    manifest = fetch_manifest(checkpoint)
+    if suggest:
+        suggest_products(fetch_manifest(checkpoint), catalog, root, corrections, suggest, output)
+    elif corrections:
+        adapt_checkpoint(fetch_manifest(checkpoint), catalog, root, corrections, name, output)
+    else:
+        raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
+
+
+def suggest_products(
+    manifest: Manifest,
+    catalog: Path,
+    image_root: str,
+    corrections: Path | None,
+    count: int,
+    output: Path,
+) -> None:
+    """Writes the products to label next, other ones than those that are labelled already."""
+    refuse_existing(output)
+    prepare_target(output)
+    # Before the engine is built: what is wrong with a file shows at once.
+    known = set[str]()
+    if corrections:
+        labelled = read_shop_labels(corrections, catalog, manifest.config.attributes)
+        known = {product.product_id for product in labelled.products}
+    products = read_unique_products(catalog)
+    written = write_suggestions(open_engine(manifest, image_root), products, count, known, output)
+    typer.echo(json.dumps({"suggested": written, "output": str(output)}))
+
+
+def adapt_checkpoint(
+    manifest: Manifest,
+    catalog: Path,
+    image_root: str,
+    corrections: Path,
+    name: str | None,
+    output: Path,
+) -> None:
+    """Writes a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
-    # Before the engine is built: what is wrong with a file shows at once.
-    labelled = corrections and read_shop_labels(corrections, catalog, manifest.config.attributes)
-    if labelled and not suggest:
-        refuse_fitted(manifest, labelled.targets)
-    products = read_unique_products(catalog) if suggest else []
-    engine = open_engine(manifest, choose_image_root(image_root, catalog))
-    if suggest:
-        known = {product.product_id for product in labelled.products} if labelled else set()
-        written = write_suggestions(engine, products, suggest, known, output)
-        typer.echo(json.dumps({"suggested": written, "output": str(output)}))
-    elif labelled:
-        adapted = fit(engine, labelled)
-        write_adapted(manifest, adapted.effects, name, catalog.resolve().parent.name, output)
-        summary = {
-            "output": str(output),
-            "name": name,
-            "products": len(labelled.products),
-            "not_in_catalog": labelled.unknown_ids,
-            "attributes": summarise(adapted.effects),
-            "left_as_they_were": adapted.left,
-            "doubts": adapted.doubts,
-        }
-        typer.echo(json.dumps(summary))
+    labelled = read_shop_labels(corrections, catalog, manifest.config.attributes)
+    refuse_fitted(manifest, labelled.targets)
+    adapted = fit(open_engine(manifest, image_root), labelled)
+    write_adapted(manifest, adapted.effects, name, catalog.resolve().parent.name, output)
+    summary = {
+        "output": str(output),
+        "name": name,
+        "products": len(labelled.products),
+        "not_in_catalog": labelled.unknown_ids,
+        "attributes": summarise(adapted.effects),
+        "left_as_they_were": adapted.left,
+        "doubts": adapted.doubts,
+    }
+    typer.echo(json.dumps(summary))
 
 
 def fit(engine: Engine, labelled: ShopLabels) -> Adaptation:

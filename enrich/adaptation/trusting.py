@@ -2,7 +2,7 @@
 
 To a classifier the texts of a shop that it has never seen look like those of other products. Then
 it goes by the picture, although the text may tell more. What puts that right is one number for each
-attribute, and a few dozen labels are enough to choose it (measured in DECISIONS.md).
+attribute, and a few dozen labels are enough to choose it, as was measured.
 """
 
 from jaxtyping import Bool

@@ -1,8 +1,8 @@
 """Fits how far CMA-CLIP trusts pictures and texts, on products that training did not see.
 
 A tower reads the pictures that it was trained on better than any others: 0.88 of the colors right
-against 0.74 of those of held-back groups, where this was measured (DECISIONS.md). An attention over
-modalities that is trained on the same products trusts it accordingly, and too much. As in stacked
+against 0.74 of those of held-back groups, where this was measured. An attention over modalities
+that is trained on the same products trusts it accordingly, and too much. As in stacked
 generalisation (Wolpert 1992), what weighs two readers must be fitted to what neither has seen; here
 that is one number an attribute, and another one for what becomes of an answer where they disagree.
 """
