@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 
 from enrich.records import Modalities
 
-TARGET_PRECISIONS = (0.90, 0.95)
+DEFAULT_TARGET_PRECISION = 0.90
+TARGET_PRECISIONS = (DEFAULT_TARGET_PRECISION, 0.95)
 # By attribute and set of modalities, the confidence from which on a row is answered; inf is never.
 Thresholds = Mapping[str, Mapping[Modalities, float]]
 Matrix = tuple[tuple[FiniteFloat, ...], ...]
@@ -48,9 +49,9 @@ class CalibratedModalities(BaseModel):
         found = self.thresholds[f"{target_precision:.2f}"]
         return math.inf if found is None else found
 
-    def ever_answers(self, target_precision: float) -> bool:
-        """Tells whether a row can be answered at all."""
-        return self.threshold(target_precision) < math.inf
+    def ever_answers(self) -> bool:
+        """Tells whether any row can be answered at the default target precision."""
+        return self.threshold(DEFAULT_TARGET_PRECISION) < math.inf
 
 
 CalibratedSets = dict[Modalities, CalibratedModalities]

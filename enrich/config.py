@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from enrich.calibration import DEFAULT_TARGET_PRECISION
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
@@ -109,7 +110,7 @@ class JobConfig(YamlSettings):
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity = ImageIdentity.CONTENT
-    target_precision: float = 0.90
+    target_precision: float = DEFAULT_TARGET_PRECISION
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)
     products_per_task: int = Field(default=2_000, gt=0)

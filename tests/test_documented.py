@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 import pytest
@@ -21,6 +22,11 @@ from schemas import tables
 
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
+# Of benchmarks, drills and set-up `--help` tells enough.
+USER_JOBS = sorted(
+    {file.stem for file in (ROOT / "jobs").glob("*.py")}
+    - {"bench_inference", "bench_refresh", "drill_gate", "make_demo_catalog", "serve_airflow"}
+)
 SETTINGS = JOB.Settings.model_fields
 # What is said of a default that is none.
 NOTHING = ("none", "\N{EN DASH}", "bundled", "all stages on the same executors")
@@ -109,17 +115,27 @@ def test_what_validation_allows_is_documented_with_its_default() -> None:
         assert default == str(wanted) or float(default) == float(wanted)
 
 
-def test_every_flag_is_in_the_readme() -> None:
+def flags_of(job: ModuleType) -> set[str]:
     app = typer.Typer(add_completion=False)
-    app.command()(JOB.main)
-    flags = {flag for given in typer.main.get_command(app).params for flag in given.opts}
+    app.command()(job.main)
+    return {flag for given in typer.main.get_command(app).params for flag in given.opts}
+
+
+@pytest.mark.parametrize("name", USER_JOBS)
+def test_every_flag_is_told_of_in_the_docs(name: str) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    told = set(re.findall(r"--[a-z][a-z-]+", "".join(page.read_text() for page in pages)))
+    assert flags_of(load_job(name)) <= told
+
+
+def test_every_flag_is_in_the_readme() -> None:
     told = {
         found[0]
         for names in first_cells(section("README.md", "Flags of `jobs/enrich_catalog.py`"))
         for name in names
         if (found := re.match(r"--[a-z-]+", name))
     }
-    assert told == flags - {"--help"}
+    assert told == flags_of(JOB)
 
 
 def test_every_key_of_the_last_lines_is_documented() -> None:

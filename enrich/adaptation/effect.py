@@ -5,7 +5,7 @@ Knows nothing of how it was fitted.
 
 from dataclasses import dataclass
 
-from enrich.calibration import CalibratedSets, ScoreCorrection
+from enrich.calibration import DEFAULT_TARGET_PRECISION, CalibratedSets, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.measures import Figures
 
@@ -69,7 +69,7 @@ class Effect:
     @property
     def falls_silent(self) -> bool:
         """Whether no product at all is answered at 90 % any more, whatever it has."""
-        answers = any(one.ever_answers(0.90) for one in self.calibrated.values())
+        answers = any(one.ever_answers() for one in self.calibrated.values())
         return bool(self.silenced) and not answers
 
     @property
@@ -77,7 +77,7 @@ class Effect:
         """Whether many products would be abstained on whose answers are precise enough now."""
         answered_before = self.before["answered_at_90_threshold"] or 0
         answered_after = self.after["answered_at_90_threshold"] or 0
-        held = (self.before["precision_at_90_threshold"] or 0) >= 0.90
+        held = (self.before["precision_at_90_threshold"] or 0) >= DEFAULT_TARGET_PRECISION
         return held and answered_before - answered_after > _MOST_LOST
 
     @property

@@ -49,7 +49,7 @@ class Trial:
             silenced=[
                 modalities
                 for modalities, one in self.calibrated.items()
-                if before.calibrated[modalities].ever_answers(0.90) and not one.ever_answers(0.90)
+                if before.calibrated[modalities].ever_answers() and not one.ever_answers()
             ],
             trust_shift=self.trust_shift,
             correction=self.correction,

@@ -153,7 +153,7 @@ def _fit_trust(run: Preparation, shown: Collection[Condition]) -> None:
 def _tell_unanswered(calibration: Calibration) -> None:
     """Says which attributes the job would never answer."""
     for attribute, by_modalities in calibration.attributes.items():
-        if not any(one.ever_answers(0.90) for one in by_modalities.values()):
+        if not any(one.ever_answers() for one in by_modalities.values()):
             say(
                 f"{attribute}: no threshold holds 90 % precision on the products to validate with, "
                 "so that the job answers none: more labelled products may help"
