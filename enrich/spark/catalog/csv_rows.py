@@ -33,7 +33,7 @@ def read_csv_rows(
     of the files stand the columns that partitions are. Runs on the driver; lazy.
     """
     reader = spark.read.format("csv").options(**options)
-    columns = _read_header(spark, files, options)
+    columns = _find_columns(spark, files, options)
     while columns and _NAMELESS.fullmatch(columns[-1].name) and columns[-1].name not in wanted:
         columns.pop()
     with_row = StructType([*columns, StructField(_ROW, StringType())])
@@ -44,7 +44,7 @@ def read_csv_rows(
     return rows.withColumn(HAS_SURPLUS, surplus.isNotNull()).drop(_ROW)
 
 
-def _read_header(
+def _find_columns(
     spark: SparkSession, files: str | list[str], options: Mapping[str, str]
 ) -> list[StructField]:
     """Returns the columns that the files have, without those that partitions are.

@@ -26,7 +26,7 @@ from enrich.spark.catalog.columns import select_columns
 from enrich.spark.catalog.csv_rows import read_csv_rows
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of
 from enrich.spark.catalog.json_rows import NO_JSON, as_text, find_columns, read_objects, without_nan
-from enrich.spark.catalog.parts import refuse_unlike_parts
+from enrich.spark.catalog.stored_parts import refuse_unlike_parts
 from enrich.spark.hadoop import open_folder
 from enrich.spark.settings import session_settings
 from enrich.spark.storage import messages_of

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
-from enrich.spark.catalog.files import require_same_headers, require_same_types
+from enrich.spark.catalog.local_parts import require_same_headers, require_same_types
 from enrich.spark.hadoop import escape_pattern
 
 # Files that are asked for their columns, which takes a tenth of a second or more for each.
@@ -37,10 +37,10 @@ def refuse_unlike_parts(
     if kind == "csv":
         require_same_headers({file: found.names for file, found in schemas.items() if found.names})
     else:
-        require_same_types({file: _read_types(found, wanted) for file, found in schemas.items()})
+        require_same_types({file: _simple_types(found, wanted) for file, found in schemas.items()})
 
 
-def _read_types(schema: StructType, names: Collection[str]) -> dict[str, str]:
+def _simple_types(schema: StructType, names: Collection[str]) -> dict[str, str]:
     """Returns the types of the columns of these names, in the order of the names."""
     there = set(names).intersection(schema.names)
     return {name: schema[name].dataType.simpleString() for name in sorted(there)}
