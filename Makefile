@@ -26,26 +26,26 @@ airflow: environment airflow-environment ## Set up, then run a local Airflow wit
 test: test-environment ## Set up with what the tests need, then run them.
 	@$(IN_VENV) pytest -n 2 --dist loadfile
 
-# All that is skipped without FAULTS=long, but for what the next targets run.
-LONG_TESTS = $(filter-out tests/bench/% tests/enrich/report/% tests/spark/test_report.py tests/spark/test_views.py, \
-	$(sort $(shell grep -rlE 'in_full|is_long' tests --include='test_*.py')))
+# All that is skipped without LONG_TESTS=1, but for what the next targets run.
+LONG_FILES = $(filter-out tests/bench/% tests/enrich/report/% tests/spark/test_report.py tests/spark/test_views.py, \
+	$(sort $(shell grep -rl 'from long_tests import' tests --include='test_*.py')))
 
 test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
 	@rm -f build/faults.json
-	@FAULTS=long $(IN_VENV) pytest tests/faults tests/cluster $(LONG_TESTS); code=$$?; cat build/faults.json; exit $$code
+	@LONG_TESTS=1 $(IN_VENV) pytest tests/faults tests/cluster $(LONG_FILES); code=$$?; cat build/faults.json; exit $$code
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
 
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
-	@FAULTS=long SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
+	@LONG_TESTS=1 SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
 
 test-sql: test-environment ## Run every view and every example of docs/tables.md.
-	@FAULTS=long $(IN_VENV) pytest tests/spark/test_views.py
+	@LONG_TESTS=1 $(IN_VENV) pytest tests/spark/test_views.py
 
 test-bench: ## Hold the answers of the benchmark's peers against ours.
 	@$(PYTHON) -m jobs.set_up --extra bench --extra test
-	@FAULTS=long $(IN_VENV) pytest tests/bench
+	@LONG_TESTS=1 $(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@env -u PYTHONPATH .venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fault_drill import is_long
+from long_tests import is_long
 
 from bench.contest import CHECKOUT
 from bench.peers.model import Model, read_size_px

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from fault_drill import in_full
+from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
 pytestmark = [pytest.mark.spark, in_full]

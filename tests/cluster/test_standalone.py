@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyspark
 import pytest
-from fault_drill import is_long
+from long_tests import is_long
 
 pytestmark = [
     pytest.mark.spark,

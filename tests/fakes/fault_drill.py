@@ -1,9 +1,6 @@
-"""What the fault tests count together, and whether they run in full."""
+"""What the fault tests count together."""
 
-import os
 from dataclasses import dataclass, field
-
-import pytest
 
 COUNTED = (
     "kill_points",
@@ -14,15 +11,6 @@ COUNTED = (
     "rows_in",
     "rows_out",
 )
-
-
-def is_long() -> bool:
-    """Returns whether the fault tests run in full (`make test-faults`) or as CI's short cut."""
-    return os.environ.get("FAULTS") == "long"
-
-
-# What takes whole refreshes, and is not what every change must be held against within half an hour.
-in_full = pytest.mark.skipif(not is_long(), reason="whole refreshes: make test-faults")
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 from commit_hook import CommitHook
 from fake_shop import Shop
-from fault_drill import is_long
+from long_tests import is_long
 
 pytest.register_assert_rewrite("random_shop", "observed_tables")
 

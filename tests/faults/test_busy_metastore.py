@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fault_drill import in_full
+from long_tests import in_full
 from own_lakehouse import JOB as JOB_OF_A_NIGHT
 from own_lakehouse import Lakehouse, in_venv
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import in_full, is_long
+from long_tests import in_full, is_long
 
 from enrich.spark.storage import explain_storage_failure
 from enrich.spark.tables import creation

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fault_drill import in_full
+from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
 from enrich.demo.catalog import write_demo_catalog

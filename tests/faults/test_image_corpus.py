@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fault_drill import Drill, is_long
+from fault_drill import Drill
+from long_tests import is_long
 from memory import peak_mb, reset_peak
 from mutated_images import MutatedImage, mutated_image
 from PIL import Image

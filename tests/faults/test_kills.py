@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from deltalake import DeltaTable
-from fault_drill import Drill, is_long
+from fault_drill import Drill
 from kill_points import Control, KillPoint
+from long_tests import is_long
 from two_days import DAYS, write_catalogs
 
 pytestmark = pytest.mark.spark

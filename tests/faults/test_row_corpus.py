@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_shop import Shop
-from fault_drill import Drill, in_full, is_long
+from fault_drill import Drill
+from long_tests import in_full, is_long
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
 

@@ -21,7 +21,7 @@ from typing import IO
 import psutil
 import pytest
 from deltalake import DeltaTable
-from fault_drill import in_full
+from long_tests import in_full
 from own_lakehouse import JOB, in_venv
 
 from enrich.demo.catalog import write_demo_catalog

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fault_drill import in_full
 from faulty_store import KEYS, faulty_store
+from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
 from enrich.demo.catalog import write_demo_catalog

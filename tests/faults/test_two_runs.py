@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from delta.tables import DeltaTable
 from fake_shop import DAY, Shop, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 

@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from fault_drill import is_long
 from job_script import Run
+from long_tests import is_long
 from pyspark.sql import SparkSession
 
 from enrich.demo.catalog import write_demo_catalog

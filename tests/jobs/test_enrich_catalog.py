@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from fault_drill import in_full
+from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 

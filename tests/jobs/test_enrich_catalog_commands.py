@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import in_full
 from job_script import load_job, run_job
+from long_tests import in_full
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.errors import ConfigError

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from commit_hook import CommitHook, Killed
 from fake_shop import DAY, Shop, fails, passes, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames

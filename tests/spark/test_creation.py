@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import is_long
+from long_tests import is_long
 from older_tables import create_old
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession

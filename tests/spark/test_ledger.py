@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 

@@ -2,8 +2,8 @@
 
 import pytest
 from fake_shop import Shop, fails, passes, products
-from fault_drill import in_full
 from faulty_engines import LostStoreSpec
+from long_tests import in_full
 
 from enrich.errors import TooManyFailures
 from enrich.spark.records import InputRows, StagedRows

@@ -2,7 +2,7 @@
 
 import pytest
 from fake_shop import Shop, products
-from fault_drill import in_full
+from long_tests import in_full
 from older_tables import create_old, create_old_ledger, publish_old, stage_old
 
 from enrich.errors import ConfigError

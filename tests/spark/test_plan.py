@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop, products
-from fault_drill import is_long
+from long_tests import is_long
 
 from enrich.errors import NoAnswer, TooManyFailures
 from enrich.spark.plan import plan_refresh

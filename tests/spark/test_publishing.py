@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from commit_hook import CommitHook, Killed
 from fake_shop import DAY, Shop, fails, products
-from fault_drill import in_full
+from long_tests import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec

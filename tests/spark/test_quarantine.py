@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.errors import TooManyFailures, ValidationFailed

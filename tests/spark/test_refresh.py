@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, passes, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.errors import NoAnswer, ValidationFailed

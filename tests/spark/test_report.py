@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_shop import Shop, fails, passes, products
-from fault_drill import is_long
+from long_tests import is_long
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.spark import settings

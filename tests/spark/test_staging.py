@@ -11,8 +11,8 @@ import pytest
 from commit_hook import CommitHook
 from delta.exceptions import ConcurrentAppendException
 from fake_shop import DAY, Shop, accepts, fails, passes, products
-from fault_drill import in_full
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
+from long_tests import in_full
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F

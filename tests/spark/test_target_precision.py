@@ -8,7 +8,7 @@ import math
 import pandas as pd
 import pytest
 from fake_shop import Shop, passes, products
-from fault_drill import in_full
+from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.fake_engine import FakeEngineSpec

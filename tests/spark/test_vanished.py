@@ -13,7 +13,7 @@ from commit_hook import CommitHook, Killed
 from delta.exceptions import ConcurrentAppendException
 from delta.tables import DeltaTable
 from fake_shop import Shop, accepts, fails, passes, products
-from fault_drill import in_full
+from long_tests import in_full
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures, ValidationFailed

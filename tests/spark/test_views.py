@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop, fails, products
-from fault_drill import is_long
+from long_tests import is_long
 from pyspark.sql import SparkSession
 
 from enrich.errors import ValidationFailed

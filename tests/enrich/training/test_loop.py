@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from fault_drill import is_long
+from long_tests import is_long
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from fault_drill import is_long
+from long_tests import is_long
 from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
 

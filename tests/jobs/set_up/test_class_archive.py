@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from fault_drill import in_full
+from long_tests import in_full
 from shell_scripts import make_executable
 
 from jobs.set_up import class_archive, spark
