@@ -38,6 +38,13 @@ def _check_place(place: str | None) -> str | None:
     return place
 
 
+def check_words(words: str) -> str:
+    """Returns what people will read of somebody; refuses blanks, which tell nobody anything."""
+    if not words.strip():
+        raise typer.BadParameter("is blank, as where a variable was not set")
+    return words.strip()
+
+
 CheckpointOption = Annotated[
     str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=_check_place)
 ]

@@ -29,10 +29,12 @@ class Recording:
     """What a run says of itself; `summary` is a `RunSummary`, None before there is one.
 
     Of a run that an earlier command has settled already, `settled_at` is when; a time with a zone.
+    `has_failed` says of a command that raises nothing that it has not done what it was for.
     """
 
     summary: Any = None
     settled_at: datetime | None = None
+    has_failed: bool = False
 
 
 @contextmanager
@@ -46,18 +48,22 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
         database: What the run is for.
         settles: What is inside settles an earlier run. If that fails, as a mistyped command does,
-            it is told only where the file says that a run is staged, and so waits for just this.
-            Otherwise the last run is still what it was: a failed command has not made it fail, and
-            somebody may wait for a blocked run's alert to end.
+            or one that would delete too much, it is told only where the file says that a run is
+            staged, and so waits for just this. Otherwise the last run is still what it was: a
+            failed command has not made it fail, and somebody may wait for a blocked run's alert to
+            end.
     """
-    started_at, recording, has_failed = datetime.now(UTC), Recording(), True
+    started_at, recording = datetime.now(UTC), Recording()
     try:
         yield recording
-        has_failed = False
+    except BaseException:
+        recording.has_failed = True
+        raise
     finally:
         if folder is not None and _has_news(
-            recording, _name_file(folder, database), has_failed=has_failed, settles=settles
+            recording, _name_file(folder, database), settles=settles
         ):
+            has_failed = recording.has_failed
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": Outcome.FAILED} if has_failed else {})
             now = datetime.now(UTC)
@@ -65,9 +71,9 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
             write_metrics(folder, database, summary, min(started_at, finished_at), finished_at)
 
 
-def _has_news(recording: Recording, file: Path, *, has_failed: bool, settles: bool) -> bool:
+def _has_news(recording: Recording, file: Path, *, settles: bool) -> bool:
     summary, settled_at = recording.summary, recording.settled_at
-    if has_failed:
+    if recording.has_failed:
         return not settles or _says_staged(file)
     if summary is None or settled_at is None:
         return summary is not None

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.images import ImageSample
 from schemas.quoting import quote_part
-from schemas.tables import select_attributes
+from schemas.tables import select_typed_attributes
 
 from expectations.figures import Agreement, InputFigures, StagedFigures
 from expectations.summarising import MODALITIES, MODEL, CountedValue, build_figures
@@ -28,7 +28,7 @@ def select_answered_attributes(rows: DataFrame) -> list[str]:
 
     Columns of attributes that only an earlier classifier knew are still there, but NULL.
     """
-    named = select_attributes(rows.columns)
+    named = select_typed_attributes(rows.dtypes)
     counted = [F.count(_column(f"{name}_confidence")).alias(name) for name in named]
     answers = rows.agg(*counted).collect()[0]
     return [name for name in named if answers[name]]

@@ -10,6 +10,8 @@ published anything. Name the file in the job's configuration, under `baselines`.
 there already, what changes in it is printed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +27,7 @@ from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
+from enrich.spark.storage import messages_of
 from enrich.spark.tables.creation import fill_columns
 from enrich.spark.tables.output_tables import OutputTables
 from expectations.baseline import (
@@ -62,7 +65,9 @@ def main(
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
-    model_version = read_model_version(rows, f"{source} of {database}")
+    source_in_database = f"{source} of {database}"
+    with telling_lost_files(None if version is None else source_in_database):
+        model_version = read_model_version(rows, source_in_database)
     attributes = select_answered_attributes(rows)
     # A version of the table that an earlier release wrote may lack the column of categories.
     rows = fill_columns(rows, "product_attributes", attributes)
@@ -108,6 +113,25 @@ def select_answers(
     if chosen > newest:
         raise ConfigError(f"{tables.name(name)} has no version {chosen}; its newest is {newest}")
     return tables.read_version(name, chosen), f"{name}, version {chosen}"
+
+
+@contextmanager
+def telling_lost_files(old_version: str | None) -> Iterator[None]:
+    """Tells files that an old version has lost from those that somebody has just replaced.
+
+    Raises:
+        ConfigError: files of `old_version`, which names it in a message, are gone.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_lost = any("FAILED_READ_FILE.FILE_NOT_EXIST" in said for said in messages_of(error))
+        if old_version is None or not is_lost:
+            raise
+        raise ConfigError(
+            f"files of {old_version} are gone: maintenance deletes those of old versions. Give a "
+            "later --version, or none for the newest"
+        ) from error
 
 
 def read_model_version(rows: DataFrame, source: str) -> str:

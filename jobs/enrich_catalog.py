@@ -286,6 +286,7 @@ def settle_run(
             report_error(error)
             exit_code = error.exit_code
             summary = dataclasses.replace(before, error=str(error))
+            recording.has_failed = True
     recording.summary = summary
     # What had been settled before is no success of today's.
     recording.settled_at = row["finished_at"] if summary == before else None

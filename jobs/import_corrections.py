@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, DatabaseOption, run_command
+from enrich.command_line import CheckpointOption, DatabaseOption, check_words, run_command
 from enrich.errors import name_some
 from enrich.files.corrections import KEY, read_correction_file
 from enrich.spark.correction_jobs import find_unpublished, record_corrections
@@ -23,7 +23,7 @@ from enrich.spark.tables.output_tables import OutputTables
 
 def main(
     file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON of labels.")],
-    by: Annotated[str, typer.Option(help="Who gave the labels.")],
+    by: Annotated[str, typer.Option(help="Who gave the labels.", callback=check_words)],
     note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
     database: DatabaseOption = "enriched",
     checkpoint: CheckpointOption = str(BUNDLED),

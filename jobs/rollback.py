@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import DatabaseOption, run_command
+from enrich.command_line import DatabaseOption, check_words, run_command
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.rollback import roll_back
@@ -20,7 +20,7 @@ from enrich.spark.tables.output_tables import open_published
 
 def main(
     run_id: Annotated[str, typer.Option(help="The first run that is taken back.")],
-    reason: Annotated[str, typer.Option(help="Why: kept in the ledger.")],
+    reason: Annotated[str, typer.Option(help="Why: kept in the ledger.", callback=check_words)],
     database: DatabaseOption = "enriched",
 ) -> None:
     """Takes back what a run published, and what others published after it."""

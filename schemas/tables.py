@@ -191,6 +191,16 @@ def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in columns if f"{name}_confidence" in columns)
 
 
+def select_typed_attributes(columns: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Returns the attributes that a table answers, of its columns' names and Spark types.
+
+    In a table that others may alter two columns of theirs can be called as if they were one.
+    """
+    types = dict(columns)
+    named = select_attributes(tuple(types))
+    return tuple(a for a in named if (types[a], types[f"{a}_confidence"]) == ("string", "double"))
+
+
 def product_attributes(attributes: Iterable[str]) -> str:
     """Returns the columns of `product_attributes` for a checkpoint's attributes."""
     return f"""

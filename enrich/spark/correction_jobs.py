@@ -14,6 +14,8 @@ from enrich.spark.corrections import AttributeLabels, fold_text, select_known, s
 from enrich.spark.survey import select_kept
 from enrich.spark.tables.output_tables import OutputTables
 
+_ATTRIBUTE = ["product_id", "attribute"]
+
 
 def record_corrections(
     tables: OutputTables,
@@ -48,12 +50,18 @@ def record_corrections(
         filled, "product_id STRING, attribute STRING, label STRING"
     )
     known = select_last(select_known(tables.read("attribute_corrections"), attribute_labels))
-    same = ["product_id", "attribute", "label"]
+    last = known.select(
+        *_ATTRIBUTE, F.col("label").alias("last_label"), F.col("corrected_at").alias("last_at")
+    )
+    # Of one that is dated ahead, by a clock or by hand, this is still the later one.
+    after_last = F.col("last_at") + F.expr("INTERVAL 1 MICROSECOND")
     new = (
-        given.join(known, same, "left_anti")
+        given.join(last, _ATTRIBUTE, "left")
+        .where("NOT label <=> last_label")
         .withColumn("corrected_by", F.lit(corrected_by))
-        .withColumn("corrected_at", F.lit(datetime.now(UTC)))
+        .withColumn("corrected_at", F.greatest(F.lit(datetime.now(UTC)), after_last))
         .withColumn("note", F.lit(note).cast("string"))
+        .drop("last_label", "last_at")
         .persist()
     )
     if count := new.count():

@@ -150,6 +150,25 @@ def test_a_refresh_that_fails_and_a_nightly_publish_that_does_are_said_to_fail(
     assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [("published", "published"), ("blocked", "blocked"), ("staged", "failed")],
+)
+@pytest.mark.parametrize("waits", ["blocked", "failed", "rolled_back", "staged"])
+def test_a_publication_that_is_refused_is_told_as_one_that_ends_in_an_error(
+    tmp_path: Path, before: str, then: str, waits: str
+) -> None:
+    write(tmp_path, dataclasses.replace(PUBLISHED, outcome=before))
+    known = read(tmp_path)
+
+    with recorded(tmp_path, "shop", settles=True) as recording:
+        recording.summary, recording.has_failed = Summary(outcome=waits), True
+
+    found = read(tmp_path)
+    assert found["last_run_outcome"][(then,)] == 1
+    assert before == "staged" or found == known
+
+
 SETTLED = STARTED + timedelta(seconds=30)
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +16,9 @@ from job_script import load_job, run_job
 from long_tests import in_full
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, TooManyFailures
 from enrich.fake_engine import FakeEngineSpec
-from enrich.metrics import Recording
+from enrich.metrics import Recording, write_metrics
 from enrich.settlement import Settlement
 
 pytestmark = pytest.mark.spark
@@ -129,6 +130,37 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
     assert again.settled_at is not None
     # The page shows the products that the run read.
     assert opened == [str(shop.file)] * 2
+
+
+@in_full
+def test_a_publication_that_is_refused_is_no_news_of_the_night_that_was_published_since(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    write_settings: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    job = job_of_the_fake
+    shop.refresh(publish=False, run_id="waits")
+    config = write_settings(metrics_dir=str(tmp_path / "metrics"))
+
+    def refuse(*_: object) -> None:
+        raise TooManyFailures("so much is to be deleted")
+
+    monkeypatch.setattr(job, "publish_staged_run", refuse)
+    file = tmp_path / "metrics" / f"catalog_enrichment_{shop.database}.prom"
+    said = {}
+    for before in ("published", "staged"):
+        write_metrics(file.parent, shop.database, {"outcome": before}, *[datetime.now(UTC)] * 2)
+        known = file.read_text()
+        assert run_job(job, "--config", config, "--publish-run", "waits") == 3
+        assert last_line(capsys)["outcome"] == "staged"
+        said[before] = file.read_text(), known
+
+    after, known = said["published"]
+    assert after == known
+    assert 'outcome="failed"} 1.0' in said["staged"][0]
 
 
 @pytest.mark.parametrize("is_drop", [True, False])

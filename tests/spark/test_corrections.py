@@ -124,6 +124,23 @@ def test_the_same_correction_is_not_recorded_twice(created: Shop) -> None:
     assert len(created.table("attribute_corrections")) == 3
 
 
+def test_a_correction_counts_from_its_import_though_one_stands_that_is_dated_ahead(
+    created: Shop,
+) -> None:
+    # As the local time of a shop in the east is, where the session's is UTC.
+    ahead = "current_timestamp() + INTERVAL 9 HOURS"
+    created.sql(
+        f"""INSERT INTO shop.attribute_corrections VALUES
+        ('p0', 'Color', 'red', 'ana', {ahead}, NULL),
+        ('p1', 'color', 'red', 'ana', {ahead}, NULL)"""
+    )
+
+    assert [correct(created, p0="blue", p1="red", p2="red") for _ in range(2)] == [2, 0]
+
+    last = read_last_labels(created.tables, LABELS).toPandas().set_index("product_id")
+    assert last["color"].to_dict() == {"p0": "blue", "p1": "red", "p2": "red"}
+
+
 def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(created: Shop) -> None:
     correct(created, p0="red")
     created.sql(

@@ -16,8 +16,11 @@ from pyspark.sql import DataFrame, SparkSession
 from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.records import Status
+from enrich.spark.rollback import roll_back
 from enrich.spark.tables import creation
 from enrich.spark.tables.creation import create_table
+from enrich.spark.tables.maintenance import maintain_tables
+from enrich.spark.tables.output_tables import open_published
 from schemas.quoting import quote_part
 from schemas.views import views
 
@@ -205,6 +208,50 @@ def test_columns_that_somebody_named_strangely_break_no_view(shop: Shop) -> None
     shop.tables.create_views()
 
     assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+
+
+def add_columns(shop: Shop, columns: str) -> None:
+    shop.sql(f"ALTER TABLE shop.product_attributes ADD COLUMNS ({columns})")
+
+
+def test_columns_of_a_shop_s_own_keep_what_it_wrote_into_them(shop: Shop) -> None:
+    shop.refresh()
+    # The second pair looks as an attribute does; a column of the third name is staged as well.
+    add_columns(shop, "note STRING, margin DOUBLE, margin_confidence DOUBLE, chunk INT")
+    own = "note = 'checked by ana', margin = 0.4, margin_confidence = 1.0, chunk = 7"
+    shop.sql(f"UPDATE shop.product_attributes SET {own}")
+    shop.write(products(7).assign(title="another"))
+
+    shop.refresh(run_id="later")
+    maintain_tables(
+        open_published(shop.spark, shop.database), retention_hours=720, keep_staged_days=30
+    )
+
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert set(rows["run_id"]) == {"later"} and rows.loc["p6", "note"] is None
+    kept = rows.drop(index="p6")[["note", "margin", "margin_confidence", "chunk"]]
+    assert set(kept.itertuples(index=False, name=None)) == {("checked by ana", 0.4, 1.0, 7)}
+    assert set(shop.table("attribute_changes")["attribute"]) == {"color", "pattern"}
+    roll_back(open_published(shop.spark, shop.database), "later", "a mistake")
+    assert len(shop.table("product_attributes")) == 6
+
+
+@pytest.mark.parametrize("column", ["Fit STRING", "fit DOUBLE"])
+def test_an_attribute_called_as_a_column_of_a_shop_s_own_is_refused(
+    shop: Shop, column: str
+) -> None:
+    shop.tables.create_missing()
+    add_columns(shop, column)
+    wide = {"color": ("red",), "fit": ("slim", "wide")}
+
+    with pytest.raises(ConfigError, match=f"product_attributes has a column {column}, and .*ename"):
+        refresh_with(shop, wide, "fake-wide")
+
+    name = "shop.product_attributes"
+    shop.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    shop.sql(f"ALTER TABLE {name} RENAME COLUMN fit TO theirs")
+    refresh_with(shop, wide, "fake-wide")
+    assert set(shop.table("product_attributes")["fit"]) <= {"slim", "wide", None}
 
 
 def test_views_that_another_run_makes_at_the_same_moment_are_made_again(

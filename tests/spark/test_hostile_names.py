@@ -26,6 +26,20 @@ def test_every_job_refuses_a_database_that_is_no_plain_name(
     assert "cannot be the name of a database" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("job", "flag"), [("rollback", "--reason"), ("import_corrections", "--by")]
+)
+@pytest.mark.parametrize("words", ["", " \t"])
+def test_words_for_people_that_tell_nobody_anything_are_refused(
+    job: str, flag: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_job(job)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(script, "open_session")
+        assert run_job(script, *FLAGS[job], flag, words) == 2
+    assert f"Invalid value for '{flag}': is blank" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("run_id", ["../../up", "a/b", DROP, "a b", "x\n", "ä", "", "a" * 101])
 def test_a_run_id_that_does_not_belong_into_sql_or_a_path_is_refused(run_id: str) -> None:
     with pytest.raises(ConfigError, match="is not usable"):

@@ -222,3 +222,24 @@ def test_another_attempt_at_a_run_keeps_what_it_had_put_into_quarantine(shop: Sh
     assert sorted(shop.table("quarantine")["product_id"]) == ["p6", "p7"]
     assert (counts["quarantined"], counts["published"], counts["unchanged"]) == (2, 7, 0)
     assert len(shop.table("staged_attributes")) == 9
+
+
+@in_full
+def test_who_deletes_what_could_not_be_read_from_quarantine_has_it_asked_again(shop: Shop) -> None:
+    # docs/operations.md, Maintenance, says which rows may be deleted.
+    table = products(250)
+    table.loc[:239, "title"] = None
+    table.loc[249, "product_id"] = None
+    shop.write(table)
+    allowed = {"max_quarantined_share": 1}
+    shop.refresh(config=allowed)
+
+    shop.sql("DELETE FROM shop.quarantine WHERE reason = 'null_id'")
+    assert shop.refresh(run_id="next").outcome == "nothing_to_do"
+    assert (shop.table("quarantine")["reason"] == "null_id").sum() == 1
+
+    shop.sql("DELETE FROM shop.quarantine WHERE reason = 'no_modality'")
+    with pytest.raises(TooManyFailures, match="240 new or changed products could not be read"):
+        shop.refresh(run_id="blocked")
+    assert shop.refresh(config=allowed, run_id="raised").counts["quarantined"] == 241
+    assert shop.refresh(run_id="quiet").outcome == "nothing_to_do"

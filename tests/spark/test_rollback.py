@@ -1,6 +1,8 @@
 """Runs taken back: the table as it was, the ledger's word, and what the next run does."""
 
+import contextlib
 import os
+import re
 import time
 from datetime import date, datetime
 from pathlib import Path
@@ -9,7 +11,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 from commit_hook import CommitHook, Killed
-from fake_shop import Shop, fails, products
+from fake_shop import Shop, fails, passes, products
 from long_tests import in_full
 
 from enrich.errors import ConfigError, TableContended, ValidationFailed
@@ -488,3 +490,32 @@ def test_a_repeated_run_that_changed_nothing_cannot_be_taken_back_again(shop: Sh
 
     assert shop.version("product_attributes") == version
     assert "rolled_back" not in set(shop.table("enrichment_runs")["outcome"])
+
+
+def test_rows_that_may_be_deleted_by_the_docs_are_missed_by_nobody(shop: Shop) -> None:
+    shop.refresh(run_id="old")
+    for run_id in ("later", "waits"):
+        shop.write(products().assign(title=run_id))
+        with contextlib.suppress(ValidationFailed):
+            shop.refresh(fails if run_id == "waits" else passes, run_id=run_id)
+    long_ago = "finished_at = finished_at - INTERVAL 400 DAYS"
+    shop.sql(f"UPDATE shop.enrichment_runs SET {long_ago} WHERE run_id <> 'later'")
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    deletions = re.findall(r"^DELETE FROM enriched\.[^;]+", page, re.MULTILINE)
+
+    for deletion in deletions:
+        shop.sql(deletion.replace("enriched.", "shop."))
+
+    assert len(deletions) == 3
+    assert set(shop.table("enrichment_runs")["run_id"]) == {"later", "waits"}
+    assert roll_back(shop.tables, "later", "a mistake") == ["later"]
+
+
+def test_a_published_run_without_its_row_in_the_ledger_holds_up_rollbacks(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products().assign(title="another"))
+    shop.refresh(run_id="second")
+    shop.sql("DELETE FROM shop.enrichment_runs WHERE run_id = 'second'")
+    for run_id in ("first", "second"):
+        with pytest.raises(ConfigError, match=r"run 'second' published .* does not say so yet"):
+            roll_back(shop.tables, run_id, "a mistake")

@@ -6,7 +6,7 @@ Knows nothing of what is in them. A table that is as it should be costs one look
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -38,6 +38,11 @@ _CONSTRAINT = "delta.constraints."
 # How the comment of a column begins that has a constraint on its values. Comments come with the
 # schema; to ask for constraints takes a query.
 _LISTS_VALUES = "one of "
+
+
+def schema_of(table: str, attributes: Sequence[str]) -> Any:
+    """Returns the columns that this job writes: those of a table may be more, of somebody's own."""
+    return StructType.fromDDL(ddl.tables(attributes)[table])
 
 
 def create_table(spark: SparkSession, database: str, table: str, attributes: Sequence[str]) -> None:
@@ -78,7 +83,7 @@ def update_table(
         cut off, and makes it again.
 
     Raises:
-        ConfigError: it is a table of somebody else.
+        ConfigError: it is a table of somebody else, or a column of somebody's own is in the way.
     """
     name = f"{database}.{table}"
     known = {field.name: field for field in spark.read.table(name).schema}
@@ -88,7 +93,8 @@ def update_table(
             f"{name} is none of this job's tables: it has no column {key}. Give --database the "
             "name of a database of its own"
         )
-    wanted = _schema_of(table, attributes)
+    wanted = schema_of(table, attributes)
+    _refuse_clashes(name, known.values(), wanted)
     new = [field for field in wanted if field.name not in known]
     if new:
         _add_columns(spark, name, new)
@@ -121,7 +127,7 @@ def read_as_updated(
     """
     name = f"{database}.{table}"
     if not spark.catalog.tableExists(name):
-        return spark.createDataFrame([], _schema_of(table, attributes))
+        return spark.createDataFrame([], schema_of(table, attributes))
     return fill_columns(spark.read.table(name), table, attributes)
 
 
@@ -130,12 +136,26 @@ def fill_columns(rows: DataFrame, table: str, attributes: Sequence[str]) -> Data
 
     Runs on the driver; lazy.
     """
-    missing = [field for field in _schema_of(table, attributes) if field.name not in rows.columns]
+    missing = [field for field in schema_of(table, attributes) if field.name not in rows.columns]
     return rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
 
 
-def _schema_of(table: str, attributes: Sequence[str]) -> Any:
-    return StructType.fromDDL(ddl.tables(attributes)[table])
+def _refuse_clashes(name: str, there: Iterable[StructField], wanted: Iterable[StructField]) -> None:
+    # To Spark, names that differ in capitals alone are one.
+    by_name = {field.name.lower(): field for field in wanted}
+    for field in there:
+        ours = by_name.get(field.name.lower())
+        if ours and _definition(field) != _definition(ours):
+            raise ConfigError(
+                f"{name} has a column {_definition(field)}, and this job writes a column "
+                f"{_definition(ours)} there, for an attribute of the checkpoint. Rename or drop "
+                "yours, upon which the view attribute_changes answers nothing until maintenance "
+                "leaves older versions out; or take another --database"
+            )
+
+
+def _definition(field: StructField) -> str:
+    return f"{field.name} {field.dataType.simpleString().upper()}"
 
 
 def _add_columns(spark: SparkSession, name: str, fields: Sequence[StructField]) -> None:

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from schemas import tables as ddl
 from schemas.quoting import quote, quote_part
-from schemas.tables import select_attributes
+from schemas.tables import select_typed_attributes
 from schemas.views import views
 
 from enrich.errors import ConfigError, RunInProgress, TableContended
@@ -27,6 +27,7 @@ from enrich.spark.tables.creation import (
     create_table,
     finish_update,
     read_as_updated,
+    schema_of,
     update_table,
 )
 from enrich.spark.tables.merge_conditions import (
@@ -262,9 +263,10 @@ class OutputTables:
         # Delta 4.4 commits a new version even for a MERGE that changes nothing.
         if not before.withheld:
             return before
-        columns = self._complete_columns()
+        columns = schema_of("product_attributes", self._complete_attributes()).fieldNames()
         target = DeltaTable.forName(self.spark, self.name("product_attributes"))
-        # A column that the rows lack is of an attribute that their classifier does not know.
+        # A column that the rows lack is of an attribute that their classifier does not know. Those
+        # of a shop's own are not named, and so keep their values.
         values = {
             quote_part(c): f"new.{quote_part(c)}" if c in rows.columns else "NULL" for c in columns
         }
@@ -296,17 +298,15 @@ class OutputTables:
         own, others = left.agg(F.count_if(is_own), F.count_if(~is_own)).collect()[0]
         return PublishedCounts(own, others, rows.count() - own - others)
 
-    def _complete_columns(self) -> list[str]:
-        """Returns the columns of `product_attributes`, once there is one for every attribute.
+    def _complete_attributes(self) -> tuple[str, ...]:
+        """Returns the attributes of `product_attributes`, once it has columns for all of these.
 
         A rollback since the run began may have taken columns away that the run had added. Runs on
         the driver; no action.
         """
-        columns = self.read("product_attributes").columns
-        if set(self.attributes) <= set(select_attributes(columns)):
-            return columns
-        self.create_missing()
-        return self.read("product_attributes").columns
+        if not set(self.attributes) <= set(published_attributes(self.spark, self.database)):
+            self.create_missing()
+        return published_attributes(self.spark, self.database)
 
     @retried_on_conflict
     def delete_published(self, select_products: Callable[[], DataFrame | None], run_id: str) -> int:
@@ -374,4 +374,4 @@ def open_published(spark: SparkSession, database: str) -> OutputTables:
 
 def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
     """Returns all attributes that `product_attributes` has columns of. Runs on the driver."""
-    return select_attributes(spark.read.table(f"{database}.product_attributes").columns)
+    return select_typed_attributes(spark.read.table(f"{database}.product_attributes").dtypes)
