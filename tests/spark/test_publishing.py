@@ -25,6 +25,7 @@ pytestmark = [
     in_full,
 ]
 
+LATER = date(2026, 11, 25)
 LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
 
 
@@ -289,13 +290,53 @@ def test_run_of_another_checkpoint_is_not_published_with_this_one(shop: Shop) ->
         publish_staged_run(shop.tables, LABELS, "fake-2", "draft", reason=None)
 
 
-def test_run_that_was_killed_after_its_merge_cannot_be_dropped(shop: Shop) -> None:
-    shop.refresh(run_id="nightly")
-    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'failed'")
+def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="nightly")
+    hook = CommitHook(monkeypatch)
+    hook.at("after", hook.kill, of=("publish",))
+    with pytest.raises(Killed):
+        shop.refresh(run_id="nightly")
+    hook.begin()
 
-    with pytest.raises(ConfigError, match="rows of run 'nightly' are published: run it again"):
+    with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so yet"):
         drop_staged_run(shop.tables, "nightly", "a mistake")
     assert len(shop.table("staged_attributes")) == 6
+
+
+def test_of_a_run_that_had_published_what_a_blocked_attempt_staged_since_is_dropped(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(8))
+    with pytest.raises(ValidationFailed, match="--drop-run settles it"):
+        shop.refresh(fails, run_id="night")
+
+    dropped = drop_staged_run(shop.tables, "night", "a mistake")
+
+    assert (dropped.outcome, dropped.counts["published"]) == ("dropped", 6)
+    for table in ("product_attributes", "staged_attributes"):
+        assert sorted(shop.table(table)["product_id"]) == [f"p{number}" for number in range(6)]
+    again = shop.refresh(run_id="night")
+    assert (again.counts["published"], len(shop.table("product_attributes"))) == (8, 8)
+
+
+def test_an_answer_that_a_blocked_attempt_gave_anew_is_dropped_though_the_product_is_the_same(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    before = shop.table("product_attributes")
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, spec=OTHERWISE, run_id="night", run_date=LATER, full_refresh=True)
+
+    drop_staged_run(shop.tables, "night", "a mistake")
+
+    assert shop.table("staged_attributes").empty
+    pd.testing.assert_frame_equal(shop.table("product_attributes"), before)
+    assert roll_back(shop.tables, "night", "these were wrong too") == ["night"]
+    assert shop.table("product_attributes").empty
 
 
 def test_what_has_vanished_is_no_row_of_the_input(shop: Shop) -> None:
