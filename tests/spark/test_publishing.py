@@ -244,6 +244,47 @@ def test_run_that_goes_on_keeps_what_was_found_about_its_input(shop: Shop) -> No
     assert sorted(shop.table("label_quality")["suite"]) == ["input", "staged"]
 
 
+def judged(failure: str, suite: str) -> Verdict:
+    check = {"expectation": f"expect_no_{failure}", "outcome": "fail", "suite": suite}
+    return Verdict(failures=(failure,), quality=(check,))
+
+
+def test_checks_that_failed_are_the_run_s_no_more_once_what_they_were_about_is_put_right(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(8))
+    with pytest.raises(ValidationFailed, match="blue"):
+        shop.refresh(lambda _: judged("blue", "staged"), run_id="night")
+    shop.write(products(9))
+    with pytest.raises(ValidationFailed, match="blank"):
+        shop.refresh(validate_input=lambda _: judged("blank", "input"), run_id="night")
+    # An attempt that is stopped before the answers are judged says nothing of them.
+    blocked = shop.sql("SELECT suite FROM shop.quality_history WHERE outcome = 'fail'")
+    assert sorted(blocked["suite"]) == ["input", "staged"]
+
+    shop.write(products())
+    assert shop.refresh(run_id="night").outcome == "nothing_to_do"
+
+    assert set(shop.table("label_quality")["run_id"]) == {"first"}
+
+
+def test_checks_that_failed_are_the_run_s_no_more_where_all_that_is_left_is_carried_over(
+    shop: Shop,
+) -> None:
+    shop.write(products().assign(department="shirts"))
+    shop.refresh(run_id="first")
+    with_category = {"columns": {"category": "department"}}
+    shop.write(products(8).assign(department="shirts"))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(lambda _: judged("blue", "staged"), config=with_category, run_id="night")
+
+    shop.write(products().assign(department="shirts"))
+    assert shop.refresh(config=with_category, run_id="night").counts["published"] == 6
+
+    assert set(shop.table("label_quality")["run_id"]) == {"first"}
+
+
 def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, run_id="monday")
