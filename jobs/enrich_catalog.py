@@ -97,7 +97,8 @@ def main(
         str | None, typer.Option(metavar="RUN_ID", help="Publish what that run staged; no other.")
     ] = None,
     drop_run: Annotated[
-        str | None, typer.Option(metavar="RUN_ID", help="Delete what that run staged; no other.")
+        str | None,
+        typer.Option(metavar="RUN_ID", help="Delete what that run staged and did not publish."),
     ] = None,
     reason: Annotated[
         str | None, typer.Option(help="Why: kept in the ledger. A blocked run needs one.")

@@ -67,7 +67,9 @@ def describe_outcome(run: RunFacts) -> Headline:
             "bad",
             ("answered product was not published", "answered products were not published"),
         ),
-        Outcome.DROPPED: Headline("Dropped", "What this run had staged was deleted.", "calm"),
+        Outcome.DROPPED: Headline(
+            "Dropped", "What this run had staged and not published was deleted.", "calm"
+        ),
         Outcome.ROLLED_BACK: Headline(
             "Rolled back", "What this run had published or found was taken back.", "calm"
         ),

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import Column, Row
 from pyspark.sql import functions as F
 from schemas.quoting import quote_literal
-from schemas.tables import SUCCEEDED, Outcome
+from schemas.tables import SUCCEEDED, CheckOutcome, Outcome
 
 from enrich.errors import ConfigError
 from enrich.spark.tables.history import Commit
@@ -16,6 +16,9 @@ from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
 
 Rows = Sequence[Mapping[str, Any]]
+
+# What a run's checks are about: its products, then its answers.
+_SUITES = ("input", "staged")
 
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
@@ -72,14 +75,22 @@ def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
     write_rows(tables, "enrichment_runs", [{**row, **now}], row["run_id"])
 
 
-def write_checks(tables: OutputTables, checks: Rows, run_id: str) -> None:
-    """Writes the checks of a run in place of its earlier ones of the same suites.
+def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, ended_well: bool) -> None:
+    """Writes the checks of a run's attempt in place of earlier ones of the same suites.
 
     Those of other suites stay: a run that goes on with what it has staged does not judge its input
-    again. Runs on the driver; one Delta commit.
+    again. But of an attempt that `ended_well` nothing has failed: where an earlier attempt did in a
+    suite, what was judged then is gone. Runs on the driver; at most a small query and one Delta
+    commit.
     """
-    suites = ", ".join(sorted({quote_literal(check["suite"]) for check in checks}))
-    write_rows(tables, "label_quality", checks, run_id, f"suite IN ({suites})")
+    suites = {check["suite"] for check in checks}
+    if ended_well and not suites.issuperset(_SUITES):
+        own = tables.read_rows("label_quality", run_id)
+        failed = own.where(F.col("outcome") == CheckOutcome.FAIL).select("suite").distinct()
+        suites |= {row["suite"] for row in failed.collect()}
+    if suites:
+        named = ", ".join(sorted(map(quote_literal, suites)))
+        write_rows(tables, "label_quality", checks, run_id, f"suite IN ({named})")
 
 
 def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:

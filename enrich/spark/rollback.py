@@ -13,7 +13,12 @@ from enrich.spark.quarantine import release_unreadable
 from enrich.spark.settings import reaching_back
 from enrich.spark.storage import messages_of
 from enrich.spark.tables.conflicts import CONFLICTS
-from enrich.spark.tables.history import Commit, read_commits, select_standing
+from enrich.spark.tables.history import (
+    Commit,
+    leave_out_wider_rows,
+    read_commits,
+    select_standing,
+)
 from enrich.spark.tables.output_tables import OutputTables, open_published
 
 # Delta's words; the exception itself is Java's most general one.
@@ -52,10 +57,9 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
-    last = next(c for c in reversed(commits) if c.restored_to is not None)
     # The table may have other columns now, also those of an older version; a killed call may have
     # left the views as they were.
-    _leave_out_wider_rows(tables, last)
+    leave_out_wider_rows(tables, commits)
     restored = open_published(tables.spark, tables.database)
     restored.create_missing()
     restored.create_views()
@@ -137,18 +141,6 @@ def _restore(tables: OutputTables, version: int, seen: Sequence[Commit], run_id:
         ) from error
     # A table's properties go back too; what maintenance deleted does not come back.
     tables.keep_changes_since(since)
-
-
-def _leave_out_wider_rows(tables: OutputTables, last: Commit) -> None:
-    """Lets the view `attribute_changes` begin with the last rollback if that took columns away.
-
-    Delta cannot read changes of rows that had columns which the table no longer has. Runs on the
-    driver.
-    """
-    now = tables.read("product_attributes")
-    before = tables.read_version("product_attributes", last.version - 1)
-    if not set(before.columns) <= set(now.columns):
-        tables.keep_changes_since(last.version)
 
 
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:

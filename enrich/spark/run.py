@@ -298,8 +298,9 @@ class Refresh:
             "seconds": summary.seconds,
             "error": summary.error,
         }
-        if checks := self._judging.list_checks(self.inputs.lineage(summary.run_id)):
-            write_checks(self.tables, checks, summary.run_id)
+        checks = self._judging.list_checks(self.inputs.lineage(summary.run_id))
+        ended_well = row["outcome"] in (*SUCCEEDED, Outcome.STAGED)
+        write_checks(self.tables, checks, summary.run_id, ended_well=ended_well)
         write_run(self.tables, with_earlier_success(self.tables, row))
 
     @contextmanager

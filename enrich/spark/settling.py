@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.config import JobConfig
@@ -23,6 +24,7 @@ from enrich.spark.publishing import (
 )
 from enrich.spark.quarantine import quarantine_blocked, release_unreadable
 from enrich.spark.records import RunSummary, measure_speed
+from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
 from enrich.spark.tables.scratch import scratch_folder
@@ -79,11 +81,12 @@ def publish_staged_run(
 def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummary:
     """Deletes what a run staged and did not publish; again, it changes nothing.
 
-    Runs on the driver. What it could not read is asked about again by the next run.
+    Runs on the driver. What it could not read is asked about again by the next run. What an earlier
+    attempt has published stands, and stays staged: after a rollback it is published from there.
 
     Raises:
-        ConfigError: there is no such run, rows of it are published, or it was killed before it
-            could say what it published or deleted.
+        ConfigError: there is no such run, all of it is published, or it was killed before it could
+            say what it published or deleted.
     """
     row = find_run(tables, run_id)
     if row["outcome"] == Outcome.DROPPED:
@@ -93,19 +96,27 @@ def drop_staged_run(tables: OutputTables, run_id: str, reason: str) -> RunSummar
     # Of a run that was killed between its MERGE and the ledger no row need be left: it may have
     # deleted only, or other runs have replaced what it published.
     refuse_untold(tables, read_standing(tables, run_id))
-    if not tables.read_rows("product_attributes", run_id).isEmpty():
-        raise ConfigError(
-            f"rows of run '{run_id}' are published: run it again, so that the ledger says so, or "
-            "take them back with jobs/rollback.py"
-        )
     # By its own attributes: the caller's checkpoint may be another one.
     open_published(tables.spark, tables.database).create_missing()
-    empty = tables.read("staged_attributes").limit(0)
-    tables.replace_run("staged_attributes", empty, run_id)
+    tables.replace_run("staged_attributes", _select_standing(tables, run_id), run_id)
     release_unreadable(tables, run_id)
+    # Also where rows of it stand: "published" beside a reason would say that a person has published
+    # what the gate had stopped. `published` counts them, and `succeeded_at` tells of their attempt.
     row |= {"outcome": Outcome.DROPPED, "reason": reason}
     write_run(tables, row)
     return summarise(row)
+
+
+def _select_standing(tables: OutputTables, run_id: str) -> DataFrame:
+    """Returns the staged rows of a run that are published as its own. Runs on the driver; lazy.
+
+    What a later attempt has staged of the same product may say something else.
+    """
+    staged = tables.read_rows("staged_attributes", run_id).alias("staged")
+    published = tables.read_rows("product_attributes", run_id).alias("published")
+    is_it = [F.col(f"staged.{name}") == F.col(f"published.{name}") for name in SAME_PRODUCT]
+    is_it.append(F.col("staged.enriched_at") <= F.col("published.enriched_at"))
+    return staged.join(published, is_it, "left_semi")
 
 
 def _publish_and_delete(

@@ -25,6 +25,7 @@ pytestmark = [
     in_full,
 ]
 
+LATER = date(2026, 11, 25)
 LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
 
 
@@ -243,6 +244,47 @@ def test_run_that_goes_on_keeps_what_was_found_about_its_input(shop: Shop) -> No
     assert sorted(shop.table("label_quality")["suite"]) == ["input", "staged"]
 
 
+def judged(failure: str, suite: str) -> Verdict:
+    check = {"expectation": f"expect_no_{failure}", "outcome": "fail", "suite": suite}
+    return Verdict(failures=(failure,), quality=(check,))
+
+
+def test_checks_that_failed_are_the_run_s_no_more_once_what_they_were_about_is_put_right(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="first")
+    shop.write(products(8))
+    with pytest.raises(ValidationFailed, match="blue"):
+        shop.refresh(lambda _: judged("blue", "staged"), run_id="night")
+    shop.write(products(9))
+    with pytest.raises(ValidationFailed, match="blank"):
+        shop.refresh(validate_input=lambda _: judged("blank", "input"), run_id="night")
+    # An attempt that is stopped before the answers are judged says nothing of them.
+    blocked = shop.sql("SELECT suite FROM shop.quality_history WHERE outcome = 'fail'")
+    assert sorted(blocked["suite"]) == ["input", "staged"]
+
+    shop.write(products())
+    assert shop.refresh(run_id="night").outcome == "nothing_to_do"
+
+    assert set(shop.table("label_quality")["run_id"]) == {"first"}
+
+
+def test_checks_that_failed_are_the_run_s_no_more_where_all_that_is_left_is_carried_over(
+    shop: Shop,
+) -> None:
+    shop.write(products().assign(department="shirts"))
+    shop.refresh(run_id="first")
+    with_category = {"columns": {"category": "department"}}
+    shop.write(products(8).assign(department="shirts"))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(lambda _: judged("blue", "staged"), config=with_category, run_id="night")
+
+    shop.write(products().assign(department="shirts"))
+    assert shop.refresh(config=with_category, run_id="night").counts["published"] == 6
+
+    assert set(shop.table("label_quality")["run_id"]) == {"first"}
+
+
 def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, run_id="monday")
@@ -289,13 +331,53 @@ def test_run_of_another_checkpoint_is_not_published_with_this_one(shop: Shop) ->
         publish_staged_run(shop.tables, LABELS, "fake-2", "draft", reason=None)
 
 
-def test_run_that_was_killed_after_its_merge_cannot_be_dropped(shop: Shop) -> None:
-    shop.refresh(run_id="nightly")
-    shop.sql("UPDATE shop.enrichment_runs SET outcome = 'failed'")
+def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, run_id="nightly")
+    hook = CommitHook(monkeypatch)
+    hook.at("after", hook.kill, of=("publish",))
+    with pytest.raises(Killed):
+        shop.refresh(run_id="nightly")
+    hook.begin()
 
-    with pytest.raises(ConfigError, match="rows of run 'nightly' are published: run it again"):
+    with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so yet"):
         drop_staged_run(shop.tables, "nightly", "a mistake")
     assert len(shop.table("staged_attributes")) == 6
+
+
+def test_of_a_run_that_had_published_what_a_blocked_attempt_staged_since_is_dropped(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(8))
+    with pytest.raises(ValidationFailed, match="--drop-run settles it"):
+        shop.refresh(fails, run_id="night")
+
+    dropped = drop_staged_run(shop.tables, "night", "a mistake")
+
+    assert (dropped.outcome, dropped.counts["published"]) == ("dropped", 6)
+    for table in ("product_attributes", "staged_attributes"):
+        assert sorted(shop.table(table)["product_id"]) == [f"p{number}" for number in range(6)]
+    again = shop.refresh(run_id="night")
+    assert (again.counts["published"], len(shop.table("product_attributes"))) == (8, 8)
+
+
+def test_an_answer_that_a_blocked_attempt_gave_anew_is_dropped_though_the_product_is_the_same(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    before = shop.table("product_attributes")
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, spec=OTHERWISE, run_id="night", run_date=LATER, full_refresh=True)
+
+    drop_staged_run(shop.tables, "night", "a mistake")
+
+    assert shop.table("staged_attributes").empty
+    pd.testing.assert_frame_equal(shop.table("product_attributes"), before)
+    assert roll_back(shop.tables, "night", "these were wrong too") == ["night"]
+    assert shop.table("product_attributes").empty
 
 
 def test_what_has_vanished_is_no_row_of_the_input(shop: Shop) -> None:

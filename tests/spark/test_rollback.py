@@ -407,12 +407,31 @@ def test_views_answer_after_a_checkpoint_s_columns_were_taken_back(widened: Shop
     assert "next" in set(shop.table("attribute_changes")["run_id"])
 
 
+def test_maintenance_has_views_answer_again_that_a_person_s_restore_had_broken(
+    widened: Shop,
+) -> None:
+    shop = widened
+    shop.sql("RESTORE TABLE shop.product_attributes TO VERSION AS OF 2")
+    shop.write(products(8))
+    shop.refresh(run_id="next")
+    # One that took no columns away.
+    shop.sql(
+        f"RESTORE TABLE shop.product_attributes TO VERSION AS OF "
+        f"{shop.version('product_attributes')}"
+    )
+
+    maintain_tables(shop.tables, retention_hours=720, keep_staged_days=30)
+
+    assert set(shop.table("product_attribute_values")["attribute"]) == {"color", "pattern"}
+    assert "next" in set(shop.table("attribute_changes")["run_id"])
+
+
 def test_a_rollback_that_was_killed_in_the_middle_is_finished_by_the_same_call(
     widened: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = widened
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(rollback, "_leave_out_wider_rows", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(rollback, "leave_out_wider_rows", Mock(side_effect=KeyboardInterrupt))
         roll_back(shop.tables, "second", "wrong images")
 
     assert roll_back(shop.tables, "second", "wrong images") == ["second", "wider"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 from pyspark.sql import Row
@@ -84,6 +85,24 @@ def read_standing(tables: OutputTables, run_id: str) -> list[Commit]:
     Runs on the driver. Looks at the newest commits only, as such a run was at work lately.
     """
     return [c for c in select_standing(read_commits(tables, _NEWEST)) if c.run_id == run_id]
+
+
+def leave_out_wider_rows(tables: OutputTables, commits: Sequence[Commit]) -> None:
+    """Lets the view `attribute_changes` begin with the last RESTORE that took columns away.
+
+    Delta cannot read changes of rows that had columns which the table no longer has. Runs on the
+    driver.
+
+    Args:
+        tables: The output tables.
+        commits: All there are, oldest first.
+    """
+    now, since = set(tables.read("product_attributes").columns), tables.changes_since()
+    for before, commit in pairwise(commits):
+        if commit.restored_to is None or commit.version <= since:
+            continue
+        if not set(tables.read_version("product_attributes", before.version).columns) <= now:
+            tables.keep_changes_since(commit.version)
 
 
 def find_last_restore(tables: OutputTables) -> datetime | None:

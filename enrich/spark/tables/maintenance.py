@@ -15,6 +15,7 @@ from schemas.tables import SUCCEEDED, Outcome
 from enrich.spark.settings import session_settings
 from enrich.spark.tables.conflicts import retried_on_conflict
 from enrich.spark.tables.creation import READABLE
+from enrich.spark.tables.history import leave_out_wider_rows, read_commits
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import remove_old_scratch
 
@@ -59,6 +60,8 @@ def maintain_tables(
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
     _move_changes_since(tables, retention_hours)
+    # A person may have gone back with Delta's own RESTORE, after which nobody has looked.
+    leave_out_wider_rows(tables, read_commits(tables))
     # Before anything goes: a view that reads what is gone answers nothing at all.
     tables.create_views()
     before, after = {}, {}

@@ -338,7 +338,7 @@ def test_page_of_a_dropped_run_denies_nothing_that_it_had(make_report: MakeRepor
         "put no row into quarantine",
     ):
         assert denied not in text, denied
-    assert "What this run had staged was deleted, so its answers cannot be shown" in text
+    assert "not published was deleted, so its answers cannot be shown" in text
 
 
 def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
