@@ -85,7 +85,7 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
         ImageStore(str(catalog.parent)),
         open_catalog(spark, str(catalog), config.columns),
     )
-    return Refresh(inputs, _passes, _passes).run()
+    return Refresh(inputs, _passes, _passes, max_unusable_id_share=1.0).run()
 
 
 def _passes(rows: InputRows | StagedRows) -> Verdict:

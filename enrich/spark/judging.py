@@ -27,7 +27,7 @@ class Judging:
     Args:
         tables: the output tables.
         summary: the run's, which says what the last verdict was.
-        validate: judges what was staged, before it is published.
+        validate_staged: judges what was staged, before it is published.
         validate_input: judges the products, before the classifier is asked about any.
     """
 
@@ -35,12 +35,12 @@ class Judging:
         self,
         tables: OutputTables,
         summary: RunSummary,
-        validate: Callable[[StagedRows], Verdict],
+        validate_staged: Callable[[StagedRows], Verdict],
         validate_input: Callable[[InputRows], Verdict],
     ) -> None:
         self._tables = tables
         self._summary = summary
-        self._validate = validate
+        self._validate_staged = validate_staged
         self._validate_input = validate_input
         self._verdicts: list[Verdict] = []
 
@@ -74,7 +74,9 @@ class Judging:
                 return
         # New answers need not agree with those that were given while the image was out of reach.
         seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
-        self._judge(self._validate(StagedRows(self._summary.run_id, answered, expected, seen)))
+        self._judge(
+            self._validate_staged(StagedRows(self._summary.run_id, answered, expected, seen))
+        )
 
     def list_checks(self, lineage: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns the rows of `label_quality`: every check of the run, with the run's columns."""

@@ -57,7 +57,7 @@ class Refresh:
 
     Args:
         inputs: what the refresh depends on.
-        validate: judges what was staged, before it is published.
+        validate_staged: judges what was staged, before it is published.
         validate_input: judges the products, before the classifier is asked about any.
         max_unusable_id_share: what `validate_input` tolerates, in [0, 1].
     """
@@ -65,15 +65,15 @@ class Refresh:
     def __init__(
         self,
         inputs: Inputs,
-        validate: Callable[[StagedRows], Verdict],
+        validate_staged: Callable[[StagedRows], Verdict],
         validate_input: Callable[[InputRows], Verdict],
-        max_unusable_id_share: float = 1.0,
+        max_unusable_id_share: float,
     ) -> None:
         self.inputs = inputs
         self._max_unusable_id_share = max_unusable_id_share
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
-        self._judging = Judging(self.tables, self.summary, validate, validate_input)
+        self._judging = Judging(self.tables, self.summary, validate_staged, validate_input)
         self._asked = 0
         # Whether an earlier attempt at the run may have staged, published or deleted something.
         self._is_resumed = False

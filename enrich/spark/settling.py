@@ -37,7 +37,7 @@ def publish_staged_run(
     model_version: str,
     run_id: str,
     reason: str | None,
-    config: JobConfig = JobConfig(),
+    config: JobConfig,
 ) -> RunSummary:
     """Publishes what a run staged and did not publish; again, it changes nothing.
 

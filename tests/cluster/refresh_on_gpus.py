@@ -56,7 +56,7 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
         ImageStore(str(folder)),
         open_catalog(spark, str(catalog), config.columns),
     )
-    summary = Refresh(inputs, passes, passes).run()
+    summary = Refresh(inputs, passes, passes, 1.0).run()
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")
     found = {row["color"]: row["products"] for row in rows.collect()}
     said = {"devices": found, "loads": summary.engine_loads, "executors": count_gpus(spark)}

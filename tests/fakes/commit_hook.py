@@ -1,6 +1,7 @@
 """Does something at a commit of a run: lets another command in between, or ends the run there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from kill_points import wrap_calls
@@ -35,6 +36,14 @@ class CommitHook:
         """Ends the run: it commits nothing any more, whatever it does on its way out."""
         self._is_dead = True
         raise Killed
+
+    @contextmanager
+    def killed_after(self, commit: str) -> Iterator[None]:
+        """Has what runs in the context die right behind its first commit of that name."""
+        self.at("after", self.kill, of=(commit,))
+        with pytest.raises(Killed):
+            yield
+        self.begin()
 
     def _notice(self, what: str, when: str) -> None:
         call = what.split()[0]

@@ -14,6 +14,7 @@ from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.run import Refresh
+from enrich.spark.settling import publish_staged_run
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spec import BuildsEngine
 from schemas.verdict import Verdict
@@ -82,7 +83,15 @@ class Shop:
         **request: object,
     ) -> RunSummary:
         inputs = self.prepare(model_version, spec, config, **request)
-        return Refresh(inputs, validate, validate_input).run()
+        return Refresh(inputs, validate, validate_input, max_unusable_id_share=1.0).run()
+
+    def publish_staged(
+        self, run_id: str, reason: str | None = None, model_version: str = "fake-1"
+    ) -> RunSummary:
+        labels = FakeEngineSpec().attributes
+        return publish_staged_run(
+            self.tables, labels, model_version, run_id, reason, JobConfig(database=self.database)
+        )
 
     def prepare(
         self,

@@ -210,7 +210,7 @@ class RandomShop:
             full_refresh=command.is_full,
             publish=command.publishes,
         )
-        job = Refresh(inputs, passes if command.passes else fails, accepts)
+        job = Refresh(inputs, passes if command.passes else fails, accepts, 1.0)
         told = _Told(self, command, (command.run_date, inputs.started_at), job)
         self.hook.begin()
         if disturbance:

@@ -96,7 +96,11 @@ class Steps:
         """Publishes what Tuesday's run staged."""
         tables = self.tables(database)
         spec, run_id = WatchedSpec(self.home), self._run_id(database)
-        return asdict(publish_staged_run(tables, spec.attributes, spec.model_version, run_id, None))
+        config = JobConfig(database=database)
+        summary = publish_staged_run(
+            tables, spec.attributes, spec.model_version, run_id, None, config
+        )
+        return asdict(summary)
 
     def roll_back(self, database: str) -> list[str]:
         """Takes back what Tuesday's run published."""
@@ -128,7 +132,7 @@ class Steps:
             WatchedStore(str(self.home), self.home),
             open_catalog(self.spark, str(file), config.columns),
         )
-        return asdict(Refresh(inputs, passes, accepts).run())
+        return asdict(Refresh(inputs, passes, accepts, 1.0).run())
 
 
 def main(home: Path, steps: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook, Killed
+from commit_hook import CommitHook
 from fake_shop import DAY, Shop, fails, passes, products
 from long_tests import in_full
 from pyspark.sql import SparkSession
@@ -161,11 +161,8 @@ def test_a_run_of_corrections_that_died_after_its_merge_comes_to_its_end(
 ) -> None:
     shop.refresh()
     correct(shop, p0="green")
-    commits = CommitHook(monkeypatch)
-    commits.at("after", commits.kill, of=("publish",))
-    with pytest.raises(Killed):
+    with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(fails)
-    commits.begin()
 
     assert shop.refresh(fails).outcome == "published"
     assert colors(shop)["p0"] == "green"

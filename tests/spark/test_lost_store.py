@@ -7,7 +7,6 @@ from long_tests import in_full
 
 from enrich.errors import TooManyFailures
 from enrich.spark.records import InputRows, StagedRows
-from enrich.spark.settling import publish_staged_run
 from schemas.verdict import Verdict
 
 pytestmark = [
@@ -101,7 +100,7 @@ def test_a_night_that_asks_for_lost_images_alone_has_nothing_to_judge(pictured: 
     version = pictured.tables.version("product_attributes")
     counts = pictured.refresh(fails, spec=spec, run_id="the-next").counts
     pictured.refresh(fails, spec=spec, run_id="staged", publish=False)
-    later = publish_staged_run(pictured.tables, spec.attributes, "lost-7", "staged", None).counts
+    later = pictured.publish_staged("staged", model_version="lost-7").counts
 
     for found in (counts, later):
         assert (found["pending"], found["published"], found["unchanged"]) == (300, 0, 300)

@@ -9,7 +9,7 @@ from enrich.errors import ConfigError
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.correction_jobs import read_last_labels
 from enrich.spark.rollback import roll_back
-from enrich.spark.settling import drop_staged_run, publish_staged_run
+from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.tables.output_tables import open_published
 
@@ -68,7 +68,7 @@ def test_what_an_older_version_staged_is_dropped_or_published_first_thing(older:
     stage_old(older, "good", "p9")
 
     dropped = drop_staged_run(older.tables, "bad", "nonsense")
-    published = publish_staged_run(older.tables, LABELS, "fake-1", "good", "looked at it")
+    published = older.publish_staged("good", "looked at it")
 
     assert (dropped.outcome, published.outcome) == ("dropped", "published")
     assert published.counts["carried"] == 0 and published.counts["published"] == 1

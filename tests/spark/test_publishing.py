@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook, Killed
+from commit_hook import CommitHook
 from fake_shop import DAY, Shop, fails, products
 from long_tests import in_full
 
@@ -16,7 +16,7 @@ from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import select_publishable
 from enrich.spark.records import InputRows
 from enrich.spark.rollback import roll_back
-from enrich.spark.settling import drop_staged_run, publish_staged_run
+from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import PublishedCounts
 from schemas.verdict import Verdict
 
@@ -31,9 +31,9 @@ LABELS = {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")}
 
 def test_staged_run_is_published_as_if_it_had_been_published_at_once(shop: Shop) -> None:
     staged = shop.refresh(publish=False, run_id="monday")
-    summary = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason=None)
+    summary = shop.publish_staged("monday")
     version = shop.version("product_attributes")
-    again = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason=None)
+    again = shop.publish_staged("monday")
 
     # Rounded in the ledger, of seconds that may be few.
     assert summary.products_per_second == pytest.approx(staged.products_per_second, rel=0.1)
@@ -53,10 +53,10 @@ def test_blocked_run_is_published_with_a_reason_that_the_ledger_keeps(shop: Shop
     with pytest.raises(ValidationFailed):
         shop.refresh(validate=fails, run_id="odd")
     with pytest.raises(ConfigError, match=r"too blue.*say why"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None)
+        shop.publish_staged("odd")
     assert shop.table("product_attributes").empty
 
-    publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason="it is the blue season")
+    shop.publish_staged("odd", "it is the blue season")
 
     assert len(shop.table("product_attributes")) == 6
     ledger = shop.table("enrichment_runs").iloc[0]
@@ -67,9 +67,9 @@ def test_a_run_that_was_taken_back_is_published_again_only_with_a_reason(shop: S
     shop.refresh(run_id="odd")
     roll_back(shop.tables, "odd", "wrong images")
     with pytest.raises(ConfigError, match=r"rolled_back \(with run odd: wrong images\).*say why"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None)
+        shop.publish_staged("odd")
 
-    publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason="they were right")
+    shop.publish_staged("odd", "they were right")
 
     assert len(shop.table("product_attributes")) == 6
 
@@ -83,11 +83,11 @@ def test_a_run_whose_unchanged_products_were_taken_back_waits_for_the_run_that_h
     roll_back(shop.tables, "monday", "wrong images")
 
     with pytest.raises(ConfigError, match=r"6 products published .* and 0 are published now"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "tuesday", reason=None)
+        shop.publish_staged("tuesday")
     assert shop.table("product_attributes").empty
 
     for run in ("monday", "tuesday"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", run, reason="right after all")
+        shop.publish_staged(run, "right after all")
     assert len(shop.table("product_attributes")) == 7
 
 
@@ -97,7 +97,7 @@ def test_counts_add_up_where_another_run_had_published_some_of_it_meanwhile(shop
     assert shop.refresh(run_id="odd").counts["unchanged"] == 1
     roll_back(shop.tables, "odd", "wrong images")
 
-    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "odd", "right after all").counts
+    counts = shop.publish_staged("odd", "right after all").counts
 
     assert counts["read"] == 6 == counts["published"] + counts["unchanged"] + counts["withheld"]
 
@@ -127,7 +127,7 @@ def test_a_run_that_was_staged_again_on_another_day_is_published_as_of_that_day(
     shop.write(products())
     shop.refresh(run_id="odd", run_date=date(2026, 11, 26), publish=False)
 
-    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "odd", reason=None).counts
+    counts = shop.publish_staged("odd").counts
 
     assert counts["withheld"] == 0
     published = shop.table("product_attributes").set_index("product_id")
@@ -144,9 +144,9 @@ def test_dropped_run_is_gone_and_cannot_be_published(shop: Shop) -> None:
     assert drop_staged_run(shop.tables, "draft", "another reason").reason == "a mistake"
     pd.testing.assert_frame_equal(shop.table("enrichment_runs"), ledger)
     with pytest.raises(ConfigError, match=r"dropped \(a mistake\)"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "draft", reason="after all")
+        shop.publish_staged("draft", "after all")
     with pytest.raises(ConfigError, match="has no run 'nobody'"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "nobody", reason=None)
+        shop.publish_staged("nobody")
     assert shop.refresh(run_id="draft").counts["published"] == 6
 
 
@@ -179,7 +179,7 @@ def test_older_run_never_overwrites_what_a_newer_one_published(
     shop.write(products(5))
     shop.refresh(run_id="newer")
 
-    published = publish_staged_run(shop.tables, LABELS, "fake-1", "late", reason=None)
+    published = shop.publish_staged("late")
     shop.write(late)
     backfill = shop.refresh(run_id="backfill", run_date=date(2026, 11, 22))
     assert "1 products stay as a run of a later date has published them" in caplog.text
@@ -227,7 +227,7 @@ def test_input_that_fails_its_check_is_never_shown_to_the_classifier(shop: Shop)
     assert (ledger["outcome"], ledger["withheld"], ledger["enriched"]) == ("blocked", 6, 0)
     assert shop.table("label_quality")["suite"].tolist() == ["input"]
     with pytest.raises(ConfigError, match="staged no answer"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "blind", reason="why not")
+        shop.publish_staged("blind", "why not")
     assert ledger["run_date"] == DAY
 
 
@@ -293,7 +293,7 @@ def test_what_a_newer_run_has_published_counts_as_withheld(shop: Shop) -> None:
     shop.write(changed)
     shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
 
-    monday = publish_staged_run(shop.tables, LABELS, "fake-1", "monday", reason="it was right")
+    monday = shop.publish_staged("monday", "it was right")
 
     assert (monday.counts["published"], monday.counts["withheld"]) == (0, 6)
     assert set(shop.table("product_attributes")["run_id"]) == {"tuesday"}
@@ -304,13 +304,13 @@ def test_a_run_whose_staged_rows_are_gone_is_not_said_to_be_published(shop: Shop
     shop.sql("DELETE FROM shop.staged_attributes WHERE product_id > 'p1'")
 
     with pytest.raises(ConfigError, match="staged 6 answers, and 2 are there now"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "draft", reason=None)
+        shop.publish_staged("draft")
     assert shop.table("enrichment_runs").iloc[0]["outcome"] == "staged"
 
 
 def test_inputs_that_are_again_as_staged_this_morning_are_published_again(shop: Shop) -> None:
     shop.refresh(run_id="morning", publish=False)
-    publish_staged_run(shop.tables, LABELS, "fake-1", "morning", reason=None)
+    shop.publish_staged("morning")
     wrong = products()
     wrong["title"] = "the titles of another shop"
     shop.write(wrong)
@@ -318,7 +318,7 @@ def test_inputs_that_are_again_as_staged_this_morning_are_published_again(shop: 
     shop.write(products())
     shop.refresh(run_id="morning", publish=False)
 
-    again = publish_staged_run(shop.tables, LABELS, "fake-1", "morning", reason=None)
+    again = shop.publish_staged("morning")
 
     assert (again.counts["published"], again.counts["withheld"]) == (6, 0)
     assert set(shop.table("product_attributes")["run_id"]) == {"morning"}
@@ -328,7 +328,7 @@ def test_run_of_another_checkpoint_is_not_published_with_this_one(shop: Shop) ->
     shop.refresh(run_id="draft", publish=False)
 
     with pytest.raises(ConfigError, match="was staged by fake-1, and this is fake-2"):
-        publish_staged_run(shop.tables, LABELS, "fake-2", "draft", reason=None)
+        shop.publish_staged("draft", model_version="fake-2")
 
 
 def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
@@ -336,11 +336,8 @@ def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
 ) -> None:
     with pytest.raises(ValidationFailed):
         shop.refresh(fails, run_id="nightly")
-    hook = CommitHook(monkeypatch)
-    hook.at("after", hook.kill, of=("publish",))
-    with pytest.raises(Killed):
+    with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
-    hook.begin()
 
     with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so yet"):
         drop_staged_run(shop.tables, "nightly", "a mistake")
@@ -437,11 +434,8 @@ def test_what_a_named_run_staged_of_other_inputs_is_not_published(shop: Shop) ->
 
 def kill_when_staged(shop: Shop, patch: pytest.MonkeyPatch, **night: Any) -> None:
     """Has an attempt at a run die after its first chunk, before anybody has judged that."""
-    hook = CommitHook(patch)
-    hook.at("after", hook.kill, of=("append_chunk",))
-    with pytest.raises(Killed):
+    with CommitHook(patch).killed_after("append_chunk"):
         shop.refresh(**night)
-    hook.begin()
 
 
 @pytest.mark.parametrize("second", [{}, {"model_version": "fake-2"}], ids=["inputs", "checkpoint"])
@@ -455,7 +449,7 @@ def test_what_no_gate_has_seen_is_not_published_though_it_is_as_many(
     kill_when_staged(shop, monkeypatch, run_id="night", **second)
 
     with pytest.raises(ConfigError, match=r"staged 6 answers, and 0 .*started again"):
-        publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason="looked at it")
+        shop.publish_staged("night", "looked at it")
 
     assert shop.table("product_attributes").empty
 
@@ -468,7 +462,7 @@ def test_of_a_run_that_was_started_again_what_the_gate_has_seen_is_published(
     shop.write(products(7))
     kill_when_staged(shop, monkeypatch, run_id="night")
 
-    publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason="looked at it")
+    shop.publish_staged("night", "looked at it")
     published = sorted(shop.table("product_attributes")["product_id"])
     rest = shop.refresh(run_id="night")
 
@@ -516,7 +510,7 @@ def test_a_run_that_goes_on_later_leaves_newer_answers_of_another_run_as_they_ar
 
     planned = plan_refresh(shop.prepare(run_id="night"))
     staged = shop.refresh(run_id="night", publish=False)
-    counts = publish_staged_run(shop.tables, LABELS, "fake-1", "night", reason=None).counts
+    counts = shop.publish_staged("night").counts
 
     assert (planned.staged, staged.counts["enriched"]) == (0, 1)
     assert (counts["published"], counts["unchanged"], counts["withheld"]) == (1, 6, 0)
@@ -564,11 +558,8 @@ def test_of_a_blocked_run_that_is_taken_back_with_another_nothing_is_said_to_be_
 ) -> None:
     shop.refresh(run_id="first")
     shop.write(products(7))
-    hook = CommitHook(monkeypatch)
-    hook.at("after", hook.kill, of=("publish",))
-    with pytest.raises(Killed):
+    with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="second")
-    hook.begin()
     with pytest.raises(ValidationFailed):
         shop.refresh(fails, run_id="second")
     ledger = shop.table("enrichment_runs").set_index("run_id")

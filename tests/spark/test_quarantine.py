@@ -9,9 +9,7 @@ from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.errors import TooManyFailures, ValidationFailed
-from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
-from enrich.spark.settling import publish_staged_run
 from enrich.spark.survey import State, Survey, with_states
 from schemas.tables import CORRECTIONS
 
@@ -124,8 +122,7 @@ def test_too_many_unreadable_products_publish_nothing(shop: Shop) -> None:
             shop.refresh(**again)
 
     assert shop.table("product_attributes").empty
-    labels = FakeEngineSpec().attributes
-    publish_staged_run(shop.tables, labels, "fake-1", "nightly", "the shop knows of it")
+    shop.publish_staged("nightly", "the shop knows of it")
     assert len(shop.table("product_attributes")) == 200
     assert set(shop.table("quarantine")["reason"]) == {"no_modality"}
     shop.write(pd.concat([table, products(301)[300:]]))
@@ -148,7 +145,7 @@ def test_unreadable_products_of_a_published_run_are_put_away_whatever_an_earlier
     with pytest.raises(TooManyFailures):
         shop.refresh(run_id="nightly")
 
-    publish_staged_run(shop.tables, FakeEngineSpec().attributes, "fake-1", "nightly", "they know")
+    shop.publish_staged("nightly", "they know")
 
     reasons = shop.table("quarantine")["reason"].value_counts().to_dict()
     assert reasons == {"no_modality": 100, "duplicate_id": 1}

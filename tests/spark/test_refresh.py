@@ -17,7 +17,6 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.inference import staging
 from enrich.spark.plan import plan_refresh
 from enrich.spark.records import RunSummary, StagedRows
-from enrich.spark.settling import publish_staged_run
 from enrich.spark.survey import Survey, survey_products
 from schemas.verdict import Verdict
 
@@ -246,7 +245,7 @@ def test_full_refresh_under_yesterdays_run_id_publishes_everything_again(
     again = shop.refresh(**today, publish=publish)
     asked = shop.table("enrichment_runs")["asked"].tolist()
     if not publish:
-        again = publish_staged_run(shop.tables, labels, "fake-1", "nightly", reason=None)
+        again = shop.publish_staged("nightly")
 
     assert asked == [6]
     assert (again.outcome, again.counts["published"]) == ("published", 6)

@@ -24,7 +24,7 @@ from enrich.spark.report.collect import ReportSources, collect_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
-from enrich.spark.settling import drop_staged_run, publish_staged_run
+from enrich.spark.settling import drop_staged_run
 from schemas.labels import ABSTAINED
 from schemas.verdict import Verdict
 
@@ -194,7 +194,7 @@ def test_page_of_a_blocked_run_is_written_again_when_a_person_publishes_it(
     blocked = collect_report(sources, "second")
     page = write_report(sources, "second", tmp_path)
     first_words = page.read_text()
-    publish_staged_run(shop.tables, ATTRIBUTES, "fake-2", "second", "a new <season>")
+    shop.publish_staged("second", "a new <season>", model_version="fake-2")
     published = collect_report(sources, "second")
     assert write_report(sources, "second", tmp_path) == page
 

@@ -10,10 +10,11 @@ from unittest.mock import Mock
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook, Killed
+from commit_hook import CommitHook
 from fake_shop import Shop, fails, passes, products
 from long_tests import in_full
 
+from enrich.config import JobConfig
 from enrich.errors import ConfigError, TableContended, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
@@ -257,10 +258,8 @@ def test_what_a_run_publishes_while_a_rollback_looks_is_not_taken_back_unseen(
 
     def publish_meanwhile(*arguments: str) -> object:
         # Not at its end yet, so that the ledger does not know of it.
-        hook.at("after", hook.kill, of=("publish",))
-        with pytest.raises(Killed):
+        with hook.killed_after("publish"):
             shop.refresh(run_id="third")
-        hook.begin()
         return find_run(*arguments)
 
     with monkeypatch.context() as patch:
@@ -297,11 +296,8 @@ def test_a_run_that_was_killed_after_it_published_again_can_be_taken_back_once_i
 ) -> None:
     shop.refresh(run_id="nightly")
     shop.write(products(7))
-    hook = CommitHook(monkeypatch)
-    hook.at("after", hook.kill, of=("publish",))
-    with pytest.raises(Killed):
+    with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
-    hook.begin()
     with pytest.raises(ConfigError, match=r"'nightly' published .* run it again"):
         roll_back(shop.tables, "nightly", "wrong images")
 
@@ -472,7 +468,8 @@ def test_a_run_is_published_whole_after_a_rollback_took_its_columns_away(widened
     assert "fit" not in shop.table("product_attributes").columns
 
     tables = OutputTables(shop.spark, shop.database, tuple(WIDER))
-    publish_staged_run(tables, WIDER, "fake-wide", "wider", "it was right")
+    config = JobConfig(database=shop.database)
+    publish_staged_run(tables, WIDER, "fake-wide", "wider", "it was right", config)
 
     assert shop.table("product_attributes")["fit_confidence"].notna().tolist() == [True] * 7
 

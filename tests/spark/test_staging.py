@@ -308,7 +308,7 @@ def test_an_attempt_stops_where_a_later_one_at_the_same_run_has_staged(shop: Sho
     shop.refresh(run_id="night", publish=False)
 
     with pytest.raises(RunInProgress, match="another process is staging run"):
-        Refresh(earlier, passes, accepts).run()
+        Refresh(earlier, passes, accepts, 1.0).run()
 
     assert shop.table("product_attributes").empty
     assert shop.table("enrichment_runs")["outcome"].tolist() == ["staged"]

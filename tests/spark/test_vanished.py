@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from commit_hook import CommitHook, Killed
+from commit_hook import CommitHook
 from delta.exceptions import ConcurrentAppendException
 from delta.tables import DeltaTable
 from fake_shop import Shop, accepts, fails, passes, products
@@ -199,7 +199,7 @@ def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
     shop.file = whole
     shop.refresh(config=DELETE, run_id="newer")
 
-    counts = Refresh(older, passes, accepts).run().counts
+    counts = Refresh(older, passes, accepts, 1.0).run().counts
 
     assert (counts["vanished"], counts["deleted"]) == (2, 0)
     assert len(shop.table("product_attributes")) == 6
@@ -321,11 +321,8 @@ def test_a_run_that_was_killed_after_it_only_deleted_cannot_be_dropped(
     with pytest.raises(ValidationFailed):
         smaller.refresh(fails, run_id="nightly", config=DELETE)
     smaller.write(products(4))
-    hook = CommitHook(monkeypatch)
-    hook.at("after", hook.kill, of=("delete_published",))
-    with pytest.raises(Killed):
+    with CommitHook(monkeypatch).killed_after("delete_published"):
         smaller.refresh(run_id="nightly", config=DELETE)
-    hook.begin()
 
     with pytest.raises(ConfigError, match=r"'nightly' published or deleted rows, and .* run it a"):
         drop_staged_run(smaller.tables, "nightly", "a mistake")

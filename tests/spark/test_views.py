@@ -17,7 +17,6 @@ from enrich.errors import ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.correction_jobs import record_corrections
 from enrich.spark.rollback import roll_back
-from enrich.spark.settling import publish_staged_run
 from enrich.spark.tables.maintenance import maintain_tables
 from schemas import tables as ddl
 
@@ -119,7 +118,7 @@ def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_publish
     before = shop.sql(query).sort_values(order, ignore_index=True)
     roll_back(shop.tables, "second", "a mistake")
 
-    publish_staged_run(shop.tables, FakeEngineSpec().attributes, "fake-1", "second", "it was none")
+    shop.publish_staged("second", "it was none")
 
     assert before["products"].sum() > 0
     after = shop.sql(query).sort_values(order, ignore_index=True)
@@ -233,8 +232,7 @@ def test_maintenance_leaves_staged_rows_that_wait_for_a_person(shop: Shop) -> No
 
     assert done["staged_runs_removed"] == 2
     assert set(shop.table("staged_attributes")["run_id"]) == {"blocked", "staged", "working"}
-    labels = FakeEngineSpec().attributes
-    done = publish_staged_run(shop.tables, labels, "fake-1", "blocked", reason="it is right")
+    done = shop.publish_staged("blocked", "it is right")
     assert (done.outcome, done.counts["enriched"]) == ("published", 6)
 
 
