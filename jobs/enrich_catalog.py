@@ -37,14 +37,13 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
 from enrich.spark.inference.resources import refuse_impossible_executors
 from enrich.spark.inputs import Inputs
-from enrich.spark.ledger import find_run
 from enrich.spark.plan import plan_refresh
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.report.collect import ReportSources
 from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
-from enrich.spark.settling import drop_staged_run, publish_staged_run, summarise
+from enrich.spark.settling import settle
 from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version
@@ -272,25 +271,13 @@ def settle_run(
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
     tables = OutputTables(spark, settings.database, tuple(labels))
-    run_id, reason = settlement.run_id, settlement.reason
-    row = find_run(tables, run_id)
-    before = summarise(row)
-    exit_code = 0
-    if settlement.is_drop:
-        assert reason is not None
-        summary = drop_staged_run(tables, run_id, reason)
-    else:
-        version = name_model_version(manifest, settings.target_precision)
-        try:
-            summary = publish_staged_run(tables, labels, version, run_id, reason, settings)
-        except NothingPublished as error:
-            report_error(error)
-            exit_code = error.exit_code
-            summary = dataclasses.replace(before, error=str(error))
-            recording.has_failed = True
-    recording.summary = summary
+    version = name_model_version(manifest, settings.target_precision)
+    settled = settle(tables, settlement, labels, version, settings)
+    if settled.error is not None:
+        report_error(settled.error)
+    recording.has_failed = settled.error is not None
     # What had been settled before is no success of today's.
-    recording.settled_at = row["finished_at"] if summary == before else None
+    recording.summary, recording.settled_at = settled.summary, settled.settled_at
     # What this checkpoint alone answers has no columns where nothing of it was published.
     attributes = set(labels) & set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in attributes))
@@ -301,10 +288,10 @@ def settle_run(
         settings_file,
         expected_labels(baseline),
         # From the ledger: the settings may name another table by now.
-        lambda: open_shop(spark, row["catalog"], settings),
+        lambda: open_shop(spark, settled.row["catalog"], settings),
     )
-    record_end(sources, summary)
-    return Ended(tables, summary, exit_code)
+    record_end(sources, settled.summary)
+    return Ended(tables, settled.summary, settled.error.exit_code if settled.error else 0)
 
 
 def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:

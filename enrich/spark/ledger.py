@@ -75,16 +75,16 @@ def write_run(tables: OutputTables, row: Mapping[str, Any]) -> None:
     write_rows(tables, "enrichment_runs", [{**row, **now}], row["run_id"])
 
 
-def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, ended_well: bool) -> None:
+def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, is_put_right: bool) -> None:
     """Writes the checks of a run's attempt in place of earlier ones of the same suites.
 
     Those of other suites stay: a run that goes on with what it has staged does not judge its input
-    again. But of an attempt that `ended_well` nothing has failed: where an earlier attempt did in a
-    suite, what was judged then is gone. Runs on the driver; at most a small query and one Delta
-    commit.
+    again. But where a later attempt ends well, and so the run `is_put_right`, nothing of it has
+    failed: where an earlier one did in a suite, what was judged then is gone. Runs on the driver;
+    at most a small query and one Delta commit.
     """
     suites = {check["suite"] for check in checks}
-    if ended_well and not suites.issuperset(_SUITES):
+    if is_put_right and not suites.issuperset(_SUITES):
         own = tables.read_rows("label_quality", run_id)
         failed = own.where(F.col("outcome") == CheckOutcome.FAIL).select("suite").distinct()
         suites |= {row["suite"] for row in failed.collect()}

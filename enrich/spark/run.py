@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from typing import Any
 
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome
@@ -125,6 +126,11 @@ class Refresh:
         """Not to be asked for before the survey has given the run its id."""
         return Stager(self.inputs, self.summary.run_id)
 
+    @cached_property
+    def _earlier(self) -> dict[str, Any] | None:
+        """The ledger's row of an earlier attempt at the run, as it was before this one."""
+        return read_run(self.tables, self.summary.run_id)
+
     def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
         is_ours = True
         try:
@@ -187,7 +193,7 @@ class Refresh:
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
-        row = read_run(self.tables, self.summary.run_id)
+        row = self._earlier
         if row is None or row["outcome"] not in SUCCEEDED:
             return False
         # An attempt since may have been killed before the ledger said what it published.
@@ -300,7 +306,8 @@ class Refresh:
         }
         checks = self._judging.list_checks(self.inputs.lineage(summary.run_id))
         ended_well = row["outcome"] in (*SUCCEEDED, Outcome.STAGED)
-        write_checks(self.tables, checks, summary.run_id, ended_well=ended_well)
+        is_put_right = ended_well and self._earlier is not None
+        write_checks(self.tables, checks, summary.run_id, is_put_right=is_put_right)
         write_run(self.tables, with_earlier_success(self.tables, row))
 
     @contextmanager

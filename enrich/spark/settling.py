@@ -4,6 +4,8 @@ Knows nothing of images or classifiers.
 """
 
 import time
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -11,7 +13,8 @@ from pyspark.sql import functions as F
 from schemas.tables import SUCCEEDED, Outcome
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, NothingPublished
+from enrich.settlement import Settlement
 from enrich.spark.corrections import AttributeLabels
 from enrich.spark.counting import COUNTS, count_fates, count_left
 from enrich.spark.ledger import find_run, has_newer_run, refuse_untold, write_run
@@ -29,6 +32,46 @@ from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
 from enrich.spark.tables.scratch import scratch_folder
 from enrich.spark.vanished import find_vanished
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What has become of a run: its summary, and what kept it from being published.
+
+    `row` is the ledger's as it was before.
+    """
+
+    row: dict[str, Any]
+    summary: RunSummary
+    error: NothingPublished | None = None
+
+    @property
+    def settled_at(self) -> datetime | None:
+        """When an earlier command had settled it, None where this one has."""
+        return self.row["finished_at"] if self.summary == summarise(self.row) else None
+
+
+def settle(
+    tables: OutputTables,
+    settlement: Settlement,
+    attribute_labels: AttributeLabels,
+    model_version: str,
+    config: JobConfig,
+) -> Settled:
+    """Publishes or drops a run, as a person has decided; the arguments are `publish_staged_run`'s.
+
+    Raises:
+        ConfigError: as the two that follow.
+    """
+    row, run_id, reason = find_run(tables, settlement.run_id), settlement.run_id, settlement.reason
+    try:
+        if settlement.is_drop:
+            assert reason is not None  # or there would be no settlement
+            return Settled(row, drop_staged_run(tables, run_id, reason))
+        done = publish_staged_run(tables, attribute_labels, model_version, run_id, reason, config)
+        return Settled(row, done)
+    except NothingPublished as error:
+        return Settled(row, replace(summarise(row), error=str(error)), error)
 
 
 def publish_staged_run(
