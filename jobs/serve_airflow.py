@@ -87,7 +87,7 @@ def serve(home: Path, port: int) -> None:
     """Prepares AIRFLOW_HOME, starts all components, and watches them."""
     refuse_used_port(port)
     keep_from_proxies()
-    with alone_in(home) as lock, ExitStack() as running:
+    with only_one_in(home) as lock, ExitStack() as running:
         password = prepare_home(home, port)
         components = {
             name: running.enter_context(component(home, name, lock)) for name in COMPONENTS
@@ -117,7 +117,7 @@ def refuse_used_port(port: int) -> None:
 
 
 @contextmanager
-def alone_in(home: Path) -> Iterator[int]:
+def only_one_in(home: Path) -> Iterator[int]:
     """Lets one Airflow at a time work in the folder: two schedulers are no good to one database.
 
     Yields the lock's descriptor. Components that inherit it hold the lock too, also those that a

@@ -23,7 +23,7 @@ from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
-from enrich.spark.records import measure_speed
+from enrich.spark.records import products_per_second
 from enrich.spark.survey import (
     ASKED,
     BROKEN,
@@ -196,5 +196,5 @@ def _describe(like: Mapping[str, Any]) -> dict[str, Any]:
         "run_id": like["run_id"],
         "model_version": like["model_version"],
         "products": like["asked"],
-        "products_per_second": measure_speed(like["asked"], like["seconds"]),
+        "products_per_second": products_per_second(like["asked"], like["seconds"]),
     }

@@ -61,7 +61,7 @@ class StagedRows:
     published: DataFrame
 
 
-def measure_speed(asked: int | None, seconds: Mapping[str, float]) -> float | None:
+def products_per_second(asked: int | None, seconds: Mapping[str, float]) -> float | None:
     """Returns how many products the classifier answered a second; None if it was asked about none.
 
     `seconds` are by stage.

@@ -36,7 +36,7 @@ from enrich.spark.ledger import (
 )
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
 from enrich.spark.quarantine import quarantine_unusable
-from enrich.spark.records import InputRows, RunSummary, StagedRows, measure_speed
+from enrich.spark.records import InputRows, RunSummary, StagedRows, products_per_second
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,
@@ -220,7 +220,7 @@ class Refresh:
                 "reuse": staged.reuse_s,
                 "inference": round(seconds["inference"] - staged.reuse_s, 2),
             }
-        self.summary.products_per_second = measure_speed(self._asked, seconds)
+        self.summary.products_per_second = products_per_second(self._asked, seconds)
 
     def _read_staged(self) -> DataFrame:
         # What an earlier attempt has staged answers today's inputs too, so it counts from now.

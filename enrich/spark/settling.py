@@ -26,7 +26,7 @@ from enrich.spark.publishing import (
     select_publishable,
 )
 from enrich.spark.quarantine import quarantine_blocked, release_unreadable
-from enrich.spark.records import RunSummary, measure_speed
+from enrich.spark.records import RunSummary, products_per_second
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
@@ -260,7 +260,7 @@ def summarise(row: dict[str, Any]) -> RunSummary:
         outcome=row["outcome"],
         counts={name: row[name] or 0 for name in COUNTS} | {"abstained": row["abstained"] or {}},
         seconds=seconds,
-        products_per_second=measure_speed(row["asked"], seconds),
+        products_per_second=products_per_second(row["asked"], seconds),
         model_version=row["model_version"],
         error=row["error"],
         reason=row["reason"],

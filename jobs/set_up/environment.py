@@ -23,7 +23,7 @@ GET_PACKAGES = (
 
 
 @contextmanager
-def alone_in(venv: Path) -> Iterator[None]:
+def waiting_turn_in(venv: Path) -> Iterator[None]:
     """Lets one set-up at a time change an environment; the others wait, and say so."""
     with venv.with_name(f"{venv.name}.lock").open("w") as lock:
         try:
@@ -38,7 +38,7 @@ def make_once(venv: Path, is_ready: Callable[[], bool], make: Callable[[], None]
     """Makes an environment that is not ready; of several set-ups at a time only one does."""
     if is_ready():
         return
-    with alone_in(venv):
+    with waiting_turn_in(venv):
         # Another set-up may have made it while this one waited.
         if not is_ready():
             make()

@@ -32,7 +32,7 @@ from enrich.spark.catalog.shop import Shop
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run
-from enrich.spark.records import measure_speed
+from enrich.spark.records import products_per_second
 from enrich.spark.report.facts import FactCounts, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
@@ -173,7 +173,7 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
         database=sources.tables.database,
         settings_file=sources.settings_file,
         counts={name: ledger[name] or 0 for name in COUNTS},
-        products_per_second=measure_speed(ledger["asked"], ledger["seconds"]),
+        products_per_second=products_per_second(ledger["asked"], ledger["seconds"]),
         **{name: ledger[name] for name in _OF_THE_LEDGER},
     )
 

@@ -170,7 +170,7 @@ def test_a_set_up_that_may_not_write_says_so_without_a_traceback(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/opt/shop/.venv.lock")
 
-    monkeypatch.setattr(environment, "alone_in", refuse)
+    monkeypatch.setattr(environment, "waiting_turn_in", refuse)
     assert set_up.main([]) == 1
     told = "Set-up stopped. [Errno 13] Permission denied: '/opt/shop/.venv.lock'\n"
     assert capsys.readouterr().err == told
