@@ -148,7 +148,7 @@ def test_a_publication_that_is_refused_is_no_news_of_the_night_that_was_publishe
     def refuse(*_: object) -> None:
         raise TooManyFailures("so much is to be deleted")
 
-    monkeypatch.setattr(job, "publish_staged_run", refuse)
+    monkeypatch.setattr("enrich.spark.settling.publish_staged_run", refuse)
     file = tmp_path / "metrics" / f"catalog_enrichment_{shop.database}.prom"
     said = {}
     for before in ("published", "staged"):
