@@ -6,15 +6,12 @@ holds no row's values, labels excepted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from great_expectations.core import ExpectationValidationResult
-from schemas.tables import CheckOutcome
+from schemas.tables import CheckOutcome, Suite
 from schemas.verdict import Verdict
 
 from expectations.checks import Check
-
-Suite = Literal["input", "staged"]
 
 
 @dataclass(frozen=True)

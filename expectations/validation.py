@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 from schemas.images import ImageSample
+from schemas.tables import Suite
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
@@ -18,7 +19,7 @@ from expectations.counting import count_agreements, count_figures, count_input, 
 from expectations.evaluation import evaluate
 from expectations.figures import StagedFigures
 from expectations.input_checks import check_input
-from expectations.report import Suite, ValidationReport, read_results
+from expectations.report import ValidationReport, read_results
 from expectations.settings import ValidationSettings
 from expectations.staged_checks import check_staged
 from expectations.suites import name_figures

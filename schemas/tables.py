@@ -6,6 +6,7 @@ Imports nothing; whoever creates a table formats these strings.
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Literal
 
 ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
 PREDICTION = (
@@ -53,6 +54,10 @@ class Outcome(StrEnum):
 
 # Runs that came to the end of what they were asked for.
 SUCCEEDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
+
+
+# What checks are about: a run's products, or its answers; column `suite` of `label_quality`.
+Suite = Literal["input", "staged"]
 
 
 class CheckOutcome(StrEnum):

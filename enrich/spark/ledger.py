@@ -17,9 +17,6 @@ from enrich.spark.times import in_utc, is_to_come
 
 Rows = Sequence[Mapping[str, Any]]
 
-# What a run's checks are about: its products, then its answers.
-_SUITES = ("input", "staged")
-
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
     """Returns the ledger's row of a run, None when there is none. Runs on the driver."""
@@ -84,7 +81,7 @@ def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, is_put_righ
     at most a small query and one Delta commit.
     """
     suites = {check["suite"] for check in checks}
-    if is_put_right and not suites.issuperset(_SUITES):
+    if is_put_right:
         own = tables.read_rows("label_quality", run_id)
         failed = own.where(F.col("outcome") == CheckOutcome.FAIL).select("suite").distinct()
         suites |= {row["suite"] for row in failed.collect()}

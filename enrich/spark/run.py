@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, get_args
 
 from pyspark.sql import DataFrame
-from schemas.tables import SUCCEEDED, Outcome
+from schemas.tables import SUCCEEDED, Outcome, Suite
 from schemas.verdict import Verdict
 
 from enrich.errors import NothingPublished, RunInProgress, TableContended
@@ -306,7 +306,8 @@ class Refresh:
         }
         checks = self._judging.list_checks(self.inputs.lineage(summary.run_id))
         ended_well = row["outcome"] in (*SUCCEEDED, Outcome.STAGED)
-        is_put_right = ended_well and self._earlier is not None
+        is_all_judged = {check["suite"] for check in checks}.issuperset(get_args(Suite))
+        is_put_right = ended_well and not is_all_judged and self._earlier is not None
         write_checks(self.tables, checks, summary.run_id, is_put_right=is_put_right)
         write_run(self.tables, with_earlier_success(self.tables, row))
 

@@ -86,12 +86,18 @@ class Shop:
         return Refresh(inputs, validate, validate_input, max_unusable_id_share=1.0).run()
 
     def publish_staged(
-        self, run_id: str, reason: str | None = None, model_version: str = "fake-1"
+        self,
+        run_id: str,
+        reason: str | None = None,
+        model_version: str = "fake-1",
+        config: dict | None = None,
     ) -> RunSummary:
+        settings = self._settings(config)
         labels = FakeEngineSpec().attributes
-        return publish_staged_run(
-            self.tables, labels, model_version, run_id, reason, JobConfig(database=self.database)
-        )
+        return publish_staged_run(self.tables, labels, model_version, run_id, reason, settings)
+
+    def _settings(self, config: dict | None) -> JobConfig:
+        return JobConfig(**{"database": self.database, **(config or {})})
 
     def prepare(
         self,
@@ -101,7 +107,7 @@ class Shop:
         **request: object,
     ) -> Inputs:
         """Returns what a refresh is given."""
-        settings = JobConfig(**{"database": self.database, **(config or {})})
+        settings = self._settings(config)
         return Inputs(
             self.spark,
             settings,

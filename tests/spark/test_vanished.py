@@ -15,14 +15,12 @@ from delta.tables import DeltaTable
 from fake_shop import Shop, accepts, fails, passes, products
 from long_tests import in_full
 
-from enrich.config import JobConfig
 from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
-from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
-from enrich.spark.settling import drop_staged_run, publish_staged_run
+from enrich.spark.settling import drop_staged_run
 from schemas.verdict import Verdict
 
 pytestmark = [
@@ -36,9 +34,7 @@ DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 
 def publish(shop: Shop, run_id: str, **settings: float) -> RunSummary:
     """Publishes a staged run as the main job does where vanished products are deleted."""
-    config = JobConfig(database=shop.database, **DELETE | settings)
-    labels = FakeEngineSpec().attributes
-    return publish_staged_run(shop.tables, labels, "fake-1", run_id, None, config)
+    return shop.publish_staged(run_id, config=DELETE | settings)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 Knows nothing of runs in progress: Delta keeps files that younger readers may still need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from schemas.tables import SUCCEEDED, Outcome
 from enrich.spark.settings import session_settings
 from enrich.spark.tables.conflicts import retried_on_conflict
 from enrich.spark.tables.creation import READABLE
-from enrich.spark.tables.history import leave_out_wider_rows, read_commits
+from enrich.spark.tables.history import Commit, leave_out_wider_rows, read_commits
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import remove_old_scratch
 
@@ -59,9 +59,10 @@ def maintain_tables(
         "staged_runs_removed": _delete_old_staged(tables, keep_staged_days),
         "scratch_removed": remove_old_scratch(tables, _LONGEST_RUN.days),
     }
-    _move_changes_since(tables, retention_hours)
+    commits = read_commits(tables)
+    _move_changes_since(tables, commits, retention_hours)
     # A person may have gone back with Delta's own RESTORE, after which nobody has looked.
-    leave_out_wider_rows(tables, read_commits(tables))
+    leave_out_wider_rows(tables, commits)
     # Before anything goes: a view that reads what is gone answers nothing at all.
     tables.create_views()
     before, after = {}, {}
@@ -113,12 +114,12 @@ def _delete_old_staged(tables: OutputTables, keep_days: int) -> int:
     return len(old)
 
 
-def _move_changes_since(tables: OutputTables, retention_hours: int) -> None:
+def _move_changes_since(
+    tables: OutputTables, commits: Sequence[Commit], retention_hours: int
+) -> None:
     """Writes down the oldest version whose change data VACUUM will leave. Runs on the driver."""
-    name = quote(tables.name("product_attributes"))
     cutoff = datetime.now(UTC) - timedelta(hours=retention_hours) + _MARGIN
-    history = tables.spark.sql(f"DESCRIBE HISTORY {name}")
-    kept = history.where(F.col("timestamp") >= F.lit(cutoff)).agg(F.min("version")).collect()[0][0]
+    kept = min((commit.version for commit in commits if commit.made_at >= cutoff), default=None)
     # Where no version is young enough, the next one is: the commit that writes this down.
     since = tables.version("product_attributes") + 1 if kept is None else kept
     tables.keep_changes_since(since)

@@ -304,8 +304,10 @@ class OutputTables:
         A rollback since the run began may have taken columns away that the run had added. Runs on
         the driver; no action.
         """
-        if not set(self.attributes) <= set(published_attributes(self.spark, self.database)):
-            self.create_missing()
+        attributes = published_attributes(self.spark, self.database)
+        if set(self.attributes) <= set(attributes):
+            return attributes
+        self.create_missing()
         return published_attributes(self.spark, self.database)
 
     @retried_on_conflict
