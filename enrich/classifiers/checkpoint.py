@@ -54,9 +54,7 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         classifier = build_classifier(config, tokenizer.get_vocab_size())
         weights = load_file(folder / "model.safetensors")
-        classifier.load_state_dict(
-            {name: t.float() if t.is_floating_point() else t for name, t in weights.items()}
-        )
+        classifier.load_state_dict(weights)
         _refuse_no_numbers(weights)
         _refuse_small_vocabulary(classifier, tokenizer)
     except (EnrichError, MemoryError):
