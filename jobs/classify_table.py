@@ -32,11 +32,11 @@ from enrich.errors import StorageFailed, first_line
 from enrich.files.products import read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.images.failures import FailureCounts
 from enrich.progress import watch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec
+from enrich.unreadable import FailureCounts
 
 ROWS_IN_MEMORY = 1_000
 

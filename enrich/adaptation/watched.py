@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
-from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.progress import watch
 from enrich.records import Modalities, Product
+from enrich.unreadable import describe_failures
 
 log = logging.getLogger(__name__)
 

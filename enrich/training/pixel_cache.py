@@ -21,7 +21,6 @@ from enrich.ahead import open_pool, run_ahead
 from enrich.errors import StorageFailed
 from enrich.files.whole import whole_file
 from enrich.images.decoding import decode_pixels
-from enrich.images.failures import describe_failures
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape
@@ -30,6 +29,7 @@ from enrich.ranks import rank
 from enrich.records import Status
 from enrich.training.labelled import LabelledProducts
 from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
+from enrich.unreadable import describe_failures
 
 # At least so many, whatever the cores: most of them wait where images come from an object store.
 _THREADS = 4

@@ -6,8 +6,8 @@ import pytest
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.images.failures import FailureCounts
 from enrich.records import NO_IMAGE_PATH
+from enrich.unreadable import FailureCounts
 
 
 def row(status: str = "ok", modalities: str | None = "text", error: str | None = None) -> Any:
