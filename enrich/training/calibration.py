@@ -23,6 +23,9 @@ _WILSON_Z = 1.2816
 # it, chance would decide whether its few rows reach the target, and with it how high the threshold
 # of all conditions is.
 _SLACK = 0.02
+# Of how many of its rows such a condition must answer for its threshold to count. A few dozen lucky
+# ones would else take most answers from all other conditions.
+_LEAST_ANSWERED = 0.1
 # An answer that is more likely wrong than right is not given, even if the surer answers are so good
 # that the precision of all would still hold.
 _LEAST_CONFIDENCE = 0.5
@@ -54,8 +57,8 @@ class LabelledLogits:
     def guarded(self) -> bool:
         """Whether the target precision must be reached under this condition.
 
-        A rare condition (share < 1) may raise the threshold, but where it cannot reach the target
-        at all it is ignored; and it is held to the target less `_SLACK`.
+        A rare condition (share < 1) may raise the threshold, but where hardly a row of it reaches
+        the target it is ignored; and it is held to the target less `_SLACK`.
         """
         return self.share == 1
 
@@ -77,11 +80,15 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
     thresholds = {}
     for name in calibrated.thresholds:
         wanted = float(name)
-        picked = [
-            (pick_threshold(conf, is_right, wanted if guarded else wanted - _SLACK), guarded)
-            for conf, is_right, guarded in answered
-        ]
-        thresholds[name] = strictest([t for t, guarded in picked if guarded or t is not None])
+        picked: list[float | None] = []
+        for confidence, is_right, guarded in answered:
+            if guarded:
+                picked.append(pick_threshold(confidence, is_right, wanted))
+                continue
+            threshold = pick_threshold(confidence, is_right, wanted - _SLACK)
+            if threshold is not None and _share_above(threshold, confidence) >= _LEAST_ANSWERED:
+                picked.append(threshold)
+        thresholds[name] = strictest(picked)
     return calibrated.model_copy(update={"thresholds": thresholds})
 
 
@@ -214,6 +221,10 @@ def pick_threshold(
     good &= sorted_confidence >= _LEAST_CONFIDENCE
     possible = (good & last_of_ties(sorted_confidence)).nonzero()
     return float(sorted_confidence[possible[-1]]) if len(possible) else None
+
+
+def _share_above(threshold: float, confidence: Float[Tensor, " N"]) -> float:
+    return (confidence >= threshold).float().mean().item()
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:

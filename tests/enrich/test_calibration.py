@@ -188,6 +188,20 @@ def test_a_condition_without_a_threshold_counts_only_where_it_is_guarded(
     assert (thresholds["0.90"] is None) == guarded
 
 
+def test_a_few_lucky_rows_of_a_rare_condition_take_no_answers_from_the_others() -> None:
+    torch.manual_seed(2)
+    logits = 4 * torch.randn(2_000, 3)
+    good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
+    # Right where it is surest of all, in one of twenty rows, and else by chance.
+    surest = logits.softmax(1).amax(1).topk(100).indices
+    targets = torch.randint(0, 3, (2_000,))
+    targets[surest] = logits[surest].argmax(1)
+    lucky = LabelledLogits(logits, targets, share=0.3)
+    alone, beside = fit([good]).thresholds["0.90"], fit([good, lucky]).thresholds["0.90"]
+    # Temperatures are fitted to both.
+    assert alone is not None and beside is not None and beside < alone
+
+
 def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(5_000, 3)
