@@ -98,7 +98,7 @@ class Engine:
         of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
         size = of_a_lane * self.lanes * self.spec.batch_size
         with (
-            self._recent.forgotten_at_the_end(),
+            self._recent.of_this_alone(),
             each_thread_by_itself(),
             open_pool(self._read_threads) as readers,
             open_pool(self.lanes) as lanes,
