@@ -41,6 +41,7 @@ def main() -> None:
 
 def measure(stage: Stage) -> dict[str, float | None]:
     """Returns what one run of a stage took; what it takes to start is subtracted."""
+    forget_peaks()
     stage.warm()
     start_up, run = _time(stage.start_up), _time(stage.run)
     took: dict[str, float | None] = {name: run[name] - start_up[name] for name in run}
@@ -63,8 +64,16 @@ def sum_cpu_seconds() -> float:
     return sum(_of_family(lambda process: sum(process.cpu_times()[:4])))
 
 
+def forget_peaks() -> None:
+    """Lets the peak of this process, and of all below it, begin with what each of them has now."""
+    _of_family(lambda process: _forget_peak(process.pid))
+
+
 def find_peak_mb() -> int:
-    """Returns the most memory that one Python process, this one or one below it, ever had."""
+    """Returns the most memory that one Python process, this one or one below it, has had.
+
+    Since `forget_peaks`, of those that were there.
+    """
     return max(_of_family(lambda p: 0 if "java" in p.name() else _read_peak_mb(p.pid)))
 
 
@@ -75,6 +84,12 @@ def _of_family(read: Callable[[psutil.Process], Figure]) -> list[Figure]:
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             figures.append(read(process))
     return figures
+
+
+def _forget_peak(pid: int) -> None:
+    # One that has ended, and that nobody has waited for, is no longer its owner's.
+    with contextlib.suppress(PermissionError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def _read_peak_mb(pid: int) -> int:

@@ -21,9 +21,13 @@ class Figures:
     """Medians over the repetitions.
 
     Attributes:
-        cpu_ms_per_product: None where workers end with a run, and cannot be asked any more.
-        worker_mb: the largest peak of one Python process that was still there at the end of a run.
-        start_up_seconds: what was subtracted from a run, where workers start with it.
+        cpu_ms_per_product: None where start-up is subtracted: workers may end with a run, and
+            cannot be asked any more.
+        worker_mb: the largest peak of one Python process that was still there at the end of a run,
+            from its warming on. What it holds for other stages is in it: the batches of `forward`
+            in `decode` and `engine`, both models in the second stage of a peer on Spark.
+        start_up_seconds: what was subtracted from a run, where workers start with it or its
+            products are fewer.
     """
 
     products_per_second: float

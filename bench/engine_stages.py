@@ -1,8 +1,9 @@
 """The two floors, and the engine that is compared to them; all three with the same engine.
 
-The floors are the forward pass alone and reading and decoding alone: no engine can be faster.
-On a CPU both floors share the cores, so that together they are 1 / (1 / forward + 1 / decode). On a
-GPU they do not, and the slower one is the floor.
+The floors are the forward pass alone and reading and decoding alone: no engine of one process can
+be faster. The job's workers, processes that share no interpreter lock, can. On a CPU both floors
+share the cores, so that together they are 1 / (1 / forward + 1 / decode). On a GPU they do not, and
+the slower one is the floor.
 """
 
 import math

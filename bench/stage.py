@@ -16,9 +16,9 @@ class Stage:
         run: does the work once, and returns how many products that was.
         warm: loads models before each run, and is not timed. Before each, because Spark ends Python
             workers after a minute without work.
-        start_up: for what starts its workers anew with every run, and so cannot be warmed: does the
-            same work for next to no products, and returns how many. Its products and its time are
-            subtracted from those of the run.
+        start_up: for what starts its workers anew with every run, and so cannot be warmed, or runs
+            over fewer products than the others: does the same work for next to no products, and
+            returns how many. Its products and its time are subtracted from those of the run.
     """
 
     run: Callable[[], int]

@@ -70,6 +70,12 @@ class Engine:
         with fetched_checkpoint(self.spec.checkpoint) as folder:
             return load_classifier(replace(self._manifest, folder=folder), self._device)[0]
 
+    @property
+    def window_size(self) -> int:
+        """How many products are sorted into batches together: fewer make smaller batches."""
+        of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
+        return of_a_lane * self.lanes * self.spec.batch_size
+
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
         for window, output in self.classify(products):
@@ -95,10 +101,9 @@ class Engine:
         The output has a row for each of them that has modalities, in order; it is None where none
         has. It is on the CPU.
         """
-        of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
-        size = of_a_lane * self.lanes * self.spec.batch_size
+        size = self.window_size
         with (
-            self._recent.forgotten_at_the_end(),
+            self._recent.of_this_alone(),
             each_thread_by_itself(),
             open_pool(self._read_threads) as readers,
             open_pool(self.lanes) as lanes,

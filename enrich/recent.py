@@ -57,14 +57,18 @@ class RecentPictures:
             return picture.pixels
 
     @contextmanager
-    def forgotten_at_the_end(self) -> Iterator[None]:
-        """Forgets all pictures when the context ends."""
+    def of_this_alone(self) -> Iterator[None]:
+        """Forgets all pictures when the context begins, and when it ends."""
+        self._forget()
         try:
             yield
         finally:
-            with self._lock:
-                self._pictures.clear()
-                self._bytes = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._pictures.clear()
+            self._bytes = 0
 
     def _look_up(self, data: bytes) -> _Picture:
         key = _key(data)

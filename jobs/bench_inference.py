@@ -1,7 +1,8 @@
 """Times inference by stages, and how others do the same.
 
-The stages are two floors (the forward pass alone and decoding alone, which no engine can beat), the
-engine, and the Spark job around it. Its peers are other ways to run a model over a table.
+The stages are two floors (the forward pass alone and decoding alone, which no engine of one process
+can beat), the engine, and the Spark job around it, of more processes than one. Its peers are other
+ways to run a model over a table.
 
     python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
     python jobs/bench_inference.py --without-peers

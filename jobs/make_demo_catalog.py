@@ -17,7 +17,8 @@ from enrich.files.targets import require_writable
 
 def main(
     output: Annotated[
-        Path, typer.Option(help="Folder to write; an older demo catalog there is replaced.")
+        Path,
+        typer.Option(help="Folder to write; a demo catalog that is there alone is replaced."),
     ] = Path("demo_catalog"),
     products: Annotated[int, typer.Option(min=1, help="How many products.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws another catalog.")] = 0,

@@ -21,7 +21,8 @@ from bench.setup import Setup
 from bench.spark_session import open_spark
 from bench.stage import Stage
 
-# A row costs the same however many there are, and it costs much: one in so many is measured.
+# A row costs the same however many there are, and it costs much: one in so many is measured. What
+# a run of Spark takes besides is not shared by as many rows as the job's, and so it is subtracted.
 _SHARE = 5
 
 
@@ -29,9 +30,13 @@ _SHARE = 5
 def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     """Yields this peer's only stage: who calls a model row by row does not tune its precision."""
     with open_peer(setup) as classify:
-        some = max(setup.cores, setup.products // _SHARE)
-        run = Stage(lambda: len(classify(some, False)), lambda: classify(setup.cores, False))
-        yield {"naive_udf": run}
+        few = min(setup.cores, setup.products - 1)
+        some = max(few + 1, setup.products // _SHARE)
+
+        def start() -> int:
+            return len(classify(few, False))
+
+        yield {"naive_udf": Stage(lambda: len(classify(some, False)), warm=start, start_up=start)}
 
 
 @contextmanager

@@ -6,10 +6,11 @@ A record is a dictionary of plain values, ready for JSON. Knows nothing of class
 import math
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.comparison.bootstrap import FIGURES, Replicates, interval, replicate
+from enrich.comparison.bootstrap import FIGURES, LEAST_GROUPS, Replicates, interval, replicate
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.evaluation import measure_answers
 
@@ -21,9 +22,13 @@ def measure_with_intervals(
 ) -> tuple[Record, Replicates]:
     """Returns every figure of one attribute, `<figure>_interval` for FIGURES, and the replicates.
 
-    The answers are of one row at least, and their groups are those drawn.
+    The answers are of one row at least, and their groups are those drawn. Where fewer than
+    LEAST_GROUPS have a row the replicates are nan, and so neither these figures nor their
+    differences have intervals.
     """
     replicates = replicate(answers.probs, answers.of.targets, answers.of.groups, draws)
+    if len(answers.of.groups.unique()) < LEAST_GROUPS:
+        replicates = {name: torch.full_like(one, math.nan) for name, one in replicates.items()}
     record: Record = dict(measure_answers(answers))
     record |= {f"{figure}_interval": _bounds(replicates[figure]) for figure in FIGURES}
     return record, replicates
@@ -40,5 +45,5 @@ def subtract(record: Record, replicates: Replicates, other: Record, others: Repl
 
 
 def _bounds(values: Float[Tensor, " R"]) -> list[float | None]:
-    # JSON has no nan; it stands where no draw held a labelled row.
+    # JSON has no nan.
     return [None if math.isnan(bound) else round(bound, 4) for bound in interval(values)]

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from enrich.comparison.bootstrap import FIGURES
+from enrich.comparison.bootstrap import FIGURES, LEAST_GROUPS
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
 from enrich.markdown import Table, format_figure, name_once
 from enrich.training.measures import HEADINGS
 
 NOTES = (
-    "Intervals are 95 %, by bootstrap over groups of near-identical products.",
+    "Intervals are 95 %, by bootstrap over groups of near-identical products; figures of fewer "
+    f"than {LEAST_GROUPS} groups have none.",
     "R@90P is the share of all labelled products answered correctly above the lowest threshold of "
     "90 % precision on these very products; t90 is the threshold that the checkpoint brings along "
     "for 90 %, with the precision and the share answered that it holds here. R@90P jumps where a "

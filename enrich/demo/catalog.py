@@ -11,7 +11,7 @@ from rich.progress import track
 
 from enrich.demo.flaws import FLAWS, FLAWS_AT
 from enrich.demo.product import DrawnProduct, make_product
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 
 PRODUCT_COLUMNS = ("product_id", "title", "description", "image_path")
 LABEL_COLUMNS = ("product_id", "group_id", "color", "pattern", "style")
@@ -32,17 +32,12 @@ def write_demo_catalog(
     The same arguments give the same bytes. An older demo catalog in `folder` is replaced.
 
     Raises:
-        ConfigError: `folder` holds something that is not a demo catalog; it is left alone.
+        ConfigError: `folder` holds something else, alone or beside such a catalog; all is left
+            alone.
     """
     folder = folder.resolve()
-    if (
-        folder.exists()
-        and not is_demo_catalog(folder)
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise ConfigError(
-            f"{folder} exists and is not a demo catalog; name another folder or remove it"
-        )
+    if folder.exists():
+        _require_nothing_else(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Readers must never meet half a catalog: it is built beside the folder and renamed at the end.
     building = folder.with_name(f".{folder.name}.building-{os.getpid()}")
@@ -65,6 +60,30 @@ def is_demo_catalog(folder: Path) -> bool:
     except (pa.ArrowInvalid, OSError):
         return False
     return metadata.items() >= MADE_BY.items()
+
+
+def _require_nothing_else(folder: Path) -> None:
+    """Refuses to replace what nobody can draw again.
+
+    Raises:
+        ConfigError: `folder` is neither empty nor a demo catalog, or holds other files as well.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if not is_demo_catalog(folder):
+        raise ConfigError(
+            f"{folder} exists and is not a demo catalog; name another folder or remove it"
+        )
+    products = folder / "products.parquet"
+    pictures = pq.read_table(products, columns=["image_path"])["image_path"].to_pylist()
+    drawn = {products, folder / "labels.parquet", *(folder / path for path in pictures if path)}
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path not in drawn)
+    if found:
+        raise ConfigError(
+            f"{folder} is a demo catalog, and holds what was not drawn: "
+            f"{name_some(str(path.relative_to(folder)) for path in found)}; name another folder or "
+            "move that elsewhere"
+        )
 
 
 def _write_into(folder: Path, count: int, seed: int, flaws: bool, show_progress: bool) -> None:

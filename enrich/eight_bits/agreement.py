@@ -9,19 +9,15 @@ import torch
 from enrich.classifiers.manifest import Manifest
 from enrich.engine import Engine
 from enrich.errors import ConfigError
-from enrich.progress import watch
-from enrich.records import EnrichedProduct, Prediction, Product
+from enrich.images.limits import ImageProblem
+from enrich.progress import say, watch
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product
 from enrich.spec import default_spec
 from enrich.training.calibration import wilson_lower_bound
+from enrich.unreadable import describe_failures
 
 # Eight bits are for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
 _DEVICE = torch.device("cpu")
-# So many products are answered before time is taken: in its first pass a layer looks for its
-# fastest way to compute.
-_WARM_UP = 64
-# So many products are answered by both before the next ones, and each goes first every other time:
-# neither alone then pays for what a process does once, nor for what else the machine does.
-_TURN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +49,14 @@ class LabelAgreement:
 
 @dataclass(frozen=True, slots=True)
 class EightBitComparison:
-    """Both checkpoints on the same products: agreement by attribute, and CPU time a product."""
+    """Both checkpoints on the same products: agreement by attribute, and CPU time a product.
+
+    Attributes:
+        with_image: how many products' answers rest on their image, alone or with the text.
+    """
 
     attributes: dict[str, LabelAgreement]
+    with_image: int
     cpu_ms_before: float
     cpu_ms_after: float
 
@@ -74,7 +75,8 @@ def compare_in_eight_bits(
         What became of the products that both could read in the same modalities.
 
     Raises:
-        ConfigError: there are no products, or none of them can be read.
+        ConfigError: there are no products, none of them can be read, or none of the images that
+            they name: of texts alone nothing is learnt about an image tower.
         CheckpointError: this machine cannot compute in eight bits.
     """
     if not products:
@@ -83,20 +85,13 @@ def compare_in_eight_bits(
     in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_eight_bits)]
     (before, cpu_ms_before), (after, cpu_ms_after) = _answer_in_turn(engines, products)
-    # An image may be out of reach for one of the two and not for the other.
+    alike = _choose_read_alike(before, after)
     pairs = [
-        pair
-        for old, new in zip(before, after, strict=True)
-        if old.modalities is not None and old.modalities == new.modalities
-        for pair in zip(old.predictions, new.predictions, strict=True)
+        pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
     ]
-    if not pairs:
-        raise ConfigError(
-            f"none of the {len(products)} products can be read, so nothing can be compared: look "
-            "at --image-root"
-        )
     return EightBitComparison(
         {a: _agree([pair for pair in pairs if pair[0].attribute == a]) for a in spec.attributes},
+        sum(old.modalities is not Modalities.TEXT for old, _ in alike),
         cpu_ms_before,
         cpu_ms_after,
     )
@@ -105,21 +100,57 @@ def compare_in_eight_bits(
 def _answer_in_turn(
     engines: Sequence[Engine], products: Sequence[Product]
 ) -> list[tuple[list[EnrichedProduct], float]]:
-    """Returns each engine's answers, and the CPU time in milliseconds that a product takes it."""
+    """Returns each engine's answers, and the CPU time in milliseconds that a product takes it.
+
+    In turns of a window, as fewer would make smaller batches than a job's; each engine goes first
+    every other time, so that neither alone pays for what else the machine does.
+    """
+    turn = engines[0].window_size
+    # Before time is taken: in its first pass a layer looks for its fastest way to compute.
     for engine in engines:
-        list(engine.enrich(products[:_WARM_UP]))
+        list(engine.enrich(products[:turn]))
     answers: list[list[EnrichedProduct]] = [[] for _ in engines]
     seconds = [0.0 for _ in engines]
     order = list(range(len(engines)))
-    turns = range(0, len(products), _TURN)
+    turns = range(0, len(products), turn)
     for start in watch(turns, "as it is and in eight bits", len(turns)):
         for which in order:
             begin = time.process_time()
-            answers[which] += engines[which].enrich(products[start : start + _TURN])
+            answers[which] += engines[which].enrich(products[start : start + turn])
             seconds[which] += time.process_time() - begin
         order.reverse()
     cpu_ms = [1_000 * taken / len(products) for taken in seconds]
     return list(zip(answers, cpu_ms, strict=True))
+
+
+def _choose_read_alike(
+    before: Sequence[EnrichedProduct], after: Sequence[EnrichedProduct]
+) -> list[tuple[EnrichedProduct, EnrichedProduct]]:
+    """Returns both answers to the products that were read in the same modalities.
+
+    Raises:
+        ConfigError: there are none, or none of the images that are named could be read.
+    """
+    if warning := describe_failures([_image_problem(one) for one in before]):
+        say(warning)
+    # An image may be out of reach for one of the two and not for the other.
+    alike = [
+        (old, new)
+        for old, new in zip(before, after, strict=True)
+        if old.modalities is not None and old.modalities == new.modalities
+    ]
+    if not alike:
+        raise ConfigError(
+            f"none of the {len(before)} products can be read, so nothing can be compared: look "
+            "at --image-root"
+        )
+    return alike
+
+
+def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
+    if not product.status.startswith("image_"):
+        return None
+    return ImageProblem(product.status, product.error or "")
 
 
 def _agree(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:

@@ -31,6 +31,7 @@ def format_report(comparison: EightBitComparison) -> str:
     )
     return (
         f"{to_markdown(Table('The same products, before and in eight bits', columns, [rows]))}\n"
+        f"{comparison.with_image:,} of the products were answered with their image.\n"
         f"A product takes {comparison.cpu_ms_before:.1f} ms of a core before and "
         f"{comparison.cpu_ms_after:.1f} in eight bits, reading and decoding included: "
         f"{comparison.speedup:.2f} times as fast.\n"
@@ -40,6 +41,7 @@ def format_report(comparison: EightBitComparison) -> str:
 def summarise(comparison: EightBitComparison) -> dict[str, Any]:
     """Returns the comparison as plain values."""
     return {
+        "with_image": comparison.with_image,
         "cpu_ms_before": round(comparison.cpu_ms_before, 2),
         "cpu_ms_after": round(comparison.cpu_ms_after, 2),
         "speedup": round(comparison.speedup, 2),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +56,16 @@ def test_warming_is_not_timed() -> None:
     assert took["products"] == 3
     assert took["seconds"] is not None and took["seconds"] < 0.1
     assert took["cpu_seconds"] is not None
+
+
+def test_a_stage_after_a_large_one_has_a_peak_of_its_own() -> None:
+    def hold(mb: int) -> int:
+        return len(b"." * (mb * 1_000_000)) // 1_000_000
+
+    small, large, again = (measure_stage(Stage(partial(hold, mb))) for mb in (1, 800, 1))
+    peaks = [int(took["worker_mb"] or 0) for took in (small, large, again)]
+    assert peaks[1] - peaks[0] > 700
+    assert peaks[1] - peaks[2] > 700
 
 
 def test_module_that_misses_a_package_is_named_and_left_out() -> None:

@@ -1,13 +1,16 @@
 """The floors and the engine are measured on the same products."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from bench import engine_stages
 from bench.engine_stages import open_stages, prepare_batches
 from bench.setup import Setup
+from enrich import engine as engine_module
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED
 from enrich.demo.catalog import write_demo_catalog
@@ -32,6 +35,25 @@ def test_each_stage_runs_over_all_products(setup: Setup) -> None:
     with open_stages(setup) as stages:
         done = {name: stage.run() for name, stage in stages.items()}
     assert done == {"forward": PRODUCTS, "decode": PRODUCTS, "engine": PRODUCTS}
+
+
+def test_the_engine_decodes_every_picture_in_every_run(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = engine_module.decode_pixels, 0
+
+    def count(data: bytes, **shown: Any) -> np.ndarray:
+        nonlocal decoded
+        decoded += 1
+        return decode(data, **shown)
+
+    monkeypatch.setattr(engine_module, "decode_pixels", count)
+    with open_stages(setup) as stages:
+        pictures = decoded
+        for _ in range(2):
+            decoded = 0
+            stages["engine"].run()
+            assert decoded == pictures, "those that the forward pass was given are known"
 
 
 def test_batches_are_even_and_no_larger_than_the_set_up_says(setup: Setup) -> None:

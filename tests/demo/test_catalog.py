@@ -59,6 +59,20 @@ def test_a_demo_catalog_is_replaced_and_anything_else_is_left_alone(tmp_path: Pa
     assert (tmp_path / "mine" / "products.parquet").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("place", ["labelled.csv", "images/own.jpg", "checkpoint/config.json"])
+def test_what_a_person_has_put_beside_a_demo_catalog_is_not_deleted_with_it(
+    tmp_path: Path, place: str
+) -> None:
+    write_demo_catalog(tmp_path / "demo", products=2)
+    precious = tmp_path / "demo" / place
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_bytes(b"precious")
+    before = _files(tmp_path / "demo")
+    with pytest.raises(ConfigError, match=f"'{place}'; name another folder or move"):
+        write_demo_catalog(tmp_path / "demo", products=1)
+    assert _files(tmp_path / "demo") == before
+
+
 def test_a_run_that_fails_leaves_no_half_catalog(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,13 +110,14 @@ def test_no_more_is_kept_than_allowed(make: Maker, monkeypatch: pytest.MonkeyPat
     assert not is_kept(small[0]) and is_kept(small[0]), "it still counts right"
 
 
-def test_at_the_end_all_is_forgotten(make: Maker) -> None:
+def test_at_the_beginning_and_at_the_end_all_is_forgotten(make: Maker) -> None:
     pictures = RecentPictures()
-    with pictures.forgotten_at_the_end():
+    pictures.get(b"a file", make)
+    with pictures.of_this_alone():
         pictures.get(b"a file", make)
         pictures.get(b"a file", make)
     pictures.get(b"a file", make)
-    assert make.made == 2
+    assert make.made == 3
 
 
 def test_what_is_kept_cannot_be_changed(make: Maker) -> None:

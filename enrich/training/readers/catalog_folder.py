@@ -1,9 +1,10 @@
 """A catalog folder: this project's own layout.
 
 It holds `products.parquet`, `labels.parquet` (product_id, group_id and one column an attribute;
-NULL = unlabelled, or in the group of those that share a text or a picture) and the images. Further
-columns of `products.parquet`, such as categories, can be trained on as attributes too, unless they
-hold bytes or lists; they are never shown to a classifier. Rows without a product_id are left out.
+NULL = unlabelled, or in the group of those that share a text or a picture) and the images. Either
+table may be a folder, as Spark writes it. Further columns of `products.parquet`, such as
+categories, can be trained on as attributes too, unless they hold bytes or lists; they are never
+shown to a classifier. Rows without a product_id are left out.
 """
 
 from pathlib import Path
@@ -66,7 +67,7 @@ def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:
 
 
 def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
-    if not file.is_file():
+    if not file.exists():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)
     further = [one.name for one in table.schema if one.name not in wanted and _is_plain(one.type)]

@@ -24,7 +24,8 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
     """Reads both files; the pictures stay where they are. Views of one product are one group.
 
     Raises:
-        ConfigError: a file or a data set in it is missing, or h5py is not installed.
+        ConfigError: a file or a data set in it is missing or cannot be read, or h5py is not
+            installed.
     """
     columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
     split: list[Split] = []
@@ -38,7 +39,7 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
         rows = len(opened["input_image"])
         columns["input_image"] += [name_picture(file, "input_image", row) for row in range(rows)]
         for name in _COLUMNS[1:]:
-            columns[name] += _as_texts(opened[name][:].reshape(rows))
+            columns[name] += _as_texts(_read(file, opened, name, rows))
         split += [published] * rows
     return LabelledRows(
         root=folder,
@@ -58,6 +59,16 @@ def _find(folder: Path, part: str) -> Path:
             f"{len(found)} file(s) fashiongen_*_{part}.h5 in {folder}; wanted: one, as published"
         )
     return found[0]
+
+
+def _read(file: Path, opened: Any, name: str, rows: int) -> Any:
+    try:
+        return opened[name][:].reshape(rows)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"data set '{name}' of {file} cannot be read: {error}; wanted: one value for each of "
+            f"the {rows:,} pictures"
+        ) from error
 
 
 def _as_texts(values: Iterable[Any]) -> list[str]:

@@ -49,7 +49,7 @@ def _read_titles(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
             f"no UPMC Food-101 in {folder}: wanted texts/{split}_titles.csv and the folder "
             f"images/{split}/"
         )
-    with file.open(encoding="utf-8", errors="replace") as lines:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -45,11 +45,26 @@ def test_difference_is_paired_on_the_same_draws(make_answers: Make) -> None:
     assert better[0]["accuracy_interval"][0] < first[0]["accuracy_interval"][1]
 
 
+@pytest.mark.parametrize(("groups", "has_interval"), [(1, False), (19, False), (20, True)])
+def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_a_star(
+    make_answers: Make, groups: int, has_interval: bool
+) -> None:
+    made = make_answers(60, 4, 0)
+    answers = replace(made, of=replace(made.of, groups=torch.arange(60) % groups))
+    # Of so many groups the others have no labelled row.
+    record, replicates = measure_with_intervals(answers, draw_groups(100, replicates=50))
+    again = subtract(WHERE | record, replicates, WHERE | record, replicates)
+    for one in (record, again):
+        for figure in FIGURES:
+            assert (None not in one[f"{figure}_interval"]) == has_interval
+            assert one[figure] is not None
+
+
 def test_bounds_that_no_draw_defines_are_null(make_answers: Make) -> None:
-    # Of ten groups one is labelled, and none of these draws holds it.
-    made = make_answers(2, 3, 0)
-    answers = replace(made, of=replace(made.of, groups=torch.tensor([0, 0])))
-    draws = torch.ones(20, 10)
-    draws[:, 0] = 0
+    # Of thirty groups twenty are labelled, and none of these draws holds one.
+    made = make_answers(20, 3, 0)
+    answers = replace(made, of=replace(made.of, groups=torch.arange(20)))
+    draws = torch.ones(20, 30)
+    draws[:, :20] = 0
     record, _ = measure_with_intervals(answers, draws)
     assert record["accuracy_interval"] == [None, None]

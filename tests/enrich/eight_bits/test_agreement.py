@@ -1,14 +1,19 @@
 """Answers in floating point and in eight bits are compared product by product."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
+from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest
 from enrich.eight_bits import agreement
 from enrich.eight_bits.agreement import EightBitComparison, compare_in_eight_bits
 from enrich.errors import ConfigError
+from enrich.forward import Forward
 from enrich.records import Prediction, Product
+from enrich.spec import default_spec
 
 
 def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
@@ -18,24 +23,44 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
     for one in comparison.attributes.values():
         assert one.products == 36
         assert 0 < one.mean_move <= one.largest_move < 0.05
+    assert comparison.with_image == 15
     assert comparison.speedup > 0
 
 
-def test_neither_engine_always_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreement, "_WARM_UP", 0)
+@pytest.mark.usefixtures("own_threads")
+def test_the_batches_are_as_large_as_a_job_computes_them_however_many_cores_there_are(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(4)
+    compute, computed = Forward.__call__, []
+
+    def note(forward: Forward, inputs: ModelInputs) -> ModelOutput:
+        computed.append(len(inputs.has_text))
+        return compute(forward, inputs)
+
+    monkeypatch.setattr(Forward, "__call__", note)
+    compare_in_eight_bits(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
+    assert set(computed) == {default_spec(manifest, "").batch_size}
+
+
+def test_neither_engine_always_goes_first() -> None:
     turns = []
 
     class Named:
+        window_size = 3
+
         def __init__(self, name: str) -> None:
             self.name = name
 
         def enrich(self, products: list[int]) -> list[str]:
-            turns.extend([self.name] * bool(products))
+            turns.append(self.name)
             return [f"{self.name}{product}" for product in products]
 
-    given = list(range(2 * agreement._TURN + 1))
+    given = list(range(2 * Named.window_size + 1))
     (before, _), (after, _) = agreement._answer_in_turn([Named("b"), Named("a")], given)
-    assert turns == ["b", "a", "a", "b", "b", "a"]
+    warming, timed = turns[:2], turns[2:]
+    assert warming == ["b", "a"]
+    assert timed == ["b", "a", "a", "b", "b", "a"]
     assert before == [f"b{product}" for product in given]
     assert after == [f"a{product}" for product in given]
 
@@ -54,5 +79,24 @@ def test_products_that_cannot_be_read_are_no_comparison(
 ) -> None:
     with pytest.raises(ConfigError, match="no products"):
         compare_in_eight_bits(manifest, image_root, [])
-    with pytest.raises(ConfigError, match="--image-root"):
-        compare_in_eight_bits(manifest, image_root, [Product("1", None, None, "gone.jpg")])
+    with pytest.raises(ConfigError, match="none of the 1 products"):
+        compare_in_eight_bits(manifest, image_root, [Product("1")])
+
+
+def test_texts_alone_are_no_comparison_where_images_are_named(
+    manifest: Manifest, products: list[Product], tmp_path: Path
+) -> None:
+    elsewhere = [replace(one, image_path=one.image_path and "red.jpg") for one in products]
+    with pytest.raises(ConfigError, match=r"not one of 15 images .* image root"):
+        compare_in_eight_bits(manifest, str(tmp_path), elsewhere)
+
+
+def test_images_that_are_lost_are_told(
+    manifest: Manifest,
+    image_root: str,
+    products: list[Product],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = Product("lost", "red shirt", None, "gone.jpg")
+    assert compare_in_eight_bits(manifest, image_root, [*products, lost]).with_image == 15
+    assert "1 of 16 images cannot be read: 1 image_missing" in capsys.readouterr().err

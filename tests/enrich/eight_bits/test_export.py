@@ -29,7 +29,7 @@ def test_other_labels_are_refused_and_so_are_other_answers(
     same: int, same_best: int, is_refused: bool
 ) -> None:
     comparison = EightBitComparison(
-        {"color": LabelAgreement(1_000, same, same_best, 0.01, 0.1)}, 2, 1
+        {"color": LabelAgreement(1_000, same, same_best, 0.01, 0.1)}, 900, 2, 1
     )
     if is_refused:
         with pytest.raises(ExportRefused, match="color stays in"):
@@ -41,7 +41,7 @@ def test_other_labels_are_refused_and_so_are_other_answers(
 def test_a_few_products_that_all_stay_are_too_few_to_tell() -> None:
     with pytest.raises(ExportRefused, match="larger --sample"):
         refuse_other_answers(
-            EightBitComparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 2, 1), 0.98
+            EightBitComparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1), 0.98
         )
 
 
@@ -58,6 +58,7 @@ def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
     assert metrics["made"] == "up" and metrics["int8"] == summarise(comparison)
     card = (tmp_path / "clip-int8" / "MODEL_CARD.md").read_text()
     assert card.startswith("# clip\n") and f"content {manifest.digest}" in card
+    assert "15 of the products were answered with their image" in card
 
     engine = open_engine(written, "/nowhere")
     towers = (engine.classifier.image_tower, engine.classifier.text_tower)

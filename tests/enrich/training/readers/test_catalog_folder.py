@@ -31,6 +31,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["products.parquet", "labels.parquet"])
+def test_a_table_may_be_a_folder_of_parts_as_spark_writes_it(folder: Path, name: str) -> None:
+    table = pd.read_parquet(folder / name)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    (folder / name / "_SUCCESS").touch()
+    for part, rows in enumerate((table[:2], table[2:])):
+        rows.to_parquet(folder / name / f"part-{part}.parquet")
+    assert read_catalog_folder(folder).titles == ["A shirt", "A shoe", "A hat"]
+
+
 def test_numbers_beside_a_missing_one_stay_whole(folder: Path) -> None:
     assert read_catalog_folder(folder).labels["size"] == ["40", "41", None]
 

@@ -49,9 +49,30 @@ def _write_other(folder: Path) -> None:
         file["input_image"] = np.zeros((1, 8, 8, 3), dtype=np.uint8)
 
 
+def _cut_names(folder: Path) -> None:
+    with h5py.File(folder / "fashiongen_256_256_train.h5", "a") as file:
+        names = file["input_name"][:3]
+        del file["input_name"]
+        file["input_name"] = names
+
+
+def _damage_names(folder: Path) -> None:
+    train = folder / "fashiongen_256_256_train.h5"
+    with h5py.File(train, "a") as file:
+        names = file["input_name"][:]
+        del file["input_name"]
+        place = file.create_dataset("input_name", data=names, compression="gzip", chunks=True)
+        chunk = place.id.get_chunk_info(0)
+    with train.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\0" * chunk.size)
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
+        (_cut_names, "'input_name' of .*_train.h5 cannot be read: .* size 3 .* the 4 pictures"),
+        (_damage_names, "'input_name' of .*_train.h5 cannot be read: .*"),
         (_remove_validation, r"0 file\(s\) fashiongen_\*_validation\.h5"),
         (_damage_train, "no HDF5 file can be read"),
         (_write_other, "no data set input_name, .*it has input_image"),

@@ -49,6 +49,11 @@ def test_a_title_keeps_its_commas_whether_quoted_or_not(
     assert rows.image_paths == ["images/train/apple_pie/a_0.jpg"]
 
 
+def test_a_file_that_begins_with_a_byte_order_mark_keeps_its_first_picture(tmp_path: Path) -> None:
+    rows = read_food101(_replace_lines(tmp_path, "\ufeff1.jpg,Pie,pie", "2.jpg,Tart,tart"))
+    assert rows.image_paths == ["images/train/pie/1.jpg", "images/train/tart/2.jpg"]
+
+
 def test_a_title_that_begins_with_a_quotation_mark_takes_no_other_row_along(
     tmp_path: Path,
 ) -> None:
