@@ -77,19 +77,26 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
             probs = at_temperatures(condition.logits, every_row, condition.image_weight)
             confidence, best = probs.max(1)
             answered.append((confidence, best == condition.targets, condition.guarded))
-    thresholds = {}
-    for name in calibrated.thresholds:
-        wanted = float(name)
-        picked: list[float | None] = []
-        for confidence, is_right, guarded in answered:
-            if guarded:
-                picked.append(pick_threshold(confidence, is_right, wanted))
-                continue
-            threshold = pick_threshold(confidence, is_right, wanted - _SLACK)
-            if threshold is not None and _share_above(threshold, confidence) >= _LEAST_ANSWERED:
-                picked.append(threshold)
-        thresholds[name] = strictest(picked)
+    thresholds = {
+        name: strictest(_thresholds_asked_for(answered, float(name)))
+        for name in calibrated.thresholds
+    }
     return calibrated.model_copy(update={"thresholds": thresholds})
+
+
+def _thresholds_asked_for(
+    answered: Sequence[tuple[Tensor, Tensor, bool]], precision: float
+) -> list[float | None]:
+    """Returns them by confidence, whether it was right, and whether its condition is guarded."""
+    asked: list[float | None] = []
+    for confidence, is_right, guarded in answered:
+        if guarded:
+            asked.append(pick_threshold(confidence, is_right, precision))
+            continue
+        threshold = pick_threshold(confidence, is_right, precision - _SLACK)
+        if threshold is not None and (confidence >= threshold).float().mean() >= _LEAST_ANSWERED:
+            asked.append(threshold)
+    return asked
 
 
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
@@ -221,10 +228,6 @@ def pick_threshold(
     good &= sorted_confidence >= _LEAST_CONFIDENCE
     possible = (good & last_of_ties(sorted_confidence)).nonzero()
     return float(sorted_confidence[possible[-1]]) if len(possible) else None
-
-
-def _share_above(threshold: float, confidence: Float[Tensor, " N"]) -> float:
-    return (confidence >= threshold).float().mean().item()
 
 
 def strictest(thresholds: Sequence[float | None]) -> float | None:
