@@ -54,7 +54,6 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
-        self._heap = Heap()
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
         self.reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
@@ -63,6 +62,7 @@ class Engine:
         cores = torch.get_num_threads()
         self.lanes = cores if device.type == "cpu" else _GPU_LANES
         self._read_threads = max(spec.read_threads, cores)
+        self._heap = Heap(self.lanes)
 
     @functools.cached_property
     def classifier(self) -> Classifier:

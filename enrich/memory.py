@@ -14,8 +14,8 @@ import psutil
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST_KEPT_BYTES = 256 << 20
 _MOST_KEPT_BYTES = 512 << 20
-# Beyond the weights. Half of it is in use during a forward pass of ViT-B/32's size, and not to be
-# cleared again each time.
+# Beyond the weights, for each batch that computes at a time. Half of it is in use during a forward
+# pass of ViT-B/32's size, and not to be cleared again each time.
 _MOST_GROWTH_BYTES = 1 << 30
 # Beyond what is in use when the holes are given back: where that alone is more than the above, they
 # would be given back all the time.
@@ -45,14 +45,17 @@ def keep_freed_memory() -> None:
 class Heap:
     """This process's heap, whose holes go back to the kernel when they have become too many."""
 
-    def __init__(self) -> None:
-        """Gives back what was freed until now: weights before they were cast, for example."""
-        self._process = psutil.Process()
+    def __init__(self, lanes: int) -> None:
+        """Gives back what was freed until now: weights before they were cast, for example.
+
+        `lanes` is how many batches compute at a time.
+        """
+        self._process, self._lanes = psutil.Process(), lanes
         self._loaded_bytes = self._give_back()
-        self._most_bytes = self._loaded_bytes + _MOST_GROWTH_BYTES
+        self._most_bytes = self._loaded_bytes + lanes * _MOST_GROWTH_BYTES
 
     def bound(self) -> None:
-        """Gives the holes back if the process has grown by 1 GB since the weights; else quick.
+        """Gives the holes back if the process has grown by 1 GB a lane beyond its weights.
 
         Measured with CMA-CLIP on towers of ViT-B/32's size, pictures of 1,000 px, one thread: 3.3
         GB after 4,000 products without, 880 MB of it in use. Two workers over 3,600 products came
@@ -62,7 +65,8 @@ class Heap:
             in_use = self._give_back()
             # Not from there alone: what other threads hold at that moment would add up.
             self._most_bytes = max(
-                self._loaded_bytes + _MOST_GROWTH_BYTES, in_use + _LEAST_GROWTH_BYTES
+                self._loaded_bytes + self._lanes * _MOST_GROWTH_BYTES,
+                in_use + self._lanes * _LEAST_GROWTH_BYTES,
             )
 
     def _give_back(self) -> int:

@@ -32,18 +32,18 @@ def share_given_back(before):
 
 memory.keep_freed_memory()
 memory._MOST_GROWTH_BYTES, memory._LEAST_GROWTH_BYTES = int({allowed}), int({allowed_anew})
-heap = memory.Heap()
+heap = memory.Heap({lanes})
 """
 
 
-def _run(then: str, allowed: float, allowed_anew: float) -> list[float]:
-    code = _HOLES.format(allowed=allowed, allowed_anew=allowed_anew) + then
+def _run(then: str, allowed: float, allowed_anew: float, lanes: int = 1) -> list[float]:
+    code = _HOLES.format(allowed=allowed, allowed_anew=allowed_anew, lanes=lanes) + then
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return [float(share) for share in done.stdout.split()]
 
 
-def _share_given_back(allowed: float) -> float:
-    return _run("print(share_given_back(leave_holes([])))", allowed, allowed)[0]
+def _share_given_back(allowed: float, lanes: int = 1) -> float:
+    return _run("print(share_given_back(leave_holes([])))", allowed, allowed, lanes)[0]
 
 
 def test_holes_in_the_heap_are_given_back_once_a_process_has_grown_by_more_than_is_allowed() -> (
@@ -54,6 +54,10 @@ def test_holes_in_the_heap_are_given_back_once_a_process_has_grown_by_more_than_
 
 def test_what_a_pass_frees_is_kept_for_the_next_one_until_then() -> None:
     assert _share_given_back(allowed=400e6) < 0.1
+
+
+def test_each_batch_that_computes_at_a_time_may_leave_as_much() -> None:
+    assert _share_given_back(allowed=100e6, lanes=4) < 0.1
 
 
 # Half of the blocks are in use when the holes of the others are given back.
