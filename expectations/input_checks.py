@@ -38,7 +38,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
     shares = [
         _Share(
             "expect_product_ids_present",
-            "rows have no product_id, or more fields than columns",
+            "rows have no product_id, or none in UTF-8, or more fields than columns",
             figures.without_id,
             figures.rows,
             "max_unusable_id_share",

@@ -164,7 +164,7 @@ STATUSES: Mapping[str, str] = {
     "worker_crashed": "the product took its Python process with it",
 }
 REASONS: Mapping[str, str] = {
-    "null_id": "no product_id",
+    "null_id": "no product_id, or one with bytes that are no UTF-8",
     "surplus_fields": "more fields than columns (a comma without quotation marks?), or no JSON",
     "duplicate_id": "the same product_id again: another row was kept",
     "no_modality": "neither image nor text could be read",
