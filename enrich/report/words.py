@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
+from schemas.digits import tell_apart
 from schemas.tables import Outcome
 
 from enrich.report.content import RunFacts
@@ -147,6 +148,14 @@ def format_number(number: float | None) -> str:
 
 
 def format_share(share: float | None) -> str:
+def format_beside(observed: float | None, limit: float | None) -> tuple[str, str]:
+    """Returns a figure and what it is held against, with as many digits as tell them apart."""
+    written = format_number(observed), format_number(limit)
+    if written[0] != written[1] or observed is None or limit is None or observed == limit:
+        return written
+    return tell_apart(observed, limit, ".3g")
+
+
     """Returns a share as a percentage, finer where it is small."""
     if share is None:
         return "-"
