@@ -82,8 +82,9 @@ def describe_outcome(run: RunFacts) -> Headline:
 def _describe_published(counts: Mapping[str, int]) -> str:
     """Returns what a run did to the published table."""
     published, withheld, deleted = (counts[n] for n in ("published", "withheld", "deleted"))
-    carry = say_count(published, "product carries", "products carry")
-    said = [f"{carry if published else 'No product carries'} the labels of this run."]
+    # As it was then: the page is not written again when later runs, or a rollback, change that.
+    given = say_count(published, "product was", "products were")
+    said = [f"{given if published else 'No product was'} given the labels of this run."]
     if withheld:
         said.append(f"{say_count(withheld, 'answer is', 'answers are')} withheld.")
     if deleted:
@@ -147,7 +148,6 @@ def format_number(number: float | None) -> str:
     return f"{number:,.0f}" if is_whole else f"{number:.3g}"
 
 
-def format_share(share: float | None) -> str:
 def format_beside(observed: float | None, limit: float | None) -> tuple[str, str]:
     """Returns a figure and what it is held against, with as many digits as tell them apart."""
     written = format_number(observed), format_number(limit)
@@ -156,6 +156,7 @@ def format_beside(observed: float | None, limit: float | None) -> tuple[str, str
     return tell_apart(observed, limit, ".3g")
 
 
+def format_share(share: float | None) -> str:
     """Returns a share as a percentage, finer where it is small."""
     if share is None:
         return "-"
