@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from inspect import getfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,7 @@ def run_command(
     app.command()(main)
     with leaving_hanging_reads():
         try:
+            _refuse_other_checkout(Path(getfile(main)))
             sys.exit(app(standalone_mode=False))
         except Exception as error:
             known = _recognise(error) or explain(error)
@@ -89,6 +91,25 @@ def run_command(
                 sys.exit(1)
             report_error(known)
             sys.exit(known.exit_code)
+
+
+def _refuse_other_checkout(job: Path) -> None:
+    """Raises ConfigError where a checkout's job would run on the code and tables of another one.
+
+    So it is in a copy whose environment was copied along, and where another one's is active. A
+    package that was installed is in no checkout.
+    """
+    own, used = (file.resolve().parent.parent for file in (job, Path(__file__)))
+    if _is_checkout(own) and _is_checkout(used) and not own.samefile(used):
+        raise ConfigError(
+            f"{job} is of the checkout in {own}, and this Python environment of the one in {used}, "
+            f"whose code and tables it would use. In {own} run `python3 -m jobs.set_up`, and "
+            "activate the .venv there"
+        )
+
+
+def _is_checkout(folder: Path) -> bool:
+    return all((folder / name).exists() for name in ("pyproject.toml", "jobs", "enrich"))
 
 
 def _recognise(error: Exception) -> EnrichError | None:

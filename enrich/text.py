@@ -16,6 +16,9 @@ MAX_CHARACTERS = 2_000
 # Of one field no more is looked at: a table may hold megabytes.
 LONGEST_READ = 4 * MAX_CHARACTERS
 
+# What stands for bytes that were no UTF-8: which ones they were cannot be told any more.
+REPLACED = "\ufffd"
+
 # Soft hyphen, joiners and byte order mark stand inside words, and show nothing themselves.
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200c\u200d\u2060\ufeff"))
 

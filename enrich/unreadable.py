@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.digits import tell_apart
+
 from enrich.config import JobConfig, is_too_much
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.images.limits import ImageProblem
@@ -47,9 +49,10 @@ class FailureCounts:
             ("images", self.failed_images, self.named_images, settings.max_failed_images_share),
         ):
             if is_too_much(failed, among, allowed):
+                found, most = tell_apart(failed / among, allowed, ".0%")
                 raise TooManyFailures(
-                    f"{failed:,} of {among:,} {what} could not be read, {allowed:.0%} would be put "
-                    "up with: check the file, the image root and its permissions"
+                    f"{failed:,} of {among:,} {what} could not be read, {found} (allowed are "
+                    f"{most}): check the file, the image root and its permissions"
                 )
 
 

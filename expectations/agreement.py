@@ -8,6 +8,8 @@ on demand.
 from collections.abc import Iterator
 from functools import partial
 
+from schemas.digits import tell_apart
+
 from expectations import chance
 from expectations.checks import ChanceCheck, Check
 from expectations.figures import Agreement
@@ -38,6 +40,7 @@ def _check_agreement(agreement: Agreement, settings: ValidationSettings, alpha: 
         wanted = max(0.0, 1 - settings.category_slack * (1 - wanted))
     share = agreement.agreeing / agreement.compared
     required = chance.required_share(wanted, agreement.compared, alpha)
+    found, least = tell_apart(share, required, ".1%")
     return Check(
         expectation=name,
         attribute=agreement.attribute,
@@ -46,6 +49,6 @@ def _check_agreement(agreement: Agreement, settings: ValidationSettings, alpha: 
         at_least=required,
         rule=f"Of unchanged products with a label before and now, {wanted:.0%} keep the label that "
         f"{whose} gave them, less what chance takes from that.",
-        finding=f"{share:.1%} of {agreement.compared} unchanged products keep the published label "
-        f"of {whose}, expected {required:.1%} (validation.{setting})",
+        finding=f"{found} of {agreement.compared:,} different unchanged products keep the "
+        f"published label of {whose}, expected {least} (validation.{setting})",
     )

@@ -9,6 +9,7 @@ from functools import partial
 from operator import attrgetter
 
 import numpy as np
+from schemas.digits import tell_apart
 
 from expectations import chance
 from expectations.checks import ChanceCheck, Check, Severity
@@ -77,6 +78,7 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
     labels, rows = _compare(scope, labels_of(attribute)), scope.expected.rows
     observed = chance.kl_divergence(labels.counts, labels.shares, rows)
     allowed = chance.allowed_divergence(tolerance, scope.group.rows, rows, len(labels.names), alpha)
+    found, most = tell_apart(observed, allowed, ".2f")
     return Check(
         expectation="expect_label_distribution_near_baseline",
         attribute=attribute,
@@ -86,14 +88,15 @@ def _check_divergence(scope: Scope, attribute: str, tolerance: float, alpha: flo
         at_most=allowed,
         rule="Label shares, abstentions among them, stay close to the baseline's: KL divergence, "
         f"{tolerance:g} nats and what chance adds to that.",
-        finding=f"label distribution is {observed:.2f} from the baseline {scope.baseline!r} (KL), "
-        f"allowed {allowed:.2f} (validation.max_divergence); largest shifts: "
-        f"{labels.largest_shifts()}",
+        finding=f"label distribution of {scope.group.rows:,} different products is {found} from "
+        f"the baseline {scope.baseline!r} (KL), allowed {most} (validation.max_divergence); "
+        f"largest shifts: {labels.largest_shifts()}",
     )
 
 
 def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: float) -> Check:
     labels, observed, allowed = _moved_rows(scope, labels_of(attribute), tolerance, alpha)
+    found, most = tell_apart(observed, allowed, ".1%")
     return Check(
         expectation="expect_few_labels_moved",
         attribute=attribute,
@@ -102,9 +105,9 @@ def _check_moved_labels(scope: Scope, attribute: str, tolerance: float, alpha: f
         at_most=allowed,
         rule="Few rows would need another label to show the baseline's shares: total variation, "
         f"{tolerance:.0%} and what chance adds to that.",
-        finding=f"{observed:.1%} of rows would need another label to show the shares of the "
-        f"baseline {scope.baseline!r}, allowed {allowed:.1%} (validation.max_label_shift); largest "
-        f"shifts: {labels.largest_shifts()}",
+        finding=f"{found} of {scope.group.rows:,} different products would need another label to "
+        f"show the shares of the baseline {scope.baseline!r}, allowed {most} "
+        f"(validation.max_label_shift); largest shifts: {labels.largest_shifts()}",
     )
 
 
@@ -114,6 +117,7 @@ def _check_confidences(scope: Scope, attribute: str, tolerance: float, alpha: fl
     allowed = chance.allowed_kolmogorov_distance(
         tolerance, counts.sum(), scope.expected.rows, alpha
     )
+    found, most = tell_apart(observed, allowed, ".2f")
     return Check(
         expectation="expect_confidence_distribution_near_baseline",
         attribute=attribute,
@@ -123,8 +127,9 @@ def _check_confidences(scope: Scope, attribute: str, tolerance: float, alpha: fl
         at_most=allowed,
         rule="The share of rows below any confidence stays close to the baseline's: Kolmogorov's "
         f"distance, {tolerance:g} and what chance adds to that.",
-        finding=f"the share of rows below some confidence differs by {observed:.2f} from the "
-        f"baseline {scope.baseline!r}, allowed {allowed:.2f} (validation.max_confidence_shift)",
+        finding=f"of {counts.sum():,.0f} different products the share below some confidence "
+        f"differs by {found} from the baseline {scope.baseline!r}, allowed {most} "
+        "(validation.max_confidence_shift)",
     )
 
 
@@ -143,6 +148,7 @@ def _check_answered_confidence(
     allowed = chance.allowed_mean_shift(
         tolerance, summary.answered, expected.rows, expected.sd, alpha
     )
+    found, most = tell_apart(observed, allowed, ".3f")
     return Check(
         expectation="expect_answered_confidence_near_baseline",
         attribute=attribute,
@@ -152,14 +158,15 @@ def _check_answered_confidence(
         rule="The mean confidence of answered rows, which is the precision to expect of them where "
         f"confidences are calibrated, stays near the baseline's: {tolerance:g} and what chance "
         "adds to that.",
-        finding=f"answered rows have a mean confidence of {summary.answered_mean:.3f}, by the "
-        f"baseline {scope.baseline!r} {expected.mean:.3f} is expected, allowed difference "
-        f"{allowed:.3f} (validation.max_mean_confidence_shift)",
+        finding=f"{summary.answered:,} different answered products have a mean confidence of "
+        f"{summary.answered_mean:.3f}, by the baseline {scope.baseline!r} {expected.mean:.3f} is "
+        f"expected: a difference of {found}, allowed {most} (validation.max_mean_confidence_shift)",
     )
 
 
 def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
     rests_on, observed, allowed = _moved_rows(scope, attrgetter("modalities"), tolerance, alpha)
+    found, most = tell_apart(observed, allowed, ".1%")
     return Check(
         expectation="expect_modalities_near_baseline",
         category=scope.category,
@@ -168,9 +175,9 @@ def _check_modalities(scope: Scope, tolerance: float, alpha: float) -> Check:
         at_most=allowed,
         rule="Answers rest on images and texts as often as in the baseline: total variation, "
         f"{tolerance:.0%} and what chance adds to that.",
-        finding=f"{observed:.1%} of rows rest on other modalities than expected by the baseline "
-        f"{scope.baseline!r}, allowed {allowed:.1%} (validation.max_modality_shift); largest "
-        f"shifts: {rests_on.largest_shifts()}",
+        finding=f"{found} of {scope.group.rows:,} different products rest on other modalities than "
+        f"expected by the baseline {scope.baseline!r}, allowed {most} "
+        f"(validation.max_modality_shift); largest shifts: {rests_on.largest_shifts()}",
     )
 
 

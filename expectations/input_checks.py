@@ -7,6 +7,8 @@ that a table is broken as a whole: a wrong key, a lost text column, images that 
 from functools import partial
 from typing import NamedTuple
 
+from schemas.digits import tell_apart
+
 from expectations import chance
 from expectations.checks import Check, share_out
 from expectations.figures import InputFigures
@@ -38,7 +40,7 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
     shares = [
         _Share(
             "expect_product_ids_present",
-            "rows have no product_id, or more fields than columns",
+            "rows have no product_id, or none in UTF-8, or more fields than columns",
             figures.without_id,
             figures.rows,
             "max_unusable_id_share",
@@ -84,12 +86,13 @@ def check_input(figures: InputFigures, settings: ValidationSettings) -> list[Che
 def _check_share(share: _Share, tolerance: float, alpha: float) -> Check:
     allowed = chance.allowed_share(tolerance, share.rows, alpha)
     observed = share.broken / share.rows
+    found, most = tell_apart(observed, allowed, ".1%")
     example = "" if share.example is None else f"; the first: {share.example}"
     return Check(
         expectation=share.expectation,
         observed=observed,
         at_most=allowed,
         rule=f"Few {share.what}: a share of {tolerance:.0%}, and what chance adds to that.",
-        finding=f"{share.broken} of {share.rows} {share.what} ({observed:.1%}), allowed "
-        f"{allowed:.1%} (validation.{share.setting}){example}",
+        finding=f"{share.broken} of {share.rows} {share.what} ({found}), allowed {most} "
+        f"(validation.{share.setting}){example}",
     )

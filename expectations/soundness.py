@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from math import log
 
+from schemas.digits import tell_apart
 from schemas.labels import ABSTAINED
 
 from expectations import chance
@@ -95,6 +96,7 @@ def check_abstained_share(
     abstained = summary.labels.get(ABSTAINED, 0) / rows
     tolerance = 1 - (1 - max_share) * (1 if answered is None else answered)
     allowed = chance.allowed_share(tolerance, rows, alpha)
+    found, most = tell_apart(abstained, allowed, ".1%")
     of = "" if answered is None else f", of the {answered:.1%} that the baseline answers"
     return Check(
         expectation="expect_abstained_share_below",
@@ -102,7 +104,7 @@ def check_abstained_share(
         observed=abstained,
         at_most=allowed,
         rule=f"At most {tolerance:.1%} of rows have no label, and what chance adds to that.",
-        finding=f"{abstained:.1%} of rows abstained, allowed {allowed:.1%} "
+        finding=f"{found} of {rows:,} different products abstained, allowed {most} "
         f"(validation.max_abstained_share{of})",
     )
 

@@ -29,10 +29,10 @@ from enrich.command_line import (
 from enrich.config import JobConfig
 from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, first_line
-from enrich.files.products import read_products
+from enrich.files.products import count_replaced, read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.progress import watch
+from enrich.progress import say, watch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_row
 from enrich.spec import EngineSpec
@@ -52,6 +52,7 @@ def main(
     require_suffix(output, ".parquet")
     manifest = fetch_manifest(checkpoint)
     products = read_products(catalog, limit)
+    tell_replaced(products, catalog)
     engine = open_engine(manifest, choose_image_root(image_root, catalog))
     prepare_target(output, catalog)
 
@@ -70,6 +71,17 @@ def main(
     typer.echo(json.dumps(summary))
     # The file has been written by then: it shows which products failed, and why.
     counts.refuse_many(JobConfig())
+
+
+def tell_replaced(products: pa.Table, catalog: Path) -> None:
+    """Says on standard error how many rows hold bytes that are no UTF-8."""
+    rows, ids = count_replaced(products)
+    if rows:
+        say(
+            f"{rows:,} rows of {catalog} hold U+FFFD, which stands for bytes that are no UTF-8, "
+            f"{ids:,} of them in product_id: write the file in UTF-8, which a spreadsheet calls "
+            "CSV UTF-8"
+        )
 
 
 def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from enrich.errors import ConfigError, SchemaMismatch, name_some
 from enrich.files.spreadsheet import unguard
 from enrich.files.tables import read_table, select_text
-from enrich.text import fold_label, read_as
+from enrich.text import REPLACED, fold_label, read_as
 
 KEY = "product_id"
 
@@ -28,8 +28,8 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
             case where one label alone can be meant.
 
     Raises:
-        ConfigError: the file cannot be read, a label is unknown to the checkpoint, or a product is
-            corrected twice.
+        ConfigError: the file cannot be read, a label is unknown to the checkpoint, bytes of an id
+            are no UTF-8, or a product is corrected twice.
         SchemaMismatch: `product_id` or any attribute column is missing, or nearly an attribute's.
     """
     table = read_table(file)
@@ -55,14 +55,25 @@ def read_correction_file(file: Path, attribute_labels: Mapping[str, Sequence[str
     for attribute in corrected:
         rows[attribute] = _as_labels(rows[attribute], attribute_labels[attribute], file)
     rows = rows.dropna(subset=corrected, how="all")
-    if without_id := int((~rows[KEY].str.contains(r"\S", na=False)).sum()):
+    _refuse_unusable_ids(rows[KEY], file)
+    return rows
+
+
+def _refuse_unusable_ids(ids: pd.Series, file: Path) -> None:
+    """Raises ConfigError where labels are nobody's, or a product has several rows of them."""
+    if without_id := int((~ids.str.contains(r"\S", na=False)).sum()):
         raise ConfigError(f"{file}: {without_id} rows have a label and no {KEY}")
-    twice = rows[KEY][rows[KEY].duplicated()]
+    damaged = ids[ids.str.contains(REPLACED, regex=False)]
+    if len(damaged):
+        raise ConfigError(
+            f"{file} is not in UTF-8: {KEY} {name_some(damaged)} holds bytes that are no "
+            "characters; wanted: UTF-8, which a spreadsheet calls CSV UTF-8"
+        )
+    twice = ids[ids.duplicated()]
     if len(twice):
         raise ConfigError(
             f"{file} has more than one row of product {name_some(twice)}; wanted: one a product"
         )
-    return rows
 
 
 def _as_labels(column: pd.Series, labels: Sequence[str], file: Path) -> pd.Series:

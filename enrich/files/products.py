@@ -1,6 +1,7 @@
 """Reads the product table of the jobs that run without Spark. Knows nothing of images."""
 
 import dataclasses
+from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 from enrich.errors import ConfigError
 from enrich.files.tables import read_table, select_text
 from enrich.records import Product
+from enrich.text import REPLACED
 
 _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
@@ -21,6 +23,15 @@ def read_products(file: Path, limit: int | None = None) -> pa.Table:
         SchemaMismatch: a column is missing or cannot be read as text.
     """
     return select_text(read_table(file), _COLUMNS, file).slice(0, limit)
+
+
+def count_replaced(products: pa.Table) -> tuple[int, int]:
+    """Returns how many rows hold bytes that were no UTF-8, and how many of them in product_id."""
+    found = {
+        name: pc.fill_null(pc.match_substring(products[name], REPLACED), False) for name in _COLUMNS
+    }
+    in_row = reduce(pc.or_, found.values())
+    return pc.sum(in_row, min_count=0).as_py(), pc.sum(found["product_id"], min_count=0).as_py()
 
 
 def read_unique_products(file: Path) -> list[Product]:

@@ -123,6 +123,7 @@ def _templates() -> Environment:
         "Piece": charts.Piece,
         "STATUSES": words.STATUSES,
         "REASONS": words.REASONS,
+        "format_beside": words.format_beside,
         "compare_labels": labels.compare_labels,
         "find_swatch": labels.find_swatch,
         "lay_out_histogram": charts.lay_out_histogram,

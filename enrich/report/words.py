@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
+from schemas.digits import tell_apart
 from schemas.tables import Outcome
 
 from enrich.report.content import RunFacts
@@ -81,8 +82,9 @@ def describe_outcome(run: RunFacts) -> Headline:
 def _describe_published(counts: Mapping[str, int]) -> str:
     """Returns what a run did to the published table."""
     published, withheld, deleted = (counts[n] for n in ("published", "withheld", "deleted"))
-    carry = say_count(published, "product carries", "products carry")
-    said = [f"{carry if published else 'No product carries'} the labels of this run."]
+    # As it was then: the page is not written again when later runs, or a rollback, change that.
+    given = say_count(published, "product was", "products were")
+    said = [f"{given if published else 'No product was'} given the labels of this run."]
     if withheld:
         said.append(f"{say_count(withheld, 'answer is', 'answers are')} withheld.")
     if deleted:
@@ -146,6 +148,14 @@ def format_number(number: float | None) -> str:
     return f"{number:,.0f}" if is_whole else f"{number:.3g}"
 
 
+def format_beside(observed: float | None, limit: float | None) -> tuple[str, str]:
+    """Returns a figure and what it is held against, with as many digits as tell them apart."""
+    written = format_number(observed), format_number(limit)
+    if written[0] != written[1] or observed is None or limit is None or observed == limit:
+        return written
+    return tell_apart(observed, limit, ".3g")
+
+
 def format_share(share: float | None) -> str:
     """Returns a share as a percentage, finer where it is small."""
     if share is None:
@@ -164,7 +174,7 @@ STATUSES: Mapping[str, str] = {
     "worker_crashed": "the product took its Python process with it",
 }
 REASONS: Mapping[str, str] = {
-    "null_id": "no product_id",
+    "null_id": "no product_id, or one with bytes that are no UTF-8",
     "surplus_fields": "more fields than columns (a comma without quotation marks?), or no JSON",
     "duplicate_id": "the same product_id again: another row was kept",
     "no_modality": "neither image nor text could be read",

@@ -1,6 +1,7 @@
 """Stops a run of which too much is missing or unreadable, and says which setting allows more."""
 
 from pyspark.sql import functions as F
+from schemas.digits import tell_apart
 from schemas.tables import Outcome
 
 from enrich.config import JobConfig, is_too_much
@@ -58,9 +59,10 @@ def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:
     """
     allowed = config.max_deleted_share
     if gone and (share := gone / (gone + read)) > allowed:
+        found, most = tell_apart(share, allowed, ".1%")
         raise TooManyFailures(
             f"{gone:,} published products are no longer in the product table, which has "
-            f"{read:,} rows: {share:.1%} would be deleted, allowed are {allowed:.1%} "
+            f"{read:,} rows: {found} would be deleted, allowed are {most} "
             "(max_deleted_share). Nothing was published or deleted: check that the product table "
             "is whole"
         )
@@ -76,18 +78,20 @@ def refuse_many_failures(inputs: Inputs, new: New) -> None:
     config, staged = inputs.config, inputs.tables.name("staged_attributes")
     allowed, failed = config.max_quarantined_share, new.asked - new.answered
     if is_too_much(failed, new.asked, allowed):
+        found, most = tell_apart(failed / new.asked, allowed, ".1%")
         raise TooManyFailures(
-            f"{failed / new.asked:.1%} of {new.asked:,} new or changed products could not be "
-            f"read, allowed are {allowed:.1%} (max_quarantined_share). Nothing was published; the "
+            f"{found} of {new.asked:,} new or changed products could not be "
+            f"read, allowed are {most} (max_quarantined_share). Nothing was published; the "
             f"reasons are in {staged} (status, error): check the export, the image root and its "
             "permissions, then run again"
         )
     allowed = config.max_failed_images_share
     # The answers would rest on texts alone.
     if is_too_much(new.failed_images, new.images, allowed):
+        found, most = tell_apart(new.failed_images / new.images, allowed, ".1%")
         raise TooManyFailures(
-            f"of {new.images:,} products that name an image, {new.failed_images / new.images:.1%} "
-            f"of the images could not be read, allowed are {allowed:.1%} "
+            f"of {new.images:,} products that name an image, {found} "
+            f"of the images could not be read, allowed are {most} "
             f"(max_failed_images_share). Nothing was published; the errors are in {staged}: check "
             "the image root, its store and its permissions, then run again"
         )

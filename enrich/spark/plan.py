@@ -35,7 +35,15 @@ from enrich.spark.survey import (
 )
 
 _RUNS_READ = 50
-_LOOKED_AT = ("product_id", "content_hash", "image_path", "revision", "state", "why")
+_LOOKED_AT = (
+    "product_id",
+    "content_hash",
+    "image_path",
+    "revision",
+    "has_replaced_bytes",
+    "state",
+    "why",
+)
 # Counts that nobody knows before the classifier has answered.
 _UNKNOWN = ("enriched", "published", "withheld")
 

@@ -113,7 +113,7 @@ class Refresh:
             if survey.read and is_staged and not to_change and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
                 # Where nothing else is new, somebody may have run this for a correction.
-                self._note_unknown_corrections()
+                self._add_notes(survey)
                 self.summary.counts = count_nothing_new(
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )
@@ -233,7 +233,7 @@ class Refresh:
         to_delete = self.inputs.count_to_delete(survey)
         refuse_cut_off(to_delete, survey, self.inputs.config)
         # For a run that only stages, too: a person looks at its notes before publishing.
-        self._note_unknown_corrections()
+        self._add_notes(survey)
         if not self.inputs.request.publish:
             has_work = counts["enriched"] or to_delete
             summary.outcome = Outcome.STAGED if has_work else Outcome.NOTHING_TO_DO
@@ -260,12 +260,19 @@ class Refresh:
         is_changed = counts["enriched"] or counts["deleted"]
         summary.outcome = Outcome.PUBLISHED if is_changed else Outcome.NOTHING_TO_DO
 
-    def _note_unknown_corrections(self) -> None:
+    def _add_notes(self, survey: Survey) -> None:
+        notes = self.summary.validation["notes"]
         corrections = self.tables.read("attribute_corrections")
         if unknown := count_unknown(corrections, self.inputs.spec.attributes):
-            self.summary.validation["notes"].append(
+            notes.append(
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
+            )
+        if survey.replaced:
+            notes.append(
+                f"{survey.replaced:,} rows of the product table hold U+FFFD, which stands for "
+                "bytes that are no UTF-8; an id that does is none. Write the table in UTF-8, which "
+                "a spreadsheet calls CSV UTF-8"
             )
 
     def _count_untold_deletions(self) -> int:

@@ -7,9 +7,10 @@ import signal
 import sys
 from contextlib import suppress
 from threading import Thread
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from enrich.errors import NoAnswer, first_line
@@ -40,7 +41,7 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
         NoAnswer: the cluster's master or the shared metastore is out of reach.
     """
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
-    if is_json():
+    if is_json() or not _is_watched():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
     # This opens no metastore yet: what is wrong with it is looked for first, below.
     spark = _start(builder)
@@ -57,6 +58,18 @@ def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession
         # It takes seconds, in which the job can open its catalog.
         Thread(target=_open_metastore, args=(spark,)).start()
     return spark
+
+
+def _is_watched() -> bool:
+    """Tells whether a terminal shows Java's standard error, on which Spark draws its progress bar.
+
+    Into a file it would draw over the line on which a job's JSON, or its error, is to stand. This
+    process's own standard error tells nothing: spark-submit hands it on. Runs on the driver.
+    """
+    SparkContext._ensure_initialized()
+    jvm: Any = SparkContext._jvm
+    asked = jvm.java.lang.ProcessBuilder(["sh", "-c", "test -t 2"]).inheritIO().start()
+    return bool(asked.waitFor() == 0)
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:

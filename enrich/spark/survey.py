@@ -58,12 +58,14 @@ USABLE = (*PENDING, *STANDING, State.QUARANTINED)
 class Survey:
     """All rows with their content_hash and state, and the published rows that are gone.
 
-    `fingerprint` is of all rows that were read, in any order. Runs on the driver.
+    `fingerprint` is of all rows that were read, in any order; in `replaced` of them bytes were no
+    UTF-8. Runs on the driver.
     """
 
     rows: DataFrame
     counts: dict[State, int]
     fingerprint: str
+    replaced: int = 0
 
     @property
     def read(self) -> int:
@@ -150,7 +152,8 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     keeps_texts = ~F.col("state").isin(*STANDING, State.REVISED, State.VANISHED)
     kept = [F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS]
     key = ("product_id", "product_category", "priority")
-    surveyed = rows.select(*key, *kept, "content_hash", "revision", "state")
+    found = ("content_hash", "revision", "has_replaced_bytes", "state")
+    surveyed = rows.select(*key, *kept, *found)
     written = write_aside(surveyed, scratch)
     return Survey(written, *count_states(written))
 
@@ -174,18 +177,23 @@ def _prefixed(published: DataFrame) -> DataFrame:
     return published.select("product_id", *flags, *renamed)
 
 
-def count_states(rows: DataFrame) -> tuple[dict[State, int], str]:
-    """Returns the rows by state, and a fingerprint of those that were read, in any order.
+def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int]:
+    """Returns the rows by state, a fingerprint of those that were read, and the replaced ones.
 
     Runs on the driver; one action.
     """
     row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
-    by_state = rows.groupBy("state").agg(F.count("*").alias("rows"), F.sum(row).alias("digests"))
+    by_state = rows.groupBy("state").agg(
+        F.count("*").alias("rows"),
+        F.sum(row).alias("digests"),
+        F.count_if("has_replaced_bytes").alias("replaced"),
+    )
     states = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in states}
     # Whatever their state: it depends on earlier runs, and the fingerprint is of the inputs alone.
     read = sum(row["digests"] for row in states if row["state"] != State.VANISHED)
-    return counts, hashlib.sha256(str(read).encode()).hexdigest()[:8]
+    fingerprint = hashlib.sha256(str(read).encode()).hexdigest()[:8]
+    return counts, fingerprint, sum(row["replaced"] for row in states)
 
 
 def select_kept(products: DataFrame) -> DataFrame:

@@ -1,12 +1,14 @@
 """A command ends in one message and an exit code."""
 
 import re
+import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
-from enrich import errors
+from enrich import command_line, errors
 from enrich.command_line import ImageRootOption, run_command
 
 # The tree of the module's docstring.
@@ -79,3 +81,57 @@ def test_a_command_ends_as_it_says(
         run_command(main)
     assert (end.value.code or 0) == code
     assert ("--fail" in capsys.readouterr().out) == (words == ["--help"])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Another checkout, with a job of its own."""
+    for folder in ("jobs", "enrich"):
+        (tmp_path / "copy" / folder).mkdir(parents=True)
+    (tmp_path / "copy" / "pyproject.toml").touch()
+    (tmp_path / "copy" / "jobs" / "job.py").write_text(
+        "from enrich.command_line import run_command\n"
+        "def main() -> None:\n"
+        '    print("at work")\n'
+        "run_command(main)\n"
+    )
+    return tmp_path / "copy"
+
+
+def run_in(checkout: Path) -> int:
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(checkout / "jobs" / "job.py"), run_name="__main__")
+    return int(end.value.code or 0)
+
+
+def test_a_job_of_another_checkout_than_its_package_is_refused(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and f"In {checkout} run `python3 -m jobs.set_up`" in err
+    assert str(Path(command_line.__file__).parents[1]) in err
+
+
+@pytest.mark.parametrize("package", ["copy", "link", "lib/site-packages"])
+def test_a_job_of_a_checkout_runs_with_its_own_package_and_with_one_that_was_installed(
+    checkout: Path,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (checkout.parent / "link").symlink_to(checkout)
+    file = checkout.parent / package / "enrich" / "command_line.py"
+    monkeypatch.setattr(command_line, "__file__", str(file))
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 0
+    assert capsys.readouterr().out == "at work\n"
+
+
+def test_a_job_that_was_sent_without_its_checkout_runs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "enrich").rmdir()
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 0

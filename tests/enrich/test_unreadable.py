@@ -35,10 +35,13 @@ def test_a_product_that_names_no_image_has_none_that_failed() -> None:
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        (FailureCounts(rows=1_000, unreadable=201), "201 of 1,000 products could not be read, 20%"),
+        (
+            FailureCounts(rows=1_000, unreadable=201),
+            "201 of 1,000 products could not be read, 20.1%",
+        ),
         (
             FailureCounts(rows=1_000, named_images=200, failed_images=101),
-            "101 of 200 images could not be read, 50%",
+            r"101 of 200 images could not be read, 50.5% \(allowed are 50.0%\)",
         ),
     ],
 )

@@ -1,5 +1,7 @@
 """Product tables that must not cost hours of inference."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,3 +92,13 @@ def test_the_first_image_that_cannot_be_read_is_named() -> None:
     figures = InputFigures(9, 0, 0, 9, 0, ImageSample(9, 0, problem))
     (found,) = [one for one in check_input(figures, ValidationSettings()) if one.blocks]
     assert found.finding.endswith(f"(validation.max_unread_image_share); the first: {problem}")
+
+
+def test_figures_that_differ_by_little_are_told_apart() -> None:
+    rows = 1_000_000
+    sound = InputFigures(rows, 0, 0, rows, 0, ImageSample(0, 0))
+    allowed = check_input(sound, ValidationSettings())[0].threshold
+    broken = replace(sound, without_id=int(allowed * rows) + 1)
+    (found,) = [one for one in check_input(broken, ValidationSettings()) if one.blocks]
+    observed, most = re.findall(r"([\d.]+)%", found.finding)
+    assert observed > most

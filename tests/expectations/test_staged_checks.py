@@ -70,7 +70,7 @@ def test_half_the_labels_gone_blocks_and_is_told(baseline: LabelBaseline) -> Non
     checks = check(count_answers(make_answers(5_000, color_shares=shares)), baseline)
     assert blocking(checks) == {("color", "expect_label_distribution_near_baseline")}
     finding = find(checks, "expect_label_distribution_near_baseline").finding
-    assert finding.startswith("label distribution is 0.3")
+    assert finding.startswith("label distribution of 5,000 different products is 0.3")
     assert "from the baseline 'drill' (KL), allowed 0.1" in finding
     assert f"{ABSTAINED} 0.2" in finding
 

@@ -249,9 +249,10 @@ def test_broken_rows_fail_with_sentences(spark: SparkSession, baseline: LabelBas
     rows, modalities, labels = report.failures
     assert rows == "300 rows are staged, expected 301"
     assert modalities.startswith(
-        "95.6% of rows rest on other modalities than expected by the baseline 'drill'"
+        "95.6% of 300 different products rest on other modalities than expected by the baseline "
+        "'drill'"
     )
-    assert labels.startswith("color: label distribution is 0.9")
+    assert labels.startswith("color: label distribution of 300 different products is 0.9")
     assert "(KL)" in labels and "red 0.41 -> 1.00" in labels
 
 

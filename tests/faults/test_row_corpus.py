@@ -171,8 +171,11 @@ def test_a_refresh_of_mutated_rows_accounts_for_every_one_and_changes_nothing_wh
     drill.counts["rows_in"] += REFRESHED
     drill.counts["rows_out"] += sum(ended.values())
     published, quarantine = shop.table("product_attributes"), shop.table("quarantine")
-    ids = [*published["product_id"], *quarantine["product_id"]]
-    assert len(set(ids)) == len(ids) == REFRESHED
+    # In Parquet an id may hold bytes that are no UTF-8.
+    has_none = quarantine["reason"] == "null_id"
+    ids = [*published["product_id"], *quarantine["product_id"][~has_none]]
+    assert len(set(ids)) == len(ids) == REFRESHED - has_none.sum()
+    assert has_none.any() == (suffix == "parquet")
     assert set(published["status"]) == {"ok", "image_missing"}
     assert 0 < children["python"] < MOST_MB
 

@@ -179,3 +179,14 @@ def test_a_file_is_called_what_it_is(shop: Path, run: Run) -> None:
     code, _, err = run("--catalog", shop / "products.parquet", "--output", shop / "out.csv")
     assert code == 2 and "Wanted: a .parquet file" in err
     assert not (shop / "out.csv").exists()
+
+
+def test_bytes_that_are_no_utf8_are_told(tmp_path: Path, run: Run) -> None:
+    catalog = tmp_path / "products.csv"
+    rows = ("\u00c41,red shirt,,", "2,wei\u00dfes Hemd,,", "3,blue shirt,,")
+    catalog.write_text("\n".join(["product_id,title,description,image_path", *rows]), "cp1252")
+
+    code, _, err = run("--catalog", catalog, "--output", tmp_path / "out.parquet")
+
+    assert code == 0
+    assert f"2 rows of {catalog} hold U+FFFD" in err and "1 of them in product_id" in err

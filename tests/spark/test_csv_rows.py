@@ -127,3 +127,20 @@ def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) 
         shop.refresh(validate_input=refuses)
 
     assert (found[0].rows, found[0].without_id, found[0].repeated_id) == (40, 40, 0)
+
+
+def test_ids_in_which_bytes_were_replaced_are_none_and_the_user_is_told(shop: Shop) -> None:
+    rows = "p0,black shirt,,", "\u00c41,white shirt,,"
+    shop.write_csv(*rows)
+    shop.refresh()
+    # As a spreadsheet writes what it calls CSV, and not CSV UTF-8.
+    damaged = "\u00d61,blue shirt,,", "p3,wei\u00dfes Hemd,,"
+    shop.write_csv(*rows, *damaged, encoding="cp1252")
+
+    again = shop.refresh()
+
+    assert [again.counts[name] for name in ("published", "unchanged", "quarantined")] == [1, 1, 2]
+    assert set(shop.table("product_attributes")["product_id"]) == {"p0", "\u00c41", "p3"}
+    assert shop.table("quarantine")["reason"].tolist() == ["null_id"] * 2
+    (note,) = again.validation["notes"]
+    assert note.startswith("3 rows of the product table hold U+FFFD") and "CSV UTF-8" in note

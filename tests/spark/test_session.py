@@ -1,13 +1,18 @@
 """The embedded metastore: who holds it is said at once and in one line."""
 
+import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from own_lakehouse import Lakehouse, in_venv
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
@@ -150,3 +155,45 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert "end_when_interrupted" in getattr(handler, "__qualname__", "")
+
+
+A_JOB = """
+import time
+from enrich.spark.console import print_json_line
+from enrich.spark.session import open_session
+open_session("a_job").sparkContext.parallelize([2], 1).foreach(time.sleep)
+print_json_line({"outcome": "published"})
+"""
+
+
+@pytest.mark.spark
+def test_the_progress_bar_is_drawn_on_a_terminal_and_over_no_line_of_a_log(tmp_path: Path) -> None:
+    job = tmp_path / "a_job.py"
+    job.write_text(A_JOB)
+    wanted = "spark.ui.showConsoleProgress=true"
+    command = Lakehouse(tmp_path).command("spark-submit", "--conf", wanted, job)
+
+    log = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=in_venv(), check=True
+    ).stdout
+    screen = errors_on_a_terminal(command)
+
+    # Not by splitlines, to which the bar's carriage return ends a line.
+    last = log.removesuffix(b"\n").rpartition(b"\n")[2]
+    assert json.loads(last) == {"outcome": "published"}
+    assert b"[Stage 0:" not in log
+    assert b"[Stage 0:" in screen
+
+
+def errors_on_a_terminal(command: Sequence[str]) -> bytes:
+    """Returns what a terminal shows of a command's standard error."""
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env=in_venv()):
+        os.close(terminal)
+        shown = b""
+        # Linux says so when nobody holds the other end any more.
+        with suppress(OSError):
+            while part := os.read(screen, 1 << 16):
+                shown += part
+    os.close(screen)
+    return shown

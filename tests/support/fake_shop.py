@@ -67,11 +67,14 @@ class Shop:
         table.to_parquet(self.file)
 
     def write_csv(
-        self, *rows: str, header: str = "product_id,title,description,image_path"
+        self,
+        *rows: str,
+        header: str = "product_id,title,description,image_path",
+        encoding: str = "utf-8",
     ) -> None:
         """Writes the lines as they are; from now on they are the catalog."""
         self.file = self.file.with_suffix(".csv")
-        self.file.write_text("\n".join([header, *rows, ""]))
+        self.file.write_text("\n".join([header, *rows, ""]), encoding)
 
     def refresh(
         self,

@@ -20,7 +20,7 @@ from enrich.files.csv_files import explain_separator
 from enrich.images.places import LONGEST_PATH
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS
 from enrich.spark.catalog.json_rows import LINE, NO_JSON
-from enrich.text import LONGEST_READ
+from enrich.text import LONGEST_READ, REPLACED
 
 # What a role's column may be; all others are text.
 _ALLOWED: dict[str, tuple[type[DataType], ...]] = {
@@ -58,7 +58,16 @@ def select_columns(frame: DataFrame, columns: ColumnNames, location: str) -> Dat
         read["title"] = F.coalesce(read["title"], F.substring(LINE, 1, _LONGEST["title"]))
     may_have = HAS_SURPLUS in frame.columns
     read["has_surplus_fields"] = F.col(HAS_SURPLUS) if may_have else F.lit(False)
-    return frame.select(*(column.alias(name) for name, column in read.items()))
+    selected = frame.select(*(column.alias(name) for name, column in read.items()))
+    texts = [name for name in read if name not in ("priority", "has_surplus_fields")]
+    product_id = F.col("product_id")
+    return selected.withColumns(
+        {
+            "has_replaced_bytes": F.concat_ws("", *texts).contains(REPLACED),
+            # Several ids may have become one, and which of them a row had nobody knows.
+            "product_id": F.when(~product_id.contains(REPLACED), product_id),
+        }
+    )
 
 
 def _refuse_missing(

@@ -53,7 +53,8 @@ class CatalogSnapshot:
     `products` has the columns product_id, title, description, image_path and product_category, all
     STRING, and priority, a DOUBLE; the last two are NULL where the configuration names none. And
     has_surplus_fields: whether a row of CSV has more fields than there are columns, or a line of
-    JSON is no JSON.
+    JSON is no JSON. And has_replaced_bytes: whether bytes of the row were no UTF-8; if they were in
+    its product_id, that is NULL.
     `version` is the Delta version, or a digest of the files. `folder` is where relative image paths
     start from by default; None for a table known by name only.
     """

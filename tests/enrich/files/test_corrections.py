@@ -66,3 +66,10 @@ def test_a_gap_in_the_json_of_a_pandas_frame_corrects_nothing(tmp_path: Path) ->
     file.write_text('{"product_id": 7.0, "color": "red"}\n{"product_id": 8.0, "color": NaN}\n')
     rows = read_correction_file(file, {"color": ["red", "blue"]})
     assert rows.to_dict("records") == [{"product_id": "7", "color": "red"}]
+
+
+def test_an_id_in_which_bytes_were_replaced_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "labelled.csv"
+    file.write_text("product_id,color\n\u00c41,red\n\u00d61,\n", "cp1252")
+    with pytest.raises(ConfigError, match="not in UTF-8: product_id '\ufffd1' holds bytes"):
+        read_correction_file(file, {"color": ["red", "blue"]})

@@ -8,7 +8,13 @@ from PIL import ImageColor
 from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
 from enrich.report.content import RunReport
 from enrich.report.labels import compare_labels, find_swatch
-from enrich.report.words import LONGEST_TEXT, format_number, format_share, make_printable
+from enrich.report.words import (
+    LONGEST_TEXT,
+    format_beside,
+    format_number,
+    format_share,
+    make_printable,
+)
 from schemas.labels import ABSTAINED
 
 
@@ -99,3 +105,14 @@ def test_numbers_are_written_for_people() -> None:
         "100%",
         "-",
     ]
+
+
+def test_a_figure_and_what_is_allowed_are_told_apart() -> None:
+    shown = {
+        (0.53, 0.41): ("0.53", "0.41"),
+        (0.5291, 0.5288): ("0.5291", "0.5288"),
+        (1190.2, 1190.4): ("1190.2", "1190.4"),
+        (0, 0): ("0", "0"),
+        (None, 0.2): ("-", "0.2"),
+    }
+    assert {figures: format_beside(*figures) for figures in shown} == shown

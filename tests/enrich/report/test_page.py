@@ -474,19 +474,19 @@ def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> N
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        ({}, "1,190 products carry the labels of this run."),
-        ({"published": 1}, "1 product carries the labels of this run."),
+        ({}, "1,190 products were given the labels of this run."),
+        ({"published": 1}, "1 product was given the labels of this run."),
         (
             {"published": 2, "deleted": 1},
-            "2 products carry the labels of this run. 1 product that is gone was deleted.",
+            "2 products were given the labels of this run. 1 product that is gone was deleted.",
         ),
         (
             {"published": 0, "enriched": 0, "deleted": 3},
-            "No product carries the labels of this run. 3 products that are gone were deleted.",
+            "No product was given the labels of this run. 3 products that are gone were deleted.",
         ),
         (
             {"published": 0, "withheld": 1190},
-            "No product carries the labels of this run. 1,190 answers are withheld.",
+            "No product was given the labels of this run. 1,190 answers are withheld.",
         ),
     ],
 )
