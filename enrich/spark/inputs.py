@@ -101,8 +101,7 @@ class Inputs:
     def count_to_delete(self, survey: Survey) -> int:
         """Returns how many published rows the run is to delete, or whoever publishes it later."""
         vanished = survey.count(State.VANISHED)
-        # A row with surplus fields may be a product that seems to have vanished: its id is unknown.
-        if not vanished or survey.count(State.SURPLUS_FIELDS) or not self.config.deletes_missing:
+        if not vanished or survey.lost_ids or not self.config.deletes_missing:
             return 0
         is_behind = has_newer_run(self.tables, *self.attempt)
         return 0 if is_behind else vanished

@@ -59,13 +59,15 @@ class Survey:
     """All rows with their content_hash and state, and the published rows that are gone.
 
     `fingerprint` is of all rows that were read, in any order; in `replaced` of them bytes were no
-    UTF-8. Runs on the driver.
+    UTF-8. The ids of `lost_ids` cannot be told any more: each may be of a product that seems to
+    have vanished. Runs on the driver.
     """
 
     rows: DataFrame
     counts: dict[State, int]
     fingerprint: str
     replaced: int = 0
+    lost_ids: int = 0
 
     @property
     def read(self) -> int:
@@ -177,11 +179,8 @@ def _prefixed(published: DataFrame) -> DataFrame:
     return published.select("product_id", *flags, *renamed)
 
 
-def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int]:
-    """Returns the rows by state, a fingerprint of those that were read, and the replaced ones.
-
-    Runs on the driver; one action.
-    """
+def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int, int]:
+    """Returns what a `Survey` holds beside its rows. Runs on the driver; one action."""
     row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
     by_state = rows.groupBy("state").agg(
         F.count("*").alias("rows"),
@@ -193,7 +192,9 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int]:
     # Whatever their state: it depends on earlier runs, and the fingerprint is of the inputs alone.
     read = sum(row["digests"] for row in states if row["state"] != State.VANISHED)
     fingerprint = hashlib.sha256(str(read).encode()).hexdigest()[:8]
-    return counts, fingerprint, sum(row["replaced"] for row in states)
+    replaced = {row["state"]: row["replaced"] for row in states}
+    lost_ids = counts[State.SURPLUS_FIELDS] + replaced.get(State.NULL_ID, 0)
+    return counts, fingerprint, sum(replaced.values()), lost_ids
 
 
 def select_kept(products: DataFrame) -> DataFrame:

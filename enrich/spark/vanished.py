@@ -70,11 +70,9 @@ def _select_vanished(
         log.warning("vanished products are left as they are: a newer run has ended")
         return None
     # With a column: Spark refuses to read of a CSV file nothing but what does not fit its columns.
-    surplus = catalog.products.where("has_surplus_fields").select("product_id")
-    if surplus.first() is not None:
-        log.warning(
-            "vanished products are left as they are: rows with surplus fields may be theirs"
-        )
+    has_lost_id = "has_surplus_fields OR (has_replaced_bytes AND product_id IS NULL)"
+    if catalog.products.where(has_lost_id).select("product_id").first() is not None:
+        log.warning("vanished products are left as they are: rows whose ids are lost may be theirs")
         return None
     is_older = (F.col("run_date") <= row["run_date"]) | F.expr(is_to_come("run_date"))
     published = tables.read("product_attributes").where(is_older)

@@ -137,9 +137,10 @@ def test_ids_in_which_bytes_were_replaced_are_none_and_the_user_is_told(shop: Sh
     damaged = "\u00d61,blue shirt,,", "p3,wei\u00dfes Hemd,,"
     shop.write_csv(*rows, *damaged, encoding="cp1252")
 
-    again = shop.refresh()
+    again = shop.refresh(config={"missing_products": "delete"})
 
     assert [again.counts[name] for name in ("published", "unchanged", "quarantined")] == [1, 1, 2]
+    # One of the rows whose ids are lost may be of the product that seems to have vanished.
     assert set(shop.table("product_attributes")["product_id"]) == {"p0", "\u00c41", "p3"}
     assert shop.table("quarantine")["reason"].tolist() == ["null_id"] * 2
     (note,) = again.validation["notes"]

@@ -520,6 +520,14 @@ def test_nothing_is_deleted_while_a_row_s_fields_may_hold_another_id(smaller: Sh
 
 
 @in_full
+def test_nothing_is_deleted_while_bytes_of_an_id_are_no_utf_8(smaller: Shop) -> None:
+    rows = [f"p{number},shirt number {number},p{number}," for number in range(4)]
+    smaller.write_csv(*rows, "\u00c44,red shirt,,", encoding="cp1252")
+
+    _assert_that_nothing_is_deleted(smaller)
+
+
+@in_full
 def test_nothing_is_deleted_while_a_row_s_fields_have_left_its_id_empty(smaller: Shop) -> None:
     rows = [f"shirt number {number},,p{number}," for number in range(4)]
     rows += ["shirt, number 4,,p4,4.jpg"]
