@@ -238,21 +238,66 @@ def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
 
 
 def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> None:
-    blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
-    text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
-    statements = [one.strip() for one in text.split(";") if one.strip()]
-    assert len(statements) >= 12
-    for statement in statements:
-        # The fake engine has no style.
-        spoken = statement.replace("enriched.", "shop.").replace("pattern, style", "pattern")
-        spoken = spoken.replace("style", "pattern").replace("'labels_csv'", f"'{tmp_path}/labels'")
-        history.sql(spoken)
+    catalog = products(12).rename(columns={"product_id": "sku"})
+    catalog.to_csv(tmp_path / "products.csv", index=False)
+    places = {"'labels_csv'": "labels", "'shop/products.csv'": "products.csv"}
+    assert len(statements()) >= 20
+    for one in statements():
+        for written, place in places.items():
+            one = one.replace(written, f"'{tmp_path / place}'")
+        history.sql(one)
+    history.spark.catalog.dropTempView("products_now")
 
     (file,) = (tmp_path / "labels").glob("*.csv")
     written = pd.read_csv(file).sort_values("product_id", ignore_index=True)
     wide = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     wanted = wide[["product_id", "color", "pattern"]]
     pd.testing.assert_frame_equal(written.fillna("-"), wanted.fillna("-"), check_dtype=False)
+
+
+def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    for values in (
+        "('p0', 'color', 'blue', 'ana', timestamp'2026-11-01', NULL)",
+        "('p0', ' Color', 'RED ', 'ana', timestamp'2026-11-02', NULL)",
+        "('p1', 'pattern', NULL, 'ana', timestamp'2026-11-02', NULL)",
+    ):
+        shop.sql(f"INSERT INTO shop.attribute_corrections VALUES {values}")
+    published = statement("SELECT product_id, inline(corrections)")
+    waiting = statement("SELECT product_id, lower(trim(attribute))")
+
+    wait = {
+        (row.product_id, row.attribute, row.said["label"], row.said["corrected_by"])
+        for row in shop.sql(waiting).itertuples()
+    }
+    assert wait == {("p0", "color", "red", "ana"), ("p1", "pattern", None, "ana")}
+    assert shop.sql(published).empty
+    shop.refresh(run_id="second")
+    assert shop.sql(waiting).empty
+    assert set(shop.sql(published).itertuples(index=False, name=None)) == wait
+    shop.sql("DELETE FROM shop.attribute_corrections WHERE product_id = 'p0'")
+    set_now, as_published = waiting.split("EXCEPT")
+    assert len(shop.sql(f"{as_published} EXCEPT {set_now}")) == 1
+
+
+def test_the_page_names_vanished_products_and_those_without_a_picture(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.write(products().assign(image_path=["p0.jpg", *[None] * 5]))
+    shop.refresh(run_id="first")
+    catalog = products(4).rename(columns={"product_id": "sku"})
+    catalog.loc[1, "title"] = 'two lines,\n"in quotes"'
+    catalog.to_csv(tmp_path / "products.csv", index=False)
+
+    of_file = f"'{tmp_path}/products.csv'"
+    shop.sql(statement("CREATE OR REPLACE TEMP").replace("'shop/products.csv'", of_file))
+    vanished = shop.sql(statement("SELECT product_id, run_date"))
+    shop.spark.catalog.dropTempView("products_now")
+    unseen = shop.sql(statement("SELECT product_id, published.status")).set_index("product_id")
+
+    assert set(vanished["product_id"]) == {"p4", "p5"}
+    assert set(unseen.index) == {f"p{number}" for number in range(1, 6)}
+    assert unseen["error"].str.len().gt(0).all()
 
 
 def test_the_page_s_duckdb_example_reads_the_published_table(
@@ -291,6 +336,12 @@ def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table
+
+
+def test_every_column_of_every_view_says_what_it_is(history: Shop) -> None:
+    for view in views("any", ("color",), 0):
+        described = history.sql(f"DESCRIBE shop.{view}").set_index("col_name")
+        assert described["comment"].str.len().gt(0).all(), described
 
 
 def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) -> None:
@@ -338,12 +389,6 @@ def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Sh
 
     assert changes and not any(file.exists() for file in changes)
     before, after = done["files_before"], done["files_after"]
-def test_every_column_of_every_view_says_what_it_is(history: Shop) -> None:
-    for view in views("any", ("color",), 0):
-        described = history.sql(f"DESCRIBE shop.{view}").set_index("col_name")
-        assert described["comment"].str.len().gt(0).all(), described
-
-
     assert before["enrichment_runs"] > after["enrichment_runs"] == 1
     assert done["staged_runs_removed"] == 2
     assert history.table("staged_attributes").empty
