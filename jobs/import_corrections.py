@@ -37,7 +37,8 @@ def main(
     named = " and ".join(labels.columns.drop(KEY))
     typer.echo(
         f"{file}: {named} of {len(labels):,} products; {new:,} labels are new in "
-        f"{tables.name('attribute_corrections')} and will be published by the next run"
+        f"{tables.name('attribute_corrections')}. The next run publishes those of products "
+        "that are in its product table"
     )
     if missing := find_unpublished(tables, labels[KEY].tolist()):
         typer.echo(

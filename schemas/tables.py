@@ -17,6 +17,8 @@ PREDICTIONS = f"ARRAY<{PREDICTION}>"
 # What a label column says of itself, after the attribute's name.
 _PUBLISHED = " of a correction, else of the classifier; NULL where that says none"
 _STAGED = "; NULL where the classifier abstains"
+# Also beside a label that a person set, which may be another one.
+_CONFIDENCE = "calibrated probability of the label that the classifier is surest of, in [0, 1]"
 # Ordered by attribute, so that equal corrections are equal values.
 CORRECTIONS = "ARRAY<STRUCT<attribute: STRING, label: STRING, corrected_by: STRING>>"
 
@@ -246,6 +248,6 @@ def _is_one_of(column: str, values: Iterable[str]) -> str:
 def _attribute_columns(attributes: Iterable[str], label: str) -> str:
     return ",\n".join(
         f"    `{a}` STRING COMMENT '{a}{label}',\n"
-        f"    `{a}_confidence` DOUBLE COMMENT 'calibrated probability of the best {a}, in [0, 1]'"
+        f"    `{a}_confidence` DOUBLE COMMENT '{_CONFIDENCE}'"
         for a in attributes
     )

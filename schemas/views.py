@@ -8,9 +8,24 @@ from collections.abc import Sequence
 
 from schemas.quoting import quote_literal, quote_part
 
+# The columns of `attribute_changes`; the query makes nearly all of them.
+_OF_CHANGES = """
+    (product_id COMMENT 'key',
+      run_id COMMENT 'that wrote the row, also one that is gone; NULL where it is taken_back',
+      run_date COMMENT 'logical date of that run',
+      version COMMENT 'of product_attributes; its history names the run that made it',
+      committed_at COMMENT 'when that version was made',
+      change COMMENT 'new, changed, gone or, by a rollback that replaced a row, taken_back',
+      attribute COMMENT 'color, pattern, ...',
+      old_label COMMENT 'NULL: none', new_label COMMENT 'NULL: none',
+      old_confidence COMMENT 'of the best label of the classifier then, in [0, 1]',
+      new_confidence COMMENT 'of the best label of the classifier now, in [0, 1]')"""
+
 
 def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
-    """Returns every view's name with its comment and query, in the order of creation.
+    """Returns every view's name with its columns, comment and query, in the order of creation.
+
+    A column without a comment here has that of the column that it comes from.
 
     Args:
         attributes: all attributes that `product_attributes` has columns of.
@@ -29,6 +44,15 @@ def _values(database: str, attributes: Sequence[str]) -> str:
     # No attribute begins with an underscore, so none is taken for the answer itself.
     label = " ".join(f"WHEN {quote_literal(a)} THEN {quote_part(a)}" for a in attributes)
     return f"""
+    (product_id, product_category, attribute COMMENT 'color, pattern, ...',
+      label COMMENT 'of a correction, else of the classifier; NULL where that says none',
+      confidence COMMENT 'calibrated probability of the candidate, in [0, 1]',
+      abstained COMMENT 'that is below the threshold of this attribute and these modalities',
+      candidate COMMENT 'the best label of the classifier, also where it abstained',
+      alternatives COMMENT 'its next three labels, with their confidences',
+      image_weight COMMENT 'how much the answer rests on the image, in [0, 1]; NULL: not known',
+      is_corrected COMMENT 'the label is of a person, the confidence still that of the candidate',
+      modalities, status, model_version, run_id, run_date)
     COMMENT 'one row a product and attribute' AS
     SELECT product_id, product_category, _said.attribute,
       CASE _said.attribute {label} END AS label, _said.confidence, _said.abstained,
@@ -57,8 +81,8 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
     )
     # A run's MERGE updates a row; a RESTORE takes it away with its file and brings the old one.
     taken_back = "old._change_type = 'delete' AND new._change_type = 'insert'"
-    return f"""
-    COMMENT 'labels that a commit changed, from the change data feed' AS
+    return f"""{_OF_CHANGES}
+    COMMENT 'labels that a commit changed, all of products that came or went; by the change feed' AS
     WITH feed AS (
         SELECT product_id, {labels}, run_id, run_date,
           _change_type, _commit_version, _commit_timestamp
@@ -79,11 +103,16 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
             AS (attribute, old_label, new_label, old_confidence, new_confidence)
         FROM old FULL OUTER JOIN new
           ON old.product_id = new.product_id AND old._commit_version = new._commit_version)
-    SELECT * FROM pairs WHERE NOT old_label <=> new_label"""
+    SELECT * FROM pairs WHERE NOT old_label <=> new_label
+      OR (change IN ('new', 'gone') AND coalesce(old_confidence, new_confidence) IS NOT NULL)"""
 
 
 def _coverage(database: str) -> str:
     return f"""
+    (product_category, attribute, products COMMENT 'with an answer, be it none of the labels',
+      labelled COMMENT 'of these, those with a label', labelled_share COMMENT 'in [0, 1]',
+      corrected COMMENT 'of these products, those that a person labelled',
+      mean_confidence COMMENT 'of the best labels of the classifier, in [0, 1]')
     COMMENT 'how many products of a category have a label, by attribute' AS
     SELECT product_category, attribute, count(*) AS products, count(label) AS labelled,
       round(count(label) / count(*), 4) AS labelled_share,

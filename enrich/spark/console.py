@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 from schemas.tables import Outcome
 
 from enrich.logs import is_json
 from enrich.redaction import tame
+from enrich.spark.corrections import entry_of
 from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
 from enrich.spark.records import RunSummary
@@ -62,10 +64,27 @@ def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
     name = "staged_attributes" if is_waiting else "product_attributes"
     rows = tables.read_rows(name, summary.run_id) if is_answered else tables.read(name)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
+    # Staged rows are as the classifier answered, whatever people say.
+    own = [_own_if_corrected(a) for a in tables.attributes] if "corrections" in rows.columns else []
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
-    for row in rows.select(columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
-        shown.add_row(*(f"{v:.2f}" if isinstance(v, float) else tame(v or "-") for v in row))
+    for row in rows.select(*columns, *own).orderBy("product_id").limit(SHOWN_ROWS).collect():
+        shown.add_row(*_cells(row.asDict(), columns))
     return shown
+
+
+def _own_if_corrected(attribute: str) -> Column:
+    """Returns the classifier's best label where a person has set one, else NULL."""
+    best = entry_of("predictions", attribute)["label"]
+    is_corrected = entry_of("corrections", attribute).isNotNull()
+    return F.when(is_corrected, best).alias(f"{attribute}_confidence of")
+
+
+def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> Iterator[str]:
+    """Yields a row as it is shown; a confidence not of the label beside it says of which."""
+    for column in columns:
+        shown = f"{row[column]:.2f}" if isinstance(row[column], float) else row[column] or "-"
+        own = row.get(f"{column} of")
+        yield tame(f"{own} {shown}" if own else shown)
 
 
 def _console() -> Console:

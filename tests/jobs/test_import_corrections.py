@@ -46,6 +46,7 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
 
     assert (first[0], again[0], exported) == (0, 0, 0)
     assert "color and style of 2 products; 2 labels are new" in first[1]
+    assert "The next run publishes those of products that are in its product table" in first[1]
     assert "2 products; 0 labels are new" in again[1]
     assert "2 of these products have no row in corrected.product_attributes yet" in first[2]
     assert "'008', '7'" in first[2]

@@ -180,6 +180,18 @@ def test_words_of_an_older_version_about_a_column_give_way_once(
     assert shop.version("quarantine") == version
 
 
+def test_an_update_makes_the_views_of_an_older_version_anew(shop: Shop) -> None:
+    shop.tables.create_missing()
+    wanted = shop.spark.read.table(f"{shop.database}.attribute_changes").columns
+    shop.sql("CREATE OR REPLACE VIEW shop.attribute_changes AS SELECT 1 AS older")
+    older = "calibrated probability of the best color, in [0, 1]"
+    shop.sql(f"ALTER TABLE shop.product_attributes ALTER COLUMN color_confidence COMMENT '{older}'")
+
+    shop.tables.create_missing()
+
+    assert shop.spark.read.table(f"{shop.database}.attribute_changes").columns == wanted
+
+
 ODD = ("said", "label", "attribute", "old", "new", "select", "title", "text", "answer", "state")
 
 

@@ -1,5 +1,6 @@
 """Staged runs that wait for a person, runs out of order, and rows carried over."""
 
+import re
 from datetime import date
 from typing import Any
 
@@ -413,6 +414,23 @@ def test_ids_that_rich_takes_for_markup_are_shown_as_they_are(
     show_run(shop.tables, shop.refresh())
     said = capsys.readouterr().out
     assert "[/b]" in said and "a[bold]" in said
+
+
+def test_a_confidence_beside_a_person_s_label_says_of_which_label_it_is(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.refresh(run_id="first")
+    (best,) = shop.sql(
+        "SELECT candidate FROM shop.product_attribute_values "
+        "WHERE product_id = 'p0' AND attribute = 'color'"
+    )["candidate"]
+    other = "red" if best != "red" else "blue"
+    correction = f"'p0', 'color', '{other}', 'ana', current_timestamp(), NULL"
+    shop.sql(f"INSERT INTO shop.attribute_corrections VALUES ({correction})")
+
+    show_run(shop.tables, shop.refresh(run_id="second"))
+
+    assert re.search(rf"p0\W+{other}\W+{best} 0\.\d\d\W", capsys.readouterr().out)
 
 
 def test_what_a_named_run_staged_of_other_inputs_is_not_published(shop: Shop) -> None:

@@ -19,6 +19,7 @@ from enrich.spark.correction_jobs import record_corrections
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.maintenance import maintain_tables
 from schemas import tables as ddl
+from schemas.views import views
 
 pytestmark = [
     pytest.mark.spark,
@@ -27,6 +28,20 @@ pytestmark = [
 
 TABLES = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
 CATEGORIES = {"columns": {"category": "department"}}
+DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
+
+
+def statements() -> list[str]:
+    """Returns the page's SQL; `shop` is its database, and `pattern` what the fake engine knows."""
+    blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
+    text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
+    spoken = text.replace("enriched.", "shop.").replace("pattern, style", "pattern")
+    return [one.strip() for one in spoken.replace("style", "pattern").split(";") if one.strip()]
+
+
+def statement(begin: str) -> str:
+    (found,) = (one for one in statements() if one.startswith(begin))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +124,7 @@ def test_changes_view_credits_no_run_with_what_a_rollback_did(shop: Shop) -> Non
 def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_published_again(
     shop: Shop,
 ) -> None:
-    (query,) = re.findall(r"SELECT attribute, old_label.*?;", TABLES, re.DOTALL)
-    query = query.replace("enriched.", "shop.").rstrip(";")
+    query = statement("SELECT attribute, old_label")
     shop.refresh(run_id="first")
     shop.write(products(6).assign(title="a red shirt"))
     shop.refresh(run_id="second")
@@ -123,6 +137,86 @@ def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_publish
     assert before["products"].sum() > 0
     after = shop.sql(query).sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(after, before)
+
+
+def test_products_without_any_label_are_among_those_that_came_and_went(shop: Shop) -> None:
+    unsure = FakeEngineSpec(threshold=1.0)
+    shop.write(products(4))
+    shop.refresh(spec=unsure, run_id="first")
+    shop.write(products(3))
+    shop.refresh(spec=unsure, config=DELETE, run_id="second")
+
+    changes = shop.table("attribute_changes")
+
+    assert changes[["old_label", "new_label"]].isna().all(axis=None)
+    found = changes.groupby("change")["product_id"].agg(set).to_dict()
+    assert found == {"new": {"p0", "p1", "p2", "p3"}, "gone": {"p3"}}
+    assert not changes.duplicated(["product_id", "attribute", "change"]).any()
+
+
+@pytest.fixture
+def two_runs(shop: Shop) -> Shop:
+    """The second run changed a product, found a new one, and deleted one of the first's."""
+    shop.refresh(run_id="first")
+    table = products(7).drop(5)
+    table.loc[0, "title"] = "a red shirt"
+    shop.write(table)
+    shop.refresh(config=DELETE, run_id="second")
+    return shop
+
+
+def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs: Shop) -> None:
+    wanted = {"changed": {"p0"}, "new": {"p6"}, "gone": {"p5"}}
+    history = two_runs.sql("DESCRIBE HISTORY shop.product_attributes")
+    is_its_own = history["userMetadata"].str.contains('"second"', na=False)
+    versions = ", ".join(map(str, history["version"][is_its_own]))
+
+    by_time = statement("SELECT change, count(DISTINCT product_id)")
+    by_time = by_time.replace("20261130-2c0f8e69ba", "second")
+    by_version = statement("SELECT change, product_id").replace("(1, 2)", f"({versions})")
+
+    counted = two_runs.sql(by_time).set_index("change")["products"].to_dict()
+    assert counted == {change: len(ids) for change, ids in wanted.items()}
+    found = two_runs.sql(by_version).groupby("change")["product_id"].agg(set).to_dict()
+    assert found == wanted
+
+
+def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs: Shop) -> None:
+    shop = two_runs
+    query = statement("SELECT product_id, published.run_id IS NULL")
+    first = shop.sql("SELECT * FROM shop.product_attributes VERSION AS OF 1")
+    index = dict(zip(first["product_id"], first["color"], strict=True))
+    since = 1
+
+    def follow() -> None:
+        nonlocal since
+        seen, since = since, shop.version("product_attributes")
+        spoken = query.replace(", 1, 2)", f", {seen}, {since})")
+        for row in shop.sql(spoken.replace("AS OF 2", f"AS OF {since}")).itertuples():
+            index.pop(row.product_id, None)
+            if not row.is_gone:
+                index[row.product_id] = row.color
+        now = shop.table("product_attributes")
+        assert index == dict(zip(now["product_id"], now["color"], strict=True))
+
+    follow()
+    roll_back(shop.tables, "second", "a mistake")
+    follow()
+    assert "p5" in index and "p6" not in index
+    shop.refresh(config=DELETE, run_id="third")
+    follow()
+    assert "p5" not in index and "p6" in index
+    follow()
+
+
+def test_changes_beside_a_version_of_the_table_are_counted_once(two_runs: Shop) -> None:
+    changes = "SELECT count(*) AS changes FROM shop.attribute_changes"
+    version = two_runs.version("product_attributes")
+    beside = f"LEFT JOIN shop.product_attributes VERSION AS OF {version} USING (product_id)"
+
+    alone, joined = (two_runs.sql(f"{changes} {more}")["changes"][0] for more in ("", beside))
+
+    assert alone == joined > 0
 
 
 def test_coverage_view_counts_labels_by_category(history: Shop) -> None:
@@ -144,21 +238,66 @@ def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
 
 
 def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> None:
-    blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
-    text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
-    statements = [one.strip() for one in text.split(";") if one.strip()]
-    assert len(statements) >= 12
-    for statement in statements:
-        # The fake engine has no style.
-        spoken = statement.replace("enriched.", "shop.").replace("pattern, style", "pattern")
-        spoken = spoken.replace("style", "pattern").replace("'labels_csv'", f"'{tmp_path}/labels'")
-        history.sql(spoken)
+    catalog = products(12).rename(columns={"product_id": "sku"})
+    catalog.to_csv(tmp_path / "products.csv", index=False)
+    places = {"'labels_csv'": "labels", "'shop/products.csv'": "products.csv"}
+    assert len(statements()) >= 20
+    for one in statements():
+        for written, place in places.items():
+            one = one.replace(written, f"'{tmp_path / place}'")
+        history.sql(one)
+    history.spark.catalog.dropTempView("products_now")
 
     (file,) = (tmp_path / "labels").glob("*.csv")
     written = pd.read_csv(file).sort_values("product_id", ignore_index=True)
     wide = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     wanted = wide[["product_id", "color", "pattern"]]
     pd.testing.assert_frame_equal(written.fillna("-"), wanted.fillna("-"), check_dtype=False)
+
+
+def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop) -> None:
+    shop.refresh(run_id="first")
+    for values in (
+        "('p0', 'color', 'blue', 'ana', timestamp'2026-11-01', NULL)",
+        "('p0', ' Color', 'RED ', 'ana', timestamp'2026-11-02', NULL)",
+        "('p1', 'pattern', NULL, 'ana', timestamp'2026-11-02', NULL)",
+    ):
+        shop.sql(f"INSERT INTO shop.attribute_corrections VALUES {values}")
+    published = statement("SELECT product_id, inline(corrections)")
+    waiting = statement("SELECT product_id, lower(trim(attribute))")
+
+    wait = {
+        (row.product_id, row.attribute, row.said["label"], row.said["corrected_by"])
+        for row in shop.sql(waiting).itertuples()
+    }
+    assert wait == {("p0", "color", "red", "ana"), ("p1", "pattern", None, "ana")}
+    assert shop.sql(published).empty
+    shop.refresh(run_id="second")
+    assert shop.sql(waiting).empty
+    assert set(shop.sql(published).itertuples(index=False, name=None)) == wait
+    shop.sql("DELETE FROM shop.attribute_corrections WHERE product_id = 'p0'")
+    set_now, as_published = waiting.split("EXCEPT")
+    assert len(shop.sql(f"{as_published} EXCEPT {set_now}")) == 1
+
+
+def test_the_page_names_vanished_products_and_those_without_a_picture(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.write(products().assign(image_path=["p0.jpg", *[None] * 5]))
+    shop.refresh(run_id="first")
+    catalog = products(4).rename(columns={"product_id": "sku"})
+    catalog.loc[1, "title"] = 'two lines,\n"in quotes"'
+    catalog.to_csv(tmp_path / "products.csv", index=False)
+
+    of_file = f"'{tmp_path}/products.csv'"
+    shop.sql(statement("CREATE OR REPLACE TEMP").replace("'shop/products.csv'", of_file))
+    vanished = shop.sql(statement("SELECT product_id, run_date"))
+    shop.spark.catalog.dropTempView("products_now")
+    unseen = shop.sql(statement("SELECT product_id, published.status")).set_index("product_id")
+
+    assert set(vanished["product_id"]) == {"p4", "p5"}
+    assert set(unseen.index) == {f"p{number}" for number in range(1, 6)}
+    assert unseen["error"].str.len().gt(0).all()
 
 
 def test_the_page_s_duckdb_example_reads_the_published_table(
@@ -197,6 +336,12 @@ def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table
+
+
+def test_every_column_of_every_view_says_what_it_is(history: Shop) -> None:
+    for view in views("any", ("color",), 0):
+        described = history.sql(f"DESCRIBE shop.{view}").set_index("col_name")
+        assert described["comment"].str.len().gt(0).all(), described
 
 
 def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) -> None:

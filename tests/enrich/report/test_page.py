@@ -379,6 +379,29 @@ def test_a_run_that_was_stopped_before_any_check_had_something_to_check(
     assert "None of this run's products" not in text
 
 
+def test_a_figure_beside_a_person_s_label_is_said_to_be_of_the_classifier_s(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    (card, *_) = report.gallery.changed
+    (said,) = card.answers
+    beige = replace(said, label="beige", candidates=(Candidate("white", 0.97),))
+    none = replace(beige, label=ABSTAINED)
+    shown = tuple(replace(card, answers=(one,)) for one in (beige, none))
+
+    text = read_text(replace(report, gallery=Gallery(changed=shown)))
+
+    changed = text.split("What changed")[1].split("Least sure")[0]
+    assert changed.count("set by a person classifier: white 0.97") == 2
+    assert (changed.count("0.97"), changed.count("none fits"), changed.count("?")) == (2, 1, 0)
+
+
+def test_page_says_how_many_products_were_not_asked_about_again(make_report: MakeReport) -> None:
+    assert "new or changed 1,190 enriched" in read_text(make_report())
+    carried = with_run(make_report(), {"carried": 1004})
+    assert "new or changed; 1,004 carried 1,190 enriched" in read_text(carried)
+
+
 def test_product_without_a_picture_gets_a_placeholder(
     make_report: MakeReport, picture: str
 ) -> None:
