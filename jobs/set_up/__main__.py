@@ -114,8 +114,8 @@ def make_environment(extras: set[str]) -> None:
     say("[4/5] Fetching Delta's jars for Spark ...")
     if not (spark_home / "jars" / DELTA_MAIN_JAR).exists():
         fetch_delta_jars(spark_home / "jars")
-    say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
     if not (is_archive_current(spark_home / "jars") and is_java_archived()):
+        say("[5/5] Loading Spark's classes once, for quicker starts (about a minute) ...")
         archive_classes(spark_home)
     write_stamp(stamp, extras, packages, fingerprint)
     say("Ready. To use it in this shell: source .venv/bin/activate")
