@@ -75,6 +75,13 @@ def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path)
     assert len(set(few.split.tolist())) == 3
 
 
+def test_a_group_stays_in_the_split_that_earlier_versions_gave_it(tmp_path: Path) -> None:
+    # Else a checkpoint of theirs is tested on products that it was trained or chosen by.
+    split = load_labelled([_write(tmp_path / "a", 40)], ATTRIBUTES).split
+    assert np.flatnonzero(split == TEST).tolist() == [5, 8, 20, 26, 34, 37]
+    assert np.flatnonzero(split == VALIDATION).tolist() == [11, 17, 31]
+
+
 def test_a_label_that_is_not_in_the_set_counts_as_unlabelled(tmp_path: Path) -> None:
     colors = ["red", "blue", "mauve", None]
     read = read_catalogs([_write(tmp_path / "a", 4, color=colors)])
@@ -170,11 +177,12 @@ def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str 
     return {name for name, found in splits.items() if len(found) > 1}
 
 
-def _write_table(folder: Path, lines: Sequence[str], more: str = "") -> Path:
-    """Writes a table of title, picture and color, and what describes it."""
-    (folder / "shop.csv").write_text("\n".join(["title,picture,color", *lines]))
+def _write_table(folder: Path, lines: Sequence[str], *, has_split: bool = False) -> Path:
+    """Writes a table of title, picture, color and maybe split, and what describes it."""
+    header = "title,picture,color" + ",split" * has_split
+    (folder / "shop.csv").write_text("\n".join([header, *lines]))
     described = "table: shop.csv\ndescription: null\nimage_path: picture\nlabels: {color: color}\n"
-    (folder / "shop.yaml").write_text(described + more)
+    (folder / "shop.yaml").write_text(described + "split: split\n" * has_split)
     return Path(f"table:{folder}/shop.yaml")
 
 
@@ -218,13 +226,16 @@ def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
         ",,red,train",
         "last,3.jpg,red,valid",
     ]
-    catalog = _write_table(tmp_path, lines, "split: split\n")
-    file = tmp_path / "shop.csv"
-    file.write_text(file.read_text().replace("color", "color,split", 1))
-    products = load_labelled([catalog], ATTRIBUTES)
+    products = load_labelled([_write_table(tmp_path, lines, has_split=True)], ATTRIBUTES)
     assert count_known_tests(replace(products, groups=np.arange(7))) == 2
     elsewhere = ["a"] + ["b"] * 6
     assert count_known_tests(replace(products, image_roots=elsewhere)) == 1
+
+
+def test_a_validation_split_is_made_of_what_was_published_to_train_on_alone(tmp_path: Path) -> None:
+    lines = [f"Shirt {n},{n}.jpg,red,{'test' if n % 2 else 'train'}" for n in range(200)]
+    split = load_labelled([_write_table(tmp_path, lines, has_split=True)], ATTRIBUTES).split
+    assert (split[1::2] == TEST).all() and set(split[0::2]) == {TRAIN, VALIDATION}
 
 
 def test_a_product_without_a_group_is_a_group_of_its_own(tmp_path: Path) -> None:
