@@ -12,7 +12,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training.batches import Batches
 from enrich.training.loop import Trainer
-from enrich.training.opinions import read_opinions, read_recipe, write_opinions
+from enrich.training.opinions import half_of, read_opinions, read_recipe, write_opinions
 
 COLORS = ("red", "green", "blue", "white")
 
@@ -39,6 +39,39 @@ def _change(file: Path, **arrays: Any) -> None:
     with np.load(file) as found:
         kept = dict(found)
     np.savez(file, **kept | arrays)
+
+
+def _change_products(batches: Batches, **changed: Any) -> Batches:
+    products = replace(batches.products, **changed)
+    return Batches(products, batches.images, batches.encoder, batches.label_words)
+
+
+def test_products_of_one_group_are_in_one_half_and_always_in_the_same() -> None:
+    groups = np.arange(200) % 40
+    halves = half_of(groups)
+    assert (halves == np.tile(halves[:40], 5)).all() and set(halves) == {0, 1}
+    assert (half_of(groups) == halves).all()
+
+
+def test_an_opinion_is_of_the_picture_alone_whatever_the_text_says(
+    trainer: Trainer, batches: Batches, file: Path, tmp_path: Path
+) -> None:
+    retold = _change_products(batches, texts=["a white shirt"] * 40)
+    other, rows = tmp_path / "retold.npz", np.arange(20)
+    write_opinions(other, trainer.config, trainer.classifier, retold, rows)
+    attributes = {"color": COLORS}
+    one = read_opinions([file], batches, attributes)["color"]
+    assert (one == read_opinions([other], retold, attributes)["color"]).all()
+
+
+def test_there_is_no_opinion_of_a_product_without_a_picture(
+    trainer: Trainer, batches: Batches, tmp_path: Path
+) -> None:
+    batches.images = replace(batches.images, has_image=np.arange(40) >= 5)
+    written, rows = tmp_path / "some.npz", np.arange(20)
+    write_opinions(written, trainer.config, trainer.classifier, batches, rows)
+    heard = read_opinions([written], batches, {"color": COLORS})["color"]
+    assert heard.any(axis=1).nonzero()[0].tolist() == [*range(5, 20)]
 
 
 def test_labels_are_matched_by_name_and_shared_out_among_those_that_both_know(
@@ -86,18 +119,31 @@ def test_opinions_that_share_no_label_are_refused_with_what_to_do(
     assert "half again with these labels" in said and "opinion_shares" in said
 
 
-def test_opinions_of_other_groups_or_of_pictures_that_changed_are_refused(
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"groups": np.arange(40)[::-1]},
+        {"texts": ["a white shirt"] * 40},
+        {"image_paths": ["1.jpg"] * 40},
+    ],
+    ids=["other groups", "other texts", "other paths"],
+)
+def test_opinions_of_other_products_are_refused(
+    file: Path, batches: Batches, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="are of other products or pictures"):
+        read_opinions([file], _change_products(batches, **changed), {"color": COLORS})
+
+
+def test_opinions_of_pictures_that_changed_are_refused_and_not_of_such_that_moved(
     file: Path, batches: Batches
 ) -> None:
-    attributes = {"color": COLORS}
-    turned = replace(batches.products, groups=batches.products.groups[::-1])
-    changed = replace(batches.images, pictures="others")
-    moved = replace(batches.images, folder=file.parent / "elsewhere")
-    encoder, words = batches.encoder, batches.label_words
-    assert read_opinions([file], Batches(batches.products, moved, encoder, words), attributes)
-    for products, images in ((turned, batches.images), (batches.products, changed)):
-        with pytest.raises(ConfigError, match="are of other products or pictures"):
-            read_opinions([file], Batches(products, images, encoder, words), attributes)
+    attributes, images = {"color": COLORS}, batches.images
+    batches.images = replace(images, folder=file.parent / "elsewhere")
+    assert read_opinions([file], batches, attributes)
+    batches.images = replace(images, pictures="others")
+    with pytest.raises(ConfigError, match="are of other products or pictures"):
+        read_opinions([file], batches, attributes)
 
 
 @pytest.mark.parametrize("left", [0, 3, 100, -40, -1])
