@@ -20,6 +20,7 @@ from enrich.training.batches import (
     Hiding,
     other_group,
 )
+from enrich.training.config import TrainingConfig
 from enrich.training.label_words import LabelWords
 from enrich.training.parts import shuffled
 from enrich.training.pixel_cache import CachedImages, cache_pixels
@@ -206,6 +207,40 @@ def test_another_products_text_is_neither_reworded_nor_relabelled(of_two_colors:
     assert 0 < swapped.sum() < len(BOTH)
     assert {text.strip() for text in texts[swapped]} == {"red shirt", "navy shirt"}
     assert (drawn.targets == of_two_colors.products.targets[BOTH])[swapped].all()
+
+
+# Pictures are hidden too where they may be.
+SWAPPING = Hiding(0.0, 0.5, 0.0, swap=1.0)
+
+
+def test_a_text_is_swapped_for_another_one_beside_a_picture_that_stays(
+    batches: Batches,
+) -> None:
+    drawn = batches.training(ALL, SWAPPING, np.random.default_rng(0))
+    swapped = ALL[~drawn.own_text]
+    assert len(BOTH) / 2 < len(swapped) and set(swapped) <= set(BOTH)
+    assert (drawn.inputs.has_text & drawn.inputs.has_image)[swapped].all()
+
+
+def test_texts_are_swapped_between_groups_alone(batches: Batches) -> None:
+    of_one_group = replace(batches.products, groups=np.zeros(COUNT, dtype=np.int64))
+    alike = Batches(of_one_group, batches.images, batches.encoder, WORDS)
+    assert alike.training(BOTH, SWAPPING, np.random.default_rng(0)).own_text.all()
+
+
+def test_contrast_is_shown_pictures_with_texts_of_their_own() -> None:
+    config = TrainingConfig(
+        name="a",
+        phases=(),
+        drop_text=0.1,
+        drop_image=0.2,
+        mask_label_words=0.3,
+        swap_text=0.4,
+        reword_text=0.5,
+        relabel_text=0.6,
+    )
+    assert Hiding.of(config, "contrastive") == Hiding(text=0.0, image=0.0, label_words=0.3)
+    assert Hiding.of(config, "multitask") == Hiding(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 @pytest.mark.parametrize(
