@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from enrich.training.losses import (
     UNLABELLED,
     contrastive_loss,
     count_labelled,
     label_losses,
+    matching_loss,
     multitask_loss,
 )
 
@@ -99,3 +101,9 @@ def test_contrast_is_the_same_from_both_sides() -> None:
     torch.testing.assert_close(
         contrastive_loss(image, text, groups), contrastive_loss(text, image, groups)
     )
+
+
+def test_a_match_is_told_by_a_score_above_zero() -> None:
+    scores, own_text = torch.tensor([2.0, -2.0, 2.0]), torch.tensor([True, False, False])
+    right, wrong = F.softplus(torch.tensor([-2.0, 2.0]))
+    torch.testing.assert_close(matching_loss(scores, own_text), (2 * right + wrong) / 3)

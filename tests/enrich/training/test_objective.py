@@ -24,6 +24,7 @@ from enrich.training.parts import Part
 
 HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 YES = torch.ones(2, dtype=torch.bool)
+FIRST = torch.tensor([True, False])
 
 
 class Indifferent(Classifier):
@@ -45,7 +46,7 @@ def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
     classifier = Indifferent(ImageTower())
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
     objective = Objective(classifier, HEADS, config)
-    loss = objective(two_rows(has_image=torch.tensor([True, False])))
+    loss = objective(two_rows(has_image=FIRST))
     both, alone = classifier.asked
     assert both.has_text.all() and not alone.has_text.any()
     assert alone.has_image.tolist() == [True]
@@ -83,8 +84,9 @@ def test_an_opinion_takes_its_share_of_what_the_label_says_of_the_picture_alone(
     )
     objective = Objective(Indifferent(ImageTower()), HEADS, config)
     part = replace(two_rows(has_image=YES), opinions={"style": torch.tensor([[2.0, 2.0]] * 2)})
-    # So loud an opinion, four times a probability, that its share shows.
-    torch.testing.assert_close(objective(part), torch.tensor(2.0).log() * (1 + 0.75 + 0.25 * 4))
+    # So loud an opinion, four times a probability, that its share shows; the part is half a batch.
+    wanted = torch.tensor(2.0).log() * (1 + 0.75 + 0.25 * 4 / 2)
+    torch.testing.assert_close(objective(part), wanted)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
 
 
 def two_rows(has_image: torch.Tensor) -> Part:
+    """Half a batch, the other half of which has no label."""
     return Part(
         inputs=ModelInputs(torch.zeros(2, 1, dtype=torch.long), YES.view(2, 1), has_image, YES),
         targets=torch.tensor([[1], [1]]),
@@ -113,9 +116,42 @@ def two_rows(has_image: torch.Tensor) -> Part:
         groups=torch.arange(2),
         labelled=torch.tensor([2]),
         own_text=YES,
-        share=1.0,
+        share=0.5,
         seed=0,
     )
+
+
+@pytest.mark.parametrize(
+    ("has_image", "contrast"), [(YES, math.log(2)), (FIRST, 0.0)], ids=["two rows", "one row"]
+)
+def test_contrast_is_of_rows_that_have_both_modalities(
+    small_config: ClassifierConfig, has_image: torch.Tensor, contrast: float
+) -> None:
+    classifier = Indifferent(ImageTower())
+    classifier.config = small_config
+    phase = HEADS.model_copy(update={"loss": "contrastive"})
+    objective = Objective(classifier, phase, TrainingConfig(name="a", phases=(phase,)))
+    assert objective(two_rows(has_image)).item() == pytest.approx(contrast / 2)
+
+
+@pytest.mark.parametrize(
+    ("has_image", "matching"),
+    [(FIRST, math.log1p(math.exp(-1.0))), (~YES, 0.0)],
+    ids=["one row", "no row"],
+)
+def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
+    has_image: torch.Tensor, matching: float
+) -> None:
+    class Matching(Indifferent):
+        """Says that the first text is the picture's own, and the second one surely not."""
+
+        def forward(self, inputs: ModelInputs) -> ModelOutput:
+            return replace(super().forward(inputs), matching=torch.tensor([1.0, -9.0]))
+
+    objective = Objective(Matching(ImageTower()), HEADS, TrainingConfig(name="a", phases=(HEADS,)))
+    # It counts half beside the labels, and the part is half a batch.
+    wanted = math.log(2) + 0.5 * 0.5 * matching
+    assert objective(two_rows(has_image)).item() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -164,4 +200,4 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     with autocast(classifier.device):
         output = classifier(part.inputs)
     wanted = contrastive_loss(output.image_embeds, output.text_embeds, part.groups, temperature)
-    torch.testing.assert_close(objective(part), wanted)
+    torch.testing.assert_close(objective(part), part.share * wanted)
