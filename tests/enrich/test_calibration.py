@@ -1,6 +1,7 @@
 """A temperature makes confidence honest; a threshold keeps its promise or is not given."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from enrich.training.calibration import (
     LabelledLogits,
     fit,
     fit_temperatures,
+    fitted_loss,
     pick_threshold,
     wilson_lower_bound,
 )
@@ -50,6 +52,18 @@ def test_few_rows_hardly_part_the_temperatures_of_texts_and_pictures() -> None:
     from_text, from_picture = fit_temperatures([_half_from_pictures(20)])
     # Six times as high, by thousands of such rows.
     assert from_picture is not None and 1 < from_picture / from_text < 3
+
+
+def test_a_rare_condition_moves_temperatures_by_its_share_alone() -> None:
+    often = _half_from_pictures(4_000)
+    chance = replace(often, targets=torch.randint(0, 5, (4_000,)), share=0.01)
+    assert fit_temperatures([often, chance]) == pytest.approx(fit_temperatures([often]), rel=0.1)
+
+
+def test_the_loss_of_a_rare_condition_counts_by_its_share() -> None:
+    often = replace(_half_from_pictures(400), image_weight=None)
+    both = fitted_loss([often, replace(often, share=0.1)])
+    assert both == pytest.approx(1.1 * fitted_loss([often]))
 
 
 @pytest.mark.parametrize("precision", [0.90, 0.95])
@@ -213,3 +227,14 @@ def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> N
         [LabelledLogits(logits, targets), LabelledLogits(logits, noisy, share=0.3)]
     ).thresholds["0.90"]
     assert alone is not None and beside is not None and beside > alone
+
+
+def test_a_rare_condition_may_miss_the_target_by_a_hair() -> None:
+    # The classifier is surer of the first 600 rows: 95 % of these are right, of all not quite 90 %.
+    margin = torch.cat([torch.full((600,), 3.0), torch.full((1_400,), 1.1)])
+    logits, number = torch.stack([margin, torch.zeros(2_000)], dim=1), torch.arange(2_000)
+    is_wrong = number % torch.where(number < 600, 20, 8) == 0
+    right = LabelledLogits(logits, torch.zeros_like(number))
+    fitted = fit([right, LabelledLogits(logits, is_wrong.long(), share=0.3)])
+    lowest = torch.tensor(1.1 / fitted.temperature).sigmoid().item()
+    assert fitted.thresholds["0.90"] == pytest.approx(lowest, abs=1e-4)

@@ -102,6 +102,29 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     torch.testing.assert_close(after.logits["pattern"], before.logits["pattern"])
 
 
+def test_training_knows_no_doubt(
+    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    classifier = CmaClip(config, tokenizer.get_vocab_size()).train()
+    logits = []
+    for doubt in (0.0, 8.0):
+        classifier.set_doubt("color", doubt)
+        torch.manual_seed(0)
+        logits.append(answer(classifier, inputs).logits["color"])
+    assert logits[0].equal(logits[1])
+
+
+def test_trust_shifts_from_where_it_is_by_as_much_as_was_tried(
+    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    classifier = CmaClip(config, tokenizer.get_vocab_size()).eval()
+    classifier.shift_trust("color", 1.5)
+    with torch.inference_mode():
+        _, tried = classifier.answer("color", classifier(inputs).read, -0.5)
+    classifier.shift_trust("color", -0.5)
+    torch.testing.assert_close(answer(classifier, inputs).image_weight["color"], tried)
+
+
 def test_answers_that_share_nothing_are_one_bit_apart() -> None:
     one = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     other = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])

@@ -163,3 +163,9 @@ def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
 ) -> None:
     conf = Path(__file__).parents[3] / "jobs" / "conf"
     assert shown_in_training(load_yaml(conf / f"{recipe}.yaml", TrainingConfig)) == shown
+
+
+def test_a_training_that_hides_one_of_both_in_every_row_shows_no_product_as_it_is() -> None:
+    some = TrainingConfig(name="a", phases=(), drop_text=0.5, drop_image=0.4)
+    every = some.model_copy(update={"drop_image": 0.5})
+    assert shown_in_training(some) - shown_in_training(every) == {Condition.AS_IS}

@@ -43,6 +43,11 @@ def test_one_that_is_bold_already_is_left_alone() -> None:
     assert prefer_rare_labels([_scored(timid=-1.0)], PRIORS) is None
 
 
+def test_rare_labels_are_preferred_as_far_as_all_conditions_together_bear_it() -> None:
+    timid, bold = _scored(timid=0.5), _scored(timid=-1.0)
+    assert prefer_rare_labels([timid, bold], PRIORS) is None
+
+
 def test_without_a_labelled_row_nothing_is_preferred() -> None:
     empty = LabelledLogits(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
     assert prefer_rare_labels([empty], PRIORS) is None

@@ -11,6 +11,7 @@ from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.batches import Batches
 from enrich.training.conditions import Condition
+from enrich.training.labelled import UNLABELLED
 from enrich.training.loop import Trainer
 from enrich.training.trust import fit_trust
 
@@ -50,10 +51,15 @@ def test_the_modality_that_is_right_is_trusted_more(
     assert (weight > 0.5) == (sign > 0)
 
 
+def _make_sure(classifier: CmaClip) -> None:
+    """Makes the readers of picture and text sure enough of themselves to disagree."""
+    with torch.no_grad():
+        classifier.heads["color"][-1].weight.mul_(60)
+
+
 def _answered(classifier: CmaClip, batches: Batches, *, is_often_wrong: bool) -> Batches:
     """The products labelled as they are answered, or half otherwise where both readers disagree."""
-    with torch.no_grad():  # sure enough of themselves to disagree
-        classifier.heads["color"][-1].weight.mul_(60)
+    _make_sure(classifier)
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
@@ -95,6 +101,42 @@ def test_products_without_a_picture_tell_nothing_about_doubt(
         fit_trust(classifier, batches, rows, {}, {Condition.AS_IS: 1.0})
         doubts.append(classifier.modality_wise["color"].doubt.item())
     assert doubts[0] == doubts[1] > 0
+
+
+def _fitted(
+    config: ClassifierConfig, batches: Batches, rows: np.ndarray, shares: dict[Condition, float]
+) -> tuple[float, float]:
+    """Returns trust and doubt; one text in five is wrong, and one product in four unlabelled."""
+    torch.manual_seed(0)
+    classifier = CmaClip(config, 320)
+    _make_sure(classifier)
+    labelled = _labelled_by(classifier, batches, "text_cls", 0, "color")
+    labelled.products.targets[ROWS % 5 == 0, 0] += 1
+    labelled.products.targets[:, 0] %= len(config.attributes["color"])
+    labelled.products.targets[ROWS % 4 == 0] = UNLABELLED
+    fit_trust(classifier, labelled, rows, shares, shares)
+    attention = classifier.modality_wise["color"]
+    return attention.trust.item(), attention.doubt.item()
+
+
+def test_a_condition_moves_trust_and_doubt_by_its_share(
+    make: Callable[..., Trainer], small_config: ClassifierConfig
+) -> None:
+    batches, as_is = make("a").batches, {Condition.AS_IS: 1.0}
+    alone, seldom, often = (
+        _fitted(small_config, batches, ROWS, as_is | masked)
+        for masked in ({}, {Condition.WORDS_MASKED: 1e-3}, {Condition.WORDS_MASKED: 1.0})
+    )
+    assert seldom == alone
+    assert all(moved != before for moved, before in zip(often, alone, strict=True))
+
+
+def test_products_without_a_label_tell_nothing_about_trust_or_doubt(
+    make: Callable[..., Trainer], small_config: ClassifierConfig
+) -> None:
+    batches, shares = make("a").batches, {Condition.AS_IS: 1.0}
+    labelled = _fitted(small_config, batches, ROWS[ROWS % 4 > 0], shares)
+    assert _fitted(small_config, batches, ROWS, shares) == labelled
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
