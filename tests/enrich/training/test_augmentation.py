@@ -47,6 +47,14 @@ def test_some_products_stand_before_another_backdrop_and_keep_the_white_within()
     assert around[darker].min() > 120, "a light backdrop"
 
 
+def test_a_bright_color_is_no_backdrop() -> None:
+    yellow = torch.full((40, 3, 32, 32), 250, dtype=torch.uint8)
+    yellow[:, 2] = 0
+    middles = vary(yellow, torch.Generator().manual_seed(0))[:, :2, 12:20, 12:20]
+    # Darkened by at most the variation of the light.
+    assert middles.min() > 215
+
+
 def test_one_seed_varies_pictures_in_one_way() -> None:
     pixels = _disc((10, 200, 30)).expand(8, -1, -1, -1)
     first, again = (vary(pixels, torch.Generator().manual_seed(3)) for _ in range(2))

@@ -87,7 +87,11 @@ def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert stepper.state_dict()["scaler"] == {}
 
 
-def test_gradients_are_clipped_to_the_configured_length(make: Make) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_gradients_are_clipped_to_the_configured_length_without_their_scale(
+    make: Make, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    _compute_in(dtype, monkeypatch)
     trainer = make("a", HEADS, gradient_clip=1e-3)
     stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
@@ -145,3 +149,10 @@ def test_new_and_pretrained_modules_are_trained_at_their_own_rates(make: Make) -
     }
     assert rate_of == {p: 1e-5 if p in pretrained else 3e-3 for p in classifier.parameters()}
     assert 0 < len(pretrained) < len(rate_of)
+
+
+def test_weights_decay_and_norms_and_biases_do_not(make: Make) -> None:
+    phase = HEADS.model_copy(update={"tower_learning_rate": 1e-5})
+    groups = build_optimiser(make("a", phase).classifier, phase, weight_decay=0.1).param_groups
+    decays = {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]}
+    assert decays == {(True, 0.1), (False, 0.0)}
