@@ -122,8 +122,11 @@ def coca_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def calibration() -> Calibration:
-    """Color is always answered, pattern never, style where the classifier is sure."""
-    reached = {"color": 0.0, "pattern": None, "style": 0.52}
+    """Color is always answered, pattern never, style where the classifier is sure.
+
+    No two sets of modalities are calibrated alike.
+    """
+    reached = {"color": (0.0,) * 3, "pattern": (None,) * 3, "style": (0.52, 0.53, 0.51)}
     return Calibration(
         attributes={
             attribute: {
@@ -132,26 +135,39 @@ def calibration() -> Calibration:
                     thresholds={"0.90": threshold, "0.95": threshold},
                     rows=100,
                 )
-                for modalities, temperature in zip(Modalities, (0.5, 1.0, 2.0), strict=True)
+                for modalities, temperature, threshold in zip(
+                    Modalities, (0.5, 1.0, 2.0), thresholds, strict=True
+                )
             }
-            for attribute, threshold in reached.items()
+            for attribute, thresholds in reached.items()
         }
     )
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(
+def make_checkpoint(
     tmp_path_factory: pytest.TempPathFactory,
-    small_config: ClassifierConfig,
     tokenizer: Tokenizer,
     calibration: Calibration,
+) -> Callable[[ClassifierConfig], Path]:
+    """Returns a function that writes a checkpoint folder of a random classifier."""
+
+    def make(config: ClassifierConfig) -> Path:
+        torch.manual_seed(0)
+        classifier = build_classifier(config, tokenizer.get_vocab_size())
+        folder = tmp_path_factory.mktemp("checkpoints") / config.name
+        save_checkpoint(folder, classifier, tokenizer, calibration, {"made": "up"}, "# tiny\n")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    make_checkpoint: Callable[[ClassifierConfig], Path], small_config: ClassifierConfig
 ) -> Path:
     """A checkpoint folder of a random classifier; tests copy it before they change it."""
-    torch.manual_seed(0)
-    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
-    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    save_checkpoint(folder, classifier, tokenizer, calibration, {"made": "up"}, "# tiny\n")
-    return folder
+    return make_checkpoint(small_config)
 
 
 @pytest.fixture(scope="session")

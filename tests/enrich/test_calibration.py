@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from scipy.stats import binom
 
-from enrich.calibration import CalibratedModalities, Calibration
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.calibration import (
     LabelledLogits,
@@ -64,6 +64,17 @@ def test_the_loss_of_a_rare_condition_counts_by_its_share() -> None:
     often = replace(_half_from_pictures(400), image_weight=None)
     both = fitted_loss([often, replace(often, share=0.1)])
     assert both == pytest.approx(1.1 * fitted_loss([often]))
+
+
+def test_few_labels_leave_each_temperature_near_the_checkpoint_s_own() -> None:
+    own = CalibratedModalities(
+        temperature=1, image_temperature=4, thresholds={"0.90": None, "0.95": None}, rows=9
+    )
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(4, 5)
+    few = LabelledLogits(logits, logits.argmax(1).roll(1), torch.tensor([0.0, 1, 0, 1]))
+    from_text, from_picture = fit_temperatures([few], own)
+    assert from_picture is not None and from_picture > 2 * from_text
 
 
 @pytest.mark.parametrize("precision", [0.90, 0.95])
@@ -178,6 +189,15 @@ def test_a_calibration_that_would_fail_at_inference_is_refused_when_read(
 ) -> None:
     with pytest.raises(ValidationError):
         Calibration.model_validate({"attributes": {"color": broken}})
+
+
+@pytest.mark.parametrize("matrix", ["weight", "embeds_weight"])
+@pytest.mark.parametrize("rows", [[[1, 0]], [[1, 0], [0]]], ids=["a row missing", "uneven rows"])
+def test_a_correction_whose_rows_do_not_fit_its_labels_is_refused_when_read(
+    matrix: str, rows: list[list[float]]
+) -> None:
+    with pytest.raises(ValidationError, match="one for each bias"):
+        ScoreCorrection.model_validate({matrix: rows, "bias": [0, 0]})
 
 
 def test_a_fit_answers_with_both_thresholds() -> None:

@@ -24,6 +24,12 @@ def test_a_column_without_a_name_is_none(column: str) -> None:
         JobConfig.model_validate({"columns": {column: ""}})
 
 
+def test_a_table_of_which_no_column_is_read_is_refused() -> None:
+    unread = dict.fromkeys(("title", "description", "image_path"))
+    with pytest.raises(ValidationError, match="nothing to read"):
+        ColumnNames.model_validate(unread)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -44,13 +50,19 @@ def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/you")
     config = JobConfig.model_validate(
-        {"report_dir": "~/pages", "data_docs": "docs", "baselines": {"shop": "~/shop.json"}}
+        {
+            "report_dir": "~/pages",
+            "data_docs": "docs",
+            "metrics_dir": "metrics",
+            "baselines": {"shop": "~/shop.json"},
+        }
     )
 
     started = config.starting_from(Path("/conf"))
 
     assert started.report_dir == Path("/home/you/pages")
     assert started.data_docs == Path("/conf/docs")
+    assert started.metrics_dir == Path("/conf/metrics")
     assert started.baselines == {"shop": Path("/home/you/shop.json")}
 
 

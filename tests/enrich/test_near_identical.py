@@ -5,9 +5,10 @@ import numpy as np
 from enrich.near_identical import group_near_identical
 
 
-def test_groups_are_numbered_in_the_order_of_their_first_products() -> None:
-    texts, pictures = ["a", "b", "c", "b", "", ""], ["1", "2", None, "1", " ", None]
-    assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3]
+def test_groups_are_numbered_in_the_order_of_their_first_products_and_blanks_name_none() -> None:
+    texts = ["a", "b", "c", "b", "", "", ""]
+    pictures = ["1", "2", None, "1", " ", None, " "]
+    assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3, 4]
     assert group_near_identical([], [], 5).tolist() == []
 
 

@@ -26,7 +26,13 @@ SECRET = "hunter2/x+y"
         f"fs.s3a.secret.key={SECRET}, fs.s3a.endpoint=host",
         f"fs.azure.account.key.me.dfs.core.windows.net={SECRET}==",
         f"s3://AKIA:12/{SECRET}@bucket/images",
+        f"gs://me:12/{SECRET}@bucket/images",
         f"abfss://container:{SECRET}@account.dfs.core.windows.net/x",
+        f"jdbc:sqlserver://host;user=me;pwd={SECRET}",
+        f"passwd={SECRET}",
+        f"https://host/x?api_key={SECRET}",
+        f"api-key='{SECRET}'",
+        f"https://host/x?X-Amz-Credential={SECRET}",
         f"AWS_SECRET_ACCESS_KEY='{SECRET}'",
         f"found {{'url': 'x', 'password': '{SECRET}'}}",
         f'{{"access_key": "{SECRET}"}}',
@@ -87,3 +93,9 @@ def test_an_error_that_repeats_a_file_s_name_fits_any_table_and_no_terminal_obey
     shown = describe_error(OSError("no \ud800file\x1b[31m\u202e 'caf\u00e9.jpg'\nat line 1"))
     assert shown == "no \ufffdfile\ufffd[31m\ufffd 'caf\u00e9.jpg'"
     assert shown.encode()
+
+
+def test_a_login_is_hidden_in_an_error_that_is_cut_within_it() -> None:
+    login = f"AKIA:{SECRET * 20}"
+    shown = describe_error(OSError(f"{'no such file ' * 20}s3://{login}@bucket/a.jpg"))
+    assert "hunter2" not in shown and shown.endswith("s3://***@bucket/a.jpg")

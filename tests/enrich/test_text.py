@@ -47,6 +47,15 @@ def test_a_huge_description_is_cut_and_keeps_the_title(letter: str) -> None:
     assert len(text) <= MAX_CHARACTERS
 
 
+def test_a_description_of_a_thousand_characters_is_read_to_its_end() -> None:
+    assert build_text("shirt", "warm " * 200 + "red").endswith("warm red")
+
+
+def test_words_behind_a_long_style_sheet_are_read() -> None:
+    sheet = "<style>" + "p {color: blue} " * 200 + "</style>"
+    assert build_text("shirt", sheet + "of red cotton") == "shirt. of red cotton"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -118,6 +118,13 @@ def test_category_is_looked_at_alone_where_it_is_large_enough() -> None:
     assert not [one for one in few if one.blocks or one.category == "shoes"]
 
 
+def test_categories_that_are_counted_together_are_not_looked_at_as_one() -> None:
+    shoes, others = make_answers(2_000, category="shoes"), make_answers(2_000, category=OTHER)
+    answers = join(shoes, others)
+    checks = check_answers(answers, build_baseline(answers), ValidationSettings())
+    assert {one.category for one in checks} == {None, "shoes"}
+
+
 def test_slack_makes_every_comparison_within_a_category_more_lenient_and_no_other() -> None:
     answers = make_answers(2_000, category="shoes")
     baseline = build_baseline(answers)

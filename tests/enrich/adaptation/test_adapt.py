@@ -12,7 +12,14 @@ from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out
 from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import Scoring, compose, deal_folds, weigh_anew, with_correction
+from enrich.adaptation.scores import (
+    Scoring,
+    compose,
+    deal_folds,
+    leave_scores,
+    weigh_anew,
+    with_correction,
+)
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -283,6 +290,26 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
         assert one.equal(other)
 
 
+def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("enrich.adaptation.scores.choose_strength", lambda labelled, folds: 3.0)
+    base = _calibration().attributes["color"]
+    fold_of = deal_folds(torch.arange(100))
+    here = fold_of == 1
+    readings = _readings(swapped=False, rows=100, images=100)
+    others = [
+        replace(one, targets=(one.targets + here[one.product].long()) % LABELS) for one in readings
+    ]
+    given, changed = (
+        with_correction(leave_scores(Readings(some, {}), None), fold_of, base).without
+        for some in (readings, others)
+    )
+    for fold, (before, after) in enumerate(zip(given, changed, strict=True)):
+        assert before[0].logits[here].equal(after[0].logits[here])
+        assert before[0].logits[~here].equal(after[0].logits[~here]) == (fold == 1)
+
+
 def test_products_of_one_text_are_in_one_fold() -> None:
     groups = np.random.default_rng(0).integers(0, 40, 200)
     folds = deal_folds(torch.from_numpy(groups)).numpy()
@@ -316,6 +343,16 @@ def test_two_corrections_are_written_as_one(earlier_looks: bool, looks: bool) ->
     once = reading.corrected(to_layer(written)).logits
     twice = reading.corrected(earlier).corrected(layer).logits
     torch.testing.assert_close(once, twice, atol=1e-3, rtol=0)
+
+
+def test_the_error_of_a_gain_is_that_of_a_mean_over_few_products() -> None:
+    before = CalibratedAnswers.by(
+        _readings(swapped=False, rows=4, images=4)[0], _calibration().attributes["color"]
+    )
+    gains = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    gain = measure_gain(replace(before, probs=before.probs * gains.exp().unsqueeze(1)), before)
+    assert gain.mean == pytest.approx(gains.mean().item(), rel=1e-3)
+    assert gain.error == pytest.approx(gains.std().item() / 2, rel=1e-3)
 
 
 def test_ten_products_of_one_text_are_no_ten_products() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from effects import make_effect
 
-from enrich.adaptation.checkpoint import with_effects, write_adapted
+from enrich.adaptation.checkpoint import refuse_fitted, with_effects, write_adapted
 from enrich.adaptation.effect import Gain
 from enrich.adaptation.report import format_report, summarise, to_table
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
+from enrich.errors import ConfigError
 from enrich.records import Modalities
 
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
@@ -59,6 +60,12 @@ def test_answers_that_would_be_lost_are_the_reason_only_where_there_is_a_gain(
     after = EFFECT.before | {"answered_at_90_threshold": answered}
     effect = replace(EFFECT, gain=Gain(gain, 0.1, 100), after=after)
     assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was{said}"
+
+
+def test_figures_before_and_after_stand_where_they_are_said_to() -> None:
+    effect = replace(BETTER, after=FIGURES | {"accuracy": 0.75})
+    ((before, after),) = to_table({"color": effect}).blocks
+    assert (before[2:4], after[2:4]) == (["before", "0.500"], ["after", "0.750"])
 
 
 def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
@@ -114,3 +121,17 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(
     told = json.loads((tmp_path / "twice" / "metrics.json").read_text())["adaptation"]
     assert (told["shop"], told["from"]) == ("another shop", f"once-{once.digest}")
     assert told["earlier"]["shop"] == "one shop" and "earlier" not in told["earlier"]
+
+
+def test_labels_of_any_earlier_adaptation_are_refused(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    given = read_manifest(tiny_checkpoint)
+    write_adapted(given, {"color": BETTER}, "once", "one shop", tmp_path / "once")
+    once = read_manifest(tmp_path / "once")
+    write_adapted(once, {"style": BETTER}, "twice", "another shop", tmp_path / "twice")
+    twice = read_manifest(tmp_path / "twice")
+    for attribute in ("color", "style"):
+        with pytest.raises(ConfigError, match=f"fitted to labels of {attribute} before"):
+            refuse_fitted(twice, [attribute])
+    refuse_fitted(twice, ["pattern"])

@@ -4,17 +4,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 from effects import make_effect
 
 from enrich.adaptation.checkpoint import write_adapted
 from enrich.adaptation.effect import Gain
 from enrich.adaptation.readings import fullest, take_readings
-from enrich.adaptation.shop_labels import read_shop_labels
+from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
+from enrich.calibration import ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import Engine, open_engine
 from enrich.records import Modalities
 from enrich.training.answers import Answers
+
+
+@pytest.fixture
+def two_colors(engine: Engine, shop: Path, tmp_path: Path) -> ShopLabels:
+    """Colors of two products with picture and text."""
+    labels = pd.DataFrame({"product_id": ["whole", "blue twin"], "color": ["red", "blue"]})
+    labels.to_csv(file := tmp_path / "labels.csv", index=False)
+    return read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
 
 
 def test_a_product_is_in_every_reading_that_it_has_modalities_for(
@@ -53,12 +63,9 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
 
 
 def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
-    engine: Engine, shop: Path, tiny_checkpoint: Path, tmp_path: Path
+    engine: Engine, shop: Path, two_colors: ShopLabels, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    labels = pd.DataFrame({"product_id": ["whole", "blue twin"], "color": ["red", "blue"]})
-    labels.to_csv(file := tmp_path / "labels.csv", index=False)
-    shop_labels = read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
-    before = take_readings(engine, shop_labels)["color"]
+    before = take_readings(engine, two_colors)["color"]
     answered = {"answered_at_90_threshold": 0.5, "precision_at_90_threshold": 0.9}
     figures = {"rows": 60, "accuracy": 0.5, **answered}
     given = read_manifest(tiny_checkpoint)
@@ -66,12 +73,26 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     effect = replace(unchanged, trust_shift=3.0)
     write_adapted(given, {"color": effect}, "adapted", "shop", tmp_path / "adapted")
     adapted = open_engine(read_manifest(tmp_path / "adapted"), str(shop))
-    (after, *_), wanted = take_readings(adapted, shop_labels)["color"].answers, before.at(3.0)[0]
+    (after, *_), wanted = take_readings(adapted, two_colors)["color"].answers, before.at(3.0)[0]
     torch.testing.assert_close(after.logits, wanted.logits, atol=0.02, rtol=0)
     torch.testing.assert_close(after.image_weight, wanted.image_weight, atol=0.01, rtol=0)
     as_it_was = before.at(0.0)[0]
     assert (after.image_weight > as_it_was.image_weight + 0.1).all()
     assert (before.at(-3.0)[0].image_weight < as_it_was.image_weight).all()
+
+
+def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
+    engine: Engine, two_colors: ShopLabels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = take_readings(engine, two_colors)["color"]
+    bias = torch.tensor([3.0, -1.0, 0.0, 2.0])
+    corrections = {"color": ScoreCorrection(bias=tuple(bias.tolist()))}
+    corrected = engine.calibration.model_copy(update={"corrections": corrections})
+    monkeypatch.setattr(engine, "calibration", corrected)
+    after = take_readings(engine, two_colors)["color"]
+    for shift in (-3.0, 0.0, 3.0):
+        for raw, found in zip(before.at(shift), after.at(shift), strict=True):
+            torch.testing.assert_close(found.logits, raw.logits + bias)
 
 
 def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:

@@ -36,6 +36,13 @@ def test_equal_products_share_their_worth() -> None:
     assert {tuple(moves[row]) for row in named} == {(1.0, 0.0), (0.0, 1.0)}
 
 
+def test_what_is_like_a_labelled_product_is_not_named_as_a_hard_one() -> None:
+    moves = np.tile([1.0, 0.0], (1_000, 1))
+    moves[990:] = [0.0, 1.0]
+    (hard,) = choose(moves, 1, known=[0])
+    assert hard >= 990
+
+
 def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     engine: Engine, shop: Path, tmp_path: Path
 ) -> None:
@@ -49,6 +56,21 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     ]  # fmt: skip
     assert table[["color", "pattern", "style"]].isna().all().all()
     assert set(table["guessed_style"]) <= set(engine.spec.attributes["style"])
+
+
+def test_a_guess_stands_beside_the_product_that_it_is_about(
+    engine: Engine, shop: Path, tmp_path: Path
+) -> None:
+    products = read_unique_products(shop / "products.parquet")
+    write_suggestions(engine, products, 9, set(), tmp_path / "a.csv")
+    table = pd.read_csv(tmp_path / "a.csv").set_index("product_id")
+    said = {
+        (answer.product_id, f"guessed_{one.attribute}"): one.label
+        for answer in engine.enrich(products)
+        for one in answer.predictions
+    }
+    assert len(set(said.values())) > len(engine.spec.attributes), "guesses differ"
+    assert {cell: table.loc[cell] for cell in said} == said
 
 
 def test_sizes_of_one_article_are_named_once_and_not_where_one_of_them_is_labelled(

@@ -4,14 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer
 
-from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import Manifest, read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.eight_bits.agreement import EightBitComparison, compare_in_eight_bits
 from enrich.records import Product
 
@@ -20,17 +15,10 @@ WORDS = ("red", "blue", "green", "white", "striped", "formal")
 
 @pytest.fixture(scope="session")
 def manifest(
-    tmp_path_factory: pytest.TempPathFactory,
-    clip_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
+    make_checkpoint: Callable[[ClassifierConfig], Path], clip_config: ClassifierConfig
 ) -> Manifest:
     """A checkpoint on CLIP's towers."""
-    torch.manual_seed(0)
-    classifier = build_classifier(clip_config, tokenizer.get_vocab_size())
-    folder = tmp_path_factory.mktemp("checkpoints") / "clip"
-    save_checkpoint(folder, classifier, tokenizer, calibration, {"made": "up"}, "# clip\n")
-    return read_manifest(folder)
+    return read_manifest(make_checkpoint(clip_config))
 
 
 @pytest.fixture(scope="session")

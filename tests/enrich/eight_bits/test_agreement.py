@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from enrich.eight_bits import agreement
 from enrich.eight_bits.agreement import EightBitComparison, compare_in_eight_bits
 from enrich.errors import ConfigError
 from enrich.forward import Forward
-from enrich.records import Prediction, Product
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.spec import default_spec
 
 
@@ -43,26 +44,33 @@ def test_the_batches_are_as_large_as_a_job_computes_them_however_many_cores_ther
     assert set(computed) == {default_spec(manifest, "").batch_size}
 
 
-def test_neither_engine_always_goes_first() -> None:
-    turns = []
+def test_neither_engine_always_goes_first_and_each_takes_its_own_time_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[str] = []
+    clock = SimpleNamespace(seconds=0.0, process_time=lambda: clock.seconds)
+    monkeypatch.setattr(agreement, "time", clock)
 
     class Named:
         window_size = 3
 
-        def __init__(self, name: str) -> None:
-            self.name = name
+        def __init__(self, name: str, ms_a_product: float) -> None:
+            self.name, self.ms_a_product = name, ms_a_product
 
         def enrich(self, products: list[int]) -> list[str]:
             turns.append(self.name)
+            clock.seconds += self.ms_a_product * len(products) / 1_000
             return [f"{self.name}{product}" for product in products]
 
     given = list(range(2 * Named.window_size + 1))
-    (before, _), (after, _) = agreement._answer_in_turn([Named("b"), Named("a")], given)
+    engines = [Named("b", ms_a_product=4.0), Named("a", ms_a_product=2.0)]
+    (before, ms_before), (after, ms_after) = agreement._answer_in_turn(engines, given)
     warming, timed = turns[:2], turns[2:]
     assert warming == ["b", "a"]
     assert timed == ["b", "a", "a", "b", "b", "a"]
     assert before == [f"b{product}" for product in given]
     assert after == [f"a{product}" for product in given]
+    assert (ms_before, ms_after) == (pytest.approx(4.0), pytest.approx(2.0))
 
 
 def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label_the_same() -> None:
@@ -72,6 +80,14 @@ def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label
     found = agreement._agree([*pairs, (unsure, replace(blue, abstained=True))])
     assert (found.products, found.same, found.same_best) == (6, 3, 4)
     assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
+
+
+def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> None:
+    said = (Prediction("color", "red", 0.9, False, 0.5, ()),)
+    whole = EnrichedProduct("1", Status.OK, Modalities.IMAGE_AND_TEXT, said)
+    blind = replace(whole, status=Status.IMAGE_UNREADABLE, modalities=Modalities.TEXT, error="gone")
+    found = agreement._choose_read_alike([whole, whole, blind], [whole, blind, whole])
+    assert found == [(whole, whole)]
 
 
 def test_products_that_cannot_be_read_are_no_comparison(

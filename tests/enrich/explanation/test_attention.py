@@ -34,24 +34,36 @@ def test_a_missing_modality_and_padding_are_looked_at_by_no_other_token(
     assert weights[:words, words:].abs().max() == 0 < weights[:words, :words].min()
 
 
-def test_one_layer_is_half_the_residual_and_half_what_attention_computes(
+def _attention_in(layer: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
+    """Returns what a layer's attention computes, as the mean over its heads."""
+    attention = layer.get_submodule("self_attn")
+    normed = layer.get_submodule("norm1")(given)
+    query, key, _ = (
+        torch.nn.functional.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
+        .unflatten(2, (3, attention.num_heads, attention.head_dim))
+        .permute(2, 0, 3, 1, 4)
+    )
+    return (query @ key.mT / attention.head_dim**0.5).softmax(3).mean(1)
+
+
+def test_each_layer_is_half_the_residual_and_half_what_attention_computes_of_the_one_below(
     engine: Engine, product: Product
 ) -> None:
-    layer = engine.classifier.get_submodule("sequence_wise.transformer.layers.0")
+    layers = list(engine.classifier.get_submodule("sequence_wise.transformer.layers"))
     seen: list[torch.Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+        for layer in layers
+    ]
     weights = joint_attention(engine.classifier, _inputs(engine, product))
-    handle.remove()
-    attention = layer.get_submodule("self_attn")
+    for hook in hooks:
+        hook.remove()
     with torch.inference_mode():
-        normed = layer.get_submodule("norm1")(seen[0])
-        query, key, _ = (
-            torch.nn.functional.linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-            .unflatten(2, (3, attention.num_heads, attention.head_dim))
-            .permute(2, 0, 3, 1, 4)
+        first, last = (
+            (computed + torch.eye(computed.shape[1])) / 2
+            for computed in map(_attention_in, layers, seen)
         )
-        wanted = (query @ key.mT / attention.head_dim**0.5).softmax(3).mean(1)
-    torch.testing.assert_close(weights, (wanted + torch.eye(wanted.shape[1])) / 2)
+    torch.testing.assert_close(weights, last @ first)
 
 
 def test_reading_the_attention_changes_no_answer_and_leaves_no_hook(

@@ -19,7 +19,22 @@ def test_answers_and_pixels_are_the_engines_own(engine: Engine, product: Product
     assert found.answer == next(engine.enrich([product]))
     assert found.pixels is not None
     assert (found.pixels == engine.prepare(product).pixels).all()
-    assert found.thresholds == {"color": 0.0, "pattern": float("inf"), "style": 0.52}
+
+
+@pytest.mark.parametrize(
+    ("product", "style"),
+    [
+        (Product("p1", "shirt", None, "red.jpg"), 0.52),
+        (Product("p1", image_path="red.jpg"), 0.53),
+        (Product("p1", "shirt"), 0.51),
+    ],
+    ids=["both", "image", "text"],
+)
+def test_thresholds_are_those_of_what_the_product_was_read_from(
+    engine: Engine, product: Product, style: float
+) -> None:
+    found = explain(engine, product, 12)
+    assert found.thresholds == {"color": 0.0, "pattern": float("inf"), "style": style}
 
 
 def test_each_map_is_a_grid_of_patches_and_sums_to_one(engine: Engine, product: Product) -> None:
@@ -31,21 +46,23 @@ def test_each_map_is_a_grid_of_patches_and_sums_to_one(engine: Engine, product: 
         assert patches.sum() == pytest.approx(1) and patches.min() >= 0
 
 
-def _only_lower_left(classifier: Classifier, inputs: ModelInputs) -> torch.Tensor:
-    """Attention on one patch only of a grid of 2 x 2."""
+def _each_on_one_patch(classifier: Classifier, inputs: ModelInputs) -> torch.Tensor:
+    """Of 2 x 2 patches a picture's tokens look at the upper right, a text's at the lower left."""
     text_length = inputs.token_ids.shape[1]
     weights = torch.zeros(1, text_length + 5, text_length + 5)
     # CLS, then the patches row by row: upper left, upper right, lower left, lower right.
-    weights[:, :, text_length + 1 + 2] = 1
+    weights[:, text_length:, text_length + 1 + 1] = 1
+    weights[:, :text_length, text_length + 1 + 2] = 1
     return weights
 
 
 def test_a_patch_lies_in_the_map_where_it_lies_in_the_picture(
     engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _each_on_one_patch)
     found = explain(engine, product, 12)
-    for patches in (found.whole_image, found.whole_text, found.words[0].patches):
+    assert found.whole_image is not None and found.whole_image.tolist() == [[0, 1], [0, 0]]
+    for patches in (found.whole_text, found.words[0].patches):
         assert patches is not None and patches.tolist() == [[0, 0], [1, 0]]
 
 
@@ -107,7 +124,7 @@ def test_a_product_of_which_nothing_can_be_read_is_refused(engine: Engine) -> No
 def test_an_image_tower_without_a_grid_is_refused(
     engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _only_lower_left)
+    monkeypatch.setattr("enrich.explanation.explain.joint_attention", _each_on_one_patch)
     monkeypatch.setattr(engine.classifier.image_tower, "grid", 0)
     with pytest.raises(CheckpointError, match="no grid of patches"):
         explain(engine, product, 12)

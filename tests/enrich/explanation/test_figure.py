@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import mathtext
+from matplotlib.axes import Axes
 from PIL import Image
 
 from enrich.engine import Engine
-from enrich.explanation.explain import explain
+from enrich.explanation.explain import Explanation, ReadWord, explain
 from enrich.explanation.figure import MOST_WORDS, draw
+from enrich.explanation.sheet import Sheet
 from enrich.records import Product
 
 
@@ -68,7 +70,7 @@ def test_a_title_is_drawn_as_text_whatever_it_holds(
 def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: Path) -> None:
     found = explain(engine, Product("p1", image_path="red.jpg"), MOST_WORDS)
     pictures = []
-    for corner in ([[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]):
+    for corner in ([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]):
         draw(replace(found, whole_image=np.array(corner)), tmp_path / "a.png")
         pictures.append(_pixels(tmp_path / "a.png").astype(int))
     changed = np.abs(pictures[0] - pictures[1]).sum(2)
@@ -76,9 +78,52 @@ def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: 
     middle = ((rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2)
     # Heat is red on gray: red less blue is large.
     reddish = pictures[0][..., 0] - pictures[0][..., 2]
-    upper_left = reddish[rows.min() : middle[0], columns.min() : middle[1]].mean()
-    lower_right = reddish[middle[0] : rows.max(), middle[1] : columns.max()].mean()
-    assert upper_left > lower_right + 30
+    upper_right = reddish[rows.min() : middle[0], middle[1] : columns.max()].mean()
+    lower_left = reddish[middle[0] : rows.max(), columns.min() : middle[1]].mean()
+    assert upper_right > lower_left + 30
+
+
+def _draw_parts(found: Explanation, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """Returns what a picture is put together from."""
+    sheets: list[Sheet] = []
+    monkeypatch.setattr(Sheet, "save", lambda sheet, file: sheets.append(sheet))
+    draw(found, Path("unwritten.png"))
+    return sheets[0]._figure.axes
+
+
+def _read(part: Axes) -> list[str]:
+    return [text.get_text() for text in part.texts]
+
+
+def test_an_attribute_is_drawn_with_its_confidence_its_threshold_and_its_weights(
+    engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explain(engine, product, MOST_WORDS)
+    color = replace(found.answer.predictions[0], confidence=0.3, image_weight=0.8)
+    shown = replace(
+        found,
+        answer=replace(found.answer, predictions=(color,)),
+        thresholds={color.attribute: 0.7},
+    )
+    (part,) = (one for one in _draw_parts(shown, monkeypatch) if color.attribute in _read(one))
+    assert _read(part)[2:] == ["30%", "image 80%", "text 20%"]
+    assert [bar.get_width() for bar in part.patches] == [1, 0.3, 1, 0.8]
+    assert [*part.lines[0].get_xdata()] == [0.7, 0.7]
+
+
+def test_a_word_is_said_to_speak_for_an_answer_or_against_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explain(engine, Product("p1", "red shirt"), MOST_WORDS)
+    added = {"red": 0.25, "blue": -0.25, "shirt": 0.001}
+    words = tuple(ReadWord(word, None, {"color": by}) for word, by in added.items())
+    parts = _draw_parts(replace(found, words=words), monkeypatch)
+    said = dict(_read(part) for part in parts if len(part.texts) == 2)
+    assert said.items() >= {
+        ("red", "color +0.25"),
+        ("blue", "color \N{MINUS SIGN}0.25"),
+        ("shirt", "changes nothing"),
+    }
 
 
 def test_an_answer_below_its_threshold_looks_otherwise(engine: Engine, tmp_path: Path) -> None:

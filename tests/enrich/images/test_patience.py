@@ -186,6 +186,18 @@ def test_no_question_is_put_while_a_store_is_down_but_one_now_and_then(
     assert [asking.ask_in_place(store) for _ in range(3)] == ["answer"] * 3
 
 
+def test_a_store_that_is_silent_is_taken_to_be_down(
+    released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "time", Clock())
+    asking = patient(attempts=1, timeout_s=0.01)
+    for _ in range(10 + 3):
+        with pytest.raises(StoreFailed, match="within"):
+            asking.ask(released.wait)
+    with pytest.raises(StoreFailed, match="not asked: the store failed 13 times in a row"):
+        asking.ask(Store(0))
+
+
 def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -261,6 +261,9 @@ def test_a_trick_with_the_uri_of_an_object_is_forbidden_before_anything_is_asked
         ("hdfs://[fe80::1]/latest", "metadata"),
         ("hdfs://[fd00:ec2::254]/latest", "metadata"),
         ("hdfs://metadata.google.internal./x", "metadata"),
+        ("hdfs://METADATA/computeMetadata", "metadata"),
+        ("hdfs://instance-data/latest", "metadata"),
+        ("hdfs://100.100.100.200/latest", "metadata"),
         ("abfss://shop@169.254.169.254/x", "metadata"),
     ],
 )
@@ -361,6 +364,10 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
 @pytest.mark.parametrize(
     ("said", "is_the_store_s"),
     [
+        ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", False),
+        ("AWS Error INVALID_ACCESS_KEY_ID during HeadObject operation: No response body.", False),
+        ("AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate.", True),
+        ("AWS Error UNKNOWN (HTTP status 503) during GetObject operation: No response body.", True),
         ("Azure Error: [AuthorizationPermissionMismatch] 403 Not authorized", False),
         ("Azure Error: [] 401 Unauthorized", False),
         ("Azure Error: [ServerBusy] 503 The server is busy", True),
@@ -368,8 +375,8 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
         ("Azure Error: [] 408 Request Timeout", True),
     ],
 )
-def test_azure_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: bool) -> None:
-    error = OSError(f"GetProperties failed for 'http://a.dfs.core.windows.net/b/x.jpg'. {said}")
+def test_a_store_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: bool) -> None:
+    error = OSError(f"Reading 'http://store/b/x.jpg' failed: {said}")
     assert is_failure(error) is is_the_store_s
 
 
