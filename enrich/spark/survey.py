@@ -66,8 +66,8 @@ class Survey:
     rows: DataFrame
     counts: dict[State, int]
     fingerprint: str
-    replaced: int = 0
-    lost_ids: int = 0
+    replaced: int
+    lost_ids: int
 
     @property
     def read(self) -> int:

@@ -7,7 +7,8 @@ from enrich.spark.survey import State, Survey
 
 
 def survey_of(**counts: int) -> Survey:
-    return Survey(None, dict.fromkeys(State, 0) | {State(k): n for k, n in counts.items()}, "f")
+    by_state = dict.fromkeys(State, 0) | {State(k): n for k, n in counts.items()}
+    return Survey(None, by_state, "f", 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_picture_that_proves_broken_once_its_store_answers_is_news(
         "product_id STRING, content_hash STRING, modalities STRING, status STRING, error STRING",
     )
     known = spark.createDataFrame([("p", "h", NO_MODALITY, before, "m")], FOUND)
-    survey = Survey(rows, dict.fromkeys(State, 0), "f")
+    survey = Survey(rows, dict.fromkeys(State, 0), "f", 0, 0)
 
     new = select_new_quarantine(survey, staged, known, "m")
 
