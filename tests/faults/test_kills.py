@@ -77,7 +77,7 @@ class Lakehouse:
         """Runs what is queued in a new process, in a session of its own; returns its exit code."""
         told = json.dumps({"home": str(self.home), "steps": self.queue})
         self.queue.clear()
-        paths = [str(ROOT), str(ROOT / "tests" / "fakes")]
+        paths = [str(ROOT), str(ROOT / "tests" / "support")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         with (self.home / "log.txt").open("a") as log:
             return subprocess.run(
