@@ -170,7 +170,7 @@ def cases(lakehouse: Lakehouse, drill: Drill) -> list[Case]:
         mine = DAYS["monday" if case.run == "monday" else "tuesday"]
         case.staged = {row["product_id"] for row in staged if row["run_date"] == mine}
         lakehouse.queue.append(lakehouse.step(case.run, case.database, "again"))
-    assert lakehouse.run() == 0
+    assert lakehouse.run() == 0, (lakehouse.home / "log.txt").read_text()[-3000:]
     survived = [case for case in cases if case.is_killed and not lakehouse.differences(case)]
     drill.counts["kill_points"] += len(cases)
     drill.counts["kills"] += sum(case.is_killed for case in cases)
