@@ -51,8 +51,8 @@ class Heap:
         `lanes` is how many batches compute at a time.
         """
         self._process, self._lanes = psutil.Process(), lanes
-        self._loaded_bytes = self._give_back()
-        self._most_bytes = self._loaded_bytes + lanes * _MOST_GROWTH_BYTES
+        self._allowed_bytes = self._give_back() + lanes * _MOST_GROWTH_BYTES
+        self._most_bytes = self._allowed_bytes
 
     def bound(self) -> None:
         """Gives the holes back if the process has grown by 1 GB a lane beyond its weights.
@@ -64,10 +64,7 @@ class Heap:
         if self._read_bytes() > self._most_bytes:
             in_use = self._give_back()
             # Not from there alone: what other threads hold at that moment would add up.
-            self._most_bytes = max(
-                self._loaded_bytes + self._lanes * _MOST_GROWTH_BYTES,
-                in_use + self._lanes * _LEAST_GROWTH_BYTES,
-            )
+            self._most_bytes = max(self._allowed_bytes, in_use + self._lanes * _LEAST_GROWTH_BYTES)
 
     def _give_back(self) -> int:
         """Returns the bytes that are left."""

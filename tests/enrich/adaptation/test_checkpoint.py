@@ -8,10 +8,10 @@ import pytest
 from effects import make_effect
 
 from enrich.adaptation.checkpoint import refuse_fitted, with_effects, write_adapted
-from enrich.adaptation.effect import Gain
+from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.report import format_report, summarise, to_table
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
-from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.errors import ConfigError
 from enrich.records import Modalities
 
@@ -109,13 +109,20 @@ def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> N
     assert with_effects(none, {"color": BETTER}).corrections == {}
 
 
+def _adapt_twice(
+    checkpoint: Path, first: dict[str, Effect], second: dict[str, Effect], folder: Path
+) -> tuple[Manifest, Manifest]:
+    """Writes the folders `once` and `twice`, fitted to one shop and then to another."""
+    write_adapted(read_manifest(checkpoint), first, "once", "one shop", folder / "once")
+    once = read_manifest(folder / "once")
+    write_adapted(once, second, "twice", "another shop", folder / "twice")
+    return once, read_manifest(folder / "twice")
+
+
 def test_a_second_adaptation_leaves_the_account_of_the_first(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    given = read_manifest(tiny_checkpoint)
-    write_adapted(given, {"color": EFFECT}, "once", "one shop", tmp_path / "once")
-    once = read_manifest(tmp_path / "once")
-    write_adapted(once, {"color": EFFECT}, "twice", "another shop", tmp_path / "twice")
+    once, _ = _adapt_twice(tiny_checkpoint, {"color": EFFECT}, {"color": EFFECT}, tmp_path)
     card = (tmp_path / "twice" / "MODEL_CARD.md").read_text()
     assert card.startswith("# tiny") and card.index("one shop") < card.index("another shop")
     told = json.loads((tmp_path / "twice" / "metrics.json").read_text())["adaptation"]
@@ -126,11 +133,7 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(
 def test_labels_of_any_earlier_adaptation_are_refused(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    given = read_manifest(tiny_checkpoint)
-    write_adapted(given, {"color": BETTER}, "once", "one shop", tmp_path / "once")
-    once = read_manifest(tmp_path / "once")
-    write_adapted(once, {"style": BETTER}, "twice", "another shop", tmp_path / "twice")
-    twice = read_manifest(tmp_path / "twice")
+    _, twice = _adapt_twice(tiny_checkpoint, {"color": BETTER}, {"style": BETTER}, tmp_path)
     for attribute in ("color", "style"):
         with pytest.raises(ConfigError, match=f"fitted to labels of {attribute} before"):
             refuse_fitted(twice, [attribute])
