@@ -30,7 +30,7 @@ from enrich.spark.survey import (
     SAME_PRODUCT,
     State,
     Survey,
-    count_states,
+    take_survey,
     try_images,
 )
 
@@ -86,7 +86,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     # Kept: it is asked for several times, and each time all images would be read again.
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
-        survey = Survey(rows, *count_states(rows))
+        survey = take_survey(rows)
         reasons = _count_reasons(survey)
         run_id = inputs.name_run(survey.fingerprint)
         staged = _count_staged(inputs, survey, run_id)

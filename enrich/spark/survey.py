@@ -157,7 +157,7 @@ def survey_products(rows: DataFrame, scratch: str) -> Survey:
     found = ("content_hash", "revision", "has_replaced_bytes", "state")
     surveyed = rows.select(*key, *kept, *found)
     written = write_aside(surveyed, scratch)
-    return Survey(written, *count_states(written))
+    return take_survey(written)
 
 
 def try_images(store: ImageStore, products: DataFrame) -> ImageSample:
@@ -179,8 +179,8 @@ def _prefixed(published: DataFrame) -> DataFrame:
     return published.select("product_id", *flags, *renamed)
 
 
-def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int, int]:
-    """Returns what a `Survey` holds beside its rows. Runs on the driver; one action."""
+def take_survey(rows: DataFrame) -> Survey:
+    """Returns the survey of rows with their states. Runs on the driver; one action."""
     row = F.xxhash64("product_id", "content_hash", "revision").cast("decimal(38,0)")
     by_state = rows.groupBy("state").agg(
         F.count("*").alias("rows"),
@@ -194,7 +194,7 @@ def count_states(rows: DataFrame) -> tuple[dict[State, int], str, int, int]:
     fingerprint = hashlib.sha256(str(read).encode()).hexdigest()[:8]
     replaced = {row["state"]: row["replaced"] for row in states}
     lost_ids = counts[State.SURPLUS_FIELDS] + replaced.get(State.NULL_ID, 0)
-    return counts, fingerprint, sum(replaced.values()), lost_ids
+    return Survey(rows, counts, fingerprint, sum(replaced.values()), lost_ids)
 
 
 def select_kept(products: DataFrame) -> DataFrame:

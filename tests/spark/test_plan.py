@@ -12,7 +12,7 @@ from long_tests import is_long
 
 from enrich.errors import NoAnswer, TooManyFailures
 from enrich.spark.plan import plan_refresh
-from enrich.spark.survey import count_states
+from enrich.spark.survey import take_survey
 from enrich.spark.tables.output_tables import OutputTables
 
 pytestmark = [
@@ -43,12 +43,12 @@ def test_dry_run_without_a_database_counts_all_as_new_and_creates_nothing(shop: 
 def test_a_dry_run_over_a_table_that_is_replaced_under_way_tells_no_counts(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def count_meanwhile(*args: object) -> object:
-        states = count_states(*args)
+    def survey_meanwhile(*args: object) -> object:
+        survey = take_survey(*args)
         shop.write(products(7))
-        return states
+        return survey
 
-    monkeypatch.setattr("enrich.spark.plan.count_states", count_meanwhile)
+    monkeypatch.setattr("enrich.spark.plan.take_survey", survey_meanwhile)
     with pytest.raises(NoAnswer, match="was replaced while it was read: run this again"):
         plan_refresh(shop.prepare())
 
