@@ -1,7 +1,9 @@
 """Fits temperatures and abstention thresholds to labelled rows that training did not see.
 
-Temperature scaling is Guo et al. 2017 (arXiv 1706.04599). A threshold is the lowest confidence at
-which a lower bound on the precision still holds. Knows nothing of classifiers.
+Temperature scaling is Guo et al. 2017 (arXiv 1706.04599), but for what is minimised: the log loss
+of the one confidence that is published, for its answer being right or wrong, instead of the label's
+negative log-likelihood. A threshold is the lowest confidence at which a lower bound on the
+precision still holds. Knows nothing of classifiers.
 """
 
 import math
@@ -29,6 +31,8 @@ _LEAST_ANSWERED = 0.1
 # An answer that is more likely wrong than right is not given, even if the surer answers are so good
 # that the precision of all would still hold.
 _LEAST_CONFIDENCE = 0.5
+# A wrong answer of confidence 1 would have no finite loss.
+_SUREST = 1 - 1e-6
 # The range of the logarithm of a temperature.
 _LOWEST, _HIGHEST = math.log(0.05), math.log(20)
 # How far a row read from its picture may be from one read from its text, as the standard deviation
@@ -100,7 +104,7 @@ def _thresholds_asked_for(
 
 
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
-    """Returns the negative log-likelihood of the labels, in nats, at temperatures fitted to them.
+    """Returns the log loss of the answers, in nats, at temperatures fitted to them.
 
     It is summed over all rows, each weighted by its `share`.
     """
@@ -109,9 +113,19 @@ def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
     for condition in conditions:
         every_row = [calibrated] * len(condition.targets)
         temperatures = log_temperatures(every_row, condition.image_weight)
-        loss = summed_loss(condition.logits, temperatures, condition.targets)
-        total += condition.share * loss.item()
+        losses = _answer_losses(condition.logits, temperatures, condition.targets)
+        total += condition.share * losses.sum().item()
     return total
+
+
+def _answer_losses(
+    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """Returns the log loss of each answer's confidence, in nats, for being right or wrong."""
+    log_probs = (logits / log_temperature.exp().unsqueeze(1)).log_softmax(1)
+    sure, best = log_probs.max(1)
+    unsure = torch.log1p(-sure.exp().clamp(max=_SUREST))
+    return -torch.where(best == targets, sure, unsure)
 
 
 def summed_loss(
@@ -140,7 +154,7 @@ def fit_temperatures(
 ) -> tuple[float, float | None]:
     """Returns the temperatures of rows that are read from their text and from their picture.
 
-    They minimise the negative log-likelihood and two penalties (normal priors): one holds the two
+    They minimise the log loss of the answers and two penalties (normal priors): one holds the two
     together where few rows tell them apart, the other holds them to those of `near`. Where no image
     weight is known, no row is labelled, or the temperature is at an end of its range, the first is
     that of all rows and the second is None.
@@ -148,24 +162,25 @@ def fit_temperatures(
     logits = torch.cat([condition.logits for condition in conditions]).double()
     targets = torch.cat([condition.targets for condition in conditions])
     share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
-    single = _fit_temperature(logits, targets, share, None if near is None else near.temperature)
-    weights = [s.image_weight for s in conditions if s.image_weight is not None]
+    start = _likeliest_temperature(logits, targets, share, near)
     # Beyond either end of the range the clamped loss is flat: an optimiser that starts there has no
     # slope to follow.
-    inside = _LOWEST + 1e-3 < math.log(single) < _HIGHEST - 1e-3
-    if len(weights) < len(conditions) or len(targets) == 0 or not inside:
-        return single, None
-    image_weight = torch.cat(weights).double()
-    centre = None if near is None else torch.tensor(_log_ends(near))
-    ends = torch.full((2,), math.log(single), dtype=torch.double, requires_grad=True)
+    inside = _LOWEST + 1e-3 < math.log(start) < _HIGHEST - 1e-3
+    if len(targets) == 0 or not inside:
+        return start, None
+    weights = [s.image_weight for s in conditions if s.image_weight is not None]
+    weighed = len(weights) == len(conditions)
+    image_weight = torch.cat(weights).double() if weighed else torch.zeros(len(targets)).double()
+    ends = torch.full((1 + weighed,), math.log(start), dtype=torch.double, requires_grad=True)
+    centre = None if near is None else torch.tensor(_log_ends(near)[: len(ends)])
     optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
 
     def penalised_loss() -> Tensor:
         optimiser.zero_grad()
         inner = ends.clamp(_LOWEST, _HIGHEST)
-        text_end, image_end = inner
-        scale = torch.lerp(text_end, image_end, image_weight).exp().unsqueeze(1)
-        losses = F.cross_entropy(logits / scale, targets, reduction="none") * share
+        text_end, image_end = inner[0], inner[-1]
+        log_temperature = torch.lerp(text_end, image_end, image_weight)
+        losses = _answer_losses(logits, log_temperature, targets) * share
         penalty = ((text_end - image_end) / _PRIOR_SPREAD) ** 2 / 2
         if centre is not None:
             penalty = penalty + ((inner - centre) / _NEAR_SPREAD).square().sum() / 2
@@ -175,25 +190,25 @@ def fit_temperatures(
         return mean
 
     optimiser.step(penalised_loss)
-    text_end, image_end = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
-    return text_end, image_end
+    found = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
+    return found[0], found[1] if weighed else None
 
 
-def _fit_temperature(
+def _likeliest_temperature(
     logits: Float[Tensor, "N C"],
     targets: Int[Tensor, " N"],
     share: Float[Tensor, " N"],
-    near: float | None,
+    near: CalibratedModalities | None,
 ) -> float:
-    """Returns the temperature of least negative log-likelihood, in [0.05, 20].
+    """Returns the temperature under which the labels are likeliest, in [0.05, 20].
 
-    That is convex in 1/T, so bisection on the sign of its derivative is exact and
-    deterministic. `share` is how much each row counts. `near` is a temperature that a prior holds
-    the result to; without rows the result is `near`, or 1. The prior, normal in log T, is convex
-    down to T = near / e: below that, what is found may be a local minimum.
+    Where the answers' own loss is looked for from there: this one is convex in 1/T, so bisection on
+    the sign of its derivative is exact and deterministic. `share` is how much each row counts, a
+    prior holds the result to `near`; without rows it is that, or 1. The prior, normal in log T, is
+    convex down to T = near / e: below that, what is found may be a local minimum.
     """
     if len(targets) == 0:
-        return near or 1.0
+        return near.temperature if near else 1.0
     hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1) @ share
     low, high = -_HIGHEST, -_LOWEST
     for _ in range(40):
@@ -201,7 +216,7 @@ def _fit_temperature(
         expected = ((logits * math.exp(middle)).softmax(1) * logits).sum(1) @ share
         slope = float(expected - hit)
         if near is not None:
-            slope += (middle + math.log(near)) / _NEAR_SPREAD**2 / math.exp(middle)
+            slope += (middle + math.log(near.temperature)) / _NEAR_SPREAD**2 / math.exp(middle)
         low, high = (low, middle) if slope > 0 else (middle, high)
     return math.exp(-(low + high) / 2)
 

@@ -29,6 +29,18 @@ def test_temperature_of_overconfident_logits_is_recovered(temperature: float) ->
     assert found == pytest.approx(temperature, rel=0.05)
 
 
+def test_a_temperature_makes_the_given_answer_honest_whatever_the_other_labels_scores_are() -> None:
+    torch.manual_seed(0)
+    confidence = 0.5 + 0.45 * torch.rand(20_000)
+    is_right = torch.rand(20_000) < confidence
+    # Where the best label is wrong it is never the second, whose score says so.
+    rest = 1 - confidence
+    logits = torch.stack([confidence, 0.9 * rest, 0.1 * rest], 1).log()
+    targets = torch.where(is_right, 0, 2)
+    found, _ = fit_temperatures([LabelledLogits(logits, targets)])
+    assert found == pytest.approx(1, rel=0.05)
+
+
 def _half_from_pictures(rows: int) -> LabelledLogits:
     """Returns rows of which each second one is read from its picture.
 

@@ -106,12 +106,12 @@ def test_products_without_a_picture_tell_nothing_about_doubt(
 def _fitted(
     config: ClassifierConfig, batches: Batches, rows: np.ndarray, shares: dict[Condition, float]
 ) -> tuple[float, float]:
-    """Returns trust and doubt; one text in five is wrong, and one product in four unlabelled."""
+    """Returns trust and doubt; one text in three is wrong, and one product in four unlabelled."""
     torch.manual_seed(0)
     classifier = CmaClip(config, 320)
     _make_sure(classifier)
     labelled = _labelled_by(classifier, batches, "text_cls", 0, "color")
-    labelled.products.targets[ROWS % 5 == 0, 0] += 1
+    labelled.products.targets[ROWS % 3 == 0, 0] += 1
     labelled.products.targets[:, 0] %= len(config.attributes["color"])
     labelled.products.targets[ROWS % 4 == 0] = UNLABELLED
     fit_trust(classifier, labelled, rows, shares, shares)
