@@ -23,7 +23,7 @@ from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
 from enrich.memory import Heap, keep_freed_memory
 from enrich.precision import local_device
-from enrich.predictions import Reader
+from enrich.predictions import Predictor
 from enrich.recent import RecentPictures
 from enrich.records import EnrichedProduct, Product, Status
 from enrich.spec import EngineSpec, default_spec
@@ -56,7 +56,7 @@ class Engine:
         self.forward = Forward(classifier, device)
         self._manifest, self._device = manifest, device
         self.calibration = manifest.calibration
-        self.reader = Reader(manifest.config.attributes, self.calibration, spec.thresholds)
+        self.predictor = Predictor(manifest.config.attributes, self.calibration, spec.thresholds)
         self._store = spec.open_store()
         self._recent = RecentPictures()
         cores = torch.get_num_threads()
@@ -80,7 +80,7 @@ class Engine:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
         for window, output in self.classify(products):
             read_from = [one.modalities for one in window if one.modalities is not None]
-            predictions = iter(() if output is None else self.reader.read(output, read_from))
+            predictions = iter(() if output is None else self.predictor.predict(output, read_from))
             for product in window:
                 answered = () if product.modalities is None else next(predictions)
                 yield EnrichedProduct(
@@ -105,11 +105,11 @@ class Engine:
         with (
             self._recent.of_this_alone(),
             each_thread_by_itself(),
-            open_pool(self._read_threads) as readers,
+            open_pool(self._read_threads) as decoders,
             open_pool(self.lanes) as lanes,
         ):
             prepared = run_ahead(
-                products, lambda product: readers.submit(self.prepare, product).result, size
+                products, lambda product: decoders.submit(self.prepare, product).result, size
             )
             windows = iter(lambda: list(itertools.islice(prepared, size)), [])
             for answered in run_ahead(

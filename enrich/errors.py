@@ -111,7 +111,7 @@ class NoAnswer(EnrichError):
 
 
 class WorkersDied(EnrichError):
-    """More products than are put up with took their Python worker with them."""
+    """More than `max_poison_products` products took their Python worker with them."""
 
 
 class ConfigError(EnrichError):

@@ -136,10 +136,10 @@ class Forward:
 
 
 def _unfuse(classifier: Classifier) -> None:
-    """Keeps torch's transformer layers from being computed as one, which costs a CPU's float32.
+    """Keeps torch from fusing transformer layers: on a CPU in float32 a fused one is slower.
 
-    The softmax is taken number by number there: 170 products/s with fused layers (two cores, AVX2,
-    the bundled checkpoint), 175 without. torch's own switch would be one for the whole process.
+    It takes the softmax number by number: 170 products/s with fused layers (two cores, AVX2, the
+    bundled checkpoint), 175 without. torch's own switch would be one for the whole process.
     """
     for part in classifier.modules():
         if isinstance(part, nn.TransformerEncoderLayer):

@@ -28,8 +28,9 @@ def group_near_identical(
     by_text = _each_alone(text_of, np.array([not text for text in texts], dtype=bool))
     by_picture = _each_alone(picture_of, (is_placeholder | (names == ""))[picture_of])
     groups = np.arange(len(texts))
-    # A group is called after one of its products. That one is told of a smaller name as well, and
-    # hands it on: so a long chain takes few rounds.
+    # A group is named after one of its products. Each product takes the least group of those that
+    # share its text or picture, and so does the one that its group is named after; then each takes
+    # the group of the one that it names. So a long chain takes few rounds, and not one a link.
     while True:
         joined = _least(_least(groups, by_text), by_picture)
         np.minimum.at(joined, groups, joined.copy())

@@ -16,8 +16,8 @@ from enrich.records import Candidate, Modalities, Prediction
 ALTERNATIVES = 3
 
 
-class Reader:
-    """Reads outputs of one classifier.
+class Predictor:
+    """Turns outputs of one classifier into predictions.
 
     `attributes` maps each attribute to its labels in the order of the logits; an attribute is
     abstained on below its threshold.
@@ -34,12 +34,14 @@ class Reader:
         self._corrections = {a: to_layer(one) for a, one in calibration.corrections.items()}
         self._thresholds = thresholds
 
-    def read(
+    def predict(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> Iterator[tuple[Prediction, ...]]:
         """Returns each row's predictions, one an attribute; rows have `modalities`."""
         columns = [
-            self._read_attribute(attribute, probs, output.image_weight.get(attribute), modalities)
+            self._predict_attribute(
+                attribute, probs, output.image_weight.get(attribute), modalities
+            )
             for attribute, probs in self.probabilities(output, modalities).items()
         ]
         return zip(*columns, strict=True)
@@ -58,7 +60,7 @@ class Reader:
             for attribute, logits in output.logits.items()
         }
 
-    def _read_attribute(
+    def _predict_attribute(
         self,
         attribute: str,
         probs: Float[Tensor, "B C"],

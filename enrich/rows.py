@@ -1,6 +1,6 @@
 """An answer as the columns of `product_attributes`, one plain row a product.
 
-The Spark job and `jobs/classify_table.py` write the same columns through this function.
+Whoever writes answers writes them through `to_row`, so that all have the same columns.
 """
 
 from collections.abc import Iterable

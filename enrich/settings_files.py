@@ -24,7 +24,10 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class YamlSettings(BaseModel):
-    """Settings among which is no switch: pydantic would take `yes` and `off` for 1 and 0."""
+    """Base of the job's settings, none of which is a switch; refuses truth values.
+
+    YAML reads yes, no, on and off as such, and pydantic would silently make numbers of them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

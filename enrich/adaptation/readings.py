@@ -147,12 +147,12 @@ def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
     """Yields every shift of the trust in the picture with the output that it leads to."""
-    if output.read is None or not isinstance(classifier := engine.classifier, CmaClip):
+    if output.joint is None or not isinstance(classifier := engine.classifier, CmaClip):
         return
-    read = output.read.in_full_precision().to(classifier.device)
+    joint = output.joint.in_full_precision().to(classifier.device)
     for shift in _SHIFTS:
         with torch.inference_mode():
-            logits, weight = classifier.answer(attribute, read, shift)
+            logits, weight = classifier.answer(attribute, joint, shift)
         weights = {} if weight is None else {attribute: weight.cpu()}
         yield shift, replace(output, logits={attribute: logits.cpu()}, image_weight=weights)
 

@@ -99,7 +99,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
     moves: list[torch.Tensor] = []
     for readable, output in classify_watched(engine, products, "reading the catalog"):
         ids += [product_id for product_id, _ in readable]
-        probs = engine.reader.probabilities(output, [modalities for _, modalities in readable])
+        probs = engine.predictor.probabilities(output, [modalities for _, modalities in readable])
         moved = []
         for attribute, names in engine.spec.attributes.items():
             best = probs[attribute].argmax(1)

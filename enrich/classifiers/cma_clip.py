@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import ByAttribute, build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, Read
+from enrich.classifiers.interface import Classifier, JointCls, ModelInputs, ModelOutput
 from enrich.classifiers.tower_interface import Encoded
 from enrich.classifiers.towers import build_towers
 from enrich.classifiers.transformer import joint_sequence
@@ -50,45 +50,45 @@ class CmaClip(Classifier):
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
         image, text = self.encode(inputs)
-        read = self._read(image, text, inputs)
+        joint = self._join(image, text, inputs)
         logits: dict[str, Tensor] = {}
         weights: dict[str, Tensor] = {}
         for attribute in self.heads:
-            logits[attribute], image_weight = self.answer(attribute, read)
+            logits[attribute], image_weight = self.answer(attribute, joint)
             if image_weight is not None:
                 weights[attribute] = image_weight
         matching = None
         if self.matching is not None:
-            matching = self.matching(torch.cat([read.image_cls, read.text_cls], dim=1)).squeeze(1)
-        weighed = read if self.config.modality_wise else None
+            matching = self.matching(torch.cat([joint.image_cls, joint.text_cls], dim=1)).squeeze(1)
+        weighed = joint if self.config.modality_wise else None
         return ModelOutput(logits, image.pooled, text.pooled, weights, matching, weighed)
 
     def answer(
-        self, attribute: str, read: Read, shift: float = 0.0
+        self, attribute: str, joint: JointCls, shift: float = 0.0
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
         """Returns an attribute's logits, and the image's weight in them where there is one.
 
         With a `shift`, as they would be if the image were trusted by so much more.
         """
         if not self.config.modality_wise:
-            return self.heads[attribute](_mean(*read)).float(), None
-        mixed, image_weight = self.modality_wise[attribute](*read, shift)
+            return self.heads[attribute](_mean(*joint)).float(), None
+        mixed, image_weight = self.modality_wise[attribute](*joint, shift)
         logits = self.heads[attribute](mixed).float()
         if not self.training:
-            logits = logits * self._certainty(attribute, read, image_weight).unsqueeze(1)
+            logits = logits * self._certainty(attribute, joint, image_weight).unsqueeze(1)
         return logits, image_weight
 
     def _certainty(
-        self, attribute: str, read: Read, image_weight: Float[Tensor, " B"]
+        self, attribute: str, joint: JointCls, image_weight: Float[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
         """Returns how sure the answers are, in (0, 1]: less where the image contradicts the text.
 
         That is exp(-doubt * (1 - image_weight) * d), where d is the Jensen-Shannon divergence (Lin
         1991) in bits of what the image and what the text would answer alone.
         """
-        alone = self.heads[attribute](torch.cat([read.image_cls, read.text_cls])).float()
+        alone = self.heads[attribute](torch.cat([joint.image_cls, joint.text_cls])).float()
         apart = jensen_shannon(*alone.softmax(1).chunk(2))
-        apart = apart.masked_fill(~(read.has_image & read.has_text), 0)
+        apart = apart.masked_fill(~(joint.has_image & joint.has_text), 0)
         doubt = self.modality_wise[attribute].get_buffer("doubt")
         return (-doubt * (1 - image_weight) * apart).exp()
 
@@ -105,11 +105,11 @@ class CmaClip(Classifier):
         """Returns the name that an attribute's trust has in the weights."""
         return f"modality_wise.{attribute}.trust"
 
-    def _read(self, image: Encoded, text: Encoded, inputs: ModelInputs) -> Read:
+    def _join(self, image: Encoded, text: Encoded, inputs: ModelInputs) -> JointCls:
         image_cls, text_cls = image.pooled, text.pooled
         if self.config.sequence_wise:
             image_cls, text_cls = self._attend_jointly(image, text, inputs)
-        return Read(image_cls, text_cls, inputs.has_image, inputs.has_text)
+        return JointCls(image_cls, text_cls, inputs.has_image, inputs.has_text)
 
     def _attend_jointly(
         self, image: Encoded, text: Encoded, inputs: ModelInputs

@@ -54,7 +54,7 @@ class ModelInputs:
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})
 
 
-class Read(NamedTuple):
+class JointCls(NamedTuple):
     """What CMA-CLIP answers from: I'_CLS and T'_CLS of a batch, and which of them a row really has.
 
     That is, the embeddings that stand for the image and the text after joint attention.
@@ -66,15 +66,17 @@ class Read(NamedTuple):
     has_text: Bool[Tensor, " B"]
 
     @staticmethod
-    def combine(reads: "Sequence[Read]", change: Callable[[list[Tensor]], Tensor]) -> "Read":
-        """Returns the tensors that `change` makes, each of the list of the same one in `reads`."""
-        return Read(*(change(list(same)) for same in zip(*reads, strict=True)))
+    def combine(
+        parts: "Sequence[JointCls]", change: Callable[[list[Tensor]], Tensor]
+    ) -> "JointCls":
+        """Returns the tensors that `change` makes, each of the list of the same one in `parts`."""
+        return JointCls(*(change(list(same)) for same in zip(*parts, strict=True)))
 
-    def to(self, device: torch.device) -> "Read":
+    def to(self, device: torch.device) -> "JointCls":
         """Returns the same on `device`."""
-        return Read(*(part.to(device) for part in self))
+        return JointCls(*(part.to(device) for part in self))
 
-    def in_full_precision(self) -> "Read":
+    def in_full_precision(self) -> "JointCls":
         """Returns the same in float32."""
         return self._replace(image_cls=self.image_cls.float(), text_cls=self.text_cls.float())
 
@@ -86,7 +88,7 @@ class ModelOutput:
     The pooled embeddings are what contrastive training compares; those of a missing modality are
     meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1];
     empty where a classifier does not weigh its modalities. `matching` is a score of the text being
-    the image's own, for classifiers that learn to tell. `read` is what the answers were made from,
+    the image's own, for classifiers that learn to tell. `joint` is what the answers were made from,
     where a classifier can answer from it again with another trust in the image.
     """
 
@@ -95,7 +97,7 @@ class ModelOutput:
     text_embeds: Float[Tensor, "B D"]
     image_weight: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
     matching: Float[Tensor, " B"] | None = None
-    read: Read | None = None
+    joint: JointCls | None = None
 
     def to(self, device: torch.device) -> "ModelOutput":
         """Returns the output on `device`."""
@@ -120,14 +122,14 @@ def _combine(
         return {name: change([one[name] for one in by_attribute]) for name in by_attribute[0]}
 
     matching = [one.matching for one in outputs if one.matching is not None]
-    read = [one.read for one in outputs if one.read is not None]
+    joint = [one.joint for one in outputs if one.joint is not None]
     return ModelOutput(
         logits=combine_each([one.logits for one in outputs]),
         image_embeds=change([one.image_embeds for one in outputs]),
         text_embeds=change([one.text_embeds for one in outputs]),
         image_weight=combine_each([one.image_weight for one in outputs]),
         matching=change(matching) if matching else None,
-        read=Read.combine(read, change) if read else None,
+        joint=JointCls.combine(joint, change) if joint else None,
     )
 
 

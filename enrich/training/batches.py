@@ -18,8 +18,9 @@ from enrich.training.augmentation import vary
 from enrich.training.conditions import Condition
 from enrich.training.config import LossName, TrainingConfig
 from enrich.training.label_words import LabelWords
-from enrich.training.labelled import UNLABELLED, LabelledProducts
+from enrich.training.labelled import LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
+from enrich.training.text_changes import mask, other_group, relabel, reword, swap
 from enrich.training.view_cache import CachedViews, cache_views
 
 
@@ -95,77 +96,23 @@ class Batches:
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Returns the rows with modalities and words hidden and texts changed, at random."""
         texts = [self.products.texts[row] for row in rows]
-        swapped = self._swap(texts, rows, hiding.swap, rng)
-        self._reword(texts, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
+        pictured = self.images.has_image[rows]
+        # A row without an image keeps its own text: nothing else would tell its labels.
+        chosen = (rng.random(len(rows)) < hiding.swap) & pictured
+        swapped = swap(texts, self.products.groups[rows], chosen, rng)
+        reword(texts, self.label_words, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
         for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
-            texts[at] = self._mask(texts[at], is_alone=not self.images.has_image[rows[at]])
+            texts[at] = mask(texts[at], self.label_words, is_alone=not pictured[at])
         still_there = np.array([bool(text) for text in texts])
         draw = rng.random(len(rows))
         has_text = still_there & (draw >= hiding.text)
         # One draw for both, so that no row loses both; a row with one modality keeps it.
-        has_image = self.images.has_image[rows] & ((draw < 1 - hiding.image) | swapped)
+        has_image = pictured & ((draw < 1 - hiding.image) | swapped)
         has_text |= ~has_image & still_there
-        has_image |= ~has_text & self.images.has_image[rows]
+        has_image |= ~has_text & pictured
         relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~swapped
-        targets = self._relabel(texts, rows, relabelled, rng)
+        targets = relabel(texts, self.label_words, self.products.targets[rows], relabelled, rng)
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
-
-    def _swap(
-        self, texts: list[str], rows: np.ndarray, share: float, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Replaces a share of the texts by texts of other groups, in place; returns where.
-
-        A row without an image keeps its own: nothing else would tell its labels.
-        """
-        swapped = (rng.random(len(rows)) < share) & self.images.has_image[rows]
-        others = rng.permutation(len(rows))
-        swapped &= self._has_text[rows] & self._has_text[rows[others]]
-        swapped &= self.products.groups[rows] != self.products.groups[rows[others]]
-        for at in np.flatnonzero(swapped):
-            texts[at] = self.products.texts[rows[others[at]]]
-        return swapped
-
-    def _reword(self, texts: list[str], chosen: np.ndarray, rng: np.random.Generator) -> None:
-        """Replaces a share of the chosen texts' words, from none to all, by unknown ones, in place.
-
-        An unknown word is a word of some text of the batch with its letters shuffled. Label words
-        stay, so the text is still right about its picture, like one of a shop that training does
-        not know. Else the classifier would learn that a text which sounds strange is another
-        product's.
-        """
-        if not chosen.any():
-            return
-        known = [word for text in texts for word in self.label_words.find_others(text)]
-        for at in np.flatnonzero(chosen):
-            share = rng.random()
-
-            def change(word: str, share: float = share) -> str:
-                if rng.random() >= share:
-                    return word
-                return "".join(rng.permutation(list(known[rng.integers(len(known))])))
-
-            texts[at] = self.label_words.change_others(texts[at], change)
-
-    def _relabel(
-        self, texts: list[str], rows: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Makes the chosen texts name labels of other rows, in place; returns the labels to learn.
-
-        These are the ones that the text names now. Where a picture seems to contradict its own
-        text, it is more often the picture that is misread: a contradiction is no sign that the text
-        is another product's.
-        """
-        targets = self.products.targets[rows]
-        wanted = rng.permutation(targets)
-        for at in np.flatnonzero(chosen):
-            for column, attribute in enumerate(self.label_words.attributes):
-                old, new = int(targets[at, column]), int(wanted[at, column])
-                if UNLABELLED in (old, new) or old == new:
-                    continue
-                renamed = self.label_words.rename(texts[at], attribute, old, new)
-                if renamed != texts[at]:
-                    texts[at], targets[at, column] = renamed, new
-        return targets
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Returns the rows that have an image or a text; the job quarantines the others."""
@@ -180,7 +127,7 @@ class Batches:
         both = np.flatnonzero(has_text & has_image)
         if condition is Condition.WORDS_MASKED:
             texts = [
-                self._mask(text, is_alone=not seen)
+                mask(text, self.label_words, is_alone=not seen)
                 for text, seen in zip(texts, has_image, strict=True)
             ]
             has_text = np.array([bool(text) for text in texts])
@@ -196,17 +143,6 @@ class Batches:
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
-
-    def _mask(self, text: str, *, is_alone: bool) -> str:
-        """Returns the text without label words.
-
-        A text of nothing else becomes empty. If it `is_alone`, without an image, it stays as it is:
-        nothing of the row would be left.
-        """
-        masked = self.label_words.remove(text)
-        if masked.strip():
-            return masked
-        return text if is_alone else ""
 
     def _inputs(
         self,
@@ -245,19 +181,3 @@ def open_batches(
 ) -> Batches:
     """Returns the products as a classifier takes them, their pictures decoded once into `cache`."""
     return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
-
-
-def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a fixed permutation of rows to rows of another group, and where there is one.
-
-    Where a group holds more than half of the rows, some of its rows have no partner left.
-    """
-    rng = np.random.default_rng(0)
-    # Neighbouring groups may be alike too, so the groups are put into random order first.
-    rank = rng.permutation(groups.max() + 1)[groups]
-    order = np.argsort(rank, kind="stable")
-    # Rows of a group are neighbours in this order, so a step as long as the largest group leads out
-    # of each of them.
-    permutation = np.empty_like(order)
-    permutation[order] = np.roll(order, np.bincount(groups).max())
-    return permutation, groups[permutation] != groups

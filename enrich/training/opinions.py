@@ -102,23 +102,34 @@ def read_opinions(
                     "again"
                 )
             for attribute, labels in attributes.items():
-                known = [*map(fold_label, arrays[_name_labels(attribute)].tolist())]
-                shared = [label for label in labels if fold_label(label) in known]
-                if not shared:
-                    raise ConfigError(
-                        f"{file} shares no label of '{attribute}': it knows {name_some(known)}; "
-                        f"wanted: {name_some(labels)}. Train that half again with these labels, or "
-                        f"leave '{attribute}' out of opinion_shares"
-                    )
-                places = [known.index(fold_label(label)) for label in shared]
-                probs = _whole(arrays[_name_probs(attribute)][:, places])
-                if (opinions[attribute].any(axis=1) & probs.any(axis=1)).any():
-                    raise ConfigError(
-                        f"{file} speaks of products that another file of opinions speaks of: give "
-                        "that of each half once"
-                    )
-                opinions[attribute][:, [labels.index(label) for label in shared]] += probs
+                _add(opinions[attribute], arrays, attribute, labels, file)
     return opinions
+
+
+def _add(
+    opinions: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    attribute: str,
+    labels: Sequence[str],
+    file: Path,
+) -> None:
+    """Adds a file's opinions of one attribute to those of other files, in place: (N, labels)."""
+    known = [*map(fold_label, arrays[_name_labels(attribute)].tolist())]
+    shared = [label for label in labels if fold_label(label) in known]
+    if not shared:
+        raise ConfigError(
+            f"{file} shares no label of '{attribute}': it knows {name_some(known)}; "
+            f"wanted: {name_some(labels)}. Train that half again with these labels, or "
+            f"leave '{attribute}' out of opinion_shares"
+        )
+    places = [known.index(fold_label(label)) for label in shared]
+    probs = _whole(arrays[_name_probs(attribute)][:, places])
+    if (opinions.any(axis=1) & probs.any(axis=1)).any():
+        raise ConfigError(
+            f"{file} speaks of products that another file of opinions speaks of: give "
+            "that of each half once"
+        )
+    opinions[:, [labels.index(label) for label in shared]] += probs
 
 
 def read_recipe(file: Path) -> dict[str, Any]:

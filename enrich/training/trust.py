@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.interface import Classifier, Read
+from enrich.classifiers.interface import Classifier, JointCls
 from enrich.training.batches import Batches
 from enrich.training.calibration import LabelledLogits, fitted_loss
 from enrich.training.conditions import Condition
@@ -60,7 +60,7 @@ def fit_trust(
 
 
 def _choose_trust(
-    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Read, float]], targets: Tensor
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[JointCls, float]], targets: Tensor
 ) -> float:
     targets = targets.to(classifier.device)
     losses = {
@@ -73,7 +73,7 @@ def _choose_trust(
 
 
 def _choose_doubt(
-    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Read, float]], targets: Tensor
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[JointCls, float]], targets: Tensor
 ) -> float:
     """Returns the doubt of the least loss, each tried with temperatures fitted to its logits."""
     losses = {}
@@ -86,7 +86,7 @@ def _choose_doubt(
 
 
 def _label(
-    classifier: CmaClip, attribute: str, read: Read, targets: Tensor, share: float
+    classifier: CmaClip, attribute: str, read: JointCls, targets: Tensor, share: float
 ) -> LabelledLogits:
     """Returns what temperatures are fitted to: labelled rows that have both modalities."""
     with torch.inference_mode():
@@ -98,12 +98,18 @@ def _label(
     )
 
 
-def _read(classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition) -> Read:
-    parts = [output.read for _, output in ask(classifier, batches, rows, condition) if output.read]
-    return Read.combine(parts, torch.cat).in_full_precision()
+def _read(
+    classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition
+) -> JointCls:
+    parts = [
+        output.joint for _, output in ask(classifier, batches, rows, condition) if output.joint
+    ]
+    return JointCls.combine(parts, torch.cat).in_full_precision()
 
 
-def _loss(classifier: CmaClip, attribute: str, read: Read, targets: Tensor, shift: float) -> float:
+def _loss(
+    classifier: CmaClip, attribute: str, read: JointCls, targets: Tensor, shift: float
+) -> float:
     with torch.inference_mode():
         logits, _ = classifier.answer(attribute, read, shift)
     return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()

@@ -50,6 +50,7 @@ def test_the_engine_decodes_every_picture_in_every_run(
     monkeypatch.setattr(engine_module, "decode_pixels", count)
     with open_stages(setup) as stages:
         pictures = decoded
+        assert pictures == PRODUCTS
         for _ in range(2):
             decoded = 0
             stages["engine"].run()

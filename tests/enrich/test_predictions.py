@@ -4,17 +4,17 @@ import torch
 
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.interface import ModelOutput
-from enrich.predictions import Reader
+from enrich.predictions import Predictor
 from enrich.records import Modalities
 
 
-def _make_reader(
+def _make_predictor(
     *,
     thresholds: tuple[float, float, float] = (0, 0, 0),
     labels: tuple[str, ...] = ("red", "blue"),
     corrections: dict[str, ScoreCorrection] | None = None,
-) -> Reader:
-    """Reads colors; thresholds are those of image and text, image, and text."""
+) -> Predictor:
+    """Predicts colors; thresholds are those of image and text, image, and text."""
     calibrated = {
         modalities: CalibratedModalities(
             temperature=1, thresholds={"0.90": threshold, "0.95": None}, rows=9
@@ -22,7 +22,7 @@ def _make_reader(
         for modalities, threshold in zip(Modalities, thresholds, strict=True)
     }
     calibration = Calibration(attributes={"color": calibrated}, corrections=corrections or {})
-    return Reader({"color": labels}, calibration, calibration.thresholds(0.90))
+    return Predictor({"color": labels}, calibration, calibration.thresholds(0.90))
 
 
 def _output(scores: list[list[float]]) -> ModelOutput:
@@ -39,25 +39,25 @@ def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one() -> None:
     sees_blue = ScoreCorrection(
         embeds_weight=((0, 0, 0, 0, 0, 0), (0, 5, 0, 0, 0, 0)), bias=(0.0, 0.0)
     )
-    reader = _make_reader(corrections={"color": sees_blue})
+    predictor = _make_predictor(corrections={"color": sees_blue})
     output = _output([[2.0, 0.0]] * 3)
-    rows = reader.read(output, [Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT])
+    rows = predictor.predict(output, [Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT])
     assert [answer.label for (answer,) in rows] == ["blue", "red", "red"]
 
 
 def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from() -> None:
-    reader = _make_reader(thresholds=(0.5, 0.9, 0.6))
-    rows = reader.read(_output([[1.0, 0.0]] * 3), [*Modalities])
+    predictor = _make_predictor(thresholds=(0.5, 0.9, 0.6))
+    rows = predictor.predict(_output([[1.0, 0.0]] * 3), [*Modalities])
     assert [answer.abstained for (answer,) in rows] == [False, True, False]
 
 
 def test_a_confidence_that_is_no_number_is_no_answer() -> None:
-    ((answer,),) = _make_reader().read(_output([[torch.nan, 0.0]]), [Modalities.TEXT])
+    ((answer,),) = _make_predictor().predict(_output([[torch.nan, 0.0]]), [Modalities.TEXT])
     assert answer.abstained
 
 
 def test_the_next_three_labels_stand_beside_an_answer_the_likeliest_first() -> None:
-    reader = _make_reader(labels=("red", "blue", "green", "pink", "white"))
-    ((answer,),) = reader.read(_output([[0.0, 4.0, 1.0, 3.0, 2.0]]), [Modalities.TEXT])
+    predictor = _make_predictor(labels=("red", "blue", "green", "pink", "white"))
+    ((answer,),) = predictor.predict(_output([[0.0, 4.0, 1.0, 3.0, 2.0]]), [Modalities.TEXT])
     assert answer.label == "blue"
     assert [one.label for one in answer.alternatives] == ["pink", "white", "green"]

@@ -1,4 +1,4 @@
-"""The most memory that this process, or a child of it, has held for a while."""
+"""The most memory that this process, or a child of it, has held for a while, in MB (10^6 bytes)."""
 
 import threading
 from collections import Counter
@@ -15,15 +15,15 @@ def reset_peak() -> None:
 
 
 def peak_mb() -> float:
-    """Returns the largest resident set since `reset_peak`, in megabytes."""
+    """Returns the largest resident set since `reset_peak`, in MB."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1_024 / 1_000_000
 
 
 @contextmanager
 def watch_children(every_s: float = 0.2) -> Iterator[Counter[str]]:
-    """Yields the largest resident set of a child so far, in megabytes: of Java, of Spark's Python.
+    """Yields the largest resident set of a child so far, in MB: of Java, of Spark's Python.
 
     A child that has just been forked is none yet: it still has the memory of this process.
     """
@@ -36,7 +36,7 @@ def watch_children(every_s: float = 0.2) -> Iterator[Counter[str]]:
                 with suppress(psutil.Error):
                     is_worker = "pyspark.daemon" in child.cmdline()
                     name = "python" if is_worker else child.name()
-                    largest[name] = max(largest[name], child.memory_info().rss >> 20)
+                    largest[name] = max(largest[name], child.memory_info().rss // 1_000_000)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

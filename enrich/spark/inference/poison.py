@@ -73,9 +73,9 @@ class PoisonFinder:
         if len(self.found) > self._max_poison or not self._max_poison:
             raise WorkersDied(
                 f"{len(self.found) or 'some'} products took their Python worker with them; "
-                f"max_poison_products = {self._max_poison} are put up with. So many are rather a "
-                "sign of too little memory or a broken driver: look into the executors' logs. If "
-                "it is the products themselves (the log names each that was found), raise "
+                f"at most max_poison_products = {self._max_poison} are allowed. So many are more "
+                "likely a sign of too little memory or a broken driver: look into the executors' "
+                "logs. If it is the products themselves (the log names each that was found), raise "
                 "max_poison_products. What was staged stays, the same run goes on from there"
             ) from error
 

@@ -85,7 +85,7 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     assert isinstance(classifier, CmaClip)
     partly = replace(inputs, has_image=torch.tensor([True, True, True, False]))
     before = answer(classifier, partly)
-    assert before.read is not None
+    assert before.joint is not None
     classifier.set_doubt("color", 8.0)
     after = answer(classifier, partly)
     classifier.set_doubt("color", 0.0)
@@ -93,7 +93,7 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     with torch.inference_mode():
         alone = [
             classifier.heads["color"](read).softmax(1)
-            for read in (before.read.image_cls, before.read.text_cls)
+            for read in (before.joint.image_cls, before.joint.text_cls)
         ]
     apart = jensen_shannon(*alone) * partly.has_image
     sure = (-8.0 * (1 - before.image_weight["color"]) * apart).exp()
@@ -120,7 +120,7 @@ def test_trust_shifts_from_where_it_is_by_as_much_as_was_tried(
     classifier = CmaClip(config, tokenizer.get_vocab_size()).eval()
     classifier.shift_trust("color", 1.5)
     with torch.inference_mode():
-        _, tried = classifier.answer("color", classifier(inputs).read, -0.5)
+        _, tried = classifier.answer("color", classifier(inputs).joint, -0.5)
     classifier.shift_trust("color", -0.5)
     torch.testing.assert_close(answer(classifier, inputs).image_weight["color"], tried)
 

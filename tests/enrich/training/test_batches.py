@@ -14,12 +14,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.text import build_text
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import (
-    Batches,
-    Condition,
-    Hiding,
-    other_group,
-)
+from enrich.training.batches import Batches, Condition, Hiding
 from enrich.training.config import TrainingConfig
 from enrich.training.label_words import LabelWords
 from enrich.training.parts import shuffled
@@ -124,17 +119,7 @@ def test_text_of_another_product_replaces_texts_beside_a_picture_only(batches: B
     assert again.token_ids.equal(other.token_ids)
 
 
-@pytest.mark.parametrize("sizes", [[1] * 50, [7, 1, 3, 9, 2, 2], [5, 5], [3, 1, 1, 1]])
-def test_no_product_is_paired_with_its_own_group(sizes: list[int]) -> None:
-    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    partner, is_other = other_group(groups)
-    assert sorted(partner) == list(range(len(groups)))
-    assert is_other.all() and (groups[partner] != groups).all()
-
-
 def test_product_without_a_partner_of_another_group_loses_its_text(batches: Batches) -> None:
-    partner, is_other = other_group(np.array([4, 4, 4, 0]))
-    assert is_other.sum() == 2 and sorted(partner) == [0, 1, 2, 3]
     inputs = _show(batches, BOTH[:1], Condition.OTHER_TEXT)
     assert not inputs.has_text.any() and inputs.has_image.all()
 

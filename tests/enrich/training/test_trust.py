@@ -31,7 +31,7 @@ def _labelled_by(
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
-        answers = classifier.heads[attribute](getattr(classifier(inputs).read, modality)).argmax(1)
+        answers = classifier.heads[attribute](getattr(classifier(inputs).joint, modality)).argmax(1)
     targets = batches.products.targets.copy()
     targets[:, column] = answers.numpy()
     products = replace(batches.products, targets=targets)
@@ -63,7 +63,7 @@ def _answered(classifier: CmaClip, batches: Batches, *, is_often_wrong: bool) ->
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
-        read = classifier(inputs).read
+        read = classifier(inputs).joint
         alone = [classifier.heads["color"](one).softmax(1) for one in read[:2]]
         answered = classifier(inputs).logits["color"].argmax(1)
     doubtful = jensen_shannon(*alone) > 0.5
