@@ -103,8 +103,11 @@ def corrected_label(correction: Column, own: Column) -> Column:
 
 
 def fold_text(text: str | Column) -> Column:
-    """Returns a text in small letters, with one space for all white space in it and none around."""
-    return F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
+    """Returns a text as `enrich.text.fold_label` does, in small letters, but for NFC.
+
+    Spark has no NFC. White space is Unicode's: a label that is pasted may end in a no-break space.
+    """
+    return F.lower(F.trim(F.regexp_replace(text, r"(?U)\s+", " ")))
 
 
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:

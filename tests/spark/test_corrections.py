@@ -49,8 +49,8 @@ def corrected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     shop.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
         f"('p1', 'color', 'crimson', 'ben', {later}, NULL), "
-        "('p2', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
-        "('p3', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
+        "('p2', 'Color', ' RED\u00a0', 'ana', current_timestamp(), NULL), "
+        "('p3', 'pattern\u2003', 'Solid', 'ana', current_timestamp(), NULL), "
         "('p4', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
         "('p5', 'colour', 'red', 'ana', current_timestamp(), NULL)"
     )
