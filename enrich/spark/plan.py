@@ -17,7 +17,6 @@ from schemas.tables import Outcome
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.records import Status
 from enrich.spark.catalog.table import refuse_replaced
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
@@ -141,9 +140,10 @@ def _why() -> Column:
     """Returns why a product is pending."""
     is_other = F.col("content_hash") != F.col("published_content_hash")
     return (
-        F.when(F.col("published_content_hash").isNull(), "new")
+        # First: of what could not be read at all, nothing or something older is published.
+        F.when(F.col("state") == State.AGAIN, "image_unreadable")
+        .when(F.col("published_content_hash").isNull(), "new")
         .when(is_other, "changed")
-        .when(F.col("published_status") == Status.IMAGE_UNREADABLE, "image_unreadable")
         .otherwise("other_model_or_full_refresh")
     )
 
