@@ -93,16 +93,14 @@ def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, is_put_righ
 def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns a run's new row, with the date and start of its last success if this is none.
 
-    A success is one over the whole product table. Runs on the driver; a small query in that case.
+    Runs on the driver; a small query in that case.
     """
-    if row["outcome"] in SUCCEEDED and row["is_whole"]:
+    if _is_success(row):
         return row
     before = read_run(tables, str(row["run_id"]))
     if before is None:
         return row
-    # Rows of an older version do not say whether they are of a whole product table.
-    was_success = before["outcome"] in SUCCEEDED and before["is_whole"] is not False
-    on, at = ("run_date", "started_at") if was_success else ("succeeded_on", "succeeded_at")
+    on, at = ("run_date", "started_at") if _is_success(before) else ("succeeded_on", "succeeded_at")
     return {**row, "succeeded_on": before[on], "succeeded_at": before[at]}
 
 
@@ -112,8 +110,7 @@ def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) ->
     Newer is a later date, or a later start on the same date. If a later attempt at that run failed,
     its success still counts. Runs on the driver; one action.
     """
-    has_ended = F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
-    is_newer = has_ended & _is_newer("run_date", "started_at", run_date, started_at)
+    is_newer = _has_success() & _is_newer("run_date", "started_at", run_date, started_at)
     is_newer |= _is_newer("succeeded_on", "succeeded_at", run_date, started_at)
     return not tables.read_as_updated("enrichment_runs").where(is_newer).isEmpty()
 
@@ -142,6 +139,19 @@ def refuse_untold(tables: OutputTables, commits: Sequence[Commit]) -> None:
                 "was killed. Let it end, or run it again (jobs/enrich_catalog.py --run-id "
                 f"{commit.run_id}), before anything is taken back or dropped"
             )
+
+
+def _is_success(row: Mapping[str, Any]) -> bool:
+    """Tells whether a run came to its end, over the whole product table.
+
+    Rows of an older version do not say of what they are: of the whole of it.
+    """
+    return row["outcome"] in SUCCEEDED and row["is_whole"] is not False
+
+
+def _has_success() -> Column:
+    """The same, asked of rows of the ledger in SQL."""
+    return F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
 
 
 def _is_newer(on: str, at: str, run_date: date, started_at: datetime) -> Column:
