@@ -17,7 +17,7 @@ from schemas.tables import Outcome
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.spark.catalog.table import refuse_replaced
+from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
@@ -92,7 +92,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = try_images(inputs.store, survey.select(State.NEW))
     finally:
         rows.unpersist()
-    refuse_replaced(inputs.catalog)
+    refuse_exchanged(inputs.catalog)
     survey_s = round(time.perf_counter() - begin, 2)
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)

@@ -14,7 +14,7 @@ from schemas.verdict import Verdict
 from enrich.errors import NothingPublished, RunInProgress, TableContended
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
-from enrich.spark.catalog.table import refuse_replaced
+from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
     count_fates,
@@ -100,7 +100,7 @@ class Refresh:
             with self._timed("survey"):
                 rows = self.inputs.select_states(self.tables.read)
                 survey = survey_products(rows, f"{scratch}/survey")
-                refuse_replaced(self.inputs.catalog)
+                refuse_exchanged(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 if overtaken := survey.count(State.OVERTAKEN):
@@ -268,9 +268,9 @@ class Refresh:
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
             )
-        if survey.replaced:
+        if survey.undecodable:
             notes.append(
-                f"{survey.replaced:,} rows of the product table hold U+FFFD, which stands for "
+                f"{survey.undecodable:,} rows of the product table hold U+FFFD, which stands for "
                 "bytes that are no UTF-8; an id that does is none. Write the table in UTF-8, which "
                 "a spreadsheet calls CSV UTF-8"
             )

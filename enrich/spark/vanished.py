@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, EnrichError, NoAnswer
-from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_replaced
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_exchanged
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
@@ -78,6 +78,6 @@ def _select_vanished(
     published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
     gone = write_aside(missing, scratch)
-    refuse_replaced(catalog)
+    refuse_exchanged(catalog)
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone
