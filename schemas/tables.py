@@ -86,6 +86,16 @@ class Status(StrEnum):
     WORKER_CRASHED = "worker_crashed"
 
 
+# What may be the matter with an image. Also that a product names none: see its `error`.
+IMAGE_PROBLEMS = (
+    Status.IMAGE_MISSING,
+    Status.IMAGE_UNREADABLE,
+    Status.IMAGE_CORRUPT,
+    Status.IMAGE_TOO_LARGE,
+    Status.IMAGE_FORBIDDEN,
+)
+
+
 class Modalities(StrEnum):
     """Which modalities an answer rests on; the value of column `modalities`."""
 
