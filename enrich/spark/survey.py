@@ -13,6 +13,7 @@ from enum import StrEnum
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.images import ImageSample
+from schemas.tables import Reason
 
 from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.images.store import ImageStore
@@ -37,9 +38,9 @@ class State(StrEnum):
     UNCHANGED = "unchanged"
     OVERTAKEN = "overtaken"  # a run of a later date has published another answer, which stays
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
-    NULL_ID = "null_id"
-    SURPLUS_FIELDS = "surplus_fields"  # of a CSV row: which of them is which nobody knows
-    DUPLICATE_ID = "duplicate_id"
+    NULL_ID = Reason.NULL_ID
+    SURPLUS_FIELDS = Reason.SURPLUS_FIELDS  # of a CSV row: which of them is which nobody knows
+    DUPLICATE_ID = Reason.DUPLICATE_ID
     VANISHED = "vanished"  # published, and no longer in the product table
 
 
