@@ -1,7 +1,7 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from schemas.quoting import quote_literal
 from schemas.tables import SUCCEEDED, CheckOutcome, Outcome
 
 from enrich.errors import ConfigError
+from enrich.spark.records import Attempt
 from enrich.spark.tables.history import Commit
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
@@ -104,14 +105,13 @@ def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mappin
     return {**row, "succeeded_on": before[on], "succeeded_at": before[at]}
 
 
-def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
+def has_newer_run(tables: OutputTables, attempt: Attempt) -> bool:
     """Tells whether a newer run has succeeded, and so has read the whole of a newer product table.
 
-    Newer is a later date, or a later start on the same date. If a later attempt at that run failed,
-    its success still counts. Runs on the driver; one action.
+    If a later attempt at that run failed, its success still counts. Runs on the driver; one action.
     """
-    is_newer = _has_success() & _is_newer("run_date", "started_at", run_date, started_at)
-    is_newer |= _is_newer("succeeded_on", "succeeded_at", run_date, started_at)
+    is_newer = _has_success() & _is_newer("run_date", "started_at", attempt)
+    is_newer |= _is_newer("succeeded_on", "succeeded_at", attempt)
     return not tables.read_as_updated("enrichment_runs").where(is_newer).isEmpty()
 
 
@@ -154,6 +154,7 @@ def _has_success() -> Column:
     return F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
 
 
-def _is_newer(on: str, at: str, run_date: date, started_at: datetime) -> Column:
+def _is_newer(on: str, at: str, attempt: Attempt) -> Column:
+    run_date, started_at = attempt
     is_later = (F.col(on) > run_date) | ((F.col(on) == run_date) & (F.col(at) > started_at))
     return is_later & ~F.expr(is_to_come(on))

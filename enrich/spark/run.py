@@ -213,7 +213,7 @@ class Refresh:
 
     def _read_staged(self) -> DataFrame:
         # What an earlier attempt has staged answers today's inputs too, so it counts from now.
-        return read_attempt(self.tables, self.summary.run_id, *self.inputs.attempt)
+        return read_attempt(self.tables, self.summary.run_id, self.inputs.attempt)
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
@@ -243,7 +243,7 @@ class Refresh:
                 )
         if to_delete:
             gone = survey.select(State.VANISHED)
-            counts["deleted"] = delete_gone(self.tables, gone, *self.inputs.attempt, summary.run_id)
+            counts["deleted"] = delete_gone(self.tables, gone, self.inputs.attempt, summary.run_id)
         elif self._is_resumed and self.inputs.config.deletes_missing and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -280,7 +280,7 @@ class Refresh:
         return self.tables.count_published(rows, full_refresh=full_refresh)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
-        behind = is_behind(self.tables, self.inputs.config, *self.inputs.attempt)
+        behind = is_behind(self.tables, self.inputs.config, self.inputs.attempt)
         attributes = self.inputs.spec.attributes
         return select_publishable(self.tables, staged, attributes, is_behind=behind)
 
