@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.digits import tell_apart
+from schemas.tables import IMAGE_PROBLEMS
 
 from enrich.config import JobConfig, is_too_much
 from enrich.errors import ConfigError, TooManyFailures
@@ -36,7 +37,7 @@ class FailureCounts:
         self.rows += 1
         self.unreadable += row["modalities"] is None
         self.named_images += has_image
-        self.failed_images += has_image and row["status"].startswith("image_")
+        self.failed_images += has_image and row["status"] in IMAGE_PROBLEMS
 
     def refuse_many(self, settings: JobConfig) -> None:
         """Raises where the main job would.

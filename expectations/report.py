@@ -43,7 +43,7 @@ class ValidationReport:
     """What a validation found.
 
     Attributes:
-        baseline: name of the catalog whose baseline was used, or "none".
+        baseline: name of the catalog whose baseline was used, or NO_BASELINE.
         notes: what was not checked, and why.
         docs_path: the Data Docs page's index.html; None where none was asked for.
     """

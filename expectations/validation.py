@@ -12,6 +12,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from schemas.images import ImageSample
 from schemas.tables import Suite
+from schemas.verdict import NO_BASELINE
 
 from expectations.baseline import LabelBaseline
 from expectations.checks import Check
@@ -52,7 +53,7 @@ class Validation:
         """
         checks = check_input(count_input(products, images), self.settings)
         notes = () if images.tried else ("no image was tried before inference",)
-        return self._report("input", checks, "none", notes)
+        return self._report("input", checks, NO_BASELINE, notes)
 
     def validate_staged(
         self,
@@ -80,7 +81,7 @@ class Validation:
         checks = check_staged(
             figures, attribute_labels, baseline, expected_rows=expected_rows, settings=self.settings
         )
-        name = baseline.catalog if baseline else "none"
+        name = baseline.catalog if baseline else NO_BASELINE
         return self._report("staged", checks, name, _unchecked(attribute_labels, baseline, figures))
 
     def _report(

@@ -188,10 +188,8 @@ def refresh_catalog(
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_catalog_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
-    gate = Gate(settings, inputs.spec.attributes, baseline, inputs.store)
-
-    max_unusable = settings.validation.max_unusable_id_share
-    refresh = Refresh(inputs, gate.validate_staged, gate.validate_input, max_unusable)
+    gate = ShopGate(settings, inputs.spec.attributes, baseline, inputs.store)
+    refresh = Refresh(inputs, gate)
     recording.summary = refresh.summary
     exit_code = 0
     try:
@@ -212,13 +210,18 @@ def refresh_catalog(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Gate:
-    """What a run's products and answers are held against."""
+class ShopGate:
+    """What a run's products and answers are held against: a `Gate` of `enrich.spark.judging`."""
 
     settings: Settings
     attribute_labels: Mapping[str, Sequence[str]]
     baseline: LabelBaseline | None
     store: ImageStore
+
+    @property
+    def max_unusable_id_share(self) -> float:
+        """The settings' own."""
+        return self.settings.validation.max_unusable_id_share
 
     def validate_input(self, rows: InputRows) -> Verdict:
         """Judges the products before the classifier is asked about any."""

@@ -3,8 +3,7 @@
     spark-submit jobs/export_corrections.py --output corrected.csv --database shop
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections corrected.csv ...
 
-One row a product, one column an attribute. With `--catalog` each row also has the `group_id` that
-training asks of a `labels.parquet`: products with the same text share one.
+One row a product, one column an attribute: also what training reads as `labels.parquet`.
 """
 
 from pathlib import Path
@@ -14,12 +13,10 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, run_command
-from enrich.config import ColumnNames
 from enrich.files.spreadsheet import guard
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.spark.catalog.table import open_catalog
-from enrich.spark.correction_jobs import read_last_labels, with_group_id
+from enrich.spark.correction_jobs import read_last_labels
 from enrich.spark.corrections import count_unknown
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -28,22 +25,16 @@ from enrich.spark.tables.output_tables import OutputTables
 
 def main(
     output: Annotated[Path, typer.Option(help="A .csv or .parquet file to write.")],
-    catalog: Annotated[
-        str | None, typer.Option(help="Product table with the four columns, for group_id.")
-    ] = None,
     database: DatabaseOption = "enriched",
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
     """Writes the labels that people gave products to a file."""
     require_suffix(output, ".csv", ".parquet")
-    prepare_target(output, catalog)
+    prepare_target(output)
     attributes = fetch_manifest(checkpoint).config.attributes
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
-    rows = read_last_labels(tables, attributes)
-    if catalog is not None:
-        rows = with_group_id(rows, open_catalog(spark, catalog, ColumnNames()).products)
-    labels = rows.orderBy("product_id").toPandas()
+    labels = read_last_labels(tables, attributes).orderBy("product_id").toPandas()
     if output.suffix == ".csv":
         labels["product_id"] = labels["product_id"].map(guard)
     write = labels.to_csv if output.suffix == ".csv" else labels.to_parquet

@@ -29,9 +29,20 @@ _LINEAGE = """
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     enriched_at TIMESTAMP NOT NULL COMMENT 'start of that run, UTC'"""
 
-QUARANTINE = """
+
+class Reason(StrEnum):
+    """Why a row is of no use; the value of column `reason` of `quarantine`."""
+
+    NULL_ID = "null_id"
+    SURPLUS_FIELDS = "surplus_fields"
+    DUPLICATE_ID = "duplicate_id"
+    NO_MODALITY = "no_modality"
+    POISON = "poison"
+
+
+QUARANTINE = f"""
     product_id STRING COMMENT 'as found; NULL when that is the reason',
-    reason STRING NOT NULL COMMENT 'null_id, surplus_fields, duplicate_id, no_modality or poison',
+    reason STRING NOT NULL COMMENT 'one of {", ".join(Reason)}',
     error STRING COMMENT 'what could not be read, for people',
     title STRING COMMENT 'raw input',
     description STRING COMMENT 'raw input',
@@ -84,6 +95,16 @@ class Status(StrEnum):
     IMAGE_FORBIDDEN = "image_forbidden"
     TEXT_EMPTY = "text_empty"
     WORKER_CRASHED = "worker_crashed"
+
+
+# What may be the matter with an image. Also that a product names none: see its `error`.
+IMAGE_PROBLEMS = (
+    Status.IMAGE_MISSING,
+    Status.IMAGE_UNREADABLE,
+    Status.IMAGE_CORRUPT,
+    Status.IMAGE_TOO_LARGE,
+    Status.IMAGE_FORBIDDEN,
+)
 
 
 class Modalities(StrEnum):

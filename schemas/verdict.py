@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+# What a run's verdict, and `label_quality`, call a baseline that there was not.
+NO_BASELINE = "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -11,14 +14,14 @@ class Verdict:
     Attributes:
         failures: a sentence for each check that stops the run.
         notes: sentences that a person should read and that stop nothing.
-        baseline: name of the catalog whose baseline was used, or "none".
+        baseline: name of the catalog whose baseline was used, or NO_BASELINE.
         quality: rows of `label_quality`, without the columns that say of which run they are.
         docs_path: Great Expectations' page about the checks, None where none was written.
     """
 
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    baseline: str = "none"
+    baseline: str = NO_BASELINE
     quality: tuple[dict[str, Any], ...] = ()
     docs_path: str | None = None
 

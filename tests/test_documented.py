@@ -162,7 +162,7 @@ def test_every_metric_is_documented() -> None:
     assert told == set(re.findall(r'"(last_[a-z_]+)"', (ROOT / "enrich/metrics.py").read_text()))
 
 
-def test_every_column_status_and_outcome_is_documented() -> None:
+def test_every_column_status_reason_and_outcome_is_documented() -> None:
     text = (ROOT / "docs/tables.md").read_text()
     published = columns_of(tables.product_attributes(("color",)))
     for table, ddl in tables.tables(("color",)).items():
@@ -172,6 +172,8 @@ def test_every_column_status_and_outcome_is_documented() -> None:
         elsewhere = set(COUNTS) | (published if table == "staged_attributes" else set())
         assert [c for c in columns_of(ddl) - elsewhere if f"`{c}`" not in told] == []
     assert [status for status in tables.Status if f"`{status}`" not in text] == []
+    text += (ROOT / "docs/input.md").read_text()
+    assert [reason for reason in tables.Reason if f"`{reason}`" not in text] == []
     text += (ROOT / "docs/settings.md").read_text()
     assert [outcome for outcome in tables.Outcome if f"`{outcome}`" not in text] == []
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from schemas.tables import IMAGE_PROBLEMS
 
 from enrich.classifiers.manifest import Manifest
 from enrich.engine import Engine
@@ -148,7 +149,7 @@ def _choose_read_alike(
 
 
 def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
-    if not product.status.startswith("image_"):
+    if product.status not in IMAGE_PROBLEMS:
         return None
     return ImageProblem(product.status, product.error or "")
 

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from schemas.tables import SUCCEEDED, Outcome
+from schemas.verdict import NO_BASELINE
 
 from enrich.records import Candidate
 
@@ -21,9 +22,6 @@ STAGES = (
     "validation",
     "publish",
 )
-
-# What `label_quality` calls a baseline that there was not.
-NO_BASELINE = "none"
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from schemas.labels import ABSTAINED
+from schemas.verdict import NO_BASELINE
 
 from enrich.redaction import redact
 from enrich.report import charts, labels, words
-from enrich.report.content import BINS, NO_BASELINE, RunReport
+from enrich.report.content import BINS, RunReport
 
 MAX_PAGE_BYTES = 3_000_000
 # Of each attribute, on a page that would be too large with more.

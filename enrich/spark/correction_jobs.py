@@ -10,8 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.spark.corrections import AttributeLabels, fold_text, select_known, select_last
-from enrich.spark.survey import select_kept
+from enrich.spark.corrections import AttributeLabels, select_known, select_last
 from enrich.spark.tables.output_tables import OutputTables
 
 _ATTRIBUTE = ["product_id", "attribute"]
@@ -94,16 +93,3 @@ def read_last_labels(tables: OutputTables, attribute_labels: AttributeLabels) ->
     return last.groupBy("product_id").agg(
         *(F.max(F.when(F.col("attribute") == a, F.col("label"))).alias(a) for a in attribute_labels)
     )
-
-
-def with_group_id(rows: DataFrame, products: DataFrame) -> DataFrame:
-    """Adds a group_id that products with the same text share; drops rows without a product.
-
-    Runs on the driver; lazy. Products without text share none: NULL. Where several products have
-    one id, the text is that of the one that a run would enrich.
-    """
-    text = fold_text(F.concat_ws(" ", "title", "description"))
-    grouped = select_kept(products).select(
-        "product_id", F.when(text != "", F.md5(text)).alias("group_id")
-    )
-    return rows.join(grouped, "product_id")

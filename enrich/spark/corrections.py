@@ -102,11 +102,6 @@ def corrected_label(correction: Column, own: Column) -> Column:
     return F.when(correction.isNotNull(), correction["label"]).otherwise(own)
 
 
-def fold_text(text: str | Column) -> Column:
-    """Returns a text in small letters, with one space for all white space in it and none around."""
-    return F.lower(F.trim(F.regexp_replace(text, r"\s+", " ")))
-
-
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
 
@@ -129,5 +124,13 @@ def _spell(column: str, names: Iterable[str]) -> Column:
     names = list(names)
     pairs = [F.lit(word) for pair in spell_without_case(names).items() for word in pair]
     return F.when(F.col(column).isin(names), F.col(column)).otherwise(
-        F.try_element_at(F.create_map(*pairs), fold_text(column))
+        F.try_element_at(F.create_map(*pairs), _fold(column))
     )
+
+
+def _fold(column: str) -> Column:
+    """Returns a text as `enrich.text.fold_label` does, in small letters, but for NFC.
+
+    Spark has no NFC. White space is Unicode's: a label that is pasted may end in a no-break space.
+    """
+    return F.lower(F.trim(F.regexp_replace(column, r"(?U)\s+", " ")))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.quoting import quote_part
+from schemas.tables import IMAGE_PROBLEMS
 
 from enrich.records import NO_IMAGE_PATH
 from enrich.spark.inference.key import KEY, is_answered, is_same
@@ -142,7 +143,7 @@ def _select_new(is_new: Column) -> dict[str, Column]:
         "asked": is_new,
         "answered": is_new & is_answered(),
         "images": names_image,
-        "failed_images": names_image & F.col("status").startswith("image_") & ~was_read,
+        "failed_images": names_image & F.col("status").isin(*IMAGE_PROBLEMS) & ~was_read,
     }
 
 

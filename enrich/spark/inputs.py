@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -16,7 +16,7 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.inference.udf import build_content_hash_udf
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.quarantine import select_known_unreadable
-from enrich.spark.records import RunRequest
+from enrich.spark.records import Attempt, RunRequest
 from enrich.spark.survey import (
     INPUT_FIELDS,
     State,
@@ -49,9 +49,9 @@ class Inputs:
         self.tables = OutputTables(self.spark, self.config.database, attributes)
 
     @property
-    def attempt(self) -> tuple[date, datetime]:
-        """The run's date and this attempt's start: by both the newer of two attempts is known."""
-        return self.request.run_date, self.started_at
+    def attempt(self) -> Attempt:
+        """This attempt at the run."""
+        return Attempt(self.request.run_date, self.started_at)
 
     def select_states(self, read: Callable[[str], DataFrame]) -> DataFrame:
         """Returns all products with their state; lazy. `read` returns an output table by name."""
@@ -103,5 +103,5 @@ class Inputs:
         vanished = survey.count(State.VANISHED)
         if not vanished or survey.lost_ids or not self.config.deletes_missing:
             return 0
-        is_behind = has_newer_run(self.tables, *self.attempt)
+        is_behind = has_newer_run(self.tables, self.attempt)
         return 0 if is_behind else vanished

@@ -1,10 +1,7 @@
-"""What validation gets to see of a run, and what follows from what it says.
+"""What validation gets to see of a run, and what follows from what it says."""
 
-Validation comes in as functions, so that this package needs no Great Expectations.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,28 +18,46 @@ from enrich.spark.tables.output_tables import OutputTables
 _DOUBTFUL_IDS = 0.02
 
 
+class Gate(Protocol):
+    """Judges a run. Comes in from outside, so that this package needs no Great Expectations."""
+
+    @property
+    def max_unusable_id_share(self) -> float:
+        """The share of rows without a usable id that `validate_input` tolerates, in [0, 1]."""
+
+    def validate_input(self, rows: InputRows) -> Verdict:
+        """Judges the products before the classifier is asked about any."""
+
+    def validate_staged(self, staged: StagedRows) -> Verdict:
+        """Judges the answers before any of them is published."""
+
+
 class Judging:
     """The verdicts on one run; runs on the driver.
 
     Args:
         tables: the output tables.
         summary: the run's, which says what the last verdict was.
-        validate_staged: judges what was staged, before it is published.
-        validate_input: judges the products, before the classifier is asked about any.
+        gate: gives the verdicts.
     """
 
-    def __init__(
-        self,
-        tables: OutputTables,
-        summary: RunSummary,
-        validate_staged: Callable[[StagedRows], Verdict],
-        validate_input: Callable[[InputRows], Verdict],
-    ) -> None:
+    def __init__(self, tables: OutputTables, summary: RunSummary, gate: Gate) -> None:
         self._tables = tables
         self._summary = summary
-        self._validate_staged = validate_staged
-        self._validate_input = validate_input
+        self._gate = gate
         self._verdicts: list[Verdict] = []
+
+    def wants_a_look(self, survey: Survey, *, is_staged: bool) -> bool:
+        """Tells whether to spend the seconds that `judge_input` takes.
+
+        A table that has lost its ids has nothing new in it: without a look it would pass as a night
+        with nothing to do. Some shops always have a row without one, and need no look for that:
+        unless the gate tolerates fewer.
+        """
+        if survey.count(State.NEW):
+            return not is_staged
+        doubtful = min(_DOUBTFUL_IDS, self._gate.max_unusable_id_share)
+        return survey.count(*BROKEN) > doubtful * survey.read
 
     def judge_input(self, survey: Survey) -> None:
         """Has the products judged.
@@ -55,7 +70,7 @@ class Judging:
         usable_id = F.when(F.col("state") != State.SURPLUS_FIELDS, F.col("product_id"))
         is_new = F.col("state") == State.NEW
         products = read.withColumns({"product_id": usable_id, "is_new": is_new})
-        self._judge(self._validate_input(InputRows(self._summary.run_id, products)))
+        self._judge(self._gate.validate_input(InputRows(self._summary.run_id, products)))
 
     def judge_answers(self, survey: Survey, staged: DataFrame) -> None:
         """Has the answers judged, but for those that are published already.
@@ -74,9 +89,8 @@ class Judging:
                 return
         # New answers need not agree with those that were given while the image was out of reach.
         seen = published.where(F.col("status") != Status.IMAGE_UNREADABLE)
-        self._judge(
-            self._validate_staged(StagedRows(self._summary.run_id, answered, expected, seen))
-        )
+        rows = StagedRows(self._summary.run_id, answered, expected, seen)
+        self._judge(self._gate.validate_staged(rows))
 
     def list_checks(self, lineage: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Returns the rows of `label_quality`: every check of the run, with the run's columns."""
@@ -109,16 +123,3 @@ class Judging:
                 f"checks are in {self._tables.name('label_quality')}{kept}, under run_id "
                 f"'{summary.run_id}'. {then}"
             )
-
-
-def is_input_worth_a_look(survey: Survey, *, is_staged: bool, max_unusable_id_share: float) -> bool:
-    """Tells whether to spend the seconds that the check of the products takes.
-
-    A table that has lost its ids has nothing new in it: without a look it would pass as a night
-    with nothing to do. Some shops always have a row without one, and need no look for that: unless
-    the check tolerates no more than `max_unusable_id_share`, in [0, 1].
-    """
-    if survey.count(State.NEW):
-        return not is_staged
-    doubtful = min(_DOUBTFUL_IDS, max_unusable_id_share)
-    return survey.count(*BROKEN) > doubtful * survey.read

@@ -1,7 +1,7 @@
 """One row a run in `enrichment_runs`, and the checks of a run in `label_quality`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from schemas.quoting import quote_literal
 from schemas.tables import SUCCEEDED, CheckOutcome, Outcome
 
 from enrich.errors import ConfigError
+from enrich.spark.records import Attempt
 from enrich.spark.tables.history import Commit
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
@@ -93,28 +94,24 @@ def write_checks(tables: OutputTables, checks: Rows, run_id: str, *, is_put_righ
 def with_earlier_success(tables: OutputTables, row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns a run's new row, with the date and start of its last success if this is none.
 
-    A success is one over the whole product table. Runs on the driver; a small query in that case.
+    Runs on the driver; a small query in that case.
     """
-    if row["outcome"] in SUCCEEDED and row["is_whole"]:
+    if _is_success(row):
         return row
     before = read_run(tables, str(row["run_id"]))
     if before is None:
         return row
-    # Rows of an older version do not say whether they are of a whole product table.
-    was_success = before["outcome"] in SUCCEEDED and before["is_whole"] is not False
-    on, at = ("run_date", "started_at") if was_success else ("succeeded_on", "succeeded_at")
+    on, at = ("run_date", "started_at") if _is_success(before) else ("succeeded_on", "succeeded_at")
     return {**row, "succeeded_on": before[on], "succeeded_at": before[at]}
 
 
-def has_newer_run(tables: OutputTables, run_date: date, started_at: datetime) -> bool:
+def has_newer_run(tables: OutputTables, attempt: Attempt) -> bool:
     """Tells whether a newer run has succeeded, and so has read the whole of a newer product table.
 
-    Newer is a later date, or a later start on the same date. If a later attempt at that run failed,
-    its success still counts. Runs on the driver; one action.
+    If a later attempt at that run failed, its success still counts. Runs on the driver; one action.
     """
-    has_ended = F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
-    is_newer = has_ended & _is_newer("run_date", "started_at", run_date, started_at)
-    is_newer |= _is_newer("succeeded_on", "succeeded_at", run_date, started_at)
+    is_newer = _has_success() & _is_newer("run_date", "started_at", attempt)
+    is_newer |= _is_newer("succeeded_on", "succeeded_at", attempt)
     return not tables.read_as_updated("enrichment_runs").where(is_newer).isEmpty()
 
 
@@ -144,6 +141,20 @@ def refuse_untold(tables: OutputTables, commits: Sequence[Commit]) -> None:
             )
 
 
-def _is_newer(on: str, at: str, run_date: date, started_at: datetime) -> Column:
+def _is_success(row: Mapping[str, Any]) -> bool:
+    """Tells whether a run came to its end, over the whole product table.
+
+    Rows of an older version do not say of what they are: of the whole of it.
+    """
+    return row["outcome"] in SUCCEEDED and row["is_whole"] is not False
+
+
+def _has_success() -> Column:
+    """The same, asked of rows of the ledger in SQL."""
+    return F.col("outcome").isin(*SUCCEEDED) & F.coalesce("is_whole", F.lit(True))
+
+
+def _is_newer(on: str, at: str, attempt: Attempt) -> Column:
+    run_date, started_at = attempt
     is_later = (F.col(on) > run_date) | ((F.col(on) == run_date) & (F.col(at) > started_at))
     return is_later & ~F.expr(is_to_come(on))

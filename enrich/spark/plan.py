@@ -17,8 +17,7 @@ from schemas.tables import Outcome
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.records import Status
-from enrich.spark.catalog.table import refuse_replaced
+from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import refuse_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
@@ -93,7 +92,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = try_images(inputs.store, survey.select(State.NEW))
     finally:
         rows.unpersist()
-    refuse_replaced(inputs.catalog)
+    refuse_exchanged(inputs.catalog)
     survey_s = round(time.perf_counter() - begin, 2)
     to_delete = inputs.count_to_delete(survey)
     error = _find_stop(to_delete, survey, inputs.config)
@@ -141,9 +140,10 @@ def _why() -> Column:
     """Returns why a product is pending."""
     is_other = F.col("content_hash") != F.col("published_content_hash")
     return (
-        F.when(F.col("published_content_hash").isNull(), "new")
+        # First: of what could not be read at all, nothing or something older is published.
+        F.when(F.col("state") == State.AGAIN, "image_unreadable")
+        .when(F.col("published_content_hash").isNull(), "new")
         .when(is_other, "changed")
-        .when(F.col("published_status") == Status.IMAGE_UNREADABLE, "image_unreadable")
         .otherwise("other_model_or_full_refresh")
     )
 

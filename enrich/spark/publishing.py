@@ -3,8 +3,6 @@
 Knows nothing of images or classifiers.
 """
 
-from datetime import date, datetime
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,6 +11,7 @@ from enrich.records import Status
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.inference.key import is_answered
 from enrich.spark.ledger import has_newer_run
+from enrich.spark.records import Attempt
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -43,15 +42,13 @@ def select_publishable(
     return rows.join(published, "product_id", "left_semi")
 
 
-def is_behind(
-    tables: OutputTables, config: JobConfig, run_date: date, started_at: datetime
-) -> bool:
+def is_behind(tables: OutputTables, config: JobConfig, attempt: Attempt) -> bool:
     """Tells whether answers of this attempt may be of products that a newer run has found gone.
 
     It is so where vanished products are deleted, and a newer run has read the whole product table.
     Runs on the driver; one action at most.
     """
-    return config.deletes_missing and has_newer_run(tables, run_date, started_at)
+    return config.deletes_missing and has_newer_run(tables, attempt)
 
 
 def select_answered(staged: DataFrame) -> DataFrame:
@@ -73,37 +70,31 @@ def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
     return answered.alias("answered").join(published.alias("published"), may_repeat, "left_anti")
 
 
-def read_attempt(
-    tables: OutputTables, run_id: str, run_date: date, started_at: datetime
-) -> DataFrame:
+def read_attempt(tables: OutputTables, run_id: str, attempt: Attempt) -> DataFrame:
     """Returns what an attempt and those before it have staged, as if that one had staged it all.
 
     What a later attempt has staged is left out: that one is at work elsewhere or was killed, and
     no gate has seen its rows. Runs on the driver; lazy.
     """
     staged = tables.read_rows("staged_attributes", run_id)
-    by_then = staged.where(F.col("enriched_at") <= F.lit(started_at))
-    return with_attempt(by_then, run_date, started_at)
+    by_then = staged.where(F.col("enriched_at") <= F.lit(attempt.started_at))
+    return with_attempt(by_then, attempt)
 
 
-def with_attempt(rows: DataFrame, run_date: date, started_at: datetime) -> DataFrame:
+def with_attempt(rows: DataFrame, attempt: Attempt) -> DataFrame:
     """Returns the rows with the date and start of one attempt, whichever attempt had staged them.
 
     By these two columns a newer row is told from an older one. Runs on the driver; lazy.
     """
+    run_date, started_at = attempt
     return rows.withColumns({"run_date": F.lit(run_date), "enriched_at": F.lit(started_at)})
 
 
-def delete_gone(
-    tables: OutputTables, gone: DataFrame, run_date: date, started_at: datetime, run_id: str
-) -> int:
+def delete_gone(tables: OutputTables, gone: DataFrame, attempt: Attempt, run_id: str) -> int:
     """Deletes the published rows of products that a run's attempt found gone; returns how many.
 
     Runs on the driver. Where a newer run has ended, be it during a MERGE that is tried again, none
     is deleted: that run has found out for itself what is gone.
     """
-    attempt = run_date, started_at
-    rows = with_attempt(gone.select("product_id"), *attempt)
-    return tables.delete_published(
-        lambda: None if has_newer_run(tables, *attempt) else rows, run_id
-    )
+    rows = with_attempt(gone.select("product_id"), attempt)
+    return tables.delete_published(lambda: None if has_newer_run(tables, attempt) else rows, run_id)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.tables import Reason
 
 from enrich.records import Status
 from enrich.spark.inference.key import is_answered
@@ -19,8 +20,7 @@ from enrich.spark.survey import (
 )
 from enrich.spark.tables.output_tables import OutputTables
 
-NO_MODALITY = "no_modality"
-POISON = "poison"
+_UNREADABLE = (Reason.NO_MODALITY, Reason.POISON)
 _SAME_FINDING = [*SAME_PRODUCT, "reason"]
 
 
@@ -30,7 +30,7 @@ def select_known_unreadable(quarantine: DataFrame) -> DataFrame:
     Runs on the driver; lazy. While these products are as they are, it would not help to try them
     again; unless the store of their image had failed, which may answer now.
     """
-    unreadable = quarantine.where(F.col("reason").isin(NO_MODALITY, POISON))
+    unreadable = quarantine.where(F.col("reason").isin(*_UNREADABLE))
     store_failed = _has_store_failed("error").alias("store_failed")
     return unreadable.select(*SAME_PRODUCT, store_failed)
 
@@ -43,7 +43,7 @@ def release_unreadable(tables: OutputTables, run_id: str) -> None:
     is anything.
     """
     own = tables.read_rows("quarantine", run_id)
-    is_unreadable = F.col("reason").isin(NO_MODALITY, POISON)
+    is_unreadable = F.col("reason").isin(*_UNREADABLE)
     if not own.where(is_unreadable).isEmpty():
         tables.replace_run("quarantine", own.where(~is_unreadable), run_id)
 
@@ -141,7 +141,8 @@ def _unreadable(survey: Survey, staged: DataFrame) -> DataFrame:
 
 def _select_unreadable(staged: DataFrame) -> DataFrame:
     error = F.concat_ws(": ", "status", "error").alias("error")
-    reason = F.when(F.col("status") == Status.WORKER_CRASHED, POISON).otherwise(NO_MODALITY)
+    has_crashed = F.col("status") == Status.WORKER_CRASHED
+    reason = F.when(has_crashed, Reason.POISON).otherwise(Reason.NO_MODALITY)
     unread = staged.where(~is_answered())
     return unread.select(*SAME_PRODUCT, error, reason.alias("reason"))
 

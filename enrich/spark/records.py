@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame
 
@@ -33,6 +33,18 @@ class RunRequest:
             raise ConfigError(
                 f"run id {self.run_id!r} is not usable; wanted up to 100 letters, digits or ._:+-"
             )
+
+
+class Attempt(NamedTuple):
+    """An attempt at a run. Of two the newer has the later date or, on one date, the later start."""
+
+    run_date: date
+    started_at: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Attempt":
+        """Returns the last attempt that the ledger's row of a run tells of."""
+        return cls(row["run_date"], row["started_at"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any, get_args
 
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome, Suite
-from schemas.verdict import Verdict
 
 from enrich.errors import NothingPublished, RunInProgress, TableContended
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
-from enrich.spark.catalog.table import refuse_replaced
+from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.corrections import count_unknown
 from enrich.spark.counting import (
     count_fates,
@@ -26,7 +25,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
-from enrich.spark.judging import Judging, is_input_worth_a_look
+from enrich.spark.judging import Gate, Judging
 from enrich.spark.ledger import (
     read_run,
     tells_of,
@@ -36,7 +35,7 @@ from enrich.spark.ledger import (
 )
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
 from enrich.spark.quarantine import quarantine_unusable
-from enrich.spark.records import InputRows, RunSummary, StagedRows, products_per_second
+from enrich.spark.records import RunSummary, products_per_second
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,
@@ -58,23 +57,14 @@ class Refresh:
 
     Args:
         inputs: what the refresh depends on.
-        validate_staged: judges what was staged, before it is published.
-        validate_input: judges the products, before the classifier is asked about any.
-        max_unusable_id_share: what `validate_input` tolerates, in [0, 1].
+        gate: judges the products, and then the answers.
     """
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        validate_staged: Callable[[StagedRows], Verdict],
-        validate_input: Callable[[InputRows], Verdict],
-        max_unusable_id_share: float,
-    ) -> None:
+    def __init__(self, inputs: Inputs, gate: Gate) -> None:
         self.inputs = inputs
-        self._max_unusable_id_share = max_unusable_id_share
         self.tables = inputs.tables
         self.summary = RunSummary(model_version=inputs.spec.model_version)
-        self._judging = Judging(self.tables, self.summary, validate_staged, validate_input)
+        self._judging = Judging(self.tables, self.summary, gate)
         self._asked = 0
         # Whether an earlier attempt at the run may have staged, published or deleted something.
         self._is_resumed = False
@@ -100,7 +90,7 @@ class Refresh:
             with self._timed("survey"):
                 rows = self.inputs.select_states(self.tables.read)
                 survey = survey_products(rows, f"{scratch}/survey")
-                refuse_replaced(self.inputs.catalog)
+                refuse_exchanged(self.inputs.catalog)
                 self.summary.run_id = self.inputs.name_run(survey.fingerprint)
                 bind_run(self.summary.run_id)
                 if overtaken := survey.count(State.OVERTAKEN):
@@ -136,8 +126,7 @@ class Refresh:
         try:
             self.summary.counts = count_surveyed(survey)
             refuse_cut_off(to_delete, survey, self.inputs.config)
-            allowed = self._max_unusable_id_share
-            if is_input_worth_a_look(survey, is_staged=is_staged, max_unusable_id_share=allowed):
+            if self._judging.wants_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judging.judge_input(survey)
             self._is_resumed = is_staged
@@ -224,7 +213,7 @@ class Refresh:
 
     def _read_staged(self) -> DataFrame:
         # What an earlier attempt has staged answers today's inputs too, so it counts from now.
-        return read_attempt(self.tables, self.summary.run_id, *self.inputs.attempt)
+        return read_attempt(self.tables, self.summary.run_id, self.inputs.attempt)
 
     def _publish(self, staged: DataFrame, survey: Survey) -> None:
         summary, counts = self.summary, self.summary.counts
@@ -254,7 +243,7 @@ class Refresh:
                 )
         if to_delete:
             gone = survey.select(State.VANISHED)
-            counts["deleted"] = delete_gone(self.tables, gone, *self.inputs.attempt, summary.run_id)
+            counts["deleted"] = delete_gone(self.tables, gone, self.inputs.attempt, summary.run_id)
         elif self._is_resumed and self.inputs.config.deletes_missing and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -268,9 +257,9 @@ class Refresh:
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
             )
-        if survey.replaced:
+        if survey.undecodable:
             notes.append(
-                f"{survey.replaced:,} rows of the product table hold U+FFFD, which stands for "
+                f"{survey.undecodable:,} rows of the product table hold U+FFFD, which stands for "
                 "bytes that are no UTF-8; an id that does is none. Write the table in UTF-8, which "
                 "a spreadsheet calls CSV UTF-8"
             )
@@ -291,7 +280,7 @@ class Refresh:
         return self.tables.count_published(rows, full_refresh=full_refresh)
 
     def _select_publishable(self, staged: DataFrame) -> DataFrame:
-        behind = is_behind(self.tables, self.inputs.config, *self.inputs.attempt)
+        behind = is_behind(self.tables, self.inputs.config, self.inputs.attempt)
         attributes = self.inputs.spec.attributes
         return select_publishable(self.tables, staged, attributes, is_behind=behind)
 

@@ -26,7 +26,7 @@ from enrich.spark.publishing import (
     select_publishable,
 )
 from enrich.spark.quarantine import quarantine_blocked, release_unreadable
-from enrich.spark.records import RunSummary, products_per_second
+from enrich.spark.records import Attempt, RunSummary, products_per_second
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
@@ -109,7 +109,7 @@ def publish_staged_run(
     # A rollback may have taken columns of its attributes away since.
     tables.create_missing()
     # What earlier attempts have staged answers the inputs of the last one too: it counts from then.
-    staged = read_attempt(tables, run_id, row["run_date"], row["started_at"])
+    staged = read_attempt(tables, run_id, Attempt.of(row))
     _refuse_incomplete(row, staged)
     _refuse_unfounded(tables, row)
     _publish_and_delete(tables, staged, attribute_labels, row, config)
@@ -182,7 +182,7 @@ def _publish_and_delete(
             _publish_answers(tables, staged, attribute_labels, row, config)
         quarantine_blocked(tables, staged, row)
         if vanished is not None:
-            delete_gone(tables, vanished, row["run_date"], row["started_at"], row["run_id"])
+            delete_gone(tables, vanished, Attempt.of(row), row["run_id"])
             # Counts what an attempt deleted that was killed before the ledger said so, too.
             row["deleted"] = count_deleted(tables, row["run_id"], since=row["started_at"])
 
@@ -197,7 +197,7 @@ def _publish_answers(
     """Merges a run's answers, and counts them in its row. Runs on the driver."""
 
     def select_rows() -> DataFrame:
-        behind = is_behind(tables, config, row["run_date"], row["started_at"])
+        behind = is_behind(tables, config, Attempt.of(row))
         return select_publishable(tables, staged, attribute_labels, is_behind=behind)
 
     merged = tables.publish(select_rows, row["run_id"], full_refresh=True)
@@ -244,7 +244,7 @@ def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
     action, two where rows are missing.
     """
     unchanged, there = count_left(row), tables.read("product_attributes").count()
-    if there < unchanged and not has_newer_run(tables, row["run_date"], row["started_at"]):
+    if there < unchanged and not has_newer_run(tables, Attempt.of(row)):
         raise ConfigError(
             f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
             f"were, and {there} are published now: were runs before it taken back? Publish those "

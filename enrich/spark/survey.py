@@ -13,6 +13,7 @@ from enum import StrEnum
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.images import ImageSample
+from schemas.tables import Reason
 
 from enrich.images.sample import IMAGES_TRIED, read_image_sample
 from enrich.images.store import ImageStore
@@ -37,9 +38,9 @@ class State(StrEnum):
     UNCHANGED = "unchanged"
     OVERTAKEN = "overtaken"  # a run of a later date has published another answer, which stays
     QUARANTINED = "quarantined"  # by an earlier run, and the product is as it was
-    NULL_ID = "null_id"
-    SURPLUS_FIELDS = "surplus_fields"  # of a CSV row: which of them is which nobody knows
-    DUPLICATE_ID = "duplicate_id"
+    NULL_ID = Reason.NULL_ID
+    SURPLUS_FIELDS = Reason.SURPLUS_FIELDS  # of a CSV row: which of them is which nobody knows
+    DUPLICATE_ID = Reason.DUPLICATE_ID
     VANISHED = "vanished"  # published, and no longer in the product table
 
 
@@ -58,15 +59,15 @@ USABLE = (*PENDING, *STANDING, State.QUARANTINED)
 class Survey:
     """All rows with their content_hash and state, and the published rows that are gone.
 
-    `fingerprint` is of all rows that were read, in any order; in `replaced` of them bytes were no
-    UTF-8. The ids of `lost_ids` cannot be told any more: each may be of a product that seems to
-    have vanished. Runs on the driver.
+    `fingerprint` is of all rows that were read, in any order. Of these `undecodable` counts those
+    that hold bytes which are no UTF-8, and `lost_ids` those whose id cannot be told: each may be of
+    a product that seems to have vanished. Runs on the driver.
     """
 
     rows: DataFrame
     counts: dict[State, int]
     fingerprint: str
-    replaced: int
+    undecodable: int
     lost_ids: int
 
     @property
@@ -185,16 +186,16 @@ def take_survey(rows: DataFrame) -> Survey:
     by_state = rows.groupBy("state").agg(
         F.count("*").alias("rows"),
         F.sum(row).alias("digests"),
-        F.count_if("has_replaced_bytes").alias("replaced"),
+        F.count_if("has_replaced_bytes").alias("undecodable"),
     )
     states = by_state.collect()
     counts = dict.fromkeys(State, 0) | {State(row["state"]): row["rows"] for row in states}
     # Whatever their state: it depends on earlier runs, and the fingerprint is of the inputs alone.
     read = sum(row["digests"] for row in states if row["state"] != State.VANISHED)
     fingerprint = hashlib.sha256(str(read).encode()).hexdigest()[:8]
-    replaced = {row["state"]: row["replaced"] for row in states}
-    lost_ids = counts[State.SURPLUS_FIELDS] + replaced.get(State.NULL_ID, 0)
-    return Survey(rows, counts, fingerprint, sum(replaced.values()), lost_ids)
+    undecodable = {row["state"]: row["undecodable"] for row in states}
+    lost_ids = counts[State.SURPLUS_FIELDS] + undecodable.get(State.NULL_ID, 0)
+    return Survey(rows, counts, fingerprint, sum(undecodable.values()), lost_ids)
 
 
 def select_kept(products: DataFrame) -> DataFrame:
@@ -214,11 +215,11 @@ def order_of_duplicates() -> list[Column]:
 
 
 def _state() -> Column:
-    is_answered = F.col("is_of_this_checkpoint") & (
+    is_published = F.col("is_of_this_checkpoint") & (
         F.col("content_hash") == F.col("published_content_hash")
     )
     # The store did not answer then; its image may be there now.
-    answer_holds = is_answered & (F.col("published_status") != Status.IMAGE_UNREADABLE)
+    answer_holds = is_published & (F.col("published_status") != Status.IMAGE_UNREADABLE)
     is_as_published = F.col("is_of_this_version")
     for name in ("product_category", "corrections"):
         is_as_published &= F.col(name).eqNullSafe(F.col(f"published_{name}"))
@@ -232,6 +233,6 @@ def _state() -> Column:
         .when(F.col("is_newer"), State.OVERTAKEN)
         .when(answer_holds, State.REVISED)
         .when(~F.col("store_failed"), State.QUARANTINED)
-        .when(is_answered | F.col("store_failed"), State.AGAIN)
+        .when(is_published | F.col("store_failed"), State.AGAIN)
         .otherwise(State.NEW)
     )

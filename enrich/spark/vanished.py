@@ -9,10 +9,11 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, EnrichError, NoAnswer
-from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_replaced
+from enrich.spark.catalog.table import CatalogSnapshot, open_catalog, refuse_exchanged
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_many_deletions
 from enrich.spark.ledger import has_newer_run
+from enrich.spark.records import Attempt
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.tables.scratch import write_aside
 from enrich.spark.times import is_to_come
@@ -66,7 +67,7 @@ def _select_vanished(
             *(row["run_id"], *then, *now),
         )
         return None
-    if has_newer_run(tables, row["run_date"], row["started_at"]):
+    if has_newer_run(tables, Attempt.of(row)):
         log.warning("vanished products are left as they are: a newer run has ended")
         return None
     # With a column: Spark refuses to read of a CSV file nothing but what does not fit its columns.
@@ -78,6 +79,6 @@ def _select_vanished(
     published = tables.read("product_attributes").where(is_older)
     missing = published.join(catalog.products, "product_id", "left_anti").select("product_id")
     gone = write_aside(missing, scratch)
-    refuse_replaced(catalog)
+    refuse_exchanged(catalog)
     refuse_many_deletions(gone.count(), row["read"], config)
     return gone

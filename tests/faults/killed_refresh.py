@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fake_shop import accepts, passes
+from fake_shop import FakeGate
 from kill_points import (
     CommitRecorder,
     Control,
@@ -132,7 +132,7 @@ class Steps:
             WatchedStore(str(self.home), self.home),
             open_catalog(self.spark, str(file), config.columns),
         )
-        return asdict(Refresh(inputs, passes, accepts, 1.0).run())
+        return asdict(Refresh(inputs, FakeGate()).run())
 
 
 def main(home: Path, steps: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from job_script import Run, load_job, run_job, run_script
+from job_script import Run, load_job, run_job
 from pyspark.sql import SparkSession
 
 from enrich.spark.tables.output_tables import OutputTables
@@ -118,44 +118,6 @@ def test_exporting_from_a_database_without_corrections_says_what_is_missing(
 
     assert code == 2
     assert "there is no table gone.attribute_corrections" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("catalog", ["products.csv", "."])
-def test_an_export_never_replaces_the_product_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], catalog: str
-) -> None:
-    table = tmp_path / "products.csv"
-    table.write_text("product_id\n1\n")
-
-    code = export("--catalog", tmp_path / catalog, "--output", tmp_path / "x/../products.csv")
-
-    assert code == 2 and "would change" in capsys.readouterr().err
-    assert table.read_text() == "product_id\n1\n"
-
-
-# A page of Java before the message, by PySpark.
-@pytest.mark.filterwarnings("ignore:toPandas attempted")
-def test_an_export_beside_a_damaged_product_file_says_which(
-    run: Run, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given, catalog, out = (tmp_path / name for name in ("l.csv", "products.parquet", "out.csv"))
-    given.write_text("product_id,color\n7,red\n")
-    assert run("--file", given, "--by", "ana", "--database", database)[0] == 0
-    ids = [f"product-{number}" for number in range(5_000)]
-    texts = dict.fromkeys(("title", "description", "image_path"), "a shirt")
-    pd.DataFrame({"product_id": ids, **texts}).to_parquet(catalog)
-    content = bytearray(catalog.read_bytes())
-    # Its footer is sound.
-    content[100:8_000] = bytes(7_900)
-    catalog.write_bytes(content)
-
-    flags = ("--output", out, "--catalog", catalog, "--database", database)
-    code = run_script("export_corrections", *flags)
-
-    error = capsys.readouterr().err
-    assert code == 2 and "products.parquet" in error and "damaged" in error
-    assert "Traceback" not in error
-    assert not out.exists()
 
 
 def test_an_export_that_fails_leaves_the_one_before(

@@ -1,5 +1,6 @@
 """Folders of parts are one product table, or are refused."""
 
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,13 @@ from pyspark.sql import SparkSession
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.spark.catalog import files
 from enrich.spark.catalog import table as catalog_table
 from enrich.spark.catalog.table import open_catalog
 
 pytestmark = pytest.mark.spark
+
+ROOT = Path(__file__).parents[2]
 
 
 def write_part(part: pd.DataFrame, file: Path) -> None:
@@ -20,6 +24,16 @@ def write_part(part: pd.DataFrame, file: Path) -> None:
         part.to_parquet(file)
     else:
         part.to_csv(file, index=False)
+
+
+def test_a_dag_waits_for_the_very_files_that_the_job_reads() -> None:
+    # Airflow's packages and the job's do not go together, so neither imports the other's words.
+    waited = runpy.run_path(str(ROOT / "airflow_dags" / "catalog_tasks" / "product_table.py"))
+    assert waited["_KINDS"] == tuple(files.READERS)
+    assert waited["_COMPRESSED"] == files._COMPRESSED
+    name = files._TABLE_IN_FOLDER
+    assert waited["_TABLE_IN_FOLDER"] == [name, *(f"{name}{kind}" for kind in files.READERS)]
+    assert all(files._IN_DATA.search(unfinished) for unfinished in waited["_UNFINISHED"])
 
 
 def test_version_of_files_is_the_same_however_they_are_looked_at(

@@ -11,7 +11,7 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.spark.catalog.files import find_table
 from enrich.spark.catalog.shop import open_shop
-from enrich.spark.catalog.table import open_catalog, refuse_replaced
+from enrich.spark.catalog.table import open_catalog, refuse_exchanged
 from enrich.spark.settings import session_settings
 
 pytestmark = pytest.mark.spark
@@ -76,7 +76,7 @@ def test_a_table_that_is_a_link_is_called_and_lies_as_the_link(
     for location in (shop, shop / "products.csv", tmp_path / "linked"):
         found = open_catalog(spark, str(location), ColumnNames())
         assert (found.folder, found.products.count()) == (str(shop), len(TABLE))
-        refuse_replaced(found)
+        refuse_exchanged(found)
 
 
 @pytest.mark.parametrize("name", ["products_2.csv", "Products-old.CSV"])

@@ -15,12 +15,11 @@ from fake_shop import DAY, Shop, fails, passes, products
 from long_tests import in_full
 from pyspark.sql import SparkSession
 
-from enrich.config import ColumnNames
 from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
-from enrich.spark.catalog.table import open_catalog
-from enrich.spark.correction_jobs import read_last_labels, record_corrections, with_group_id
+from enrich.spark.correction_jobs import read_last_labels, record_corrections
 from enrich.spark.records import RunSummary, StagedRows
+from enrich.training.readers.catalog_folder import read_catalog_folder
 from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
@@ -49,8 +48,8 @@ def corrected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     shop.sql(
         "INSERT INTO shop.attribute_corrections VALUES "
         f"('p1', 'color', 'crimson', 'ben', {later}, NULL), "
-        "('p2', 'Color', ' RED', 'ana', current_timestamp(), NULL), "
-        "('p3', 'pattern ', 'Solid', 'ana', current_timestamp(), NULL), "
+        "('p2', 'Color', ' RED\u00a0', 'ana', current_timestamp(), NULL), "
+        "('p3', 'pattern\u2003', 'Solid', 'ana', current_timestamp(), NULL), "
         "('p4', 'color', 'red ish', 'ana', current_timestamp(), NULL), "
         "('p5', 'colour', 'red', 'ana', current_timestamp(), NULL)"
     )
@@ -282,18 +281,18 @@ def test_exported_corrections_are_what_adapting_and_training_read(
     created: Shop, tmp_path: Path
 ) -> None:
     table = products()
-    table.loc[1, "title"] = table.loc[0, "title"]
-    table.loc[3, ["title", "description"]] = [" \n", None]
-    created.write(table)
+    table.loc[1, "title"] = "<b>shirt</b> number 0"
+    table.loc[2:3, "image_path"] = "azure.jpg"
+    table.to_parquet(tmp_path / "products.parquet")
     correct(created, p0="red", p1="green", p2="blue", p3="red")
-    catalog = open_catalog(created.spark, str(created.file), ColumnNames())
 
-    exported = with_group_id(read_last_labels(created.tables, LABELS), catalog.products).toPandas()
+    exported = read_last_labels(created.tables, LABELS).toPandas()
     exported.to_csv(tmp_path / "corrected.csv", index=False)
+    exported.to_parquet(tmp_path / "labels.parquet", index=False)
 
     read = read_correction_file(tmp_path / "corrected.csv", LABELS).set_index("product_id")
     assert read["color"].to_dict() == {"p0": "red", "p1": "green", "p2": "blue", "p3": "red"}
     assert read["pattern"].isna().all()
-    groups = exported.set_index("product_id")["group_id"]
-    assert groups["p0"] == groups["p1"] != groups["p2"]
-    assert pd.isna(groups["p3"])
+    learned = read_catalog_folder(tmp_path)
+    assert learned.labels == {"color": ["red", "green", "blue", "red"], "pattern": [None] * 4}
+    assert learned.groups == ["p0", "p0", "p2", "p2"]

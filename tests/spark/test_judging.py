@@ -1,14 +1,20 @@
 """Which runs have their products judged. Needs no Spark."""
 
 import pytest
+from fake_shop import FakeGate
 
-from enrich.spark.judging import is_input_worth_a_look
+from enrich.spark.judging import Judging
+from enrich.spark.records import RunSummary
 from enrich.spark.survey import State, Survey
 
 
 def survey_of(**counts: int) -> Survey:
     by_state = dict.fromkeys(State, 0) | {State(k): n for k, n in counts.items()}
     return Survey(None, by_state, "f", 0, 0)
+
+
+def judging(allowed: float) -> Judging:
+    return Judging(None, RunSummary(), FakeGate(max_unusable_id_share=allowed))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,7 @@ def test_lost_ids_are_judged_on_a_night_without_new_products_where_they_may_be_t
 ) -> None:
     night = survey_of(unchanged=1_000 - lost, null_id=lost, vanished=lost)
 
-    looks = is_input_worth_a_look(night, is_staged=False, max_unusable_id_share=allowed)
+    looks = judging(allowed).wants_a_look(night, is_staged=False)
 
     assert looks == is_judged
 
@@ -37,6 +43,6 @@ def test_lost_ids_are_judged_on_a_night_without_new_products_where_they_may_be_t
 def test_new_products_are_judged_unless_their_answers_are_there_already(is_staged: bool) -> None:
     night = survey_of(new=3, unchanged=997)
 
-    looks = is_input_worth_a_look(night, is_staged=is_staged, max_unusable_id_share=0.05)
+    looks = judging(0.05).wants_a_look(night, is_staged=is_staged)
 
     assert looks != is_staged

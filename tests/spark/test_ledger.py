@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from enrich.errors import ValidationFailed
 from enrich.spark.ledger import has_newer_run, read_run, write_rows
 from enrich.spark.publishing import with_attempt
+from enrich.spark.records import Attempt
 from enrich.spark.rollback import roll_back
 from enrich.spark.tables.creation import create_table
 from enrich.spark.tables.output_tables import OutputTables
@@ -65,7 +66,7 @@ def test_a_row_that_is_read_and_written_again_keeps_its_times(spark: SparkSessio
         read = read_run(tables, "monday")
         assert read is not None
         assert read["started_at"] == STARTED
-        of_the_run = with_attempt(spark.range(1), read["run_date"], read["started_at"])
+        of_the_run = with_attempt(spark.range(1), Attempt.of(read))
         enriched_at = F.unix_timestamp("enriched_at")
         assert of_the_run.select(enriched_at).first()[0] == STARTED.timestamp()
         write_rows(tables, "enrichment_runs", [read | {"outcome": "rolled_back"}], "monday")
@@ -83,8 +84,8 @@ def test_a_run_that_came_to_its_end_still_counts_when_it_is_tried_again_in_vain(
         attempt_in_vain(shop, "nightly", date(2026, 11, 26))
 
     now = datetime.now(UTC)
-    assert has_newer_run(shop.tables, date(2026, 11, 24), now)
-    assert not has_newer_run(shop.tables, date(2026, 11, 25), now)
+    assert has_newer_run(shop.tables, Attempt(date(2026, 11, 24), now))
+    assert not has_newer_run(shop.tables, Attempt(date(2026, 11, 25), now))
 
 
 @in_full
@@ -94,8 +95,8 @@ def test_a_run_whose_findings_were_taken_back_does_not_count_however_its_last_at
     shop.refresh(run_id="monday", run_date=date(2026, 11, 23))
     shop.refresh(run_id="tuesday", run_date=date(2026, 11, 24))
     attempt_in_vain(shop, "tuesday", date(2026, 11, 24))
-    assert has_newer_run(shop.tables, date(2026, 11, 23), datetime.now(UTC))
+    assert has_newer_run(shop.tables, Attempt(date(2026, 11, 23), datetime.now(UTC)))
 
     roll_back(shop.tables, "monday", "the images were of last year")
 
-    assert not has_newer_run(shop.tables, date(2026, 11, 20), datetime.now(UTC))
+    assert not has_newer_run(shop.tables, Attempt(date(2026, 11, 20), datetime.now(UTC)))

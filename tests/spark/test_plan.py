@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fake_shop import Shop, products
+from faulty_engines import LostStoreSpec
 from long_tests import is_long
 
 from enrich.errors import NoAnswer, TooManyFailures
@@ -90,6 +91,24 @@ def test_dry_run_says_what_the_run_then_does(shop: Shop) -> None:
     summary = shop.refresh(config=generous, run_date=TOMORROW)
     assert summary.run_id == plan.run_id
     assert {name: summary.counts[name] for name in plan.counts} == plan.counts
+
+
+def test_what_was_asked_in_vain_is_asked_again_with_a_text_and_without(shop: Shop) -> None:
+    table = products(3)
+    table.loc[:1, "image_path"] = "shirt.jpg"
+    table.loc[0, "title"] = None
+    shop.write(table)
+    (shop.folder / "shirt.jpg").write_bytes(b"a shirt")
+    down = shop.folder / "down"
+    down.touch()
+    shop.refresh(spec=LostStoreSpec("lost-1", down=down))
+    assert shop.table("quarantine")["product_id"].tolist() == ["p0"]
+
+    same = shop.prepare(spec=LostStoreSpec("lost-1", down=down), run_date=TOMORROW)
+    other = shop.prepare(spec=LostStoreSpec("lost-2", down=down), run_date=TOMORROW)
+
+    assert plan_refresh(same).reasons["pending"] == {"image_unreadable": 2}
+    assert plan_refresh(other).reasons["pending"] == {"new": 1, "other_model_or_full_refresh": 2}
 
 
 def test_dry_run_says_what_would_stop_the_run(shop: Shop) -> None:

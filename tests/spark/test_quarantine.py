@@ -9,9 +9,9 @@ from long_tests import in_full
 from pyspark.sql import SparkSession
 
 from enrich.errors import TooManyFailures, ValidationFailed
-from enrich.spark.quarantine import NO_MODALITY, select_new_quarantine
+from enrich.spark.quarantine import select_new_quarantine
 from enrich.spark.survey import State, Survey, with_states
-from schemas.tables import CORRECTIONS
+from schemas.tables import CORRECTIONS, Reason
 
 pytestmark = pytest.mark.spark
 
@@ -34,7 +34,7 @@ def test_a_picture_that_proves_broken_once_its_store_answers_is_news(
         [("p", "h", None, "image_corrupt", "no JPEG")],
         "product_id STRING, content_hash STRING, modalities STRING, status STRING, error STRING",
     )
-    known = spark.createDataFrame([("p", "h", NO_MODALITY, before, "m")], FOUND)
+    known = spark.createDataFrame([("p", "h", Reason.NO_MODALITY, before, "m")], FOUND)
     survey = Survey(rows, dict.fromkeys(State, 0), "f", 0, 0)
 
     new = select_new_quarantine(survey, staged, known, "m")

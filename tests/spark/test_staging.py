@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 from commit_hook import CommitHook
 from delta.exceptions import ConcurrentAppendException
-from fake_shop import DAY, Shop, accepts, fails, passes, products
+from fake_shop import DAY, FakeGate, Shop, fails, products
 from faulty_engines import DeadlyEngineSpec, ForgetfulSpec
 from long_tests import in_full
 from pyspark.errors import PySparkException
@@ -308,7 +308,7 @@ def test_an_attempt_stops_where_a_later_one_at_the_same_run_has_staged(shop: Sho
     shop.refresh(run_id="night", publish=False)
 
     with pytest.raises(RunInProgress, match="another process is staging run"):
-        Refresh(earlier, passes, accepts, 1.0).run()
+        Refresh(earlier, FakeGate()).run()
 
     assert shop.table("product_attributes").empty
     assert shop.table("enrichment_runs")["outcome"].tolist() == ["staged"]

@@ -12,7 +12,7 @@ import pytest
 from commit_hook import CommitHook
 from delta.exceptions import ConcurrentAppendException
 from delta.tables import DeltaTable
-from fake_shop import Shop, accepts, fails, passes, products
+from fake_shop import FakeGate, Shop, fails, passes, products
 from long_tests import in_full
 
 from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
@@ -195,7 +195,7 @@ def test_of_two_runs_of_one_day_the_older_deletes_nothing(shop: Shop) -> None:
     shop.file = whole
     shop.refresh(config=DELETE, run_id="newer")
 
-    counts = Refresh(older, passes, accepts, 1.0).run().counts
+    counts = Refresh(older, FakeGate()).run().counts
 
     assert (counts["vanished"], counts["deleted"]) == (2, 0)
     assert len(shop.table("product_attributes")) == 6

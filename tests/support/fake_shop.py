@@ -1,6 +1,7 @@
 """A shop for tests of the refresh: a catalog file, a database, and the fake engine."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def fails(staged: StagedRows) -> Verdict:
 
 def accepts(read: InputRows) -> Verdict:
     return Verdict()
+
+
+@dataclass(frozen=True)
+class FakeGate:
+    """A gate that judges as it is told."""
+
+    validate_staged: Callable[[StagedRows], Verdict] = passes
+    validate_input: Callable[[InputRows], Verdict] = accepts
+    max_unusable_id_share: float = 1.0
 
 
 def products(count: int = 6) -> pd.DataFrame:
@@ -86,7 +96,7 @@ class Shop:
         **request: object,
     ) -> RunSummary:
         inputs = self.prepare(model_version, spec, config, **request)
-        return Refresh(inputs, validate, validate_input, max_unusable_id_share=1.0).run()
+        return Refresh(inputs, FakeGate(validate, validate_input)).run()
 
     def publish_staged(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 from pyspark import cloudpickle
 
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.records import NO_IMAGE_PATH, EnrichedProduct, Modalities, Product, Status
 
 # Spark's workers cannot import what only pytest has on its path.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -50,11 +50,11 @@ class LostStoreSpec(FakeEngineSpec):
 class LostStoreEngine(FakeEngine):
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         for answer in super().enrich(products):
-            if answer.status is Status.OK and self._spec.down.exists():
+            if answer.error != NO_IMAGE_PATH and self._spec.down.exists():
                 yield dataclasses.replace(
                     answer,
                     status=Status.IMAGE_UNREADABLE,
-                    modalities=Modalities.TEXT,
+                    modalities=Modalities.TEXT if answer.modalities else None,
                     error="no answer",
                 )
             else:

@@ -16,7 +16,7 @@ from expected_table import (
     ExpectedTable,
     Product,
 )
-from fake_shop import Shop, accepts, fails, passes
+from fake_shop import FakeGate, Shop, fails, passes
 from observed_tables import SPECS, TITLES, read_answers, read_ledger, read_rows, read_versions
 
 from enrich.config import JobConfig
@@ -210,7 +210,7 @@ class RandomShop:
             full_refresh=command.is_full,
             publish=command.publishes,
         )
-        job = Refresh(inputs, passes if command.passes else fails, accepts, 1.0)
+        job = Refresh(inputs, FakeGate(passes if command.passes else fails))
         told = _Told(self, command, (command.run_date, inputs.started_at), job)
         self.hook.begin()
         if disturbance:

@@ -130,7 +130,7 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
         spark.sparkContext.setLogLevel(level)
 
 
-def refuse_replaced(catalog: CatalogSnapshot) -> None:
+def refuse_exchanged(catalog: CatalogSnapshot) -> None:
     """Raises NoAnswer where the table's files are others than when it was opened.
 
     Of such a file Spark reads as many bytes as the old one had, and takes it that the table ends

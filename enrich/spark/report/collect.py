@@ -33,7 +33,7 @@ from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run
 from enrich.spark.records import products_per_second
-from enrich.spark.report.facts import FactCounts, count_facts
+from enrich.spark.report.facts import FactCounts, Kind, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import session_settings
@@ -111,13 +111,13 @@ def collect_report(
         before=Before(
             version=version,
             written_at=written_at,
-            products=facts.total("published"),
-            seen_again=facts.total("again"),
-            changed=facts.by_key("again").get("changed", 0),
+            products=facts.total(Kind.PUBLISHED),
+            seen_again=facts.total(Kind.AGAIN),
+            changed=facts.by_key(Kind.AGAIN).get("changed", 0),
         ),
         gallery=gallery,
-        statuses=facts.by_key("status"),
-        quarantined=facts.by_key("quarantined"),
+        statuses=facts.by_key(Kind.STATUS),
+        quarantined=facts.by_key(Kind.QUARANTINED),
     )
 
 
@@ -205,15 +205,15 @@ def _describe(
     facts: FactCounts,
     expected: Mapping[str, Mapping[str, int]],
 ) -> AttributeFacts:
-    changes = facts.of("change", attribute)[:_CHANGES_SHOWN]
+    changes = facts.of(Kind.CHANGE, attribute)[:_CHANGES_SHOWN]
     return AttributeFacts(
         name=attribute,
-        labels=facts.by_key("label", attribute),
-        before=facts.by_key("before", attribute),
+        labels=facts.by_key(Kind.LABEL, attribute),
+        before=facts.by_key(Kind.BEFORE, attribute),
         baseline=expected.get(attribute, {}),
-        answered=facts.by_bin("answered", attribute),
-        abstained=facts.by_bin("abstained", attribute),
-        image_weights=facts.by_bin("image_weight", attribute),
+        answered=facts.by_bin(Kind.ANSWERED, attribute),
+        abstained=facts.by_bin(Kind.ABSTAINED, attribute),
+        image_weights=facts.by_bin(Kind.IMAGE_WEIGHT, attribute),
         thresholds=_find_thresholds(attribute, sources, facts),
         changes=tuple(Change(f.key, f.detail, f.products) for f in changes if f.key and f.detail),
     )
@@ -223,7 +223,7 @@ def _find_thresholds(
     attribute: str, sources: ReportSources, facts: FactCounts
 ) -> dict[str, float | None]:
     """Returns the thresholds of the sets of modalities that the run met."""
-    met = {fact.detail for fact in facts.of("status")}
+    met = {fact.detail for fact in facts.of(Kind.STATUS)}
     calibrated = sources.manifest.calibration.attributes[attribute]
     precision = f"{sources.settings.target_precision:.2f}"
     return {m.value: calibrated[m].thresholds[precision] for m in Modalities if m.value in met}

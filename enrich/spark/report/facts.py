@@ -6,6 +6,7 @@ driver depends on the number of labels, not of products.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from functools import reduce
 from typing import NamedTuple
 
@@ -17,8 +18,23 @@ from enrich.report.content import BINS
 from enrich.spark.report.run_rows import published_label
 
 
+class Kind(StrEnum):
+    """What a fact is about; an attribute's facts name the attribute as well."""
+
+    STATUS = "status"  # key: the status, detail: the modalities
+    AGAIN = "again"  # of a product that was published before; key: `changed`, or `same`
+    LABEL = "label"  # the classifier's, of an attribute; key: the label
+    ANSWERED = "answered"  # key: the bin of its confidence
+    ABSTAINED = "abstained"  # key: the bin of its confidence
+    IMAGE_WEIGHT = "image_weight"  # key: the bin of the weight
+    CHANGE = "change"  # of an attribute; key: the old label, detail: the new one
+    PUBLISHED = "published"  # of a row before the run
+    BEFORE = "before"  # of such a row and an attribute; key: the label
+    QUARANTINED = "quarantined"  # key: the reason
+
+
 class Fact(NamedTuple):
-    """A fact that `products` rows state; what `key` and `detail` hold depends on `kind`."""
+    """A fact that `products` rows state; what `key` and `detail` hold, `kind` tells."""
 
     kind: str
     attribute: str | None
@@ -38,16 +54,16 @@ class FactCounts:
         for fact in facts:
             self._facts[fact.kind, fact.attribute].append(fact)
 
-    def of(self, kind: str, attribute: str | None = None) -> list[Fact]:
+    def of(self, kind: Kind, attribute: str | None = None) -> list[Fact]:
         """Returns the facts of a kind, the most frequent first."""
         found = self._facts.get((kind, attribute), [])
         return sorted(found, key=lambda fact: (-fact.products, fact.key or "", fact.detail or ""))
 
-    def total(self, kind: str) -> int:
+    def total(self, kind: Kind) -> int:
         """Returns how many rows stated facts of a kind."""
         return sum(fact.products for fact in self.of(kind))
 
-    def by_key(self, kind: str, attribute: str | None = None) -> dict[str, int]:
+    def by_key(self, kind: Kind, attribute: str | None = None) -> dict[str, int]:
         """Returns how many rows stated each key, whatever the detail."""
         counts: Counter[str] = Counter()
         for fact in self.of(kind, attribute):
@@ -55,7 +71,7 @@ class FactCounts:
                 counts[fact.key] += fact.products
         return dict(counts.most_common())
 
-    def by_bin(self, kind: str, attribute: str) -> tuple[int, ...]:
+    def by_bin(self, kind: Kind, attribute: str) -> tuple[int, ...]:
         """Returns how many rows stated each bin."""
         counts = self.by_key(kind, attribute)
         return tuple(counts.get(str(place), 0) for place in range(BINS))
@@ -80,7 +96,7 @@ def count_facts(
     stated = (
         _state(values, _facts_of_answer()),
         _state(before, _facts_of_published(attributes)),
-        _state(quarantine, [_fact("quarantined", key=F.col("reason"))]),
+        _state(quarantine, [_fact(Kind.QUARANTINED, key=F.col("reason"))]),
     )
     counted = reduce(DataFrame.unionAll, stated).groupBy(*_NAMES).agg(F.count("*"))
     return FactCounts(Fact(*row) for row in counted.collect())
@@ -93,30 +109,30 @@ def _state(rows: DataFrame, facts: Iterable[Column]) -> DataFrame:
 
 def _facts_of_answer() -> Iterator[Column]:
     is_first = F.coalesce(F.col("place"), F.lit(0)) == 0
-    yield F.when(is_first, _fact("status", key=F.col("status"), detail=F.col("modalities")))
+    yield F.when(is_first, _fact(Kind.STATUS, key=F.col("status"), detail=F.col("modalities")))
     again = F.when(F.col("is_changed"), "changed").otherwise("same")
-    yield F.when(is_first & F.col("is_changed").isNotNull(), _fact("again", key=again))
+    yield F.when(is_first & F.col("is_changed").isNotNull(), _fact(Kind.AGAIN, key=again))
     is_said = F.col("place").isNotNull()
     attribute = F.col("said.attribute")
-    yield F.when(is_said, _fact("label", attribute, F.col("said.label")))
-    outcome = F.when(F.col("said.abstained"), "abstained").otherwise("answered")
+    yield F.when(is_said, _fact(Kind.LABEL, attribute, F.col("said.label")))
+    outcome = F.when(F.col("said.abstained"), Kind.ABSTAINED).otherwise(Kind.ANSWERED)
     yield F.when(is_said, _fact(outcome, attribute, _bin(F.col("said.confidence"))))
     both = F.col("modalities") == Modalities.IMAGE_AND_TEXT
     is_weighed = both & F.col("said.image_weight").isNotNull()
-    yield F.when(is_weighed, _fact("image_weight", attribute, _bin(F.col("said.image_weight"))))
+    yield F.when(is_weighed, _fact(Kind.IMAGE_WEIGHT, attribute, _bin(F.col("said.image_weight"))))
     is_changed = F.col("said.old") != F.col("said.label")
-    yield F.when(is_changed, _fact("change", attribute, F.col("said.old"), F.col("said.label")))
+    yield F.when(is_changed, _fact(Kind.CHANGE, attribute, F.col("said.old"), F.col("said.label")))
 
 
 def _facts_of_published(attributes: Sequence[str]) -> Iterator[Column]:
-    yield _fact("published")
+    yield _fact(Kind.PUBLISHED)
     for attribute in attributes:
         label = published_label(attribute)
-        yield F.when(label.isNotNull(), _fact("before", F.lit(attribute), label))
+        yield F.when(label.isNotNull(), _fact(Kind.BEFORE, F.lit(attribute), label))
 
 
 def _fact(
-    kind: str | Column,
+    kind: Kind | Column,
     attribute: Column | None = None,
     key: Column | None = None,
     detail: Column | None = None,

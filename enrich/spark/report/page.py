@@ -10,7 +10,7 @@ from enrich.files.whole import whole_file
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.catalog.shop import Shop
-from enrich.spark.catalog.table import refuse_replaced
+from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.records import RunSummary
 from enrich.spark.report.collect import ReportSources, collect_report
 
@@ -59,7 +59,7 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
 def _find_shop(sources: ReportSources) -> Shop | None:
     try:
         shop = sources.open_shop()
-        refuse_replaced(shop.catalog)
+        refuse_exchanged(shop.catalog)
         return shop
     except EnrichError as error:
         # When a run is settled later, its product table may be gone, or the next one half written.

@@ -1,10 +1,10 @@
 """A catalog folder: this project's own layout.
 
-It holds `products.parquet`, `labels.parquet` (product_id, group_id and one column an attribute;
-NULL = unlabelled, or in the group of those that share a text or a picture) and the images. Either
-table may be a folder, as Spark writes it. Further columns of `products.parquet`, such as
-categories, can be trained on as attributes too, unless they hold bytes or lists; they are never
-shown to a classifier. Rows without a product_id are left out.
+It holds `products.parquet`, `labels.parquet` (product_id, one column an attribute, NULL =
+unlabelled, and maybe group_id; NULL, or no such column = in the group of those that share a text or
+a picture) and the images. Either table may be a folder, as Spark writes it. Further columns of
+`products.parquet`, such as categories, can be trained on as attributes too, unless they hold bytes
+or lists; they are never shown to a classifier. Rows without a product_id are left out.
 """
 
 from pathlib import Path
@@ -20,8 +20,10 @@ from enrich.training.readers.rows import LabelledRows, as_texts
 
 _REQUIRED = {
     "products.parquet": ("product_id", "title", "description", "image_path"),
-    "labels.parquet": ("product_id", "group_id"),
+    "labels.parquet": ("product_id",),
 }
+# Read as text where labels.parquet has it, whatever its type.
+_GROUP = "group_id"
 
 
 def read_catalog_folder(folder: Path) -> LabelledRows:
@@ -32,14 +34,14 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
             product is in one of them twice.
     """
     products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
-    products = products.drop(columns="group_id", errors="ignore")
+    products = products.drop(columns=_GROUP, errors="ignore")
     _require_one_row_each(labels, folder / "labels.parquet")
     if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
         say(
             f"{len(lost):,} of {len(labels):,} labelled products of {folder} are not in its "
             f"products.parquet, such as {name_some(lost)}"
         )
-    attributes = [column for column in labels.columns if column not in ("product_id", "group_id")]
+    attributes = [column for column in labels.columns if column not in ("product_id", _GROUP)]
     joined = products.merge(
         labels.rename(columns={attribute: f"label {attribute}" for attribute in attributes}),
         on="product_id",
@@ -49,12 +51,13 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     categories = [column for column in products.columns if column not in named]
     shown = [as_texts(joined[name]) for name in ("title", "description", "image_path")]
     titles, descriptions, image_paths = shown
+    given = as_texts(joined[_GROUP]) if _GROUP in joined else [None] * len(joined)
     return LabelledRows(
         root=folder,
         titles=titles,
         descriptions=descriptions,
         image_paths=image_paths,
-        groups=name_groups(as_texts(joined["group_id"]), joined["product_id"].tolist(), *shown),
+        groups=name_groups(given, joined["product_id"].tolist(), *shown),
         labels={category: as_texts(joined[category]) for category in categories}
         | {attribute: as_texts(joined[f"label {attribute}"]) for attribute in attributes},
     )
@@ -70,7 +73,11 @@ def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.exists():
         raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
     table = read_table(file)
-    further = [one.name for one in table.schema if one.name not in wanted and _is_plain(one.type)]
+    further = [
+        one.name
+        for one in table.schema
+        if one.name not in wanted and (one.name == _GROUP or _is_plain(one.type))
+    ]
     # Made text by Arrow: pandas would make 7.0 of a 7 in a column with a NULL.
     return select_text(table, [*wanted, *further], file).to_pandas().dropna(subset="product_id")
 

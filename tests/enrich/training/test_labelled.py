@@ -256,10 +256,10 @@ def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no products\.parquet in"):
         load_labelled([tmp_path], ATTRIBUTES)
     lacking = _write(tmp_path / "lacking", 2)
-    pd.read_parquet(lacking / "labels.parquet").drop(columns="group_id").to_parquet(
+    pd.read_parquet(lacking / "labels.parquet").drop(columns="product_id").to_parquet(
         lacking / "labels.parquet"
     )
-    with pytest.raises(ConfigError, match=r"labels\.parquet has no column group_id"):
+    with pytest.raises(ConfigError, match=r"labels\.parquet has no column product_id"):
         load_labelled([lacking], ATTRIBUTES)
     with pytest.raises(ConfigError, match="no labelled product"):
         load_labelled([_write(tmp_path / "empty", 0)], ATTRIBUTES)

@@ -60,8 +60,25 @@ def test_a_product_whose_group_is_missing_or_blank_is_a_group_of_its_own(folder:
     assert read_catalog_folder(folder).groups == ["a", "b", "c"]
 
 
+def test_without_a_column_of_groups_products_that_look_alike_are_one(folder: Path) -> None:
+    products = pd.read_parquet(folder / "products.parquet")
+    products["image_path"] = ["a.jpg", "a.jpg", None, "c.jpg"]
+    products.to_parquet(folder / "products.parquet")
+    labels = pd.read_parquet(folder / "labels.parquet").drop(columns="group_id")
+    labels.to_parquet(folder / "labels.parquet")
+    rows = read_catalog_folder(folder)
+    assert rows.groups == ["a", "a", "c"]
+    assert set(rows.labels) == {"season", "size", "is_new"}
+
+
 def test_blanks_around_a_group_are_none_of_it(folder: Path) -> None:
     labels = {"product_id": ["a", "b", "c"], "group_id": ["7", " 7 ", "8\t"], "size": "40"}
+    pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
+    assert read_catalog_folder(folder).groups == ["7", "7", "8"]
+
+
+def test_groups_that_are_written_as_bytes_are_read_all_the_same(folder: Path) -> None:
+    labels = {"product_id": ["a", "b", "c"], "group_id": [b"7", b"7", b"8"], "size": "40"}
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
     assert read_catalog_folder(folder).groups == ["7", "7", "8"]
 
