@@ -185,11 +185,18 @@ class Refresh:
             refuse_many_failures(self.inputs, staged_counts.new)
             lineage = self.inputs.lineage(self.summary.run_id)
             quarantine_unusable(self.tables, survey, staged, lineage)
-        if self.summary.counts["enriched"]:
-            with self._timed("validation"):
-                self._judging.judge_answers(survey, staged)
+        self._judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
+
+    def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
+        if not self.summary.counts["enriched"]:
+            return
+        earlier = self._earlier if self._is_resumed else None
+        told_until = None if earlier is None else earlier["started_at"]
+        full_refresh = self.inputs.request.full_refresh
+        with self._timed("validation"):
+            self._judging.judge_answers(survey, staged, told_until, full_refresh=full_refresh)
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
