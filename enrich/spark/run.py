@@ -11,7 +11,13 @@ from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome, Suite
 from schemas.verdict import Verdict
 
-from enrich.errors import NothingPublished, RunInProgress, TableContended
+from enrich.errors import (
+    NothingPublished,
+    RunInProgress,
+    TableContended,
+    TooManyFailures,
+    ValidationFailed,
+)
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
 from enrich.spark.catalog.table import refuse_replaced
@@ -165,29 +171,48 @@ class Refresh:
     def _finish(self, survey: Survey) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
-        with self._timed("quarantine"):
-            staged_counts = count_staged(
-                survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
-            )
-            if staged_counts.pending < survey.count(*PENDING):
-                raise TableContended(
-                    f"rows that run '{self.summary.run_id}' had staged are gone from "
-                    f"{self.tables.name('staged_attributes')}: another process has dropped them, "
-                    "or is at work on the same run. Nothing was published: start this run again"
-                )
-            self.summary.counts = staged_counts.counts
-            if self._is_resumed and staged_counts.counts["enriched"]:
-                # What an earlier attempt has published stands, even if this one is blocked.
-                stands = self._count_published(staged)
-                self.summary.counts |= count_fates(staged_counts.counts, stands)
-            # Before anything is quarantined: that is not asked about again, so the next run would
-            # pass.
-            refuse_many_failures(self.inputs, staged_counts.new)
-            lineage = self.inputs.lineage(self.summary.run_id)
-            quarantine_unusable(self.tables, survey, staged, lineage)
+        try:
+            with self._timed("quarantine"):
+                self._quarantine(survey, staged)
+        except TooManyFailures as error:
+            self._judge_all_the_same(survey, staged, error)
+            raise
         self._judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
+
+    def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
+        """Counts what is staged, and puts away what could not be read, unless it is too much."""
+        staged_counts = count_staged(
+            survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
+        )
+        if staged_counts.pending < survey.count(*PENDING):
+            raise TableContended(
+                f"rows that run '{self.summary.run_id}' had staged are gone from "
+                f"{self.tables.name('staged_attributes')}: another process has dropped them, "
+                "or is at work on the same run. Nothing was published: start this run again"
+            )
+        self.summary.counts = staged_counts.counts
+        if self._is_resumed and staged_counts.counts["enriched"]:
+            # What an earlier attempt has published stands, even if this one is blocked.
+            stands = self._count_published(staged)
+            self.summary.counts |= count_fates(staged_counts.counts, stands)
+        # Before anything is quarantined: that is not asked about again, so the next run would pass.
+        refuse_many_failures(self.inputs, staged_counts.new)
+        lineage = self.inputs.lineage(self.summary.run_id)
+        quarantine_unusable(self.tables, survey, staged, lineage)
+
+    def _judge_all_the_same(
+        self, survey: Survey, staged: DataFrame, error: TooManyFailures
+    ) -> None:
+        """Has the answers of a run judged that too many failures have stopped already.
+
+        Whoever publishes it by hand does so against all that its error names.
+        """
+        try:
+            self._judge_answers(survey, staged)
+        except ValidationFailed as failed:
+            raise TooManyFailures(f"{error}. Besides, {failed}") from failed
 
     def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
         if not self.summary.counts["enriched"]:

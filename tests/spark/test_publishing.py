@@ -664,3 +664,35 @@ def test_a_correction_of_what_the_same_run_has_published_is_not_held_up_by_the_g
     assert (summary.outcome, summary.counts["published"]) == ("published", 6)
     rows = shop.table("product_attributes").set_index("product_id")
     assert rows.loc["p1", "color"] == "red"
+
+
+def breaks(staged: StagedRows) -> Verdict:
+    raise RuntimeError("no space left")
+
+
+def test_answers_that_no_gate_has_judged_are_published_by_nobody(shop: Shop) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(8))
+    with pytest.raises(RuntimeError):
+        shop.refresh(breaks, run_id="night")
+
+    refused = r"'night' failed \(.*no space.*\), and no gate .* run it again"
+    for reason in (None, "the disk was full"):
+        with pytest.raises(ConfigError, match=refused):
+            shop.publish_staged("night", reason)
+
+    assert len(shop.table("product_attributes")) == 6
+    assert "inference" not in shop.refresh(run_id="night").seconds
+
+
+def test_a_run_that_failed_after_its_gate_is_published_with_a_reason(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_store() -> None:
+        raise RuntimeError("the store is gone")
+
+    CommitHook(monkeypatch).at("before", lose_the_store, of=("publish",))
+    with pytest.raises(RuntimeError, match="the store is gone"):
+        shop.refresh(run_id="night")
+
+    assert shop.publish_staged("night", "the store is back").counts["published"] == 6
