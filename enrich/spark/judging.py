@@ -130,7 +130,7 @@ def is_input_worth_a_look(survey: Survey, *, is_staged: bool, max_unusable_id_sh
     with nothing to do. Some shops always have a row without one, and need no look for that: unless
     the check tolerates no more than `max_unusable_id_share`, in [0, 1].
     """
-    if survey.count(State.NEW):
-        return not is_staged
+    if survey.count(State.NEW) and not is_staged:
+        return True
     doubtful = min(_DOUBTFUL_IDS, max_unusable_id_share)
     return survey.count(*BROKEN) > doubtful * survey.read
