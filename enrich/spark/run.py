@@ -29,7 +29,7 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_cut_off, refuse_many_failures
+from enrich.spark.guards import explain_cut_off, refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Judging, is_input_worth_a_look
@@ -113,10 +113,11 @@ class Refresh:
                     later = "products stay as a run of a later date has published them"
                     log.warning("%s %s", f"{overtaken:,}", later)
                 is_staged = self._stager.has_all(survey)
-            to_delete = self.inputs.count_to_delete(survey)
-            to_change = survey.count(State.REVISED) or to_delete
-            # Of an empty product table every run has to ask anew whether it may be empty.
-            if survey.read and is_staged and not to_change and self._is_done(survey):
+            gone = self.inputs.count_gone(survey)
+            to_change = survey.count(State.REVISED) or (gone and not survey.lost_ids)
+            # A table that is cut off is no success, whatever the run has done before.
+            is_cut_off = explain_cut_off(self.inputs, survey, gone) is not None
+            if is_staged and not (to_change or is_cut_off) and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
                 # Where nothing else is new, somebody may have run this for a correction.
                 self._add_notes(survey)
@@ -124,7 +125,7 @@ class Refresh:
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )
             else:
-                self._refresh(survey, scratch, to_delete, is_staged=is_staged)
+                self._refresh(survey, scratch, gone, is_staged=is_staged)
         return self.summary
 
     @cached_property
@@ -137,11 +138,11 @@ class Refresh:
         """The ledger's row of an earlier attempt at the run, as it was before this one."""
         return read_run(self.tables, self.summary.run_id)
 
-    def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
+    def _refresh(self, survey: Survey, scratch: str, gone: int, *, is_staged: bool) -> None:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_cut_off(to_delete, survey, self.inputs.config)
+            refuse_cut_off(self.inputs, survey, gone)
             allowed = self._max_unusable_id_share
             if is_input_worth_a_look(survey, is_staged=is_staged, max_unusable_id_share=allowed):
                 with self._timed("input"):
@@ -262,8 +263,9 @@ class Refresh:
         summary, counts = self.summary, self.summary.counts
         # Asked once more: inference may have taken hours, and a newer run, which had kept this one
         # from deleting, may have been taken back since.
-        to_delete = self.inputs.count_to_delete(survey)
-        refuse_cut_off(to_delete, survey, self.inputs.config)
+        gone = self.inputs.count_gone(survey)
+        refuse_cut_off(self.inputs, survey, gone)
+        to_delete = 0 if survey.lost_ids else gone
         # For a run that only stages, too: a person looks at its notes before publishing.
         self._add_notes(survey)
         if not self.inputs.request.publish:
@@ -285,8 +287,10 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            gone = survey.select(State.VANISHED)
-            counts["deleted"] = delete_gone(self.tables, gone, *self.inputs.attempt, summary.run_id)
+            vanished = survey.select(State.VANISHED)
+            counts["deleted"] = delete_gone(
+                self.tables, vanished, *self.inputs.attempt, summary.run_id
+            )
         elif self._is_resumed and self.inputs.config.deletes_missing and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -299,6 +303,12 @@ class Refresh:
             notes.append(
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
+            )
+        kept = survey.count(State.VANISHED)
+        if kept and survey.lost_ids and self.inputs.config.deletes_missing:
+            notes.append(
+                f"{kept:,} vanished products are kept: of {survey.lost_ids:,} rows the id cannot "
+                "be told, which may be theirs. Put these right, and the next run deletes the others"
             )
         if survey.replaced:
             notes.append(
