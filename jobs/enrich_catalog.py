@@ -87,7 +87,12 @@ def main(
         bool, typer.Option("--full-refresh", help="Ignore what is already enriched.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, max=2**31 - 1, help="Only the first N rows by product id.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**31 - 1,
+            help="Only the first N rows by product id; what --run-id had staged of others goes.",
+        ),
     ] = None,
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Stage and validate only.")

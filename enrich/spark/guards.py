@@ -8,7 +8,7 @@ from enrich.config import JobConfig, is_too_much
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.spark.counting import New
 from enrich.spark.inputs import Inputs
-from enrich.spark.survey import State, Survey
+from enrich.spark.survey import Survey
 from enrich.spark.tables.output_tables import OutputTables
 
 
@@ -35,21 +35,34 @@ def refuse_demo_among_products(tables: OutputTables, demo: str) -> None:
         )
 
 
-def refuse_cut_off(to_delete: int, survey: Survey, config: JobConfig) -> None:
+def refuse_cut_off(inputs: Inputs, survey: Survey, gone: int) -> None:
     """Raises TooManyFailures when the product table lacks so much that it may be cut off.
 
-    `to_delete` are published rows of products that it lacks; where these are kept, only a table
-    without any row is refused. Runs on the driver.
+    `gone` is what `inputs.count_gone` tells; where it is none, only a table without any row is
+    refused. Runs on the driver; one action for such a table.
     """
-    if to_delete:
-        refuse_many_deletions(to_delete, survey.read, config)
-    elif (gone := survey.count(State.VANISHED)) and survey.read == 0:
+    if gone:
+        refuse_many_deletions(gone, survey.read, inputs.config)
+        return
+    if survey.read or inputs.request.limit is not None:
+        return
+    # Counted anew: what a run of a later date has published has not vanished for this one.
+    if there := inputs.tables.read_as_updated("product_attributes").count():
         # Else a night on which the shop's export failed would end well, with nothing to do.
         raise TooManyFailures(
-            f"the product table has no row, and {gone:,} products are published. Nothing was "
+            f"the product table has no row, and {there:,} products are published. Nothing was "
             "changed: check that the product table is whole. If the shop is empty indeed, "
             "'missing_products: delete' with 'max_deleted_share: 1' deletes them"
         )
+
+
+def explain_cut_off(inputs: Inputs, survey: Survey, gone: int) -> str | None:
+    """Returns what `refuse_cut_off` would say, None where it would let the run go on."""
+    try:
+        refuse_cut_off(inputs, survey, gone)
+    except TooManyFailures as error:
+        return str(error)
+    return None
 
 
 def refuse_many_deletions(gone: int, read: int, config: JobConfig) -> None:

@@ -98,10 +98,15 @@ class Inputs:
             "run_date": self.request.run_date,
         }
 
-    def count_to_delete(self, survey: Survey) -> int:
-        """Returns how many published rows the run is to delete, or whoever publishes it later."""
-        vanished = survey.count(State.VANISHED)
-        if not vanished or survey.lost_ids or not self.config.deletes_missing:
+    def count_gone(self, survey: Survey) -> int:
+        """Returns how many published rows are of products that are surely gone.
+
+        None where these are kept, or a newer run has found out for itself what is gone. Without
+        lost ids they are what the run is to delete, or whoever publishes it later; with them it
+        deletes nothing.
+        """
+        gone = survey.count(State.VANISHED) - survey.lost_ids
+        if gone <= 0 or not self.config.deletes_missing:
             return 0
         is_behind = has_newer_run(self.tables, self.attempt)
-        return 0 if is_behind else vanished
+        return 0 if is_behind else gone

@@ -1,6 +1,7 @@
 """What validation gets to see of a run, and what follows from what it says."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame
@@ -54,8 +55,8 @@ class Judging:
         with nothing to do. Some shops always have a row without one, and need no look for that:
         unless the gate tolerates fewer.
         """
-        if survey.count(State.NEW):
-            return not is_staged
+        if survey.count(State.NEW) and not is_staged:
+            return True
         doubtful = min(_DOUBTFUL_IDS, self._gate.max_unusable_id_share)
         return survey.count(*BROKEN) > doubtful * survey.read
 
@@ -72,18 +73,29 @@ class Judging:
         products = read.withColumns({"product_id": usable_id, "is_new": is_new})
         self._judge(self._gate.validate_input(InputRows(self._summary.run_id, products)))
 
-    def judge_answers(self, survey: Survey, staged: DataFrame) -> None:
+    def judge_answers(
+        self, survey: Survey, staged: DataFrame, told_until: datetime | None, *, full_refresh: bool
+    ) -> None:
         """Has the answers judged, but for those that are published already.
+
+        Args:
+            survey: All rows of the product table with their state.
+            staged: The run's rows.
+            told_until: As `select_unpublished` has it; None where no earlier attempt had staged.
+            full_refresh: Whether the run is one.
 
         Raises:
             ValidationFailed: they are not to be published.
         """
         counts, published = self._summary.counts, self._tables.read("product_attributes")
         answered, expected = select_answered(staged), counts["enriched"]
-        if counts["carried"] or survey.count(State.AGAIN):
+        if told_until or counts["carried"] or survey.count(State.AGAIN):
             # Products that people corrected, or that lack their picture night after night, are no
-            # sample of the catalog. Judged, they would block people's labels, or every night.
-            answered = select_unpublished(answered, published)
+            # sample of the catalog. Judged, they would block people's labels, or every night. And
+            # beside thousands that the run has published some hundred wrong ones would not show.
+            answered = select_unpublished(
+                answered, published, told_until, full_refresh=full_refresh
+            )
             expected = answered.count()
             if not expected:
                 return

@@ -15,11 +15,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
-from enrich.config import JobConfig
-from enrich.errors import TooManyFailures
 from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.counting import COUNTS, count_surveyed
-from enrich.spark.guards import refuse_cut_off
+from enrich.spark.guards import explain_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import products_per_second
@@ -94,9 +92,10 @@ def plan_refresh(inputs: Inputs) -> Plan:
         rows.unpersist()
     refuse_exchanged(inputs.catalog)
     survey_s = round(time.perf_counter() - begin, 2)
-    to_delete = inputs.count_to_delete(survey)
-    error = _find_stop(to_delete, survey, inputs.config)
-    surveyed = count_surveyed(survey) | {"deleted": 0 if error else to_delete}
+    gone = inputs.count_gone(survey)
+    # Why the run would stop before it asks about any product.
+    error = explain_cut_off(inputs, survey, gone)
+    surveyed = count_surveyed(survey) | {"deleted": 0 if error or survey.lost_ids else gone}
     counts = {name: surveyed[name] for name in COUNTS if name not in _UNKNOWN}
     asked = max(0, survey.count(*ASKED) - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)
@@ -113,15 +112,6 @@ def plan_refresh(inputs: Inputs) -> Plan:
         seconds={"survey": survey_s},
         model_version=inputs.spec.model_version,
     )
-
-
-def _find_stop(to_delete: int, survey: Survey, config: JobConfig) -> str | None:
-    """Returns why the run would stop before it asks about any product."""
-    try:
-        refuse_cut_off(to_delete, survey, config)
-    except TooManyFailures as error:
-        return str(error)
-    return None
 
 
 def _count_staged(inputs: Inputs, survey: Survey, run_id: str) -> int:

@@ -3,6 +3,8 @@
 Knows nothing of images or classifiers.
 """
 
+from datetime import datetime
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,6 +15,7 @@ from enrich.spark.inference.key import is_answered
 from enrich.spark.ledger import has_newer_run
 from enrich.spark.records import Attempt
 from enrich.spark.survey import SAME_PRODUCT
+from enrich.spark.tables.merge_conditions import IS_OWN, stays
 from enrich.spark.tables.output_tables import OutputTables
 
 
@@ -56,18 +59,33 @@ def select_answered(staged: DataFrame) -> DataFrame:
     return staged.where(is_answered())
 
 
-def select_unpublished(answered: DataFrame, published: DataFrame) -> DataFrame:
+def select_unpublished(
+    answered: DataFrame, published: DataFrame, told_until: datetime | None, *, full_refresh: bool
+) -> DataFrame:
     """Returns the answers without those that stand in the published table already.
 
-    Left out are answers that were carried over, or were asked for again while their picture stayed
-    out of reach, where the published row is of the same text and image, and of the same checkpoint
-    at the same target precision. Runs on the driver; lazy.
+    Runs on the driver; lazy. Left out are answers that the run itself has published, or that were
+    carried over, or were asked for again while their picture stayed out of reach, where the
+    published row is of the same text and image, and of the same checkpoint at the same target
+    precision.
+
+    Args:
+        answered: The run's.
+        published: The table that they would go to.
+        told_until: The start of the run's last attempt that is in the ledger, None where there is
+            none. What a later one has published before it was killed is not left out: no check of
+            it is written.
+        full_refresh: Whether the run is one. What it has published on an earlier day is answered
+            anew.
     """
-    is_in_vain = F.col("answered.status") == Status.IMAGE_UNREADABLE
+    is_in_vain = F.col("new.status") == Status.IMAGE_UNREADABLE
+    repeats = F.col("new.is_carried") | is_in_vain
+    if told_until is not None:
+        is_left = F.expr(f"{IS_OWN} AND {stays(full_refresh=full_refresh)}")
+        repeats |= is_left & (F.col("old.enriched_at") <= F.lit(told_until))
     names = (*SAME_PRODUCT, "model_version", "status")
-    is_same = [F.col(f"answered.{name}") == F.col(f"published.{name}") for name in names]
-    may_repeat = [F.col("answered.is_carried") | is_in_vain, *is_same]
-    return answered.alias("answered").join(published.alias("published"), may_repeat, "left_anti")
+    is_same = [F.col(f"new.{name}") == F.col(f"old.{name}") for name in names]
+    return answered.alias("new").join(published.alias("old"), [repeats, *is_same], "left_anti")
 
 
 def read_attempt(tables: OutputTables, run_id: str, attempt: Attempt) -> DataFrame:

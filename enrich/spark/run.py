@@ -10,7 +10,13 @@ from typing import Any, get_args
 from pyspark.sql import DataFrame
 from schemas.tables import SUCCEEDED, Outcome, Suite
 
-from enrich.errors import NothingPublished, RunInProgress, TableContended
+from enrich.errors import (
+    NothingPublished,
+    RunInProgress,
+    TableContended,
+    TooManyFailures,
+    ValidationFailed,
+)
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
 from enrich.spark.catalog.table import refuse_exchanged
@@ -22,7 +28,7 @@ from enrich.spark.counting import (
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_cut_off, refuse_many_failures
+from enrich.spark.guards import explain_cut_off, refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import Stager
 from enrich.spark.inputs import Inputs
 from enrich.spark.judging import Gate, Judging
@@ -97,10 +103,11 @@ class Refresh:
                     later = "products stay as a run of a later date has published them"
                     log.warning("%s %s", f"{overtaken:,}", later)
                 is_staged = self._stager.has_all(survey)
-            to_delete = self.inputs.count_to_delete(survey)
-            to_change = survey.count(State.REVISED) or to_delete
-            # Of an empty product table every run has to ask anew whether it may be empty.
-            if survey.read and is_staged and not to_change and self._is_done(survey):
+            gone = self.inputs.count_gone(survey)
+            to_change = survey.count(State.REVISED) or (gone and not survey.lost_ids)
+            # A table that is cut off is no success, whatever the run has done before.
+            is_cut_off = explain_cut_off(self.inputs, survey, gone) is not None
+            if is_staged and not (to_change or is_cut_off) and self._is_done(survey):
                 self.summary.outcome = Outcome.NOTHING_TO_DO
                 # Where nothing else is new, somebody may have run this for a correction.
                 self._add_notes(survey)
@@ -108,7 +115,7 @@ class Refresh:
                     survey, self._read_staged(), self.tables.read("product_attributes")
                 )
             else:
-                self._refresh(survey, scratch, to_delete, is_staged=is_staged)
+                self._refresh(survey, scratch, gone, is_staged=is_staged)
         return self.summary
 
     @cached_property
@@ -121,11 +128,11 @@ class Refresh:
         """The ledger's row of an earlier attempt at the run, as it was before this one."""
         return read_run(self.tables, self.summary.run_id)
 
-    def _refresh(self, survey: Survey, scratch: str, to_delete: int, *, is_staged: bool) -> None:
+    def _refresh(self, survey: Survey, scratch: str, gone: int, *, is_staged: bool) -> None:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
-            refuse_cut_off(to_delete, survey, self.inputs.config)
+            refuse_cut_off(self.inputs, survey, gone)
             if self._judging.wants_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):
                     self._judging.judge_input(survey)
@@ -154,31 +161,57 @@ class Refresh:
     def _finish(self, survey: Survey) -> None:
         """Takes what is staged to where it belongs: quarantine, or past validation to the table."""
         staged = self._read_staged()
-        with self._timed("quarantine"):
-            staged_counts = count_staged(
-                survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
-            )
-            if staged_counts.pending < survey.count(*PENDING):
-                raise TableContended(
-                    f"rows that run '{self.summary.run_id}' had staged are gone from "
-                    f"{self.tables.name('staged_attributes')}: another process has dropped them, "
-                    "or is at work on the same run. Nothing was published: start this run again"
-                )
-            self.summary.counts = staged_counts.counts
-            if self._is_resumed and staged_counts.counts["enriched"]:
-                # What an earlier attempt has published stands, even if this one is blocked.
-                stands = self._count_published(staged)
-                self.summary.counts |= count_fates(staged_counts.counts, stands)
-            # Before anything is quarantined: that is not asked about again, so the next run would
-            # pass.
-            refuse_many_failures(self.inputs, staged_counts.new)
-            lineage = self.inputs.lineage(self.summary.run_id)
-            quarantine_unusable(self.tables, survey, staged, lineage)
-        if self.summary.counts["enriched"]:
-            with self._timed("validation"):
-                self._judging.judge_answers(survey, staged)
+        try:
+            with self._timed("quarantine"):
+                self._quarantine(survey, staged)
+        except TooManyFailures as error:
+            self._judge_all_the_same(survey, staged, error)
+            raise
+        self._judge_answers(survey, staged)
         with self._timed("publish"):
             self._publish(staged, survey)
+
+    def _quarantine(self, survey: Survey, staged: DataFrame) -> None:
+        """Counts what is staged, and puts away what could not be read, unless it is too much."""
+        staged_counts = count_staged(
+            survey, staged, tuple(self.inputs.spec.attributes), is_resumed=self._is_resumed
+        )
+        if staged_counts.pending < survey.count(*PENDING):
+            raise TableContended(
+                f"rows that run '{self.summary.run_id}' had staged are gone from "
+                f"{self.tables.name('staged_attributes')}: another process has dropped them, "
+                "or is at work on the same run. Nothing was published: start this run again"
+            )
+        self.summary.counts = staged_counts.counts
+        if self._is_resumed and staged_counts.counts["enriched"]:
+            # What an earlier attempt has published stands, even if this one is blocked.
+            stands = self._count_published(staged)
+            self.summary.counts |= count_fates(staged_counts.counts, stands)
+        # Before anything is quarantined: that is not asked about again, so the next run would pass.
+        refuse_many_failures(self.inputs, staged_counts.new)
+        lineage = self.inputs.lineage(self.summary.run_id)
+        quarantine_unusable(self.tables, survey, staged, lineage)
+
+    def _judge_all_the_same(
+        self, survey: Survey, staged: DataFrame, error: TooManyFailures
+    ) -> None:
+        """Has the answers of a run judged that too many failures have stopped already.
+
+        Whoever publishes it by hand does so against all that its error names.
+        """
+        try:
+            self._judge_answers(survey, staged)
+        except ValidationFailed as failed:
+            raise TooManyFailures(f"{error}. Besides, {failed}") from failed
+
+    def _judge_answers(self, survey: Survey, staged: DataFrame) -> None:
+        if not self.summary.counts["enriched"]:
+            return
+        earlier = self._earlier if self._is_resumed else None
+        told_until = None if earlier is None else earlier["started_at"]
+        full_refresh = self.inputs.request.full_refresh
+        with self._timed("validation"):
+            self._judging.judge_answers(survey, staged, told_until, full_refresh=full_refresh)
 
     def _is_done(self, survey: Survey) -> bool:
         """Returns whether the run has come to its end before, and its answers still stand."""
@@ -219,8 +252,9 @@ class Refresh:
         summary, counts = self.summary, self.summary.counts
         # Asked once more: inference may have taken hours, and a newer run, which had kept this one
         # from deleting, may have been taken back since.
-        to_delete = self.inputs.count_to_delete(survey)
-        refuse_cut_off(to_delete, survey, self.inputs.config)
+        gone = self.inputs.count_gone(survey)
+        refuse_cut_off(self.inputs, survey, gone)
+        to_delete = 0 if survey.lost_ids else gone
         # For a run that only stages, too: a person looks at its notes before publishing.
         self._add_notes(survey)
         if not self.inputs.request.publish:
@@ -242,8 +276,9 @@ class Refresh:
                     counts["withheld"],
                 )
         if to_delete:
-            gone = survey.select(State.VANISHED)
-            counts["deleted"] = delete_gone(self.tables, gone, self.inputs.attempt, summary.run_id)
+            vanished = survey.select(State.VANISHED)
+            attempt = self.inputs.attempt
+            counts["deleted"] = delete_gone(self.tables, vanished, attempt, summary.run_id)
         elif self._is_resumed and self.inputs.config.deletes_missing and not counts["vanished"]:
             counts["vanished"] = counts["deleted"] = self._count_untold_deletions()
         is_changed = counts["enriched"] or counts["deleted"]
@@ -256,6 +291,12 @@ class Refresh:
             notes.append(
                 f"{unknown} corrections name an attribute or a label that the checkpoint does not "
                 f"have: {self.tables.name('attribute_corrections')}"
+            )
+        kept = survey.count(State.VANISHED)
+        if kept and survey.lost_ids and self.inputs.config.deletes_missing:
+            notes.append(
+                f"{kept:,} vanished products are kept: of {survey.lost_ids:,} rows the id cannot "
+                "be told, which may be theirs. Put these right, and the next run deletes the others"
             )
         if survey.undecodable:
             notes.append(

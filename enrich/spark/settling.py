@@ -97,7 +97,8 @@ def publish_staged_run(
 
     Raises:
         ConfigError: there is no such run, its rows are gone, another checkpoint staged them, it
-            was blocked and no reason is given, or what it had found published is gone by now.
+            was blocked and no reason is given, it failed before they were judged, or what it had
+            found published is gone by now.
         TooManyFailures: so much is to be deleted that the product table may be cut off. Nothing is
             changed.
     """
@@ -215,6 +216,12 @@ def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str |
     if row["outcome"] == Outcome.DROPPED:
         raise ConfigError(
             f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
+        )
+    # Publishing is the stage that comes after the gate.
+    if row["outcome"] == Outcome.FAILED and "publish" not in (row["seconds"] or {}):
+        raise ConfigError(
+            f"run '{run_id}' failed ({row['error'] or 'it did not end'}), and no gate has let its "
+            "answers pass: run it again, it goes on from what it has staged"
         )
     if not is_staged and not reason:
         raise ConfigError(

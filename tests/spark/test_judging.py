@@ -46,3 +46,14 @@ def test_new_products_are_judged_unless_their_answers_are_there_already(is_stage
     looks = judging(0.05).wants_a_look(night, is_staged=is_staged)
 
     assert looks != is_staged
+
+
+@pytest.mark.parametrize("lost", [10, 90])
+def test_lost_ids_are_judged_also_where_the_answers_of_new_products_are_there_already(
+    lost: int,
+) -> None:
+    night = survey_of(new=10, unchanged=990 - lost, null_id=lost, vanished=lost)
+
+    looks = judging(0.05).wants_a_look(night, is_staged=True)
+
+    assert looks == (lost == 90)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from commit_hook import CommitHook
-from fake_shop import DAY, Shop, fails, products
+from fake_shop import DAY, Shop, fails, passes, products
 from long_tests import in_full
 
 from enrich.errors import ConfigError, ValidationFailed
@@ -15,7 +15,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.console import show_run
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publishing import select_publishable
-from enrich.spark.records import InputRows
+from enrich.spark.records import InputRows, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import PublishedCounts
@@ -587,3 +587,112 @@ def test_of_a_blocked_run_that_is_taken_back_with_another_nothing_is_said_to_be_
 
     second = shop.table("enrichment_runs").set_index("run_id").loc["second"]
     assert (second["outcome"], second["published"], second["withheld"]) == ("rolled_back", 0, 1)
+
+
+class Gate:
+    """Lets all pass, and keeps of what: the ids it saw, in one text, for each time it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __call__(self, staged: StagedRows) -> Verdict:
+        ids = sorted(row["product_id"] for row in staged.rows.select("product_id").collect())
+        assert staged.expected == len(ids)
+        self.seen.append(" ".join(ids))
+        return passes(staged)
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["by the run", "by a person"])
+def test_what_a_run_has_published_does_not_hide_what_it_brings_now(
+    shop: Shop, by_hand: bool
+) -> None:
+    if by_hand:
+        with pytest.raises(ValidationFailed):
+            shop.refresh(fails, run_id="night")
+        shop.publish_staged("night", "the summer collection is in")
+    else:
+        shop.refresh(run_id="night")
+    gate = Gate()
+    shop.write(products(8))
+    shop.refresh(gate, run_id="night", publish=False)
+    shop.publish_staged("night")
+    shop.write(products(9))
+
+    counts = shop.refresh(gate, run_id="night", run_date=LATER).counts
+
+    assert gate.seen == ["p6 p7", "p8"]
+    assert (counts["published"], counts["withheld"]) == (9, 0)
+
+
+def test_what_a_killed_attempt_has_published_is_judged_until_its_checks_are_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    for count in (6, 8):
+        shop.write(products(count))
+        with CommitHook(monkeypatch).killed_after("publish"):
+            shop.refresh(run_id="night")
+        shop.refresh(gate, run_id="night")
+
+    assert gate.seen == ["p0 p1 p2 p3 p4 p5", "p6 p7"]
+    assert set(shop.table("label_quality")["observed"]) == {2.0}
+    assert shop.refresh(gate, run_id="night").outcome == "nothing_to_do"
+
+
+def test_a_full_refresh_is_judged_whole_unless_its_own_answers_are_published(shop: Shop) -> None:
+    shop.refresh(run_id="night")
+    gate = Gate()
+    anew = {"spec": OTHERWISE, "run_id": "night", "run_date": LATER, "full_refresh": True}
+    shop.refresh(gate, **anew)
+    shop.write(products(7))
+    shop.refresh(gate, **anew)
+
+    assert gate.seen == ["p0 p1 p2 p3 p4 p5", "p6"]
+
+
+def test_a_correction_of_what_the_same_run_has_published_is_not_held_up_by_the_gate(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p1', 'color', 'red', 'ana', current_timestamp(), NULL)"
+    )
+
+    summary = shop.refresh(fails, run_id="night")
+
+    assert (summary.outcome, summary.counts["published"]) == ("published", 6)
+    rows = shop.table("product_attributes").set_index("product_id")
+    assert rows.loc["p1", "color"] == "red"
+
+
+def breaks(staged: StagedRows) -> Verdict:
+    raise RuntimeError("no space left")
+
+
+def test_answers_that_no_gate_has_judged_are_published_by_nobody(shop: Shop) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(8))
+    with pytest.raises(RuntimeError):
+        shop.refresh(breaks, run_id="night")
+
+    refused = r"'night' failed \(.*no space.*\), and no gate .* run it again"
+    for reason in (None, "the disk was full"):
+        with pytest.raises(ConfigError, match=refused):
+            shop.publish_staged("night", reason)
+
+    assert len(shop.table("product_attributes")) == 6
+    assert "inference" not in shop.refresh(run_id="night").seconds
+
+
+def test_a_run_that_failed_after_its_gate_is_published_with_a_reason(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_store() -> None:
+        raise RuntimeError("the store is gone")
+
+    CommitHook(monkeypatch).at("before", lose_the_store, of=("publish",))
+    with pytest.raises(RuntimeError, match="the store is gone"):
+        shop.refresh(run_id="night")
+
+    assert shop.publish_staged("night", "the store is back").counts["published"] == 6

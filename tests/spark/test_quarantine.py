@@ -183,6 +183,29 @@ def test_unreadable_products_are_no_smaller_share_for_what_the_same_run_has_publ
     assert shop.table("quarantine").empty
 
 
+@in_full
+def test_answers_are_judged_too_where_unreadable_products_have_stopped_their_run(
+    shop: Shop,
+) -> None:
+    table = products(300)
+    table.loc[:99, "title"] = None
+    shop.write(table)
+
+    both = r"33\.3% of 300 new or changed products could not be read.* color: too blue"
+    with pytest.raises(TooManyFailures, match=both):
+        shop.refresh(fails, run_id="blue")
+    with pytest.raises(TooManyFailures, match=r"33\.3%") as stopped:
+        shop.refresh(run_id="cards")
+
+    # Whoever publishes a run overrides by name what its error says.
+    errors = shop.table("enrichment_runs").set_index("run_id")["error"]
+    assert "too blue" in errors["blue"]
+    assert errors["cards"] == str(stopped.value)
+    assert "validation" not in errors["cards"]
+    assert shop.table("label_quality")["run_id"].tolist() == ["cards"]
+    assert shop.table("quarantine").empty
+
+
 @pytest.mark.parametrize(("unreadable", "allowed"), [(100, 0.5), (10, 0.05)])
 @in_full
 def test_a_share_of_unreadable_products_that_is_allowed_blocks_nothing(

@@ -17,6 +17,7 @@ from long_tests import in_full
 
 from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
+from enrich.spark.plan import plan_refresh
 from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
@@ -63,6 +64,17 @@ def test_an_empty_product_table_is_no_night_with_nothing_to_do(smaller: Shop) ->
     assert (smaller.table("enrichment_runs")["outcome"] == "blocked").sum() >= 3
     wanted = DELETE | {"max_deleted_share": 1.0}
     assert smaller.refresh(run_id="closed", config=wanted).counts["deleted"] == 6
+
+
+def test_an_empty_product_table_of_a_past_day_is_no_success_either(smaller: Shop) -> None:
+    smaller.write(products(0))
+    past = {"run_date": date(2026, 11, 1)}
+
+    with pytest.raises(TooManyFailures, match="has no row, and 6 products are published"):
+        smaller.refresh(**past)
+    planned = plan_refresh(smaller.prepare(**past)).error
+    assert planned is not None and "6 products are published" in planned
+    assert smaller.refresh(**past, limit=3).outcome == "nothing_to_do"
 
 
 def test_vanished_products_are_deleted_where_configured(smaller: Shop) -> None:
@@ -535,3 +547,34 @@ def test_nothing_is_deleted_while_a_row_s_fields_have_left_its_id_empty(smaller:
 
     _assert_that_nothing_is_deleted(smaller)
     assert list(smaller.table("quarantine")["reason"]) == ["surplus_fields"]
+
+
+def rows_of(count: int, *more: str) -> list[str]:
+    return [f"p{number},shirt number {number},," for number in range(count)] + list(more)
+
+
+def test_a_row_whose_id_is_lost_makes_no_cut_off_table_whole(shop: Shop) -> None:
+    shop.write_csv(*rows_of(20))
+    shop.refresh(run_id="nightly", config={"missing_products": "delete"})
+    shop.write_csv(*rows_of(3, "p3,Red, large shirt,,"))
+
+    for run_id in (None, "nightly"):
+        request = {"run_id": run_id, "config": {"missing_products": "delete"}}
+        planned = plan_refresh(shop.prepare(**request)).error
+        with pytest.raises(TooManyFailures, match=r"16 published products .* 80\.0%") as stopped:
+            shop.refresh(**request)
+        assert planned == str(stopped.value)
+    assert "blocked" in set(shop.table("enrichment_runs")["outcome"])
+
+
+def test_a_run_says_what_it_keeps_because_a_row_s_id_is_lost(shop: Shop) -> None:
+    shop.write_csv(*rows_of(20))
+    shop.refresh()
+    shop.write_csv(*rows_of(19, "p19,Red, large shirt,,"))
+
+    kept, told = shop.refresh(), shop.refresh(config={"missing_products": "delete"})
+
+    assert kept.validation["notes"] == []
+    (note,) = told.validation["notes"]
+    assert note.startswith("1 vanished products are kept: of 1 rows the id cannot be told")
+    assert (told.counts["vanished"], told.counts["deleted"]) == (1, 0)
