@@ -91,7 +91,7 @@ CATALOGS ?=
 STRANGE_SHOPS ?=
 # Graphics cards of this machine to train on together.
 GPUS ?= 1
-TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --nproc-per-node $(GPUS),python) \
+TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
 	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
 TOWER = trained/image-tower
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.

@@ -4,6 +4,7 @@
 
 A catalog is evaluated on its held-back test groups, a strange shop on all its products; both are
 folders as jobs/train_classifier.py takes them. Every other checkpoint is compared with the first.
+One table is printed; all of them, and links to the plots, are in `report/comparison.md`.
 """
 
 import tempfile
@@ -56,7 +57,7 @@ def main(
         comparison = compare(contenders, shops, bootstrap, workplace)
     write_report(comparison, output)
     print_report(comparison)
-    typer.echo(f"report: {output / 'comparison.md'}")
+    typer.echo(f"all shops, conditions, attributes, intervals, plots: {output / 'comparison.md'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Trains a classifier from labelled product tables and writes a checkpoint folder.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
-    torchrun --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
+    torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
+        --output checkpoints/mine
 
 A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
 `fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. A killed run goes on where

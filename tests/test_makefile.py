@@ -99,5 +99,7 @@ def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first
 
 def test_several_graphics_cards_train_together() -> None:
     trainings, evaluation = _comparison("GPUS=4")
-    assert all("torchrun --nproc-per-node 4 jobs/train_classifier.py" in t for t in trainings)
+    # Without --standalone two comparisons on one machine would meet on one port.
+    command = "torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py"
+    assert all(command in training for training in trainings)
     assert "torchrun" not in evaluation

@@ -40,8 +40,9 @@ class Adaptation:
 
     @property
     def left(self) -> dict[str, str]:
-        """Why each attribute that was not tried is left as it was."""
-        return self.too_few | self.flaws
+        """Why each attribute that is left as it was is: not tried, or no better for it."""
+        tried = {name: effect.drawback for name, effect in self.effects.items()}
+        return self.too_few | self.flaws | {name: why for name, why in tried.items() if why}
 
 
 def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:

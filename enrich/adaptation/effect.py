@@ -18,6 +18,13 @@ _LEAST_IN_ALL = 3.0
 _MOST_LOST = 0.1
 
 
+READ_FROM = {
+    Modalities.IMAGE_AND_TEXT: "both",
+    Modalities.IMAGE: "the picture alone",
+    Modalities.TEXT: "the text alone",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """By how much the loss of a label falls: mean over products, and its standard error.
@@ -81,11 +88,20 @@ class Effect:
         return held and answered_before - answered_after > _MOST_LOST
 
     @property
+    def drawback(self) -> str | None:
+        """Why the attribute is to stay as it was: no gain worth it, or one that is paid for."""
+        if self.worse_from:
+            return f"worse from {' and '.join(READ_FROM[one] for one in self.worse_from)}"
+        if not self.gain.is_told:
+            return "not surely better"
+        if (self.after["accuracy"] or 0) < (self.before["accuracy"] or 0):
+            return "fewer answers right"
+        return "answers too few" if self.loses_answers else None
+
+    @property
     def is_better(self) -> bool:
         """Whether the gain is more than chance and worth it, and nothing else got worse for it."""
-        is_as_right = (self.after["accuracy"] or 0) >= (self.before["accuracy"] or 0)
-        is_paid = self.worse_from or self.loses_answers
-        return self.gain.is_told and is_as_right and not is_paid
+        return self.drawback is None
 
 
 def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:

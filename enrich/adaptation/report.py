@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-from enrich.adaptation.effect import Effect, find_shifts
+from enrich.adaptation.effect import READ_FROM, Effect, find_shifts
 from enrich.markdown import Table, escape, format_figure, to_markdown
-from enrich.records import Modalities
 from enrich.training.measures import HEADINGS, Figures
 
 _SHOWN = (
@@ -21,12 +20,6 @@ _SAMPLE_NOTE = (
     "The figures are of the labelled products. One in four that --suggest names is there because "
     "the classifier is unsure of it: figures of such a sample understate the whole shop."
 )
-
-_READ_FROM = {
-    Modalities.IMAGE_AND_TEXT: "both",
-    Modalities.IMAGE: "the picture alone",
-    Modalities.TEXT: "the text alone",
-}
 
 
 def format_report(effects: dict[str, Effect]) -> str:
@@ -80,14 +73,11 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
 def _verdict(effect: Effect) -> str:
     if effect.is_better:
         return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
-    if worse := " and ".join(_READ_FROM[modalities] for modalities in effect.worse_from):
-        return f"left as it was: worse from {worse}"
-    too_few = effect.gain.is_told and effect.loses_answers
-    return "left as it was" + (": answers too few" if too_few else "")
+    return f"left as it was: {effect.drawback}"
 
 
 def _tell_silence(attribute: str, effect: Effect) -> str:
-    read_from = " or ".join(_READ_FROM[modalities] for modalities in effect.silenced)
+    read_from = " or ".join(READ_FROM[modalities] for modalities in effect.silenced)
     where = "" if effect.falls_silent else f" from {read_from}"
     return (
         f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "

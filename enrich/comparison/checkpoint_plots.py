@@ -105,14 +105,16 @@ def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None
     """Draws precision over recall, the share of products answered correctly; thresholds marked."""
     attributes = list(answered[Condition.AS_IS])
     title = (
-        f"Precision and recall of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n{title}"
+        "Precision and recall of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n"
+        f"{title}; where lines are one, the first of the conditions is seen"
     )
     with new_figure(file, title, _PANEL_IN * len(attributes), 3.8) as figure:
         panels = figure.subplots(1, len(attributes), squeeze=False, sharey=True)[0]
         for axes, attribute in zip(panels, attributes, strict=True):
             for wanted in answered[Condition.AS_IS][attribute].thresholds:
                 axes.axhline(wanted, color=LIGHT, lw=1, zorder=0)
-            for condition, by_attribute in answered.items():
+            # The last one drawn lies on top: products as they are.
+            for condition, by_attribute in reversed([*answered.items()]):
                 _draw_precision_recall(axes, by_attribute[attribute], COLORS[condition])
             axes.set(title=attribute, xlabel="recall: correct, of all products", xlim=(0, 1.02))
         panels[0].set_ylabel("precision")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from enrich.comparison.bootstrap import LEAST_GROUPS
 from enrich.comparison.figure import COLORS, MARKERS, add_condition_legend, new_figure
 from enrich.training.conditions import Condition
 
@@ -27,7 +28,10 @@ def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
     columns = min(_COLUMNS, len(subjects))
     rows = math.ceil(len(subjects) / columns)
     height = 1.2 + rows * (0.7 + 0.5 * len(checkpoints))
-    title = "Accuracy of each checkpoint under every condition, with 95 % intervals"
+    title = (
+        "Accuracy of each checkpoint under every condition, with 95 % intervals\n"
+        f"(none of fewer than {LEAST_GROUPS} groups; of no width where all are right, or none)"
+    )
     with new_figure(file, title, 2 + 2.9 * columns, height) as figure:
         add_condition_legend(figure, markers=True)
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()

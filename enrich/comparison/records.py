@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.comparison.bootstrap import FIGURES, LEAST_GROUPS, Replicates, interval, replicate
+from enrich.calibration import DEFAULT_TARGET_PRECISION
+from enrich.comparison.bootstrap import (
+    COMPARED,
+    FIGURES,
+    LEAST_GROUPS,
+    Replicates,
+    interval,
+    replicate,
+)
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.evaluation import measure_answers
 
@@ -22,23 +30,26 @@ def measure_with_intervals(
 ) -> tuple[Record, Replicates]:
     """Returns every figure of one attribute, `<figure>_interval` for FIGURES, and the replicates.
 
-    The answers are of one row at least, and their groups are those drawn. Where fewer than
-    LEAST_GROUPS have a row the replicates are nan, and so neither these figures nor their
-    differences have intervals.
+    The answers are of one row at least, and their groups are those drawn. A figure that is of fewer
+    than LEAST_GROUPS has nan for replicates, and so neither it nor its difference has an interval.
     """
-    replicates = replicate(answers.probs, answers.of.targets, answers.of.groups, draws)
-    if len(answers.of.groups.unique()) < LEAST_GROUPS:
-        replicates = {name: torch.full_like(one, math.nan) for name, one in replicates.items()}
+    of, thresholds = answers.of, answers.thresholds[DEFAULT_TARGET_PRECISION]
+    replicates = replicate(answers.probs, of.targets, of.groups, thresholds, draws)
+    is_answered = answers.probs.amax(1) >= thresholds
+    for figure in FIGURES:
+        groups = of.groups if figure in COMPARED else of.groups[is_answered]
+        if len(groups.unique()) < LEAST_GROUPS:
+            replicates[figure] = torch.full_like(replicates[figure], math.nan)
     record: Record = dict(measure_answers(answers))
     record |= {f"{figure}_interval": _bounds(replicates[figure]) for figure in FIGURES}
     return record, replicates
 
 
 def subtract(record: Record, replicates: Replicates, other: Record, others: Replicates) -> Record:
-    """Returns FIGURES less another checkpoint's, with the intervals of the paired difference."""
+    """Returns COMPARED less another checkpoint's, with the intervals of the paired difference."""
     same = ("checkpoint", "shop", "condition", "attribute")
     difference: Record = {key: record[key] for key in same} | {"against": other["checkpoint"]}
-    for figure in FIGURES:
+    for figure in COMPARED:
         difference[figure] = round(record[figure] - other[figure], 4)
         difference[f"{figure}_interval"] = _bounds(replicates[figure] - others[figure])
     return difference

@@ -1,17 +1,21 @@
 """A comparison as tables of text. Knows nothing of how it was measured."""
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean
+from collections.abc import Callable, Sequence
 
-from enrich.comparison.bootstrap import FIGURES, LEAST_GROUPS
+from enrich.comparison.bootstrap import COMPARED, LEAST_GROUPS
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
+from enrich.comparison.summary import answered_alike, average
 from enrich.markdown import Table, format_figure, name_once
+from enrich.training.conditions import Condition
 from enrich.training.measures import HEADINGS
 
 NOTES = (
-    "Intervals are 95 %, by bootstrap over groups of near-identical products; figures of fewer "
-    f"than {LEAST_GROUPS} groups have none.",
+    "Intervals are 95 %, by bootstrap over groups of near-identical products: of accuracy, "
+    "macro-F1, R@90P and precision at t90. Where fewer than "
+    f"{LEAST_GROUPS} groups are labelled (for that precision: answered) there is none; where all "
+    "answers are right, or none, it has no width. ECE has none because draws repeat products, "
+    "which makes it larger: nearly all lie above the figure. Of the other figures none was drawn.",
     "R@90P is the share of all labelled products answered correctly above the lowest threshold of "
     "90 % precision on these very products; t90 is the threshold that the checkpoint brings along "
     "for 90 %, with the precision and the share answered that it holds here. R@90P jumps where a "
@@ -54,7 +58,7 @@ def build_tables(comparison: Comparison) -> list[Table]:
         *(
             Table(
                 f"{title}: difference to {records[0]['against']}",
-                ("condition", "checkpoint", *(HEADINGS[figure] for figure in FIGURES)),
+                ("condition", "checkpoint", *(HEADINGS[figure] for figure in COMPARED)),
                 _blocks(records, _difference_cells),
             )
             for title, records in differences.items()
@@ -65,12 +69,15 @@ def build_tables(comparison: Comparison) -> list[Table]:
 def _overview(comparison: Comparison) -> Table:
     """Returns a row a checkpoint: its costs, and recall at 90 % precision under each condition."""
     shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
-    alike = _answered_alike(comparison)
+    alike = answered_alike(comparison)
     figures = [record for record in comparison.figures if record["attribute"] in alike]
     rows = []
     for cost in comparison.costs:
         name = cost["checkpoint"]
-        recalls = [_mean_recall(figures, name, *which) for which in shown]
+        recalls = [
+            average(figures, name, shop, Condition(condition), "recall_at_90_precision")
+            for shop, condition in shown
+        ]
         rows.append([name, *_cost_cells(cost), *recalls])
     columns = ("checkpoint", "parameters", "pre-trained", "MFLOPs", "products/s", "MB")
     return Table(
@@ -78,15 +85,6 @@ def _overview(comparison: Comparison) -> Table:
         (*columns, *(f"{shop}: {condition}" for shop, condition in shown)),
         [rows],
     )
-
-
-def _answered_alike(comparison: Comparison) -> set[str]:
-    """Returns the attributes that every checkpoint answers with the first one's labels."""
-    first, *others = [cost["checkpoint"] for cost in comparison.costs]
-    alike = {r["attribute"] for r in comparison.figures if r["checkpoint"] == first}
-    for other in others:
-        alike &= {r["attribute"] for r in comparison.differences if r["checkpoint"] == other}
-    return alike
 
 
 def _cost_cells(cost: Record) -> list[str]:
@@ -97,16 +95,6 @@ def _cost_cells(cost: Record) -> list[str]:
         f"{cost['products_per_second']:,.0f}",
         f"{cost['checkpoint_bytes'] / 1e6:.1f}",
     ]
-
-
-def _mean_recall(figures: Iterable[Record], checkpoint: str, shop: str, condition: str) -> str:
-    recalls = [
-        record["recall_at_90_precision"]
-        for record in figures
-        if (record["checkpoint"], record["shop"], record["condition"])
-        == (checkpoint, shop, condition)
-    ]
-    return format_figure(fmean(recalls) if recalls else None)
 
 
 def _by_shop_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -139,7 +127,7 @@ def _figure_cells(record: Record) -> list[str]:
 
 def _difference_cells(record: Record) -> list[str]:
     cells = []
-    for figure in FIGURES:
+    for figure in COMPARED:
         low, high = record[f"{figure}_interval"]
         cell = f"{record[figure]:+.3f}"
         if low is not None:

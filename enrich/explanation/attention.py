@@ -29,7 +29,7 @@ def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor
     sequence_wise = getattr(classifier, "sequence_wise", None)
     if not isinstance(sequence_wise, SequenceWiseAttention):
         raise CheckpointError(
-            f"'{classifier.config.name}' is a {classifier.config.classifier} without an attention "
+            f"'{classifier.config.name}' ({classifier.config.classifier}) has no attention "
             "over text and image together, which is what the picture shows; wanted: a cma_clip "
             "checkpoint with sequence_wise"
         )

@@ -22,7 +22,7 @@ _IMAGE, _TEXT, _FOR, _AGAINST = "#2a6f97", "#dd9a34", "#2c7a4b", "#b5403a"
 # Below this a rounded change would read +0.00.
 _NOTHING = 0.005
 # Inches.
-_WIDTH, _MARGIN, _HEAD, _FOOT = 14.0, 0.4, 1.15, 0.75
+_WIDTH, _MARGIN, _HEAD, _FOOT = 14.0, 0.4, 1.15, 0.9
 _LEFT, _ATTRIBUTE, _CELL, _TILE = 3.7, 1.0, (1.82, 2.3), 1.66
 _RIGHT = _MARGIN + _LEFT + 0.5
 
@@ -140,8 +140,9 @@ def _draw_foot(sheet: Sheet, explanation: Explanation) -> None:
         grid = len(explanation.whole_image)
         right = (
             f"Right: which of {grid} x {grid} patches the picture's or the text's own token, or a "
-            "word, looks at (attention rollout, mean over the heads); below it, what the word adds "
-            "to an answer's confidence."
+            "word, looks at (attention rollout, mean over the heads);\n"
+            "dark red is the most of its own map, so a map that is red all over looks everywhere "
+            "alike. Below it, what the word adds to an answer's confidence."
         )
     part = sheet.place(_MARGIN, sheet.height - _FOOT, _WIDTH - 2 * _MARGIN, _FOOT)
     lines = "\n".join([left, right, explanation.model_version])

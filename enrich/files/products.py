@@ -19,9 +19,15 @@ def read_products(file: Path, limit: int | None = None) -> pa.Table:
     """Returns the four input columns of a Parquet, CSV or JSON file as strings.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or is a folder in which a product table lies.
         SchemaMismatch: a column is missing or cannot be read as text.
     """
+    # As labelled catalogs are, which training wants as folders.
+    if tables := sorted(file.glob("products.*")):
+        raise ConfigError(
+            f"{file} is a folder with {' and '.join(table.name for table in tables)} in it; wanted "
+            f"here: the product table itself, {tables[0]}"
+        )
     return select_text(read_table(file), _COLUMNS, file).slice(0, limit)
 
 

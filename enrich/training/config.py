@@ -113,6 +113,11 @@ class TrainingConfig(Architecture):
     `fit_trust`: how far a classifier that weighs its modalities trusts pictures is fitted to
     validation groups after training. Others have nothing like it, so a comparison of attentions
     wants it off.
+    The learning rate rises over the `warmup_share` of a phase's steps, then falls along a cosine.
+    `weight_decay` is AdamW's, `gradient_clip` the largest norm of a step's gradients, and
+    `label_smoothing` the share of a label's probability that is spread over all labels.
+    `cache` is the folder for decoded pictures and the features of frozen towers; else it is beside
+    the output. Every `save_every_s` seconds a state is written from which a killed run goes on.
     `patience` ends a phase after so many epochs without a better one. `ema` is the decay of an
     average of the weights over the steps, which is evaluated and kept in their place; 0 = none.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from effects import make_effect
 
+from enrich.adaptation.adapt import Adaptation
 from enrich.adaptation.checkpoint import refuse_fitted, with_effects, write_adapted
 from enrich.adaptation.effect import Effect, Gain
 from enrich.adaptation.report import format_report, summarise, to_table
@@ -20,6 +21,7 @@ ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": N
 NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
 FIGURES = {"rows": 60, "accuracy": 0.5, **ANSWERED}
 BETTER = make_effect(FIGURES, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, ANSWERS))
+WORSE = Gain(-0.2, 0.1, 100)
 EFFECT = replace(BETTER, gain=Gain(0.0, 0.1, 100), after=FIGURES | {"accuracy": 0.4})
 
 
@@ -42,7 +44,7 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
 
 
 def test_what_an_attribute_would_be_worse_from_is_said() -> None:
-    gains = {Modalities.IMAGE: Gain(-0.2, 0.1, 100), Modalities.TEXT: Gain(-0.05, 0.1, 100)}
+    gains = {Modalities.IMAGE: WORSE, Modalities.TEXT: Gain(-0.05, 0.1, 100)}
     effect = replace(BETTER, gains=gains)
     assert not effect.is_better and replace(effect, gains={}).is_better
     shown = to_table({"color": effect}).blocks[0][1][0]
@@ -52,14 +54,34 @@ def test_what_an_attribute_would_be_worse_from_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "answered", "said"),
-    [(0.0, 0.5, ""), (0.0, 0.1, ""), (0.2, 0.1, ": answers too few")],
+    [
+        (0.0, 0.5, "not surely better"),
+        (0.0, 0.1, "not surely better"),
+        (0.2, 0.1, "answers too few"),
+    ],
 )
 def test_answers_that_would_be_lost_are_the_reason_only_where_there_is_a_gain(
     gain: float, answered: float, said: str
 ) -> None:
     after = EFFECT.before | {"answered_at_90_threshold": answered}
     effect = replace(EFFECT, gain=Gain(gain, 0.1, 100), after=after)
-    assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was{said}"
+    assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was: {said}"
+    assert effect.drawback == said
+
+
+def test_fewer_right_answers_are_a_reason_though_the_loss_falls() -> None:
+    effect = replace(BETTER, after=FIGURES | {"accuracy": 0.49})
+    assert to_table({"color": effect}).blocks[0][1][0] == "left as it was: fewer answers right"
+
+
+def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason() -> None:
+    effects = {"color": BETTER, "pattern": replace(BETTER, gains={Modalities.IMAGE: WORSE})}
+    left = Adaptation(effects, {"style": "9 labels"}, {"fit": "all its labels"}, {}).left
+    assert left == {
+        "style": "9 labels",
+        "fit": "all its labels",
+        "pattern": "worse from the picture alone",
+    }
 
 
 def test_figures_before_and_after_stand_where_they_are_said_to() -> None:

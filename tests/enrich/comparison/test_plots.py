@@ -17,7 +17,7 @@ from enrich.comparison.checkpoint_plots import (
     draw_precision_recall,
     draw_reliability,
 )
-from enrich.comparison.figure import file_name, new_figure
+from enrich.comparison.figure import COLORS, file_name, new_figure
 from enrich.comparison.overview_plot import draw_overview
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.conditions import Condition
@@ -115,6 +115,21 @@ def test_answers_of_one_confidence_are_one_point_whatever_their_order(
     for targets in (torch.arange(400) >= 100, torch.arange(400) % 4 > 0, torch.arange(400) < 300):
         alike = replace(answers, probs=flat, of=replace(answers.of, targets=targets.long()))
         assert _lines(alike, tmp_path / "p.png", monkeypatch) == [[0.25], [0.25]]
+
+
+def test_products_as_they_are_lie_on_top_of_the_other_conditions(
+    tmp_path: Path, answered: ByCondition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colors = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes,
+        "plot",
+        lambda axes, *given, **how: colors.append(how.get("color")) or plot(axes, *given, **how),
+    )
+    draw_precision_recall(answered, "title", tmp_path / "p.png")
+    lines = [color for color in colors if color]
+    assert lines == [*reversed(COLORS.values())] * 2
 
 
 @pytest.mark.parametrize("rows", [1, 12])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from enrich.comparison.bootstrap import FIGURES, draw_groups
+from enrich.comparison.bootstrap import COMPARED, FIGURES, draw_groups
 from enrich.comparison.records import measure_with_intervals, subtract
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.evaluation import measure_answers
@@ -55,9 +55,22 @@ def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_a_star(
     record, replicates = measure_with_intervals(answers, draw_groups(100, replicates=50))
     again = subtract(WHERE | record, replicates, WHERE | record, replicates)
     for one in (record, again):
-        for figure in FIGURES:
+        for figure in COMPARED:
             assert (None not in one[f"{figure}_interval"]) == has_interval
             assert one[figure] is not None
+
+
+@pytest.mark.parametrize(("answered", "has_interval"), [(0, False), (19, False), (20, True)])
+def test_the_interval_of_a_precision_wants_groups_that_are_answered(
+    make_answers: Make, answered: int, has_interval: bool
+) -> None:
+    made = make_answers(60, 4, 0)
+    thresholds = torch.where(torch.arange(60) < answered, 0.0, torch.inf)
+    of = replace(made.of, groups=torch.arange(60))
+    answers = replace(made, of=of, thresholds={0.90: thresholds, 0.95: thresholds})
+    record, _ = measure_with_intervals(answers, draw_groups(60, replicates=50))
+    assert (None not in record["precision_at_90_threshold_interval"]) == has_interval
+    assert None not in record["accuracy_interval"]
 
 
 def test_bounds_that_no_draw_defines_are_null(make_answers: Make) -> None:

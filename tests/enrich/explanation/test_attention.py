@@ -85,5 +85,5 @@ def test_a_classifier_without_that_attention_is_refused(
 ) -> None:
     config = small_config.model_copy(update={"sequence_wise": False})
     other = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    with pytest.raises(CheckpointError, match="'tiny' is a cma_clip without an attention"):
+    with pytest.raises(CheckpointError, match="has no attention over text and image together"):
         joint_attention(other, _inputs(engine, product))
