@@ -248,8 +248,8 @@ class Refresh:
             counts |= count_fates(counts, merged)
             if counts["withheld"]:
                 log.warning(
-                    "%s answers are withheld: newer ones are published, or runs of a later date "
-                    "have seen a newer product table",
+                    "%s answers are withheld: newer ones are published, runs of a later date have "
+                    "seen a newer product table, or what was carried over has been taken back",
                     counts["withheld"],
                 )
         if to_delete:
