@@ -340,9 +340,13 @@ def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
     with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
 
-    with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so yet"):
+    said = r"'nightly' published .* does not say so yet.* --publish-run nightly --reason"
+    with pytest.raises(ConfigError, match=said):
         drop_staged_run(shop.tables, "nightly", "a mistake")
     assert len(shop.table("staged_attributes")) == 6
+    assert shop.publish_staged("nightly", "they were right").counts["published"] == 6
+    with pytest.raises(ConfigError, match="is published"):
+        drop_staged_run(shop.tables, "nightly", "a mistake")
 
 
 def test_of_a_run_that_had_published_what_a_blocked_attempt_staged_since_is_dropped(

@@ -298,7 +298,8 @@ def test_a_run_that_was_killed_after_it_published_again_can_be_taken_back_once_i
     shop.write(products(7))
     with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
-    with pytest.raises(ConfigError, match=r"'nightly' published .* run it again"):
+    again = r"'nightly' published .* run it again .* --run-id nightly, on another day"
+    with pytest.raises(ConfigError, match=again):
         roll_back(shop.tables, "nightly", "wrong images")
 
     again = shop.refresh(run_id="nightly")
