@@ -35,7 +35,7 @@ from enrich.spark.ledger import (
     write_run,
 )
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
-from enrich.spark.quarantine import quarantine_unusable
+from enrich.spark.quarantine import quarantine_unusable, release_read
 from enrich.spark.records import InputRows, RunSummary, StagedRows, products_per_second
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
@@ -185,6 +185,9 @@ class Refresh:
             refuse_many_failures(self.inputs, staged_counts.new)
             lineage = self.inputs.lineage(self.summary.run_id)
             quarantine_unusable(self.tables, survey, staged, lineage)
+            if self.inputs.request.full_refresh:
+                # Other runs do not ask about what is in quarantine.
+                release_read(self.tables, staged, self.summary.model_version)
         if self.summary.counts["enriched"]:
             with self._timed("validation"):
                 self._judging.judge_answers(survey, staged)

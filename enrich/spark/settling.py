@@ -25,7 +25,7 @@ from enrich.spark.publishing import (
     select_answered,
     select_publishable,
 )
-from enrich.spark.quarantine import quarantine_blocked, release_unreadable
+from enrich.spark.quarantine import quarantine_blocked, release_read, release_unreadable
 from enrich.spark.records import RunSummary, products_per_second
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
@@ -181,6 +181,7 @@ def _publish_and_delete(
         if row["enriched"]:
             _publish_answers(tables, staged, attribute_labels, row, config)
         quarantine_blocked(tables, staged, row)
+        release_read(tables, staged, row["model_version"])
         if vanished is not None:
             delete_gone(tables, vanished, row["run_date"], row["started_at"], row["run_id"])
             # Counts what an attempt deleted that was killed before the ledger said so, too.
