@@ -319,7 +319,20 @@ class Refresh:
         is_all_judged = {check["suite"] for check in checks}.issuperset(get_args(Suite))
         is_put_right = ended_well and not is_all_judged and self._earlier is not None
         write_checks(self.tables, checks, summary.run_id, is_put_right=is_put_right)
-        write_run(self.tables, with_earlier_success(self.tables, row))
+        if not self._leaves_decision():
+            write_run(self.tables, with_earlier_success(self.tables, row))
+
+    def _leaves_decision(self) -> bool:
+        """Returns whether this attempt has failed, and the answers of an earlier one were stopped.
+
+        They stay blocked or taken back, as where this attempt is killed. One that fails while it
+        publishes has got them past its gate.
+        """
+        if self.summary.outcome or "publish" in self.summary.seconds:
+            return False
+        # Read anew: the run may have been taken back since this attempt began.
+        row = read_run(self.tables, self.summary.run_id)
+        return row is not None and row["outcome"] in (Outcome.BLOCKED, Outcome.ROLLED_BACK)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

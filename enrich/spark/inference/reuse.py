@@ -34,19 +34,22 @@ def may_reuse(inputs: Inputs, asked: int) -> bool:
 def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version: str) -> DataFrame:
     """Returns the answers that other runs had staged when they were cut off.
 
-    Runs on the driver; lazy. A run that has come to an end is in the ledger, and what became of its
-    answers is somebody's decision: they may have been blocked or taken back.
+    Runs on the driver; lazy. An attempt that has come to an end is in the ledger, and what became
+    of the answers that were staged by then is somebody's decision: they may have been blocked or
+    taken back.
 
     Args:
         read: Reads an output table.
         run_id: The run that asks.
         model_version: The checkpoint's that it asks.
     """
-    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).select("run_id")
+    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).alias("ended")
+    is_decided = F.col("staged.run_id") == F.col("ended.run_id")
+    is_decided &= F.col("staged.enriched_at") <= F.col("ended.started_at")
     staged = read("staged_attributes").where(F.col("run_id") != run_id)
     is_usable = is_answered() & F.col("is_carried").isNull()
     mine = (F.col("model_version") == model_version) & F.col("status").isin(*_SURE)
-    return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
+    return staged.where(is_usable & mine).alias("staged").join(ended, is_decided, "left_anti")
 
 
 def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
