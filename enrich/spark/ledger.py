@@ -17,6 +17,8 @@ from enrich.spark.tables.output_tables import OutputTables
 from enrich.spark.times import in_utc, is_to_come
 
 Rows = Sequence[Mapping[str, Any]]
+# Runs that a person may still publish, from what they have staged.
+_WAITING = (Outcome.STAGED, Outcome.BLOCKED, Outcome.ROLLED_BACK)
 
 
 def read_run(tables: OutputTables, run_id: str) -> dict[str, Any] | None:
@@ -136,9 +138,22 @@ def refuse_untold(tables: OutputTables, commits: Sequence[Commit]) -> None:
             raise ConfigError(
                 f"run '{commit.run_id}' published or deleted rows, and "
                 f"{tables.name('enrichment_runs')} does not say so yet: it is still at work, or "
-                "was killed. Let it end, or run it again (jobs/enrich_catalog.py --run-id "
-                f"{commit.run_id}), before anything is taken back or dropped"
+                f"was killed. Let it end, or {describe_ending(str(commit.run_id), row)}, before "
+                "anything is taken back or dropped"
             )
+
+
+def describe_ending(run_id: str, row: Mapping[str, Any] | None) -> str:
+    """Returns how a run is ended that was killed after it had published something.
+
+    `row` is the ledger's, of an earlier attempt. Where that waits for a person, the command is the
+    one that asks about nothing: the product table may be another by now.
+    """
+    command = "jobs/enrich_catalog.py"
+    if row is not None and row["outcome"] in _WAITING and row["enriched"]:
+        reason = "" if row["outcome"] == Outcome.STAGED else ' --reason "..."'
+        return f"publish what it has staged ({command} --publish-run {run_id}{reason})"
+    return f"run it again ({command} --run-id {run_id}, on another day with its --run-date)"
 
 
 def _is_success(row: Mapping[str, Any]) -> bool:

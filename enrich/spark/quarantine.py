@@ -48,6 +48,26 @@ def release_unreadable(tables: OutputTables, run_id: str) -> None:
         tables.replace_run("quarantine", own.where(~is_unreadable), run_id)
 
 
+def release_read(tables: OutputTables, staged: DataFrame, model_version: str) -> None:
+    """Takes out of quarantine what a run has read and other runs of its checkpoint could not.
+
+    Else such a product would not be asked about when, after another text or image, it is again as
+    it was. Runs on the driver; a small query, and a Delta commit for each run that has such rows.
+
+    Args:
+        tables: The output tables.
+        staged: The run's staged rows.
+        model_version: The run's.
+    """
+    is_unreadable = F.col("reason").isin(*_UNREADABLE) & is_of_checkpoint(model_version)
+    found = tables.read("quarantine").where(is_unreadable)
+    read = found.join(staged.where(is_answered()), SAME_PRODUCT, "left_semi")
+    for row in read.select("run_id").distinct().collect():
+        own = tables.read_rows("quarantine", row["run_id"])
+        kept = own.join(read.select(*_SAME_FINDING), _SAME_FINDING, "left_anti")
+        tables.replace_run("quarantine", kept.select(*own.columns), row["run_id"])
+
+
 def quarantine_unusable(
     tables: OutputTables, survey: Survey, staged: DataFrame, lineage: Mapping[str, Any]
 ) -> None:

@@ -53,8 +53,8 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     if mine:
         _restore(tables, before, commits, run_id)
         commits = read_commits(tables)
-    standing = {c.run_id for c in select_standing(commits)}
-    gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c.run_id not in standing))
+    standing = set(select_standing(commits))
+    gone = list(dict.fromkeys(c.run_id for c in commits if c.run_id and c not in standing))
     if run_id not in gone:
         raise ConfigError(f"run '{run_id}' is {row['outcome']}: it has nothing to take back")
     # The table may have other columns now, also those of an older version; a killed call may have
@@ -65,7 +65,7 @@ def roll_back(tables: OutputTables, run_id: str, reason: str) -> list[str]:
     restored.create_views()
     # An earlier call may have been killed after it restored the table, and before the ledger.
     stale = {run_id: row} if mine else {}
-    stale |= _read_disproved(tables, commits, standing)
+    stale |= _read_disproved(tables, commits, {c.run_id for c in standing})
     if run_id not in stale and row["outcome"] != Outcome.ROLLED_BACK:
         raise ConfigError(f"run '{run_id}' changed nothing since it was taken back")
     # The run that was named comes last: until then the same call goes on from here.
@@ -79,9 +79,10 @@ def _read_disproved(
 ) -> dict[str, dict[str, Any]]:
     """Returns the rows of the ledger that a RESTORE has made untrue, by run.
 
-    Those of runs that published, and whose commits are all undone; and those of runs that found
-    nothing to do because of commits that are undone. A run that found nothing to do after the
-    RESTORE has seen the restored table: its row stays. Runs on the driver; one action.
+    Those of runs that published by commits that are undone, and those of runs that found nothing to
+    do because of such commits. A run that found nothing to do after the RESTORE has seen the
+    restored table: its row stays. `standing` are the runs of which commits stand. Runs on the
+    driver; one action.
     """
     has_ended = F.col("outcome").isin(*SUCCEEDED) | F.col("succeeded_at").isNotNull()
     # A blocked run's row may count what an attempt has published that was killed before the ledger.
@@ -92,7 +93,7 @@ def _read_disproved(
         undone = [c for c in commits if c.version in restore.undoes]
         if not undone:
             continue
-        gone = {c.run_id for c in undone} - standing
+        gone = {c.run_id for c in undone}
         for row in ended:
             # Of an attempt before the last one only the start is known.
             succeeded_at = None if row["outcome"] in SUCCEEDED else row["succeeded_at"]
@@ -101,7 +102,9 @@ def _read_disproved(
             is_idle = not (row["published"] or row["deleted"])
             is_about_it = row["run_id"] in gone or (is_idle and said_at >= undone[0].made_at)
             # A run that published in the last moment before the RESTORE may have said so after it.
-            if is_about_it and (said_at <= restore.made_at or not is_idle):
+            # Of one of which commits stand the row may be of these.
+            may_be_late = not is_idle and row["run_id"] not in standing
+            if is_about_it and (said_at <= restore.made_at or may_be_late):
                 disproved[row["run_id"]] = row
     return disproved
 
@@ -146,14 +149,18 @@ def _restore(tables: OutputTables, version: int, seen: Sequence[Commit], run_id:
 def _mark(tables: OutputTables, row: Mapping[str, Any], reason: str) -> None:
     """Writes into the ledger that a run is taken back, and releases what it found unreadable.
 
-    Runs on the driver.
+    What an earlier attempt at it had published before the restored version stands. Runs on the
+    driver; two small queries, and at most two Delta commits.
     """
     release_unreadable(tables, row["run_id"])
+    # At most as many as are counted: the last attempt may have lacked products of an earlier one.
+    rows = tables.read_rows("product_attributes", row["run_id"]).limit(row["published"])
+    standing = rows.count()
     marked = {
         **row,
         "outcome": Outcome.ROLLED_BACK,
-        "withheld": row["withheld"] + row["published"],
-        "published": 0,
+        "withheld": row["withheld"] + row["published"] - standing,
+        "published": standing,
         "deleted": 0,
         "reason": reason,
         "succeeded_on": None,

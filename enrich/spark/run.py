@@ -40,7 +40,7 @@ from enrich.spark.ledger import (
     write_run,
 )
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
-from enrich.spark.quarantine import quarantine_unusable
+from enrich.spark.quarantine import quarantine_unusable, release_read
 from enrich.spark.records import RunSummary, products_per_second
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
@@ -191,6 +191,9 @@ class Refresh:
         refuse_many_failures(self.inputs, staged_counts.new)
         lineage = self.inputs.lineage(self.summary.run_id)
         quarantine_unusable(self.tables, survey, staged, lineage)
+        if self.inputs.request.full_refresh:
+            # Other runs do not ask about what is in quarantine.
+            release_read(self.tables, staged, self.summary.model_version)
 
     def _judge_all_the_same(
         self, survey: Survey, staged: DataFrame, error: TooManyFailures
@@ -271,8 +274,8 @@ class Refresh:
             counts |= count_fates(counts, merged)
             if counts["withheld"]:
                 log.warning(
-                    "%s answers are withheld: newer ones are published, or runs of a later date "
-                    "have seen a newer product table",
+                    "%s answers are withheld: newer ones are published, runs of a later date have "
+                    "seen a newer product table, or what was carried over has been taken back",
                     counts["withheld"],
                 )
         if to_delete:
@@ -346,7 +349,20 @@ class Refresh:
         is_all_judged = {check["suite"] for check in checks}.issuperset(get_args(Suite))
         is_put_right = ended_well and not is_all_judged and self._earlier is not None
         write_checks(self.tables, checks, summary.run_id, is_put_right=is_put_right)
-        write_run(self.tables, with_earlier_success(self.tables, row))
+        if not self._leaves_decision():
+            write_run(self.tables, with_earlier_success(self.tables, row))
+
+    def _leaves_decision(self) -> bool:
+        """Returns whether this attempt has failed, and the answers of an earlier one were stopped.
+
+        They stay blocked or taken back, as where this attempt is killed. One that fails while it
+        publishes has got them past its gate.
+        """
+        if self.summary.outcome or "publish" in self.summary.seconds:
+            return False
+        # Read anew: the run may have been taken back since this attempt began.
+        row = read_run(self.tables, self.summary.run_id)
+        return row is not None and row["outcome"] in (Outcome.BLOCKED, Outcome.ROLLED_BACK)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -25,7 +25,7 @@ from enrich.spark.publishing import (
     select_answered,
     select_publishable,
 )
-from enrich.spark.quarantine import quarantine_blocked, release_unreadable
+from enrich.spark.quarantine import quarantine_blocked, release_read, release_unreadable
 from enrich.spark.records import Attempt, RunSummary, products_per_second
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
@@ -182,6 +182,7 @@ def _publish_and_delete(
         if row["enriched"]:
             _publish_answers(tables, staged, attribute_labels, row, config)
         quarantine_blocked(tables, staged, row)
+        release_read(tables, staged, row["model_version"])
         if vanished is not None:
             delete_gone(tables, vanished, Attempt.of(row), row["run_id"])
             # Counts what an attempt deleted that was killed before the ledger said so, too.
@@ -243,18 +244,20 @@ def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:
 
 
 def _refuse_unfounded(tables: OutputTables, row: dict[str, Any]) -> None:
-    """Raises ConfigError where fewer rows are published than the run had left as they were.
+    """Raises ConfigError where fewer rows are published than the run had left or carried over.
 
     Somebody has taken runs back since. Published now, this run would count as the newest that has
     seen the whole product table, and the older ones that staged those rows could no longer publish
     them. But where a newer run has ended, that may have deleted the rows. Runs on the driver; one
     action, two where rows are missing.
     """
-    unchanged, there = count_left(row), tables.read("product_attributes").count()
-    if there < unchanged and not has_newer_run(tables, Attempt.of(row)):
+    # An older version did not carry anything over.
+    found = count_left(row) + (row["carried"] or 0)
+    there = tables.read("product_attributes").count()
+    if there < found and not has_newer_run(tables, Attempt.of(row)):
         raise ConfigError(
-            f"run '{row['run_id']}' had found {unchanged} products published and left them as they "
-            f"were, and {there} are published now: were runs before it taken back? Publish those "
+            f"run '{row['run_id']}' had found {found} products published and did not ask about "
+            f"them, and {there} are published now: were runs before it taken back? Publish those "
             "first, or run it again"
         )
 

@@ -144,7 +144,8 @@ def publish(shop: Shop, products: list[str], run_id: str, run_date: date) -> Non
     schema = shop.tables.read("product_attributes").schema
     rows = [tuple((said | {"product_id": p}).get(name) for name in schema.names) for p in products]
     frame = shop.spark.createDataFrame(rows, schema)
-    shop.tables.publish(lambda: frame, run_id, full_refresh=False)
+    rows = frame.withColumn("is_carried", F.lit(None).cast("boolean"))
+    shop.tables.publish(lambda: rows, run_id, full_refresh=False)
 
 
 @in_full

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from enrich.errors import ValidationFailed
-from enrich.spark.ledger import has_newer_run, read_run, write_rows
+from enrich.spark.ledger import describe_ending, has_newer_run, read_run, write_rows
 from enrich.spark.publishing import with_attempt
 from enrich.spark.records import Attempt
 from enrich.spark.rollback import roll_back
@@ -100,3 +100,21 @@ def test_a_run_whose_findings_were_taken_back_does_not_count_however_its_last_at
     roll_back(shop.tables, "monday", "the images were of last year")
 
     assert not has_newer_run(shop.tables, Attempt(date(2026, 11, 20), datetime.now(UTC)))
+
+
+@pytest.mark.parametrize(
+    ("row", "ends"),
+    [
+        (None, "run it again (jobs/enrich_catalog.py --run-id monday, on another day with its"),
+        (ROW, "--run-id monday"),
+        (ROW | {"outcome": "staged"}, "(jobs/enrich_catalog.py --publish-run monday)"),
+        (ROW | {"outcome": "blocked"}, "--publish-run monday --reason"),
+        (ROW | {"outcome": "rolled_back"}, "--publish-run monday --reason"),
+        # It was stopped before inference.
+        (ROW | {"outcome": "blocked", "enriched": 0}, "--run-id monday"),
+    ],
+)
+def test_a_run_that_was_killed_after_it_published_is_ended_by_the_command_that_it_waits_for(
+    row: dict[str, object] | None, ends: str
+) -> None:
+    assert ends in describe_ending("monday", row)

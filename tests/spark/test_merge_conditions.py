@@ -12,12 +12,18 @@ from enrich.spark.tables.merge_conditions import (
 
 pytestmark = pytest.mark.spark
 
+_PREDICTIONS = (
+    "array(named_struct('attribute', 'color', 'label', 'red', 'confidence', 0.7D, "
+    "'abstained', false))"
+)
 ROW = {
     "content_hash": "'a'",
     "status": "'ok'",
     "model_version": "'m1'",
     "product_category": "CAST(NULL AS STRING)",
     "corrections": "array(named_struct('attribute', 'color', 'label', 'red'))",
+    "predictions": _PREDICTIONS,
+    "is_carried": "CAST(NULL AS BOOLEAN)",
     "run_id": "'monday'",
     "run_date": "DATE'2026-11-23'",
     "enriched_at": "TIMESTAMP'2026-11-23 02:00:00Z'",
@@ -26,6 +32,7 @@ TUESDAY = {"run_id": "'tuesday'", "run_date": "DATE'2026-11-24'"}
 SUNDAY = {"run_id": "'sunday'", "run_date": "DATE'2026-11-22'"}
 OF_A_WRONG_CLOCK = {"run_date": "DATE'2999-01-01'"}
 WITHOUT_PICTURE = {"status": "'image_unreadable'"}
+CARRIED = {"is_carried": "true"}
 
 
 def holds(
@@ -101,3 +108,24 @@ def test_a_full_refresh_renews_its_own_row_of_an_earlier_day_alone(
     assert holds(spark, stays(full_refresh=True), {"run_date": run_date}) is is_left
     assert holds(spark, is_outdated(full_refresh=True), {"run_date": run_date}) is not is_left
     assert not holds(spark, is_outdated(full_refresh=False), {"run_date": run_date})
+
+
+@pytest.mark.parametrize(
+    ("old", "stands"),
+    [
+        ({}, True),
+        ({"predictions": _PREDICTIONS.replace("false", "true")}, True),
+        ({"predictions": _PREDICTIONS.replace("red", "blue")}, False),
+        ({"predictions": _PREDICTIONS.replace("0.7", "0.6")}, False),
+        ({"content_hash": "'b'"}, False),
+        (WITHOUT_PICTURE, False),
+    ],
+    ids=["same", "abstained", "label", "confidence", "product", "status"],
+)
+def test_what_was_carried_over_replaces_nothing_but_the_answer_that_it_was_carried_from(
+    spark: SparkSession, old: dict[str, str], stands: bool
+) -> None:
+    new = TUESDAY | {"product_category": "'shoes'"}
+    for full_refresh in (False, True):
+        assert holds(spark, is_outdated(full_refresh=full_refresh), new | CARRIED, old) is stands
+        assert holds(spark, is_outdated(full_refresh=full_refresh), new, old)

@@ -340,9 +340,13 @@ def test_run_that_was_killed_after_its_merge_cannot_be_dropped(
     with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
 
-    with pytest.raises(ConfigError, match=r"'nightly' published .* does not say so yet"):
+    said = r"'nightly' published .* does not say so yet.* --publish-run nightly --reason"
+    with pytest.raises(ConfigError, match=said):
         drop_staged_run(shop.tables, "nightly", "a mistake")
     assert len(shop.table("staged_attributes")) == 6
+    assert shop.publish_staged("nightly", "they were right").counts["published"] == 6
+    with pytest.raises(ConfigError, match="is published"):
+        drop_staged_run(shop.tables, "nightly", "a mistake")
 
 
 def test_of_a_run_that_had_published_what_a_blocked_attempt_staged_since_is_dropped(
@@ -552,6 +556,50 @@ def test_a_run_that_goes_on_later_lays_a_correction_over_the_newer_answer_of_ano
     corrected = shop.table("product_attributes").set_index("product_id").loc["p1"]
     assert (corrected["run_id"], corrected["color"]) == ("night", "red")
     assert corrected["pattern"] == noon.loc["p1", "pattern"]
+
+
+def test_an_answer_that_was_taken_back_does_not_come_back_by_a_run_that_had_carried_it_over(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="good")
+    good = shop.table("product_attributes").set_index("product_id").loc["p1", "pattern"]
+    shop.refresh(spec=OTHERWISE, run_id="bad", full_refresh=True)
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p1', 'color', 'red', 'ana', current_timestamp(), NULL)"
+    )
+    shop.refresh(run_id="night")
+    bad = shop.table("product_attributes").set_index("product_id").loc["p1"]
+    assert (bad["run_id"], bad["color"], bad["pattern"] == good) == ("night", "red", False)
+    roll_back(shop.tables, "bad", "a bad GPU")
+
+    counts = shop.publish_staged("night", "its correction was right").counts
+    taken_back = shop.table("product_attributes").set_index("product_id").loc["p1"]
+    again = shop.refresh(run_id="night")
+
+    assert (counts["published"], counts["withheld"], counts["unchanged"]) == (0, 1, 5)
+    assert (taken_back["run_id"], taken_back["pattern"]) == ("good", good)
+    assert (again.counts["carried"], again.counts["published"]) == (1, 1)
+    assert again.engine_loads == {}
+    corrected = shop.table("product_attributes").set_index("product_id").loc["p1"]
+    assert (corrected["color"], corrected["pattern"]) == ("red", good)
+
+
+def test_a_run_that_has_carried_all_waits_for_the_run_that_had_published_what_it_carried(
+    shop: Shop,
+) -> None:
+    shop.write(products().assign(department="shirts"))
+    shop.refresh(run_id="monday")
+    with_category = {"columns": {"category": "department"}}
+    shop.refresh(config=with_category, run_id="tuesday", publish=False)
+    roll_back(shop.tables, "monday", "wrong images")
+
+    with pytest.raises(ConfigError, match=r"6 products published .* and 0 are published now"):
+        shop.publish_staged("tuesday", config=with_category)
+    for run in ("monday", "tuesday"):
+        shop.publish_staged(run, "right after all", config=with_category)
+
+    assert set(shop.table("product_attributes")["product_category"]) == {"shirts"}
 
 
 def test_a_second_attempt_that_is_blocked_leaves_the_word_of_what_the_first_one_published(

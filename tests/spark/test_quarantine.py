@@ -1,10 +1,12 @@
 """Products that cannot be read: put away once, asked about again when that may help."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
 from fake_shop import DAY, Shop, fails, products
+from faulty_engines import SharpEyedSpec
 from long_tests import in_full
 from pyspark.sql import SparkSession
 
@@ -95,6 +97,37 @@ def test_what_another_model_cannot_read_either_is_tried_by_it_once(shop: Shop) -
 
     assert (other.counts["pending"], again.counts["pending"]) == (6, 0)
     assert sorted(shop.table("quarantine")["model_version"]) == ["fake-1", "fake-2"]
+
+
+@in_full
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_what_another_run_has_read_since_is_asked_about_whenever_it_is_back(
+    shop: Shop, is_blocked: bool
+) -> None:
+    sharp: dict[str, Any] = {"spec": SharpEyedSpec(), "config": {"image_identity": "path"}}
+    table = products(300 if is_blocked else 6)
+    table.loc[0, ["title", "image_path"]] = [None, "0.jpg"]
+    table.loc[1, "title"] = None
+    shop.write(table)
+    shop.refresh(config=sharp["config"], run_id="first")
+    if is_blocked:
+        # Too many others are unreadable, and a person says that it is well.
+        table.loc[2:99, "title"] = None
+        shop.write(table)
+        with pytest.raises(TooManyFailures):
+            shop.refresh(**sharp, full_refresh=True, run_id="raised")
+        shop.publish_staged("raised", "they know", config=sharp["config"])
+    else:
+        shop.refresh(**sharp, full_refresh=True, run_id="raised")
+    assert "p0" not in set(shop.table("quarantine")["product_id"])
+    assert "p1" in set(shop.table("quarantine").query("run_id == 'first'")["product_id"])
+
+    for title in ("another", None):
+        table.loc[0, "title"] = title
+        shop.write(table)
+        counts = shop.refresh(**sharp).counts
+
+    assert (counts["pending"], counts["published"]) == (1, 1)
 
 
 @in_full

@@ -298,7 +298,8 @@ def test_a_run_that_was_killed_after_it_published_again_can_be_taken_back_once_i
     shop.write(products(7))
     with CommitHook(monkeypatch).killed_after("publish"):
         shop.refresh(run_id="nightly")
-    with pytest.raises(ConfigError, match=r"'nightly' published .* run it again"):
+    again = r"'nightly' published .* run it again .* --run-id nightly, on another day"
+    with pytest.raises(ConfigError, match=again):
         roll_back(shop.tables, "nightly", "wrong images")
 
     again = shop.refresh(run_id="nightly")
@@ -506,6 +507,27 @@ def test_a_repeated_run_that_changed_nothing_cannot_be_taken_back_again(shop: Sh
 
     assert shop.version("product_attributes") == version
     assert "rolled_back" not in set(shop.table("enrichment_runs")["outcome"])
+
+
+def test_a_run_that_published_again_after_the_one_taken_back_is_taken_back_as_far_as_that(
+    shop: Shop,
+) -> None:
+    for run_id, count in (("a", 6), ("b", 7), ("a", 8)):
+        shop.write(products(count))
+        shop.refresh(run_id=run_id)
+
+    assert roll_back(shop.tables, "b", "wrong images") == ["b", "a"]
+
+    ledger = shop.table("enrichment_runs").set_index("run_id")
+    assert ledger["outcome"].to_dict() == dict.fromkeys("ab", "rolled_back")
+    # Of the later attempt at run a only what the earlier one had published stands.
+    assert ledger.loc["a", ["published", "unchanged", "withheld"]].tolist() == [6, 1, 1]
+    assert roll_back(shop.tables, "b", "wrong images") == []
+    assert shop.publish_staged("a", "these were right").counts["published"] == 7
+    assert len(shop.table("product_attributes")) == 7
+    assert roll_back(shop.tables, "b", "wrong images") == []
+    assert roll_back(shop.tables, "a", "wrong as well") == ["a"]
+    assert shop.table("enrichment_runs").set_index("run_id").loc["a", "published"] == 0
 
 
 def test_rows_that_may_be_deleted_by_the_docs_are_missed_by_nobody(shop: Shop) -> None:

@@ -23,10 +23,12 @@ from enrich.spark.inference.chunks import cut_into_chunks
 from enrich.spark.inference.poison import PoisonFinder
 from enrich.spark.inference.staging import Stager, choose_tasks, gather_equal
 from enrich.spark.plan import plan_refresh
+from enrich.spark.records import StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.settling import drop_staged_run
 from enrich.spark.tables.output_tables import OutputTables
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 
@@ -76,17 +78,17 @@ def test_a_backlog_is_staged_in_chunks_of_one_commit_each(shop: Shop) -> None:
     assert shop.version("staged_attributes") == 4
 
 
-def cut_off(shop: Shop, **settings: Any) -> int:
-    """Lets a run over a backlog die after two of its chunks; returns how many it has staged."""
+def cut_off(shop: Shop, dies_at: int = 2, **settings: Any) -> int:
+    """Lets a run over a backlog die at its chunk of that number; returns how many it has staged."""
     append_chunk = OutputTables.append_chunk
 
-    def dies_at_the_third(self: OutputTables, rows: object, run_id: str, chunk: int) -> None:
-        if chunk == 2:
+    def dies(self: OutputTables, rows: object, run_id: str, chunk: int) -> None:
+        if chunk == dies_at:
             raise KeyboardInterrupt
         append_chunk(self, rows, run_id, chunk)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OutputTables, "append_chunk", dies_at_the_third)
+        patch.setattr(OutputTables, "append_chunk", dies)
         with pytest.raises(KeyboardInterrupt):
             shop.refresh(**{"config": CHUNKS_OF_TEN} | settings)
     staged = len(shop.table("staged_attributes"))
@@ -192,6 +194,50 @@ def test_answers_that_were_blocked_or_taken_back_are_asked_for_again(shop: Shop)
     again = shop.refresh(config=CHUNKS_OF_TEN, run_id="again", **TOMORROW)
 
     assert [asked(shop, run.run_id) for run in (wrong, again)] == [40, 40]
+
+
+def breaks(staged: StagedRows) -> Verdict:
+    raise OSError("disk")
+
+
+@in_full
+def test_answers_that_were_taken_back_are_asked_for_again_though_an_attempt_has_failed_since(
+    shop: Shop,
+) -> None:
+    shop.write(products(40))
+    shop.refresh(config=CHUNKS_OF_TEN, run_id="wrong")
+    roll_back(shop.tables, "wrong", "a bad GPU")
+    with pytest.raises(OSError, match="disk"):
+        shop.refresh(breaks, config=CHUNKS_OF_TEN, run_id="wrong")
+    ledger = shop.table("enrichment_runs").iloc[0]
+    again = shop.refresh(config=CHUNKS_OF_TEN, run_id="again", **TOMORROW)
+
+    assert (ledger["outcome"], ledger["reason"]) == (
+        "rolled_back",
+        "with run wrong: a bad GPU",
+    )
+    assert asked(shop, again.run_id) == 40
+
+
+@in_full
+def test_what_a_blocked_run_that_was_put_right_stages_before_it_dies_is_used_on_another_day(
+    shop: Shop,
+) -> None:
+    table = products(40)
+    shop.write(table.head(5))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(fails, config=CHUNKS_OF_TEN, run_id="night")
+    shop.write(table)
+    staged = cut_off(shop, run_id="night", dies_at=3)
+
+    planned = plan_refresh(shop.prepare(config=CHUNKS_OF_TEN, **TOMORROW))
+    run = shop.refresh(config=CHUNKS_OF_TEN, **TOMORROW)
+
+    assert asked(shop, run.run_id) == 40 - (staged - 5)
+    assert planned.staged == staged - 5
+    # What the gate had said of the first five stands.
+    ledger = shop.table("enrichment_runs").set_index("run_id")
+    assert ledger.loc["night", ["outcome", "enriched"]].tolist() == ["blocked", 5]
 
 
 @in_full

@@ -71,3 +71,17 @@ class ForgetfulSpec(FakeEngineSpec):
 class ForgetfulEngine(FakeEngine):
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         yield from list(super().enrich(products))[:-1]
+
+
+class SharpEyedSpec(FakeEngineSpec):
+    """Recipe of an engine that also answers to a picture without a text."""
+
+    def build(self, device: object) -> "SharpEyedEngine":
+        return SharpEyedEngine(self)
+
+
+class SharpEyedEngine(FakeEngine):
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        for product in products:
+            title = product.title or product.image_path
+            yield from super().enrich([dataclasses.replace(product, title=title)])

@@ -54,6 +54,13 @@ def read_answers(
     return {one["product_id"]: _as_answer(one, corrections_of(one["product_id"])) for one in rows}
 
 
+def read_carried(shop: Shop, run_id: str) -> set[str]:
+    """Returns the products whose published answer a run has carried over."""
+    staged = shop.spark.table(f"{shop.database}.staged_attributes")
+    found = staged.where(f"run_id = '{run_id}' AND is_carried").select("product_id").collect()
+    return {row["product_id"] for row in found}
+
+
 def read_ledger(shop: Shop) -> dict[str, dict[str, Any]]:
     """Returns the ledger's rows by run, the first one first."""
     rows = shop.spark.table(f"{shop.database}.enrichment_runs").collect()

@@ -17,7 +17,15 @@ from expected_table import (
     Product,
 )
 from fake_shop import FakeGate, Shop, fails, passes
-from observed_tables import SPECS, TITLES, read_answers, read_ledger, read_rows, read_versions
+from observed_tables import (
+    SPECS,
+    TITLES,
+    read_answers,
+    read_carried,
+    read_ledger,
+    read_rows,
+    read_versions,
+)
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, NothingPublished, TableContended
@@ -162,6 +170,7 @@ class RandomShop:
         run_id = row["run_id"]
         attempt = (row["run_date"], row["started_at"].astimezone(UTC))
         answers = read_answers(self.shop, run_id, attempt[1], self._corrections_of)
+        carried = read_carried(self.shop, run_id)
         is_behind = self._is_behind(attempt)
         vanished = self._find_vanished(row, attempt)
         self._note(f"publish {run_id}, which was {row['outcome']}")
@@ -173,7 +182,9 @@ class RandomShop:
         except ConfigError as refusal:
             self._note(f"refused: {refusal}")
         else:
-            self.expected.publish(answers, run_id, attempt, is_full=True, is_behind=is_behind)
+            self.expected.publish(
+                answers, run_id, attempt, is_full=True, is_behind=is_behind, carried=carried
+            )
             self.expected.delete(vanished, run_id, attempt)
         self._compare()
 
@@ -333,6 +344,7 @@ class _Told:
                 self._attempt,
                 is_full=self._command.is_full,
                 is_behind=is_behind,
+                carried=read_carried(shop.shop, run_id),
             )
         if "delete_published" in commits and "delete_published" not in self._landed:
             deletes = shop._deletes and not is_behind

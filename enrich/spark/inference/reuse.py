@@ -12,6 +12,7 @@ from enrich.spark.inference.key import is_answered, is_same
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import SAME_PRODUCT, is_of_checkpoint
 from enrich.spark.tables.history import find_last_restore
+from enrich.spark.tables.merge_conditions import MATCHES, SOURCE_STANDS
 
 # Only answers of these statuses are taken from other runs. All other statuses depend on limits,
 # allowed roots or a store, which may be others by now.
@@ -33,31 +34,34 @@ def may_reuse(inputs: Inputs, asked: int) -> bool:
 def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version: str) -> DataFrame:
     """Returns the answers that other runs had staged when they were cut off.
 
-    Runs on the driver; lazy. A run that has come to an end is in the ledger, and what became of its
-    answers is somebody's decision: they may have been blocked or taken back.
+    Runs on the driver; lazy. An attempt that has come to an end is in the ledger, and what became
+    of the answers that were staged by then is somebody's decision: they may have been blocked or
+    taken back.
 
     Args:
         read: Reads an output table.
         run_id: The run that asks.
         model_version: The checkpoint's that it asks.
     """
-    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).select("run_id")
+    ended = read("enrichment_runs").where(F.col("outcome") != Outcome.FAILED).alias("ended")
+    is_decided = F.col("staged.run_id") == F.col("ended.run_id")
+    is_decided &= F.col("staged.enriched_at") <= F.col("ended.started_at")
     staged = read("staged_attributes").where(F.col("run_id") != run_id)
     is_usable = is_answered() & F.col("is_carried").isNull()
     mine = (F.col("model_version") == model_version) & F.col("status").isin(*_SURE)
-    return staged.where(is_usable & mine).join(ended, "run_id", "left_anti")
+    return staged.where(is_usable & mine).alias("staged").join(ended, is_decided, "left_anti")
 
 
 def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str) -> DataFrame:
     """Returns the answers that a run has staged and need not be asked for again.
 
     Without answers whose image's store had failed: it may be there now. Without those whose product
-    another run has published an answer of since: that one is newer. In a full refresh, without what
-    a run of the same id staged on another day. And where images are known by their paths, without
-    what was staged before the published table last went back to an earlier version: if pictures
-    were put right since, their hash does not show it. Runs on the driver; lazy, but for one action
-    where images are known by their paths, and a look at the table's history if the run has staged
-    rows.
+    another run has published an answer of since: that one is newer. Without those that were carried
+    over from an answer that stands no more. In a full refresh, without what a run of the same id
+    staged on another day. And where images are known by their paths, without what was staged before
+    the published table last went back to an earlier version: if pictures were put right since,
+    their hash does not show it. Runs on the driver; lazy, but for one action where images are known
+    by their paths, and a look at the table's history if the run has staged rows.
     """
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
     is_lasting = F.col("model_version") == inputs.spec.model_version
@@ -68,7 +72,20 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
     # Not by the ledger: there the next attempt writes over what became of the last one.
     if is_by_path and not mine.isEmpty() and (restored_at := find_last_restore(inputs.tables)):
         is_lasting &= F.col("enriched_at") > restored_at
-    return _without_outdated(mine.where(is_lasting), read, inputs, run_id)
+    lasting = _without_outdated(mine.where(is_lasting), read, inputs, run_id)
+    is_carried = F.col("is_carried").isNotNull()
+    return lasting.where(~is_carried).unionByName(_select_standing(lasting.where(is_carried), read))
+
+
+def _select_standing(carried: DataFrame, read: Callable[[str], DataFrame]) -> DataFrame:
+    """Returns the rows that were carried over and are still copies of what is published.
+
+    Runs on the driver; lazy.
+    """
+    published = read("product_attributes").alias("old")
+    # An inner join: of few rows Spark sends each to the table, instead of sorting the table.
+    is_it = F.expr(f"{MATCHES} AND {SOURCE_STANDS}")
+    return published.join(carried.alias("new"), is_it).select("new.*")
 
 
 def _without_outdated(

@@ -18,6 +18,13 @@ IS_NEWER = (
     " OR new.run_date = old.run_date AND new.enriched_at >= old.enriched_at"
     f" OR {is_to_come('old.run_date')})"
 )
+# What the classifier said of a product. Whether it abstains hangs on the target precision.
+_SAID = ("content_hash", "status", "predictions.label", "predictions.confidence")
+# Whether `new`, if it was carried over, is still a copy of what is published. The answer that it
+# was carried from may have been taken back since, and is not to come back in this way.
+SOURCE_STANDS = "(new.is_carried IS NULL OR {})".format(
+    " AND ".join(f"old.{name} <=> new.{name}" for name in _SAID)
+)
 # What a full refresh replaces although it says the same: another run's row, or a row that a run of
 # the same id wrote on an earlier day. But where the picture is still out of reach, nothing was
 # computed anew.
@@ -29,7 +36,7 @@ _IS_RENEWED = (
 def is_outdated(*, full_refresh: bool) -> str:
     """Returns SQL: whether `new` replaces `old`."""
     reasons = f"NOT {SAYS_THE_SAME}" + (f" OR {_IS_RENEWED}" if full_refresh else "")
-    return f"{IS_NEWER} AND ({reasons})"
+    return f"{IS_NEWER} AND {SOURCE_STANDS} AND ({reasons})"
 
 
 def stays(*, full_refresh: bool) -> str:

@@ -245,11 +245,12 @@ class OutputTables:
         else, by another model, or whose category or corrections changed. A full refresh also
         replaces what another run computed, or a run of the same id on an earlier day, unless the
         picture is still out of reach. A newer row is never replaced by an older one: newer is a
-        later run_date, or the same and a later start.
+        later run_date, or the same and a later start. An answer that was carried over is withheld
+        where the one that it is a copy of stands no more.
 
         Args:
-            select_rows: Returns the run's answered rows; asked anew whenever a conflict has another
-                run's commit come first.
+            select_rows: Returns the run's answered rows, with `is_carried`; asked anew whenever a
+                conflict has another run's commit come first.
             run_id: The run.
             full_refresh: Whether the run was one.
             is_all_new: Whether none of its answers can be published yet, so that the table need not
@@ -275,7 +276,8 @@ class OutputTables:
                 target.alias("old")
                 .merge(rows.alias("new"), MATCHES)
                 .whenMatchedUpdate(is_outdated(full_refresh=full_refresh), set=values)
-                .whenNotMatchedInsert(values=values)
+                # A copy of what is published no more is not published again.
+                .whenNotMatchedInsert("new.is_carried IS NULL", values=values)
                 .execute()
             )
         merged = int(done.first()["num_affected_rows"])
