@@ -9,6 +9,7 @@ precision still holds. Knows nothing of classifiers.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,8 +34,8 @@ _LEAST_ANSWERED = 0.1
 _LEAST_CONFIDENCE = 0.5
 # A wrong answer of confidence 1 would have no finite loss.
 _SUREST = 1 - 1e-6
-# The range of the logarithm of a temperature.
-_LOWEST, _HIGHEST = math.log(0.05), math.log(20)
+# The range of the logarithm of a temperature, and where in it the search for the best one looks.
+_LOWEST, _HIGHEST, _TRIED = math.log(0.05), math.log(20), 61
 # How far a row read from its picture may be from one read from its text, as the standard deviation
 # of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
 _PRIOR_SPREAD = 0.5
@@ -154,71 +155,72 @@ def fit_temperatures(
 ) -> tuple[float, float | None]:
     """Returns the temperatures of rows that are read from their text and from their picture.
 
-    They minimise the log loss of the answers and two penalties (normal priors): one holds the two
-    together where few rows tell them apart, the other holds them to those of `near`. Where no image
-    weight is known, no row is labelled, or the temperature is at an end of its range, the first is
-    that of all rows and the second is None.
+    Where no image weight is known, no row is labelled, or the temperature is at an end of its
+    range, the first is that of all rows and the second is None. Without rows it is that of `near`,
+    or 1.
     """
-    logits = torch.cat([condition.logits for condition in conditions]).double()
-    targets = torch.cat([condition.targets for condition in conditions])
-    share = torch.cat([torch.full((len(s.targets),), s.share) for s in conditions]).double()
-    start = _likeliest_temperature(logits, targets, share, near)
-    # Beyond either end of the range the clamped loss is flat: an optimiser that starts there has no
-    # slope to follow.
-    inside = _LOWEST + 1e-3 < math.log(start) < _HIGHEST - 1e-3
-    if len(targets) == 0 or not inside:
-        return start, None
-    weights = [s.image_weight for s in conditions if s.image_weight is not None]
-    weighed = len(weights) == len(conditions)
-    image_weight = torch.cat(weights).double() if weighed else torch.zeros(len(targets)).double()
-    ends = torch.full((1 + weighed,), math.log(start), dtype=torch.double, requires_grad=True)
-    centre = None if near is None else torch.tensor(_log_ends(near)[: len(ends)])
+    if not any(len(condition.targets) for condition in conditions):
+        return (near.temperature if near else 1.0), None
+    rows = _Rows.of(conditions)
+    weighed = rows.image_weight is not None
+    # The loss may have several minima, and is flat beyond either end of the range: a search that
+    # starts there has no slope to follow.
+    tried = torch.linspace(_LOWEST, _HIGHEST, _TRIED, dtype=torch.double).unsqueeze(1)
+    tried = tried.expand(-1, 1 + weighed)
+    start = min(tried, key=lambda ends: _penalised_loss(ends, rows, near).item())
+    if not tried[0, 0] < start[0] < tried[-1, 0]:
+        return start[0].exp().item(), None
+    ends = start.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
 
-    def penalised_loss() -> Tensor:
+    def step() -> Tensor:
         optimiser.zero_grad()
-        inner = ends.clamp(_LOWEST, _HIGHEST)
-        text_end, image_end = inner[0], inner[-1]
-        log_temperature = torch.lerp(text_end, image_end, image_weight)
-        losses = _answer_losses(logits, log_temperature, targets) * share
-        penalty = ((text_end - image_end) / _PRIOR_SPREAD) ** 2 / 2
-        if centre is not None:
-            penalty = penalty + ((inner - centre) / _NEAR_SPREAD).square().sum() / 2
-        # Per row, so that the optimiser's tolerances mean the same for few rows as for many.
-        mean: Tensor = (losses.sum() + penalty) / share.sum()
-        mean.backward()
-        return mean
+        loss = _penalised_loss(ends, rows, near)
+        loss.backward()
+        return loss
 
-    optimiser.step(penalised_loss)
+    optimiser.step(step)
     found = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
     return found[0], found[1] if weighed else None
 
 
-def _likeliest_temperature(
-    logits: Float[Tensor, "N C"],
-    targets: Int[Tensor, " N"],
-    share: Float[Tensor, " N"],
-    near: CalibratedModalities | None,
-) -> float:
-    """Returns the temperature under which the labels are likeliest, in [0.05, 20].
+class _Rows(NamedTuple):
+    """The rows of all conditions; without image weights where one of the conditions has none."""
 
-    Where the answers' own loss is looked for from there: this one is convex in 1/T, so bisection on
-    the sign of its derivative is exact and deterministic. `share` is how much each row counts, a
-    prior holds the result to `near`; without rows it is that, or 1. The prior, normal in log T, is
-    convex down to T = near / e: below that, what is found may be a local minimum.
+    logits: Float[Tensor, "N C"]
+    targets: Int[Tensor, " N"]
+    share: Float[Tensor, " N"]
+    image_weight: Float[Tensor, " N"] | None
+
+    @classmethod
+    def of(cls, conditions: Sequence[LabelledLogits]) -> "_Rows":
+        weights = [one.image_weight for one in conditions if one.image_weight is not None]
+        return cls(
+            torch.cat([one.logits for one in conditions]).double(),
+            torch.cat([one.targets for one in conditions]),
+            torch.cat([torch.full((len(one.targets),), one.share) for one in conditions]).double(),
+            torch.cat(weights).double() if len(weights) == len(conditions) else None,
+        )
+
+
+def _penalised_loss(
+    ends: Float[Tensor, " E"], rows: _Rows, near: CalibratedModalities | None
+) -> Float[Tensor, ""]:
+    """Returns the log loss of the answers and of two normal priors, in nats for each row.
+
+    One prior holds the temperatures of texts and of pictures together where few rows tell them
+    apart, the other holds them to those of `near`. `ends` are their logarithms, or that of the only
+    one. By row, so that an optimiser's tolerances mean the same for few rows as for many.
     """
-    if len(targets) == 0:
-        return near.temperature if near else 1.0
-    hit = logits.gather(1, targets.unsqueeze(1)).squeeze(1) @ share
-    low, high = -_HIGHEST, -_LOWEST
-    for _ in range(40):
-        middle = (low + high) / 2
-        expected = ((logits * math.exp(middle)).softmax(1) * logits).sum(1) @ share
-        slope = float(expected - hit)
-        if near is not None:
-            slope += (middle + math.log(near.temperature)) / _NEAR_SPREAD**2 / math.exp(middle)
-        low, high = (low, middle) if slope > 0 else (middle, high)
-    return math.exp(-(low + high) / 2)
+    inner = ends.clamp(_LOWEST, _HIGHEST)
+    weight = torch.zeros_like(rows.share) if rows.image_weight is None else rows.image_weight
+    log_temperature = torch.lerp(inner[0], inner[-1], weight)
+    losses = _answer_losses(rows.logits, log_temperature, rows.targets) * rows.share
+    penalty = ((inner[0] - inner[-1]) / _PRIOR_SPREAD) ** 2 / 2
+    if near is not None:
+        centre = torch.tensor(_log_ends(near)[: len(ends)])
+        penalty = penalty + ((inner - centre) / _NEAR_SPREAD).square().sum() / 2
+    return (losses.sum() + penalty) / rows.share.sum()
 
 
 def pick_threshold(

@@ -35,7 +35,7 @@ def fit_trust(
     trusted: Mapping[Condition, float],
     calibrated: Mapping[Condition, float],
 ) -> None:
-    """Shifts the trust of each attribute, and then sets its doubt: to the least loss of the labels.
+    """Shifts each attribute's trust to the labels' least loss, and sets its doubt to the answers'.
 
     Args:
         classifier: Left as it is if it has no modality-wise attention.

@@ -41,6 +41,16 @@ def test_a_temperature_makes_the_given_answer_honest_whatever_the_other_labels_s
     assert found == pytest.approx(1, rel=0.05)
 
 
+def test_labels_that_were_never_learnt_do_not_silence_the_answers_to_all_others() -> None:
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(400, 6)
+    order = logits.argsort(1, descending=True)
+    # Half are right. Of the others the label is the one that is thought of last.
+    targets = torch.where(torch.arange(400) % 2 == 0, order[:, 0], order[:, -1])
+    found, _ = fit_temperatures([LabelledLogits(logits, targets)])
+    assert found < 5
+
+
 def _half_from_pictures(rows: int) -> LabelledLogits:
     """Returns rows of which each second one is read from its picture.
 
