@@ -13,7 +13,7 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, run_command
-from enrich.files.spreadsheet import guard
+from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.spark.correction_jobs import read_last_labels
@@ -35,11 +35,11 @@ def main(
     spark = open_session("export_corrections")
     tables = OutputTables(spark, database, tuple(attributes))
     labels = read_last_labels(tables, attributes).orderBy("product_id").toPandas()
-    if output.suffix == ".csv":
-        labels["product_id"] = labels["product_id"].map(guard)
-    write = labels.to_csv if output.suffix == ".csv" else labels.to_parquet
     with whole_file(output) as partial:
-        write(partial, index=False)
+        if output.suffix == ".csv":
+            write_csv(labels.assign(product_id=labels["product_id"].map(guard)), partial)
+        else:
+            labels.to_parquet(partial, index=False)
     typer.echo(f"{output}: {len(labels):,} products")
     if unknown := count_unknown(tables.read("attribute_corrections"), attributes):
         typer.echo(

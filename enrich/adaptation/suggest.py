@@ -18,7 +18,7 @@ import torch
 
 from enrich.adaptation.watched import classify_watched
 from enrich.engine import Engine
-from enrich.files.spreadsheet import guard
+from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.whole import whole_file
 from enrich.records import Product
 from enrich.text import build_text
@@ -71,7 +71,7 @@ def write_suggestions(
             | dict.fromkeys(guesses.labels, "")
         )
     with whole_file(file) as partial:
-        pd.DataFrame(lines, columns=columns).to_csv(partial, index=False)
+        write_csv(pd.DataFrame(lines, columns=columns), partial)
     return len(lines)
 
 

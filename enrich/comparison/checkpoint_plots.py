@@ -36,7 +36,7 @@ _LONGEST_NAME = 30
 def draw_checkpoint(
     answered: ByCondition, labels: Mapping[str, tuple[str, ...]], title: str, folder: Path
 ) -> None:
-    """Writes the plots as PNG into `folder`.
+    """Writes the plots as PNG into `folder`, in the place of those of an earlier comparison.
 
     Args:
         answered: Every condition's answers on every attribute that has labelled rows.
@@ -45,6 +45,8 @@ def draw_checkpoint(
         folder: Made if it is not there.
     """
     as_is = answered[Condition.AS_IS]
+    for earlier in folder.glob("*.png"):
+        earlier.unlink()
     draw_reliability(as_is, title, folder / "reliability.png")
     draw_precision_recall(answered, title, folder / "precision-recall.png")
     for attribute, answers in as_is.items():

@@ -1,6 +1,10 @@
-"""Keeps a spreadsheet from taking a text for a formula, and finds the text again afterwards."""
+"""Writes texts for a spreadsheet, and keeps it from taking one for a formula."""
 
+import csv
 import re
+from pathlib import Path
+
+import pandas as pd
 
 # Some also take the full-width ones of East Asia, and what follows a line break.
 _SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
@@ -16,3 +20,12 @@ def guard(text: str) -> str:
 def unguard(text: str) -> str:
     """Returns what `guard` was given."""
     return text[1:] if _GUARDED.match(text) else text
+
+
+def write_csv(table: pd.DataFrame, file: Path) -> None:
+    """Writes a table as CSV, all of it in quotation marks.
+
+    Without them Python leaves a lone carriage return inside a text as it is, and readers end the
+    row there.
+    """
+    table.to_csv(file, index=False, quoting=csv.QUOTE_ALL)

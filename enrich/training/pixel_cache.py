@@ -63,7 +63,8 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
         ConfigError: images are named, and not one of them can be read.
     """
     files = list(zip(products.image_roots, products.image_paths, strict=True))
-    stamps = [_stamp(*file) for file in files]
+    stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
+    stamps = [_stamp(stores[image_root], path) for image_root, path in files]
     folder = root / f"images-{_digest((shape, files, stamps))[:12]}"
     pictures = _digest((products.image_paths, stamps))
     with nullcontext() if _is_decoded(folder) else alone(folder):
@@ -90,12 +91,13 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _stamp(root: str, path: str | None) -> tuple[int, int] | None:
+def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
     """Returns what changes when a local file does; None where there is none."""
-    if not path:
-        return None  # an empty path would be the root folder's
+    file = store.find_local(name_file(path)) if path else None
+    if file is None:
+        return None
     try:
-        found = (Path(root) / name_file(path)).stat()
+        found = Path(file).stat()
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns

@@ -1,5 +1,6 @@
 """What is worth labelling is unsure, unlike the rest, and not labelled yet."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_nothing_of_a_product_is_a_formula(engine: Engine, tmp_path: Path) -> No
     write_suggestions(engine, [product, labelled], 1, {"b"}, tmp_path / "a.csv")
     row = pd.read_csv(tmp_path / "a.csv", dtype=str).iloc[0]
     assert (row["product_id"], row["title"], row["image_path"]) == ("'@a", "'=cmd()", "'+1.jpg")
+
+
+def test_texts_with_old_line_ends_stay_in_their_rows(engine: Engine, tmp_path: Path) -> None:
+    products = [Product("1", "Red\rshirt", "a\r\nb"), Product("2", "Blue shirt")]
+    write_suggestions(engine, products, 2, set(), tmp_path / "a.csv")
+    filled = re.sub('""$', '"red"', (tmp_path / "a.csv").read_bytes().decode(), flags=re.M)
+    (tmp_path / "b.csv").write_bytes(filled.encode())
+    last = list(engine.spec.attributes)[-1]
+    read = read_correction_file(tmp_path / "b.csv", {last: ("red", "blue")})
+    assert sorted(read["product_id"]) == ["1", "2"]
 
 
 def test_ids_that_were_kept_from_being_formulas_are_found_again(

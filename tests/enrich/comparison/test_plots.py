@@ -34,6 +34,8 @@ def _check(file: Path) -> None:
 def test_a_checkpoint_gets_its_plots(
     tmp_path: Path, answered: ByCondition, labels: dict[str, tuple[str, ...]]
 ) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "confusion-of_an_earlier_one.png").touch()
     draw_checkpoint(answered, labels, r"a $\x$ b on c_d", tmp_path / "made")
     names = {file.name for file in (tmp_path / "made").iterdir()}
     confusions = {"confusion-color.png", "confusion-pattern.png"}

@@ -96,6 +96,15 @@ def test_pictures_that_came_or_changed_since_are_read(cache: Cache, tmp_path: Pa
     assert (third.pixels[0] == third.pixels[1]).all() and (first.pixels[0] != third.pixels[0]).any()
 
 
+def test_a_picture_that_is_named_by_a_uri_is_read_anew_when_it_changed(
+    cache: Cache, tmp_path: Path
+) -> None:
+    uri = (tmp_path / "red.jpg").as_uri()
+    first = cache(uri, None)
+    (tmp_path / "red.jpg").write_bytes((tmp_path / "blue.jpg").read_bytes())
+    assert (cache(uri, None).pixels[0] != first.pixels[0]).any()
+
+
 def test_a_product_without_a_picture_is_the_same_whatever_else_lies_in_the_folder(
     cache: Cache, tmp_path: Path
 ) -> None:
