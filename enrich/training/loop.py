@@ -196,7 +196,8 @@ class Trainer:
         if state.get("inputs") != self.inputs_digest:
             raise ConfigError(
                 f"{self.folder} is of a training with another configuration, other products or "
-                "other pictures: remove it to train anew, or give another --output"
+                "other pictures (one that could not be read then and can be now is another): "
+                "remove it to train anew, or give another --output"
             )
         self.classifier.load_state_dict(state["classifier"])
         if self.average is not None:

@@ -556,7 +556,7 @@ def rows_of(count: int, *more: str) -> list[str]:
 def test_a_row_whose_id_is_lost_makes_no_cut_off_table_whole(shop: Shop) -> None:
     shop.write_csv(*rows_of(20))
     shop.refresh(run_id="nightly", config={"missing_products": "delete"})
-    shop.write_csv(*rows_of(3, "p3,Red, large shirt,,"))
+    shop.write_csv(*rows_of(3, "Red, large shirt,p3,text,3.jpg"))
 
     for run_id in (None, "nightly"):
         request = {"run_id": run_id, "config": {"missing_products": "delete"}}
@@ -570,7 +570,7 @@ def test_a_row_whose_id_is_lost_makes_no_cut_off_table_whole(shop: Shop) -> None
 def test_a_run_says_what_it_keeps_because_a_row_s_id_is_lost(shop: Shop) -> None:
     shop.write_csv(*rows_of(20))
     shop.refresh()
-    shop.write_csv(*rows_of(19, "p19,Red, large shirt,,"))
+    shop.write_csv(*rows_of(19, "Red, large shirt,p19,text,19.jpg"))
 
     kept, told = shop.refresh(), shop.refresh(config={"missing_products": "delete"})
 
