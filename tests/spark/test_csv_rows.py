@@ -143,5 +143,6 @@ def test_ids_in_which_bytes_were_replaced_are_none_and_the_user_is_told(shop: Sh
     # One of the rows whose ids are lost may be of the product that seems to have vanished.
     assert set(shop.table("product_attributes")["product_id"]) == {"p0", "\u00c41", "p3"}
     assert shop.table("quarantine")["reason"].tolist() == ["null_id"] * 2
-    (note,) = again.validation["notes"]
+    kept, note = again.validation["notes"]
+    assert kept.startswith("1 vanished products are kept: of 2 rows the id cannot be told")
     assert note.startswith("3 rows of the product table hold U+FFFD") and "CSV UTF-8" in note
