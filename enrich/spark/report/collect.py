@@ -172,6 +172,7 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
     return RunFacts(
         database=sources.tables.database,
         settings_file=sources.settings_file,
+        deletes_missing=sources.settings.deletes_missing,
         counts={name: ledger[name] or 0 for name in COUNTS},
         products_per_second=products_per_second(ledger["asked"], ledger["seconds"]),
         **{name: ledger[name] for name in _OF_THE_LEDGER},
