@@ -353,6 +353,17 @@ def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
     assert "There was no baseline for this catalog" in read_text(without)
 
 
+def test_a_check_without_an_attribute_is_of_the_rows_that_were_judged(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    check = replace(report.checks[0], attribute=None, category=None)
+    text = read_text(replace(report, checks=(check,)))
+    # Not of those that were carried over, or that the run had published before.
+    assert "failed all that were judged known labels" in text
+    assert "all rows" not in text
+
+
 def test_no_product_got_a_label_that_is_withheld(make_report: MakeReport) -> None:
     def published(**counts: int) -> str:
         return read_text(with_run(make_report(), counts))
@@ -399,9 +410,10 @@ def test_a_figure_beside_a_person_s_label_is_said_to_be_of_the_classifier_s(
 
 
 def test_page_says_how_many_products_were_not_asked_about_again(make_report: MakeReport) -> None:
-    assert "new or changed 1,190 enriched" in read_text(make_report())
+    # A full refresh, or another checkpoint, asks about products that are neither new nor changed.
+    assert "to be written anew 1,190 enriched" in read_text(make_report())
     carried = with_run(make_report(), {"carried": 1004})
-    assert "new or changed; 1,004 carried 1,190 enriched" in read_text(carried)
+    assert "to be written anew; 1,004 carried 1,190 enriched" in read_text(carried)
 
 
 def test_product_without_a_picture_gets_a_placeholder(
