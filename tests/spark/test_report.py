@@ -226,6 +226,26 @@ def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(s
     assert collect_report(sources_of(shop), "monday").before.version == taken_back
 
 
+def test_a_run_that_waits_after_another_found_what_that_one_had_left(shop: Shop) -> None:
+    shop.refresh(run_id="monday")
+    shop.write(products(6).assign(title="a red shirt"))
+    shop.refresh(run_id="wrong")
+    left_by_it = shop.version("product_attributes")
+    shop.write(products(6).assign(title="a blue shirt"))
+    shop.refresh(run_id="monday", publish=False)
+    staged = collect_report(sources_of(shop), "monday").before
+    drop_staged_run(shop.tables, "monday", "too blue")
+    dropped = collect_report(sources_of(shop), "monday").before
+
+    assert (staged.version, staged.seen_again) == (left_by_it, 6)
+    assert dropped.version == left_by_it
+
+    roll_back(shop.tables, "wrong", "a mistake")
+    taken_back = shop.version("product_attributes")
+    shop.refresh(run_id="monday", publish=False)
+    assert collect_report(sources_of(shop), "monday").before.version == taken_back
+
+
 def test_page_of_a_run_that_is_dropped_keeps_its_checks_and_names_what_they_were_held_against(
     shop: Shop,
 ) -> None:

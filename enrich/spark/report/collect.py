@@ -13,7 +13,7 @@ from typing import Any
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.tables import CheckOutcome
+from schemas.tables import CheckOutcome, Outcome
 
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
@@ -47,6 +47,8 @@ _ROWS_AT_A_TIME = "spark.sql.inMemoryColumnarStorage.batchSize"
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 10_000
 _COMMITS_SEARCHED = 100
+# Where a run ended so, its last attempt has published nothing.
+_PUBLISHED_NOTHING = (Outcome.STAGED, Outcome.BLOCKED, Outcome.DROPPED)
 _OF_THE_LEDGER = (
     "run_id",
     "outcome",
@@ -136,25 +138,28 @@ def _find_version_before(
     end.
     """
     commits = read_commits(tables, _COMMITS_SEARCHED)
-    version = _find_start(commits, ledger["run_id"])
+    has_published = ledger["outcome"] not in _PUBLISHED_NOTHING
+    version = _find_start(commits, ledger["run_id"], has_published=has_published)
     if version is None:
         version = ledger["published_version"]
     written_at = {commit.version: commit.made_at for commit in commits}
     return version, written_at.get(version)
 
 
-def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
+def _find_start(commits: Sequence[Commit], run_id: str, *, has_published: bool) -> int | None:
     """Returns the version before the run's last commits in a row; None if it made none.
 
     Only its latest unbroken row of commits counts: what the run had published before another run
-    did, or before it was taken back, is not what the page is about.
+    did, or before it was taken back, is not what the page is about. Of a run that `has_published`
+    others may have come after that row.
     """
     start = None
     for commit in reversed(commits):
         is_own = commit.run_id == run_id and commit.restored_to is None
+        is_of_others = commit.run_id or commit.restored_to is not None
         if is_own:
             start = commit.version - 1
-        elif start is not None and (commit.run_id or commit.restored_to is not None):
+        elif is_of_others and (start is not None or not has_published):
             break
     return start
 
