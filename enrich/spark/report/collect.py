@@ -37,6 +37,7 @@ from enrich.spark.report.facts import FactCounts, Kind, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import session_settings
+from enrich.spark.tables.creation import fill_columns
 from enrich.spark.tables.history import Commit, read_commits
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -93,7 +94,9 @@ def collect_report(
     tables = sources.tables
     ledger = find_run(tables, run_id)
     version, written_at = _find_version_before(tables, ledger)
-    before = tables.read_version("product_attributes", version)
+    # It may be older than an attribute of the run's checkpoint, and have no columns of it.
+    found = tables.read_version("product_attributes", version)
+    before = fill_columns(found, "product_attributes", tables.attributes)
     quarantine = tables.read_rows("quarantine", run_id)
     with _within_memory(tables.spark, ledger["pending"]):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
