@@ -272,7 +272,7 @@ def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> 
 def settle_run(
     settings: Settings, settings_file: str | None, recording: Recording, settlement: Settlement
 ) -> Ended:
-    """Publishes or drops what an earlier run staged, and writes its page anew."""
+    """Publishes or drops what an earlier run staged, and writes its page anew if it does."""
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be dropped because the checkpoint, and so the baseline, is another one by now.
     baseline = None if settlement.is_drop else load_catalog_baseline(settings, manifest)
@@ -298,7 +298,7 @@ def settle_run(
         # From the ledger: the settings may name another table by now.
         lambda: open_shop(spark, settled.row["catalog"], settings),
     )
-    record_end(sources, settled.summary)
+    record_end(sources, settled.summary, settled.settled_at)
     return Ended(tables, settled.summary, settled.error.exit_code if settled.error else 0)
 
 
@@ -319,12 +319,14 @@ def draw_demo() -> str:
     return str(DEMO_FOLDER)
 
 
-def record_end(sources: ReportSources, summary: RunSummary) -> None:
+def record_end(
+    sources: ReportSources, summary: RunSummary, settled_at: datetime | None = None
+) -> None:
     """Logs how the run ended, writes its page, and keeps the versions of the tables."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-    write_page(sources, summary)
+    write_page(sources, summary, settled_at)
     written = ("product_attributes", "enrichment_runs")
     summary.table_versions = {table: sources.tables.version(table) for table in written}
 

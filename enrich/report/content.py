@@ -33,7 +33,8 @@ class RunFacts:
 
     `asked` counts the products that the classifier was asked about, in as many `seconds` of its
     stage; `error` says why the run was stopped, `reason` why a person decided otherwise.
-    `settings_file` is what --config named, None for the job's default.
+    `settings_file` is what --config named, None for the job's default; `deletes_missing` is what it
+    says of published rows whose product is gone.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class RunFacts:
     error: str | None = None
     reason: str | None = None
     settings_file: str | None = None
+    deletes_missing: bool = False
 
     @property
     def ran_through(self) -> bool:

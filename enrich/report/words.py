@@ -98,21 +98,33 @@ def _describe_waiting(run: RunFacts, title: str, style: str, answers: tuple[str,
 
     `answers` is what is said of one answered product, and of several.
     """
-    answered, vanished = run.counts["enriched"], run.counts["vanished"]
-    if not answered and run.outcome != Outcome.STAGED:
-        return Headline(title, "No product was answered, so none waits to be published.", style)
-    waiting = say_count(answered, *answers)
-    if not answered:
-        gone = say_count(vanished, "product that is gone", "products that are gone")
-        waits = "waits" if vanished == 1 else "wait"
-        waiting = f"{gone} from the product table {waits} to be deleted"
+    published = run.counts["published"]
+    standing = say_count(published, "is published already.", "are published already.")
+    said = [standing] if published else []
+    if not run.counts["enriched"] and run.outcome != Outcome.STAGED:
+        said.insert(0, "No product was answered, so none waits to be published.")
+        return Headline(title, " ".join(said), style)
+    said = [*_list_waiting(run, answers), *said]
     return Headline(
         title,
-        f"{waiting}. To publish or to drop this, after a look, with the run's own --catalog, "
+        f"{' '.join(said)} To publish or to drop this, after a look, with the run's own --catalog, "
         "--image-root and --checkpoint besides, if it was given any:",
         style,
         _name_commands(run),
     )
+
+
+def _list_waiting(run: RunFacts, answers: tuple[str, str]) -> list[str]:
+    """Returns a sentence on the answers that wait, and one on the products to be deleted."""
+    # Until something is answered, all that was to be asked about counts as withheld.
+    waiting = run.counts["withheld"] if run.counts["enriched"] else 0
+    vanished = run.counts["vanished"] if run.deletes_missing else 0
+    said = [f"{say_count(waiting, *answers)}."] if waiting else []
+    if vanished:
+        gone = say_count(vanished, "product that is gone", "products that are gone")
+        waits = "waits" if vanished == 1 else "wait"
+        said.append(f"{gone} from the product table {waits} to be deleted.")
+    return said or ["No answered product waits."]
 
 
 def _name_commands(run: RunFacts) -> tuple[Markup, ...]:

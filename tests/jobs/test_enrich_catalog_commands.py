@@ -133,6 +133,34 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
 
 
 @in_full
+def test_a_page_stays_when_its_run_is_settled_again(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    write_settings: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shop.refresh(publish=False, run_id="first")
+    config = write_settings(report_dir="pages")
+
+    def publish() -> Path:
+        assert run_job(job_of_the_fake, "--config", config, "--publish-run", "first") == 0
+        return Path(last_line(capsys)["report"])
+
+    page = publish()
+    written = page.read_bytes()
+    shop.sql(
+        "INSERT INTO shop.attribute_corrections VALUES "
+        "('p0', 'color', NULL, 'ann', current_timestamp(), NULL)"
+    )
+    shop.refresh(run_id="second")
+
+    assert publish() == page
+    assert page.read_bytes() == written
+    page.unlink()
+    assert publish().exists()
+
+
+@in_full
 def test_a_publication_that_is_refused_is_no_news_of_the_night_that_was_published_since(
     job_of_the_fake: ModuleType,
     shop: Shop,

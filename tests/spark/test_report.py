@@ -1,6 +1,7 @@
 """What a run's page says, held against the tables that it was collected from."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -36,11 +37,11 @@ pytestmark = [
 ATTRIBUTES = FakeEngineSpec().attributes
 
 
-def sources_of(shop: Shop) -> ReportSources:
+def sources_of(shop: Shop, attributes: Mapping[str, Sequence[str]] = ATTRIBUTES) -> ReportSources:
     manifest = read_manifest(BUNDLED)
-    config = manifest.config.model_copy(update={"attributes": ATTRIBUTES})
+    config = manifest.config.model_copy(update={"attributes": attributes})
     return ReportSources(
-        shop.tables,
+        replace(shop.tables, attributes=tuple(attributes)),
         replace(manifest, config=config),
         settings=JobConfig(),
         settings_file=None,
@@ -224,6 +225,37 @@ def test_a_run_that_publishes_again_after_another_found_what_that_one_had_left(s
     taken_back = shop.version("product_attributes")
     shop.refresh(run_id="monday")
     assert collect_report(sources_of(shop), "monday").before.version == taken_back
+
+
+def test_a_run_that_waits_after_another_found_what_that_one_had_left(shop: Shop) -> None:
+    shop.refresh(run_id="monday")
+    shop.write(products(6).assign(title="a red shirt"))
+    shop.refresh(run_id="wrong")
+    left_by_it = shop.version("product_attributes")
+    shop.write(products(6).assign(title="a blue shirt"))
+    shop.refresh(run_id="monday", publish=False)
+    staged = collect_report(sources_of(shop), "monday").before
+    drop_staged_run(shop.tables, "monday", "too blue")
+    dropped = collect_report(sources_of(shop), "monday").before
+
+    assert (staged.version, staged.seen_again) == (left_by_it, 6)
+    assert dropped.version == left_by_it
+
+    roll_back(shop.tables, "wrong", "a mistake")
+    taken_back = shop.version("product_attributes")
+    shop.refresh(run_id="monday", publish=False)
+    assert collect_report(sources_of(shop), "monday").before.version == taken_back
+
+
+def test_a_run_that_is_started_again_to_answer_more_has_a_page(shop: Shop) -> None:
+    more = {**ATTRIBUTES, "style": ("casual", "formal")}
+    shop.refresh(run_id="again")
+    shop.refresh(spec=FakeEngineSpec("fake-2", more), run_id="again")
+
+    report = collect_report(sources_of(shop, more), "again")
+
+    style = next(attribute for attribute in report.attributes if attribute.name == "style")
+    assert (sum(style.labels.values()), style.before) == (6, {})
 
 
 def test_page_of_a_run_that_is_dropped_keeps_its_checks_and_names_what_they_were_held_against(

@@ -13,7 +13,7 @@ from typing import Any
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.tables import CheckOutcome
+from schemas.tables import CheckOutcome, Outcome
 
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
@@ -37,6 +37,7 @@ from enrich.spark.report.facts import FactCounts, Kind, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import session_settings
+from enrich.spark.tables.creation import fill_columns
 from enrich.spark.tables.history import Commit, read_commits
 from enrich.spark.tables.output_tables import OutputTables
 
@@ -47,6 +48,8 @@ _ROWS_AT_A_TIME = "spark.sql.inMemoryColumnarStorage.batchSize"
 _CHANGES_SHOWN = 12
 _CHECKS_READ = 10_000
 _COMMITS_SEARCHED = 100
+# Where a run ended so, its last attempt has published nothing.
+_PUBLISHED_NOTHING = (Outcome.STAGED, Outcome.BLOCKED, Outcome.DROPPED)
 _OF_THE_LEDGER = (
     "run_id",
     "outcome",
@@ -91,7 +94,9 @@ def collect_report(
     tables = sources.tables
     ledger = find_run(tables, run_id)
     version, written_at = _find_version_before(tables, ledger)
-    before = tables.read_version("product_attributes", version)
+    # It may be older than an attribute of the run's checkpoint, and have no columns of it.
+    found = tables.read_version("product_attributes", version)
+    before = fill_columns(found, "product_attributes", tables.attributes)
     quarantine = tables.read_rows("quarantine", run_id)
     with _within_memory(tables.spark, ledger["pending"]):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
@@ -136,25 +141,28 @@ def _find_version_before(
     end.
     """
     commits = read_commits(tables, _COMMITS_SEARCHED)
-    version = _find_start(commits, ledger["run_id"])
+    has_published = ledger["outcome"] not in _PUBLISHED_NOTHING
+    version = _find_start(commits, ledger["run_id"], has_published=has_published)
     if version is None:
         version = ledger["published_version"]
     written_at = {commit.version: commit.made_at for commit in commits}
     return version, written_at.get(version)
 
 
-def _find_start(commits: Sequence[Commit], run_id: str) -> int | None:
+def _find_start(commits: Sequence[Commit], run_id: str, *, has_published: bool) -> int | None:
     """Returns the version before the run's last commits in a row; None if it made none.
 
     Only its latest unbroken row of commits counts: what the run had published before another run
-    did, or before it was taken back, is not what the page is about.
+    did, or before it was taken back, is not what the page is about. Of a run that `has_published`
+    others may have come after that row.
     """
     start = None
     for commit in reversed(commits):
         is_own = commit.run_id == run_id and commit.restored_to is None
+        is_of_others = commit.run_id or commit.restored_to is not None
         if is_own:
             start = commit.version - 1
-        elif start is not None and (commit.run_id or commit.restored_to is not None):
+        elif is_of_others and (start is not None or not has_published):
             break
     return start
 
@@ -172,6 +180,7 @@ def _describe_run(sources: ReportSources, ledger: Mapping[str, Any]) -> RunFacts
     return RunFacts(
         database=sources.tables.database,
         settings_file=sources.settings_file,
+        deletes_missing=sources.settings.deletes_missing,
         counts={name: ledger[name] or 0 for name in COUNTS},
         products_per_second=products_per_second(ledger["asked"], ledger["seconds"]),
         **{name: ledger[name] for name in _OF_THE_LEDGER},

@@ -1,6 +1,7 @@
 """Writes a run's page: a run never fails by it."""
 
 import logging
+from datetime import datetime
 from pathlib import Path
 
 from schemas.tables import Outcome
@@ -17,10 +18,13 @@ from enrich.spark.report.collect import ReportSources, collect_report
 log = logging.getLogger(__name__)
 
 
-def write_page(sources: ReportSources, summary: RunSummary) -> None:
+def write_page(
+    sources: ReportSources, summary: RunSummary, settled_at: datetime | None = None
+) -> None:
     """Writes the page where the configuration wants one, and its place into the summary.
 
-    Runs on the driver.
+    Where an earlier command had settled the run, at `settled_at`, the page that it wrote stays: the
+    tables may have moved on. Runs on the driver.
     """
     folder = sources.settings.report_dir
     # A run that could read none of the products that it asked about had nothing to publish, and is
@@ -28,8 +32,10 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     was_quiet = summary.outcome == Outcome.NOTHING_TO_DO and not summary.counts["pending"]
     if folder is None or was_quiet:
         return
+    page = _name_page(folder, summary.run_id)
     try:
-        page = write_report(sources, summary.run_id, folder)
+        if settled_at is None or not _is_written_since(settled_at, page):
+            write_report(sources, summary.run_id, folder)
         summary.report = str(page.resolve())
     except OSError as error:
         log.warning("the page of run %s is missing in %s: %s", summary.run_id, folder, error)
@@ -50,10 +56,19 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
     report = collect_report(sources, run_id, shop and shop.catalog.products)
     pictures = {} if shop is None else make_thumbnails(shop.store, report.gallery.pictures)
     page = render_page(report, pictures)
-    path = folder / f"{run_id}.html"
+    path = _name_page(folder, run_id)
     with whole_file(path) as partial:
         partial.write_bytes(page)
     return path
+
+
+def _name_page(folder: Path, run_id: str) -> Path:
+    return folder / f"{run_id}.html"
+
+
+def _is_written_since(moment: datetime, page: Path) -> bool:
+    """Returns whether there is such a page, and no older: a command may be killed before it."""
+    return page.exists() and page.stat().st_mtime >= moment.timestamp()
 
 
 def _find_shop(sources: ReportSources) -> Shop | None:

@@ -67,6 +67,7 @@ def _make_check(text: Text) -> CheckRow:
 
 
 def _make_facts(text: Text, outcome: str) -> RunFacts:
+    published = 1190 if outcome == "published" else 0
     return RunFacts(
         run_id=text("20261124-0a1b2c3d4e"),
         outcome=outcome,
@@ -80,10 +81,10 @@ def _make_facts(text: Text, outcome: str) -> RunFacts:
             "pending": 1200,
             "carried": 0,
             "enriched": 1190,
-            "published": 1190,
+            "published": published,
             "unchanged": 80,
             "quarantined": 30,
-            "withheld": 0,
+            "withheld": 1190 - published,
             "vanished": 0,
             "deleted": 0,
         },
@@ -93,6 +94,7 @@ def _make_facts(text: Text, outcome: str) -> RunFacts:
         error=text("color: too blue"),
         reason=text("a new season"),
         settings_file=text("our shop.yaml"),
+        deletes_missing=True,
     )
 
 

@@ -353,6 +353,17 @@ def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
     assert "There was no baseline for this catalog" in read_text(without)
 
 
+def test_a_check_without_an_attribute_is_of_the_rows_that_were_judged(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    check = replace(report.checks[0], attribute=None, category=None)
+    text = read_text(replace(report, checks=(check,)))
+    # Not of those that were carried over, or that the run had published before.
+    assert "failed all that were judged known labels" in text
+    assert "all rows" not in text
+
+
 def test_no_product_got_a_label_that_is_withheld(make_report: MakeReport) -> None:
     def published(**counts: int) -> str:
         return read_text(with_run(make_report(), counts))
@@ -362,6 +373,8 @@ def test_no_product_got_a_label_that_is_withheld(make_report: MakeReport) -> Non
     assert f"{before} would get another label" in read_text(make_report(outcome="staged"))
     late = published(published=0, withheld=1190)
     assert "got another label" not in late
+    again = with_run(make_report(outcome="blocked"), {"published": 890, "withheld": 300})
+    assert f"{before} have another label by this run's answers, 300 of which" in read_text(again)
     assert f"{before} have another label by this run's answers, 1,190 of which are withheld" in late
 
 
@@ -397,9 +410,10 @@ def test_a_figure_beside_a_person_s_label_is_said_to_be_of_the_classifier_s(
 
 
 def test_page_says_how_many_products_were_not_asked_about_again(make_report: MakeReport) -> None:
-    assert "new or changed 1,190 enriched" in read_text(make_report())
+    # A full refresh, or another checkpoint, asks about products that are neither new nor changed.
+    assert "to be written anew 1,190 enriched" in read_text(make_report())
     carried = with_run(make_report(), {"carried": 1004})
-    assert "new or changed; 1,004 carried 1,190 enriched" in read_text(carried)
+    assert "to be written anew; 1,004 carried 1,190 enriched" in read_text(carried)
 
 
 def test_product_without_a_picture_gets_a_placeholder(
@@ -521,9 +535,51 @@ def test_a_published_run_says_what_it_did_to_the_table(
 
 
 @pytest.mark.parametrize(
+    ("outcome", "counts", "sentence"),
+    [
+        (
+            "blocked",
+            {"enriched": 5300, "published": 5000, "withheld": 300},
+            "300 answered products were not published. 5,000 are published already. To publish",
+        ),
+        (
+            "staged",
+            {"enriched": 5000, "published": 5000, "withheld": 0, "vanished": 7},
+            "7 products that are gone from the product table wait to be deleted. 5,000 are",
+        ),
+        (
+            "staged",
+            {"enriched": 300, "withheld": 300, "vanished": 7},
+            "300 answered products wait for a look. 7 products that are gone",
+        ),
+        # A product more, which could not be read.
+        (
+            "staged",
+            {"enriched": 1, "published": 1, "withheld": 0},
+            "No answered product waits. 1 is published already. To publish",
+        ),
+        (
+            "blocked",
+            {"enriched": 0, "published": 5000, "withheld": 300},
+            "none waits to be published. 5,000 are published already.",
+        ),
+    ],
+)
+def test_what_a_waiting_run_has_published_does_not_wait(
+    make_report: MakeReport, outcome: str, counts: dict[str, int], sentence: str
+) -> None:
+    assert sentence in read_text(with_run(make_report(outcome=outcome), counts))
+
+
+def test_vanished_products_that_are_kept_do_not_wait_to_be_deleted(make_report: MakeReport) -> None:
+    report = with_run(make_report(outcome="staged"), {"vanished": 7}, deletes_missing=False)
+    assert "1,190 answered products wait for a look. To publish" in read_text(report)
+
+
+@pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        ({"enriched": 1}, "1 answered product waits for a look. "),
+        ({"enriched": 1, "withheld": 1}, "1 answered product waits for a look. "),
         ({"enriched": 0, "vanished": 1}, "1 product that is gone from the product table waits to "),
     ],
 )
