@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout
 
 from catalog_tasks.alerts import keep_error
 from catalog_tasks.assets import PRODUCT_TABLE
@@ -25,6 +25,16 @@ def keep_what_was_waited_for(context: dict[str, Any]) -> None:
         (products,) = context["ti"].task.op_args
         found = why_not_written(Path(products))
     keep_error(context, found)
+
+
+def look_again(context: dict[str, Any]) -> None:
+    """Stops a try of `stage` while somebody writes the products; the next try may find them whole.
+
+    Since the sensor looked, `stage` may have waited for hours, or have been cleared.
+    """
+    table = Path(context["ti"].task.flags["--catalog"])
+    if table.is_absolute() and (found := why_not_written(table)):
+        raise AirflowException(f"nothing was read, which may pass: {found}")
 
 
 with DAG(
@@ -51,4 +61,4 @@ with DAG(
         table = Path(products)
         return not table.is_absolute() or is_written(table)
 
-    wait_for_products(PRODUCTS) >> add_refresh()
+    wait_for_products(PRODUCTS) >> add_refresh(before_stage=look_again)

@@ -4,6 +4,7 @@ Each is a task of its own, so that a person can look between them, and clear or 
 """
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,8 +25,16 @@ TABLES = {"--config": CONFIG, "--database": DATABASE}
 _BEFORE_ANY_STAGE = 2
 
 
-def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob:
-    """Adds the steps to the DAG that is being defined; returns the first of them."""
+def add_refresh(
+    checkpoint: str = "",
+    *,
+    full_refresh: bool = False,
+    before_stage: Callable[[Any], None] | None = None,
+) -> SparkJob:
+    """Adds the steps to the DAG that is being defined; returns the first of them.
+
+    `before_stage` is called with Airflow's context as each try of it starts, and may raise.
+    """
     stage = SparkJob(
         task_id="stage",
         job=JOB,
@@ -41,6 +50,7 @@ def add_refresh(checkpoint: str = "", *, full_refresh: bool = False) -> SparkJob
         # A blocked run has staged its rows, so this task has done its work: the gate stops the run.
         accepted=(DONE, NOT_PUBLISHED),
         execution_timeout=timedelta(hours=12),
+        pre_execute=before_stage,
     )
     gate(stage.output) >> add_publish(RUN_ID, checkpoint=checkpoint)
     return stage

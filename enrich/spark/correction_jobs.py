@@ -10,7 +10,12 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from enrich.spark.corrections import AttributeLabels, select_known, select_last
+from enrich.spark.corrections import (
+    AttributeLabels,
+    select_known,
+    select_last,
+    select_last_spelled,
+)
 from enrich.spark.tables.output_tables import OutputTables
 
 _ATTRIBUTE = ["product_id", "attribute"]
@@ -48,8 +53,9 @@ def record_corrections(
     given = tables.spark.createDataFrame(
         filled, "product_id STRING, attribute STRING, label STRING"
     )
-    known = select_last(select_known(tables.read("attribute_corrections"), attribute_labels))
-    last = known.select(
+    # What the checkpoint does not know counts too, as NULL: a later word puts it right, and stands
+    # with a checkpoint that does know it.
+    last = select_last_spelled(tables.read("attribute_corrections"), attribute_labels).select(
         *_ATTRIBUTE, F.col("label").alias("last_label"), F.col("corrected_at").alias("last_at")
     )
     # Of one that is dated ahead, by a clock or by hand, this is still the later one.

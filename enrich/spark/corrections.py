@@ -49,13 +49,22 @@ def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFra
     return _with_spelling(table, attribute_labels).where("is_known").drop("is_known")
 
 
+def select_last_spelled(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
+    """Returns the last correction of each attribute of each product, in the checkpoint's spelling.
+
+    Runs on the driver; lazy. Of one that the checkpoint does not know the label is NULL, and
+    `is_known` false.
+    """
+    return select_last(_with_spelling(table, attribute_labels))
+
+
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
     """Returns how many corrections name what the checkpoint does not know.
 
     Only the last correction of a product's attribute is looked at: the table also keeps mistakes
     that people have put right since. Runs on the driver; one action.
     """
-    return select_last(_with_spelling(table, attribute_labels)).where("NOT is_known").count()
+    return select_last_spelled(table, attribute_labels).where("NOT is_known").count()
 
 
 def with_corrections(

@@ -19,6 +19,7 @@ from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     ParamValidationError,
@@ -95,6 +96,26 @@ def test_only_products_at_an_absolute_local_path_are_waited_for(
     os.utime(table, (0, 0))
     assert is_there(str(table))
     assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
+
+
+def test_stage_looks_for_itself_whether_somebody_writes_the_products(
+    dags: dict[str, Any], tmp_path: Path
+) -> None:
+    def start(stage: Any, products: object) -> None:
+        # As Airflow has filled it in.
+        filled_in = SimpleNamespace(flags={"--catalog": str(products)})
+        stage._pre_execute_hook({"ti": SimpleNamespace(task=filled_in)})
+
+    stage, table = dags["refresh_catalog"].get_task("stage"), tmp_path / "products.csv"
+    table.touch()
+    with pytest.raises(AirflowException, match=f"{table} was written to 0 s ago") as stopped:
+        start(stage, table)
+    assert not isinstance(stopped.value, AirflowFailException)
+    os.utime(table, (0, 0))
+    for products in (table, "shop.products", "s3a://shop/products", ""):
+        start(stage, products)
+    # As its description says, this one reads at once.
+    assert dags["reenrich_catalog"].get_task("stage")._pre_execute_hook is None
 
 
 def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from enrich.fake_engine import FakeEngineSpec
 from enrich.files.corrections import read_correction_file
 from enrich.spark.correction_jobs import read_last_labels, record_corrections
+from enrich.spark.corrections import count_unknown
 from enrich.spark.records import RunSummary, StagedRows
 from enrich.training.readers.catalog_folder import read_catalog_folder
 from schemas.verdict import Verdict
@@ -152,6 +153,26 @@ def test_a_correction_that_another_spelling_has_overruled_is_recorded_again(crea
 
     last = read_last_labels(created.tables, LABELS).toPandas()
     assert last["color"].tolist() == ["red"]
+
+
+def test_a_correction_puts_right_a_later_one_that_the_checkpoint_does_not_know(
+    created: Shop,
+) -> None:
+    correct(created, p0="red", p1="red")
+    # A slip, dated ahead too, and a label of another checkpoint's, in a spelling of its attribute.
+    created.sql(
+        """INSERT INTO shop.attribute_corrections VALUES
+        ('p0', 'color', 'redd', 'ana', current_timestamp() + INTERVAL 9 HOURS, NULL),
+        ('p1', 'Color', 'navy', 'ana', current_timestamp(), NULL)"""
+    )
+    assert count_unknown(created.tables.read("attribute_corrections"), LABELS) == 2
+
+    assert [correct(created, p0="red", p1="red") for _ in range(2)] == [2, 0]
+
+    assert count_unknown(created.tables.read("attribute_corrections"), LABELS) == 0
+    knows_navy = LABELS | {"color": (*LABELS["color"], "navy")}
+    last = read_last_labels(created.tables, knows_navy).toPandas()
+    assert last["color"].tolist() == ["red", "red"]
 
 
 @in_full
