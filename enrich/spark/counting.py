@@ -49,6 +49,15 @@ def count_surveyed(survey: Survey) -> dict[str, Any]:
     }
 
 
+def count_standing(survey: Survey, own: DataFrame) -> dict[str, int]:
+    """Returns which of the products that are left as they are the run itself has published.
+
+    `own` are its published rows. Runs on the driver; one action.
+    """
+    published = survey.select(*STANDING).join(own, SAME_PRODUCT, "left_semi").count()
+    return {"published": published, "unchanged": survey.count(*STANDING) - published}
+
+
 class New(NamedTuple):
     """How many products the classifier was `asked` about for the first time, and has `answered`.
 

@@ -25,6 +25,7 @@ from enrich.spark.counting import (
     count_fates,
     count_nothing_new,
     count_staged,
+    count_standing,
     count_surveyed,
 )
 from enrich.spark.failures import explain_failure
@@ -132,6 +133,10 @@ class Refresh:
         is_ours = True
         try:
             self.summary.counts = count_surveyed(survey)
+            if self._stager.has_staged:
+                # Also for an attempt that is stopped before it counts what is staged.
+                own = self.tables.read_rows("product_attributes", self.summary.run_id)
+                self.summary.counts |= count_standing(survey, own)
             refuse_cut_off(self.inputs, survey, gone)
             if self._judging.wants_a_look(survey, is_staged=is_staged):
                 with self._timed("input"):

@@ -231,7 +231,10 @@ def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str |
             'say why: --reason "..."'
         )
     if not is_staged and row["pending"] and not row["enriched"]:
-        raise ConfigError(f"run '{run_id}' staged no answer ({row['error']}): run it again")
+        raise ConfigError(
+            f"the last attempt at run '{run_id}' staged no answer ({row['error']}): run it again, "
+            "it goes on from what was staged before"
+        )
 
 
 def _refuse_incomplete(row: dict[str, Any], staged: DataFrame) -> None:

@@ -619,6 +619,24 @@ def test_a_second_attempt_that_is_blocked_leaves_the_word_of_what_the_first_one_
     assert shop.refresh(run_id="night").counts["published"] == 7
 
 
+def test_an_attempt_that_is_stopped_before_inference_leaves_the_word_of_what_was_published(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_id="night")
+    shop.write(products(8))
+    with pytest.raises(ValidationFailed, match="nothing more was published: ids are lost"):
+        shop.refresh(run_id="night", validate_input=lambda _: Verdict(failures=("ids are lost",)))
+
+    blocked = shop.table("enrichment_runs").iloc[0]
+    assert [blocked[fate] for fate in ("published", "unchanged", "withheld")] == [6, 0, 2]
+    with pytest.raises(ConfigError, match="run it again, it goes on from what was staged"):
+        shop.publish_staged("night", "why not")
+    assert drop_staged_run(shop.tables, "night", "a mistake").counts["published"] == 6
+    assert roll_back(shop.tables, "night", "these were wrong too") == ["night"]
+    taken_back = shop.table("enrichment_runs").iloc[0]
+    assert [taken_back[fate] for fate in ("published", "unchanged", "withheld")] == [0, 0, 8]
+
+
 def test_of_a_blocked_run_that_is_taken_back_with_another_nothing_is_said_to_be_published(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

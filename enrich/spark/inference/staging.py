@@ -98,6 +98,16 @@ class Stager:
         return rows, last
 
     @property
+    def has_staged(self) -> bool:
+        """Whether earlier attempts at the run have staged rows.
+
+        Raises:
+            RunInProgress: a later attempt has.
+        """
+        rows, _ = self._found
+        return rows > 0
+
+    @property
     def engine_loads(self) -> dict[str, int]:
         """Engines loaded, by Python worker."""
         return dict(self._loads.value)
