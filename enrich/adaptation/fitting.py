@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from enrich.adaptation.trial import summed_loss
 from enrich.classifiers.calibrated import Layer
-from enrich.training.calibration import summed_loss
 
 # From no correction at all to hardly any penalty: of equals the first, the strongest, is chosen.
 _STRENGTHS = (math.inf, 100.0, 30.0, 10.0, 3.0)

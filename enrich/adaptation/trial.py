@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -76,3 +76,13 @@ def measure_losses(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
     """Returns the negative log-likelihood of each label, in nats."""
     logs = answers.probs.clamp(min=1e-9).log()
     return F.nll_loss(logs, answers.of.targets, reduction="none")
+
+
+def summed_loss(
+    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
+) -> Float[Tensor, ""]:
+    """Returns the negative log-likelihood of the labels, in nats, summed over the rows.
+
+    `log_temperature` is the logarithm of each row's temperature.
+    """
+    return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")

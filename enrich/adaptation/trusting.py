@@ -9,8 +9,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from enrich.adaptation.readings import Readings
+from enrich.adaptation.trial import summed_loss
 from enrich.calibration import CalibratedSets
-from enrich.training.calibration import summed_loss
 
 # The standard deviation of the normal prior on the shift. A shift of 3 multiplies the odds of the
 # picture's weight by 20.

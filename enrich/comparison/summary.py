@@ -28,8 +28,7 @@ _MOST_OTHER_SHOPS = 3
 
 def build_summary(comparison: Comparison) -> Table:
     """Returns each checkpoint's size and speed, and what its answers are worth in the shops."""
-    alike = answered_alike(comparison)
-    figures = [record for record in comparison.figures if record["attribute"] in alike]
+    figures = select_alike(comparison)
     first, *others = dict.fromkeys(record["shop"] for record in comparison.figures)
     columns = [(first, *shown) for shown in _SHOWN]
     columns += [(shop, *_SHOWN[0]) for shop in others[:_MOST_OTHER_SHOPS]]
@@ -62,10 +61,10 @@ def average(
     return format_figure(fmean(found) if found else None)
 
 
-def answered_alike(comparison: Comparison) -> set[str]:
-    """Returns the attributes that every checkpoint answers with the first one's labels."""
+def select_alike(comparison: Comparison) -> list[Record]:
+    """Returns the figures of attributes that every checkpoint answers with the first's labels."""
     first, *others = [cost["checkpoint"] for cost in comparison.costs]
     alike = {r["attribute"] for r in comparison.figures if r["checkpoint"] == first}
     for other in others:
         alike &= {r["attribute"] for r in comparison.differences if r["checkpoint"] == other}
-    return alike
+    return [record for record in comparison.figures if record["attribute"] in alike]

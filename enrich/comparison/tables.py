@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from enrich.comparison.bootstrap import COMPARED, LEAST_GROUPS
 from enrich.comparison.records import Record
 from enrich.comparison.run import Comparison
-from enrich.comparison.summary import answered_alike, average
+from enrich.comparison.summary import average, select_alike
 from enrich.markdown import Table, format_figure, name_once
 from enrich.training.conditions import Condition
 from enrich.training.measures import HEADINGS
@@ -69,8 +69,7 @@ def build_tables(comparison: Comparison) -> list[Table]:
 def _overview(comparison: Comparison) -> Table:
     """Returns a row a checkpoint: its costs, and recall at 90 % precision under each condition."""
     shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
-    alike = answered_alike(comparison)
-    figures = [record for record in comparison.figures if record["attribute"] in alike]
+    figures = select_alike(comparison)
     rows = []
     for cost in comparison.costs:
         name = cost["checkpoint"]

@@ -101,12 +101,18 @@ class Inputs:
     def count_gone(self, survey: Survey) -> int:
         """Returns how many published rows are of products that are surely gone.
 
-        None where these are kept, or a newer run has found out for itself what is gone. Without
-        lost ids they are what the run is to delete, or whoever publishes it later; with them it
-        deletes nothing.
+        None where these are kept, or a newer run has found out for itself what is gone.
         """
         gone = survey.count(State.VANISHED) - survey.lost_ids
         if gone <= 0 or not self.config.deletes_missing:
             return 0
         is_behind = has_newer_run(self.tables, self.attempt)
         return 0 if is_behind else gone
+
+
+def count_to_delete(survey: Survey, gone: int) -> int:
+    """Returns how many of the rows that are surely `gone` the run deletes, or who publishes it.
+
+    None while the id of a row is lost: which of the vanished products are gone nobody knows.
+    """
+    return 0 if survey.lost_ids else gone

@@ -19,7 +19,7 @@ from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import explain_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
-from enrich.spark.inputs import Inputs
+from enrich.spark.inputs import Inputs, count_to_delete
 from enrich.spark.records import products_per_second
 from enrich.spark.survey import (
     ASKED,
@@ -95,7 +95,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     gone = inputs.count_gone(survey)
     # Why the run would stop before it asks about any product.
     error = explain_cut_off(inputs, survey, gone)
-    surveyed = count_surveyed(survey) | {"deleted": 0 if error or survey.lost_ids else gone}
+    surveyed = count_surveyed(survey) | {"deleted": 0 if error else count_to_delete(survey, gone)}
     counts = {name: surveyed[name] for name in COUNTS if name not in _UNKNOWN}
     asked = max(0, survey.count(*ASKED) - staged)
     like = _find_like(_read_runs(read("enrichment_runs")), asked, inputs.spec.model_version)

@@ -102,3 +102,11 @@ class RunSummary:
     engine_loads: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     reason: str | None = None
+
+
+def has_passed_gate(seconds: Mapping[str, float] | None) -> bool:
+    """Tells by the seconds of an attempt's stages whether its gate has let the answers pass.
+
+    Publishing is the stage that comes after the gate.
+    """
+    return "publish" in (seconds or {})

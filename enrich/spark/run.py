@@ -31,7 +31,7 @@ from enrich.spark.counting import (
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import explain_cut_off, refuse_cut_off, refuse_many_failures
 from enrich.spark.inference.staging import Stager
-from enrich.spark.inputs import Inputs
+from enrich.spark.inputs import Inputs, count_to_delete
 from enrich.spark.judging import Gate, Judging
 from enrich.spark.ledger import (
     read_run,
@@ -42,7 +42,7 @@ from enrich.spark.ledger import (
 )
 from enrich.spark.publishing import delete_gone, is_behind, read_attempt, select_publishable
 from enrich.spark.quarantine import quarantine_unusable, release_read
-from enrich.spark.records import RunSummary, products_per_second
+from enrich.spark.records import RunSummary, has_passed_gate, products_per_second
 from enrich.spark.settings import suit_table_size
 from enrich.spark.survey import (
     ASKED,
@@ -105,7 +105,7 @@ class Refresh:
                     log.warning("%s %s", f"{overtaken:,}", later)
                 is_staged = self._stager.has_all(survey)
             gone = self.inputs.count_gone(survey)
-            to_change = survey.count(State.REVISED) or (gone and not survey.lost_ids)
+            to_change = survey.count(State.REVISED) or count_to_delete(survey, gone)
             # A table that is cut off is no success, whatever the run has done before.
             is_cut_off = explain_cut_off(self.inputs, survey, gone) is not None
             if is_staged and not (to_change or is_cut_off) and self._is_done(survey):
@@ -262,7 +262,7 @@ class Refresh:
         # from deleting, may have been taken back since.
         gone = self.inputs.count_gone(survey)
         refuse_cut_off(self.inputs, survey, gone)
-        to_delete = 0 if survey.lost_ids else gone
+        to_delete = count_to_delete(survey, gone)
         # For a run that only stages, too: a person looks at its notes before publishing.
         self._add_notes(survey)
         if not self.inputs.request.publish:
@@ -363,7 +363,7 @@ class Refresh:
         They stay blocked or taken back, as where this attempt is killed. One that fails while it
         publishes has got them past its gate.
         """
-        if self.summary.outcome or "publish" in self.summary.seconds:
+        if self.summary.outcome or has_passed_gate(self.summary.seconds):
             return False
         # Read anew: the run may have been taken back since this attempt began.
         row = read_run(self.tables, self.summary.run_id)

@@ -26,7 +26,7 @@ from enrich.spark.publishing import (
     select_publishable,
 )
 from enrich.spark.quarantine import quarantine_blocked, release_read, release_unreadable
-from enrich.spark.records import Attempt, RunSummary, products_per_second
+from enrich.spark.records import Attempt, RunSummary, has_passed_gate, products_per_second
 from enrich.spark.survey import SAME_PRODUCT
 from enrich.spark.tables.history import count_deleted, read_standing
 from enrich.spark.tables.output_tables import OutputTables, open_published
@@ -218,8 +218,7 @@ def _refuse_unpublishable(row: dict[str, Any], model_version: str, reason: str |
         raise ConfigError(
             f"the rows of run '{run_id}' were dropped ({row['reason']}): run it again"
         )
-    # Publishing is the stage that comes after the gate.
-    if row["outcome"] == Outcome.FAILED and "publish" not in (row["seconds"] or {}):
+    if row["outcome"] == Outcome.FAILED and not has_passed_gate(row["seconds"]):
         raise ConfigError(
             f"run '{run_id}' failed ({row['error'] or 'it did not end'}), and no gate has let its "
             "answers pass: run it again, it goes on from what it has staged"

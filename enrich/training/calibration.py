@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
@@ -127,16 +126,6 @@ def _answer_losses(
     sure, best = log_probs.max(1)
     unsure = torch.log1p(-sure.exp().clamp(max=_SUREST))
     return -torch.where(best == targets, sure, unsure)
-
-
-def summed_loss(
-    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
-) -> Float[Tensor, ""]:
-    """Returns the negative log-likelihood of the labels, in nats, summed over the rows.
-
-    `log_temperature` is the logarithm of each row's temperature.
-    """
-    return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")
 
 
 def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:

@@ -48,14 +48,14 @@ def fit_trust(
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows])
-    read = {c: _read(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
+    joint = {c: _join(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
     for column, attribute in enumerate(classifier.config.attributes):
         labels = targets[:, column]
         if trusted and (labels != UNLABELLED).any():
-            shares = [(read[c], share) for c, share in trusted.items()]
+            shares = [(joint[c], share) for c, share in trusted.items()]
             classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, labels))
         if calibrated:
-            shares = [(read[c], share) for c, share in calibrated.items()]
+            shares = [(joint[c], share) for c, share in calibrated.items()]
             classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, labels))
 
 
@@ -65,7 +65,7 @@ def _choose_trust(
     targets = targets.to(classifier.device)
     losses = {
         shift: sum(
-            share * _loss(classifier, attribute, read, targets, shift) for read, share in shares
+            share * _loss(classifier, attribute, joint, targets, shift) for joint, share in shares
         )
         for shift in _TRIED
     }
@@ -80,25 +80,25 @@ def _choose_doubt(
     for doubt in _DOUBTS:
         classifier.set_doubt(attribute, doubt)
         losses[doubt] = fitted_loss(
-            [_label(classifier, attribute, read, targets, share) for read, share in shares]
+            [_label(classifier, attribute, joint, targets, share) for joint, share in shares]
         )
     return min(losses, key=losses.__getitem__)
 
 
 def _label(
-    classifier: CmaClip, attribute: str, read: JointCls, targets: Tensor, share: float
+    classifier: CmaClip, attribute: str, joint: JointCls, targets: Tensor, share: float
 ) -> LabelledLogits:
     """Returns what temperatures are fitted to: labelled rows that have both modalities."""
     with torch.inference_mode():
-        logits, image_weight = classifier.answer(attribute, read)
+        logits, image_weight = classifier.answer(attribute, joint)
     assert image_weight is not None
-    fits = (targets != UNLABELLED) & (read.has_image & read.has_text).cpu()
+    fits = (targets != UNLABELLED) & (joint.has_image & joint.has_text).cpu()
     return LabelledLogits(
         logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share
     )
 
 
-def _read(
+def _join(
     classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> JointCls:
     parts = [
@@ -108,8 +108,8 @@ def _read(
 
 
 def _loss(
-    classifier: CmaClip, attribute: str, read: JointCls, targets: Tensor, shift: float
+    classifier: CmaClip, attribute: str, joint: JointCls, targets: Tensor, shift: float
 ) -> float:
     with torch.inference_mode():
-        logits, _ = classifier.answer(attribute, read, shift)
+        logits, _ = classifier.answer(attribute, joint, shift)
     return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()
