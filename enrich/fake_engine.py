@@ -1,29 +1,36 @@
 """An engine without a model, for tests and for timing everything around the model.
 
-Obeys the contract of `enrich.engine`: one answer a product, in order. Answers depend on the text
-alone, so that equal products get equal answers; an image is taken as read where there is a path.
+Obeys the contract of `enrich.engine`: one encoding a product, in order, and answers from encodings.
+Answers depend on the text alone, so that equal products get equal answers. An image is taken as
+read where there is a path.
 """
 
+import hashlib
+import os
+import random
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
 
 from enrich.calibration import Thresholds
-from enrich.records import (
-    NO_IMAGE_PATH,
-    Candidate,
-    EnrichedProduct,
-    Modalities,
-    Prediction,
-    Product,
-    Status,
-)
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageStore
+from enrich.records import NO_IMAGE_PATH, EncodedProduct, EnrichedProduct
+from enrich.records import Modalities, Product, Status
+from enrich.rows import AttributeAnswers, to_enriched, to_record_batch
 from enrich.text import build_text
 
 if TYPE_CHECKING:
     import torch
+
+# The four bytes of the text's checksum, each a number that float16 holds exactly, and the noise.
+_NUMBERS = 5
+_MOST_NOISE = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,9 @@ class FakeEngineSpec:
     """Recipe of a `FakeEngine`.
 
     `threshold` is the confidence below which it abstains, `seconds_per_product` how long it
-    pretends to think.
+    pretends to think. With `opens_images` it reads the bytes of each image below `image_root` and
+    reports their digest. With `crashes` a text that holds "crash-worker" ends the process. With
+    `confidence_noise` no two attempts have the same confidences.
     """
 
     model_version: str = "fake-1"
@@ -40,6 +49,12 @@ class FakeEngineSpec:
     )
     threshold: float = 0.5
     seconds_per_product: float = 0.0
+    encoder_version: str = "0123456789ab"
+    limits_digest: str = "ba9876543210"
+    opens_images: bool = False
+    image_root: str = "."
+    crashes: bool = False
+    confidence_noise: bool = False
 
     @property
     def thresholds(self) -> Thresholds:
@@ -50,46 +65,90 @@ class FakeEngineSpec:
         """Returns the engine; `device` is not used."""
         return FakeEngine(self)
 
+    def build_answerer(self) -> "FakeAnswerer":
+        """Returns what answers from the engine's vectors."""
+        return FakeAnswerer(self)
+
 
 class FakeEngine:
-    """Answers from a checksum of the text; is unsure of a fifth; cannot answer an empty text."""
+    """Encodes the checksum of a text; can make nothing of an image alone."""
 
     def __init__(self, spec: FakeEngineSpec) -> None:
         self._spec = spec
+        self._store = ImageStore(spec.image_root)
 
-    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order."""
+    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
+        """Yields one encoding a product, in order."""
         due = time.monotonic()
         for product in products:
             # By the clock: on a busy machine every nap is too long.
             due += self._spec.seconds_per_product
             time.sleep(max(0.0, due - time.monotonic()))
-            text = build_text(product.title, product.description)
-            if not text:
-                # An image alone tells it nothing.
-                status, error = Status.IMAGE_MISSING, NO_IMAGE_PATH
-                if product.image_path:
-                    status, error = Status.IMAGE_CORRUPT, "not looked at"
-                yield EnrichedProduct(product.product_id, status, None, (), error)
-                continue
-            predictions = tuple(
-                self._predict(attribute, labels, zlib.crc32(f"{attribute}:{text}".encode()))
-                for attribute, labels in self._spec.attributes.items()
-            )
-            if product.image_path:
-                read: tuple[Any, ...] = (Status.OK, Modalities.IMAGE_AND_TEXT, predictions)
-            else:
-                read = (Status.IMAGE_MISSING, Modalities.TEXT, predictions, NO_IMAGE_PATH)
-            yield EnrichedProduct(product.product_id, *read)
+            yield self._encode(product)
 
-    def _predict(self, attribute: str, labels: tuple[str, ...], checksum: int) -> Prediction:
-        first, second = labels[checksum % len(labels)], labels[(checksum + 1) % len(labels)]
-        confidence = 0.375 if checksum % 5 == 0 else 0.75
-        return Prediction(
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        """Yields one answer a product, in order."""
+        for encoded in self.encode(products):
+            yield from to_enriched([encoded], self._spec.build_answerer())
+
+    def _encode(self, product: Product) -> EncodedProduct:
+        text = build_text(product.title, product.description)
+        if self._spec.crashes and "crash-worker" in text:
+            os._exit(1)
+        status, error, digest = Status.OK, None, None
+        if not product.image_path:
+            status, error = Status.IMAGE_MISSING, NO_IMAGE_PATH
+        elif self._spec.opens_images:
+            try:
+                digest = hashlib.sha256(self._store.read(product.image_path)).hexdigest()
+            except ImageProblem as problem:
+                status, error = problem.status, str(problem)
+        if not text:
+            if status is Status.OK:
+                status, error = Status.IMAGE_CORRUPT, "not looked at"
+            return EncodedProduct(product.product_id, status, None, None, error, digest)
+        modalities = Modalities.of(status is Status.OK, has_text=True)
+        checksum = zlib.crc32(text.encode(errors="replace")).to_bytes(4, "little")
+        noise = random.random() if self._spec.confidence_noise else 0.0
+        vectors = np.array([*checksum, noise], "<f2").tobytes()
+        return EncodedProduct(product.product_id, status, modalities, vectors, error, digest)
+
+
+class FakeAnswerer:
+    """Answers from checksums; is unsure of a fifth."""
+
+    def __init__(self, spec: FakeEngineSpec) -> None:
+        self._spec = spec
+
+    def answer(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
+    ) -> pa.RecordBatch:
+        """Returns the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
+        numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, _NUMBERS)
+        bytes_of_text = numbers[:, :4].astype(np.uint8)
+        checksums = np.ascontiguousarray(bytes_of_text).view("<u4").ravel().astype(np.uint64)
+        noise = numbers[:, 4].astype(np.float64)
+        if self._spec.confidence_noise:
+            noise = (noise + np.random.default_rng().random(len(noise))) / 2
+        return to_record_batch(
+            [
+                self._answer(attribute, labels, checksums, noise * _MOST_NOISE)
+                for attribute, labels in self._spec.attributes.items()
+            ]
+        )
+
+    def _answer(
+        self, attribute: str, labels: tuple[str, ...], checksums: np.ndarray, noise: np.ndarray
+    ) -> AttributeAnswers:
+        # Another order of the texts for each attribute; Knuth's multiplier spreads them.
+        mixed = ((checksums ^ zlib.crc32(attribute.encode())) * 2654435761 % 2**32) >> 8
+        first = (mixed % len(labels)).astype(np.int64)
+        confidence = np.where(mixed % 5 == 0, 0.375, 0.75) + noise
+        return AttributeAnswers(
             attribute,
-            first,
-            confidence,
+            labels,
+            np.stack([first, (first + 1) % len(labels)], axis=1),
+            np.stack([confidence, np.full(len(first), 0.25)], axis=1),
             confidence < self._spec.threshold,
-            0.0,
-            (Candidate(second, 0.25),),
+            np.zeros(len(first)),
         )

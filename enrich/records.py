@@ -49,12 +49,30 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedProduct:
+    """What the encoder made of one product, whatever is answered from it later.
+
+    `vectors` are float16 numbers in little endian, one named vector after the other as
+    `config.json` lists them. `modalities` and `vectors` are None when neither image nor text could
+    be read; `error` then and for any unreadable image says why, for people. `image_digest` is the
+    SHA-256 of the image's file in hex, None where it was not read.
+    """
+
+    product_id: str
+    status: Status
+    modalities: Modalities | None
+    vectors: bytes | None
+    error: str | None = None
+    image_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EnrichedProduct:
     """The engine's answer to one product.
 
     `modalities` is None and `predictions` is empty when neither image nor text could be read;
     `error` then and for any unreadable image says why, for people. `image_digest` is the SHA-256 of
-    the image's file in hex, None where it was not read or an engine does not say.
+    the image's file in hex, None where it was not read.
     """
 
     product_id: str

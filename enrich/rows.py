@@ -1,14 +1,188 @@
-"""An answer as the columns of `product_attributes`, one plain row a product.
+"""Answers as columns of `product_attributes`, built without a Python object per row."""
 
-Whoever writes answers writes them through `to_row`, so that all have the same columns.
-"""
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from collections.abc import Iterable
-from typing import Any
-
+import numpy as np
 import pyarrow as pa
 
-from enrich.records import EnrichedProduct, Prediction
+from enrich.records import Candidate, EncodedProduct, EnrichedProduct, Prediction
+
+_CANDIDATE = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
+_PREDICTION = pa.struct(
+    [
+        ("attribute", pa.string()),
+        ("label", pa.string()),
+        ("confidence", pa.float64()),
+        ("abstained", pa.bool_()),
+        ("image_weight", pa.float64()),
+        ("alternatives", pa.list_(_CANDIDATE)),
+    ]
+)
+
+
+class AnswersProducts(Protocol):
+    """What answers from vectors: heads, calibration and thresholds, or a fake of them."""
+
+    def answer(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: Any = None
+    ) -> pa.RecordBatch:
+        """Returns the columns of `answer_fields`, a row for each of the vectors, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeAnswers:
+    """The best K candidates for one attribute of N products, best first.
+
+    `places` (N, K) are the candidates' indices in `labels`, `confidences` (N, K) their calibrated
+    probabilities in [0, 1]. `abstained` (N,) says where the first one is not given as the answer.
+    `image_weight` (N,) is the image's share in the answer, in [0, 1]; None where a classifier does
+    not weigh its modalities.
+    """
+
+    attribute: str
+    labels: tuple[str, ...]
+    places: np.ndarray
+    confidences: np.ndarray
+    abstained: np.ndarray
+    image_weight: np.ndarray | None = None
+
+
+def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
+    """Returns label and confidence of each attribute, then `predictions`."""
+    labels = (
+        (pa.field(attribute, pa.string()), pa.field(f"{attribute}_confidence", pa.float64()))
+        for attribute in attributes
+    )
+    return [*itertools.chain(*labels), pa.field("predictions", pa.list_(_PREDICTION))]
+
+
+def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
+    """Returns the schema of answers with what was read of each product and the model's version."""
+    read = ("modalities", "status", "error", "model_version")
+    return pa.schema(
+        [
+            pa.field("product_id", pa.string()),
+            *answer_fields(attributes),
+            *(pa.field(name, pa.string()) for name in read),
+        ]
+    )
+
+
+def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
+    """Returns the columns of `answer_fields`, a row a product; a label is null where abstained.
+
+    There is at least one attribute, and all have the same number of products.
+    """
+    columns: list[pa.Array] = []
+    for one in answers:
+        best = pa.array(one.places[:, 0], mask=one.abstained)
+        columns += [pa.array(one.labels, pa.string()).take(best), pa.array(one.confidences[:, 0])]
+    fields = answer_fields(one.attribute for one in answers)
+    return pa.RecordBatch.from_arrays([*columns, _predictions(answers)], schema=pa.schema(fields))
+
+
+def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
+    """Returns each product's list of predictions, one an attribute."""
+    rows, width = len(answers[0].abstained), len(answers)
+    starts = np.cumsum([0, *(len(one.labels) for one in answers)])
+    labels = pa.array([label for one in answers for label in one.labels], pa.string())
+    # Row by row, and in a row attribute by attribute, as the lists hold them.
+    candidates = _CandidateColumns(
+        labels,
+        [one.places + start for one, start in zip(answers, starts, strict=False)],
+        [one.confidences for one in answers],
+    )
+    names = pa.array([one.attribute for one in answers], pa.string())
+    weights = np.full((rows, width), np.nan)
+    for place, one in enumerate(answers):
+        if one.image_weight is not None:
+            weights[:, place] = one.image_weight
+    weighs_none = np.tile([one.image_weight is None for one in answers], rows)
+    first = candidates.first()
+    values = pa.StructArray.from_arrays(
+        [
+            names.take(pa.array(np.tile(np.arange(width), rows))),
+            first.field("label"),
+            first.field("confidence"),
+            pa.array(np.stack([one.abstained for one in answers], axis=1).ravel()),
+            pa.array(weights.ravel(), mask=weighs_none),
+            candidates.others(),
+        ],
+        fields=list(_PREDICTION),
+    )
+    return _lists(np.full(rows, width), values)
+
+
+@dataclass(frozen=True, slots=True)
+class _CandidateColumns:
+    """Candidates of all attributes: places in `labels` and confidences, (N, K) an attribute."""
+
+    labels: pa.Array
+    places: list[np.ndarray]
+    confidences: list[np.ndarray]
+
+    def first(self) -> pa.StructArray:
+        """Returns the best candidates."""
+        return self._pick(slice(0, 1))
+
+    def others(self) -> pa.ListArray:
+        """Returns the lists of the candidates behind them."""
+        counts = [places.shape[1] - 1 for places in self.places]
+        return _lists(np.tile(counts, len(self.places[0])), self._pick(slice(1, None)))
+
+    def _pick(self, ranks: slice) -> pa.StructArray:
+        places, confidences = (
+            np.concatenate([one[:, ranks] for one in each], axis=1).ravel()
+            for each in (self.places, self.confidences)
+        )
+        return pa.StructArray.from_arrays(
+            [self.labels.take(pa.array(places)), pa.array(confidences, pa.float64())],
+            fields=list(_CANDIDATE),
+        )
+
+
+def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def to_predictions(answers: pa.RecordBatch) -> list[tuple[Prediction, ...]]:
+    """Returns the predictions of each row as Python objects, for callers of a few products."""
+    return [
+        tuple(
+            Prediction(
+                **one | {"alternatives": tuple(Candidate(**c) for c in one["alternatives"])}
+            )
+            for one in row
+        )
+        for row in answers.column("predictions").to_pylist()
+    ]
+
+
+def to_enriched(
+    encoded: Sequence[EncodedProduct], answerer: AnswersProducts
+) -> list[EnrichedProduct]:
+    """Returns the answers to encoded products as Python objects, in order."""
+    readable = [one for one in encoded if one.vectors is not None and one.modalities is not None]
+    predictions: Iterator[tuple[Prediction, ...]] = iter(())
+    if readable:
+        vectors, modalities = zip(*((one.vectors, one.modalities) for one in readable), strict=True)
+        predictions = iter(to_predictions(answerer.answer(vectors, modalities)))
+    return [
+        EnrichedProduct(
+            one.product_id,
+            one.status,
+            one.modalities,
+            () if one.modalities is None else next(predictions),
+            one.error,
+            one.image_digest,
+        )
+        for one in encoded
+    ]
 
 
 def to_row(answer: EnrichedProduct, attributes: Iterable[str]) -> dict[str, Any]:
@@ -42,34 +216,3 @@ def _to_struct(prediction: Prediction) -> dict[str, Any]:
             for candidate in prediction.alternatives
         ],
     }
-
-
-def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
-    """Returns the Arrow schema of rows with product_id and model_version around `to_row`."""
-    candidate = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
-    prediction = pa.struct(
-        [
-            ("attribute", pa.string()),
-            ("label", pa.string()),
-            ("confidence", pa.float64()),
-            ("abstained", pa.bool_()),
-            ("image_weight", pa.float64()),
-            ("alternatives", pa.list_(candidate)),
-        ]
-    )
-    labels = [
-        field
-        for attribute in attributes
-        for field in ((attribute, pa.string()), (f"{attribute}_confidence", pa.float64()))
-    ]
-    return pa.schema(
-        [
-            ("product_id", pa.string()),
-            *labels,
-            ("predictions", pa.list_(prediction)),
-            ("modalities", pa.string()),
-            ("status", pa.string()),
-            ("error", pa.string()),
-            ("model_version", pa.string()),
-        ]
-    )

@@ -15,7 +15,8 @@ from enrich.errors import CheckpointError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.places import spell_out
 from enrich.images.store import ImageStore
-from enrich.records import EnrichedProduct, Product
+from enrich.records import EncodedProduct, EnrichedProduct, Product
+from enrich.rows import AnswersProducts
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 class RunsProducts(Protocol):
     """What `build` of a spec returns: the engine, or a fake that obeys the same contract."""
 
+    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
+        """Yields one encoding a product, in order; reads ahead."""
+        ...
+
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order."""
         ...
@@ -35,7 +40,14 @@ class BuildsEngine(Protocol):
     """A small picklable recipe of an engine; equal ones share an engine in a worker."""
 
     @property
-    def model_version(self) -> str: ...
+    def encoder_version(self) -> str:
+        """12 hex digits that stand for all that vectors depend on beside the product."""
+        ...
+
+    @property
+    def model_version(self) -> str:
+        """The version that every answer carries."""
+        ...
 
     @property
     def attributes(self) -> dict[str, tuple[str, ...]]: ...
@@ -43,8 +55,17 @@ class BuildsEngine(Protocol):
     @property
     def thresholds(self) -> Thresholds: ...
 
+    @property
+    def limits_digest(self) -> str:
+        """12 hex digits that stand for the image limits and the allowed roots."""
+        ...
+
     def build(self, device: "torch.device") -> RunsProducts:
         """Loads the engine onto `device`."""
+        ...
+
+    def build_answerer(self) -> AnswersProducts:
+        """Loads what answers from the engine's vectors; on the CPU, without a tower."""
         ...
 
 
