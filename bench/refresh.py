@@ -19,7 +19,7 @@ import psutil
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import ImageIdentity, JobConfig
+from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import open_catalog
@@ -76,7 +76,7 @@ def draw_products(spark: SparkSession, products: int) -> DataFrame:
 
 def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date) -> RunSummary:
     """Runs one refresh as the job would."""
-    config = JobConfig(database="bench", image_identity=ImageIdentity.PATH)
+    config = JobConfig(database="bench")
     inputs = Inputs(
         spark,
         config,

@@ -39,13 +39,12 @@ def is_too_much(found: int, among: int, allowed_share: float) -> bool:
 class ImageIdentity(StrEnum):
     """By what an unchanged image is known.
 
-    `content` reads every image in every run and is never wrong. `stat` asks for size and
-    modification time only. `path` trusts that a changed image gets a new path, and asks nothing.
+    `stat` asks each image for its size, modification time and etag, and reads those that differ.
+    `content` reads every image in every run.
     """
 
-    CONTENT = "content"
     STAT = "stat"
-    PATH = "path"
+    CONTENT = "content"
 
 
 class ColumnNames(YamlSettings):
@@ -109,7 +108,7 @@ class JobConfig(YamlSettings):
     allowed_image_roots: tuple[Location, ...] = ()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
-    image_identity: ImageIdentity = ImageIdentity.CONTENT
+    image_identity: ImageIdentity = ImageIdentity.STAT
     target_precision: float = DEFAULT_TARGET_PRECISION
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)

@@ -170,9 +170,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
 
 def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
     """Returns the recipe with default settings for a checkpoint on this machine."""
-    # Here nobody compares digests.
-    config = JobConfig(checkpoint=str(manifest.folder), image_identity=ImageIdentity.PATH)
-    return build_spec(config, manifest, image_root)
+    return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
 
 
 def _absolute(location: str) -> str:

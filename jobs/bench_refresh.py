@@ -3,9 +3,8 @@
     python jobs/bench_refresh.py --products 1000000
 
 A fake engine stands in for the model, at a pace that is given, by default several times that of
-the bundled classifier on two cores. Products have texts only, and images are known by their path
-(`image_identity: path`): what it costs to read and hash every image, as a survey does by default,
-is left out. The last line on standard output is one JSON object.
+the bundled classifier on two cores. Products have texts only: what
+it costs to look at every image is left out. The last line on standard output is one JSON object.
 """
 
 import json
@@ -50,7 +49,7 @@ def main(
             of_large["driver_memory_mb"] / of_small["driver_memory_mb"], 2
         ),
     }
-    about = {"products_per_second": pace, "image_identity": "path", "runs": runs}
+    about = {"products_per_second": pace, "runs": runs}
     typer.echo(json.dumps(ratios | about))
 
 

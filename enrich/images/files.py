@@ -8,12 +8,13 @@ import os
 import re
 import stat
 from collections.abc import Collection
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 from pyarrow import fs
 
-from enrich.images.limits import ImageProblem, ImageReading
+from enrich.images.limits import ImageProblem, ImageReading, ImageStat
 from enrich.images.places import Place, s3_endpoint
 from enrich.records import Status
 
@@ -54,8 +55,8 @@ def read_bytes(place: Place, limit: int, roots: Collection[Place], reading: Imag
         return data
 
 
-def read_identity(place: Place, reading: ImageReading) -> str:
-    """Returns size and modification time of the file as text.
+def read_stat(place: Place, reading: ImageReading) -> ImageStat:
+    """Returns the file's size and modification time without reading the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,12 +66,12 @@ def read_identity(place: Place, reading: ImageReading) -> str:
         status = Path(place.path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError("no regular file")
-        return f"{status.st_size}:{status.st_mtime_ns}"
+        return ImageStat(status.st_size, None, datetime.fromtimestamp(status.st_mtime, UTC))
     file_system, path = _open_store(place, reading)
     info = file_system.get_file_info(path)
     if info.type != fs.FileType.File:
         raise FileNotFoundError("no such file")
-    return f"{info.size}:{info.mtime_ns}"
+    return ImageStat(info.size, None, info.mtime)
 
 
 def is_gone(error: BaseException) -> bool:

@@ -3,6 +3,8 @@
 Knows neither files nor stores.
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -29,6 +31,19 @@ class ImageReading(YamlSettings):
     attempts: int = Field(default=3, ge=1, le=20)
     timeout_s: float = Field(default=30, gt=0, le=3_600)
     failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStat:
+    """What a store says of an image without sending its bytes.
+
+    `size` is in bytes, `modified_at` in UTC. `etag` is the store's own name of the content; files
+    on a disk have none.
+    """
+
+    size: int
+    etag: str | None
+    modified_at: datetime | None
 
 
 class ImageProblem(Exception):

@@ -11,8 +11,8 @@ from typing import TypeVar
 from pyarrow import ArrowException
 
 from enrich.errors import ConfigError
-from enrich.images.files import is_failure, is_gone, read_bytes, read_identity
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
+from enrich.images.files import is_failure, is_gone, read_bytes, read_stat
+from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
 from enrich.images.patience import Patience, StoreFailed
 from enrich.images.places import LONGEST_PATH, Place, parse_place, s3_endpoint
 from enrich.records import NO_IMAGE_PATH, Status
@@ -58,14 +58,14 @@ class ImageStore:
             raise ImageProblem(Status.IMAGE_TOO_LARGE, f"more than max_bytes = {limit:,} bytes")
         return data
 
-    def identity(self, image_path: str | None) -> str:
-        """Returns size and modification time of the file as text, without reading it.
+    def stat(self, image_path: str | None) -> ImageStat:
+        """Returns the file's size and modification time without reading the file.
 
         Raises:
             ImageProblem: as `read`, but for the size.
         """
         place = self._resolve(image_path)
-        return self._ask(place, lambda: read_identity(place, self._reading))
+        return self._ask(place, lambda: read_stat(place, self._reading))
 
     def find_local(self, image_path: str | None) -> str | None:
         """Returns the file on this machine that `read` would read, be it there or not."""

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from enrich.config import ImageIdentity, JobConfig
+from enrich.config import JobConfig
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import CatalogSnapshot
 from enrich.spark.corrections import select_corrections
@@ -62,9 +62,7 @@ class Inputs:
             products = ordered.limit(self.request.limit)
         identity = self.config.image_identity
         content_hash = build_content_hash_udf(self.store, identity, self.config.read_threads)
-        if identity is not ImageIdentity.PATH:
-            products = spread(products)
-        hashed = products.withColumn("content_hash", content_hash(*INPUT_FIELDS))
+        hashed = spread(products).withColumn("content_hash", content_hash(*INPUT_FIELDS))
         version, run_date = self.spec.model_version, self.request.run_date
         known = F.lit(False) if self.request.full_refresh else is_of_checkpoint(version)
         return with_states(

@@ -77,24 +77,24 @@ def test_an_object_is_read_as_it_is_whatever_it_is_called(store: FaultyStore, su
     assert read(f"0.{suffix}") == DATA
 
 
-def test_identity_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) -> None:
+def test_stat_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) -> None:
     shop = ImageStore(ROOT)
-    before = shop.identity("a b.jpg")
-    assert before.startswith("3000:")
-    assert shop.identity("a b.jpg") == before
-    with pytest.raises(ImageProblem, match="no such file"):
-        shop.identity("nowhere.jpg")
+    found = shop.stat("a b.jpg")
+    assert found.size == 3_000
+    assert found.modified_at is not None and found.modified_at.tzinfo is not None
+    assert shop.stat("a b.jpg") == found
+    with pytest.raises(ImageProblem) as missing:
+        shop.stat("nowhere.jpg")
+    assert missing.value.status is Status.IMAGE_MISSING
 
 
-def test_identity_of_an_object_that_was_replaced_by_one_as_long_is_another(
-    store: FaultyStore,
-) -> None:
+def test_stat_of_an_object_that_was_replaced_by_one_as_long_differs(store: FaultyStore) -> None:
     shop = ImageStore(ROOT)
     store.put("images/replaced.jpg", DATA)
-    before = shop.identity("replaced.jpg")
+    before = shop.stat("replaced.jpg")
     time.sleep(1.1)  # a store counts in seconds
     store.put("images/replaced.jpg", DATA[::-1])
-    assert shop.identity("replaced.jpg") != before
+    assert shop.stat("replaced.jpg") != before
 
 
 def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store: FaultyStore) -> None:

@@ -104,19 +104,19 @@ def test_what_another_model_cannot_read_either_is_tried_by_it_once(shop: Shop) -
 def test_what_another_run_has_read_since_is_asked_about_whenever_it_is_back(
     shop: Shop, is_blocked: bool
 ) -> None:
-    sharp: dict[str, Any] = {"spec": SharpEyedSpec(), "config": {"image_identity": "path"}}
+    sharp: dict[str, Any] = {"spec": SharpEyedSpec()}
     table = products(300 if is_blocked else 6)
     table.loc[0, ["title", "image_path"]] = [None, "0.jpg"]
     table.loc[1, "title"] = None
     shop.write(table)
-    shop.refresh(config=sharp["config"], run_id="first")
+    shop.refresh(run_id="first")
     if is_blocked:
         # Too many others are unreadable, and a person says that it is well.
         table.loc[2:99, "title"] = None
         shop.write(table)
         with pytest.raises(TooManyFailures):
             shop.refresh(**sharp, full_refresh=True, run_id="raised")
-        shop.publish_staged("raised", "they know", config=sharp["config"])
+        shop.publish_staged("raised", "they know")
     else:
         shop.refresh(**sharp, full_refresh=True, run_id="raised")
     assert "p0" not in set(shop.table("quarantine")["product_id"])

@@ -18,13 +18,11 @@ from enrich.config import JobConfig
 from enrich.errors import ConfigError, TableContended, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import rollback
-from enrich.spark.plan import plan_refresh
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run, publish_staged_run
 from enrich.spark.tables.history import read_commits, select_standing
 from enrich.spark.tables.maintenance import maintain_tables
 from enrich.spark.tables.output_tables import OutputTables
-from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,
@@ -125,40 +123,20 @@ def test_a_run_that_found_its_answers_there_is_marked_with_the_run_that_had_publ
     assert outcomes == {"first": "published", "second": "rolled_back", "idle": "rolled_back"}
 
 
-def test_by_paths_a_run_that_was_taken_back_asks_again_as_its_pictures_may_be_others(
-    shop: Shop,
-) -> None:
-    config = {"image_identity": "path"}
-    shop.refresh(config=config)
-    run_id = shop.table("enrichment_runs")["run_id"].iloc[0]
-    roll_back(shop.tables, run_id, "the pictures were another shop's")
-
-    planned = plan_refresh(shop.prepare(config=config)).staged
-    # The next attempt has no say in that.
-    with pytest.raises(ValidationFailed):
-        shop.refresh(config=config, validate_input=lambda _: Verdict(failures=("no image",)))
-    again = shop.refresh(config=config)
-    asked = shop.table("enrichment_runs")["asked"].tolist()
-
-    assert (planned, asked, again.run_id, again.outcome) == (0, [6], run_id, "published")
-    assert shop.refresh(config=config).outcome == "nothing_to_do"
-
-
 def test_what_a_run_could_not_read_is_asked_again_once_it_is_dropped_or_taken_back(
     shop: Shop,
 ) -> None:
-    config = {"image_identity": "path"}
     table = pd.concat([products(), products(1)])
     table.loc[3, "title"] = None
     table.loc[3, "image_path"] = "3.jpg"
     shop.write(table)
     with pytest.raises(ValidationFailed):
-        shop.refresh(fails, config=config, run_id="nightly")
+        shop.refresh(fails, run_id="nightly")
     asked = []
     for undo in (drop_staged_run, roll_back):
         undo(shop.tables, "nightly", "the pictures were another shop's")
         assert list(shop.table("quarantine")["reason"]) == ["duplicate_id"]
-        again = shop.refresh(config=config, run_id="nightly")
+        again = shop.refresh(run_id="nightly")
         assert (again.counts["published"], again.counts["quarantined"]) == (5, 2)
         asked.append(shop.table("enrichment_runs")["asked"].item())
 

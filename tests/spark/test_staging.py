@@ -160,9 +160,8 @@ def test_a_product_that_several_runs_have_staged_is_staged_once(shop: Shop) -> N
         ({}, {"full_refresh": True}),
         ({}, {"model_version": "fake-2"}),
         ({}, {"config": {"products_per_chunk": 100}}),
-        (by_paths := {"config": CHUNKS_OF_TEN | {"image_identity": "path"}}, by_paths),
     ],
-    ids=["full refresh", "another model", "less than a chunk", "pictures known by their paths"],
+    ids=["full refresh", "another model", "less than a chunk"],
 )
 def test_answers_of_a_run_that_was_cut_off_are_not_used_by(
     shop: Shop, first: dict, second: dict

@@ -196,7 +196,7 @@ def test_an_image_that_was_not_too_large_for_its_hash_is_asked_about_again(
     ("identity", "statuses"),
     [
         (ImageIdentity.CONTENT, ["image_unreadable", "image_missing"]),
-        (ImageIdentity.PATH, ["image_missing", "image_missing"]),
+        (ImageIdentity.STAT, ["image_unreadable", "image_missing"]),
     ],
 )
 def test_an_image_that_was_there_for_its_hash_and_is_gone_is_asked_about_again(

@@ -6,12 +6,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
-from enrich.config import ImageIdentity
 from enrich.records import Status
 from enrich.spark.inference.key import is_answered, is_same
 from enrich.spark.inputs import Inputs
 from enrich.spark.survey import SAME_PRODUCT, is_of_checkpoint
-from enrich.spark.tables.history import find_last_restore
 from enrich.spark.tables.merge_conditions import MATCHES, SOURCE_STANDS
 
 # Only answers of these statuses are taken from other runs. All other statuses depend on limits,
@@ -23,12 +21,9 @@ def may_reuse(inputs: Inputs, asked: int) -> bool:
     """Tells whether a run looks for answers that other runs had staged when they were cut off.
 
     So a backlog goes on where it was, also on another day, when it is another run. It does not pay
-    for less than a chunk, which is what a crash may cost. And where images are known by their
-    paths, a picture that was put right since has the same hash as before.
+    for less than a chunk, which is what a crash may cost.
     """
-    config, is_full_refresh = inputs.config, inputs.request.full_refresh
-    is_backlog = asked >= config.products_per_chunk
-    return is_backlog and not is_full_refresh and config.image_identity is not ImageIdentity.PATH
+    return asked >= inputs.config.products_per_chunk and not inputs.request.full_refresh
 
 
 def select_cut_off(read: Callable[[str], DataFrame], run_id: str, model_version: str) -> DataFrame:
@@ -58,20 +53,13 @@ def select_lasting(read: Callable[[str], DataFrame], inputs: Inputs, run_id: str
     Without answers whose image's store had failed: it may be there now. Without those whose product
     another run has published an answer of since: that one is newer. Without those that were carried
     over from an answer that stands no more. In a full refresh, without what a run of the same id
-    staged on another day. And where images are known by their paths, without what was staged before
-    the published table last went back to an earlier version: if pictures were put right since,
-    their hash does not show it. Runs on the driver; lazy, but for one action where images are known
-    by their paths, and a look at the table's history if the run has staged rows.
+    staged on another day. Runs on the driver; lazy.
     """
     mine = read("staged_attributes").where(F.col("run_id") == run_id)
     is_lasting = F.col("model_version") == inputs.spec.model_version
     is_lasting &= ~F.col("status").eqNullSafe(F.lit(Status.IMAGE_UNREADABLE))
     if inputs.request.full_refresh:
         is_lasting &= F.col("run_date") == F.lit(inputs.request.run_date)
-    is_by_path = inputs.config.image_identity is ImageIdentity.PATH
-    # Not by the ledger: there the next attempt writes over what became of the last one.
-    if is_by_path and not mine.isEmpty() and (restored_at := find_last_restore(inputs.tables)):
-        is_lasting &= F.col("enriched_at") > restored_at
     lasting = _without_outdated(mine.where(is_lasting), read, inputs, run_id)
     is_carried = F.col("is_carried").isNotNull()
     return lasting.where(~is_carried).unionByName(_select_standing(lasting.where(is_carried), read))

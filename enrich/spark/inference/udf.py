@@ -116,9 +116,8 @@ def build_content_hash_udf(
 
         # An object store answers after some tens of milliseconds: several are asked at once.
         with ThreadPoolExecutor(read_threads) as pool:
-            hash_rows = map if identity is ImageIdentity.PATH else pool.map
             for columns in batches:
-                yield pd.Series(list(hash_rows(hash_row, zip(*columns, strict=True))))
+                yield pd.Series(list(pool.map(hash_row, zip(*columns, strict=True))))
 
     content_hash_udf: Callable[..., Column] = pandas_udf(content_hash, StringType())  # type: ignore[call-overload]
     return content_hash_udf
@@ -139,10 +138,8 @@ def hash_content(
     try:
         if identity is ImageIdentity.CONTENT:
             image = hashlib.sha256(store.read(_text(image_path))).hexdigest()
-        elif identity is ImageIdentity.STAT:
-            image = f"{image_path}:{store.identity(_text(image_path))}"
         else:
-            image = str(image_path)
+            image = f"{image_path}:{store.stat(_text(image_path))}"
     except ImageProblem as problem:
         image = str(problem.status)
     return _digest(image, title, description)
@@ -162,8 +159,6 @@ def _rests_on_another_image(
 
     Or of an image that is gone by now. Runs on the executor.
     """
-    if identity is ImageIdentity.PATH:
-        return False
 
     def was(image: str) -> bool:
         return content_hash == _digest(image, product.title, product.description)

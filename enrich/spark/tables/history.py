@@ -105,15 +105,6 @@ def leave_out_wider_rows(tables: OutputTables, commits: Sequence[Commit]) -> Non
             tables.keep_changes_since(commit.version)
 
 
-def find_last_restore(tables: OutputTables) -> datetime | None:
-    """Returns when the published table last went back to an earlier version, None if it never did.
-
-    Runs on the driver.
-    """
-    restores = [c.made_at for c in read_commits(tables) if c.restored_to is not None]
-    return restores[-1] if restores else None
-
-
 def count_deleted(tables: OutputTables, run_id: str, since: datetime | None) -> int:
     """Returns how many rows of vanished products a run has deleted, by commits that still stand.
 

@@ -51,7 +51,7 @@ def read_hdf5_pixels(
     if named is None:
         return None
     load_extra("h5py", "train")  # here, because below its absence would look like a bad picture
-    store.identity(named["file"])
+    store.stat(named["file"])
     file = store.find_local(named["file"])
     if file is None:
         raise ImageProblem(Status.IMAGE_FORBIDDEN, "an HDF5 file is read from a disk alone")

@@ -6,13 +6,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from enrich.errors import ConfigError
 from enrich.images.files import is_failure
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading
+from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
 from enrich.images.places import local_path, parse_place, s3_endpoint
 from enrich.images.store import ImageStore
 from enrich.records import Status
@@ -118,7 +119,7 @@ def test_a_path_that_cannot_be_read_is_a_status(
     root: Path, image_path: str | None, status: Status
 ) -> None:
     store = ImageStore(str(root))
-    for ask in (store.read, store.identity):
+    for ask in (store.read, store.stat):
         begin = time.monotonic()
         with pytest.raises(ImageProblem) as problem:
             ask(image_path)
@@ -134,7 +135,7 @@ def test_a_long_chain_of_links_is_a_status(root: Path) -> None:
         chain.append(root / f"{number}.jpg")
         chain[-1].symlink_to(chain[-2])
     store = ImageStore(str(root))
-    for ask in (store.read, store.identity):
+    for ask in (store.read, store.stat):
         with pytest.raises(ImageProblem) as problem:
             ask(chain[-1].name)
         assert problem.value.status is Status.IMAGE_FORBIDDEN
@@ -380,15 +381,12 @@ def test_a_store_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: 
     assert is_failure(error) is is_the_store_s
 
 
-def test_identity_changes_with_the_file_s_size_and_with_its_time(root: Path) -> None:
-    store, file = ImageStore(str(root)), root / "a b.jpg"
-    before, written_at = store.identity("a b.jpg"), file.stat().st_mtime_ns
-    assert store.identity("a b.jpg") == before
-    os.utime(file, ns=(written_at, written_at + 1))
-    assert store.identity("a b.jpg") != before
-    file.write_bytes(file.read_bytes() + b"more")
-    os.utime(file, ns=(written_at, written_at))
-    assert store.identity("a b.jpg") != before
+def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root: Path) -> None:
+    file = root / "a b.jpg"
+    os.utime(file, (0, 1_000_000_000.25))
+    modified_at = datetime(2001, 9, 9, 1, 46, 40, 250_000, UTC)
+    found = ImageStore(str(root)).stat("a b.jpg")
+    assert found == ImageStat(file.stat().st_size, None, modified_at)
 
 
 def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
