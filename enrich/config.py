@@ -117,7 +117,7 @@ class JobConfig(YamlSettings):
     gpu_executors: GpuExecutors | None = None
     max_quarantined_share: Share = 0.2
     max_failed_images_share: Share = 0.5
-    max_poison_products: int = Field(default=10, ge=0)
+    max_crashing_products: int = Field(default=10, ge=0)
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
     baselines: dict[str, Path] = Field(default={})

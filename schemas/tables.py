@@ -1,6 +1,6 @@
 """The output tables as DDL: columns, types, comments, values. Attributes are a checkpoint's.
 
-Imports nothing; whoever creates a table formats these strings.
+Imports nothing of the project. Keys come first: Delta keeps statistics of the first 32 columns.
 """
 
 import re
@@ -14,74 +14,9 @@ PREDICTION = (
     f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>>"
 )
 PREDICTIONS = f"ARRAY<{PREDICTION}>"
-# What a label column says of itself, after the attribute's name.
-_PUBLISHED = " of a correction, else of the classifier; NULL where that says none"
-_STAGED = "; NULL where the classifier abstains"
-# Also beside a label that a person set, which may be another one.
-_CONFIDENCE = "calibrated probability of the label that the classifier is surest of, in [0, 1]"
 # Ordered by attribute, so that equal corrections are equal values.
 CORRECTIONS = "ARRAY<STRUCT<attribute: STRING, label: STRING, corrected_by: STRING>>"
-
-_LINEAGE = """
-    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
-    model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
-    run_id STRING NOT NULL COMMENT 'the run that wrote this row',
-    run_date DATE NOT NULL COMMENT 'logical date of that run',
-    enriched_at TIMESTAMP NOT NULL COMMENT 'start of that run, UTC'"""
-
-
-class Reason(StrEnum):
-    """Why a row is of no use; the value of column `reason` of `quarantine`."""
-
-    NULL_ID = "null_id"
-    SURPLUS_FIELDS = "surplus_fields"
-    DUPLICATE_ID = "duplicate_id"
-    NO_MODALITY = "no_modality"
-    POISON = "poison"
-
-
-QUARANTINE = f"""
-    product_id STRING COMMENT 'as found; NULL when that is the reason',
-    reason STRING NOT NULL COMMENT 'one of {", ".join(Reason)}',
-    error STRING COMMENT 'what could not be read, for people',
-    title STRING COMMENT 'raw input',
-    description STRING COMMENT 'raw input',
-    image_path STRING COMMENT 'raw input',
-    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
-    model_version STRING NOT NULL COMMENT 'the checkpoint of the run that found it',
-    run_id STRING NOT NULL COMMENT 'the run that found it',
-    run_date DATE NOT NULL COMMENT 'logical date of that run'"""
-
-
-class Outcome(StrEnum):
-    """How a run ended; the value of column `outcome` of `enrichment_runs`."""
-
-    PUBLISHED = "published"
-    NOTHING_TO_DO = "nothing_to_do"
-    STAGED = "staged"
-    BLOCKED = "blocked"
-    DROPPED = "dropped"
-    ROLLED_BACK = "rolled_back"
-    FAILED = "failed"
-
-
-# Runs that came to the end of what they were asked for.
-SUCCEEDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
-
-
-# What checks are about: a run's products, or its answers; column `suite` of `label_quality`.
-Suite = Literal["input", "staged"]
-
-
-class CheckOutcome(StrEnum):
-    """What became of a check, from good to bad; column `outcome` of `label_quality`.
-
-    A warning is a failure that is reported and does not block.
-    """
-
-    PASS = "pass"
-    WARN = "warn"
-    FAIL = "fail"
+_CONFIDENCE = "calibrated probability of the best label, in [0, 1]"
 
 
 class Status(StrEnum):
@@ -116,7 +51,7 @@ class Modalities(StrEnum):
 
     @classmethod
     def of(cls, has_image: bool, has_text: bool) -> "Modalities":
-        """Returns what an answer rests on, of a product with an image, a text, or both.
+        """Return what an answer rests on, of a product with an image, a text, or both.
 
         Raises:
             ValueError: it has neither.
@@ -128,41 +63,163 @@ class Modalities(StrEnum):
         raise ValueError("an answer rests on an image or a text")
 
 
-ENRICHMENT_RUNS = f"""
-    run_id STRING NOT NULL COMMENT 'key',
+class Outcome(StrEnum):
+    """Outcome of the diff for one product; for a due product it is the reason."""
+
+    MALFORMED = "malformed"  # the reader could not take the row apart
+    NULL_ID = "null_id"
+    DUPLICATE_ID = "duplicate_id"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"  # a newer run has published this product
+    HELD_BACK = "held_back"  # a rolled-back run had published this content
+    QUARANTINED = "quarantined"  # an accepted run found that this content cannot be read
+    NEW = "new"
+    CHANGED = "changed"
+    RETRIED = "retried"  # the picture was out of reach
+    REANSWERED = "reanswered"  # another checkpoint or target precision, or a full refresh
+    REVISED = "revised"  # only the category or people's corrections differ
+    MISSING = "missing"  # published, and no longer in the product table
+
+
+BROKEN = (Outcome.MALFORMED, Outcome.NULL_ID, Outcome.DUPLICATE_ID)
+# Products that need an encoding of their content.
+TO_ANSWER = (Outcome.NEW, Outcome.CHANGED, Outcome.RETRIED, Outcome.REANSWERED)
+DUE = (*TO_ANSWER, Outcome.REVISED)
+# The gate judges these: the others are not a sample of the catalog.
+JUDGED = (Outcome.NEW, Outcome.CHANGED, Outcome.REANSWERED)
+
+
+class Op(StrEnum):
+    """What a candidate does to its published row."""
+
+    UPSERT = "upsert"
+    DELETE = "delete"
+
+
+class Reason(StrEnum):
+    """Why a row is in `quarantine`."""
+
+    MALFORMED = "malformed"
+    NULL_ID = "null_id"
+    DUPLICATE_ID = "duplicate_id"
+    NO_MODALITY = "no_modality"
+    WORKER_CRASHED = "worker_crashed"
+
+
+class State(StrEnum):
+    """State of a run; each event of `run_events` enters one."""
+
+    STARTED = "started"
+    STAGED = "staged"
+    BLOCKED = "blocked"
+    PUBLISHING = "publishing"
+    PUBLISHED = "published"
+    NOTHING_TO_DO = "nothing_to_do"
+    APPROVED = "approved"
+    DISCARDED = "discarded"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    RELEASED = "released"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+
+
+# Runs that came to the end of what they were asked for.
+SUCCEEDED = (State.PUBLISHED, State.NOTHING_TO_DO)
+
+# What checks are about: a run's products, or its candidates; column `suite` of `label_quality`.
+Suite = Literal["input", "candidates"]
+
+
+class CheckOutcome(StrEnum):
+    """Outcome of a check, from good to bad. A warning is reported and does not block."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+# In the order of a product's way; `run_events` has a column for each.
+COUNTS = {
+    "read": "rows of the product table = published + unchanged + withheld + quarantined",
+    "due": "products whose published row is missing or out of date",
+    "encoded": "contents that were encoded by this run",
+    "reused": "contents of due products that were encoded before",
+    "answered": "due products with an answer",
+    "published": "rows that this run wrote to product_attributes",
+    "unchanged": "products whose published row still holds, or is newer",
+    "withheld": "due products that are not published, and products held back by a rollback",
+    "quarantined": "rows without a usable id or a readable modality",
+    "missing": "published rows whose product is no longer in the product table",
+    "deleted": "of the missing, rows that were deleted",
+    "images_opened": "pictures that the encoder decoded",
+    "images_compared": "pictures whose bytes were read to see whether they changed",
+}
+
+IMAGES = """
+    path STRING NOT NULL COMMENT 'image_path of the product table; of several rows the last counts',
+    size BIGINT COMMENT 'bytes; NULL: look again',
+    etag STRING COMMENT 'as the store has it; NULL on a local disk',
+    modified_at TIMESTAMP COMMENT 'UTC',
+    digest STRING COMMENT 'SHA-256 of the bytes, hex',
+    run_id STRING NOT NULL COMMENT 'the run that looked',
+    looked_at TIMESTAMP NOT NULL COMMENT 'UTC'"""
+
+ENCODINGS = """
+    run_id STRING NOT NULL COMMENT 'the run that encoded this content',
+    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
+    encoder_version STRING NOT NULL COMMENT 'digest of everything the vectors depend on',
+    encoded_at TIMESTAMP NOT NULL COMMENT 'UTC; of several rows the latest that holds counts',
+    status STRING NOT NULL COMMENT 'what could be read',
+    limits STRING NOT NULL COMMENT 'digest of the image limits and allowed roots',
+    modalities STRING COMMENT 'what the vectors rest on; NULL when nothing could be read',
+    error STRING COMMENT 'why, for people',
+    vectors BINARY COMMENT 'float16; names and shapes are in the checkpoint'"""
+
+QUARANTINE = f"""
+    run_id STRING NOT NULL COMMENT 'the run that found it',
+    product_id STRING COMMENT 'as found; NULL when that is the reason',
+    reason STRING NOT NULL COMMENT 'one of {", ".join(Reason)}',
+    status STRING COMMENT 'what could be read; NULL where the row itself is broken',
+    error STRING COMMENT 'for people',
+    content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
+    limits STRING NOT NULL COMMENT 'digest of the image limits and allowed roots',
+    found_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    run_date DATE NOT NULL COMMENT 'logical date of that run',
+    title STRING COMMENT 'raw input',
+    description STRING COMMENT 'raw input',
+    image_path STRING COMMENT 'raw input'"""
+
+_COUNT_COLUMNS = ",\n".join(f"    {name} BIGINT COMMENT '{text}'" for name, text in COUNTS.items())
+RUN_EVENTS = f"""
+    run_id STRING NOT NULL COMMENT 'key, with number',
+    number INT NOT NULL COMMENT 'of the events of a run, from 0',
+    state STRING NOT NULL COMMENT 'one of {", ".join(State)}',
+    at TIMESTAMP NOT NULL COMMENT 'UTC',
+    trigger STRING COMMENT '--run-id, such as the id of an Airflow run',
     run_date DATE NOT NULL COMMENT 'logical date',
-    outcome STRING NOT NULL COMMENT 'one of {", ".join(Outcome)}',
     started_at TIMESTAMP NOT NULL COMMENT 'UTC',
-    finished_at TIMESTAMP NOT NULL COMMENT 'when this row was written, UTC',
-    catalog STRING NOT NULL COMMENT 'the product table that was read',
-    catalog_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
+    is_whole BOOLEAN NOT NULL COMMENT 'the whole product table was read: no --limit',
+    full_refresh BOOLEAN NOT NULL COMMENT '--full-refresh',
+    source STRING NOT NULL COMMENT 'the product table',
+    source_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
+    encoder_version STRING NOT NULL COMMENT 'digest of everything the vectors depend on',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
-    read BIGINT NOT NULL COMMENT 'rows read = published + unchanged + quarantined + withheld',
-    pending BIGINT NOT NULL COMMENT 'products to be written anew',
-    carried BIGINT COMMENT 'of these, those whose published answer holds: no inference',
-    enriched BIGINT NOT NULL COMMENT 'of the pending, those with an answer',
-    published BIGINT NOT NULL COMMENT 'rows merged into product_attributes',
-    unchanged BIGINT NOT NULL COMMENT 'products whose published row still holds, or is newer',
-    quarantined BIGINT NOT NULL COMMENT 'rows without a usable key or a readable modality',
-    withheld BIGINT NOT NULL COMMENT 'pending, but staged, blocked, out of date or taken back',
-    vanished BIGINT COMMENT 'published rows whose product is no longer in the product table',
-    deleted BIGINT COMMENT 'of these, the rows that were deleted',
+    caused_by STRING COMMENT 'of a rolled-back run: the run whose rollback undid it, NULL: its own',
+    published_version BIGINT COMMENT 'Delta version of product_attributes that the run committed',
+{_COUNT_COLUMNS},
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
-    asked BIGINT COMMENT 'products that the classifier was asked about, by the last attempt',
-    is_whole BOOLEAN COMMENT 'whether it read the whole product table: no --limit',
-    seconds MAP<STRING, DOUBLE> COMMENT 'per stage, of the last attempt',
-    error STRING COMMENT 'why it was stopped, perhaps to be published by a person',
-    reason STRING COMMENT 'why a person published it, dropped it or took it back',
-    published_version BIGINT COMMENT 'Delta version of product_attributes by finished_at',
-    succeeded_on DATE COMMENT 'logical date of an earlier attempt that came to its end',
-    succeeded_at TIMESTAMP COMMENT 'start of that attempt, UTC'"""
+    seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
+    products_per_second DOUBLE COMMENT 'contents encoded in a second',
+    error STRING COMMENT 'why the run was stopped, perhaps to be published by a person',
+    reason STRING COMMENT 'why a person approved, discarded or rolled back the run'"""
 
 ATTRIBUTE_CORRECTIONS = """
     product_id STRING NOT NULL COMMENT 'key; of several for one attribute the last counts',
     attribute STRING NOT NULL COMMENT 'color, pattern, ...',
-    label STRING COMMENT 'what it is; NULL: none of the labels fits',
+    label STRING COMMENT 'the label; NULL: none of the labels fits',
     corrected_by STRING NOT NULL COMMENT 'who says so',
-    corrected_at TIMESTAMP NOT NULL COMMENT 'when, UTC',
+    corrected_at TIMESTAMP NOT NULL COMMENT 'UTC',
     note STRING COMMENT 'for people'"""
 
 LABEL_QUALITY = f"""
@@ -170,7 +227,7 @@ LABEL_QUALITY = f"""
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     baseline STRING NOT NULL COMMENT 'name of the label baseline, or none',
-    suite STRING COMMENT 'input: before inference; staged: before publishing',
+    suite STRING COMMENT 'input: before encoding; candidates: before publishing',
     attribute STRING COMMENT 'NULL for checks of the whole table',
     category STRING COMMENT 'NULL for checks of all products',
     expectation STRING NOT NULL COMMENT 'what was expected',
@@ -179,48 +236,77 @@ LABEL_QUALITY = f"""
     outcome STRING NOT NULL COMMENT 'one of {", ".join(CheckOutcome)}',
     detail STRING COMMENT 'the same as a sentence'"""
 
+_LINEAGE = """
+    content_hash STRING{required} COMMENT 'digest of the normalised text and the image',
+    model_version STRING{required} COMMENT 'checkpoint, content digest and target precision',
+    run_id STRING NOT NULL COMMENT 'the run that wrote this row',
+    run_date DATE NOT NULL COMMENT 'logical date of that run',
+    enriched_at TIMESTAMP NOT NULL COMMENT 'start of that run, UTC'"""
+
+
+def product_attributes(attributes: Iterable[str]) -> str:
+    """Return the columns of `product_attributes` for a checkpoint's attributes."""
+    label = "of a correction, else of the classifier; NULL where there is none"
+    return f"""
+    product_id STRING NOT NULL COMMENT 'key',
+    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
+{_attribute_columns(attributes, label)},
+    predictions {PREDICTIONS} COMMENT 'everything the classifier said',
+    corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
+    modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
+    status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',\
+{_LINEAGE.format(required=" NOT NULL")}"""
+
+
+def candidates(attributes: Iterable[str]) -> str:
+    """Return the columns of `candidates`: what a run would change, written once."""
+    return f"""
+    product_id STRING NOT NULL COMMENT 'key within a run',
+    op STRING NOT NULL COMMENT 'one of {", ".join(Op)}',
+    reason STRING NOT NULL COMMENT 'new, changed, retried, reanswered, revised or missing',
+    replaces STRING COMMENT 'run_id of the published row that the run saw; NULL: none',
+    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
+    modalities STRING COMMENT 'what the answer rests on',
+    status STRING COMMENT 'one of {", ".join(Status)}',
+    error STRING COMMENT 'what could not be read, for people',\
+{_LINEAGE.format(required="")},
+{_attribute_columns(attributes, "of the classifier; NULL where it abstains")},
+    predictions {PREDICTIONS} COMMENT 'everything the classifier said'"""
+
 
 def tables(attributes: Sequence[str]) -> dict[str, str]:
-    """Returns every table's name with its columns, for a checkpoint's attributes."""
+    """Return every table's name with its columns, for a checkpoint's attributes."""
     return {
         "product_attributes": product_attributes(attributes),
-        "staged_attributes": staged_attributes(attributes),
+        "candidates": candidates(attributes),
+        "encodings": ENCODINGS,
+        "images": IMAGES,
+        "run_events": RUN_EVENTS,
         "quarantine": QUARANTINE,
-        "enrichment_runs": ENRICHMENT_RUNS,
         "label_quality": LABEL_QUALITY,
         "attribute_corrections": ATTRIBUTE_CORRECTIONS,
     }
 
 
-def checks(attributes: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Returns the CHECK constraints by table and name; Delta takes NULL for a violation."""
-    confidences = [f"{a}_confidence" for a in attributes]
-    answers = {f"{c}_in_0_1": f"`{c}` IS NULL OR `{c}` BETWEEN 0 AND 1" for c in confidences}
-    answers["status_known"] = _is_one_of("status", Status)
-    known = _is_one_of("modalities", Modalities)
-    return {
-        "product_attributes": answers | {"modalities_known": known},
-        "staged_attributes": answers | {"modalities_known": f"modalities IS NULL OR {known}"},
-        "enrichment_runs": {"outcome_known": _is_one_of("outcome", Outcome)},
-        "label_quality": {"outcome_known": _is_one_of("outcome", CheckOutcome)},
-    }
+# Blind appends of two runs do not meet; deleting a run's candidates drops whole folders.
+PARTITIONED = {"candidates": "run_id", "encodings": "encoder_version"}
 
 
 def is_usable_attribute(name: str) -> bool:
-    """Returns whether an attribute's two columns clash with no other column, also of an input."""
-    columns = "".join(tables(())[t] for t in ("product_attributes", "staged_attributes"))
+    """Tell whether an attribute's two columns clash with no other column, also of an input."""
+    columns = "".join(tables(())[t] for t in ("product_attributes", "candidates"))
     taken = re.findall(r"^ *(\w+) [A-Z]", columns, re.MULTILINE)
     inputs = ("title", "description", "image_path")
     return name not in (*taken, *inputs) and not name.endswith("_confidence")
 
 
 def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:
-    """Returns the attributes that a table with these columns answers."""
+    """Return the attributes that a table with these columns answers."""
     return tuple(name for name in columns if f"{name}_confidence" in columns)
 
 
 def select_typed_attributes(columns: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Returns the attributes that a table answers, of its columns' names and Spark types.
+    """Return the attributes that a table answers, of its columns' names and Spark types.
 
     In a table that others may alter two columns of theirs can be called as if they were one.
     """
@@ -229,46 +315,15 @@ def select_typed_attributes(columns: Iterable[tuple[str, str]]) -> tuple[str, ..
     return tuple(a for a in named if (types[a], types[f"{a}_confidence"]) == ("string", "double"))
 
 
-def product_attributes(attributes: Iterable[str]) -> str:
-    """Returns the columns of `product_attributes` for a checkpoint's attributes."""
-    return f"""
-    product_id STRING NOT NULL COMMENT 'key',
-    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
-{_attribute_columns(attributes, _PUBLISHED)},
-    predictions {PREDICTIONS} COMMENT 'everything the classifier said',
-    corrections {CORRECTIONS} COMMENT 'labels that a person set; NULL where none did',
-    modalities STRING NOT NULL COMMENT 'image+text, image or text: what the answer rests on',
-    status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',{_LINEAGE}"""
-
-
-def staged_attributes(attributes: Iterable[str]) -> str:
-    """Returns the columns of `staged_attributes`: also rows that could not be answered."""
-    return f"""
-    product_id STRING NOT NULL COMMENT 'key within a run',
-    product_category STRING COMMENT 'as the catalog has it; the classifier never sees it',
-{_attribute_columns(attributes, _STAGED)},
-    predictions {PREDICTIONS} COMMENT 'everything the classifier said',
-    modalities STRING COMMENT 'NULL when neither image nor text could be read',
-    status STRING NOT NULL COMMENT 'one of {", ".join(Status)}',
-    error STRING COMMENT 'why, for people',
-    chunk INT COMMENT 'the part of the run that it was staged in',
-    is_carried BOOLEAN COMMENT 'a published answer that still holds',{_LINEAGE}"""
-
-
 def answer_columns(attributes: Iterable[str]) -> str:
-    """Returns the columns in which the classifier's answer to a product is handed over."""
-    columns = ", ".join(f"`{a}` STRING, `{a}_confidence` DOUBLE" for a in attributes)
-    return f"status STRING, modalities STRING, error STRING, {columns}, predictions {PREDICTIONS}"
-
-
-def _is_one_of(column: str, values: Iterable[str]) -> str:
-    quoted = ", ".join(f"'{value}'" for value in values)
-    return f"{column} IN ({quoted})"
+    """Return the columns in which the classifier's answer to a product is handed over."""
+    columns = "".join(f"`{a}` STRING, `{a}_confidence` DOUBLE, " for a in attributes)
+    return f"{columns}predictions {PREDICTIONS}"
 
 
 def _attribute_columns(attributes: Iterable[str], label: str) -> str:
     return ",\n".join(
-        f"    `{a}` STRING COMMENT '{a}{label}',\n"
+        f"    `{a}` STRING COMMENT '{a} {label}',\n"
         f"    `{a}_confidence` DOUBLE COMMENT '{_CONFIDENCE}'"
         for a in attributes
     )

@@ -23,7 +23,7 @@ _OF_CHANGES = """
 
 
 def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
-    """Returns every view's name with its columns, comment and query, in the order of creation.
+    """Return every view's name with its columns, comment and query, in the order of creation.
 
     A column without a comment here has that of the column that it comes from.
 
@@ -32,12 +32,23 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         changes_since: the oldest version of `product_attributes` whose change data is kept.
     """
     return {
+        "enrichment_runs": _runs(database),
         "product_attribute_values": _values(database, attributes),
         "low_confidence_values": _low_confidence(database),
         "attribute_changes": _changes(database, attributes, changes_since),
         "category_coverage": _coverage(database),
         "quality_history": _quality(database),
     }
+
+
+def _runs(database: str) -> str:
+    return f"""
+    COMMENT 'one row a run: its last event; state is in outcome' AS
+    SELECT run_id, state AS outcome, run_date, started_at, at AS finished_at,
+      * EXCEPT (run_id, state, run_date, started_at, at, number, _place)
+    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY number DESC) AS _place
+          FROM {database}.run_events)
+    WHERE _place = 1"""
 
 
 def _values(database: str, attributes: Sequence[str]) -> str:

@@ -1,0 +1,278 @@
+"""Answer due products from their encodings, and write the run's candidates once.
+
+Opens no picture and loads no tower: heads, calibration and thresholds read the stored vectors.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from schemas.quoting import quote_part
+from schemas.tables import (
+    BROKEN,
+    IMAGE_PROBLEMS,
+    TO_ANSWER,
+    Op,
+    Outcome,
+    Reason,
+    Status,
+    answer_columns,
+)
+
+from enrich.records import NO_IMAGE_PATH
+from enrich.spark.corrections import entry_of, own_label
+from enrich.spark.diff import INPUT_FIELDS, Diff
+from enrich.spark.runs import RunHeader
+from enrich.spark.tables import Tables, now, schema_of
+from enrich.spec import BuildsEngine
+
+# What a candidate has of its product and of the encoding, beside the answer.
+_KEPT = (
+    "product_id STRING, op STRING, reason STRING, replaces STRING, product_category STRING, "
+    "content_hash STRING, modalities STRING, status STRING, error STRING"
+)
+_NAMES = [column.split()[0] for column in _KEPT.split(", ")]
+# This Python worker's answerer, and its recipe.
+_LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
+
+
+class Answered(NamedTuple):
+    """What the candidates of a run are: counts of products, and of distinct contents.
+
+    `contents` are those of new and changed products, which no accepted run has accounted for;
+    `unreadable` of them hold nothing to answer from, `with_image` name an image, and of these the
+    image of `failed_images` could not be read.
+    """
+
+    answered: int
+    unanswered: int
+    abstained: dict[str, int]
+    contents: int
+    unreadable: int
+    with_image: int
+    failed_images: int
+
+
+def write_candidates(
+    tables: Tables,
+    header: RunHeader,
+    spec: BuildsEngine,
+    diff: Diff,
+    encodings: DataFrame,
+    *,
+    deletes: bool,
+) -> None:
+    """Write what the run would change, in one commit; never updated afterwards.
+
+    Args:
+        tables: the output tables.
+        header: the run.
+        spec: the recipe of the answerer.
+        diff: written down.
+        encodings: those that hold, of this run's encoder.
+        deletes: rows of missing products are to be deleted.
+    """
+    parts = []
+    if diff.count(*TO_ANSWER):
+        asked = join_encodings(diff.select(*TO_ANSWER), encodings)
+        parts.append(_answer(asked.where(F.col("modalities").isNotNull()), spec))
+    if diff.count(Outcome.REVISED):
+        revised = diff.select(Outcome.REVISED)
+        parts.append(_revise(tables.read("product_attributes"), revised, tables.attributes))
+    if deletes and diff.count(Outcome.MISSING):
+        parts.append(_delete(diff.select(Outcome.MISSING)))
+    if not parts:
+        return
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = rows.unionByName(part, allowMissingColumns=True)
+    lineage = {
+        "run_id": header.run_id,
+        "run_date": header.run_date,
+        "enriched_at": header.started_at,
+    }
+    rows = rows.withColumns({name: F.lit(value) for name, value in lineage.items()})
+    if "model_version" not in rows.columns:
+        rows = rows.withColumn("model_version", F.lit(None).cast("string"))
+    version = F.coalesce("model_version", F.when(F.col("op") == Op.UPSERT, header.model_version))
+    rows = rows.withColumn("model_version", version)
+    columns = schema_of("candidates", tables.attributes).fieldNames()
+    tables.append("candidates", rows.select(*map(quote_part, columns)), header.run_id, 1)
+
+
+def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
+    """Return due products beside the latest encoding of their content; lazy.
+
+    Two runs at once may have encoded the same content: the latest counts.
+    """
+    latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
+    one = encodings.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
+    one = one.select("content_hash", "status", "modalities", "error", "vectors")
+    reason = F.col("outcome").alias("reason")
+    key = ("product_id", "product_category", "replaces", "content_hash")
+    return due.select(*key, reason, F.lit(Op.UPSERT).alias("op")).join(one, "content_hash")
+
+
+def count_candidates(
+    tables: Tables, run_id: str, diff: Diff, encodings: DataFrame
+) -> Answered:
+    """Return what the run's candidates and the readings of its contents are. Two actions."""
+    own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
+    nothing = {a: F.col(quote_part(a)).isNull() for a in tables.attributes}
+    row = own.agg(
+        F.count("*").alias("answered"),
+        *(F.count_if(is_null).alias(f"no {a}") for a, is_null in nothing.items()),
+    ).collect()[0]
+    contents = unreadable = with_image = failed = 0
+    if diff.count(*TO_ANSWER):
+        read = join_encodings(diff.select(Outcome.NEW, Outcome.CHANGED), encodings)
+        one = read.select("content_hash", "status", "modalities", "error").distinct()
+        contents, unreadable, with_image, failed = one.agg(
+            F.count("*"),
+            F.count_if(F.col("modalities").isNull()),
+            F.count_if(_names_image()),
+            F.count_if(_names_image() & F.col("status").isin(*IMAGE_PROBLEMS) & ~_rests_on_image()),
+        ).collect()[0]
+    answered = row["answered"]
+    return Answered(
+        answered,
+        diff.count(*TO_ANSWER, Outcome.REVISED) - answered,
+        {a: row[f"no {a}"] for a in tables.attributes},
+        contents,
+        unreadable,
+        with_image,
+        failed,
+    )
+
+
+def write_findings(
+    tables: Tables,
+    header: RunHeader,
+    diff: Diff,
+    encodings: DataFrame | None,
+    limits: str,
+    refused: list[str],
+) -> None:
+    """Append to quarantine what is broken or unreadable and no accepted run has found yet.
+
+    At most one commit.
+
+    Args:
+        encodings: those that hold; None where no product needed an answer.
+        limits: digest of the image limits and allowed roots.
+        refused: runs that are not accepted.
+    """
+    broken = diff.select(*BROKEN).select(
+        "product_id",
+        F.col("outcome").alias("reason"),
+        *(F.lit(None).cast("string").alias(name) for name in ("status", "error")),
+        "content_hash",
+        *INPUT_FIELDS,
+    )
+    found = broken
+    if encodings is not None:
+        texts = diff.select(*TO_ANSWER).select("product_id", *INPUT_FIELDS)
+        read = join_encodings(diff.select(*TO_ANSWER), encodings)
+        unread = read.where(F.col("modalities").isNull()).join(texts, "product_id")
+        has_crashed = F.col("status") == Status.WORKER_CRASHED
+        reason = F.when(has_crashed, Reason.WORKER_CRASHED).otherwise(Reason.NO_MODALITY)
+        error = F.concat_ws(": ", "status", "error").alias("error")
+        unread = unread.select(
+            "product_id", reason.alias("reason"), "status", error, "content_hash", *INPUT_FIELDS
+        )
+        found = found.unionByName(unread)
+    known = tables.read("quarantine").where(~F.col("run_id").isin(refused))
+    names = ("product_id", "content_hash", "reason", "status")
+    is_same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in names]
+    new = found.alias("new").join(known.alias("old"), is_same, "left_anti").persist()
+    try:
+        if new.isEmpty():
+            return
+        lineage = {
+            "run_id": header.run_id,
+            "run_date": header.run_date,
+            "found_at": now(),
+            "limits": limits,
+        }
+        columns = (F.lit(value).alias(name) for name, value in lineage.items())
+        tables.append("quarantine", new.select("*", *columns), header.run_id)
+    finally:
+        new.unpersist()
+
+
+def _answer(asked: DataFrame, spec: BuildsEngine) -> DataFrame:
+    schema = f"{_KEPT}, {answer_columns(spec.attributes)}"
+    rows = asked.select(*_NAMES, "vectors")
+    return rows.mapInArrow(build_answer(spec), schema)
+
+
+def build_answer(
+    spec: BuildsEngine,
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function that `mapInArrow` sends to executors: encodings in, answers out."""
+
+    def answer(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        answerer = _answerer_of_this_worker(spec)
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            vectors = batch.column("vectors").to_pylist()
+            answers = answerer.answer(vectors, batch.column("modalities").to_pylist())
+            kept = [batch.column(name) for name in _NAMES]
+            names = [*_NAMES, *answers.schema.names]
+            yield pa.RecordBatch.from_arrays([*kept, *answers.columns], names=names)
+
+    return answer
+
+
+def _answerer_of_this_worker(spec: BuildsEngine) -> Any:
+    """Runs on the executor."""
+    from enrich.spark.encode import take_cores
+
+    if "it" not in _LOADED or _LOADED["it"][0] != spec:
+        take_cores()
+        _LOADED["it"] = spec, spec.build_answerer()
+    return _LOADED["it"][1]
+
+
+def _revise(
+    published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]
+) -> DataFrame:
+    """Return the published answers of products of which only category or corrections differ."""
+    renewed = revised.select(
+        "product_id",
+        "product_category",
+        "replaces",
+        F.lit(Op.UPSERT).alias("op"),
+        F.col("outcome").alias("reason"),
+    )
+    own = {a: own_label(entry_of("predictions", a)) for a in attributes}
+    columns = [c for a in attributes for c in (a, f"{a}_confidence")]
+    said = published.withColumns(own).select(
+        "product_id",
+        F.col("run_id").alias("_run_id"),
+        *("content_hash", "model_version", "modalities", "status", "predictions"),
+        *map(quote_part, columns),
+    )
+    # Only the row that the diff saw: another run may have published since.
+    is_seen = F.col("_run_id") == F.col("replaces")
+    return renewed.join(said, "product_id").where(is_seen).drop("_run_id")
+
+
+def _delete(missing: DataFrame) -> DataFrame:
+    return missing.select(
+        "product_id",
+        "replaces",
+        F.lit(Op.DELETE).alias("op"),
+        F.col("outcome").alias("reason"),
+    )
+
+
+def _names_image() -> Column:
+    return F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
+
+
+def _rests_on_image() -> Column:
+    return F.coalesce(F.col("modalities").startswith("image"), F.lit(False))

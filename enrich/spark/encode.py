@@ -1,0 +1,547 @@
+"""Encode contents on executors, chunk by chunk, and append them to `encodings`.
+
+What is encoded already, by whichever run, killed or not, is not encoded again: resuming, reusing
+and repeating are one anti-join. A row that kills its worker is found and becomes a status.
+"""
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
+
+import pandas as pd
+from py4j.protocol import Py4JError
+from pyspark import Accumulator, AccumulatorParam, SparkConf, TaskContext
+from pyspark.errors import PySparkException
+from pyspark.resource import ResourceProfile, ResourceProfileBuilder
+from pyspark.resource.requests import ExecutorResourceRequests, TaskResourceRequests
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from schemas.tables import TO_ANSWER, Modalities, Status
+
+from enrich.config import GpuExecutors, JobConfig
+from enrich.errors import ConfigError, EnrichError, WorkersDied
+from enrich.records import EncodedProduct, Product
+from enrich.spark.rules import CRASH_HOLDS, holds
+from enrich.spark.tables import Tables, now
+from enrich.spec import BuildsEngine, RunsProducts
+
+log = logging.getLogger(__name__)
+
+_OUTPUT_ROWS = 1_000
+# A crash is looked for in so many parts at a time.
+_PARTS = 8
+_SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
+# How many rows of an exact rank `percentile_approx` may be off, as a share of all: 1 / this.
+_ACCURACY = 10_000
+# How finely equal priorities are dealt.
+_PLACES = 1 << 20
+REPLACED = "the image was another one when the run began"
+_CRASHED = "the Python worker died over this content, each time it was tried"
+_VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
+
+
+class Encoded(NamedTuple):
+    """What encoding did: `contents` were needed, `encoded` of them by this run."""
+
+    contents: int
+    encoded: int
+    images_opened: int
+
+    @property
+    def reused(self) -> int:
+        """How many of the contents had been encoded before."""
+        return self.contents - self.encoded
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Encoding of one run. Runs on the driver.
+
+    `since`: encodings of other runs that are older do not count (a full refresh), None: all count.
+    """
+
+    tables: Tables
+    run_id: str
+    spec: BuildsEngine
+    config: JobConfig
+    since: datetime | None
+    version: int
+    _commits: int = 0
+    _loads: Any = None
+    crashed: list[str] = field(default_factory=list)
+
+    def encode(self, due: DataFrame) -> Encoded:
+        """Encode the contents of due products that no encoding holds for.
+
+        Args:
+            due: rows of the diff, written down.
+
+        Raises:
+            WorkersDied: so many contents kill their worker that it is rather the machines.
+            EnrichError: rows were lost or doubled on the way.
+        """
+        contents = select_contents(due).persist()
+        try:
+            wanted = contents.count()
+            held = select_holding(self.read(), self.spec.limits_digest, self.run_id)
+            missing = contents.join(held.select("content_hash"), "content_hash", "left_anti")
+            asked = missing.count()
+            if asked:
+                self._loads = self.tables.spark.sparkContext.accumulator({}, _Loads())
+                self._encode_chunks(missing, asked)
+        finally:
+            contents.unpersist()
+        return Encoded(wanted, asked, self._check(due, asked) if asked else 0)
+
+    @property
+    def engine_loads(self) -> dict[str, int]:
+        """How many engines each Python worker has loaded."""
+        return dict(self._loads.value) if self._loads is not None else {}
+
+    def read(self) -> DataFrame:
+        """Return the encodings that this run goes by: one version of the table, and its own."""
+        is_of_encoder = F.col("encoder_version") == self.spec.encoder_version
+        before = self.tables.read_version("encodings", self.version).where(is_of_encoder)
+        if self.since is not None:
+            before = before.where(F.col("encoded_at") >= F.lit(self.since))
+        if not self._commits:
+            return before
+        return before.unionByName(self.tables.read_run("encodings", self.run_id))
+
+    def _encode_chunks(self, contents: DataFrame, count: int) -> None:
+        done, size = 0, self.config.products_per_chunk
+        for chunk in cut_into_chunks(contents, count, size):
+            self._encode_rows(chunk.rows, chunk.contents)
+            done += chunk.contents
+            if chunk.contents < count:
+                log.info("encoded %s of %s contents", f"{done:,}", f"{count:,}")
+
+    def _encode_rows(self, rows: DataFrame, count: int, depth: int = 0) -> None:
+        """Encode rows around those that kill their worker.
+
+        A decoder that crashes or eats all memory cannot be caught in Python, and Spark fails the
+        whole write. So the rows are tried again in parts, down to one.
+        """
+        try:
+            self._append(self._ask(rows, count))
+            return
+        except (PySparkException, Py4JError) as error:
+            if not is_worker_death(error):
+                raise
+            self._note_death(rows, count, error)
+            if count == 1:
+                self._append(rows.select("content_hash", *_crashed_columns()))
+                return
+        parts = min(_PARTS, count)
+        log.warning("a Python worker died over %s contents: trying %s parts", count, parts)
+        # Another depth deals the same rows differently.
+        dealt = F.pmod(F.xxhash64("content_hash", F.lit(depth)), F.lit(parts))
+        for part in range(parts):
+            some = rows.where(dealt == part)
+            if size := some.count():
+                self._encode_rows(some, size, depth + 1)
+
+    def _note_death(self, rows: DataFrame, count: int, error: Exception) -> None:
+        if count == 1:
+            self.crashed += [row["product_id"] for row in rows.select("product_id").collect()]
+            log.warning("product %r took its Python worker with it", self.crashed[-1])
+        most = self.config.max_crashing_products
+        if len(self.crashed) > most or not most:
+            raise WorkersDied(
+                f"{len(self.crashed) or 'Some'} products took their Python worker with them, "
+                f"allowed are {most} (max_crashing_products). So many are more likely a sign of too "
+                "little memory or a broken driver: look into the executors' logs. What is encoded "
+                "stays, the same command goes on from there."
+            ) from error
+
+    def _ask(self, rows: DataFrame, count: int) -> DataFrame:
+        """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
+        cores = self.tables.spark.sparkContext.defaultParallelism
+        asked = rows.repartition(choose_tasks(count, self.config, cores), "content_hash")
+        asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
+        return asked.mapInPandas(
+            build_encode(self.spec, self._loads),
+            f"content_hash STRING, {_VECTORS}",
+            profile=build_gpu_profile(self.config.gpu_executors),
+        )
+
+    def _append(self, rows: DataFrame) -> None:
+        lineage = {
+            "run_id": self.run_id,
+            "encoder_version": self.spec.encoder_version,
+            "encoded_at": now(),
+            "limits": self.spec.limits_digest,
+        }
+        columns = (F.lit(value).alias(name) for name, value in lineage.items())
+        self._commits += 1
+        self.tables.append("encodings", rows.select("*", *columns), self.run_id, self._commits)
+
+    def _check(self, due: DataFrame, asked: int) -> int:
+        """Return how many pictures were decoded; check that no row was lost or doubled (R12)."""
+        own = self.tables.read_run("encodings", self.run_id)
+        has_image = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+        row = own.agg(
+            F.count("*").alias("written"),
+            F.count_distinct("content_hash").alias("distinct"),
+            F.count_if(has_image).alias("opened"),
+            F.count_if(F.col("error") == REPLACED).alias("replaced"),
+        ).collect()[0]
+        if not asked == row["written"] == row["distinct"]:
+            raise EnrichError(
+                f"{asked} contents were to be encoded: found {row['written']} rows of "
+                f"{row['distinct']} contents in {self.tables.name('encodings')}. Repeat the command."
+            )
+        if row["replaced"]:
+            self._forget_looks(due, own)
+        return int(row["opened"])
+
+    def _forget_looks(self, due: DataFrame, own: DataFrame) -> None:
+        """Have the next run read the bytes of pictures that are not those of their last look."""
+        replaced = own.where(F.col("error") == REPLACED).select("content_hash")
+        paths = due.join(replaced, "content_hash", "left_semi").select("image_path").distinct()
+        nothing = {"size": "bigint", "etag": "string", "modified_at": "timestamp"}
+        forgotten = paths.where(F.col("image_path").isNotNull()).select(
+            F.col("image_path").alias("path"),
+            *(F.lit(None).cast(kind).alias(name) for name, kind in nothing.items()),
+            F.lit(None).cast("string").alias("digest"),
+            F.lit(self.run_id).alias("run_id"),
+            F.lit(now()).alias("looked_at"),
+        )
+        self.tables.append("images", forgotten, self.run_id)
+
+
+_FIELDS = ("title", "description", "image_path")
+
+
+def select_contents(due: DataFrame) -> DataFrame:
+    """Return one row for each content of due products: the one of the highest priority; lazy."""
+    urgent = F.coalesce("priority", F.lit(-math.inf)).alias("priority")
+    one = F.max(F.struct(urgent, "product_id", "image_digest", *_FIELDS)).alias("one")
+    needed = due.where(F.col("outcome").isin(*TO_ANSWER))
+    return needed.groupBy("content_hash").agg(one).select("content_hash", "one.*")
+
+
+def select_holding(encodings: DataFrame, limits: str, run_id: str) -> DataFrame:
+    """Return the encodings that still say what encoding again would say (R3); lazy."""
+    is_recent = F.col("encoded_at") > F.lit(now() - CRASH_HOLDS)
+    return encodings.where(
+        holds(
+            F.col("status"),
+            has_same_limits=F.col("limits") == limits,
+            is_own=F.col("run_id") == run_id,
+            is_recent=is_recent,
+        )
+    )
+
+
+class Chunk(NamedTuple):
+    """Some of the contents that a run encodes."""
+
+    rows: DataFrame
+    contents: int
+
+
+def cut_into_chunks(contents: DataFrame, count: int, size: int) -> Iterator[Chunk]:
+    """Yield the contents in chunks of about `size`; a higher `priority` comes earlier.
+
+    Contents of one priority are dealt to chunks by their hash.
+    """
+    if count <= size:
+        yield Chunk(contents, count)
+        return
+    chunks = math.ceil(count / size)
+    ranked = contents.withColumn("rank", _rank(contents, chunks))
+    per_rank = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
+    chunked = ranked.withColumn("chunk", _number(per_rank, chunks)).drop("rank")
+    sizes = {row["chunk"]: row["count"] for row in chunked.groupBy("chunk").count().collect()}
+    for chunk in sorted(sizes):
+        yield Chunk(chunked.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
+
+
+def _rank(contents: DataFrame, chunks: int) -> Column:
+    """Return a content's rank, 0 for the highest priorities. One action.
+
+    Odd ranks hold one priority each: those at which a chunk would end if all were sorted. Even
+    ranks hold what lies between two of them, which is about a chunk at most.
+    """
+    shares = [place / chunks for place in range(1, chunks)]
+    ends = contents.agg(F.percentile_approx("priority", shares, _ACCURACY)).collect()[0][0]
+    bounds = F.lit(sorted(set(ends)))
+    above = F.size(F.filter(bounds, lambda bound: bound > F.col("priority")))
+    return 2 * above + F.array_contains(bounds, F.col("priority")).cast("int")
+
+
+def _number(per_rank: dict[int, int], chunks: int) -> Column:
+    """Return the chunk of a row by its place among all, given how many rows each rank has."""
+    counts = [per_rank.get(rank, 0) for rank in range(max(per_rank) + 1)]
+    begins = list(accumulate(counts, initial=0))
+    rank = F.col("rank")
+    by_hash = F.pmod(F.xxhash64("content_hash"), F.lit(_PLACES)) / _PLACES
+    share = F.when(rank % 2 == 1, by_hash).otherwise(0.5)
+    place = F.lit(begins)[rank] + share * F.lit(counts)[rank]
+    return F.floor(place * chunks / begins[-1]).cast("int")
+
+
+def choose_tasks(contents: int, config: JobConfig, cores: int) -> int:
+    """Return the task count: from the work, not from the product table's file layout.
+
+    In whole rounds over all cores: of five tasks on two cores, the last would have one to itself.
+    """
+    at_once = min(cores, math.ceil(contents / config.batch_size))
+    rounds = math.ceil(contents / (config.products_per_task * cores))
+    return max(1, rounds * at_once)
+
+
+def is_worker_death(error: Exception) -> bool:
+    """Tell whether a write failed because the process of a worker ended."""
+    return any(sign in str(error) for sign in _SIGNS_OF_DEATH)
+
+
+def _crashed_columns() -> list[Column]:
+    return [
+        F.lit(Status.WORKER_CRASHED).alias("status"),
+        F.lit(None).cast("string").alias("modalities"),
+        F.lit(_CRASHED).alias("error"),
+        F.lit(None).cast("binary").alias("vectors"),
+    ]
+
+
+class _Loads(AccumulatorParam[dict[str, int]]):
+    """Counts engine loads by Python worker."""
+
+    def zero(self, value: dict[str, int]) -> dict[str, int]:
+        return {}
+
+    def addInPlace(self, left: dict[str, int], right: dict[str, int]) -> dict[str, int]:  # noqa: N802
+        for worker, loads in right.items():
+            left[worker] = left.get(worker, 0) + loads
+        return left
+
+
+MapsFrames = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
+# This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
+# stages, so this outlives both.
+_LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
+
+
+def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> MapsFrames:
+    """Return the function that `mapInPandas` sends to executors: contents in, encodings out.
+
+    Paths are shipped, never image bytes. A picture that is not the one of the diff makes its
+    content `image_unreadable`: its encoding would stand for good under a hash that is not its own.
+    """
+
+    def encode(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        engine = _engine_of_this_worker(spec, loads)
+        asked: deque[tuple[str, Any, Product]] = deque()
+
+        def read() -> Iterator[Product]:
+            for frame in frames:
+                names = ("content_hash", "image_digest", "product_id", *_FIELDS)
+                for row in zip(*(frame[name] for name in names), strict=True):
+                    content_hash, image_digest, product_id, *fields = row
+                    product = Product(product_id, *map(_text, fields))
+                    asked.append((content_hash, image_digest, product))
+                    yield product
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for encoded in engine.encode(read()):
+                content_hash, image_digest, product = asked.popleft()
+                encoded = _refuse_replaced(encoded, _text(image_digest))
+                modalities = None if encoded.modalities is None else str(encoded.modalities)
+                yield content_hash, str(encoded.status), modalities, encoded.error, encoded.vectors
+
+        encodings = rows()
+        # The engine cuts its own batches across Arrow's.
+        while some := list(islice(encodings, _OUTPUT_ROWS)):
+            names = ["content_hash", *(column.split()[0] for column in _VECTORS.split(", "))]
+            yield pd.DataFrame(some, columns=names)
+        if asked:
+            raise RuntimeError(f"the engine gave no encoding of {len(asked)} of its products")
+
+    return encode
+
+
+def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> EncodedProduct:
+    """Return the encoding, or that its picture is not the one that its hash was taken of."""
+    is_known = image_digest is not None and image_digest != Status.IMAGE_UNREADABLE
+    gone = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
+    now_found = encoded.image_digest or (encoded.status if encoded.status in gone else None)
+    if not is_known or now_found is None or now_found == image_digest:
+        return encoded
+    rests_on_image = encoded.modalities in (Modalities.IMAGE, Modalities.IMAGE_AND_TEXT)
+    if rests_on_image or encoded.modalities is None:
+        # The vectors hold another picture.
+        return replace(
+            encoded,
+            status=Status.IMAGE_UNREADABLE,
+            modalities=None,
+            vectors=None,
+            error=REPLACED,
+        )
+    return replace(encoded, status=Status.IMAGE_UNREADABLE, error=REPLACED)
+
+
+def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
+    """Runs on the executor."""
+    device = choose_device()
+    # Compared as a whole: it also says where image paths start, and the next run may be another
+    # source's. An engine of another recipe would only hold memory.
+    for other in [name for name, (recipe, _) in _LOADED.items() if recipe != spec]:
+        del _LOADED[other]
+    if str(device) not in _LOADED:
+        take_cores()
+        _LOADED[str(device)] = spec, _build_engine(spec, device)
+        loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
+    return _LOADED[str(device)][1]
+
+
+def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
+    """Load a task's engine onto its device.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+        NoAnswer: it is another one than the driver saw.
+        ConfigError: the device has no memory left for it, or torch is not built for it.
+    """
+    import torch
+
+    from enrich.forward import is_out_of_memory
+
+    try:
+        return spec.build(device)
+    except RuntimeError as error:
+        if "no kernel image" in str(error):
+            raise ConfigError(
+                f"{device} is of a kind that this torch ({torch.__version__}) is not built for. "
+                "Install one that is, or hide the GPU (CUDA_VISIBLE_DEVICES=-1)."
+            ) from error
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{device} has no memory for one more engine. Let fewer tasks share it: on one machine "
+            "spark-submit --master 'local[4]' gives four to one GPU, on a cluster "
+            "spark.task.resource.gpu.amount (or tasks_per_gpu) says how many."
+        ) from error
+
+
+def choose_device() -> Any:
+    """Return the torch device of this task: the GPU that Spark assigned, else a visible GPU, or CPU.
+
+    In local mode Spark assigns none: this machine's workers share the GPUs that
+    CUDA_VISIBLE_DEVICES lets torch see.
+
+    Raises:
+        ConfigError: Spark assigned a GPU that torch cannot use.
+    """
+    import torch
+
+    context = TaskContext.get()
+    assigned = context.resources().get("gpu") if context else None
+    gpus = _count_gpus()
+    if assigned is None:
+        return torch.device("cuda", _first_task() % gpus) if gpus else torch.device("cpu")
+    address = assigned.addresses[0]
+    if not address.isdecimal() or int(address) >= gpus:
+        raise ConfigError(
+            f"Spark assigned GPU {address} and torch sees {gpus}, counted from 0. Check "
+            "spark.executor.resource.gpu.discoveryScript, CUDA_VISIBLE_DEVICES and the driver."
+        )
+    return torch.device("cuda", int(address))
+
+
+@cache
+def _count_gpus() -> int:
+    """Return how many GPUs CUDA can use; with a driver too old for it there are cards as well."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus and not torch.cuda.is_available():
+        log.warning("%s GPUs are not used: CUDA does not start, is their driver too old?", gpus)
+        return 0
+    return gpus
+
+
+@cache
+def _first_task() -> int:
+    """Return the number of the first task that this worker was given.
+
+    Kept, because a worker that is used again keeps its engine. The first tasks of a stage have the
+    numbers 0, 1, 2 and so on, so that workers which start together are spread evenly.
+    """
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
+
+
+def take_cores() -> None:
+    """Give torch and the tokenizer as many threads as the task has cores.
+
+    Before an engine is built. Spark tells Python workers `spark.task.cpus` alone, which a stage's
+    resource profile may overrule.
+    """
+    import torch
+
+    context = TaskContext.get()
+    if context is None:
+        return
+    torch.set_num_threads(context.cpus())
+    # Read when the first texts are cut into tokens.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(context.cpus()))
+
+
+def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) -> None:
+    """Raise ConfigError where this Spark would not start the executors that encoding is to have.
+
+    Spark itself says so as a stage begins, and on Kubernetes never: it asks for an executor again
+    and again, and the run waits.
+    """
+    if wanted is None:
+        return
+    master = conf.get("spark.master", "") or ""
+    is_kubernetes, is_yarn = master.startswith("k8s://"), master.startswith("yarn")
+    if not (is_kubernetes or is_yarn or master.startswith("spark://")):
+        raise ConfigError(
+            f"gpu_executors has no effect with --master {master}: stages have executors of their "
+            "own on YARN, Kubernetes and standalone clusters. Leave gpu_executors out."
+        )
+    if (conf.get("spark.dynamicAllocation.enabled") or "").lower() != "true":
+        raise ConfigError("gpu_executors needs spark.dynamicAllocation.enabled=true.")
+    if is_kubernetes and not wanted.vendor:
+        raise ConfigError("gpu_executors needs its 'vendor' on Kubernetes, such as nvidia.com.")
+    if (is_kubernetes or is_yarn) and not wanted.discovery_script:
+        raise ConfigError(
+            "gpu_executors needs its 'discovery_script' on YARN and Kubernetes: "
+            "jobs/conf/cluster/discover_gpus.sh, by its path on the executors."
+        )
+
+
+def build_gpu_profile(wanted: GpuExecutors | None) -> ResourceProfile | None:
+    """Return the profile for encoding, None where it runs on the same executors as all else.
+
+    Spark has it on YARN, Kubernetes and Standalone, with dynamic allocation.
+    """
+    if wanted is None:
+        return None
+    tasks = wanted.gpus * wanted.tasks_per_gpu
+    executor = (
+        ExecutorResourceRequests()
+        .cores(wanted.cores)
+        .memory(wanted.memory)
+        .memoryOverhead(wanted.memory_overhead)
+        .resource("gpu", wanted.gpus, wanted.discovery_script, wanted.vendor)
+    )
+    task = TaskResourceRequests().cpus(max(1, wanted.cores // tasks))
+    task.resource("gpu", 1 / wanted.tasks_per_gpu)
+    return ResourceProfileBuilder().require(executor).require(task).build
+
+
+def _text(value: Any) -> str | None:
+    # pandas has had NULL as None, NaN and NA.
+    return value if isinstance(value, str) else None

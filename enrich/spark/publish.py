@@ -1,0 +1,324 @@
+"""Publish candidates by one MERGE, and take a publication back.
+
+Four acts change product_attributes: a run publishes, a person approves, a person rolls back, and a
+person releases what a rollback holds back. Each is an intent event, a commit, an outcome event.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from schemas.quoting import quote, quote_part
+from schemas.tables import DUE, Op, Outcome, State
+
+from enrich.errors import ConfigError, TableContended
+from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
+from enrich.spark.rules import Attempt, Run, is_outrun, may_update
+from enrich.spark.runs import (
+    Event,
+    complete_intents,
+    conclude,
+    contend,
+    find_waiting,
+    follow,
+    read_event,
+    read_runs,
+)
+from enrich.spark.storage import messages_of
+from enrich.spark.tables import CONFLICTS, Tables, now, retried_on_conflict, schema_of
+
+log = logging.getLogger(__name__)
+
+# Delta's words; the exception itself is Java's most general one.
+_FILES_ARE_GONE = "Not all files from version"
+
+
+class Published(NamedTuple):
+    """What a MERGE did: rows written and deleted, and the version that it made, None for none."""
+
+    written: int
+    deleted: int
+    version: int | None
+
+
+@retried_on_conflict
+def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Published:
+    """Merge a run's candidates into product_attributes, people's corrections laid over them.
+
+    Where another commit came first, everything is asked anew: a newer run may be accepted by then.
+    Merged again, the same candidates change nothing.
+    """
+    runs = [other for other in read_runs(tables) if other.run_id != run.run_id]
+    outrun = is_outrun(run.attempt, runs)
+    rows = tables.read_run("candidates", run.run_id)
+    corrections = select_corrections(tables.read("attribute_corrections"), labels)
+    rows = with_corrections(rows, corrections, tuple(labels))
+    columns = schema_of("product_attributes", tables.attributes).fieldNames()
+    # A column that the rows lack is of an attribute that their classifier does not know. Those of a
+    # source's own are not named, and so keep their values.
+    values: dict[str, str | Column] = {
+        quote_part(c): F.col(f"new.{quote_part(c)}") if c in rows.columns else F.lit(None)
+        for c in columns
+    }
+    old, new = _attempt_of("old"), _attempt_of("new")
+    may = may_update(new, old, F.col("new.replaces"), is_outrun=outrun)
+    is_upsert = F.col("new.op") == Op.UPSERT
+    merge = (
+        tables.target("product_attributes")
+        .alias("old")
+        .merge(rows.alias("new"), "old.product_id = new.product_id")
+        .whenMatchedUpdate(is_upsert & may, set=values)
+    )
+    if not outrun:
+        merge = merge.whenMatchedDelete(~is_upsert & may)
+        merge = merge.whenNotMatchedInsert(is_upsert, values=values)
+    with tables.commit_of(run.run_id):
+        done = merge.execute().first()
+    written = int(done["num_updated_rows"]) + int(done["num_inserted_rows"])
+    mine = [c.version for c in tables.read_commits(newest=10) if c.run_id == run.run_id]
+    return Published(written, int(done["num_deleted_rows"]), max(mine, default=None))
+
+
+def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
+    """Carry out an open intent to publish, and return the outcome event.
+
+    Args:
+        tables: the output tables.
+        intent: the run's last event, `publishing`.
+        labels: the checkpoint's labels by attribute.
+    """
+    run = Run(**{name: intent[name] for name in Run._fields})
+    done = merge_candidates(tables, run, labels)
+    upserts = (intent["answered"] or 0) - done.written
+    held_back = (intent["withheld"] or 0) - (intent["answered"] or 0)
+    return conclude(
+        tables,
+        intent,
+        State.PUBLISHED,
+        published=done.written,
+        deleted=done.deleted,
+        withheld=max(0, held_back) + max(0, upserts),
+        published_version=done.version,
+    )
+
+
+def approve(
+    tables: Tables, name: str, reason: str | None, labels: AttributeLabels, model_version: str
+) -> Event:
+    """Publish the candidates that a run left for a person, or release a rolled-back run (R6).
+
+    Repeated, it changes nothing.
+
+    Args:
+        tables: the output tables.
+        name: the run's id, or a trigger with one waiting run.
+        reason: why; needed for a blocked and for a rolled-back run.
+        labels: the checkpoint's labels by attribute.
+        model_version: the checkpoint's, at the target precision; the run's must be the same.
+
+    Raises:
+        ConfigError: the run cannot be published.
+    """
+    runs = complete_intents(tables, read_runs(tables))
+    run = find_waiting(tables, name, runs)
+    event = read_event(tables, run.run_id)
+    if run.is_accepted:
+        return event
+    if run.state not in (*_WAITING, State.ROLLED_BACK, State.RELEASED):
+        raise ConfigError(
+            f"Run '{run.run_id}' is {run.state} ({event['error'] or event['reason'] or 'no reason'}"
+            "), and has nothing that waits to be published. Run the job again: what is encoded is "
+            "not encoded again."
+        )
+    if run.model_version != model_version:
+        raise ConfigError(
+            f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. Give "
+            "the checkpoint and target_precision that it ran with."
+        )
+    if run.state != State.STAGED and not (reason or event["reason"]):
+        raise ConfigError(
+            f"Run '{run.run_id}' is {run.state} ({event['error'] or event['reason']}). To publish "
+            'it all the same, say why: --reason "...".'
+        )
+    tables.create_missing()
+    found = tables.read_run("candidates", run.run_id).count()
+    if not found:
+        raise ConfigError(
+            f"Run '{run.run_id}' has no candidates: it was stopped before it had any "
+            f"({event['error']}), or maintenance has deleted them. Run the job again."
+        )
+    is_rolled_back = run.state in (State.ROLLED_BACK, State.RELEASED)
+    decided = follow(
+        event,
+        State.RELEASED if is_rolled_back else State.APPROVED,
+        reason=reason or event["reason"],
+        caused_by=None,
+    )
+    intent = follow(decided, State.PUBLISHING)
+    contend(tables, [decided, intent])
+    return publish(tables, intent, labels)
+
+
+_WAITING = (State.STAGED, State.BLOCKED, State.APPROVED)
+
+
+def discard(tables: Tables, name: str, reason: str) -> Event:
+    """Decide that a run's candidates are not published; repeated, it changes nothing.
+
+    Raises:
+        ConfigError: the run does not wait.
+    """
+    runs = complete_intents(tables, read_runs(tables))
+    run = find_waiting(tables, name, runs)
+    event = read_event(tables, run.run_id)
+    if run.state == State.DISCARDED:
+        return event
+    if not run.is_waiting:
+        raise ConfigError(f"Run '{run.run_id}' is {run.state}: nothing of it waits.")
+    decided = follow(event, State.DISCARDED, reason=reason)
+    contend(tables, [decided])
+    return decided
+
+
+def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
+    """Restore product_attributes as it was before a run, in one commit (R6).
+
+    What the run had published is held back from then on; rows of later runs are due again and
+    return with the next run, without a picture. Repeated, it changes nothing.
+
+    Returns:
+        The runs that are rolled back: this one, and those that came to their end after it.
+
+    Raises:
+        ConfigError: there is no such run, it has published nothing, or files of that version are
+            gone.
+        TableContended: another process committed meanwhile.
+    """
+    runs = complete_intents(tables, read_runs(tables))
+    run = next((one for one in runs if one.run_id == run_id), None)
+    if run is None:
+        raise ConfigError(f"{tables.name('run_events')} has no run '{run_id}'.")
+    event = read_event(tables, run_id)
+    if run.state == State.ROLLED_BACK:
+        return [run_id, *_mark_undone(tables, run, runs, reason, until=run.at)]
+    if run.state != State.PUBLISHED or run.published_version is None:
+        raise ConfigError(f"Run '{run_id}' is {run.state}: it has published nothing to roll back.")
+    if busy := [one.run_id for one in runs if one.has_open_intent]:
+        raise TableContended(
+            f"Run {busy[0]} is changing {tables.name('product_attributes')} at this moment. Repeat "
+            "the command when it has ended."
+        )
+    intent = follow(event, State.ROLLING_BACK, reason=reason)
+    contend(tables, [intent])
+    try:
+        _restore(tables, run_id, run.published_version - 1)
+    except Exception:
+        conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
+        raise
+    held = (event["withheld"] or 0) + (event["published"] or 0)
+    conclude(tables, intent, State.ROLLED_BACK, withheld=held, published=0, deleted=0)
+    undone = _mark_undone(tables, run, runs, reason, until=now())
+    _renew_views(tables, run.published_version)
+    return [run_id, *undone]
+
+
+def _mark_undone(
+    tables: Tables, run: Run, runs: Sequence[Run], reason: str, until: datetime
+) -> list[str]:
+    """Mark the runs that came to their end after a rolled-back run: what they found is gone."""
+    version = run.published_version or 0
+    events = []
+    for other in runs:
+        if not other.is_accepted or other.run_id == run.run_id or other.at > until:
+            continue
+        # Of a run that found nothing to do only the time tells what it saw.
+        if other.published_version is None:
+            is_undone = other.started_at > run.started_at
+        else:
+            is_undone = other.published_version > version
+        if is_undone:
+            event = read_event(tables, other.run_id)
+            events.append(
+                follow(
+                    event,
+                    State.ROLLED_BACK,
+                    caused_by=run.run_id,
+                    reason=f"with run {run.run_id}: {reason}",
+                    published=0,
+                    withheld=(event["withheld"] or 0) + (event["published"] or 0),
+                )
+            )
+    if events:
+        contend(tables, events)
+    return [event["run_id"] for event in events]
+
+
+def _restore(tables: Tables, run_id: str, version: int) -> None:
+    """Bring the published table back to a version. One commit."""
+    name = tables.name("product_attributes")
+    since = tables.changes_since()
+    try:
+        with tables.commit_of(run_id), tables.reaching_back():
+            tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {int(version)}")
+    except CONFLICTS as error:
+        raise TableContended(
+            f"Another process wrote to {name} at the same moment: nothing was rolled back. Repeat "
+            "the command."
+        ) from error
+    except Exception as error:
+        if not any(_FILES_ARE_GONE in message for message in messages_of(error)):
+            raise
+        raise ConfigError(
+            f"{name} as it was before run '{run_id}' (version {version}) is gone: maintenance has "
+            "deleted files of it. Roll back a later run, or put right what is wrong and run with "
+            "--full-refresh."
+        ) from error
+    # A table's properties go back too; what maintenance deleted does not come back.
+    tables.keep_changes_since(since)
+
+
+def _renew_views(tables: Tables, version: int) -> None:
+    """Let the views answer again where the RESTORE took columns away."""
+    before = tables.read_version("product_attributes", version).columns
+    if not set(before) <= set(tables.read("product_attributes").columns):
+        # Delta cannot read changes of rows that had columns which the table no longer has.
+        tables.keep_changes_since(tables.version("product_attributes"))
+        tables.create_views()
+
+
+def select_held_back(
+    tables: Tables, runs: Sequence[Run], checkpoint: str
+) -> DataFrame | None:
+    """Return product_id and content_hash that rollbacks hold back (R6), None for no rollback; lazy.
+
+    That is what a rolled-back run had published with this checkpoint, and what later runs, which
+    its rollback undid, have answered anew of the same content.
+    """
+    named = [run.run_id for run in runs if run.holds_back]
+    if not named:
+        return None
+    candidates = tables.read("candidates").where(F.col("op") == Op.UPSERT)
+    is_of_checkpoint = F.regexp_replace("model_version", r"-p\d+$", "") == checkpoint
+    of_checkpoint = candidates.where(is_of_checkpoint)
+    key = ["product_id", "content_hash"]
+    is_published = F.col("run_id").isin(named) & F.col("reason").isin(*_PUBLISHED_ANEW)
+    held = of_checkpoint.where(is_published).select(*key)
+    undone = [run.run_id for run in runs if run.state == State.ROLLED_BACK and run.caused_by]
+    if undone:
+        wrong = candidates.where(F.col("run_id").isin(named)).select(*key).distinct()
+        again = of_checkpoint.where(
+            F.col("run_id").isin(undone) & (F.col("reason") == Outcome.REANSWERED)
+        )
+        held = held.unionByName(again.select(*key).join(wrong, key, "left_semi"))
+    return held
+
+
+_PUBLISHED_ANEW = tuple(outcome for outcome in DUE if outcome != Outcome.REVISED)
+
+
+def _attempt_of(alias: str) -> Attempt:
+    names = ("run_date", "enriched_at", "run_id")
+    return Attempt(*(F.col(f"{alias}.{name}") for name in names))

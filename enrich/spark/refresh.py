@@ -1,0 +1,577 @@
+"""One refresh, from the product table to product_attributes. `Refresh.run` shows it whole."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from schemas.digits import tell_apart
+from schemas.images import ImageSample
+from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Status
+from schemas.verdict import Verdict
+
+from enrich.config import ImageIdentity, JobConfig, is_too_much
+from enrich.errors import ConfigError, NothingPublished, TooManyFailures, ValidationFailed
+from enrich.images.store import ImageStore
+from enrich.logs import bind_run
+from enrich.redaction import describe_error
+from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
+from enrich.spark.catalog.table import CatalogSnapshot, refuse_exchanged
+from enrich.spark.corrections import count_unknown, select_corrections
+from enrich.spark.diff import (
+    Diff,
+    Known,
+    build_look,
+    compare,
+    remember_looks,
+    select_findings,
+    spread,
+    take_stock,
+    try_images,
+    write_down,
+)
+from enrich.spark.encode import Encoder, select_holding
+from enrich.spark.failures import explain_failure
+from enrich.spark.publish import publish, select_held_back
+from enrich.spark.rules import Run, checkpoint_of, find_full_refresh_start, is_outrun
+from enrich.spark.runs import (
+    RunHeader,
+    RunSummary,
+    append_event,
+    complete_intents,
+    make_event,
+    name_run,
+    read_runs,
+    supersede,
+    warn_of_others,
+)
+from enrich.spark.settings import suit_table_size
+from enrich.spark.tables import Tables, now, temporary_folder
+from enrich.spec import BuildsEngine
+
+log = logging.getLogger(__name__)
+
+# Above this share of rows without a usable id the input is checked although nothing is due.
+_DOUBTFUL_IDS = 0.02
+
+
+class Gate(Protocol):
+    """Checks a run. Comes in from outside, so that this package needs no Great Expectations."""
+
+    @property
+    def max_unusable_id_share(self) -> float:
+        """The share of rows without a usable id that `check_input` tolerates, in [0, 1]."""
+
+    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
+        """Check the products before any content is encoded."""
+
+    def check_candidates(
+        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+    ) -> Verdict:
+        """Check the candidates before any of them is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one run is asked to do."""
+
+    run_date: date
+    trigger: str | None = None
+    full_refresh: bool = False
+    limit: int | None = None
+    publish: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a refresh depends on."""
+
+    spark: SparkSession
+    config: JobConfig
+    request: Request
+    spec: BuildsEngine
+    store: ImageStore
+    source: CatalogSnapshot
+
+    @property
+    def tables(self) -> Tables:
+        """The tables that the refresh writes."""
+        return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
+
+    def select_products(self) -> DataFrame:
+        """Return the rows of the product table that the run is about; lazy."""
+        products = self.source.products
+        limit = self.request.limit
+        return products if limit is None else products.orderBy("product_id").limit(limit)
+
+    def compare(self, runs: Sequence[Run], attempt: Any) -> DataFrame:
+        """Return all rows with their outcome; lazy, changes no table."""
+        tables, config, spec = self.tables, self.config, self.spec
+        refused = [run.run_id for run in runs if not run.is_accepted]
+        known = Known(
+            published=tables.read_if_there("product_attributes"),
+            corrections=select_corrections(
+                tables.read_if_there("attribute_corrections"), spec.attributes
+            ),
+            findings=select_findings(
+                tables.read_if_there("quarantine"), spec.limits_digest, refused
+            ),
+            held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
+            images=tables.read_if_there("images"),
+        )
+        return compare(
+            spread(self.select_products()),
+            known,
+            attempt,
+            spec.model_version,
+            build_look(self.store, config.image_identity, config.read_threads),
+            is_whole=self.request.limit is None,
+            is_renewed=self.request.full_refresh,
+        )
+
+
+@dataclass(slots=True)
+class Refresh:
+    """One refresh. Runs on the driver. `summary` is whole whenever `run` ends or raises."""
+
+    inputs: Inputs
+    gate: Gate
+    summary: RunSummary = field(default_factory=RunSummary)
+    _header: RunHeader | None = None
+    _runs: list[Run] = field(default_factory=list)
+    _events: int = 0
+    _checks: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self) -> RunSummary:
+        """Bring product_attributes up to date with the product table.
+
+        Raises:
+            NothingPublished: a guard or the gate stopped the run; its candidates wait for a person.
+        """
+        self._open()
+        with temporary_folder(self.tables) as folder, self._recorded():
+            diff = self._compare()
+            self._refuse_cut_off(diff)
+            self._check_input(diff)
+            if self._has_nothing_to_do(diff):
+                self._end_idle(diff)
+                return self.summary
+            self._append(State.STARTED)
+            diff = self._write_down(diff, folder)
+            encodings = self._encode(diff)
+            answered = self._answer(diff, encodings)
+            self._quarantine(diff, encodings)
+            self._check_candidates(diff, answered)
+            self._publish(diff, answered)
+        return self.summary
+
+    @property
+    def tables(self) -> Tables:
+        """The tables that it writes."""
+        return self.inputs.tables
+
+    @property
+    def header(self) -> RunHeader:
+        """What all events of the run have."""
+        assert self._header is not None
+        return self._header
+
+    def _open(self) -> None:
+        """Create what is missing, complete what others left open, and name the run."""
+        inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
+        with self._timed("tables"):
+            suit_table_size(inputs.spark, inputs.source.products)
+            self.tables.create_missing()
+            self.tables.read_ahead()
+            # Apart from the first: Spark reads the log of this table to know its size, and does so
+            # faster with the settings for little tables.
+            published = self.tables.read("product_attributes")
+            suit_table_size(inputs.spark, inputs.source.products, published)
+            self._runs = complete_intents(self.tables, read_runs(self.tables))
+            warn_of_others(self.tables, self._runs)
+        self._header = RunHeader(
+            run_id=name_run(request.run_date),
+            trigger=request.trigger,
+            run_date=request.run_date,
+            started_at=now(),
+            is_whole=request.limit is None,
+            full_refresh=request.full_refresh,
+            source=inputs.source.name,
+            source_version=inputs.source.version,
+            encoder_version=spec.encoder_version,
+            model_version=spec.model_version,
+        )
+        self.summary.run_id = self._header.run_id
+        self.summary.model_version = spec.model_version
+        self.summary.encoder_version = spec.encoder_version
+        bind_run(self.summary.run_id)
+
+    def _compare(self) -> Diff:
+        """Find out what is due, and remember which pictures were read for that."""
+        with self._timed("diff"):
+            attempt = self._as_run(State.STARTED).attempt
+            diff = take_stock(self.inputs.compare(self._runs, attempt))
+            refuse_exchanged(self.inputs.source)
+            self.summary.counts = count_diff(diff)
+            is_by_stat = self.inputs.config.image_identity is ImageIdentity.STAT
+            if diff.images_compared and is_by_stat:
+                remember_looks(self.tables, diff.rows, self.summary.run_id)
+        if superseded := diff.count(Outcome.SUPERSEDED):
+            log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
+        return diff
+
+    def _refuse_cut_off(self, diff: Diff) -> None:
+        if error := explain_cut_off(self.inputs, diff, self._is_outrun()):
+            raise TooManyFailures(error)
+
+    def _check_input(self, diff: Diff) -> None:
+        """Have the product table checked before hours of encoding."""
+        doubtful = min(_DOUBTFUL_IDS, self.gate.max_unusable_id_share) * diff.read
+        if not diff.count(Outcome.NEW, Outcome.CHANGED) and diff.count(*BROKEN) <= doubtful:
+            return
+        with self._timed("input"):
+            is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
+            usable = F.when(F.col("outcome") != Outcome.MALFORMED, F.col("product_id"))
+            products = diff.rows.where(F.col("outcome") != Outcome.MISSING)
+            products = products.withColumns({"product_id": usable, "is_new": is_new})
+            images = try_images(self.inputs.store, products.where("is_new"))
+            verdict = self.gate.check_input(self.summary.run_id, products, images)
+            self._note(verdict)
+        if not verdict.passed:
+            raise ValidationFailed(self._explain(verdict.failures))
+
+    def _has_nothing_to_do(self, diff: Diff) -> bool:
+        return not (diff.count(*DUE) or self._deletes(diff))
+
+    def _end_idle(self, diff: Diff) -> None:
+        if diff.count(*BROKEN):
+            self._quarantine(diff, None)
+        self._add_notes(diff)
+        diff.rows.unpersist()
+        log.info("nothing to do: %s", describe_idle(diff))
+        self._append(State.NOTHING_TO_DO)
+
+    def _write_down(self, diff: Diff, folder: str) -> Diff:
+        with self._timed("diff"):
+            return write_down(diff, f"{folder}/diff")
+
+    def _encode(self, diff: Diff) -> DataFrame | None:
+        """Encode what no encoding holds for, and return the encodings that hold; lazy."""
+        if not diff.count(*TO_ANSWER):
+            return None
+        since = None
+        if self.header.full_refresh:
+            start = find_full_refresh_start(self.header.trigger, self._runs)
+            since = min(start or self.header.started_at, self.header.started_at)
+        version = self.tables.version("encodings")
+        spec, config = self.inputs.spec, self.inputs.config
+        encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version)
+        try:
+            with self._timed("encode"):
+                encoded = encoder.encode(diff.rows)
+        finally:
+            self.summary.engine_loads = encoder.engine_loads
+        seconds = self.summary.seconds["encode"]
+        if encoded.encoded and seconds:
+            self.summary.products_per_second = round(encoded.encoded / seconds, 1)
+        self.summary.counts |= {
+            "encoded": encoded.encoded,
+            "reused": encoded.reused,
+            "images_opened": encoded.images_opened,
+        }
+        return select_holding(encoder.read(), spec.limits_digest, self.summary.run_id)
+
+    def _answer(self, diff: Diff, encodings: DataFrame | None) -> Answered:
+        """Write the candidates and count them."""
+        with self._timed("answer"):
+            spec, deletes = self.inputs.spec, self._deletes(diff) > 0
+            write_candidates(self.tables, self.header, spec, diff, encodings, deletes=deletes)
+            found = count_candidates(self.tables, self.summary.run_id, diff, encodings)
+        held_back = diff.count(Outcome.HELD_BACK)
+        self.summary.counts |= {
+            "answered": found.answered,
+            "withheld": found.answered + held_back,
+            "quarantined": diff.count(*BROKEN, Outcome.QUARANTINED) + found.unanswered,
+            "abstained": found.abstained,
+        }
+        return found
+
+    def _quarantine(self, diff: Diff, encodings: DataFrame | None) -> None:
+        refused = [run.run_id for run in self._runs if not run.is_accepted]
+        with self._timed("quarantine"):
+            limits = self.inputs.spec.limits_digest
+            write_findings(self.tables, self.header, diff, encodings, limits, refused)
+
+    def _check_candidates(self, diff: Diff, answered: Answered) -> None:
+        """Hold the candidates against the guards and the gate."""
+        failures = list(explain_failures(self.inputs.config, answered, self.tables))
+        with self._timed("validation"):
+            rows = self.tables.read_run("candidates", self.summary.run_id)
+            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == "upsert"))
+            expected = answered.answered
+            if diff.count(Outcome.RETRIED, Outcome.REVISED):
+                expected = judged.count()
+            if expected:
+                # New answers need not agree with those that were given without the picture.
+                seen = F.col("status") != Status.IMAGE_UNREADABLE
+                published = self.tables.read("product_attributes").where(seen)
+                verdict = self.gate.check_candidates(
+                    self.summary.run_id, judged, published, expected
+                )
+                self._note(verdict)
+                failures += verdict.failures
+        self._add_notes(diff)
+        if failures:
+            kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
+            raise (kind or ValidationFailed)(self._explain(failures))
+
+    def _publish(self, diff: Diff, answered: Answered) -> None:
+        """Publish the candidates, or leave them for a person."""
+        if not (answered.answered or self._deletes(diff)):
+            self._append(State.NOTHING_TO_DO)
+            return
+        if not self.inputs.request.publish:
+            self._append(State.STAGED)
+            return
+        # Asked once more: encoding may have taken hours.
+        self._runs = read_runs(self.tables)
+        with self._timed("publish"):
+            intent = self._append(State.PUBLISHING)
+            event = publish(self.tables, intent, self.inputs.spec.attributes)
+        counts = ("published", "deleted", "withheld")
+        self.summary.counts |= {name: event[name] for name in counts}
+        unchanged = self.summary.counts["read"] - self.summary.counts["quarantined"]
+        withheld = self.summary.counts["withheld"]
+        self.summary.counts["unchanged"] = unchanged - event["published"] - withheld
+        self.summary.outcome = State.PUBLISHED
+        if withheld:
+            log.warning("%s answers are withheld", f"{withheld:,}")
+
+    def _is_outrun(self) -> bool:
+        return is_outrun(self._as_run(State.STARTED).attempt, self._runs)
+
+    def _deletes(self, diff: Diff) -> int:
+        return count_deletable(self.inputs, diff, self._is_outrun())
+
+    def _as_run(self, state: State) -> Run:
+        header = self.header
+        shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
+        return Run(
+            **shared, number=0, state=state, at=now(), caused_by=None, published_version=None
+        )
+
+    def _append(self, state: State) -> dict[str, Any]:
+        """Append the event that enters a state."""
+        self.summary.outcome = state
+        event = make_event(self.header, state, self.summary, self._events)
+        append_event(self.tables, event)
+        self._events += 1
+        return event
+
+    def _note(self, verdict: Verdict) -> None:
+        """Keep a verdict for the summary and label_quality."""
+        before = self.summary.validation
+        self.summary.data_docs = verdict.docs_path
+        self.summary.validation = {
+            "outcome": "passed" if verdict.passed else "failed",
+            "baseline": verdict.baseline,
+            "notes": [*before["notes"], *verdict.notes],
+            "failures": [*before.get("failures", ()), *verdict.failures],
+        }
+        lineage = {
+            "run_id": self.header.run_id,
+            "run_date": self.header.run_date,
+            "model_version": self.header.model_version,
+            "baseline": verdict.baseline,
+        }
+        self._checks += [{**lineage, **check} for check in verdict.quality]
+
+    def _explain(self, failures: Sequence[str]) -> str:
+        then = "Put it right and run again."
+        if self.summary.counts.get("answered"):
+            then = (
+                f"The candidates wait in {self.tables.name('candidates')} under run_id "
+                f"'{self.summary.run_id}': after a look, --publish-run or --drop-run decides, with "
+                "a --reason."
+            )
+        return f"Nothing was published: {'; '.join(failures)}. {then}"
+
+    def _add_notes(self, diff: Diff) -> None:
+        notes = self.summary.validation["notes"]
+        corrections = self.tables.read("attribute_corrections")
+        if unknown := count_unknown(corrections, self.inputs.spec.attributes):
+            notes.append(
+                f"{unknown} corrections name an attribute or a label that the checkpoint does not "
+                f"have: {self.tables.name('attribute_corrections')}"
+            )
+        kept = diff.count(Outcome.MISSING)
+        if kept and diff.lost_ids and self.inputs.config.deletes_missing:
+            notes.append(
+                f"{kept:,} missing products are kept: the id of {diff.lost_ids:,} rows cannot be "
+                "told, which may be theirs"
+            )
+        if held := diff.count(Outcome.HELD_BACK):
+            notes.append(
+                f"{held:,} products are held back: a rolled-back run had published their content. "
+                "They follow when content or checkpoint changes, or --publish-run releases the run"
+            )
+        if diff.undecodable:
+            notes.append(
+                f"{diff.undecodable:,} rows of the product table hold U+FFFD, which stands for "
+                "bytes that are not UTF-8. Write the table in UTF-8"
+            )
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Write the last event of a run that is stopped or fails, and the checks of every run."""
+        try:
+            yield
+        except NothingPublished as error:
+            self.summary.error = str(error)
+            self._append(State.BLOCKED)
+            raise
+        except Exception as error:
+            self.summary.error = describe_error(explain_failure(error) or error)
+            self._append(State.FAILED)
+            raise
+        finally:
+            if self._checks:
+                rows = self.tables.make_rows("label_quality", self._checks)
+                self.tables.append("label_quality", rows, self.summary.run_id)
+            if self.summary.outcome != State.FAILED:
+                supersede(self.tables, self.header, self._runs)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.summary.seconds.get(stage, 0.0) + time.perf_counter() - begin
+            self.summary.seconds[stage] = round(spent, 2)
+
+
+def count_diff(diff: Diff) -> dict[str, Any]:
+    """Return the counts before any answer: everything due is withheld."""
+    due = diff.count(*DUE)
+    return {
+        "read": diff.read,
+        "due": due,
+        "encoded": 0,
+        "reused": 0,
+        "answered": 0,
+        "published": 0,
+        "unchanged": diff.count(Outcome.UNCHANGED, Outcome.SUPERSEDED),
+        "withheld": due + diff.count(Outcome.HELD_BACK),
+        "quarantined": diff.count(*BROKEN, Outcome.QUARANTINED),
+        "missing": diff.count(Outcome.MISSING),
+        "deleted": 0,
+        "images_opened": 0,
+        "images_compared": diff.images_compared,
+        "abstained": {},
+    }
+
+
+def count_deletable(inputs: Inputs, diff: Diff, outrun: bool) -> int:
+    """Return how many published rows the run deletes.
+
+    None while the id of a row is lost, which may be that of a missing product, and none where a
+    newer whole run has found out for itself what is missing.
+    """
+    if outrun or diff.lost_ids or not inputs.config.deletes_missing:
+        return 0
+    return diff.count(Outcome.MISSING)
+
+
+def explain_cut_off(inputs: Inputs, diff: Diff, outrun: bool) -> str | None:
+    """Return why the product table may be cut off, None where it looks whole."""
+    if inputs.request.limit is not None:
+        return None
+    missing = diff.count_surely_missing()
+    if not diff.read:
+        if not missing or (inputs.config.deletes_missing and inputs.config.max_deleted_share == 1):
+            return None
+        return (
+            f"The product table has 0 rows, and {missing:,} products are published. Nothing was "
+            "changed: check that the product table is whole. If the shop is empty indeed, "
+            "'missing_products: delete' with 'max_deleted_share: 1' deletes them."
+        )
+    allowed = inputs.config.max_deleted_share
+    if not inputs.config.deletes_missing or outrun or not missing:
+        return None
+    if (share := missing / (missing + diff.read)) <= allowed:
+        return None
+    found, most = tell_apart(share, allowed, ".1%")
+    return (
+        f"{missing:,} published products are no longer in the product table, which has "
+        f"{diff.read:,} rows: {found} would be deleted, allowed are {most} (max_deleted_share). "
+        "Nothing was published or deleted: check that the product table is whole."
+    )
+
+
+def explain_failures(config: JobConfig, answered: Answered, tables: Tables) -> Iterator[str]:
+    """Yield why too many contents, or their images, could not be read (R7).
+
+    Shares are of contents that no accepted run has accounted for: a few images that stay denied
+    must not stop every night, and a blocked night blocks the next one too.
+    """
+    of, where = answered.contents, tables.name("quarantine")
+    if is_too_much(answered.unreadable, of, config.max_quarantined_share):
+        share = answered.unreadable / of
+        found, most = tell_apart(share, config.max_quarantined_share, ".1%")
+        yield (
+            f"{found} of {of:,} new or changed contents could not be read, allowed are {most} "
+            f"(max_quarantined_share); the reasons are in {where}"
+        )
+    # The answers would rest on texts alone.
+    if is_too_much(answered.failed_images, answered.with_image, config.max_failed_images_share):
+        share = answered.failed_images / answered.with_image
+        found, most = tell_apart(share, config.max_failed_images_share, ".1%")
+        yield (
+            f"of {answered.with_image:,} contents that name an image, {found} of the images could "
+            f"not be read, allowed are {most} (max_failed_images_share): check the image root, its "
+            "store and its permissions"
+        )
+
+
+def describe_idle(diff: Diff) -> str:
+    """Return why a run has nothing to do, for people."""
+    if not diff.read:
+        return "the product table has 0 rows"
+    parts = [
+        (Outcome.UNCHANGED, "are published as they are now"),
+        (Outcome.SUPERSEDED, "were published by a newer run"),
+        (Outcome.HELD_BACK, "are held back by a rollback"),
+        (Outcome.QUARANTINED, "could not be read before and have not changed"),
+    ]
+    said = [f"{diff.count(outcome):,} products {what}" for outcome, what in parts]
+    told = [text for (outcome, _), text in zip(parts, said, strict=True) if diff.count(outcome)]
+    if broken := diff.count(*BROKEN):
+        told.append(f"{broken:,} rows are broken")
+    if missing := diff.count(Outcome.MISSING):
+        told.append(f"{missing:,} published products are no longer in the product table and stay")
+    return "; ".join(told)
+
+
+def refuse_demo_among_products(tables: Tables, demo: str) -> None:
+    """Raise ConfigError when the demo would go to the tables of another product table.
+
+    A job that is given no product table takes the demo, also one that is given another database.
+
+    Args:
+        tables: those that the demo would go to.
+        demo: the name of the demo's folder, wherever a checkout had it.
+    """
+    if not tables.exists("run_events"):
+        return
+    is_of_others = ~F.col("source").endswith(demo) & (F.col("answered") > 0)
+    if (run := tables.read("run_events").where(is_of_others).first()) is not None:
+        raise ConfigError(
+            f"Database '{tables.database}' holds products of {run['source']}, and the demo would be "
+            "published among them. Give --config or --catalog, or another --database for the demo."
+        )

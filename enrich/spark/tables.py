@@ -1,0 +1,411 @@
+"""Output tables of one database: create, read, append, and say whose commit it is.
+
+Every commit's userMetadata names the run that made it. Knows nothing of what a run decides.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from threading import Thread
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import pyarrow as pa
+from delta import exceptions as delta
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+from schemas import tables as ddl
+from schemas.quoting import quote, quote_literal, quote_part
+from schemas.views import views
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity import wait_random_exponential
+
+from enrich.errors import ConfigError, TableContended, first_line
+from enrich.spark.hadoop import folder_of, open_folder
+from enrich.spark.settings import session_settings
+from enrich.spark.times import in_utc
+
+log = logging.getLogger(__name__)
+
+# Deletion vectors off: every reader of Delta tables can then read these.
+_EVERY_TABLE = {"delta.enableDeletionVectors": "false"}
+# Old versions and their changes may be read until maintenance deletes their files. Left to itself,
+# Delta refuses to read what is older than a week.
+_PUBLISHED = {
+    "delta.enableChangeDataFeed": "true",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.logRetentionDuration": "interval 3650 days",
+}
+# A property of product_attributes: the oldest version whose change data is kept.
+_CHANGES_SINCE = "enrich.changesSince"
+_READ_BY_EVERY_RUN = (
+    *("product_attributes", "attribute_corrections", "quarantine", "run_events", "images"),
+)
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_REACHES_BACK = (
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
+)
+_TEMPORARY = "_temporary_runs"
+_FOLDER_TIME = "%Y%m%dT%H%M%S"
+_ATTEMPTS = 8
+_LONGEST_WAIT_S = 30
+# Delta's errors about conflicts have no class of their own in common.
+CONFLICTS = (
+    delta.MetadataChangedException,
+    delta.ProtocolChangedException,
+    delta.ConcurrentAppendException,
+    delta.ConcurrentDeleteDeleteException,
+    delta.ConcurrentDeleteReadException,
+    delta.ConcurrentTransactionException,
+    delta.ConcurrentWriteException,
+    delta.DeltaConcurrentModificationException,
+)
+# What creating a table or view says while another process creates the same one.
+_IN_CREATION = (
+    "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
+    "TABLE_OR_VIEW_ALREADY_EXISTS",
+    "TABLE_OR_VIEW_NOT_FOUND",
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def retried_on_conflict(
+    commit: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], R]:
+    """Make a cheap commit again when another process committed to the same table meanwhile.
+
+    The first argument of `commit` has a `database`. Never for a commit that encodes.
+
+    Raises:
+        TableContended: others were faster eight times in a row.
+    """
+
+    @wraps(commit)
+    def retried(tables: Any, *arguments: P.args, **named: P.kwargs) -> R:
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(_ATTEMPTS),
+            # Random: two that collided must not meet again.
+            wait=wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_S),
+            before_sleep=_log_conflict,
+            reraise=True,
+        )
+        try:
+            return attempts(commit, tables, *arguments, **named)
+        except CONFLICTS as conflict:
+            raise TableContended(
+                f"Other processes wrote to the tables of {tables.database} at the same time, "
+                f"{_ATTEMPTS} times in a row ({first_line(conflict)}). Nothing is lost: repeat the "
+                "command when they have ended."
+            ) from conflict
+
+    return retried
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, CONFLICTS):
+        return True
+    if not isinstance(error, AnalysisException):
+        return False
+    # Hive may notice a table before Spark does.
+    said = first_line(error)
+    return error.getCondition() in _IN_CREATION or "AlreadyExistsException(message:Table" in said
+
+
+def _log_conflict(attempt: RetryCallState) -> None:
+    conflict = attempt.outcome.exception() if attempt.outcome else None
+    log.warning("another process wrote at the same time, trying again: %s", first_line(conflict))
+
+
+class Commit(NamedTuple):
+    """A version of product_attributes: when it was made, by which run, and what it changed."""
+
+    version: int
+    made_at: datetime
+    run_id: str | None
+    operation: str
+    written: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one database, for one checkpoint's attributes. Runs on the driver."""
+
+    spark: SparkSession
+    database: str
+    attributes: tuple[str, ...]
+
+    def name(self, table: str) -> str:
+        """Return the table's full name."""
+        return f"{self.database}.{table}"
+
+    def exists(self, table: str) -> bool:
+        """Tell whether there is such a table."""
+        return self.spark.catalog.tableExists(self.name(table))
+
+    def read(self, table: str) -> DataFrame:
+        """Return the table as it is now."""
+        return self.spark.read.table(self.name(table))
+
+    def read_if_there(self, table: str) -> DataFrame:
+        """Return the table as creating it would leave it, without creating it."""
+        schema = schema_of(table, self.attributes)
+        if not self.exists(table):
+            return self.spark.createDataFrame([], schema)
+        rows = self.read(table)
+        missing = [field for field in schema if field.name not in rows.columns]
+        return rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
+
+    def read_run(self, table: str, run_id: str) -> DataFrame:
+        """Return what a run wrote to the table; lazy."""
+        return self.read(table).where(F.col("run_id") == run_id)
+
+    def read_version(self, table: str, version: int) -> DataFrame:
+        """Return the table as it was in a version, however old."""
+        with self.reaching_back():
+            return self.spark.read.option("versionAsOf", version).table(self.name(table))
+
+    def reaching_back(self) -> AbstractContextManager[None]:
+        """Let reads and RESTORE inside go to every version whose files are there."""
+        return session_settings(self.spark, {_REACHES_BACK: "false"})
+
+    def require(self, table: str) -> None:
+        """Raise ConfigError where there is no such table."""
+        if not self.exists(table):
+            raise ConfigError(
+                f"Table {self.name(table)} is missing. Name the database that "
+                "jobs/enrich_catalog.py wrote."
+            )
+
+    def read_ahead(self) -> None:
+        """Start to read the logs of the tables that every run reads, side by side."""
+        for table in _READ_BY_EVERY_RUN:
+            Thread(target=_read_log, args=(self.read(table),), daemon=True).start()
+
+    @retried_on_conflict
+    def create_missing(self) -> None:
+        """Create database, tables and views, and add columns of new attributes.
+
+        Raises:
+            ConfigError: the tables are of the first edition, or somebody's own column is in the
+                way of an attribute.
+        """
+        self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
+        listed = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
+        there = {row["tableName"] for row in listed}
+        if "staged_attributes" in there:
+            raise ConfigError(
+                f"The tables of {self.database} are of an earlier version: found staged_attributes, "
+                f"expected candidates. Drop them (DROP DATABASE {self.database} CASCADE) or give "
+                "another --database."
+            )
+        wanted = ddl.tables(self.attributes)
+        missing = [table for table in wanted if table not in there]
+        for table in missing:
+            self._create(table, wanted[table])
+        grown = [
+            table
+            for table in ("product_attributes", "candidates")
+            if table not in missing and self._add_attributes(table)
+        ]
+        if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
+            self.create_views()
+
+    def _create(self, table: str, columns: str) -> None:
+        properties = _EVERY_TABLE | (_PUBLISHED if table == "product_attributes" else {})
+        listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
+        by = ddl.PARTITIONED.get(table)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))} ({columns}) USING DELTA "
+            f"{f'PARTITIONED BY ({by})' if by else ''} TBLPROPERTIES ({listed})"
+        )
+
+    def _add_attributes(self, table: str) -> bool:
+        """Add the columns that the table lacks; tell whether there were any."""
+        there = {field.name.lower(): field for field in self.read(table).schema}
+        if "run_id" not in there:
+            raise ConfigError(
+                f"{self.name(table)} is not a table of this job: found no column run_id. Give "
+                "--database the name of a database of its own."
+            )
+        new = []
+        for field in schema_of(table, self.attributes):
+            other = there.get(field.name.lower())
+            if other is None:
+                new.append(f"{quote_part(field.name)} {field.dataType.simpleString()}")
+            elif (other.name, other.dataType) != (field.name, field.dataType):
+                raise ConfigError(
+                    f"{self.name(table)} has a column {other.name} {other.dataType.simpleString()}, "
+                    f"expected {field.name} {field.dataType.simpleString()} for the checkpoint. "
+                    "Rename or drop that column, or give another --database."
+                )
+        if new:
+            self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({', '.join(new)})")
+        return bool(new)
+
+    @retried_on_conflict
+    def create_views(self) -> None:
+        """Create the views anew, over all attributes that were ever published."""
+        attributes = published_attributes(self.spark, self.database)
+        for view, query in views(self.database, attributes, self.changes_since()).items():
+            self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
+
+    def changes_since(self) -> int:
+        """Return the oldest version of product_attributes whose change data is kept."""
+        return int(self.describe("product_attributes")["properties"].get(_CHANGES_SINCE, 0))
+
+    @retried_on_conflict
+    def keep_changes_since(self, version: int) -> None:
+        """Write down the oldest version whose change data is kept, unless a later one stands."""
+        if version > self.changes_since():
+            table, value = quote(self.name("product_attributes")), f"'{int(version)}'"
+            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{_CHANGES_SINCE}' = {value})")
+
+    def append(
+        self, table: str, rows: DataFrame, run_id: str, transaction: int | None = None
+    ) -> None:
+        """Append rows in one commit of the run.
+
+        Args:
+            transaction: a number that rises with each commit of the run to this table. A commit
+                whose answer was lost is then not made twice.
+        """
+        writer = rows.write.format("delta").mode("append")
+        if transaction is not None:
+            writer = writer.option("txnAppId", run_id).option("txnVersion", transaction)
+        with self.commit_of(run_id):
+            writer.saveAsTable(self.name(table))
+
+    def make_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+        """Return Python rows as rows of the table; a column that a row does not name is NULL."""
+        schema = self.read(table).schema
+        whole = [{name: row.get(name) for name in schema.names} for row in rows]
+        # By Arrow: without it, Spark would start a Python worker to hand the rows through.
+        empty = self.spark.createDataFrame([], schema).toArrow()
+        arrow = pa.Table.from_pylist(whole, schema=empty.schema)
+        return self.spark.createDataFrame(arrow, schema).coalesce(1)
+
+    def target(self, table: str) -> DeltaTable:
+        """Return the table as the target of a MERGE."""
+        return DeltaTable.forName(self.spark, self.name(table))
+
+    def describe(self, table: str) -> Row:
+        """Return the table's numFiles and properties, among others."""
+        return self.spark.sql(f"DESCRIBE DETAIL {quote(self.name(table))}").collect()[0]
+
+    def version(self, table: str) -> int:
+        """Return the table's newest Delta version."""
+        newest = self.spark.sql(f"DESCRIBE HISTORY {quote(self.name(table))} LIMIT 1")
+        return int(newest.collect()[0]["version"])
+
+    def read_commits(self, since: datetime | None = None, newest: int = 100) -> list[Commit]:
+        """Return the newest versions of product_attributes, oldest first.
+
+        Args:
+            since: versions that are older are left out.
+            newest: how many versions are read.
+        """
+        name = quote(self.name("product_attributes"))
+        history = self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT {int(newest)}")
+        commits = []
+        for row in history.orderBy("version").collect():
+            metrics = row["operationMetrics"] or {}
+            written = ("numTargetRowsInserted", "numTargetRowsUpdated")
+            commit = Commit(
+                row["version"],
+                in_utc(row["timestamp"]),
+                _run_of(row["userMetadata"]),
+                row["operation"],
+                sum(int(metrics.get(name, 0)) for name in written),
+                int(metrics.get("numTargetRowsDeleted", 0)),
+            )
+            if since is None or commit.made_at >= since:
+                commits.append(commit)
+        return commits
+
+    def location(self) -> str:
+        """Return the folder of the database, with its scheme."""
+        return folder_of(self.spark.catalog.getDatabase(self.database))
+
+    def commit_of(self, run_id: str) -> AbstractContextManager[None]:
+        """Write the run into the userMetadata of every commit made inside."""
+        return session_settings(self.spark, {_USER_METADATA: json.dumps({"run_id": run_id})})
+
+
+def schema_of(table: str, attributes: Sequence[str]) -> StructType:
+    """Return the columns that this job writes; the table may have more, of somebody's own."""
+    schema: StructType = StructType.fromDDL(ddl.tables(attributes)[table])
+    return schema
+
+
+def open_tables(spark: SparkSession, database: str) -> Tables:
+    """Return the tables of a database, for all attributes that were ever published.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    Tables(spark, database, ()).require("product_attributes")
+    return Tables(spark, database, published_attributes(spark, database))
+
+
+def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
+    """Return all attributes that product_attributes has columns of."""
+    dtypes = spark.read.table(f"{database}.product_attributes").dtypes
+    return ddl.select_typed_attributes(dtypes)
+
+
+@contextmanager
+def temporary_folder(tables: Tables) -> Iterator[str]:
+    """Give the name of a folder beside the tables, and remove the folder in the end.
+
+    A run that is killed leaves its folder, which maintenance removes after a week.
+    """
+    # An object store knows no time of a folder, so its name says it.
+    name = f"{now():{_FOLDER_TIME}}-{uuid.uuid4().hex}"
+    folder = f"{tables.location()}/{_TEMPORARY}/{name}"
+    try:
+        yield folder
+    finally:
+        store, path = open_folder(tables.spark, folder)
+        store.delete(path, True)
+
+
+def remove_old_folders(tables: Tables, age: timedelta) -> int:
+    """Remove temporary folders of runs that were killed; return how many."""
+    store, parent = open_folder(tables.spark, f"{tables.location()}/{_TEMPORARY}")
+    if not store.exists(parent):
+        return 0
+    cutoff = f"{now() - age:{_FOLDER_TIME}}"
+    old = [f.getPath() for f in store.listStatus(parent) if f.getPath().getName() < cutoff]
+    return sum(bool(store.delete(path, True)) for path in old)
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def _read_log(table: DataFrame) -> None:
+    # An error is left to the query that needs the table.
+    with suppress(Exception):
+        table.isEmpty()
+
+
+def _run_of(user_metadata: str | None) -> str | None:
+    """Return the run that made a commit; what others write there may be anything."""
+    try:
+        metadata = json.loads(user_metadata or "{}")
+    except ValueError:
+        return None
+    run_id = metadata.get("run_id") if isinstance(metadata, dict) else None
+    return run_id if isinstance(run_id, str) else None
