@@ -13,7 +13,7 @@ from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, r
 from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import CheckpointError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.places import spell_out
+from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Product
 

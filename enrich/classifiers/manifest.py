@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, kind_of
-from enrich.images.places import spell_out
+from enrich.images.locations import spell_out
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
