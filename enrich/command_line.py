@@ -13,7 +13,6 @@ from rich.markdown import Markdown
 
 from enrich.config import DATABASE_PATTERN
 from enrich.errors import ConfigError, EnrichError
-from enrich.images.patience import leaving_hanging_reads
 from enrich.logs import report_crash, report_error
 
 # Of typer or of click, as typer's version has it.
@@ -80,17 +79,16 @@ def run_command(
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    with leaving_hanging_reads():
-        try:
-            _refuse_other_checkout(Path(getfile(main)))
-            sys.exit(app(standalone_mode=False))
-        except Exception as error:
-            known = _recognise(error) or explain(error)
-            if known is None:
-                report_crash(error)
-                sys.exit(1)
-            report_error(known)
-            sys.exit(known.exit_code)
+    try:
+        _refuse_other_checkout(Path(getfile(main)))
+        sys.exit(app(standalone_mode=False))
+    except Exception as error:
+        known = _recognise(error) or explain(error)
+        if known is None:
+            report_crash(error)
+            sys.exit(1)
+        report_error(known)
+        sys.exit(known.exit_code)
 
 
 def _refuse_other_checkout(job: Path) -> None:

@@ -13,19 +13,22 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from enrich.answerer import Answerer
 from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
 from enrich.memory import Heap, keep_freed_memory
 from enrich.precision import local_device
-from enrich.predictions import Predictor
 from enrich.recent import RecentPictures
-from enrich.records import EnrichedProduct, Product, Status
+from enrich.records import EncodedProduct, EnrichedProduct, Product, Status
+from enrich.rows import to_enriched
 from enrich.spec import EngineSpec, default_spec
 from enrich.text import build_text
 from enrich.window import Prepared, start_window
@@ -38,6 +41,7 @@ _ENOUGH_BATCHES = 16
 _WINDOWS_AHEAD = 2
 # On a GPU one lane's copies and collecting overlap the other's layers.
 _GPU_LANES = 2
+_NO_TEXT = "no text, which is all that this classifier reads"
 
 
 class Engine:
@@ -54,9 +58,9 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
+        self.answerer = Answerer(manifest, spec.thresholds)
         self._manifest, self._device = manifest, device
-        self.calibration = manifest.calibration
-        self.predictor = Predictor(manifest.config.attributes, self.calibration, spec.thresholds)
+        self._config = manifest.config
         self._store = spec.open_store()
         self._recent = RecentPictures()
         cores = torch.get_num_threads()
@@ -66,7 +70,7 @@ class Engine:
 
     @functools.cached_property
     def classifier(self) -> Classifier:
-        """The classifier as it is before `forward` makes it quick; loaded when it is asked for."""
+        """The whole classifier before `forward` makes it quick; loaded when it is asked for."""
         with fetched_checkpoint(self.spec.checkpoint) as folder:
             return load_classifier(replace(self._manifest, folder=folder), self._device)[0]
 
@@ -78,29 +82,26 @@ class Engine:
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
-        for window, output in self.classify(products):
-            read_from = [one.modalities for one in window if one.modalities is not None]
-            predictions = iter(() if output is None else self.predictor.predict(output, read_from))
-            for product in window:
-                answered = () if product.modalities is None else next(predictions)
-                yield EnrichedProduct(
-                    product.product_id,
-                    product.status,
-                    product.modalities,
-                    answered,
-                    product.error,
-                    product.image_digest,
-                )
-            del window, output  # else their memory is held while the next are waited for
+        for window, packed in self.encode_windows(products):
+            yield from to_enriched(_to_encoded(window, packed), self.answerer)
+            del window, packed  # else their memory is held while the next are waited for
 
-    def classify(
-        self, products: Iterable[Product]
-    ) -> Iterator[tuple[list[Prepared], ModelOutput | None]]:
-        """Yields some products at a time with what the classifier makes of the readable ones.
+    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
+        """Yields one encoding a product, in order; reads ahead by a bounded number of batches."""
+        for window, packed in self.encode_windows(products):
+            yield from _to_encoded(window, packed)
+            del window, packed
 
-        The output has a row for each of them that has modalities, in order; it is None where none
-        has. It is on the CPU.
+    def encode_windows(
+        self, products: Iterable[Product], *, apart: bool = False
+    ) -> Iterator[tuple[list[Prepared], Float[Tensor, "R ..."] | None]]:
+        """Yields some products at a time with the vectors of the readable ones, as stored.
+
+        There is a row for each product that has modalities, in order, on the CPU; None where none
+        has. With `apart` it has the vectors read from each of `Modalities` alone, see
+        `Forward.apart`.
         """
+        encode = self.forward.apart if apart else self.forward
         size = self.window_size
         with (
             self._recent.of_this_alone(),
@@ -118,7 +119,7 @@ class Engine:
                     window,
                     self.spec.batch_size,
                     self.lanes,
-                    lambda batch: lanes.submit(self._run, batch),
+                    lambda batch: lanes.submit(lambda: encode(self.build_inputs(batch))),
                 ),
                 _WINDOWS_AHEAD,
             ):
@@ -126,30 +127,31 @@ class Engine:
                 del answered
                 self._heap.bound()
 
-    def _run(self, batch: list[Prepared]) -> ModelOutput:
-        return self.forward(self.build_inputs(batch))
-
     def prepare(self, product: Product) -> Prepared:
-        """Reads and decodes one product."""
-        text = build_text(product.title, product.description)
-        pixels, error, digest = None, None, None
-        status = Status.OK if text else Status.TEXT_EMPTY
-        try:
-            data = self._store.read(product.image_path)
-            if self.spec.digests_images:
+        """Reads and decodes what the classifier reads of one product."""
+        text, pixels, error, digest = "", None, None, None
+        status = Status.OK
+        if self._config.reads_text:
+            text = build_text(product.title, product.description)
+            status = Status.OK if text else Status.TEXT_EMPTY
+        if self._config.reads_image:
+            try:
+                data = self._store.read(product.image_path)
                 digest = hashlib.sha256(data).hexdigest()
-            pixels = self._decode(data)
-        except ImageProblem as problem:
-            status, error = problem.status, str(problem)
+                pixels = self._decode(data)
+            except ImageProblem as problem:
+                status, error = problem.status, str(problem)
+        elif not text:
+            error = _NO_TEXT
         return Prepared(product.product_id, pixels, text, status, error, digest)
 
     def _decode(self, data: bytes) -> np.ndarray:
-        limits, shape = self.spec.limits, self._manifest.config.image
+        limits, shape = self.spec.limits, self._config.image
         return self._recent.get(data, lambda: decode_pixels(data, limits=limits, shape=shape))
 
     def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
         """Returns the products as the classifier takes them, on the CPU."""
-        size_px = self._manifest.config.image.size_px
+        size_px = self._config.image.size_px
         pixels = np.zeros((len(batch), size_px, size_px, 3), dtype=np.uint8)
         for row, product in zip(pixels, batch, strict=True):
             if product.pixels is not None:
@@ -162,6 +164,21 @@ class Engine:
             has_text=torch.tensor([bool(one.text) for one in batch]),
             pixel_values=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         )
+
+
+def _to_encoded(window: list[Prepared], packed: Tensor | None) -> list[EncodedProduct]:
+    rows = iter(() if packed is None else packed.numpy().astype("<f2", copy=False))
+    return [
+        EncodedProduct(
+            one.product_id,
+            one.status,
+            one.modalities,
+            None if one.modalities is None else next(rows).tobytes(),
+            one.error,
+            one.image_digest,
+        )
+        for one in window
+    ]
 
 
 def open_engine(manifest: Manifest, image_root: str) -> Engine:

@@ -1,6 +1,6 @@
-"""Runs a classifier over batches on one device: half precision, copied ahead, within its memory.
+"""Encodes batches on one device: half precision, copied ahead, within its memory.
 
-Knows nothing of products, or of who waits for the answers.
+Knows nothing of products, or of who waits for the vectors.
 """
 
 import contextlib
@@ -8,11 +8,13 @@ import logging
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.tower_interface import ImageTower
 from enrich.precision import autocast, cast_weights, is_full_precision
+from enrich.records import Modalities
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ _OUT_OF_MEMORY = (
 
 
 class Forward:
-    """The forward pass; safe to call from several threads, whose batches then overlap."""
+    """The encoder's forward pass; safe to call from several threads, whose batches then overlap."""
 
     def __init__(self, classifier: Classifier, device: torch.device) -> None:
         """Takes a classifier that is on `device` already, and makes it quick in place."""
@@ -45,7 +47,8 @@ class Forward:
                 part.quicken()
         if is_full_precision(device):
             _unfuse(classifier)
-        cast_weights(classifier, device)
+        for part in classifier.encoder_modules():
+            cast_weights(part, device)
         # autocast keeps its casts of weights that want gradients, for all threads: one stream would
         # read what another has not written yet.
         classifier.requires_grad_(False)
@@ -60,28 +63,42 @@ class Forward:
             torch.cuda.synchronize(device)  # the weights are there before another stream needs them
             self._free_cached()  # of the weights before they were cast: no other stream gets it
 
-    def __call__(self, inputs: ModelInputs) -> ModelOutput:
-        """Returns the classifier's output on the CPU.
+    def __call__(self, inputs: ModelInputs) -> Float[Tensor, "B N"]:
+        """Returns the rows' vectors as they are stored, on the CPU.
 
         A batch that does not fit the device's memory is halved, and so are the later ones.
 
         Raises:
             torch.OutOfMemoryError, RuntimeError: not even one row fits.
         """
-        outputs: list[ModelOutput] = []
+        return self._in_parts(inputs, (Modalities.IMAGE_AND_TEXT,)).squeeze(1)
+
+    def apart(self, inputs: ModelInputs) -> Float[Tensor, "B M N"]:
+        """Returns each row's vectors read from each of `Modalities` alone, in their order.
+
+        They mean nothing where a row lacks what it is to be read from. The towers run once.
+        """
+        return self._in_parts(inputs, tuple(Modalities))
+
+    def _in_parts(
+        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
+    ) -> Float[Tensor, "B M N"]:
+        packed: list[Tensor] = []
         done, rows = 0, len(inputs.has_text)
         while done < rows:
             part = inputs.rows(done, done + min(rows, self._most_rows or rows))
-            output = self._run_if_it_fits(part)
-            if output is not None:
-                outputs.append(output)
+            vectors = self._run_if_it_fits(part, shown)
+            if vectors is not None:
+                packed.append(vectors)
                 done += len(part.has_text)
                 self._try_more()
-        return ModelOutput.join(outputs)
+        return torch.cat(packed)
 
-    def _run_if_it_fits(self, inputs: ModelInputs) -> ModelOutput | None:
+    def _run_if_it_fits(
+        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
+    ) -> Float[Tensor, "B M N"] | None:
         try:
-            return self._run(inputs)
+            return self._run(inputs, shown)
         except RuntimeError as error:
             if not is_out_of_memory(error) or len(inputs.has_text) == 1:
                 raise
@@ -112,9 +129,23 @@ class Forward:
                 self._passes_before_more = _PASSES_BEFORE_MORE
             self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
 
-    def _run(self, inputs: ModelInputs) -> ModelOutput:
-        with self._stream(), torch.inference_mode(), autocast(self._device):
-            return self._classifier(inputs.to(self._device)).to(torch.device("cpu"))
+    def _run(
+        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
+    ) -> Float[Tensor, "B M N"]:
+        with self._stream(), torch.inference_mode():
+            inputs = inputs.to(self._device)
+            with autocast(self._device):
+                tokens = self._classifier.towers(inputs)
+                packed = [
+                    self._classifier.join(
+                        tokens,
+                        inputs.has_image & (one is not Modalities.TEXT),
+                        inputs.has_text & (one is not Modalities.IMAGE),
+                    ).pack()
+                    for one in shown
+                ]
+            # Outside of autocast, which knows no float16 on a CPU.
+            return torch.stack(packed, dim=1).to("cpu")
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:

@@ -3,17 +3,19 @@
 A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
-from enrich.config import ImageIdentity, JobConfig
+from enrich.config import JobConfig
 from enrich.errors import CheckpointError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.places import spell_out
+from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.rows import AnswersProducts
@@ -21,6 +23,7 @@ from enrich.rows import AnswersProducts
 if TYPE_CHECKING:
     import torch
 
+    from enrich.answerer import Answerer
     from enrich.engine import Engine
 
 
@@ -73,11 +76,11 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `target_precision` has chosen the thresholds below which an attribute is abstained on, and with
-    `digests_images` an answer says which file it rests on.
+    `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
 
     checkpoint: str
+    encoder_version: str
     model_version: str
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
@@ -88,7 +91,12 @@ class EngineSpec:
     batch_size: int
     read_threads: int
     reading: ImageReading
-    digests_images: bool = False
+
+    @property
+    def limits_digest(self) -> str:
+        """12 hex digits that stand for the image limits and the allowed roots."""
+        roots = sorted({self.image_root, *self.allowed_roots})
+        return hashlib.sha256(repr((self.limits, roots)).encode()).hexdigest()[:12]
 
     def open_store(self) -> ImageStore:
         """Returns the store of the products' images."""
@@ -104,6 +112,29 @@ class EngineSpec:
         # The driver makes specs and never builds one: torch is loaded where it is used.
         from enrich.engine import Engine
 
+        with self._read_checkpoint() as manifest:
+            return Engine(self, manifest, device)
+
+    def build_answerer(self) -> "Answerer":
+        """Loads what answers from vectors, on the CPU and without the encoder.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
+        """
+        from enrich.answerer import Answerer
+
+        with self._read_checkpoint() as manifest:
+            return Answerer(manifest, self.thresholds)
+
+    @contextmanager
+    def _read_checkpoint(self) -> Iterator[Manifest]:
+        """Yields the manifest, while its folder is there.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
+        """
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
             version = name_model_version(manifest, self.target_precision)
@@ -114,7 +145,7 @@ class EngineSpec:
                     "exchanged meanwhile; where machines have different ones, give all the same, "
                     "or use a shared location"
                 )
-            return Engine(self, manifest, device)
+            yield manifest
 
 
 def name_model_version(manifest: Manifest, target_precision: float) -> str:
@@ -125,7 +156,7 @@ def name_model_version(manifest: Manifest, target_precision: float) -> str:
             f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
             f"they were fitted for {allowed}"
         )
-    return f"{manifest.config.name}-{manifest.digest}{_mark(target_precision)}"
+    return f"{manifest.config.name}-{manifest.digests.model}{_mark(target_precision)}"
 
 
 def versions_of_checkpoint(model_version: str) -> tuple[str, ...]:
@@ -154,6 +185,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
     """
     return EngineSpec(
         checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
+        encoder_version=manifest.digests.encoder,
         model_version=name_model_version(manifest, config.target_precision),
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(config.target_precision),
@@ -164,7 +196,6 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         batch_size=config.batch_size,
         read_threads=config.read_threads,
         reading=config.image_reading,
-        digests_images=config.image_identity is ImageIdentity.CONTENT,
     )
 
 

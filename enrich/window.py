@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from enrich.classifiers.interface import ModelOutput
 from enrich.images.limits import ImageProblem
 from enrich.records import Modalities, Status
 
@@ -22,7 +22,7 @@ from enrich.records import Modalities, Status
 class Prepared:
     """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty.
 
-    `image_digest` is that of the file, where the recipe wants it and it was read.
+    `image_digest` is that of the file, where it was read.
     """
 
     product_id: str
@@ -48,11 +48,11 @@ def start_window(
     products: list[Prepared],
     batch_size: int,
     lanes: int,
-    submit: Callable[[list[Prepared]], Future[ModelOutput]],
-) -> Callable[[], tuple[list[Prepared], ModelOutput | None]]:
+    submit: Callable[[list[Prepared]], Future[Tensor]],
+) -> Callable[[], tuple[list[Prepared], Tensor | None]]:
     """Cuts batches of about equal text length, in which equal products are one, and submits them.
 
-    Returns what waits for the answers; they are in the order of the products.
+    Returns what waits for the rows of all batches; they are in the order of the readable products.
 
     Their number is a multiple of `lanes`, so that no lane works while the others have nothing left.
     Two products are equal where their pixels are one and the same array and their texts are equal.
@@ -71,11 +71,11 @@ def start_window(
         for some in even_slices(len(by_length), batch_size, lanes)
     ]
 
-    def collect() -> tuple[list[Prepared], ModelOutput | None]:
+    def collect() -> tuple[list[Prepared], Tensor | None]:
         if not batches:
             return products, None
-        joined = ModelOutput.join([batch.result() for batch in batches])
-        return products, joined.take(torch.tensor([row_of[key] for key in keys]))
+        joined = torch.cat([batch.result() for batch in batches])
+        return products, joined[torch.tensor([row_of[key] for key in keys])]
 
     return collect
 

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from enrich.calibration import CalibratedModalities, ScoreCorrection
-from enrich.classifiers.interface import ModelOutput
-from enrich.records import Modalities
+from enrich.classifiers.interface import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +48,15 @@ def apply_layer(
     return logits if layer is None else layer(logits, embeds)
 
 
-def join_embeds(output: ModelOutput, modalities: Sequence[Modalities]) -> Float[Tensor, "B E"]:
+def join_embeds(vectors: Vectors) -> Float[Tensor, "B E"]:
     """Returns the towers' embeddings of each row side by side, on the CPU: picture, 1, text, 1.
 
     Where a row lacks a modality, its embedding and its 1 are zero. So what a layer adds to the
     scores for a modality, its constant too, is added only to rows that have it.
     """
     parts = []
-    for embeds, without in (
-        (output.image_embeds, Modalities.TEXT),
-        (output.text_embeds, Modalities.IMAGE),
-    ):
-        has = torch.tensor([found is not without for found in modalities]).unsqueeze(1)
+    for embeds, has in ((vectors.image, vectors.has_image), (vectors.text, vectors.has_text)):
+        has = has.unsqueeze(1).cpu()
         # Not times `has`: the embedding of what is missing may be NaN, which times 0 is NaN still.
         parts += [torch.where(has, embeds.float().cpu(), 0), has.float()]
     return torch.cat(parts, dim=1)

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from enrich.calibration import Calibration
-from enrich.classifiers.config import NAME_PATTERN, ClassifierConfig
+from enrich.classifiers.config import ANSWERING_MODULES, NAME_PATTERN, ClassifierConfig
 from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
-from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
 from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
@@ -49,6 +50,33 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     return classifier, TextEncoder(tokenizer, config.text_length)
 
 
+def load_answering(manifest: Manifest) -> Classifier:
+    """Loads onto the CPU what answers from vectors, without the encoder.
+
+    Raises:
+        CheckpointError: the weights do not fit the configuration.
+        NoAnswer: the files are not those any more that the manifest was read from.
+    """
+    file = manifest.folder / "model.safetensors"
+    try:
+        classifier = CLASSIFIERS[manifest.config.classifier](manifest.config, None)
+        with safe_open(file, framework="pt") as weights:
+            mine = {
+                name: weights.get_tensor(name)
+                for name in weights.keys()  # noqa: SIM118
+                if name.partition(".")[0] in ANSWERING_MODULES
+            }
+        classifier.load_state_dict(mine)
+        _refuse_no_numbers(mine)
+    except (EnrichError, MemoryError):
+        raise
+    except Exception as error:
+        raise _does_not_fit(file, error) from error
+    finally:
+        _refuse_exchanged(manifest)
+    return classifier.eval()
+
+
 def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer]:
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -56,6 +84,7 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         weights = load_file(folder / "model.safetensors")
         classifier.load_state_dict(weights)
         _refuse_no_numbers(weights)
+        _refuse_other_shapes(classifier, config)
         _refuse_small_vocabulary(classifier, tokenizer)
     except (EnrichError, MemoryError):
         raise
@@ -64,19 +93,23 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         # may raise anything at a configuration that does not fit its classes.
         if type(error) is Exception:
             raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
-        # torch names each weight in a line of its own, and Spark hands on a worker's first line.
-        said = " ".join(str(error).split())[:_LONGEST_SAID]
-        raise CheckpointError(
-            f"{folder}/model.safetensors is damaged or of another configuration: "
-            f"{type(error).__name__}: {said}. Copy the whole folder again"
-        ) from error
+        raise _does_not_fit(folder / "model.safetensors", error) from error
     return classifier, tokenizer
+
+
+def _does_not_fit(file: Path, error: Exception) -> CheckpointError:
+    # torch names each weight in a line of its own, and Spark hands on a worker's first line.
+    said = " ".join(str(error).split())[:_LONGEST_SAID]
+    return CheckpointError(
+        f"{file} is damaged or of another configuration: "
+        f"{type(error).__name__}: {said}. Copy the whole folder again"
+    )
 
 
 def _refuse_exchanged(manifest: Manifest) -> None:
     folder = manifest.folder
     try:
-        is_same = digest_checkpoint(folder) == manifest.digest
+        is_same = digest_checkpoint(folder) == manifest.digests
     except CheckpointError:
         is_same = False
     if not is_same:
@@ -87,6 +120,13 @@ def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinity")
+
+
+def _refuse_other_shapes(classifier: Classifier, config: ClassifierConfig) -> None:
+    if classifier.config.vectors != config.vectors:
+        raise ValueError(
+            f"its vectors are {classifier.config.vectors}, and in config.json {config.vectors}"
+        )
 
 
 @torch.inference_mode()
@@ -103,9 +143,15 @@ def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> No
 
 def round_as_stored(classifier: Classifier) -> None:
     """Rounds the weights to those that the checkpoint will have: what is measured is shipped."""
-    with torch.no_grad():
-        for tensor in classifier.state_dict().values():
-            tensor.copy_(_as_stored(tensor))
+    _round(classifier)
+    classifier.settle()
+    _round(classifier)
+
+
+@torch.no_grad()
+def _round(classifier: Classifier) -> None:
+    for tensor in classifier.state_dict().values():
+        tensor.copy_(_as_stored(tensor))
 
 
 def save_checkpoint(
@@ -130,7 +176,7 @@ def save_checkpoint(
         tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
-        write_metrics(partial, {"content": digest_checkpoint(partial)} | metrics)
+        write_metrics(partial, {"content": digest_checkpoint(partial).model} | metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)
 

@@ -4,11 +4,11 @@ import torch
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.towers import build_towers
+from enrich.classifiers.interface import IMAGE, ModelOutput, Vectors
+from enrich.classifiers.pooled import PooledPair
 
 
-class ClipMlp(Classifier):
+class ClipMlp(PooledPair):
     """Both towers' pooled embeddings side by side, then one MLP an attribute.
 
     The fine-tuned CLIP that CMA-CLIP is compared with (arXiv 2112.03562). The place of a missing
@@ -17,14 +17,9 @@ class ClipMlp(Classifier):
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
-        self.heads = build_heads(2 * self.image_tower.width, config)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(2 * config.width_of(IMAGE), config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        both = torch.cat(
-            [image.pooled_where(inputs.has_image), text.pooled_where(inputs.has_text)], dim=1
-        )
-        return ModelOutput(self.heads(both), image.pooled, text.pooled)
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        both = torch.cat([vectors.image, vectors.text], dim=1)
+        return ModelOutput(self.heads(both), vectors)

@@ -14,13 +14,16 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import ByAttribute, build_heads
-from enrich.classifiers.interface import Classifier, JointCls, ModelInputs, ModelOutput
-from enrich.classifiers.tower_interface import Encoded
-from enrich.classifiers.towers import build_towers
+from enrich.classifiers.interface import IMAGE, ModelOutput, Tokens, Vectors
+from enrich.classifiers.pooled import PooledPair
 from enrich.classifiers.transformer import joint_sequence
 
 
-class CmaClip(Classifier):
+# I'_CLS and T'_CLS: what stands for image and text after joint attention.
+IMAGE_CLS, TEXT_CLS = "image_cls", "text_cls"
+
+
+class CmaClip(PooledPair):
     """Two towers, attention over the joint sequence, then over the modalities of each attribute.
 
     Towers and transformer are shared, modality-wise attention and MLP are an attribute's own. The
@@ -32,14 +35,15 @@ class CmaClip(Classifier):
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
-        width = self.image_tower.width
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().build_encoder(config, vocabulary)
         if config.sequence_wise:
             self.sequence_wise = SequenceWiseAttention(
-                width, config.joint_layers, config.joint_heads, config.dropout
+                self.image_tower.width, config.joint_layers, config.joint_heads, config.dropout
             )
+
+    def build_answering(self, config: ClassifierConfig) -> None:
+        width = config.width_of(IMAGE)
         if config.modality_wise:
             shared = config.scoring == "shared"
             self.modality_wise = ByAttribute(
@@ -48,47 +52,70 @@ class CmaClip(Classifier):
         self.heads = build_heads(width, config)
         self.matching = nn.Linear(2 * width, 1) if config.matching else None
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        joint = self._join(image, text, inputs)
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        pooled = super().vector_shapes(config)
+        if not config.sequence_wise:
+            return pooled
+        width = (self.image_tower.width,)
+        return {IMAGE_CLS: width, TEXT_CLS: width, **pooled}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        pooled = super().join(tokens, has_image, has_text)
+        if not self.config.sequence_wise:
+            return pooled
+        read_at = torch.stack(
+            [tokens.text.embeds.shape[1] + tokens.image.pooled_at, tokens.text.pooled_at], dim=1
+        )
+        read = self.sequence_wise(*joint_sequence(tokens, has_image, has_text), read_at)
+        has = torch.stack([has_image, has_text], dim=1).unsqueeze(2)
+        image_cls, text_cls = read.masked_fill(~has, 0).unbind(1)
+        return pooled.with_first(TEXT_CLS, text_cls).with_first(IMAGE_CLS, image_cls)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
         logits: dict[str, Tensor] = {}
         weights: dict[str, Tensor] = {}
         for attribute in self.heads:
-            logits[attribute], image_weight = self.answer(attribute, joint)
+            logits[attribute], image_weight = self.answer_attribute(attribute, vectors)
             if image_weight is not None:
                 weights[attribute] = image_weight
         matching = None
         if self.matching is not None:
-            matching = self.matching(torch.cat([joint.image_cls, joint.text_cls], dim=1)).squeeze(1)
-        weighed = joint if self.config.modality_wise else None
-        return ModelOutput(logits, image.pooled, text.pooled, weights, matching, weighed)
+            matching = self.matching(torch.cat(cls_of(vectors), dim=1)).squeeze(1)
+        return ModelOutput(logits, vectors, weights, matching)
 
-    def answer(
-        self, attribute: str, joint: JointCls, shift: float = 0.0
+    def answer_attribute(
+        self, attribute: str, vectors: Vectors, shift: float = 0.0
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
         """Returns an attribute's logits, and the image's weight in them where there is one.
 
-        With a `shift`, as they would be if the image were trusted by so much more.
+        With a `shift`, as they would be if the modality bias favoured the image by so much more.
         """
+        image_cls, text_cls = cls_of(vectors)
+        has_image, has_text = vectors.has_image, vectors.has_text
         if not self.config.modality_wise:
-            return self.heads[attribute](_mean(*joint)).float(), None
-        mixed, image_weight = self.modality_wise[attribute](*joint, shift)
+            mean = _mean(image_cls, text_cls, has_image, has_text)
+            return self.heads[attribute](mean).float(), None
+        mixed, image_weight = self.modality_wise[attribute](
+            image_cls, text_cls, has_image, has_text, shift
+        )
         logits = self.heads[attribute](mixed).float()
         if not self.training:
-            logits = logits * self._certainty(attribute, joint, image_weight).unsqueeze(1)
+            logits = logits * self._certainty(attribute, vectors, image_weight).unsqueeze(1)
         return logits, image_weight
 
     def _certainty(
-        self, attribute: str, joint: JointCls, image_weight: Float[Tensor, " B"]
+        self, attribute: str, vectors: Vectors, image_weight: Float[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
         """Returns how sure the answers are, in (0, 1]: less where the image contradicts the text.
 
-        That is exp(-doubt * (1 - image_weight) * d), where d is the Jensen-Shannon divergence (Lin
-        1991) in bits of what the image and what the text would answer alone.
+        That is exp(-penalty * (1 - image_weight) * d), where d is the Jensen-Shannon divergence
+        (Lin 1991) in bits of what the image and what the text would answer alone.
         """
-        alone = self.heads[attribute](torch.cat([joint.image_cls, joint.text_cls])).float()
+        alone = self.heads[attribute](torch.cat(cls_of(vectors))).float()
         apart = jensen_shannon(*alone.softmax(1).chunk(2))
-        apart = apart.masked_fill(~(joint.has_image & joint.has_text), 0)
+        apart = apart.masked_fill(~(vectors.has_image & vectors.has_text), 0)
         doubt = self.modality_wise[attribute].get_buffer("doubt")
         return (-doubt * (1 - image_weight) * apart).exp()
 
@@ -105,20 +132,11 @@ class CmaClip(Classifier):
         """Returns the name that an attribute's trust has in the weights."""
         return f"modality_wise.{attribute}.trust"
 
-    def _join(self, image: Encoded, text: Encoded, inputs: ModelInputs) -> JointCls:
-        image_cls, text_cls = image.pooled, text.pooled
-        if self.config.sequence_wise:
-            image_cls, text_cls = self._attend_jointly(image, text, inputs)
-        return JointCls(image_cls, text_cls, inputs.has_image, inputs.has_text)
 
-    def _attend_jointly(
-        self, image: Encoded, text: Encoded, inputs: ModelInputs
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-        """Returns I'_CLS and T'_CLS."""
-        text_length = text.embeds.shape[1]
-        read_at = torch.stack([text_length + image.pooled_at, text.pooled_at], dim=1)
-        read = self.sequence_wise(*joint_sequence(image, text, inputs), read_at)
-        return read[:, 0], read[:, 1]
+def cls_of(vectors: Vectors) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """Returns I'_CLS and T'_CLS; without sequence-wise attention, what the towers pooled."""
+    image_cls = vectors.named.get(IMAGE_CLS, vectors.image)
+    return image_cls, vectors.named.get(TEXT_CLS, vectors.text)
 
 
 def jensen_shannon(one: Float[Tensor, "B C"], other: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:

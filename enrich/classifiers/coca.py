@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from enrich.classifiers.coca_towers import OpenClipModule, build_coca, build_coca_parts
 from enrich.classifiers.config import ClassifierConfig, CocaTowers
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import JOINT, ModelOutput, Tokens, Vectors
+from enrich.classifiers.pooled import PooledPair
 from enrich.classifiers.tower_interface import end_of_text, take
-from enrich.classifiers.towers import build_towers
 
 
-class Coca(Classifier):
+class Coca(PooledPair):
     """The text decoded with the image in view, and read at its end, which has seen all of both.
 
     The unimodal half (the text tower) is contrasted with the image. The multimodal half reads what
@@ -35,27 +35,35 @@ class Coca(Classifier):
     paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"
     decoder: OpenClipModule
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.pooler: nn.Module = nn.Identity()
         if isinstance(config.towers, CocaTowers):
             self.image_tower, self.text_tower, self.decoder = build_coca(
                 config.towers, config.image.size_px, config.text_length
             )
         else:
-            self.image_tower, self.text_tower = build_towers(config, vocabulary)
+            super().build_encoder(config, vocabulary)
             self.pooler, self.decoder = build_coca_parts(self.image_tower.width, config)
         width = self.text_tower.width
         self.no_text = nn.Parameter(torch.randn(width) * 0.02)
-        self.heads = build_heads(width, config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        words = text.embeds[:, : inputs.token_ids.shape[1]]
-        words = torch.where(inputs.has_text.view(-1, 1, 1), words, self.no_text)
-        decoded = self._decode(words, self.pooler(image.embeds[:, 1:]), inputs.has_image)
-        read = take(decoded, end_of_text(inputs.token_mask))
-        return ModelOutput(self.heads(read), image.pooled, text.pooled)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(config.width_of(JOINT), config)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {JOINT: (self.text_tower.width,), **super().vector_shapes(config)}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        words = tokens.text.embeds[:, : tokens.token_mask.shape[1]]
+        words = torch.where(has_text.view(-1, 1, 1), words, self.no_text)
+        decoded = self._decode(words, self.pooler(tokens.image.embeds[:, 1:]), has_image)
+        read = take(decoded, end_of_text(tokens.token_mask))
+        return super().join(tokens, has_image, has_text).with_first(JOINT, read)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
 
     def pretrained(self) -> list[nn.Module]:
         towers = super().pretrained()

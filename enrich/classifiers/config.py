@@ -25,6 +25,15 @@ ClassifierName = Literal[
     "single_stream",
 ]
 
+# The modules that answer from vectors, of all classifiers; every other one is the encoder's.
+ANSWERING_MODULES = frozenset(
+    {"heads", "modality_wise", "matching", "prompts", "dock_image", "dock_text"}
+)
+# What of a configuration changes no vector.
+_ANSWERING_SETTINGS = frozenset(
+    {"name", "attributes", "dropout", "modality_wise", "scoring", "matching", "prompt"}
+)
+
 
 def _refuse_taken_name(attribute: str) -> str:
     if not is_usable_attribute(attribute):
@@ -139,7 +148,9 @@ class ClassifierConfig(Architecture):
     """Everything that training fixed, as kept in a checkpoint's `config.json`.
 
     `attributes` maps each attribute to its labels in the order of the logits. With `int8` the
-    linear layers of the towers compute in eight bits on a CPU.
+    linear layers of the towers compute in eight bits on a CPU. `vectors` names what the classifier
+    answers from, with the shape that one product has of each, in the order in which they are
+    stored; None before a classifier is built.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -150,3 +161,28 @@ class ClassifierConfig(Architecture):
     text_length: int = Field(gt=2)
     attributes: dict[AttributeName, tuple[str, ...]] = Field(min_length=1)
     int8: bool = False
+    vectors: dict[str, tuple[int, ...]] | None = None
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether pictures make a difference; where they do not, none is opened."""
+        return self.classifier != "text_only"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether titles and descriptions make a difference."""
+        return self.classifier != "image_only"
+
+    def width_of(self, vector: str) -> int:
+        """Returns the last dimension of a vector, of a classifier that is built."""
+        assert self.vectors is not None
+        return self.vectors[vector][-1]
+
+    def encoder_settings(self) -> dict[str, Any]:
+        """Returns what of the configuration the encoder depends on, without what is left out."""
+        return self.model_dump(mode="json", exclude=_ANSWERING_SETTINGS, exclude_defaults=True)
+
+    def answering_settings(self) -> dict[str, Any]:
+        """Returns what else answers depend on; not the name."""
+        answering = _ANSWERING_SETTINGS - {"name", "dropout"}
+        return self.model_dump(mode="json", include=answering, exclude_defaults=True)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.towers import build_towers
+from enrich.classifiers.interface import IMAGE, TEXT, ModelOutput, Vectors
+from enrich.classifiers.pooled import PooledPair
 
 # The paper's c, the components that every modality is brought to.
 COMPONENTS = 512
 
 
-class EmbraceNet(Classifier):
+class EmbraceNet(PooledPair):
     """Image and text docked to one width, each component taken from one of them by lot.
 
     A docking layer is ReLU(Linear) over a tower's pooled embedding. The present modalities are
@@ -27,19 +27,16 @@ class EmbraceNet(Classifier):
 
     paper = "EmbraceNet: Choi and Lee 2019, arXiv 1904.09078"
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
-        self.dock_image = _build_docking(self.image_tower.width)
-        self.dock_text = _build_docking(self.text_tower.width)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.dock_image = _build_docking(config.width_of(IMAGE))
+        self.dock_text = _build_docking(config.width_of(TEXT))
         self.heads = build_heads(COMPONENTS, config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        docked = torch.stack([self.dock_image(image.pooled), self.dock_text(text.pooled)], dim=1)
-        available = torch.stack([inputs.has_image, inputs.has_text], dim=1)
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        docked = torch.stack([self.dock_image(vectors.image), self.dock_text(vectors.text)], dim=1)
+        available = torch.stack([vectors.has_image, vectors.has_text], dim=1)
         embraced = embrace(docked, available, draw=self.training)
-        return ModelOutput(self.heads(embraced), image.pooled, text.pooled)
+        return ModelOutput(self.heads(embraced), vectors)
 
 
 def embrace(

@@ -1,12 +1,13 @@
 """The image tower alone, to measure what the pictures say."""
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from enrich.classifiers.absent_towers import NoTextTower
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import IMAGE, Classifier, ModelOutput, Tokens, Vectors
 from enrich.classifiers.towers import build_towers
 
 
@@ -21,16 +22,24 @@ class ImageOnly(Classifier):
     paper = "ViT: Dosovitskiy et al. 2020, arXiv 2010.11929"
     trained_by = frozenset({"multitask"})
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.image_tower, _ = build_towers(config, vocabulary)
         self.text_tower = NoTextTower(self.image_tower.width)
         self.no_image = nn.Parameter(torch.zeros(self.image_tower.width))
-        self.heads = build_heads(self.image_tower.width, config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        read = torch.where(inputs.has_image.unsqueeze(1), image.pooled, self.no_image)
-        logits = self.heads(read)
-        weights = dict.fromkeys(logits, inputs.has_image.float())
-        return ModelOutput(logits, image.pooled, text.pooled, weights)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(config.width_of(IMAGE), config)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {IMAGE: (self.image_tower.width,)}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        read = torch.where(has_image.unsqueeze(1), tokens.image.pooled, self.no_image)
+        return Vectors({IMAGE: read}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        logits = self.heads(vectors.image)
+        weights = dict.fromkeys(logits, vectors.has_image.float())
+        return ModelOutput(logits, vectors, weights)

@@ -1,16 +1,23 @@
 """What every classifier takes and returns. Knows no particular classifier."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.tokenizer import TextEncoder
+
+# The vectors that nearly every classifier has: both towers' pooled embeddings.
+IMAGE, TEXT = "image_pooled", "text_pooled"
+# The one vector that stands for both modalities together, where a classifier answers from that.
+JOINT = "joint"
+_LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,83 +61,124 @@ class ModelInputs:
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})
 
 
-class JointCls(NamedTuple):
-    """What CMA-CLIP answers from: I'_CLS and T'_CLS of a batch, and which of them a row really has.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What both towers make of a batch, before they see each other's tokens.
 
-    That is, the embeddings that stand for the image and the text after joint attention.
+    `token_mask` is that of the text's own tokens: a tower may add a class token behind them.
     """
 
-    image_cls: Float[Tensor, "B D"]
-    text_cls: Float[Tensor, "B D"]
+    image: Encoded
+    text: Encoded
+    token_mask: Bool[Tensor, "B L"]
+
+    def images_alone(self, has_image: Bool[Tensor, " B"]) -> "Tokens":
+        """Returns the rows that have an image, each with one token that stands for no text."""
+        image, text = (
+            Encoded(one.embeds[has_image], one.mask[has_image], one.pooled_at[has_image])
+            for one in (self.image, self.text)
+        )
+        first = torch.zeros_like(text.pooled_at)
+        text = Encoded(text.embeds[:, :1], text.mask[:, :1], first)
+        return Tokens(image, text, self.token_mask[has_image, :1])
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What a classifier answers from: named embeddings of a batch, and what each row was read from.
+
+    `named` has the names of `ClassifierConfig.vectors` in their order, each (B, *shape). Where a
+    row lacks a modality, its embedding is zero.
+    """
+
+    named: dict[str, Float[Tensor, "B ..."]]
     has_image: Bool[Tensor, " B"]
     has_text: Bool[Tensor, " B"]
 
+    @property
+    def image(self) -> Float[Tensor, "B D"]:
+        """The image tower's pooled embedding; zeros where a classifier does not look at images."""
+        return self._pooled(IMAGE, TEXT)
+
+    @property
+    def text(self) -> Float[Tensor, "B D"]:
+        """The text tower's pooled embedding; zeros where a classifier does not read texts."""
+        return self._pooled(TEXT, IMAGE)
+
+    def _pooled(self, name: str, other: str) -> Float[Tensor, "B D"]:
+        return self.named[name] if name in self.named else torch.zeros_like(self.named[other])
+
+    def with_first(self, name: str, embeds: Float[Tensor, "B ..."]) -> "Vectors":
+        """Returns the same with one more vector in front."""
+        return replace(self, named={name: embeds, **self.named})
+
+    def pack(self) -> Float[Tensor, "B N"]:
+        """Returns the numbers as they are stored: float16, one name after the other.
+
+        Those beyond float16's range become its largest ones: no answer may rest on infinity.
+        """
+        flat = torch.cat([one.float().flatten(1) for one in self.named.values()], dim=1)
+        return flat.clamp(-_LARGEST_HALF, _LARGEST_HALF).half()
+
     @staticmethod
-    def combine(
-        parts: "Sequence[JointCls]", change: Callable[[list[Tensor]], Tensor]
-    ) -> "JointCls":
-        """Returns the tensors that `change` makes, each of the list of the same one in `parts`."""
-        return JointCls(*(change(list(same)) for same in zip(*parts, strict=True)))
+    def unpack(
+        packed: Float[Tensor, "B N"],
+        shapes: Mapping[str, Sequence[int]],
+        has_image: Bool[Tensor, " B"],
+        has_text: Bool[Tensor, " B"],
+    ) -> "Vectors":
+        """Returns in float32 what `pack` has stored."""
+        parts = packed.float().split([math.prod(shape) for shape in shapes.values()], dim=1)
+        named = {
+            name: part.unflatten(1, tuple(shape))
+            for part, (name, shape) in zip(parts, shapes.items(), strict=True)
+        }
+        return Vectors(named, has_image, has_text)
 
-    def to(self, device: torch.device) -> "JointCls":
-        """Returns the same on `device`."""
-        return JointCls(*(part.to(device) for part in self))
+    def as_stored(self) -> "Vectors":
+        """Returns in float32 the numbers that are left after storing."""
+        shapes = {name: one.shape[1:] for name, one in self.named.items()}
+        return Vectors.unpack(self.pack(), shapes, self.has_image, self.has_text)
 
-    def in_full_precision(self) -> "JointCls":
+    def in_full_precision(self) -> "Vectors":
         """Returns the same in float32."""
-        return self._replace(image_cls=self.image_cls.float(), text_cls=self.text_cls.float())
+        return self._map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+
+    def to(self, device: torch.device) -> "Vectors":
+        """Returns the same on `device`."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def take(self, rows: Int[Tensor, " N"] | Bool[Tensor, " B"]) -> "Vectors":
+        """Returns these rows, in this order."""
+        return self._map(lambda tensor: tensor[rows])
+
+    @staticmethod
+    def join(parts: "Sequence[Vectors]") -> "Vectors":
+        """Returns the rows of all parts, in order; there is at least one."""
+        return Vectors(
+            {name: torch.cat([one.named[name] for one in parts]) for name in parts[0].named},
+            torch.cat([one.has_image for one in parts]),
+            torch.cat([one.has_text for one in parts]),
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Vectors":
+        named = {name: change(one) for name, one in self.named.items()}
+        return Vectors(named, change(self.has_image), change(self.has_text))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a classifier says of one batch.
+    """What a classifier says of one batch, and the vectors that it says it from.
 
-    The pooled embeddings are what contrastive training compares; those of a missing modality are
-    meaningless. `image_weight` is the share of the image in each attribute's answer, in [0, 1];
-    empty where a classifier does not weigh its modalities. `matching` is a score of the text being
-    the image's own, for classifiers that learn to tell. `joint` is what the answers were made from,
-    where a classifier can answer from it again with another trust in the image.
+    `image_weight` is the share of the image in each attribute's answer, in [0, 1]; empty where a
+    classifier does not weigh its modalities. `matching` is a score of the text being the image's
+    own, for classifiers that learn to tell.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
-    image_embeds: Float[Tensor, "B D"]
-    text_embeds: Float[Tensor, "B D"]
+    vectors: Vectors
     image_weight: dict[str, Float[Tensor, " B"]] = field(default_factory=dict)
     matching: Float[Tensor, " B"] | None = None
-    joint: JointCls | None = None
-
-    def to(self, device: torch.device) -> "ModelOutput":
-        """Returns the output on `device`."""
-        return _combine([self], lambda same: same[0].to(device))
-
-    def take(self, rows: Int[Tensor, " N"]) -> "ModelOutput":
-        """Returns the output for these rows, in this order; a row may be taken more than once."""
-        return _combine([self], lambda same: same[0][rows])
-
-    @staticmethod
-    def join(outputs: "Sequence[ModelOutput]") -> "ModelOutput":
-        """Returns the rows of one classifier's outputs, in order; there is at least one."""
-        return _combine(outputs, torch.cat)
-
-
-def _combine(
-    outputs: Sequence[ModelOutput], change: Callable[[list[Tensor]], Tensor]
-) -> ModelOutput:
-    """Returns the tensors that `change` makes, each of the list of the same one in `outputs`."""
-
-    def combine_each(by_attribute: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: change([one[name] for one in by_attribute]) for name in by_attribute[0]}
-
-    matching = [one.matching for one in outputs if one.matching is not None]
-    joint = [one.joint for one in outputs if one.joint is not None]
-    return ModelOutput(
-        logits=combine_each([one.logits for one in outputs]),
-        image_embeds=change([one.image_embeds for one in outputs]),
-        text_embeds=change([one.text_embeds for one in outputs]),
-        image_weight=combine_each([one.image_weight for one in outputs]),
-        matching=change(matching) if matching else None,
-        joint=JointCls.combine(joint, change) if joint else None,
-    )
 
 
 def _copy(tensor: Tensor, device: torch.device) -> Tensor:
@@ -140,7 +188,11 @@ def _copy(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Image and text of a batch of products to logits per attribute.
+    """Image and text of a batch of products to logits per attribute, in three steps.
+
+    `towers` reads both modalities, `join` makes vectors of their tokens, `answer` makes logits of
+    the vectors. `encode` is the first two, `forward` all three. Vectors can be stored: `answer`
+    needs nothing else, and none of the encoder's weights.
 
     A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
     it is described, `starts_from` which published weights can fill it, `trained_by` which losses
@@ -161,13 +213,37 @@ class Classifier(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        """Makes random weights for a tokenizer of `vocabulary` tokens; subclasses add their own."""
+    def __init__(self, config: ClassifierConfig, vocabulary: int | None) -> None:
+        """Makes random weights for a tokenizer of `vocabulary` tokens.
+
+        Without a vocabulary the encoder is left out: then `config` says the vectors' shapes, and
+        only `answer` may be called.
+        """
         super().__init__()
-        self.config = config
         # Buffers, to be on the device once: a copy for every batch would have to be waited for.
         for name, values in (("pixel_mean", config.image.mean), ("pixel_std", config.image.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        if vocabulary is not None:
+            self.build_encoder(config, vocabulary)
+            config = config.model_copy(update={"vectors": self.vector_shapes(config)})
+        self.config = config
+        self.build_answering(config)
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        """Makes the towers and what else `join` needs."""
+        raise NotImplementedError
+
+    def build_answering(self, config: ClassifierConfig) -> None:
+        """Makes the modules of `answer`, whose names are among `ANSWERING_MODULES`."""
+        raise NotImplementedError
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        """Returns names and shapes of the vectors that `join` makes of one product."""
+        raise NotImplementedError
+
+    def encoder_modules(self) -> list[nn.Module]:
+        """Returns the parts that make vectors."""
+        return [part for name, part in self.named_children() if name not in ANSWERING_MODULES]
 
     @property
     def device(self) -> torch.device:
@@ -177,18 +253,53 @@ class Classifier(nn.Module):
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
         """Takes what a classifier must know of the tokenizer; called once before training."""
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        """Returns logits, modality weights and pooled embeddings."""
-        raise NotImplementedError
+    def settle(self) -> None:
+        """Takes over into the answering modules what they keep of the encoder, once it is trained.
 
-    def encode(self, inputs: ModelInputs) -> tuple[Encoded, Encoded]:
+        Called before answers are measured or weights are saved.
+        """
+
+    def forward(self, inputs: ModelInputs) -> ModelOutput:
+        """Returns logits and vectors, which outside of training are those that would be stored."""
+        vectors = self.encode(inputs)
+        return self.answer(vectors if self.training else vectors.as_stored())
+
+    def encode(self, inputs: ModelInputs) -> Vectors:
+        """Returns the vectors of a batch.
+
+        Raises:
+            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
+        """
+        return self.join(self.towers(inputs), inputs.has_image, inputs.has_text)
+
+    def towers(self, inputs: ModelInputs) -> Tokens:
         """Returns what the towers make of the batch: image and text.
 
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
         """
         text = self.text_tower(inputs.token_ids, inputs.token_mask)
-        return self.encode_image(inputs), text
+        return Tokens(self.encode_image(inputs), text, inputs.token_mask)
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        """Returns the vectors of rows that are read from these modalities alone.
+
+        A row may be said to lack a modality that it has: then it is joined without it.
+        """
+        raise NotImplementedError
+
+    def answer(self, vectors: Vectors, mentions: object = None) -> ModelOutput:
+        """Returns logits and modality weights, computed in float32.
+
+        `mentions` is what the text names of each attribute's labels, for classifiers that read it.
+        """
+        with torch.autocast(vectors.has_text.device.type, enabled=False):
+            return self._answer(vectors.in_full_precision())
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        raise NotImplementedError
 
     def encode_image(self, inputs: ModelInputs) -> Encoded:
         """Returns what the image tower makes of the batch.

@@ -15,6 +15,8 @@ Free of torch, so that a Spark driver checks a checkpoint and names its version 
 
 import atexit
 import hashlib
+import json
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,15 +29,20 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, kind_of
-from enrich.images.places import spell_out
+from enrich.images.locations import spell_out
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
-# In this order they make up the content digest: what any of them says changes the answers.
-_DIGESTED = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors")
+# Raised when the normalisation of texts, or the decoding or resizing of pictures changes: vectors of
+# the same product and weights are others then.
+ENCODER_REVISION = 1
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+# What vectors depend on beside the encoder's weights and settings, and what answers do.
+_OF_ENCODER, _OF_ANSWERS = ("tokenizer.json",), ("calibration.json",)
 
 # Google's client asks again for a quarter of an hour if it is not told otherwise.
 _GOOGLE_RETRIES_S = 60
@@ -45,12 +52,24 @@ Content = TypeVar("Content", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint says about itself; `digest` is of its whole content, 12 hex digits."""
+    """What a checkpoint says about itself, and the digests of its content."""
 
     folder: Path
     config: ClassifierConfig
     calibration: Calibration
-    digest: str
+    digests: "Digests"
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """12 hex digits each, the same whatever the checkpoint is called.
+
+    `encoder` stands for all that vectors depend on beside the product, `model` for all that answers
+    do.
+    """
+
+    encoder: str
+    model: str
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -59,22 +78,28 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         CheckpointError: a file is missing or does not hold what it should.
     """
-    if missing := [name for name in _DIGESTED if not (folder / name).is_file()]:
+    needed = (_CONFIG, *_OF_ANSWERS, *_OF_ENCODER, _WEIGHTS)
+    if missing := [name for name in needed if not (folder / name).is_file()]:
         raise CheckpointError(
             f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
             "Wanted: a folder written by jobs/train_classifier.py"
         )
-    # Taken first: if files are exchanged after this, `load_classifier` finds another digest.
-    digest = digest_checkpoint(folder)
-    weights = folder / "model.safetensors"
+    weights = folder / _WEIGHTS
     try:
         # Reads its table of contents, which shows whether the file is cut off.
         with safe_open(weights, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{weights} is damaged: {error}; copy it again") from error
-    config = _read_json(folder / "config.json", ClassifierConfig)
+    # Taken first: if files are exchanged after this, `load_classifier` finds other digests.
+    digests = digest_checkpoint(folder)
+    config = _read_json(folder / _CONFIG, ClassifierConfig)
     calibration = _read_json(folder / "calibration.json", Calibration)
+    if config.vectors is None:
+        raise CheckpointError(
+            f"{folder}/config.json does not fit: found no 'vectors', expected the names and shapes "
+            "of what the classifier answers from. Train the checkpoint again"
+        )
     if set(calibration.attributes) != set(config.attributes):
         raise CheckpointError(
             f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
@@ -87,7 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
                 f"config.json has {len(labels)}: they are of different checkpoints"
             )
-    return Manifest(folder, config, calibration, digest)
+    return Manifest(folder, config, calibration, digests)
 
 
 def fetch_manifest(location: str | None) -> Manifest:
@@ -150,17 +175,45 @@ def _read_json(file: Path, model: type[Content]) -> Content:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def digest_checkpoint(folder: Path) -> str:
-    """Returns 12 hex digits that stand for the content of a checkpoint's folder.
+def digest_checkpoint(folder: Path) -> Digests:
+    """Returns the digests of a checkpoint's folder.
 
     Raises:
-        CheckpointError: a file is missing or cannot be read.
+        CheckpointError: a file is missing, cannot be read or does not hold what it should.
     """
-    digest = hashlib.sha256()
-    for name in _DIGESTED:
-        try:
-            with (folder / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise CheckpointError(f"{folder / name} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()[:12]
+    config = _read_json(folder / _CONFIG, ClassifierConfig)
+    encoder, answers = hashlib.sha256(), hashlib.sha256()
+    for digest, settings in (
+        (encoder, {"revision": ENCODER_REVISION, **config.encoder_settings()}),
+        (answers, config.answering_settings()),
+    ):
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+    try:
+        for digest, names in ((encoder, _OF_ENCODER), (answers, _OF_ANSWERS)):
+            for name in names:
+                digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        for name, tensor in _read_tensors(folder / _WEIGHTS):
+            module, _, _ = name.partition(".")
+            (answers if module in ANSWERING_MODULES else encoder).update(tensor)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}") from error
+    answers.update(encoder.digest())
+    return Digests(encoder.hexdigest()[:12], answers.hexdigest()[:12])
+
+
+def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the name of each tensor, and a digest of name, type, shape and numbers.
+
+    Of a file that `safe_open` has looked at: 8 bytes of the header's length, a JSON header, and the
+    tensors' bytes at the offsets that stand there.
+    """
+    with file.open("rb") as weights:
+        (length,) = struct.unpack("<Q", weights.read(8))
+        header = json.loads(weights.read(length))
+        header.pop("__metadata__", None)
+        for name, described in sorted(header.items()):
+            start, end = described.pop("data_offsets")
+            weights.seek(8 + length + start)
+            digest = hashlib.sha256(json.dumps([name, described], sort_keys=True).encode())
+            digest.update(weights.read(end - start))
+            yield name, digest.digest()

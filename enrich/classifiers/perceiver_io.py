@@ -5,20 +5,23 @@ arXiv 2107.14795, with the blocks that transformers ships.
 """
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.towers import build_towers
+from enrich.classifiers.interface import ModelOutput, Tokens, Vectors
+from enrich.classifiers.pooled import PooledPair
 from enrich.classifiers.transformer import joint_sequence, require_divisor
 
 LATENTS = 32
+# One vector an attribute: a classifier of other attributes is another encoder.
+QUERIES = "queries"
 # Channels that tell a token's modality; both towers have the same width, so only these differ.
 MODALITY_CHANNELS = 16
 
 
-class PerceiverIo(Classifier):
+class PerceiverIo(PooledPair):
     """Latents that attend to all tokens and to each other, then one output query an attribute.
 
     The tokens of each tower are padded with trainable channels of their modality and stand in one
@@ -32,30 +35,40 @@ class PerceiverIo(Classifier):
 
     paper = "Perceiver IO: Jaegle et al. 2021, arXiv 2107.14795"
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().build_encoder(config, vocabulary)
         width = self.image_tower.width
         self.image_channels = nn.Parameter(torch.randn(MODALITY_CHANNELS) * 0.02)
         self.text_channels = nn.Parameter(torch.randn(MODALITY_CHANNELS) * 0.02)
         self.perceiver = _build_perceiver(width, len(config.attributes), config)
         self.norm = nn.LayerNorm(width)
-        self.heads = build_heads(width, config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        tokens, mask = joint_sequence(image, text, inputs)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(config.width_of(QUERIES), config)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        queries = (len(config.attributes), self.image_tower.width)
+        return {QUERIES: queries, **super().vector_shapes(config)}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        embeds, mask = joint_sequence(tokens, has_image, has_text)
         # One row of channels a token, text first as in the sequence.
         channels = torch.cat(
             [
-                self.text_channels.expand(text.embeds.shape[1], -1),
-                self.image_channels.expand(image.embeds.shape[1], -1),
+                self.text_channels.expand(tokens.text.embeds.shape[1], -1),
+                self.image_channels.expand(tokens.image.embeds.shape[1], -1),
             ]
         )
-        padded = torch.cat([tokens, channels.expand(len(tokens), -1, -1)], dim=2)
+        padded = torch.cat([embeds, channels.expand(len(embeds), -1, -1)], dim=2)
         read = self.norm(self.perceiver(inputs=padded, attention_mask=mask.long()).logits)
+        return super().join(tokens, has_image, has_text).with_first(QUERIES, read)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        read = vectors.named[QUERIES]
         logits = {a: head(read[:, at]).float() for at, (a, head) in enumerate(self.heads.items())}
-        return ModelOutput(logits, image.pooled, text.pooled)
+        return ModelOutput(logits, vectors)
 
 
 def _build_perceiver(width: int, queries: int, config: ClassifierConfig) -> nn.Module:

@@ -6,16 +6,14 @@ where the paper has an object detector's regions.
 """
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
-from enrich.classifiers.stream import Segment, Stream, mean_word
-from enrich.classifiers.towers import build_towers
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.interface import Tokens, Vectors
+from enrich.classifiers.stream import Segment, StreamClassifier
 
 
-class SingleStream(Classifier):
+class SingleStream(StreamClassifier):
     """[CLS], the text, and every patch of the image through one transformer, read at [CLS].
 
     All patches share one position, because where a patch lies is in its embedding already. Type
@@ -23,26 +21,18 @@ class SingleStream(Classifier):
     """
 
     paper = "ImageBERT: Qi et al. 2020, arXiv 2001.07966"
-    contrasts_towers = False
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
-        self.stream = Stream(self.image_tower.width, self.text_tower, config)
-        self.heads = build_heads(self.text_tower.width, config)
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        patches = self.stream.from_image(tokens.image.embeds[:, 1:])
+        words = tokens.text.embeds
+        rows, length = tokens.token_mask.shape
 
-    def read_tokenizer(self, encode_texts: TextEncoder) -> None:
-        self.stream.start_marks(self.text_tower, encode_texts)
-
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        patches = self.stream.from_image(self.encode_image(inputs).embeds[:, 1:])
-        words = self.text_tower.words(inputs.token_ids, inputs.token_mask)
-        rows, length = inputs.token_ids.shape
-
-        has_text = inputs.has_text.unsqueeze(1)
+        shown = has_text.unsqueeze(1)
         text = Segment(
             torch.cat([self.stream.mark(0, rows), words[:, 1:]], dim=1),
-            torch.cat([torch.ones_like(has_text), inputs.token_mask[:, 1:] & has_text], dim=1),
+            torch.cat([torch.ones_like(shown), tokens.token_mask[:, 1:] & shown], dim=1),
             torch.arange(length, device=words.device),
         )
         # The last position that a text can have; the one behind this batch's texts would make a
@@ -50,8 +40,8 @@ class SingleStream(Classifier):
         last = self.config.text_length - 1
         image = Segment(
             patches,
-            inputs.has_image.unsqueeze(1).expand(-1, patches.shape[1]),
+            has_image.unsqueeze(1).expand(-1, patches.shape[1]),
             torch.full((patches.shape[1],), last, device=words.device),
         )
         read = self.stream(self.text_tower, text, image)
-        return ModelOutput(self.heads(read), patches.mean(1), mean_word(words, inputs))
+        return self.to_vectors(read, patches, tokens, has_image, has_text)

@@ -10,8 +10,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig, PairTowers
-from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.tower_interface import TextTower
+from enrich.classifiers.heads import build_heads
+from enrich.classifiers.interface import (
+    IMAGE,
+    JOINT,
+    TEXT,
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    Tokens,
+    Vectors,
+)
+from enrich.classifiers.tower_interface import Encoded, TextTower, end_of_text
+from enrich.classifiers.towers import build_towers
 from enrich.classifiers.transformer import build_transformer, padding_in
 from enrich.tokenizer import TextEncoder
 
@@ -70,11 +81,56 @@ class Stream(nn.Module):
         self.marks.copy_(words[[0, -1]])
 
 
-def mean_word(words: Float[Tensor, "B L W"], inputs: ModelInputs) -> Float[Tensor, "B W"]:
+class StreamClassifier(Classifier):
+    """A classifier that answers from [CLS] of a stream; subclasses arrange the sequence."""
+
+    contrasts_towers = False
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        self.image_tower, self.text_tower = build_towers(config, vocabulary)
+        self.stream = Stream(self.image_tower.width, self.text_tower, config)
+
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(config.width_of(JOINT), config)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        word = (self.text_tower.word_width,)
+        return {JOINT: (self.text_tower.width,), IMAGE: word, TEXT: word}
+
+    def read_tokenizer(self, encode_texts: TextEncoder) -> None:
+        self.stream.start_marks(self.text_tower, encode_texts)
+
+    def towers(self, inputs: ModelInputs) -> Tokens:
+        words = self.text_tower.words(inputs.token_ids, inputs.token_mask)
+        text = Encoded(words, inputs.token_mask, end_of_text(inputs.token_mask))
+        return Tokens(self.encode_image(inputs), text, inputs.token_mask)
+
+    def to_vectors(
+        self,
+        read: Float[Tensor, "B D"],
+        pieces: Float[Tensor, "B N W"],
+        tokens: Tokens,
+        has_image: Bool[Tensor, " B"],
+        has_text: Bool[Tensor, " B"],
+    ) -> Vectors:
+        """Returns what stands at [CLS], and the means of the image's pieces and of the words."""
+        words = mean_word(tokens.text.embeds, tokens.token_mask)
+        named = {
+            JOINT: read,
+            IMAGE: pieces.mean(1).masked_fill(~has_image.unsqueeze(1), 0),
+            TEXT: words.masked_fill(~has_text.unsqueeze(1), 0),
+        }
+        return Vectors(named, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
+
+
+def mean_word(words: Float[Tensor, "B L W"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B W"]:
     """Returns the mean of a text's words, which contrast compares with the image's pieces.
 
     There is no text tower that could be pooled, and a second pass for the text alone would double
     the cost of every answer. So contrast brings pieces of an image near to the words they go with.
     """
-    weights = inputs.token_mask.unsqueeze(2).to(words.dtype)
+    weights = mask.unsqueeze(2).to(words.dtype)
     return (words * weights).sum(1) / weights.sum(1).clamp(min=1)

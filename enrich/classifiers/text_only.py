@@ -1,12 +1,13 @@
 """The text tower alone, to measure what the titles and descriptions say."""
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from enrich.classifiers.absent_towers import NoImageTower
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import TEXT, Classifier, ModelOutput, Tokens, Vectors
 from enrich.classifiers.towers import build_towers
 
 
@@ -25,16 +26,24 @@ class TextOnly(Classifier):
     )
     trained_by = frozenset({"multitask"})
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         _, self.text_tower = build_towers(config, vocabulary)
         self.image_tower = NoImageTower(self.text_tower.width)
         self.no_text = nn.Parameter(torch.zeros(self.text_tower.width))
-        self.heads = build_heads(self.text_tower.width, config)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        image, text = self.encode(inputs)
-        read = torch.where(inputs.has_text.unsqueeze(1), text.pooled, self.no_text)
-        logits = self.heads(read)
-        weights = dict.fromkeys(logits, torch.zeros(len(read), device=read.device))
-        return ModelOutput(logits, image.pooled, text.pooled, weights)
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.heads = build_heads(config.width_of(TEXT), config)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {TEXT: (self.text_tower.width,)}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        read = torch.where(has_text.unsqueeze(1), tokens.text.pooled, self.no_text)
+        return Vectors({TEXT: read}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        logits = self.heads(vectors.text)
+        weights = dict.fromkeys(logits, torch.zeros(len(vectors.text), device=vectors.text.device))
+        return ModelOutput(logits, vectors, weights)

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.tower_interface import Encoded
+from enrich.classifiers.interface import Tokens
 from enrich.errors import ConfigError
 
 
@@ -49,8 +48,9 @@ def require_divisor(width: int, heads: int) -> None:
 
 
 def joint_sequence(
-    image: Encoded, text: Encoded, inputs: ModelInputs
+    tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
-    """Returns the tokens of both, text first, and which of them a row really has."""
-    mask = [text.mask & inputs.has_text.unsqueeze(1), image.mask & inputs.has_image.unsqueeze(1)]
+    """Returns the tokens of both towers, text first, and which of them count in a row."""
+    image, text = tokens.image, tokens.text
+    mask = [text.mask & has_text.unsqueeze(1), image.mask & has_image.unsqueeze(1)]
     return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)

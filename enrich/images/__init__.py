@@ -1,1 +1,1 @@
-"""From an image path to an upright picture in RGB, within limits and without endless waiting."""
+"""Read images below the allowed roots, and decode them within limits."""

@@ -1,25 +1,21 @@
-"""From a file's bytes to an upright picture in RGB, or to a tower's pixels, within limits.
+"""Decode a file's bytes to an upright RGB picture or to pixels, within limits.
 
-A bad image raises `ImageProblem` with the status that its row will carry. Knows nothing of files
-or of what the pixels mean.
+A bad image raises `ImageProblem` with the status that its row carries. So does a file whose
+structure would cost hours or gigabytes: the cost of a picture must follow from its bytes and
+pixels, which have limits. Assumes Pillow 13 or newer, which bounds text chunks and tags by itself.
 """
 
+import io
+import struct
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from enrich.images.costs import (
-    LONGEST_EXIF,
-    CountedReads,
-    refuse_costly_structure,
-    refuse_long_sides,
-    refuse_many_pixels,
-)
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status
@@ -43,6 +39,26 @@ _MARKS = (
     *((0, mark, "a damaged TIFF") for mark in (b"II*\0", b"MM\0*")),
 )
 
+LONGEST_SIDE_PX = 65_535
+# A picture of 50 megapixels in tiles of 16 x 16 has 195,000 of them. Pillow needs 240 bytes and
+# 3 microseconds for each value of a tag (12 million: 2.9 GB, 42 s).
+MOST_TAG_VALUES = 200_000
+# libjpeg walks over all pixels once a scan, however little the scan holds. Encoders write about
+# ten. A video behind the picture holds the marker once in 65,536 bytes by chance.
+MOST_SCANS = 256
+_BYTES_A_CHANCE_SCAN = 32_768
+_START_OF_SCAN = 0xDAFF  # FF DA, little-endian
+# Pillow joins the parts of a split EXIF block one by one (740 of 64 KB: 8 s). Cameras write one.
+MOST_EXIF_PARTS = 32
+# Reads of a header bit by bit, a few microseconds each, in place of a few hundred.
+MOST_READS = 2_000_000
+LONGEST_EXIF = 1_000_000
+
+# With the number in either byte order, as Pillow takes it.
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
+_BYTE_TYPES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED: kept as they are
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+
 # While transparency is laid on white.
 _MOST_BYTES_A_PIXEL = 20
 # Several of 50 megapixels at a time would be several gigabytes. Small ones do not wait.
@@ -56,7 +72,9 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
-    """Returns the picture in RGB, upright, transparency on white; of an animation the first frame.
+    """Return the picture in RGB, upright, transparency on white.
+
+    Of an animation the first frame counts.
 
     Args:
         data: The file's bytes.
@@ -73,7 +91,7 @@ def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
 
 
 def decode_pixels(data: bytes, *, limits: ImageLimits, shape: ImageShape) -> np.ndarray:
-    """Returns the pixels that a tower sees: uint8 (3, size_px, size_px).
+    """Return the pixels that a tower sees: uint8 (3, size_px, size_px).
 
     A large picture is gone before the next large one is decoded. A long and narrow one cannot be
     scaled down in between: its shorter side may have no pixels to spare.
@@ -87,7 +105,7 @@ def decode_pixels(data: bytes, *, limits: ImageLimits, shape: ImageShape) -> np.
 def _decode(
     data: bytes, limits: ImageLimits, target_px: int, make: Callable[[Image.Image], Made]
 ) -> Made:
-    """Returns what is made of the picture, which of a large one only one thread does at a time."""
+    """Return what `make` makes of the picture; large pictures take turns."""
     pixels = limits.max_pixels  # for all that is known before the header is read
     try:
         refuse_costly_structure(data, max_pixels=limits.max_pixels)
@@ -119,7 +137,7 @@ def _decode(
 
 
 def _is_memory_short(pixels: int) -> bool:
-    """Tells whether a picture of so many pixels may find no room now."""
+    """Return whether memory may not hold a picture of so many pixels now."""
     try:
         # Never touched, so it takes no memory itself.
         np.empty(pixels * _MOST_BYTES_A_PIXEL, dtype=np.uint8)
@@ -129,7 +147,7 @@ def _is_memory_short(pixels: int) -> bool:
 
 
 def one_if_large(pixels: int) -> AbstractContextManager[object]:
-    """Returns what only one thread at a time enters where a picture of so many pixels is large."""
+    """Return a lock for large pictures, so that one thread at a time holds one."""
     return _one_large if pixels > LARGE_PIXELS else nullcontext()
 
 
@@ -153,7 +171,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _shrink_coarsely(image: Image.Image, target_px: int) -> Image.Image:
-    """Shrinks a large picture by whole blocks, so that the next step has less to hold and to copy.
+    """Shrink a large picture by whole blocks, to save memory and time.
 
     At least three pixels are left for each one that is wanted: the precise resize that follows
     loses no accuracy.
@@ -185,3 +203,118 @@ def _describe_unknown(data: bytes) -> str:
     is_page = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     found = next(known, "a web page or SVG" if is_page else "no image of a known format")
     return f"{found} ({len(data):,} bytes); wanted: {', '.join(FORMATS)}"
+
+
+class CountedReads(io.BytesIO):
+    """A file in memory that may be read from so many times only."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes.
+
+        Raises:
+            ImageProblem: read from too often.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise _too_costly(f"a header of more than {MOST_READS:,} parts")
+        return super().read(size)
+
+
+def refuse_costly_structure(data: bytes, *, max_pixels: int) -> None:
+    """Refuse what a decoder would not ask about.
+
+    Raises:
+        ImageProblem: more scans, tag values or pixels a tile than any sound picture has.
+    """
+    if data.startswith(b"\xff\xd8"):
+        scans = _count_scans(data)
+        if scans > MOST_SCANS + len(data) // _BYTES_A_CHANCE_SCAN:
+            raise _too_costly(f"a JPEG of {scans:,} scans")
+        parts = data.count(b"Exif\0\0")
+        if parts > MOST_EXIF_PARTS:
+            raise _too_costly(f"a JPEG with EXIF in {parts:,} parts")
+    elif data.startswith(_TIFF_HEADS):
+        _refuse_costly_tiff(data, max_pixels)
+
+
+def _count_scans(data: bytes) -> int:
+    """Count a JPEG's markers of scans, six times as fast as `bytes.count`."""
+    found = 0
+    for start in (0, 1):
+        pairs = np.frombuffer(data, "<u2", count=(len(data) - start) // 2, offset=start)
+        found += int(np.count_nonzero(pairs == _START_OF_SCAN))
+    return found
+
+
+def refuse_many_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture by the size in its header, before a pixel is decoded.
+
+    Raises:
+        ImageProblem: more than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise _too_costly(f"{width} x {height} px is over max_pixels = {max_pixels:,}")
+
+
+def refuse_long_sides(width: int, height: int) -> None:
+    """Refuse very long sides: a decoder has costs for each row, however short.
+
+    Raises:
+        ImageProblem: a side of more than LONGEST_SIDE_PX.
+    """
+    if max(width, height) > LONGEST_SIDE_PX:
+        raise _too_costly(f"{width} x {height} px: a side of more than {LONGEST_SIDE_PX:,} px")
+
+
+def _refuse_costly_tiff(data: bytes, max_pixels: int) -> None:
+    tile = {_TILE_WIDTH: 1, _TILE_LENGTH: 1}
+    for tag, kind, count, value in _tags(data):
+        # More values than the file has bytes are damage, which Pillow passes over.
+        if MOST_TAG_VALUES < count <= len(data) and kind not in _BYTE_TYPES:
+            raise _too_costly(f"a TIFF with a tag of {count:,} values")
+        if tag in tile:
+            # Of a tag that comes twice decoders differ in which one counts.
+            tile[tag] = max(tile[tag], value)
+    width, length = tile.values()
+    # A tile is decoded whole, also where the picture is a corner of it.
+    if width * length > max_pixels:
+        raise _too_costly(f"a TIFF with tiles of {width} x {length} px")
+
+
+def _tags(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (tag, type, count, value or place) of a TIFF's first folder."""
+    if b"+" in data[2:4]:
+        yield from _read_folder(data, 8, "Q", "HHQQ", "Q")
+    # Pillow takes `MM\0+` for a classic TIFF, where libtiff sees a BigTIFF.
+    if data[2:3] != b"+":
+        yield from _read_folder(data, 4, "H", "HHII", "I")
+
+
+def _read_folder(
+    data: bytes, head: int, length: str, entry: str, at: str
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the entries of the folder whose place stands at byte `head`."""
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (place,) = struct.unpack_from(order + at, data, head)
+        (entries,) = struct.unpack_from(order + length, data, place)
+        place += struct.calcsize(order + length)
+        for _ in range(entries):
+            tag, kind, count, value = struct.unpack_from(order + entry, data, place)
+            if kind == 3 and order == ">":
+                # A short stands at the front of its field.
+                value >>= 8 * struct.calcsize(at) - 16
+            elif kind == 3:
+                value &= 0xFFFF
+            yield tag, kind, count, value
+            place += struct.calcsize(order + entry)
+    except (struct.error, OverflowError):
+        return
+
+
+def _too_costly(what: str) -> ImageProblem:
+    return ImageProblem(Status.IMAGE_TOO_LARGE, what)

@@ -1,7 +1,4 @@
-"""What an image may cost, how patiently its store is asked, and what is said of one without use.
-
-Knows neither files nor stores.
-"""
+"""Settings of image reading, and the answers about an image without its pixels."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +19,10 @@ class ImageLimits(YamlSettings):
 
 
 class ImageReading(YamlSettings):
-    """How patiently a store is asked for an image, and what its row says when the store failed.
+    """Retries of a store that fails, and the status of an image that is not read.
 
-    A store fails where it gives no answer, an error of its own, or half a file. A file that is not
-    there, or that it denies, is an answer and is not asked for again.
+    A store fails if it gives no answer, an error of its own, or half a file. "Not found" and
+    "denied" are answers and are not retried.
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
@@ -35,10 +32,9 @@ class ImageReading(YamlSettings):
 
 @dataclass(frozen=True, slots=True)
 class ImageStat:
-    """What a store says of an image without sending its bytes.
+    """Size in bytes, etag and modification time (UTC) of an image.
 
-    `size` is in bytes, `modified_at` in UTC. `etag` is the store's own name of the content; files
-    on a disk have none.
+    Files on a disk or in HDFS have no etag.
     """
 
     size: int

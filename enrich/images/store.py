@@ -1,32 +1,47 @@
-"""Resolves image paths and reads the files below the allowed roots.
+"""Images below the allowed roots, on a disk or in an object store.
 
-A bad image raises `ImageProblem` with the status that its row will carry; it never takes the
-run down. Knows nothing of pixels.
+A bad image raises `ImageProblem` with the status that its row carries; it never stops a run. This
+module does not look at pixels.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
-from pyarrow import ArrowException
+from schemas.images import ImageSample
 
 from enrich.errors import ConfigError
-from enrich.images.files import is_failure, is_gone, read_bytes, read_stat
+from enrich.images.clients import (
+    CLIENT_ERRORS,
+    check_s3_settings,
+    is_failure,
+    is_gone,
+    open_client,
+    read_local,
+    stat_local,
+)
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
-from enrich.images.patience import Patience, StoreFailed
-from enrich.images.places import LONGEST_PATH, Place, parse_place, s3_endpoint
+from enrich.images.locations import LONGEST_PATH, Location, parse_location
+from enrich.images.retries import CircuitBreaker, StoreDown
 from enrich.records import NO_IMAGE_PATH, Status
-from enrich.redaction import describe_error
+from enrich.redaction import describe_error, redact
 
 Answer = TypeVar("Answer")
 
+IMAGES_TRIED = 100
+_SAMPLE_THREADS = 8
+_SHOWN = 200  # characters of a path
+
 
 class ImageStore:
-    """Resolves image paths against one root and reads the files below the allowed roots.
+    """Reader of the images below the allowed roots.
 
     A relative path starts from `root`. An absolute path or URI must lie under `root` or one of
-    `allowed_roots`, after `..` and symbolic links are resolved. Small and picklable: what a process
-    learns about a store stays with the process.
+    `allowed_roots`, after `..` and symbolic links are resolved. Small and picklable: clients and
+    circuit breakers stay with the process.
     """
 
     def __init__(
@@ -39,58 +54,59 @@ class ImageStore:
         self.root = root
         self.limits = limits or ImageLimits()
         self._reading = reading or ImageReading()
-        self._root = parse_place(root)
-        self._allowed = {self._root, *map(parse_place, allowed_roots)}
-        if any(place.scheme == "s3" for place in self._allowed):
-            s3_endpoint()  # refused here, where a wrong address is a wrong setting
+        self._root = parse_location(root)
+        self._allowed = {self._root, *map(parse_location, allowed_roots)}
+        if any(location.scheme == "s3" for location in self._allowed):
+            check_s3_settings()  # here, where a wrong address is a wrong setting
 
     def read(self, image_path: str | None) -> bytes:
-        """Returns the file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ImageProblem: no path, no such file, outside the allowed roots, too many bytes, or a
-                store that did not answer in the time and with the attempts it has.
+                store that did not answer within `attempts` and `timeout_s`.
         """
-        place = self._resolve(image_path)
-        limit = self.limits.max_bytes
-        data = self._ask(place, lambda: read_bytes(place, limit + 1, self._allowed, self._reading))
-        if len(data) > limit:
-            raise ImageProblem(Status.IMAGE_TOO_LARGE, f"more than max_bytes = {limit:,} bytes")
-        return data
+        location = self._resolve(image_path)
+        if location.scheme == "file":
+            limit, roots = self.limits.max_bytes, self._allowed
+            return self._ask(location, lambda: read_local(location.path, limit, roots))
+        return self._ask(
+            location,
+            lambda: open_client(location, self._reading).read(location.path, self.limits.max_bytes),
+        )
 
     def stat(self, image_path: str | None) -> ImageStat:
-        """Returns the file's size and modification time without reading the file.
+        """Return the file's size, etag and modification time by one request.
 
         Raises:
-            ImageProblem: as `read`, but for the size.
+            ImageProblem: as `read`, but not for the size.
         """
-        place = self._resolve(image_path)
-        return self._ask(place, lambda: read_stat(place, self._reading))
+        location = self._resolve(image_path)
+        if location.scheme == "file":
+            return self._ask(location, lambda: stat_local(location.path))
+        return self._ask(location, lambda: open_client(location, self._reading).stat(location.path))
 
     def find_local(self, image_path: str | None) -> str | None:
-        """Returns the file on this machine that `read` would read, be it there or not."""
+        """Return the path on this machine that `read` would open, if it is local."""
         try:
-            place = self._resolve(image_path)
+            location = self._resolve(image_path)
         except ImageProblem:
             return None
-        return place.path if place.scheme == "file" else None
+        return location.path if location.scheme == "file" else None
 
-    def _ask(self, place: Place, question: Callable[[], Answer]) -> Answer:
-        patience = _patience(place.scheme, place.authority, self._reading)
-        # A local file system answers or fails; a thread for each file would be felt.
-        ask = patience.ask_in_place if place.scheme == "file" else patience.ask
+    def _ask(self, location: Location, question: Callable[[], Answer]) -> Answer:
         try:
-            return ask(question)
+            return _breaker_of(location.scheme, location.authority, self._reading).ask(question)
         except ConfigError as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
         except MemoryError as error:
             # This machine's, at this moment: another run may have it.
             raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
-        except (StoreFailed, OSError, ValueError, ArrowException) as error:
+        except (StoreDown, *CLIENT_ERRORS) as error:
             status = Status.IMAGE_MISSING if is_gone(error) else self._reading.failed_status
             raise ImageProblem(status, describe_error(error)) from error
 
-    def _resolve(self, image_path: str | None) -> Place:
+    def _resolve(self, image_path: str | None) -> Location:
         # A column of a wrong type reaches an engine that runs without Spark as numbers or NaN.
         if not isinstance(image_path, str) or not image_path.strip():
             raise ImageProblem(Status.IMAGE_MISSING, NO_IMAGE_PATH)
@@ -99,15 +115,47 @@ class ImageStore:
                 Status.IMAGE_MISSING, f"a path of more than {LONGEST_PATH:,} characters"
             )
         try:
-            place = parse_place(image_path, relative_to=self._root)
+            location = parse_location(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError) as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error
-        if not any(place.is_under(root) for root in self._allowed):
+        if not any(location.is_under(root) for root in self._allowed):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
-        return place
+        return location
+
+
+def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
+    """Read each of the images, several at once, and count those that could be read.
+
+    Run before a long job: a lost mount shows in seconds instead of after hours.
+    """
+
+    def digest(path: str) -> bytes | str:
+        try:
+            return hashlib.sha256(store.read(path)).digest()
+        except ImageProblem as problem:
+            # Redacted before it is cut: a login is recognised by the @ behind it.
+            return f"{redact(path)[:_SHOWN]}: {problem.status}: {problem}"
+
+    with ThreadPoolExecutor(_SAMPLE_THREADS) as pool:
+        results = list(pool.map(digest, image_paths))
+    problems = [result for result in results if isinstance(result, str)]
+    digests = {
+        path: result
+        for path, result in zip(image_paths, results, strict=True)
+        if isinstance(result, bytes)
+    }
+    return ImageSample(
+        len(results),
+        len(results) - len(problems),
+        next(iter(problems), None),
+        len(digests),
+        max(Counter(digests.values()).values(), default=0),
+    )
 
 
 @lru_cache(maxsize=64)
-def _patience(scheme: str, authority: str, reading: ImageReading) -> Patience:
-    """Returns what this process knows of a store."""
-    return Patience(attempts=reading.attempts, timeout_s=reading.timeout_s, is_failure=is_failure)
+def _breaker_of(scheme: str, authority: str, reading: ImageReading) -> CircuitBreaker:
+    """Return this process's circuit breaker of a store."""
+    return CircuitBreaker(
+        attempts=reading.attempts, timeout_s=reading.timeout_s, is_failure=is_failure
+    )

@@ -15,8 +15,7 @@ from pyspark.sql import functions as F
 from schemas.images import ImageSample
 from schemas.tables import Reason
 
-from enrich.images.sample import IMAGES_TRIED, read_image_sample
-from enrich.images.store import ImageStore
+from enrich.images.store import IMAGES_TRIED, ImageStore, read_image_sample
 from enrich.records import Status
 from enrich.spark.settings import bytes_of
 from enrich.spark.tables.scratch import write_aside

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, SchemaMismatch
-from enrich.images.places import LONGEST_PATH
+from enrich.images.locations import LONGEST_PATH
 from enrich.spark.catalog.table import open_catalog
 from enrich.text import LONGEST_READ
 

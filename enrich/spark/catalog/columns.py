@@ -17,7 +17,7 @@ from schemas.quoting import quote_part
 from enrich.config import ColumnNames
 from enrich.errors import SchemaMismatch
 from enrich.files.csv_files import explain_separator
-from enrich.images.places import LONGEST_PATH
+from enrich.images.locations import LONGEST_PATH
 from enrich.spark.catalog.csv_rows import HAS_SURPLUS
 from enrich.spark.catalog.json_rows import LINE, NO_JSON
 from enrich.text import LONGEST_READ, REPLACED

@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
-from enrich.images.places import parse_place
+from enrich.images.locations import parse_location
 from enrich.images.store import ImageStore
 from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 
@@ -43,7 +43,7 @@ def _choose_image_root(config: JobConfig, catalog: CatalogSnapshot) -> str:
             "name has no folder: give --image-root"
         )
     try:
-        parse_place(catalog.folder)
+        parse_location(catalog.folder)
     except ConfigError as error:
         raise ConfigError(
             f"image paths start from the catalog's folder, where none may be: {error}; give "

@@ -21,7 +21,7 @@ from schemas.quoting import quote, quote_part
 
 from enrich.config import ColumnNames
 from enrich.errors import ConfigError, NoAnswer, first_line, kind_of
-from enrich.images.places import local_path
+from enrich.images.locations import local_path
 from enrich.spark.catalog.columns import select_columns
 from enrich.spark.catalog.csv_rows import read_csv_rows
 from enrich.spark.catalog.files import READERS, Files, choose_files, find_table, suffix_of

@@ -12,7 +12,7 @@ import psutil
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
-from enrich.images.places import local_path
+from enrich.images.locations import local_path
 from enrich.spark.hadoop import folder_of
 from enrich.spark.metastore.shared import read_address
 from enrich.spark.storage import describe_folder

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 
-from enrich.images.places import LONGEST_PATH
+from enrich.images.locations import LONGEST_PATH
 from enrich.records import Candidate, Status
 from enrich.report.content import Card, Gallery, ShownAnswer
 from enrich.spark.survey import INPUT_FIELDS, select_kept

@@ -15,8 +15,7 @@ from PIL import Image
 
 from enrich.errors import ConfigError
 from enrich.extras import load_extra
-from enrich.images.costs import refuse_long_sides, refuse_many_pixels
-from enrich.images.decoding import one_if_large
+from enrich.images.decoding import one_if_large, refuse_long_sides, refuse_many_pixels
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.images.store import ImageStore
 from enrich.preprocess import ImageShape, to_pixels

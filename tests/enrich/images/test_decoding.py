@@ -12,8 +12,7 @@ import pytest
 from costly_images import tiff
 from PIL import Image
 
-from enrich.images.costs import LONGEST_EXIF
-from enrich.images.decoding import decode
+from enrich.images.decoding import LONGEST_EXIF, decode
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.images.sample import read_image_sample
-from enrich.images.store import ImageStore
+from enrich.images.store import ImageStore, read_image_sample
 from schemas.images import ImageSample
 
 

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 
 from enrich.errors import ConfigError
-from enrich.images.files import is_failure
+from enrich.images.clients import is_failure, open_object_store
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
-from enrich.images.places import local_path, parse_place, s3_endpoint
+from enrich.images.locations import local_path, parse_location, s3_endpoint
 from enrich.images.store import ImageStore
 from enrich.records import Status
 
@@ -199,9 +200,9 @@ def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
 
 
 def test_a_dot_in_a_relative_path_is_none_of_the_key_of_an_object() -> None:
-    root = parse_place("s3://bucket/shop")
+    root = parse_location("s3://bucket/shop")
     for image_path in ("./images/1.jpg", "images/./1.jpg", "images/1.jpg"):
-        assert parse_place(image_path, root).path == "/shop/images/1.jpg"
+        assert parse_location(image_path, root).path == "/shop/images/1.jpg"
 
 
 def test_an_object_path_cannot_climb_out_of_its_root() -> None:
@@ -363,22 +364,45 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
 
 
 @pytest.mark.parametrize(
-    ("said", "is_the_store_s"),
+    ("error", "may_pass"),
     [
-        ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", False),
-        ("AWS Error INVALID_ACCESS_KEY_ID during HeadObject operation: No response body.", False),
-        ("AWS Error SLOW_DOWN during GetObject operation: Please reduce your request rate.", True),
-        ("AWS Error UNKNOWN (HTTP status 503) during GetObject operation: No response body.", True),
-        ("Azure Error: [AuthorizationPermissionMismatch] 403 Not authorized", False),
-        ("Azure Error: [] 401 Unauthorized", False),
-        ("Azure Error: [ServerBusy] 503 The server is busy", True),
-        ("Azure Error: [] 429 Too Many Requests", True),
-        ("Azure Error: [] 408 Request Timeout", True),
+        (PermissionDeniedError("403"), False),
+        (UnauthenticatedError("401"), False),
+        (GenericError("Server returned non-2xx status code: 400 Bad Request: ..."), False),
+        (GenericError("Server returned non-2xx status code: 408 Request Timeout: ..."), True),
+        (GenericError("Server returned non-2xx status code: 429 Too Many Requests: ..."), True),
+        (GenericError("Server returned non-2xx status code: 503 Slow Down: ..."), True),
+        (GenericError("HTTP error: error sending request"), True),
+        (FileNotFoundError("404"), False),
+        (ValueError("contained empty path segment"), False),
+    ],
+    ids=str,
+)
+def test_what_a_store_denies_is_an_answer_and_its_own_failures_may_pass(
+    error: Exception, may_pass: bool
+) -> None:
+    assert is_failure(error) is may_pass
+
+
+@pytest.mark.parametrize(
+    ("location", "config"),
+    [
+        ("gs://anonymous@shop/x", {"bucket": "shop", "skip_signature": "true"}),
+        ("gs://shop/x", {"bucket": "shop"}),
+        (
+            "abfss://shop@account.dfs.core.windows.net/x",
+            {"container_name": "shop", "account_name": "account"},
+        ),
+        ("s3://shop/x", {"bucket": "shop", "endpoint": "http://127.0.0.1:1"}),
     ],
 )
-def test_a_store_denies_an_image_in_words_of_its_own(said: str, is_the_store_s: bool) -> None:
-    error = OSError(f"Reading 'http://store/b/x.jpg' failed: {said}")
-    assert is_failure(error) is is_the_store_s
+def test_a_location_names_the_bucket_of_its_store(
+    location: str, config: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    scheme, authority, _ = parse_location(location)
+    store = open_object_store(scheme, authority, ImageReading())
+    assert config.items() <= store.config.items()
 
 
 def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root: Path) -> None:
@@ -410,7 +434,7 @@ def test_a_lack_of_memory_while_reading_is_this_machine_s_and_not_the_picture_s(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("enrich.images.store.read_bytes", fail)
+    monkeypatch.setattr("enrich.images.store.read_local", fail)
     with pytest.raises(ImageProblem) as found:
         ImageStore(str(tmp_path)).read("a.jpg")
     assert found.value.status is Status.IMAGE_UNREADABLE

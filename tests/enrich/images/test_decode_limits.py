@@ -22,8 +22,7 @@ from memory import peak_mb, reset_peak
 from PIL import Image
 
 from enrich.images import decoding
-from enrich.images.costs import MOST_TAG_VALUES
-from enrich.images.decoding import decode, decode_pixels
+from enrich.images.decoding import MOST_TAG_VALUES, decode, decode_pixels
 from enrich.images.limits import ImageLimits, ImageProblem
 from enrich.preprocess import ImageShape, to_pixels
 from enrich.records import Status

@@ -1,7 +1,6 @@
-"""Where an image is, in one normal form, so that an allowed root can be told from any other place.
+"""Locations of images in one normal form, to refuse those outside the allowed roots.
 
-Knows which kinds of store are allowed and asks none of them, but for the symbolic links of local
-paths.
+No store is asked, but the symbolic links of local paths are followed.
 """
 
 import errno
@@ -23,22 +22,22 @@ _METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data"}
 _METADATA_ADDRESSES = {ip_address("fd00:ec2::254"), ip_address("100.100.100.200")}
 
 
-class Place(NamedTuple):
-    """Where a file is; `path` is absolute inside the authority (bucket, host, container)."""
+class Location(NamedTuple):
+    """A file; `path` is absolute inside the authority (bucket, host, container)."""
 
     scheme: str
     authority: str
     path: str
 
-    def is_under(self, root: "Place") -> bool:
-        """Returns whether this is the root itself or lies below it."""
+    def is_under(self, root: "Location") -> bool:
+        """Return whether this is the root itself or lies below it."""
         below = f"{root.path.rstrip('/')}/"
         same_store = self[:2] == root[:2]
         return same_store and (self.path == root.path or self.path.startswith(below))
 
 
-def parse_place(location: str, relative_to: Place | None = None) -> Place:
-    """Returns the normal form of a path or URI.
+def parse_location(location: str, relative_to: Location | None = None) -> Location:
+    """Return the normal form of a path or URI.
 
     Symbolic links and `..` of a local path are resolved. Of a URI the path is percent-decoded once.
 
@@ -60,10 +59,10 @@ def parse_place(location: str, relative_to: Place | None = None) -> Place:
     if "\0" in path:
         raise ConfigError("a path with a NUL character in it is not allowed")
     if scheme == "file":
-        return Place(scheme, "", _follow_links(path))
+        return Location(scheme, "", _follow_links(path))
     if ".." in path.split("/"):
         raise ConfigError("'..' is not allowed in the path of an object")
-    return Place(scheme, authority, "/" + path.strip("/"))
+    return Location(scheme, authority, "/" + path.strip("/"))
 
 
 def _follow_links(path: str) -> str:
@@ -76,17 +75,17 @@ def _follow_links(path: str) -> str:
 
 
 def spell_out(location: str) -> str:
-    """Returns a local URI with the slashes that Hadoop leaves out; anything else as it is."""
+    """Return a local URI with the slashes that Hadoop leaves out, others as given."""
     return re.sub(r"^file:/(?!/)", "file:///", location, flags=re.IGNORECASE)
 
 
 def local_path(location: str) -> str:
-    """Returns the path of a local URI, as Hadoop reads it: not decoded; anything else as it is."""
+    """Return the path of a local URI, not decoded, as Hadoop does; others as given."""
     return re.sub(r"^file:(//)?(?=/(?!/))", "", location, flags=re.IGNORECASE)
 
 
 def s3_endpoint() -> str | None:
-    """Returns where S3 is, by the environment that the cloud's own tools obey; None for AWS itself.
+    """Return the S3 server that the environment names; None for AWS itself.
 
     Raises:
         ConfigError: the address holds credentials, or is that of a machine's own metadata.
@@ -127,7 +126,7 @@ def _split_uri(uri: str) -> tuple[str, str, str]:
 
 
 def _is_free_of_secrets(scheme: str, authority: str) -> bool:
-    """Returns whether nothing stands before an `@` but Azure's container, or `anonymous`."""
+    """Return whether only Azure's container or `anonymous` stands before an `@`."""
     user_info, at, _ = authority.rpartition("@")
     if not at:
         return True
@@ -147,7 +146,7 @@ def _refuse_metadata_host(authority: str) -> None:
 
 
 def _as_address(host: str) -> IPv4Address | IPv6Address | None:
-    """Returns the address that a host's name spells out, in any of the ways that resolvers read."""
+    """Return the IP address that a host's name spells out, in any notation."""
     try:
         address = ip_address(host)
     except ValueError:

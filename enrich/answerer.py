@@ -1,0 +1,108 @@
+"""From stored vectors to answers: heads, calibration and thresholds, for many products at a time.
+
+Computes on the CPU in float32, and opens neither a picture nor the encoder. Knows nothing of how
+vectors come about.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from enrich.calibration import Thresholds
+from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
+from enrich.classifiers.checkpoint import load_answering
+from enrich.classifiers.interface import ModelOutput, Vectors
+from enrich.classifiers.manifest import Manifest
+from enrich.records import Modalities
+from enrich.rows import AttributeAnswers, to_record_batch
+
+ALTERNATIVES = 3
+_ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
+
+
+class Answerer:
+    """What of a checkpoint answers from vectors; an attribute is abstained on below its threshold."""
+
+    def __init__(self, manifest: Manifest, thresholds: Thresholds) -> None:
+        """Loads the heads.
+
+        Raises:
+            CheckpointError: the weights do not fit the configuration.
+            NoAnswer: the files are not those any more that the manifest was read from.
+        """
+        self.classifier = load_answering(manifest)
+        self._attributes = manifest.config.attributes
+        self.calibration = manifest.calibration
+        self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
+        self._thresholds = {
+            attribute: np.array([by_modalities[one] for one in Modalities])
+            for attribute, by_modalities in thresholds.items()
+        }
+
+    def answer(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
+    ) -> pa.RecordBatch:
+        """Returns the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
+
+        Args:
+            vectors: float16 in little endian, as `Engine.encode` yields them.
+            modalities: What each product was read from, values of `Modalities`.
+            mentions: What the texts name, for classifiers that read it.
+        """
+        read_from = [Modalities(one) for one in modalities]
+        with torch.inference_mode():
+            output = self.classifier.answer(self.unpack(vectors, read_from), mentions)
+            probs = self.probabilities(output, read_from)
+        places = np.array([_ORDER[one] for one in read_from], dtype=np.int64)
+        return to_record_batch(
+            [
+                self._to_answers(attribute, probs[attribute], output, places)
+                for attribute in self._attributes
+            ]
+        )
+
+    def unpack(self, vectors: Sequence[bytes], modalities: Sequence[Modalities]) -> Vectors:
+        """Returns stored vectors as a batch in float32."""
+        shapes = self.classifier.config.vectors or {}
+        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1)
+        return Vectors.unpack(
+            torch.from_numpy(packed.astype(np.float32)),
+            shapes,
+            torch.tensor([one is not Modalities.TEXT for one in modalities], dtype=torch.bool),
+            torch.tensor([one is not Modalities.IMAGE for one in modalities], dtype=torch.bool),
+        )
+
+    def probabilities(
+        self, output: ModelOutput, modalities: Sequence[Modalities]
+    ) -> dict[str, Float[Tensor, "B _"]]:
+        """Returns calibrated probabilities per attribute; rows were read from `modalities`."""
+        embeds = join_embeds(output.vectors)
+        return {
+            attribute: at_temperatures(
+                apply_layer(logits, embeds, self._corrections.get(attribute)),
+                [self.calibration.attributes[attribute][found] for found in modalities],
+                output.image_weight.get(attribute),
+            )
+            for attribute, logits in output.logits.items()
+        }
+
+    def _to_answers(
+        self, attribute: str, probs: Float[Tensor, "B C"], output: ModelOutput, places: np.ndarray
+    ) -> AttributeAnswers:
+        labels = self._attributes[attribute]
+        best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
+        confidences = best.values.double().numpy()
+        weight = output.image_weight.get(attribute)
+        return AttributeAnswers(
+            attribute,
+            labels,
+            best.indices.numpy(),
+            confidences,
+            # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
+            ~(confidences[:, 0] >= self._thresholds[attribute][places]),
+            None if weight is None else weight.double().numpy(),
+        )

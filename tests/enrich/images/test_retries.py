@@ -1,0 +1,154 @@
+"""A store is asked again within limits, and only now and then while it is down."""
+
+import time
+
+import numpy as np
+import pytest
+
+from enrich.images import retries
+from enrich.images.retries import CircuitBreaker, StoreDown
+
+
+class Passing(Exception):
+    """An error of a store that fails for a while."""
+
+
+class Denied(Exception):
+    """An answer, though not the wanted one."""
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "_LONGEST_BACKOFF_S", 0.01)
+
+
+def breaker(attempts: int = 3, timeout_s: float = 5) -> CircuitBreaker:
+    return CircuitBreaker(
+        attempts=attempts, timeout_s=timeout_s, is_failure=lambda error: isinstance(error, Passing)
+    )
+
+
+class Store:
+    """Fails so many times with an error, then answers."""
+
+    def __init__(self, failures: int, error: type[Exception] = Passing) -> None:
+        self.asked = 0
+        self.failures = failures
+        self.error = error
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise self.error
+        return "answer"
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(retries, "time", clock)
+    return clock
+
+
+def test_an_error_that_passes_is_asked_about_again() -> None:
+    store = Store(2)
+    assert breaker(attempts=3).ask(store) == "answer"
+    assert store.asked == 3
+
+
+def test_attempts_are_limited_and_the_last_error_is_raised() -> None:
+    store = Store(100)
+    with pytest.raises(Passing):
+        breaker(attempts=3).ask(store)
+    assert store.asked == 3
+
+
+def test_an_answer_is_not_asked_for_again() -> None:
+    store = Store(1, Denied)
+    with pytest.raises(Denied):
+        breaker().ask(store)
+    assert store.asked == 1
+
+
+def test_no_attempt_begins_after_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "_LONGEST_BACKOFF_S", 0.5)
+    begin = time.monotonic()
+    with pytest.raises(Passing):
+        breaker(attempts=10, timeout_s=0.5).ask(Store(100))
+    assert time.monotonic() - begin < 1
+
+
+def test_a_store_that_is_down_is_asked_only_now_and_then(clock: Clock) -> None:
+    asking, store = breaker(attempts=1), Store(1_000)
+
+    for _ in range(100):
+        with pytest.raises((Passing, StoreDown)):
+            asking.ask(store)
+    assert store.asked == 10 + 3
+    assert clock.now == 1 + 2 + 4
+
+    for trial in range(1, 20):
+        clock.now += 30
+        for _ in range(50):
+            with pytest.raises((Passing, StoreDown)):
+                asking.ask(store)
+        assert store.asked == 10 + 3 + trial
+
+    store.failures = 0
+    clock.now += 30
+    assert [asking.ask(store) for _ in range(3)] == ["answer"] * 3
+
+
+def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(clock: Clock) -> None:
+    asking, asked_at = breaker(attempts=1), []
+
+    def question() -> None:
+        asked_at.append(clock.now)
+        raise Passing
+
+    while clock.now < 150:
+        with pytest.raises((Passing, StoreDown)):
+            asking.ask(question)
+        clock.now += 1
+    assert np.diff(asked_at).tolist() == [1] * 9 + [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_an_outage_of_seconds_is_slept_through(clock: Clock) -> None:
+    asking, lost = breaker(attempts=1), 0
+
+    for _ in range(1_000):
+        store = Store(int(clock.now < 3))
+        try:
+            assert asking.ask(store) == "answer"
+        except Passing:
+            lost += 1
+    assert lost == 10 + 2
+
+
+@pytest.mark.parametrize("error", [None, Denied])
+def test_answers_in_between_keep_a_store_from_counting_as_down(
+    error: type[Exception] | None,
+) -> None:
+    asking = breaker(attempts=1)
+    for _ in range(2):
+        for _ in range(9):
+            with pytest.raises(Passing):
+                asking.ask(Store(1))
+        if error is None:
+            assert asking.ask(Store(0)) == "answer"
+        else:
+            with pytest.raises(error):
+                asking.ask(Store(1, error))
