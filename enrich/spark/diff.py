@@ -23,8 +23,7 @@ from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem
-from enrich.images.sample import IMAGES_TRIED, read_image_sample
-from enrich.images.store import ImageStore
+from enrich.images.store import IMAGES_TRIED, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.settings import bytes_of
 from enrich.spark.tables import Tables

@@ -4,7 +4,7 @@ import re
 
 from enrich import errors
 from enrich.errors import ConfigError, EnrichError, NoAnswer, is_no_answer
-from enrich.spark.inference.poison import is_worker_death
+from enrich.spark.encode import is_worker_death
 from enrich.spark.metastore.lost import REPEAT, explain_lost_metastore
 from enrich.spark.storage import explain_storage_failure, messages_of
 

@@ -119,6 +119,7 @@ def make_event(header: RunHeader, state: State, summary: RunSummary, number: int
         "number": number,
         "state": state,
         "at": now(),
+        "caused_by": None,
         "abstained": summary.counts.get("abstained") or None,
         "seconds": summary.seconds,
         "products_per_second": summary.products_per_second,

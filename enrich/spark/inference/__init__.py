@@ -1,1 +1,0 @@
-"""The classifier's answers: cut into chunks, asked for on executors, staged."""
