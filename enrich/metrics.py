@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_fd_to_metric_families
 from prometheus_client.samples import Sample
-from schemas.tables import SUCCEEDED, Outcome
+from schemas.tables import SUCCEEDED, State
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def recorded(folder: Path | None, database: str, *, settles: bool = False) -> It
         ):
             has_failed = recording.has_failed
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
-            summary = said | ({"outcome": Outcome.FAILED} if has_failed else {})
+            summary = said | ({"outcome": State.FAILED} if has_failed else {})
             now = datetime.now(UTC)
             finished_at = now if has_failed else recording.settled_at or now
             write_metrics(folder, database, summary, min(started_at, finished_at), finished_at)
@@ -132,7 +132,7 @@ class _Gauges:
 def _add_run(
     gauges: _Gauges, summary: Mapping[str, Any], started_at: datetime, finished_at: datetime
 ) -> None:
-    ended = {outcome.value: float(outcome == summary["outcome"]) for outcome in Outcome}
+    ended = {outcome.value: float(outcome == summary["outcome"]) for outcome in State}
     gauges.set_each("last_run_outcome", "1 for how the last run ended.", "outcome", ended)
     gauges.set("last_run_start_timestamp_seconds", "When it began.", started_at.timestamp())
     gauges.set("last_run_end_timestamp_seconds", "When it ended.", finished_at.timestamp())
@@ -163,7 +163,7 @@ def _read_last_success(file: Path) -> float:
 
 def _says_staged(file: Path) -> bool:
     outcomes = _read_samples(file, "last_run_outcome")
-    return any(one.labels.get("outcome") == Outcome.STAGED and one.value == 1 for one in outcomes)
+    return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
 
 
 def _read_samples(file: Path, metric: str) -> list[Sample]:

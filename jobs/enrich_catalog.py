@@ -1,22 +1,22 @@
-"""Enriches a product table: the main job.
+"""Enrich a product table: the main job.
 
     spark-submit jobs/enrich_catalog.py
     spark-submit jobs/enrich_catalog.py --config shop.yaml
     spark-submit jobs/enrich_catalog.py --config shop.yaml --publish-run RUN_ID --reason "..."
 
-The last line on standard output is one JSON object. Exit codes: 0 published, staged,
-dropped, nothing to do or a dry run, 2 wrong configuration, input or checkpoint, 3 nothing was
-published, 1 anything else.
+The last line on standard output is one JSON object. Exit codes: 0 published, staged, discarded,
+nothing to do or a dry run, 2 wrong configuration, input or checkpoint, 3 nothing was published, 1
+anything else.
 """
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+import re
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,38 +25,32 @@ from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
-from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import ExpectedLabels
 from enrich.settings_files import load_yaml
-from enrich.settlement import Settlement, choose_settlement
 from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
+from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import refuse_demo_among_products
-from enrich.spark.inference.resources import refuse_impossible_executors
-from enrich.spark.inputs import Inputs
 from enrich.spark.plan import plan_refresh
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
+from enrich.spark.publish import approve, discard
+from enrich.spark.refresh import Inputs, Refresh, Request, refuse_demo_among_products
 from enrich.spark.report.collect import ReportSources
 from enrich.spark.report.page import write_page
-from enrich.spark.run import Refresh
+from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.session import open_session
-from enrich.spark.settling import settle
-from enrich.spark.survey import try_images
-from enrich.spark.tables.output_tables import OutputTables, published_attributes
+from enrich.spark.tables import Tables, published_attributes
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
+from expectations.gate import Gate
 from expectations.settings import ValidationSettings
-from schemas.verdict import Verdict
-
-if TYPE_CHECKING:
-    from expectations.validation import Validation
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
 DEMO_FOLDER = CHECKOUT / "demo_catalog"
+# Airflow's run ids fit; quotes and slashes do not.
+_TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
 
 log = logging.getLogger("enrich")
 
@@ -81,28 +75,26 @@ def main(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Logical date; today, UTC.")
     ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Idempotence key; derived from date and inputs.")
+        str | None,
+        typer.Option(help="What started the run, such as a scheduler's run id: its trigger."),
     ] = None,
     full_refresh: Annotated[
-        bool, typer.Option("--full-refresh", help="Ignore what is already enriched.")
+        bool, typer.Option("--full-refresh", help="Encode and answer every product anew.")
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=2**31 - 1,
-            help="Only the first N rows by product id; what --run-id had staged of others goes.",
-        ),
+        typer.Option(min=1, max=2**31 - 1, help="Only the first N rows by product id."),
     ] = None,
     no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Stage and validate only.")
+        bool, typer.Option("--no-publish", help="Stop after validation; candidates wait.")
     ] = False,
     publish_run: Annotated[
-        str | None, typer.Option(metavar="RUN_ID", help="Publish what that run staged; no other.")
+        str | None,
+        typer.Option(metavar="RUN", help="Publish the candidates of that run, and do nothing else."),
     ] = None,
     drop_run: Annotated[
         str | None,
-        typer.Option(metavar="RUN_ID", help="Delete what that run staged and did not publish."),
+        typer.Option(metavar="RUN", help="Discard the candidates of that run."),
     ] = None,
     reason: Annotated[
         str | None, typer.Option(help="Why: kept in the ledger. A blocked run needs one.")
@@ -114,7 +106,7 @@ def main(
         LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
     ] = None,
 ) -> None:
-    """Enriches a product table with color, pattern and style."""
+    """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
     overrides = {
         "catalog": catalog,
@@ -134,20 +126,23 @@ def main(
         "--no-publish": no_publish,
         "--dry-run": dry_run,
     }
-    settlement = choose_settlement(publish_run, drop_run, reason, of_a_refresh)
-    if settlement is not None:
+    decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
+    if decision is not None:
         with recorded(settings.metrics_dir, settings.database, settles=True) as recording:
-            ended = settle_run(settings, settings_file, recording, settlement)
+            ended = decide_run(settings, settings_file, recording, decision)
     else:
-        request = RunRequest(
+        request = Request(
             run_date=choose_run_date(run_date),
-            run_id=run_id,
+            trigger=check_trigger(run_id),
             full_refresh=full_refresh,
             limit=limit,
             publish=not no_publish,
         )
         if dry_run:
-            plan_catalog(settings, request)
+            manifest = fetch_manifest(settings.checkpoint)
+            # A baseline that does not fit would stop the refresh, and so it stops the plan.
+            load_label_baseline(settings, manifest)
+            show_plan(plan_refresh(open_inputs(settings, request, manifest)))
             return
         with recorded(settings.metrics_dir, settings.database) as recording:
             ended = refresh_catalog(settings, settings_file, request, recording)
@@ -161,39 +156,81 @@ def main(
 class Ended:
     """How a run ended."""
 
-    tables: OutputTables
+    tables: Tables
     summary: RunSummary
     exit_code: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decides about a run that waits."""
+
+    run: str
+    is_discard: bool
+    reason: str | None
+
+
+def choose_decision(
+    publish_run: str | None,
+    drop_run: str | None,
+    reason: str | None,
+    of_a_refresh: dict[str, object],
+) -> Decision | None:
+    """Return what the flags decide about a run, None where they ask for a refresh.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    # An empty id, of a variable that was not set, does not ask for a refresh.
+    run = drop_run if publish_run is None else publish_run
+    if run is None:
+        if reason is not None:
+            raise ConfigError("--reason goes with --publish-run or --drop-run.")
+        return None
+    if given := [flag for flag, value in of_a_refresh.items() if value not in (False, None)]:
+        raise ConfigError(
+            f"{', '.join(given)} belong to a refresh: --publish-run and --drop-run decide about a "
+            "run as it is. Leave them out."
+        )
+    if publish_run is not None and drop_run is not None:
+        raise ConfigError("--publish-run and --drop-run exclude each other.")
+    reason = reason and reason.strip()
+    if drop_run is not None and not reason:
+        raise ConfigError('Why is the run discarded? Expected --reason "...".')
+    return Decision(run, drop_run is not None, reason or None)
+
+
+def check_trigger(trigger: str | None) -> str | None:
+    """Return the trigger of a run; refuse one that does not belong into SQL and file names."""
+    if trigger is not None and not _TRIGGER.fullmatch(trigger):
+        raise ConfigError(
+            f"--run-id {trigger!r} is not usable: expected up to 100 letters, digits or ._:+-"
+        )
+    return trigger
+
+
 def choose_run_date(given: datetime | None) -> date:
-    """Returns the logical date: as given, else today."""
+    """Return the logical date: as given, else today."""
     if given is not None and given.year < 1970:
-        raise ConfigError(f"--run-date {given:%Y-%m-%d} is before 1970: a mistake?")
+        raise ConfigError(f"--run-date {given:%Y-%m-%d} is before 1970. Is it a mistake?")
     now = datetime.now(UTC)
     # What it publishes would count as newer than what any run finds until that day. Tomorrow is
     # allowed, because in some time zone it has begun.
     if given is not None and given.date() > now.date() + timedelta(days=1):
-        raise ConfigError(f"--run-date {given:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}")
+        raise ConfigError(f"--run-date {given:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}.")
     return (given or now).date()
 
 
-def plan_catalog(settings: Settings, request: RunRequest) -> None:
-    """Prints what a refresh would do."""
-    manifest = fetch_manifest(settings.checkpoint)
-    # A baseline that does not fit would stop the refresh, and so it stops the plan.
-    load_catalog_baseline(settings, manifest)
-    show_plan(plan_refresh(open_inputs(settings, request, manifest)))
-
-
 def refresh_catalog(
-    settings: Settings, settings_file: str | None, request: RunRequest, recording: Recording
+    settings: Settings, settings_file: str | None, request: Request, recording: Recording
 ) -> Ended:
-    """Runs one refresh and writes its page. Everything that can be wrong is checked first."""
+    """Run one refresh and write its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
-    baseline = load_catalog_baseline(settings, manifest)
+    baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
-    gate = ShopGate(settings, inputs.spec.attributes, baseline, inputs.store)
+    # Great Expectations takes seconds to import, which pass while Spark compares the products.
+    Thread(target=import_module, args=("great_expectations",), daemon=True).start()
+    gate = Gate(settings.validation, inputs.spec.attributes, baseline, settings.data_docs)
     refresh = Refresh(inputs, gate)
     recording.summary = refresh.summary
     exit_code = 0
@@ -203,92 +240,59 @@ def refresh_catalog(
         report_error(error)
         exit_code = error.exit_code
     sources = ReportSources(
-        refresh.tables,
+        inputs.tables,
         manifest,
         settings,
         settings_file,
         expected_labels(baseline),
-        lambda: Shop(inputs.catalog, inputs.store),
+        lambda: Shop(inputs.source, inputs.store),
     )
-    record_end(sources, refresh.summary)
-    return Ended(refresh.tables, refresh.summary, exit_code)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ShopGate:
-    """What a run's products and answers are held against: a `Gate` of `enrich.spark.judging`."""
-
-    settings: Settings
-    attribute_labels: Mapping[str, Sequence[str]]
-    baseline: LabelBaseline | None
-    store: ImageStore
-
-    @property
-    def max_unusable_id_share(self) -> float:
-        """The settings' own."""
-        return self.settings.validation.max_unusable_id_share
-
-    def validate_input(self, rows: InputRows) -> Verdict:
-        """Judges the products before the classifier is asked about any."""
-        # Great Expectations takes seconds to import. A run without work does not spend them, and
-        # any other one spends them while Spark chooses the images.
-        Thread(target=import_module, args=("expectations.validation",)).start()
-        images = try_images(self.store, rows.products.where("is_new"))
-        return self._validation_of(rows.run_id).validate_input(rows.products, images).verdict
-
-    def validate_staged(self, staged: StagedRows) -> Verdict:
-        """Judges the answers before any of them is published."""
-        report = self._validation_of(staged.run_id).validate_staged(
-            staged.rows, staged.published, self.attribute_labels, self.baseline, staged.expected
-        )
-        return report.verdict
-
-    def _validation_of(self, run_id: str) -> "Validation":
-        from expectations.validation import Validation
-
-        return Validation(run_id, self.settings.validation, self.settings.data_docs)
+    return Ended(inputs.tables, record_end(sources, refresh.summary), exit_code)
 
 
 def expected_labels(baseline: LabelBaseline | None) -> ExpectedLabels | None:
-    """Returns a label baseline as the page shows it."""
+    """Return a label baseline as the page shows it."""
     if baseline is None:
         return None
     return ExpectedLabels(baseline.catalog, baseline.label_counts)
 
 
-def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> Inputs:
-    """Opens all that a refresh depends on."""
+def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:
+    """Open everything that a refresh depends on."""
     spark = open_session("enrich_catalog")
     refuse_impossible_executors(settings.gpu_executors, spark.sparkContext.getConf())
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    catalog, store = open_shop(spark, location, settings)
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
+    source, store = open_shop(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
-    inputs = Inputs(spark, settings, request, spec, store, catalog)
+    inputs = Inputs(spark, settings, request, spec, store, source)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
     return inputs
 
 
-def settle_run(
-    settings: Settings, settings_file: str | None, recording: Recording, settlement: Settlement
+def decide_run(
+    settings: Settings, settings_file: str | None, recording: Recording, decision: Decision
 ) -> Ended:
-    """Publishes or drops what an earlier run staged, and writes its page anew if it does."""
+    """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
-    # A run may be dropped because the checkpoint, and so the baseline, is another one by now.
-    baseline = None if settlement.is_drop else load_catalog_baseline(settings, manifest)
+    # A run may be discarded because the checkpoint, and so the baseline, is another one by now.
+    baseline = None if decision.is_discard else load_label_baseline(settings, manifest)
     labels = manifest.config.attributes
     spark = open_session("enrich_catalog")
-    tables = OutputTables(spark, settings.database, tuple(labels))
-    version = name_model_version(manifest, settings.target_precision)
-    settled = settle(tables, settlement, labels, version, settings)
-    if settled.error is not None:
-        report_error(settled.error)
-    recording.has_failed = settled.error is not None
-    # What had been settled before is no success of today's.
-    recording.summary, recording.settled_at = settled.summary, settled.settled_at
+    tables = Tables(spark, settings.database, tuple(labels))
+    tables.require("run_events")
+    if decision.is_discard:
+        assert decision.reason is not None
+        log.info("discarding the candidates of run %s", decision.run)
+        event = discard(tables, decision.run, decision.reason)
+    else:
+        log.info("publishing the candidates of run %s", decision.run)
+        version = name_model_version(manifest, settings.target_precision)
+        event = approve(tables, decision.run, decision.reason, labels, version)
+    recording.summary = summarise(read_event(tables, event["run_id"]))
     # What this checkpoint alone answers has no columns where nothing of it was published.
-    attributes = set(labels) & set(published_attributes(spark, settings.database))
-    tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in attributes))
+    there = set(published_attributes(spark, settings.database))
+    tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
     sources = ReportSources(
         tables,
         manifest,
@@ -296,14 +300,13 @@ def settle_run(
         settings_file,
         expected_labels(baseline),
         # From the ledger: the settings may name another table by now.
-        lambda: open_shop(spark, settled.row["catalog"], settings),
+        lambda: open_shop(spark, event["source"], settings),
     )
-    record_end(sources, settled.summary, settled.settled_at)
-    return Ended(tables, settled.summary, settled.error.exit_code if settled.error else 0)
+    return Ended(tables, record_end(sources, recording.summary), 0)
 
 
-def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
-    """Returns the baseline that the configuration names for this catalog, None if it names none."""
+def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
+    """Return the baseline that the configuration names for this source, None if it names none."""
     labels = manifest.config.attributes
     try:
         return choose_baseline(settings.baselines, settings.catalog, labels)
@@ -311,24 +314,23 @@ def load_catalog_baseline(settings: Settings, manifest: Manifest) -> LabelBaseli
         raise ConfigError(str(error)) from error
 
 
-def draw_demo() -> str:
-    """Returns the demo catalog's folder, drawing it first if it is not there."""
+def write_demo() -> str:
+    """Return the demo catalog's folder, writing it first if it is not there."""
     if not (DEMO_FOLDER / "products.parquet").exists():
-        log.info("drawing the demo catalog in %s", DEMO_FOLDER)
+        log.info("writing the demo catalog to %s", DEMO_FOLDER)
         write_demo_catalog(DEMO_FOLDER)
     return str(DEMO_FOLDER)
 
 
-def record_end(
-    sources: ReportSources, summary: RunSummary, settled_at: datetime | None = None
-) -> None:
-    """Logs how the run ended, writes its page, and keeps the versions of the tables."""
+def record_end(sources: ReportSources, summary: RunSummary) -> RunSummary:
+    """Log how the run ended, write its page, and keep the versions of the tables."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-    write_page(sources, summary, settled_at)
-    written = ("product_attributes", "enrichment_runs")
+    write_page(sources, summary)
+    written = ("product_attributes", "run_events")
     summary.table_versions = {table: sources.tables.version(table) for table in written}
+    return summary
 
 
 if __name__ == "__main__":

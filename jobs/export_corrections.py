@@ -16,11 +16,10 @@ from enrich.command_line import CheckpointOption, DatabaseOption, run_command
 from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.spark.correction_jobs import read_last_labels
-from enrich.spark.corrections import count_unknown
+from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.tables import Tables
 
 
 def main(
@@ -33,7 +32,7 @@ def main(
     prepare_target(output)
     attributes = fetch_manifest(checkpoint).config.attributes
     spark = open_session("export_corrections")
-    tables = OutputTables(spark, database, tuple(attributes))
+    tables = Tables(spark, database, tuple(attributes))
     labels = read_last_labels(tables, attributes).orderBy("product_id").toPandas()
     with whole_file(output) as partial:
         if output.suffix == ".csv":

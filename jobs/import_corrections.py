@@ -15,10 +15,10 @@ from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, DatabaseOption, check_words, run_command
 from enrich.errors import name_some
 from enrich.files.corrections import KEY, read_correction_file
-from enrich.spark.correction_jobs import find_unpublished, record_corrections
+from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.tables import Tables
 
 
 def main(
@@ -32,7 +32,7 @@ def main(
     attributes = fetch_manifest(checkpoint).config.attributes
     labels = read_correction_file(file, attributes)
     spark = open_session("import_corrections")
-    tables = OutputTables(spark, database, tuple(attributes))
+    tables = Tables(spark, database, tuple(attributes))
     new = record_corrections(tables, labels, attributes, by, note)
     named = " and ".join(labels.columns.drop(KEY))
     typer.echo(

@@ -13,9 +13,9 @@ import typer
 from enrich.command_line import DatabaseOption, check_words, run_command
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
-from enrich.spark.rollback import roll_back
+from enrich.spark.publish import roll_back
 from enrich.spark.session import open_session
-from enrich.spark.tables.output_tables import open_published
+from enrich.spark.tables import open_tables
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
     database: DatabaseOption = "enriched",
 ) -> None:
     """Takes back what a run published, and what others published after it."""
-    tables = open_published(open_session("rollback"), database)
+    tables = open_tables(open_session("rollback"), database)
     taken_back = roll_back(tables, run_id, reason)
     print_json_line(
         {

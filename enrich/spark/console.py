@@ -10,17 +10,17 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
-from schemas.tables import Outcome
+from schemas.tables import COUNTS, State
 
 from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.corrections import entry_of
-from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
-from enrich.spark.records import RunSummary
-from enrich.spark.tables.output_tables import OutputTables
+from enrich.spark.runs import RunSummary
+from enrich.spark.tables import Tables
 
 SHOWN_ROWS = 8
+_WORDS = {"images_opened": "images opened", "images_compared": "images compared"}
 
 
 def print_json_line(content: Mapping[str, Any]) -> None:
@@ -32,7 +32,7 @@ def print_json_line(content: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(content))
 
 
-def show_run(tables: OutputTables, summary: RunSummary) -> None:
+def show_run(tables: Tables, summary: RunSummary) -> None:
     """Prints some of the run's rows, where the tables are, and the JSON line.
 
     Runs on the driver.
@@ -40,31 +40,33 @@ def show_run(tables: OutputTables, summary: RunSummary) -> None:
     # Not among log lines in JSON: whatever reads those cannot read a table.
     if not is_json():
         console = _console()
-        if summary.outcome != Outcome.DROPPED:
+        if summary.outcome != State.DISCARDED:
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
         folder = tables.location().removeprefix("file:")
         console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
+        if summary.report:
+            console.print(f"page: {summary.report}", soft_wrap=True)
     print_json_line(dataclasses.asdict(summary))
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:
     """Returns a run's counts in one line for people, without those that are 0."""
-    rows = [f"{counts[name]:,} {name}" for name in COUNTS if counts[name]]
-    abstained = [f"{a} {n:,}" for a, n in counts["abstained"].items() if n]
+    rows = [f"{counts[name]:,} {_WORDS.get(name, name)}" for name in COUNTS if counts.get(name)]
+    abstained = [f"{a} {n:,}" for a, n in counts.get("abstained", {}).items() if n]
     unanswered = f"; abstained: {', '.join(abstained)}" if abstained else ""
     return (", ".join(rows) or "no products") + unanswered
 
 
-def _first_rows(tables: OutputTables, summary: RunSummary) -> Table:
+def _first_rows(tables: Tables, summary: RunSummary) -> Table:
     """Runs on the driver; one action."""
-    is_answered = summary.counts["enriched"] > 0
-    is_waiting = is_answered and summary.counts["withheld"]
-    name = "staged_attributes" if is_waiting else "product_attributes"
-    rows = tables.read_rows(name, summary.run_id) if is_answered else tables.read(name)
+    is_answered = summary.counts.get("answered", 0) > 0
+    is_waiting = is_answered and summary.outcome in (State.STAGED, State.BLOCKED)
+    name = "candidates" if is_waiting else "product_attributes"
+    rows = tables.read_run(name, summary.run_id) if is_answered else tables.read(name)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
-    # Staged rows are as the classifier answered, whatever people say.
+    # Candidates are as the classifier answered, whatever people say.
     own = [_own_if_corrected(a) for a in tables.attributes] if "corrections" in rows.columns else []
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(*columns, *own).orderBy("product_id").limit(SHOWN_ROWS).collect():
@@ -96,7 +98,7 @@ def show_plan(plan: Plan) -> None:
     """Prints what a run would do, and the JSON line. Runs on the driver."""
     if not is_json():
         console = _console()
-        console.print(f"run {plan.run_id} would find:", soft_wrap=True)
+        console.print("a run would find:", soft_wrap=True)
         counts = Table("rows", "", "why")
         for name, rows in plan.counts.items():
             why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
@@ -106,8 +108,10 @@ def show_plan(plan: Plan) -> None:
         if images["problem"] is not None:
             tried = f"{images['read']} of {images['tried']} images that were tried can be read"
             console.print(f"{tried}: {tame(images['problem'])}", soft_wrap=True)
+        if plan.to_encode:
+            console.print(f"{plan.to_encode:,} contents are to be encoded", soft_wrap=True)
         if plan.error is not None:
-            console.print(f"It would stop: {plan.error}", soft_wrap=True)
+            console.print(f"The run would be blocked: {plan.error}", soft_wrap=True)
         expected = plan.expected_seconds
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"

@@ -1,0 +1,155 @@
+"""Keep the output tables small and quick (R11): compact files, delete what nobody needs.
+
+Knows nothing of runs in progress: Delta keeps files that younger readers may still need, and a run
+reads encodings at one version.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from pyspark.sql import Column, Window
+from pyspark.sql import functions as F
+from schemas import tables as ddl
+from schemas.quoting import quote, quote_literal
+from schemas.tables import State
+
+from enrich.spark.rules import Run, checkpoint_of
+from enrich.spark.runs import complete_intents, read_runs
+from enrich.spark.settings import session_settings
+from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
+
+_LONGEST_RUN = timedelta(days=7)
+# Candidates are kept so long after a run's last event.
+_KEEP_FAILED = timedelta(days=7)
+_KEEP_UNUSED_ENCODINGS = timedelta(days=90)
+# Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a property of the table.
+_RETAIN_IS_HEEDED = {
+    "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
+    "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+}
+# Views read change data only of commits that are younger than VACUUM's limit by so much: VACUUM
+# goes by the age of files, which are older than their commit.
+_MARGIN = timedelta(days=1)
+
+
+def maintain_tables(
+    tables: Tables, *, retention_hours: int, keep_candidates_days: int
+) -> dict[str, Any]:
+    """Compact every table and delete files that nothing refers to any more.
+
+    Args:
+        tables: the output tables.
+        retention_hours: time travel and change data reach at least so far back. Below a week, a
+            job that is running may lose files that it reads.
+        keep_candidates_days: candidates of runs that came to their end are kept so long.
+
+    Returns:
+        Counts: `runs_removed` (whose candidates), `encodings_removed`, `folders_removed`, and
+        `files_before` and `files_after` by table.
+
+    Raises:
+        ConfigError: there is no ledger.
+    """
+    tables.require("run_events")
+    tables.create_missing()
+    runs = complete_intents(tables, read_runs(tables))
+    done: dict[str, Any] = {
+        "runs_removed": _delete_candidates(tables, runs, timedelta(days=keep_candidates_days)),
+        "encodings_removed": _delete_encodings(tables, runs),
+        "folders_removed": remove_old_folders(tables, _LONGEST_RUN),
+    }
+    _move_changes_since(tables, retention_hours)
+    # Before anything goes: a view that reads what is gone answers nothing at all.
+    tables.create_views()
+    before, after = {}, {}
+    for table in ddl.tables(tables.attributes):
+        before[table] = tables.describe(table)["numFiles"]
+        _compact(tables, table, retention_hours)
+        after[table] = tables.describe(table)["numFiles"]
+    return done | {"files_before": before, "files_after": after}
+
+
+@retried_on_conflict
+def _compact(tables: Tables, table: str, retention_hours: int) -> None:
+    """Join small files, and delete those of versions that are too old."""
+    name = quote(tables.name(table))
+    tables.spark.sql(f"OPTIMIZE {name}")
+    with session_settings(tables.spark, _RETAIN_IS_HEEDED):
+        tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
+
+
+@retried_on_conflict
+def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
+    """Delete candidates that nobody will publish or look at; return of how many runs."""
+    in_use = {checkpoint_of(run.model_version) for run in runs if now() - run.at < keep}
+    there = {row["run_id"] for row in tables.read("candidates").select("run_id").distinct().collect()}
+    old = sorted(
+        run.run_id for run in runs if run.run_id in there and _is_settled(run, in_use, keep)
+    )
+    if old:
+        listed = ", ".join(map(quote_literal, old))
+        name = quote(tables.name("candidates"))
+        tables.spark.sql(f"DELETE FROM {name} WHERE run_id IN ({listed})")
+    return len(old)
+
+
+def _is_settled(run: Run, in_use: set[str], keep: timedelta) -> bool:
+    """Tell whether a run's candidates have served."""
+    age = now() - run.at
+    if run.is_waiting or run.has_open_intent or run.state == State.RELEASED:
+        return False
+    if run.state == State.ROLLED_BACK:
+        # They say what is held back, while a checkpoint that would answer the same is in use.
+        return age > keep and checkpoint_of(run.model_version) not in in_use
+    if run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED):
+        return age > _KEEP_FAILED
+    return age > keep
+
+
+@retried_on_conflict
+def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
+    """Delete encodings that no run will read again; return how many.
+
+    Those are of encoders that no run of the last weeks has used, of contents that neither a
+    published row nor a young encoding has, and older rows of a key.
+    """
+    recent = [run.run_id for run in runs if now() - run.at < _KEEP_UNUSED_ENCODINGS]
+    if not recent:
+        return 0
+    events = tables.read("run_events").where(F.col("run_id").isin(recent))
+    versions = [row[0] for row in events.select("encoder_version").distinct().collect()]
+    used = F.col("encoder_version").isin(versions)
+    is_young = F.col("encoded_at") > F.lit(now() - _KEEP_UNUSED_ENCODINGS)
+    published = tables.read("product_attributes").select("content_hash").distinct()
+    keys = tables.read("encodings").select("run_id", "content_hash", "encoder_version", "encoded_at")
+    latest = Window.partitionBy("encoder_version", "content_hash").orderBy(
+        F.desc("encoded_at"), F.desc("run_id")
+    )
+    # What a live run has written counts as in use, whatever came before or after.
+    is_settled = F.col("encoded_at") < F.lit(now() - _LONGEST_RUN)
+    placed = keys.withColumn("_place", F.row_number().over(latest))
+    placed = placed.join(published.withColumn("_is_published", F.lit(True)), "content_hash", "left")
+    is_needed: Column = used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))
+    useless = placed.where(is_settled & ~F.coalesce(is_needed, F.lit(False)))
+    useless = useless.select("run_id", "content_hash", "encoder_version").distinct().persist()
+    try:
+        if useless.isEmpty():
+            return 0
+        same = " AND ".join(
+            f"old.{name} = new.{name}" for name in ("encoder_version", "run_id", "content_hash")
+        )
+        merge = tables.target("encodings").alias("old").merge(useless.alias("new"), same)
+        done = merge.whenMatchedDelete().execute().first()
+        return int(done["num_deleted_rows"])
+    finally:
+        useless.unpersist()
+
+
+def _move_changes_since(tables: Tables, retention_hours: int) -> None:
+    """Write down the oldest version whose change data VACUUM will leave."""
+    cutoff = now() - timedelta(hours=retention_hours) + _MARGIN
+    young = tables.read_commits(since=cutoff, newest=100_000)
+    kept = min((commit.version for commit in young), default=None)
+    # Where no version is young enough, the next one is: the commit that writes this down.
+    since = tables.version("product_attributes") + 1 if kept is None else kept
+    tables.keep_changes_since(since)
