@@ -19,6 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
@@ -31,7 +32,6 @@ from enrich.metrics import Recording, recorded
 from enrich.report.content import ExpectedLabels
 from enrich.settings_files import load_yaml
 from enrich.settlement import Settlement, choose_settlement
-from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import refuse_demo_among_products
@@ -44,6 +44,7 @@ from enrich.spark.report.page import write_page
 from enrich.spark.run import Refresh
 from enrich.spark.session import open_session
 from enrich.spark.settling import settle
+from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version
@@ -208,7 +209,7 @@ def refresh_catalog(
         settings,
         settings_file,
         expected_labels(baseline),
-        lambda: Shop(inputs.catalog, inputs.store),
+        lambda: (inputs.catalog, inputs.store),
     )
     record_end(sources, refresh.summary)
     return Ended(refresh.tables, refresh.summary, exit_code)
@@ -261,12 +262,20 @@ def open_inputs(settings: Settings, request: RunRequest, manifest: Manifest) -> 
     spark = open_session("enrich_catalog")
     refuse_impossible_executors(settings.gpu_executors, spark.sparkContext.getConf())
     location = settings.catalog if settings.catalog != DEMO_CATALOG else draw_demo()
-    catalog, store = open_shop(spark, location, settings)
+    catalog, store = open_pictured(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
     inputs = Inputs(spark, settings, request, spec, store, catalog)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
     return inputs
+
+
+def open_pictured(
+    spark: SparkSession, location: str, settings: Settings
+) -> tuple[Source, ImageStore]:
+    """Open a product table and the store of its pictures."""
+    source = open_source(spark, location, settings.columns)
+    return source, open_image_store(source, settings)
 
 
 def settle_run(
@@ -296,7 +305,7 @@ def settle_run(
         settings_file,
         expected_labels(baseline),
         # From the ledger: the settings may name another table by now.
-        lambda: open_shop(spark, settled.row["catalog"], settings),
+        lambda: open_pictured(spark, settled.row["catalog"], settings),
     )
     record_end(sources, settled.summary, settled.settled_at)
     return Ended(tables, settled.summary, settled.error.exit_code if settled.error else 0)

@@ -15,12 +15,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
-from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.counting import COUNTS, count_surveyed
 from enrich.spark.guards import explain_cut_off
 from enrich.spark.inference.reuse import may_reuse, select_cut_off, select_lasting
 from enrich.spark.inputs import Inputs, count_to_delete
 from enrich.spark.records import products_per_second
+from enrich.spark.source import refuse_replaced
 from enrich.spark.survey import (
     ASKED,
     BROKEN,
@@ -90,7 +90,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         images = try_images(inputs.store, survey.select(State.NEW))
     finally:
         rows.unpersist()
-    refuse_exchanged(inputs.catalog)
+    refuse_replaced(inputs.catalog)
     survey_s = round(time.perf_counter() - begin, 2)
     gone = inputs.count_gone(survey)
     # Why the run would stop before it asks about any product.

@@ -17,6 +17,7 @@ from schemas.tables import CheckOutcome, Outcome
 
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
+from enrich.images.store import ImageStore
 from enrich.records import Modalities
 from enrich.report.content import (
     AttributeFacts,
@@ -28,7 +29,6 @@ from enrich.report.content import (
     RunReport,
     name_baseline,
 )
-from enrich.spark.catalog.shop import Shop
 from enrich.spark.corrections import select_corrections
 from enrich.spark.counting import COUNTS
 from enrich.spark.ledger import find_run
@@ -37,6 +37,7 @@ from enrich.spark.report.facts import FactCounts, Kind, count_facts
 from enrich.spark.report.gallery import choose_gallery, with_texts
 from enrich.spark.report.run_rows import select_run_rows
 from enrich.spark.settings import session_settings
+from enrich.spark.source import Source
 from enrich.spark.tables.creation import fill_columns
 from enrich.spark.tables.history import Commit, read_commits
 from enrich.spark.tables.output_tables import OutputTables
@@ -69,7 +70,7 @@ class ReportSources:
     """The tables that a page is made of, and what it shows beside their rows.
 
     `settings_file` is what --config named, None for the job's default. `expected` are the labels of
-    the baseline, None without one. `open_shop` opens the product table and its pictures.
+    the baseline, None without one. `open_source` opens the product table and its pictures.
     """
 
     tables: OutputTables
@@ -77,7 +78,7 @@ class ReportSources:
     settings: JobConfig
     settings_file: str | None
     expected: ExpectedLabels | None
-    open_shop: Callable[[], Shop]
+    open_source: Callable[[], tuple[Source, ImageStore]]
 
 
 def collect_report(

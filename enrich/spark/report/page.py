@@ -8,12 +8,12 @@ from schemas.tables import Outcome
 
 from enrich.errors import EnrichError
 from enrich.files.whole import whole_file
+from enrich.images.store import ImageStore
 from enrich.report.page import render_page
 from enrich.report.thumbnails import make_thumbnails
-from enrich.spark.catalog.shop import Shop
-from enrich.spark.catalog.table import refuse_exchanged
 from enrich.spark.records import RunSummary
 from enrich.spark.report.collect import ReportSources, collect_report
+from enrich.spark.source import Source, refuse_replaced
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ def write_report(sources: ReportSources, run_id: str, folder: Path) -> Path:
     Raises:
         ConfigError: the ledger knows no such run.
     """
-    shop = _find_shop(sources)
-    report = collect_report(sources, run_id, shop and shop.catalog.products)
-    pictures = {} if shop is None else make_thumbnails(shop.store, report.gallery.pictures)
+    source, store = _open_source(sources)
+    report = collect_report(sources, run_id, source and source.products)
+    pictures = {} if store is None else make_thumbnails(store, report.gallery.pictures)
     page = render_page(report, pictures)
     path = _name_page(folder, run_id)
     with whole_file(path) as partial:
@@ -71,12 +71,12 @@ def _is_written_since(moment: datetime, page: Path) -> bool:
     return page.exists() and page.stat().st_mtime >= moment.timestamp()
 
 
-def _find_shop(sources: ReportSources) -> Shop | None:
+def _open_source(sources: ReportSources) -> tuple[Source, ImageStore] | tuple[None, None]:
     try:
-        shop = sources.open_shop()
-        refuse_exchanged(shop.catalog)
-        return shop
+        source, store = sources.open_source()
+        refuse_replaced(source)
+        return source, store
     except EnrichError as error:
         # When a run is settled later, its product table may be gone, or the next one half written.
         log.warning("the page shows no texts and no pictures: %s", error)
-        return None
+        return None, None
