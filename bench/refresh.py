@@ -22,10 +22,10 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.run import Refresh
+from enrich.spark.source import open_source
 from schemas.verdict import Verdict
 
 _MB = 1e6
@@ -83,7 +83,7 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
         RunRequest(run_date=day),
         engine,
         ImageStore(str(catalog.parent)),
-        open_catalog(spark, str(catalog), config.columns),
+        open_source(spark, str(catalog), config.columns),
     )
     return Refresh(inputs, _OpenGate()).run()
 

@@ -20,8 +20,14 @@ import pyarrow as pa
 from enrich.calibration import Thresholds
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.records import NO_IMAGE_PATH, EncodedProduct, EnrichedProduct
-from enrich.records import Modalities, Product, Status
+from enrich.records import (
+    NO_IMAGE_PATH,
+    EncodedProduct,
+    EnrichedProduct,
+    Modalities,
+    Product,
+    Status,
+)
 from enrich.rows import AttributeAnswers, to_enriched, to_record_batch
 from enrich.text import build_text
 

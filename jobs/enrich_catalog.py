@@ -19,27 +19,28 @@ from threading import Thread
 from typing import Annotated
 
 import typer
+from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
+from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.report.content import ExpectedLabels
 from enrich.settings_files import load_yaml
-from enrich.spark.catalog.shop import Shop, open_shop
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
 from enrich.spark.plan import plan_refresh
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request, refuse_demo_among_products
-from enrich.spark.report.collect import ReportSources
-from enrich.spark.report.page import write_page
+from enrich.spark.report import ReportSources, write_page
 from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.session import open_session
+from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
@@ -245,7 +246,7 @@ def refresh_catalog(
         settings,
         settings_file,
         expected_labels(baseline),
-        lambda: Shop(inputs.source, inputs.store),
+        lambda: (inputs.source, inputs.store),
     )
     return Ended(inputs.tables, record_end(sources, refresh.summary), exit_code)
 
@@ -262,12 +263,20 @@ def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inp
     spark = open_session("enrich_catalog")
     refuse_impossible_executors(settings.gpu_executors, spark.sparkContext.getConf())
     location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
-    source, store = open_shop(spark, location, settings)
+    source, store = open_both(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
     inputs = Inputs(spark, settings, request, spec, store, source)
     if settings.catalog == DEMO_CATALOG:
         refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
     return inputs
+
+
+def open_both(
+    spark: SparkSession, location: str, settings: Settings
+) -> tuple[Source, ImageStore]:
+    """Return the product table at a location, and the store of its images."""
+    source = open_source(spark, location, settings.columns)
+    return source, open_image_store(source, settings)
 
 
 def decide_run(
@@ -300,7 +309,7 @@ def decide_run(
         settings_file,
         expected_labels(baseline),
         # From the ledger: the settings may name another table by now.
-        lambda: open_shop(spark, event["source"], settings),
+        lambda: open_both(spark, event["source"], settings),
     )
     return Ended(tables, record_end(sources, recording.summary), 0)
 

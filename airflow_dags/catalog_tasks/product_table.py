@@ -14,11 +14,13 @@ from pathlib import Path
 QUIET_S = 60
 
 _KINDS = (".parquet", ".csv", ".json", ".jsonl")
-# The job refuses a part that is compressed, and says so: it is not to be waited for.
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy", ".zip")
+_COMPRESSED = (".gz", ".bz2", ".zst")
 _PARTS = (*_KINDS, *(kind + packed for kind in _KINDS for packed in _COMPRESSED))
 # In a catalog folder of several tables, the one that the job reads, in the job's order.
-_TABLE_IN_FOLDER = [f"products{suffix}" for suffix in ("", *_KINDS)]
+_TABLE_IN_FOLDER = [
+    "products",
+    *(f"products{kind}{packed}" for kind in _KINDS for packed in ("", *_COMPRESSED)),
+]
 # Where Spark writes before it moves all files to their places.
 _UNFINISHED = ("_temporary", ".spark-staging")
 
@@ -46,7 +48,7 @@ def why_not_written(path: Path) -> str:
     if not table.is_dir():
         return _why_not_quiet(table, [table])
     # Beside parts in the catalog's own folder may lie anything.
-    is_of_parts = table == path and path.suffix.lower() not in _KINDS
+    is_of_parts = table == path and not path.name.lower().endswith(_PARTS)
     written, has_data = [], False
     for folder, folders, files in os.walk(table):
         if unfinished := [name for name in folders if name.startswith(_UNFINISHED)]:

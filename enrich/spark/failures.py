@@ -6,7 +6,7 @@ from enrich import errors
 from enrich.errors import ConfigError, EnrichError, NoAnswer, is_no_answer
 from enrich.spark.encode import is_worker_death
 from enrich.spark.metastore.lost import REPEAT, explain_lost_metastore
-from enrich.spark.storage import explain_storage_failure, messages_of
+from enrich.spark.storage import explain_storage_failure, messages_of, reason_of
 
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")
 # What Spark's readers say of a file, which error of ours that is, and what to do.
@@ -70,7 +70,7 @@ def _find_damaged_file(error: Exception) -> EnrichError | None:
     for pattern, kind, advice in _ADVICE:
         if any(re.search(pattern, one) for one in said):
             return kind(f"{found['said']} {advice}")
-    return None
+    return ConfigError(f"a file cannot be read: {reason_of(error)}")
 
 
 def _find_refused_library(error: Exception) -> ConfigError | None:

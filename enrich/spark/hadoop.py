@@ -1,6 +1,8 @@
 """Hadoop behind Spark: its settings and its file systems, for which Spark itself has no call."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,3 +33,22 @@ def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
     jvm: Any = spark.sparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(folder)
     return path.getFileSystem(hadoop_settings(spark)), path
+
+
+def has_folder(spark: SparkSession, path: str) -> bool:
+    """Return whether a folder is there, in whatever store. Runs on the driver."""
+    store, folder = open_folder(spark, path)
+    # Of what lies below a file HDFS does not say that it is not there.
+    return bool(store.isDirectory(folder.getParent()) and store.isDirectory(folder))
+
+
+@contextmanager
+def quiet_java(spark: SparkSession) -> Iterator[None]:
+    """Keep Java's own account of a failure, which takes pages, off the console."""
+    jvm: Any = spark.sparkContext._jvm
+    level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(level)

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.catalog.table import refuse_exchanged
+from enrich.spark.source import refuse_replaced
 from enrich.spark.diff import take_stock, try_images
 from enrich.spark.encode import select_contents, select_holding
 from enrich.spark.refresh import Inputs, count_deletable, count_diff, explain_cut_off
@@ -62,7 +62,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         to_encode = _count_to_encode(inputs, diff.rows) if diff.count(*TO_ANSWER) else 0
     finally:
         diff.rows.unpersist()
-    refuse_exchanged(inputs.source)
+    refuse_replaced(inputs.source)
     diff_s = round(time.perf_counter() - begin, 2)
     outrun = is_outrun(attempt, runs)
     error = explain_cut_off(inputs, diff, outrun)

@@ -21,7 +21,7 @@ from enrich.images.store import ImageStore
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
 from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
-from enrich.spark.catalog.table import CatalogSnapshot, refuse_exchanged
+from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.diff import (
     Diff,
@@ -96,7 +96,7 @@ class Inputs:
     request: Request
     spec: BuildsEngine
     store: ImageStore
-    source: CatalogSnapshot
+    source: Source
 
     @property
     def tables(self) -> Tables:
@@ -216,7 +216,7 @@ class Refresh:
         with self._timed("diff"):
             attempt = self._as_run(State.STARTED).attempt
             diff = take_stock(self.inputs.compare(self._runs, attempt))
-            refuse_exchanged(self.inputs.source)
+            refuse_replaced(self.inputs.source)
             self.summary.counts = count_diff(diff)
             is_by_stat = self.inputs.config.image_identity is ImageIdentity.STAT
             if diff.images_compared and is_by_stat:

@@ -18,6 +18,10 @@ from enrich.errors import StorageFailed
 from enrich.spark.hadoop import folder_of
 
 _MAX_CAUSES = 30
+# The names of exceptions that a message begins with.
+_CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
+_TELLS_NOTHING = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
+_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
 _MAX_LENGTH = 300
 _OF_A_TRACE = ("at ", "... ")
 _NEARLY_FULL_BYTES = 50_000_000
@@ -90,6 +94,19 @@ def messages_of(error: BaseException | None) -> Iterator[str]:
         yield f"{type(error).__name__}: {error}" if java is None else type(error).__name__
         yield from _java_messages(java)
         error = error.__cause__ or error.__context__
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what an error means: a server's or file's name, and the innermost cause.
+
+    Spark's outermost message of a file that it cannot read is that a stage failed.
+    """
+    said = list(messages_of(error))
+    lines = [_CLASSES.sub("", " ".join(one.split()))[:_MAX_LENGTH].rstrip(". ") for one in said]
+    unread = next(filter(None, map(_UNREAD_FILE.search, said)), None)
+    if unread is None:
+        return next((line for line in lines if not _TELLS_NOTHING.match(line)), lines[0])
+    return lines[-1] if unread[1] in lines[-1] else f"{unread[1]}: {lines[-1]}"
 
 
 def _java_messages(java: Any) -> Iterator[str]:

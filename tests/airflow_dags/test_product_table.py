@@ -43,7 +43,6 @@ def write(shop: Path) -> Write:
         "day=1/a.parquet",
         "_day=1/a.parquet",
         "products.parquet/day=1/hour=2/part-0",
-        # The job says at once that it is compressed.
         "part-0.csv.gz",
         "part-0.jsonl.ZST",
     ],

@@ -14,10 +14,10 @@ from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
-from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, StagedRows
 from enrich.spark.run import Refresh
+from enrich.spark.source import open_source
 from schemas.verdict import Verdict
 
 
@@ -54,7 +54,7 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
         RunRequest(run_date=date(2026, 11, 25)),
         spec,
         ImageStore(str(folder)),
-        open_catalog(spark, str(catalog), config.columns),
+        open_source(spark, str(catalog), config.columns),
     )
     summary = Refresh(inputs, OpenGate()).run()
     rows = spark.sql("SELECT color, count(*) AS products FROM shop.product_attributes GROUP BY 1")

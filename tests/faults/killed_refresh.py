@@ -31,12 +31,12 @@ from pyspark.sql import functions as F
 from two_days import DAYS
 
 from enrich.config import ColumnNames, JobConfig
-from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import RunRequest
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.settling import publish_staged_run
+from enrich.spark.source import open_source
 from enrich.spark.tables.output_tables import OutputTables
 
 PRODUCTS_PER_CHUNK = 8
@@ -130,7 +130,7 @@ class Steps:
             RunRequest(run_date=DAYS[day], run_id=day, publish=publish),
             WatchedSpec(self.home),
             WatchedStore(str(self.home), self.home),
-            open_catalog(self.spark, str(file), config.columns),
+            open_source(self.spark, str(file), config.columns),
         )
         return asdict(Refresh(inputs, FakeGate()).run())
 

@@ -118,7 +118,7 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
     )
     settlement = Settlement(staged.run_id, is_drop=False, reason=None)
     opened = []
-    monkeypatch.setattr(job_of_the_fake, "open_shop", lambda _, found, __: opened.append(found))
+    monkeypatch.setattr(job_of_the_fake, "open_pictured", lambda _, found, __: opened.append(found))
     first, again = Recording(), Recording()
 
     for recording in (first, again):

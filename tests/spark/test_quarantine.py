@@ -12,8 +12,13 @@ from pyspark.sql import SparkSession
 
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.spark.quarantine import select_new_quarantine
+from enrich.spark.records import InputRows
 from enrich.spark.survey import State, Survey, with_states
+from expectations.counting import count_input
+from expectations.figures import InputFigures
+from schemas.images import ImageSample
 from schemas.tables import CORRECTIONS, Reason
+from schemas.verdict import Verdict
 
 pytestmark = pytest.mark.spark
 
@@ -296,3 +301,57 @@ def test_who_deletes_what_could_not_be_read_from_quarantine_has_it_asked_again(s
         shop.refresh(run_id="blocked")
     assert shop.refresh(config=allowed, run_id="raised").counts["quarantined"] == 241
     assert shop.refresh(run_id="quiet").outcome == "nothing_to_do"
+
+
+def test_a_csv_row_with_surplus_fields_is_put_aside_and_keeps_its_answer(shop: Shop) -> None:
+    shop.tables.create_missing()
+    said = "'ok', 'hash', 'fake-1', 'before', DATE'2020-01-01', TIMESTAMP'2020-01-01'"
+    shop.sql(
+        "INSERT INTO shop.product_attributes (product_id, modalities, "
+        "status, content_hash, model_version, run_id, run_date, enriched_at) VALUES "
+        + ", ".join(f"('p{n}', 'text', {said})" for n in range(3))
+    )
+    shop.write_csv("p0,shirt number 0", "p1,red, large,shirt,p1.jpg", "p2,shirt number 2", "p3,new")
+
+    counts = shop.refresh(config={"missing_products": "delete"}).counts
+
+    found = {name: counts[name] for name in ("read", "published", "quarantined", "vanished")}
+    assert found == {"read": 4, "published": 3, "quarantined": 1, "vanished": 0}
+    runs = shop.table("product_attributes").set_index("product_id")["run_id"]
+    assert sorted(runs.index) == ["p0", "p1", "p2", "p3"]
+    assert runs.index[runs == "before"].tolist() == ["p1"]
+    aside = shop.table("quarantine").iloc[0]
+    assert aside[["product_id", "reason", "title"]].tolist() == ["p1", "surplus_fields", "red"]
+
+
+def test_a_table_of_rows_with_surplus_fields_has_no_ids_to_the_gate(shop: Shop) -> None:
+    shop.write_csv(*(f"p{n},red, large,shirt,1.jpg" for n in range(40)))
+    found: list[InputFigures] = []
+
+    def refuses(rows: InputRows) -> Verdict:
+        found.append(count_input(rows.products, ImageSample(0, 0)))
+        return Verdict(failures=("no ids",))
+
+    with pytest.raises(ValidationFailed):
+        shop.refresh(validate_input=refuses)
+
+    assert (found[0].rows, found[0].without_id, found[0].repeated_id) == (40, 40, 0)
+
+
+def test_ids_in_which_bytes_were_replaced_are_none_and_the_user_is_told(shop: Shop) -> None:
+    rows = "p0,black shirt,,", "\u00c41,white shirt,,"
+    shop.write_csv(*rows)
+    shop.refresh()
+    # As a spreadsheet writes what it calls CSV, and not CSV UTF-8.
+    damaged = "\u00d61,blue shirt,,", "p3,wei\u00dfes Hemd,,"
+    shop.write_csv(*rows, *damaged, encoding="cp1252")
+
+    again = shop.refresh(config={"missing_products": "delete"})
+
+    assert [again.counts[name] for name in ("published", "unchanged", "quarantined")] == [1, 1, 2]
+    # One of the rows whose ids are lost may be of the product that seems to have vanished.
+    assert set(shop.table("product_attributes")["product_id"]) == {"p0", "\u00c41", "p3"}
+    assert shop.table("quarantine")["reason"].tolist() == ["null_id"] * 2
+    kept, note = again.validation["notes"]
+    assert kept.startswith("1 vanished products are kept: of 2 rows the id cannot be told")
+    assert note.startswith("3 rows of the product table hold U+FFFD") and "CSV UTF-8" in note

@@ -17,15 +17,15 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
+from enrich.images.store import ImageStore
 from enrich.report.content import Change, ExpectedLabels
-from enrich.spark.catalog.shop import open_shop
-from enrich.spark.catalog.table import open_catalog
 from enrich.spark.records import StagedRows
 from enrich.spark.report.collect import ReportSources, collect_report
 from enrich.spark.report.gallery import CARDS_A_SHELF
 from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run
+from enrich.spark.source import open_source
 from schemas.labels import ABSTAINED
 from schemas.verdict import Verdict
 
@@ -46,7 +46,10 @@ def sources_of(shop: Shop, attributes: Mapping[str, Sequence[str]] = ATTRIBUTES)
         settings=JobConfig(),
         settings_file=None,
         expected=ExpectedLabels("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
-        open_shop=lambda: open_shop(shop.spark, str(shop.file), JobConfig()),
+        open_source=lambda: (
+            open_source(shop.spark, str(shop.file), ColumnNames()),
+            ImageStore(str(shop.folder)),
+        ),
     )
 
 
@@ -76,7 +79,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
     ).astype("string")
     shop.write(pd.concat([with_pictures(shop, products(120)), broken]))
     run_id = shop.refresh(validate=lambda rows: replace(passes(rows), baseline="reviewed")).run_id
-    catalog = open_catalog(shop.spark, str(shop.file), ColumnNames())
+    catalog = open_source(shop.spark, str(shop.file), ColumnNames())
 
     report = collect_report(sources_of(shop), run_id, catalog.products)
 

@@ -16,12 +16,12 @@ from fake_shop import FakeGate, Shop, fails, passes, products
 from long_tests import in_full
 
 from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
-from enrich.spark.catalog.table import CatalogSnapshot, open_catalog
 from enrich.spark.plan import plan_refresh
 from enrich.spark.records import RunSummary, StagedRows
 from enrich.spark.rollback import roll_back
 from enrich.spark.run import Refresh
 from enrich.spark.settling import drop_staged_run
+from enrich.spark.source import Source, open_source
 from schemas.verdict import Verdict
 
 pytestmark = [
@@ -165,12 +165,12 @@ def test_a_product_table_that_is_replaced_while_deletions_are_looked_up_deletes_
     shop.write_csv(*(f"p{number},shirt number {number},," for number in range(5)))
     staged = shop.refresh(config=DELETE, publish=False)
 
-    def open_and_begin_export(*arguments: Any) -> CatalogSnapshot:
-        catalog = open_catalog(*arguments)
+    def open_and_begin_export(*arguments: Any) -> Source:
+        catalog = open_source(*arguments)
         shop.write_csv(*(f"p{number},shirt number {number},," for number in range(4)))
         return catalog
 
-    monkeypatch.setattr("enrich.spark.vanished.open_catalog", open_and_begin_export)
+    monkeypatch.setattr("enrich.spark.vanished.open_source", open_and_begin_export)
 
     assert publish(shop, staged.run_id).counts["deleted"] == 0
     assert len(shop.table("product_attributes")) == 6

@@ -11,11 +11,11 @@ from pyspark.sql import SparkSession
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.catalog.table import open_catalog
 from enrich.spark.inputs import Inputs
 from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
 from enrich.spark.run import Refresh
 from enrich.spark.settling import publish_staged_run
+from enrich.spark.source import open_source
 from enrich.spark.tables.output_tables import OutputTables
 from enrich.spec import BuildsEngine
 from schemas.verdict import Verdict
@@ -127,7 +127,7 @@ class Shop:
             RunRequest(**{"run_date": DAY, **request}),  # type: ignore[arg-type]
             spec or FakeEngineSpec(model_version=model_version),
             ImageStore(str(self.folder)),
-            open_catalog(self.spark, str(self.file), settings.columns),
+            open_source(self.spark, str(self.file), settings.columns),
         )
 
     @property

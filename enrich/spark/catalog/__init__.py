@@ -1,1 +1,0 @@
-"""The product table that a run reads: its files, its columns, its pictures."""

@@ -1,0 +1,434 @@
+"""The product table that a run reads, at one pinned version, in the columns that the run needs."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    DataType,
+    DecimalType,
+    IntegralType,
+    NumericType,
+    StringType,
+    StructField,
+    StructType,
+)
+from schemas.quoting import quote, quote_part
+
+from enrich.config import ColumnNames, JobConfig
+from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of
+from enrich.images.locations import LONGEST_PATH, local_path, parse_location
+from enrich.images.store import ImageStore
+from enrich.spark.hadoop import escape_pattern, has_folder, quiet_java
+from enrich.spark.settings import session_settings
+from enrich.spark.storage import messages_of, reason_of
+from enrich.text import LONGEST_READ, REPLACED
+
+# The formats of files, by the ending of a file's or folder's name.
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+# What may follow the ending. Spark knows these by their names, as it does not know .xz and .zip.
+COMPRESSED = (".gz", ".bz2", ".zst")
+# In a folder that holds the product table among other files, the table's name without its ending.
+TABLE_IN_FOLDER = "products"
+# Where Spark's readers put a row that does not fit the columns.
+_RECORD = "the row as it stands"
+_OPTIONS = {
+    "parquet": {},
+    "csv": {"header": "true", "multiLine": "true", "escape": '"', "columnPruning": "false"},
+    "json": {"allowUnquotedControlChars": "true"},
+}
+# While Spark finds out which columns there are, whoever reads them: names that differ in case
+# alone, and times in nanoseconds, as pandas writes them.
+_TAKES_MORE = {
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+}
+# The name of a partition may be an id or a code, such as 007.
+_PARTITIONS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
+# Surplus fields of a CSV row that are looked at.
+_MOST_SURPLUS = 8
+# Where Spark keeps what a text was declared as.
+_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
+# In characters. Uncut, thousands of descriptions of megabytes would make one Arrow batch, for which
+# no memory is enough.
+_LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
+# How a version begins that is a digest of files.
+_OF_FILES = "files-"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A product table as it was when it was opened.
+
+    Attributes:
+        name: The table's path or name, as the settings have it.
+        version: The Delta version, or "files-" and a digest of the files' names, sizes and times.
+        products: Lazy. product_id, title, description, image_path and product_category are STRING,
+            priority is DOUBLE; what the settings name no column for is NULL. `is_malformed` marks a
+            row that the reader could not take apart: a CSV row with surplus fields, a line that is
+            not JSON. `has_replaced_bytes` marks a row with bytes that are not UTF-8; where these
+            are in its product_id, that is NULL.
+        folder: Where relative image paths start by default; None for a table known by name.
+    """
+
+    name: str
+    version: str
+    products: DataFrame
+    folder: str | None
+
+
+def open_source(
+    spark: SparkSession, location: str, columns: ColumnNames, version: str | None = None
+) -> Source:
+    """Open a Delta, Parquet, CSV or JSON path, or a table by name. Runs on the driver.
+
+    Args:
+        spark: The session.
+        location: The path or the name.
+        columns: The names of its columns.
+        version: The version of an earlier `Source`. Delta tables are opened as they were then,
+            files as they are.
+
+    Raises:
+        ConfigError: Nothing can be read there, or not in that version any more.
+        NoAnswer: The store or the metastore is out of reach.
+        SchemaMismatch: A column is missing, ambiguous or of a wrong type.
+    """
+    is_name = "/" not in location and not Path(location).exists()
+    earlier = int(version) if version and version.isdecimal() else None
+    try:
+        with quiet_java(spark):
+            if is_name:
+                return _open_table(spark, location, columns, earlier)
+            return _open_path(spark, location, columns, earlier)
+    except (PySparkException, Py4JJavaError, OSError) as error:
+        # The path itself may hold words such as "timed out".
+        messages = [message.replace(location, "") for message in messages_of(error)]
+        kind = kind_of(messages, ConfigError)
+        raise kind(
+            f"no product table can be read at '{location}': {reason_of(error)}. "
+            "Expected: a Delta, Parquet, CSV or JSON path, or a table's name (docs/input.md)"
+        ) from error
+
+
+def refuse_replaced(source: Source) -> None:
+    """Raise NoAnswer if the table's files were replaced since the source was opened.
+
+    Runs on the driver. Of a replaced file Spark reads as many bytes as the old one had, without an
+    error. Delta tables are pinned to their version.
+    """
+    if not source.version.startswith(_OF_FILES):
+        return
+    try:
+        is_same = _digest_files(source.products) == source.version
+    except (PySparkException, Py4JJavaError):
+        is_same = False  # who replaces a folder removes it first
+    if not is_same:
+        raise NoAnswer(f"'{source.name}' was replaced while it was read. Run this again")
+
+
+def open_image_store(source: Source, config: JobConfig) -> ImageStore:
+    """Return the store of a source's pictures.
+
+    Raises:
+        ConfigError: The settings name no image root, and the source has none.
+    """
+    root = config.image_root or _find_image_root(source, config)
+    return ImageStore(root, config.allowed_image_roots, config.image_limits, config.image_reading)
+
+
+def _find_image_root(source: Source, config: JobConfig) -> str:
+    if config.columns.image_path is None:
+        return str(Path.cwd())  # no picture is read
+    if source.folder is None:
+        raise ConfigError(
+            f"the image paths of table '{source.name}' have no root: a table known by name has no "
+            "folder. Give --image-root"
+        )
+    try:
+        parse_location(source.folder)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the image paths of '{source.name}' have no root: {error}. Give --image-root"
+        ) from error
+    return source.folder
+
+
+def _open_table(
+    spark: SparkSession, location: str, columns: ColumnNames, earlier: int | None
+) -> Source:
+    name = quote(location)
+    frame = spark.read.table(name)
+    details = spark.sql(f"DESCRIBE DETAIL {name}").first()
+    if details is not None and details["format"] == "delta":
+        version = _choose_version(spark, name, earlier)
+        frame = spark.read.option("versionAsOf", version).table(name)
+    else:
+        version = _digest_files(frame)
+    _refuse_unfit(frame.schema, columns, location)
+    return Source(location, version, _select(frame, columns, F.lit(False)), None)
+
+
+def _open_path(
+    spark: SparkSession, location: str, columns: ColumnNames, earlier: int | None
+) -> Source:
+    path = local_path(location).rstrip("/")
+    files = _find_on_store(spark, path) if "://" in path else _find_locally(Path(path))
+    if files.format == "delta":
+        version = _choose_version(spark, f"delta.{quote_part(files.paths[0])}", earlier)
+        reader = spark.read.format("delta").option("versionAsOf", version)
+        frame, is_malformed = reader.load(files.paths[0]), F.lit(False)
+        _refuse_unfit(frame.schema, columns, location)
+    else:
+        with session_settings(spark, _PARTITIONS_ARE_TEXT):
+            frame, is_malformed = _read_files(spark, files, columns, location)
+        version = _digest_files(frame)
+    return Source(location, version, _select(frame, columns, is_malformed), files.folder)
+
+
+class _Files(NamedTuple):
+    """The files of a table.
+
+    `paths` are URIs for Spark: patterns, in which the names are escaped, but for Delta. `folder` is
+    where relative image paths start.
+    """
+
+    format: str
+    paths: list[str]
+    folder: str
+
+
+def _find_on_store(spark: SparkSession, path: str) -> _Files:
+    named = _format_of(path)
+    folder = path.rpartition("/")[0] if named else path
+    # As Parquet, a Delta table would show rows that were deleted or replaced.
+    if not named or has_folder(spark, f"{path}/_delta_log"):
+        return _Files("delta", [path], folder)
+    return _Files(named, [escape_pattern(path)], folder)
+
+
+def _find_locally(path: Path) -> _Files:
+    """Find a file, a folder of files, a Delta folder, or products.* in a folder."""
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    # Of a link the folder is the link's own.
+    is_table = path.is_file() or bool(_format_of(path.name))
+    folder = path.parent.resolve() if is_table else path.resolve()
+    table = folder / path.name if is_table else folder
+    is_alone = is_table or _is_delta(table)
+    for one in (table,) if is_alone else (*_names_in_folder(table), table):
+        found, parts = _look_at(one)
+        if found:
+            escape = escape_pattern if found != "delta" else str
+            # With a scheme: else Spark looks in the cluster's own file system.
+            paths = [f"file://{escape(str(part))}" for part in parts]
+            return _Files(found, paths, str(folder))
+    raise FileNotFoundError(f"{path} is not a Delta table and holds no {', '.join(FORMATS)} file")
+
+
+def _names_in_folder(folder: Path) -> Iterator[Path]:
+    yield folder / TABLE_IN_FOLDER
+    for suffix in FORMATS:
+        for packed in ("", *COMPRESSED):
+            yield folder / f"{TABLE_IN_FOLDER}{suffix}{packed}"
+
+
+def _format_of(name: str) -> str:
+    """Return the format that a file's or folder's name ends in, "" for other names."""
+    name = name.lower()
+    for packed in COMPRESSED:
+        name = name.removesuffix(packed)
+    return FORMATS.get(Path(name).suffix, "")
+
+
+def _look_at(path: Path) -> tuple[str, list[Path]]:
+    """Return the format of a file or folder, "" where it holds no data, and what Spark is to read.
+
+    A folder that is called as a table is, or has partitions, is read as a whole. In another one,
+    only files that are called as data are: below it may lie a million pictures.
+    """
+    if not path.exists() or _is_delta(path):
+        return "delta" if path.exists() else "", [path]
+    named = _format_of(path.name)
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    visible = [one for one in inside if not one.name.startswith((".", "_"))]
+    files = [one for one in visible if _format_of(one.name) and not one.is_dir()]
+    partitions = [one for one in visible if "=" in one.name and one.is_dir()]
+    if files and partitions:
+        # Spark would leave the files out.
+        raise FileNotFoundError(
+            f"{files[0]} lies beside partitions such as {partitions[0].name}. Move one of them away"
+        )
+    if named:
+        return named, [path]
+    formats = {_format_of(one.name) for one in files} | {_look_at(one)[0] for one in partitions}
+    if len(formats) > 1:
+        raise FileNotFoundError(
+            f"{path} holds files of several formats: {', '.join(sorted(formats))}. Name the file "
+            "to read, or leave files of one format there"
+        )
+    return next(iter(formats), ""), [path] if partitions else files
+
+
+def _is_delta(path: Path) -> bool:
+    return (path / "_delta_log").is_dir()
+
+
+def _read_files(
+    spark: SparkSession, files: _Files, columns: ColumnNames, location: str
+) -> tuple[DataFrame, Column]:
+    """Return the rows, with the columns that are wanted at least, and which rows are malformed."""
+    options = {**_OPTIONS[files.format], "columnNameOfCorruptRecord": _RECORD}
+    reader = spark.read.format(files.format).options(**options)
+    record = StructField(_RECORD, StringType())
+    if files.format == "csv":
+        # The header alone: without partitions, whose columns are not in the files. In the reader of
+        # several lines, Spark takes a bracket in a file's name for a pattern.
+        header = {**options, "multiLine": "false", "recursiveFileLookup": "true"}
+        found = spark.read.format("csv").options(**header).load(files.paths)
+        # Parts with other headers are refused when they are read. A header is not held against
+        # itself: Spark has other names for columns that have none, or one twice.
+        reader = reader.option("enforceSchema", len(found.inputFiles()) == 1)
+        frame = reader.schema(StructType([*found.schema, record])).load(files.paths)
+        _refuse_unfit(frame.schema, columns, location)
+        return frame, _is_malformed_csv(len(found.schema), options, columns)
+    with session_settings(spark, _TAKES_MORE):
+        schema = reader.load(files.paths).schema
+    _refuse_unfit(schema, columns, location)
+    # What nobody reads may be of any type.
+    read = [field for field in schema if field.name in columns.model_dump().values()]
+    if files.format == "parquet":
+        return reader.schema(StructType(read)).load(files.paths), F.lit(False)
+    frame = reader.schema(StructType([*read, record])).load(files.paths)
+    # As Python writes what is missing.
+    texts = [field.name for field in read if isinstance(field.dataType, StringType)]
+    frame = frame.withColumns({n: F.nullif(_column(n), F.lit("NaN")) for n in texts})
+    return frame, _with_another_column(F.col(_RECORD).isNotNull(), columns)
+
+
+def _is_malformed_csv(width: int, options: dict[str, str], columns: ColumnNames) -> Column:
+    """Return whether a CSV row has something in surplus fields, or swallowed the rows behind it.
+
+    Of the rows that do not fit the `width` columns, these are sound: one with nothing but commas
+    too many, and one of a single line with fields too few.
+    """
+    record = F.col(_RECORD)
+    names = [f"f{place}" for place in range(width + _MOST_SURPLUS)]
+    fields = F.from_csv(record, ", ".join(f"{name} STRING" for name in names), options)
+    surplus = F.coalesce(*(fields[name] for name in names[width:]))
+    is_malformed = surplus.isNotNull() | F.coalesce(record.contains("\n"), F.lit(False))
+    return _with_another_column(is_malformed, columns)
+
+
+def _with_another_column(is_malformed: Column, columns: ColumnNames) -> Column:
+    """Return the same, of two columns: Spark refuses to read nothing but malformed rows."""
+    length = F.length(_column(columns.product_id).cast("string"))
+    return F.coalesce(length >= 0, F.lit(True)) & is_malformed
+
+
+def _refuse_unfit(schema: StructType, columns: ColumnNames, location: str) -> None:
+    """Raise SchemaMismatch if a wanted column is missing, ambiguous or of a wrong type."""
+    wanted = {role: name for role, name in columns.model_dump().items() if name is not None}
+    fields = {field.name: field for field in schema if field.name != _RECORD}
+    if missing := [name for name in wanted.values() if name not in fields]:
+        raise SchemaMismatch(
+            f"'{location}' has no column {', '.join(missing)}: found {', '.join(fields) or 'none'}"
+            ". Name them, or null for none, under 'columns' in the settings; CSV is separated by "
+            "commas and JSON has one object a line"
+        )
+    for role, name in wanted.items():
+        alike = [other for other in fields if other.lower() == name.lower()]
+        if len(alike) > 1:
+            raise SchemaMismatch(
+                f"'{location}' has the columns {' and '.join(alike)}: expected one {name}, as "
+                "Spark does not tell capitals apart. Rename the others"
+            )
+        found = fields[name].dataType
+        if not _is_allowed(role, found):
+            number = "a number" if role == "priority" else "a whole number"
+            raise SchemaMismatch(
+                f"column {name} of '{location}' is of a wrong type: found {found.simpleString()}, "
+                f"expected string or {number}"
+            )
+
+
+def _is_allowed(role: str, found: DataType) -> bool:
+    if isinstance(found, NumericType):
+        # NUMBER of other databases is a decimal. A Parquet column of NULLs alone is an integer.
+        is_whole = isinstance(found, IntegralType)
+        is_whole |= isinstance(found, DecimalType) and found.scale == 0
+        return is_whole or role == "priority"
+    return isinstance(found, StringType) or found.typeName() == "void"
+
+
+def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> DataFrame:
+    """Return the columns of `Source.products`."""
+    read = {
+        role: _read_column(role, None if name is None else frame.schema[name])
+        for role, name in columns.model_dump().items()
+    }
+    # An attribute of a checkpoint may be called category.
+    read["product_category"] = read.pop("category")
+    texts = [name for name in read if name != "priority"]
+    if _RECORD in frame.columns:
+        # So that quarantine shows the row.
+        row = F.when(is_malformed, F.substring(F.make_valid_utf8(_RECORD), 1, LONGEST_READ))
+        read["title"] = F.coalesce(read["title"], row)
+    read["is_malformed"] = is_malformed
+    read["has_surplus_fields"] = is_malformed
+    product_id = F.col("product_id")
+    return frame.select(*(column.alias(name) for name, column in read.items())).withColumns(
+        {
+            "has_replaced_bytes": F.concat_ws("", *texts).contains(REPLACED),
+            # Several ids may have become one.
+            "product_id": F.when(~product_id.contains(REPLACED), product_id),
+        }
+    )
+
+
+def _read_column(role: str, field: StructField | None) -> Column:
+    column = F.lit(None) if field is None else _column(field.name)
+    if role == "priority":
+        # To Spark NaN is above every number.
+        return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
+    # One byte that is not UTF-8 stops Arrow, and with it the whole run.
+    text = F.make_valid_utf8(column.cast("string"))
+    if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
+        # Blanks at the end are the type's, not the value's.
+        text = F.rtrim(text)
+    if role == "product_id":
+        # A blank is not an id, as an empty field of a CSV file is not.
+        return F.when(text.rlike(r"(?U)\S"), text)
+    return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
+
+
+def _column(name: str) -> Column:
+    # A name may hold dots.
+    return F.col(quote_part(name))
+
+
+def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> str:
+    """Return the earlier version of a Delta table if there is one, else the newest."""
+    if earlier is not None:
+        return str(earlier)
+    newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
+    if newest is None:
+        raise FileNotFoundError(f"{table} has no version")
+    return str(newest["version"])
+
+
+def _digest_files(frame: DataFrame) -> str:
+    """Return a version that changes with the names, sizes and times of a table's files."""
+    files = [escape_pattern(unquote(uri)) for uri in frame.inputFiles()]
+    # This reader asks for no content that is not selected.
+    listed = frame.sparkSession.read.format("binaryFile").load(files)
+    rows = listed.select("path", "length", F.unix_millis("modificationTime")).collect()
+    digest = hashlib.sha256("\n".join(sorted(repr(tuple(row)) for row in rows)).encode())
+    return f"{_OF_FILES}{digest.hexdigest()[:12]}"
