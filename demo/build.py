@@ -27,9 +27,9 @@ def main(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             name = Path(member.name).name
-            file = tar.extractfile(member) if name in names else None
-            if file is not None:
-                (target / name).write_bytes(shrink(file.read()))
+            packed = tar.extractfile(member) if name in names else None
+            if packed is not None:
+                (target / name).write_bytes(shrink(packed.read()))
 
 
 def shrink(content: bytes) -> bytes:
