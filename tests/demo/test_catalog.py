@@ -1,98 +1,174 @@
-"""A demo catalog is a function of its arguments, and is written whole or not at all."""
+"""The demo catalog holds 300 sound products, and faults that are what their names say."""
 
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
-from enrich.demo.catalog import is_demo_catalog, write_demo_catalog
+from demo.catalog import FAULTS, PLANTED, read_labels, score_answers, write_demo_catalog
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.errors import ConfigError
-from schemas.labels import ATTRIBUTE_LABELS
+from schemas.labels import LABEL_WORDS
 
-JOB = Path(__file__).parents[2] / "jobs" / "make_demo_catalog.py"
+FOLDER = Path(__file__).parents[2] / "demo"
+UNREADABLE = {"JPEG truncated", "web page instead of an image", "image file empty"}
+SOUND_IMAGES = {"text empty", "product id null", "title in emoji"} | {
+    name for name in FAULTS if name.startswith(("WebP", "PNG", "JPEG in", "JPEG turned"))
+}
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "catalog"
+    write_demo_catalog(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "products.parquet")
+
+
+@pytest.fixture(scope="module")
+def faulty(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a planted fault, and its name."""
+    places = [10 + 11 * number for number in range(len(PLANTED))]
+    return rows.loc[places].assign(fault=PLANTED)
+
+
+def is_decodable(file: Path) -> bool:
+    try:
+        with Image.open(file) as image:
+            image.load()
+    except (OSError, Image.DecompressionBombError):
+        return False
+    return True
+
+
+def test_photographs_are_small_and_hold_no_metadata() -> None:
+    files = list((FOLDER / "photographs").iterdir())
+    assert len(files) == 300 and sum(file.stat().st_size for file in files) < 5_000_000
+    for file in files:
+        with Image.open(file) as image:
+            assert max(image.size) == 320
+            assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+def test_sound_products_have_an_id_a_title_and_a_photograph_of_their_own(
+    folder: Path, rows: pd.DataFrame, faulty: pd.DataFrame
+) -> None:
+    sound = rows.drop(faulty.index)
+    assert len(sound) == 300
+    assert sound[["product_id", "image_path"]].nunique().eq(300).all()
+    assert sound[["title", "category"]].notna().all(axis=None)
+    assert all(is_decodable(folder / path) for path in sound.image_path)
+
+
+def test_about_half_of_the_texts_name_a_color_and_a_few_name_a_wrong_one(
+    rows: pd.DataFrame, faulty: pd.DataFrame
+) -> None:
+    labels = read_labels().color.dropna()
+    texts = rows.drop(faulty.index).set_index("product_id")
+    texts = texts.title + " " + texts.description.fillna("")
+    named = {
+        product_id: {
+            label
+            for label, words in LABEL_WORDS["color"].items()
+            if re.search(rf"\b({'|'.join({label, *words})})\b", text.lower())
+        }
+        for product_id, text in texts.items()
     }
+    assert 130 <= sum(map(bool, named.values())) <= 170
+    wrong = [id_ for id_, label in labels.items() if named[id_] and label not in named[id_]]
+    assert 8 <= len(wrong) <= 12
 
 
-def test_same_seed_draws_the_same_bytes(few: Path, tmp_path: Path) -> None:
-    write_demo_catalog(tmp_path / "again", products=20, seed=2)
-    write_demo_catalog(tmp_path / "other", products=4, seed=4)
-    assert _files(few) == _files(tmp_path / "again")
-    pictures = set(_files(few / "images").values())
-    assert pictures.isdisjoint(_files(tmp_path / "other" / "images").values())
+def test_labels_by_hand_are_labels_of_the_bundled_checkpoint() -> None:
+    labels = read_labels()
+    attributes = read_manifest(BUNDLED).config.attributes
+    assert set(labels.columns) == {"color", "pattern"}
+    for attribute in labels:
+        assert set(labels[attribute].dropna()) <= set(attributes[attribute])
+        assert labels[attribute].notna().sum() >= 190
 
 
-def test_a_product_does_not_depend_on_how_many_are_drawn(demo: Path, few: Path) -> None:
-    pictures = _files(few / "images")
-    assert pictures and pictures.items() <= _files(demo / "images").items()
+def test_faults_of_images_are_what_their_names_say(folder: Path, faulty: pd.DataFrame) -> None:
+    for row in faulty.itertuples():
+        file = folder / str(row.image_path)
+        if row.fault in SOUND_IMAGES:
+            assert is_decodable(file), row.fault
+        elif row.fault in UNREADABLE:
+            assert file.is_file() and not is_decodable(file), row.fault
+        elif row.fault.endswith("image missing") or row.fault == "image file missing":
+            assert not file.exists()
+    by_fault = faulty.drop_duplicates("fault").set_index("fault").image_path
+    assert by_fault["image path leaves the folder"] == "../../etc/passwd"
+    assert by_fault.isna()[["image path null"]].all()
+    absurd = (folder / by_fault["image header absurd"]).read_bytes()
+    assert len(absurd) < 1000 and absurd[16:24] == (60_000).to_bytes(4, "big") * 2
 
 
-def test_labels_come_from_the_label_sets(labels: pd.DataFrame) -> None:
-    for attribute, allowed in ATTRIBUTE_LABELS.items():
-        assert set(labels[attribute].dropna()) <= set(allowed)
-    assert labels.color.notna().all() and labels["style"].notna().all()
-    assert 0.1 < labels.pattern.isna().mean() < 0.5
+def test_rare_image_formats_are_those_named(folder: Path, faulty: pd.DataFrame) -> None:
+    found = {}
+    for row in faulty[faulty.fault.isin(SOUND_IMAGES)].itertuples():
+        with Image.open(folder / row.image_path) as image:
+            found[row.fault] = (image.format, image.mode, len(image.getexif()))
+    assert found["WebP"] == ("WEBP", "RGB", 0)
+    assert found["PNG with a palette"] == ("PNG", "P", 0)
+    assert found["PNG with an alpha channel"] == ("PNG", "RGBA", 0)
+    assert found["JPEG in CMYK"] == ("JPEG", "CMYK", 0)
+    assert found["JPEG turned by EXIF"] == ("JPEG", "RGB", 1)
 
 
-def test_second_photographs_share_a_group_and_a_label(labels: pd.DataFrame) -> None:
-    groups = labels.groupby("group_id")
-    assert groups.size().max() == 2
-    assert (groups[["color", "style"]].nunique() == 1).all(axis=None)
-
-
-def test_a_demo_catalog_is_replaced_and_anything_else_is_left_alone(tmp_path: Path) -> None:
-    write_demo_catalog(tmp_path / "demo", products=2)
-    write_demo_catalog(tmp_path / "demo", products=1)
-    assert len(pd.read_parquet(tmp_path / "demo" / "products.parquet")) == 1
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "products.parquet").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="not a demo catalog"):
-        write_demo_catalog(tmp_path / "mine", products=1)
-    assert (tmp_path / "mine" / "products.parquet").read_bytes() == b"precious"
-
-
-@pytest.mark.parametrize("place", ["labelled.csv", "images/own.jpg", "checkpoint/config.json"])
-def test_what_a_person_has_put_beside_a_demo_catalog_is_not_deleted_with_it(
-    tmp_path: Path, place: str
+def test_faults_of_texts_and_ids_are_what_their_names_say(
+    rows: pd.DataFrame, faulty: pd.DataFrame
 ) -> None:
-    write_demo_catalog(tmp_path / "demo", products=2)
-    precious = tmp_path / "demo" / place
-    precious.parent.mkdir(exist_ok=True)
-    precious.write_bytes(b"precious")
-    before = _files(tmp_path / "demo")
-    with pytest.raises(ConfigError, match=f"'{place}'; name another folder or move"):
-        write_demo_catalog(tmp_path / "demo", products=1)
-    assert _files(tmp_path / "demo") == before
+    by_fault = faulty.drop_duplicates("fault").set_index("fault")
+    assert len(by_fault.description["description of 20,000 characters"]) == 20_000
+    assert by_fault.title["text empty"] == "" and pd.isna(by_fault.description["text empty"])
+    assert not by_fault.title["text empty and image missing"].strip()
+    assert rows.product_id.isna().sum() == (faulty.fault == "product id null").sum() == 1
+    repeated = rows[rows.product_id.notna() & rows.duplicated("product_id")]
+    assert list(repeated.index) == list(faulty.index[faulty.fault == "product id duplicated"])
+    assert len(repeated) == 2
 
 
-def test_a_run_that_fails_leaves_no_half_catalog(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fewer_products_are_the_first_ones_and_faults_can_be_left_out(
+    tmp_path: Path, rows: pd.DataFrame
 ) -> None:
-    def fail(index: int, *, seed: int) -> None:
-        raise RuntimeError("killed")
-
-    write_demo_catalog(tmp_path / "demo", products=2)
-    before = _files(tmp_path / "demo")
-    monkeypatch.setattr("enrich.demo.catalog.make_product", fail)
-    with pytest.raises(RuntimeError, match="killed"):
-        write_demo_catalog(tmp_path / "demo", products=2)
-    assert _files(tmp_path / "demo") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    write_demo_catalog(tmp_path / "few", products=25)
+    assert pd.read_parquet(tmp_path / "few" / "products.parquet").equals(rows[:27])
+    write_demo_catalog(tmp_path / "sound", products=25, faults=False)
+    sound = pd.read_parquet(tmp_path / "sound" / "products.parquet")
+    assert sound.product_id.tolist() == rows.product_id.drop([10, 21])[:25].tolist()
 
 
-def test_command_line_refuses_a_folder_of_other_things_with_exit_code_2(tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(b"mine")
-    command = [sys.executable, str(JOB), "--products", "2", "--output"]
-    refused = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
-    assert refused.returncode == 2 and "not a demo catalog" in refused.stderr
-    made = subprocess.run([*command, str(tmp_path / "new")], capture_output=True, text=True)
-    assert made.returncode == 0 and "2 products with planted flaws" in made.stdout
-    assert is_demo_catalog(tmp_path / "new")
+def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.jpg").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="expected an empty folder"):
+        write_demo_catalog(tmp_path, products=1)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.jpg"]
+
+
+def test_a_failure_leaves_no_half_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAULTS, PLANTED[0], lambda row, photograph: {}[row["title"]])
+    with pytest.raises(KeyError):
+        write_demo_catalog(tmp_path / "demo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_scores_count_labelled_answered_and_right_products() -> None:
+    labels = read_labels()
+    colors = labels.color.dropna()
+    blue, red = (colors.index[colors == color][:2] for color in ("blue", "red"))
+    unlabelled = labels.index[labels.color.isna()][:1]
+    published = pd.DataFrame(
+        {
+            "product_id": [*blue, *red, *unlabelled, "of another shop"],
+            "color": ["blue", "red", "red", None, "red", "blue"],
+            "color_confidence": 0.99,
+        }
+    )
+    assert score_answers(published) == {"color": (4, 3, 2)}

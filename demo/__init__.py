@@ -1,0 +1,1 @@
+"""The demo catalog: photographs of second-hand clothes, and planted faults."""
