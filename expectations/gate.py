@@ -30,7 +30,11 @@ class Gate:
         """Check the products before any content is encoded."""
         from expectations.validation import Validation
 
-        return Validation(run_id, self.settings, self.docs_dir).validate_input(products, images).verdict
+        return (
+            Validation(run_id, self.settings, self.docs_dir)
+            .validate_input(products, images)
+            .verdict
+        )
 
     def check_candidates(
         self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int

@@ -12,6 +12,7 @@ anything else.
 import dataclasses
 import logging
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +25,6 @@ from pyspark.sql import SparkSession
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
-from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -91,7 +91,7 @@ def main(
     ] = False,
     publish_run: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Publish the candidates of that run, and do nothing else."),
+        typer.Option(metavar="RUN", help="Publish the candidates of that run; nothing else."),
     ] = None,
     drop_run: Annotated[
         str | None,
@@ -175,7 +175,7 @@ def choose_decision(
     publish_run: str | None,
     drop_run: str | None,
     reason: str | None,
-    of_a_refresh: dict[str, object],
+    of_a_refresh: Mapping[str, object],
 ) -> Decision | None:
     """Return what the flags decide about a run, None where they ask for a refresh.
 
@@ -271,9 +271,7 @@ def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inp
     return inputs
 
 
-def open_both(
-    spark: SparkSession, location: str, settings: Settings
-) -> tuple[Source, ImageStore]:
+def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[Source, ImageStore]:
     """Return the product table at a location, and the store of its images."""
     source = open_source(spark, location, settings.columns)
     return source, open_image_store(source, settings)
@@ -326,6 +324,8 @@ def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline
 def write_demo() -> str:
     """Return the demo catalog's folder, writing it first if it is not there."""
     if not (DEMO_FOLDER / "products.parquet").exists():
+        from demo.catalog import write_demo_catalog
+
         log.info("writing the demo catalog to %s", DEMO_FOLDER)
         write_demo_catalog(DEMO_FOLDER)
     return str(DEMO_FOLDER)

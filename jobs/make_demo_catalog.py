@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from enrich.command_line import run_command
-from enrich.demo.catalog import write_demo_catalog
+from demo.catalog import write_demo_catalog
 from enrich.files.targets import require_writable
 
 

@@ -60,7 +60,7 @@ def write_candidates(
     header: RunHeader,
     spec: BuildsEngine,
     diff: Diff,
-    encodings: DataFrame,
+    encodings: DataFrame | None,
     *,
     deletes: bool,
 ) -> None:
@@ -71,11 +71,11 @@ def write_candidates(
         header: the run.
         spec: the recipe of the answerer.
         diff: written down.
-        encodings: those that hold, of this run's encoder.
+        encodings: those that hold, of this run's encoder; None where no product needs an answer.
         deletes: rows of missing products are to be deleted.
     """
     parts = []
-    if diff.count(*TO_ANSWER):
+    if encodings is not None:
         asked = join_encodings(diff.select(*TO_ANSWER), encodings)
         parts.append(_answer(asked.where(F.col("modalities").isNotNull()), spec))
     if diff.count(Outcome.REVISED):
@@ -116,7 +116,7 @@ def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
 
 
 def count_candidates(
-    tables: Tables, run_id: str, diff: Diff, encodings: DataFrame
+    tables: Tables, run_id: str, diff: Diff, encodings: DataFrame | None
 ) -> Answered:
     """Return what the run's candidates and the readings of its contents are. Two actions."""
     own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
@@ -126,7 +126,7 @@ def count_candidates(
         *(F.count_if(is_null).alias(f"no {a}") for a, is_null in nothing.items()),
     ).collect()[0]
     contents = unreadable = with_image = failed = 0
-    if diff.count(*TO_ANSWER):
+    if encodings is not None:
         read = join_encodings(diff.select(Outcome.NEW, Outcome.CHANGED), encodings)
         one = read.select("content_hash", "status", "modalities", "error").distinct()
         contents, unreadable, with_image, failed = one.agg(
@@ -237,9 +237,7 @@ def _answerer_of_this_worker(spec: BuildsEngine) -> Any:
     return _LOADED["it"][1]
 
 
-def _revise(
-    published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]
-) -> DataFrame:
+def _revise(published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]) -> DataFrame:
     """Return the published answers of products of which only category or corrections differ."""
     renewed = revised.select(
         "product_id",

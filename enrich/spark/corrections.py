@@ -200,7 +200,7 @@ def record_corrections(
         .persist()
     )
     if count := new.count():
-        tables.append("attribute_corrections", new.coalesce(1))
+        tables.append("attribute_corrections", new.coalesce(1), corrected_by)
     new.unpersist()
     return count
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 from pyspark import StorageLevel
@@ -246,7 +246,7 @@ def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Call
 
     udf: Any = pandas_udf(look, _LOOK)  # type: ignore[call-overload]
     # Else Spark may plan it once for each field of its struct.
-    return udf.asNondeterministic()  # type: ignore[no-any-return]
+    return cast(Callable[..., Column], udf.asNondeterministic())
 
 
 def hash_content(title: Any, description: Any, image_digest: str) -> str:
@@ -290,7 +290,7 @@ def _look_at(
         is_settled = found.modified_at is None or (
             found.modified_at < datetime.now(UTC) - _CLOCK_STEP
         )
-        return _Look(digest, *(stat if is_settled else (None, None, None)), was_read=True)
+        return _Look(digest, *stat, True) if is_settled else _Look(digest, was_read=True)
     except ImageProblem as problem:
         return _Look(str(problem.status))
 

@@ -156,9 +156,9 @@ class Encoder:
         if len(self.crashed) > most or not most:
             raise WorkersDied(
                 f"{len(self.crashed) or 'Some'} products took their Python worker with them, "
-                f"allowed are {most} (max_crashing_products). So many are more likely a sign of too "
-                "little memory or a broken driver: look into the executors' logs. What is encoded "
-                "stays, the same command goes on from there."
+                f"allowed are {most} (max_crashing_products). So many are more likely a sign of "
+                "too little memory or a broken driver: look into the executors' logs. What is "
+                "encoded stays, the same command goes on from there."
             ) from error
 
     def _ask(self, rows: DataFrame, count: int) -> DataFrame:
@@ -196,7 +196,8 @@ class Encoder:
         if not asked == row["written"] == row["distinct"]:
             raise EnrichError(
                 f"{asked} contents were to be encoded: found {row['written']} rows of "
-                f"{row['distinct']} contents in {self.tables.name('encodings')}. Repeat the command."
+                f"{row['distinct']} contents in {self.tables.name('encodings')}. Repeat the "
+                "command."
             )
         if row["replaced"]:
             self._forget_looks(due, own)
@@ -340,7 +341,7 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
 
     def encode(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         engine = _engine_of_this_worker(spec, loads)
-        asked: deque[tuple[str, Any, Product]] = deque()
+        asked: deque[tuple[str, Any]] = deque()
 
         def read() -> Iterator[Product]:
             for frame in frames:
@@ -348,12 +349,12 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
                 for row in zip(*(frame[name] for name in names), strict=True):
                     content_hash, image_digest, product_id, *fields = row
                     product = Product(product_id, *map(_text, fields))
-                    asked.append((content_hash, image_digest, product))
+                    asked.append((content_hash, image_digest))
                     yield product
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for encoded in engine.encode(read()):
-                content_hash, image_digest, product = asked.popleft()
+                content_hash, image_digest = asked.popleft()
                 encoded = _refuse_replaced(encoded, _text(image_digest))
                 modalities = None if encoded.modalities is None else str(encoded.modalities)
                 yield content_hash, str(encoded.status), modalities, encoded.error, encoded.vectors
@@ -433,7 +434,7 @@ def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
 
 
 def choose_device() -> Any:
-    """Return the torch device of this task: the GPU that Spark assigned, else a visible GPU, or CPU.
+    """Return the torch device of this task: the assigned GPU, else a visible one, else the CPU.
 
     In local mode Spark assigns none: this machine's workers share the GPUs that
     CUDA_VISIBLE_DEVICES lets torch see.

@@ -82,7 +82,9 @@ def _compact(tables: Tables, table: str, retention_hours: int) -> None:
 def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
     """Delete candidates that nobody will publish or look at; return of how many runs."""
     in_use = {checkpoint_of(run.model_version) for run in runs if now() - run.at < keep}
-    there = {row["run_id"] for row in tables.read("candidates").select("run_id").distinct().collect()}
+    there = {
+        row["run_id"] for row in tables.read("candidates").select("run_id").distinct().collect()
+    }
     old = sorted(
         run.run_id for run in runs if run.run_id in there and _is_settled(run, in_use, keep)
     )
@@ -121,7 +123,9 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     used = F.col("encoder_version").isin(versions)
     is_young = F.col("encoded_at") > F.lit(now() - _KEEP_UNUSED_ENCODINGS)
     published = tables.read("product_attributes").select("content_hash").distinct()
-    keys = tables.read("encodings").select("run_id", "content_hash", "encoder_version", "encoded_at")
+    keys = tables.read("encodings").select(
+        "run_id", "content_hash", "encoder_version", "encoded_at"
+    )
     latest = Window.partitionBy("encoder_version", "content_hash").orderBy(
         F.desc("encoded_at"), F.desc("run_id")
     )

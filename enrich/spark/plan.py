@@ -10,12 +10,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.source import refuse_replaced
 from enrich.spark.diff import take_stock, try_images
 from enrich.spark.encode import select_contents, select_holding
 from enrich.spark.refresh import Inputs, count_deletable, count_diff, explain_cut_off
 from enrich.spark.rules import Attempt, is_outrun
 from enrich.spark.runs import read_runs
+from enrich.spark.source import refuse_replaced
 from enrich.spark.tables import now
 
 _RUNS_READ = 50
@@ -71,9 +71,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     reasons = {
         "due": {str(one): diff.count(one) for one in DUE if diff.count(one)},
         "quarantined": {
-            str(one): diff.count(one)
-            for one in (*BROKEN, Outcome.QUARANTINED)
-            if diff.count(one)
+            str(one): diff.count(one) for one in (*BROKEN, Outcome.QUARANTINED) if diff.count(one)
         },
     }
     like = _find_like(_read_earlier(tables.read_if_there("run_events")), to_encode, inputs)
@@ -110,9 +108,7 @@ def _read_earlier(events: DataFrame) -> list[dict[str, Any]]:
     return [row.asDict(recursive=True) for row in newest.select(*names).collect()]
 
 
-def _find_like(
-    runs: list[dict[str, Any]], to_encode: int, inputs: Inputs
-) -> dict[str, Any] | None:
+def _find_like(runs: list[dict[str, Any]], to_encode: int, inputs: Inputs) -> dict[str, Any] | None:
     """Return the run that is nearest in size, of the same encoder if there is one.
 
     Of another size the speed would be another: loading the engine takes most of a small run's time.

@@ -135,8 +135,8 @@ def approve(
         )
     if run.model_version != model_version:
         raise ConfigError(
-            f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. Give "
-            "the checkpoint and target_precision that it ran with."
+            f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. "
+            "Give the checkpoint and target_precision that it ran with."
         )
     if run.state != State.STAGED and not (reason or event["reason"]):
         raise ConfigError(
@@ -289,9 +289,7 @@ def _renew_views(tables: Tables, version: int) -> None:
         tables.create_views()
 
 
-def select_held_back(
-    tables: Tables, runs: Sequence[Run], checkpoint: str
-) -> DataFrame | None:
+def select_held_back(tables: Tables, runs: Sequence[Run], checkpoint: str) -> DataFrame | None:
     """Return product_id and content_hash that rollbacks hold back (R6), None for no rollback; lazy.
 
     That is what a rolled-back run had published with this checkpoint, and what later runs, which

@@ -21,7 +21,6 @@ from enrich.images.store import ImageStore
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
 from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
-from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.diff import (
     Diff,
@@ -51,6 +50,7 @@ from enrich.spark.runs import (
     warn_of_others,
 )
 from enrich.spark.settings import suit_table_size
+from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
 from enrich.spec import BuildsEngine
 
@@ -572,6 +572,7 @@ def refuse_demo_among_products(tables: Tables, demo: str) -> None:
     is_of_others = ~F.col("source").endswith(demo) & (F.col("answered") > 0)
     if (run := tables.read("run_events").where(is_of_others).first()) is not None:
         raise ConfigError(
-            f"Database '{tables.database}' holds products of {run['source']}, and the demo would be "
-            "published among them. Give --config or --catalog, or another --database for the demo."
+            f"Database '{tables.database}' holds products of {run['source']}, and the demo would "
+            "be published among them. Give --config or --catalog, or another --database for the "
+            "demo."
         )

@@ -1,6 +1,9 @@
 """Placeholder until the page is merged."""
+
 from dataclasses import dataclass
 from typing import Any
+
+
 @dataclass(frozen=True)
 class ReportSources:
     tables: Any
@@ -9,5 +12,7 @@ class ReportSources:
     settings_file: Any
     expected: Any
     open_source: Any
+
+
 def write_page(sources: ReportSources, summary: Any) -> None:
     return None

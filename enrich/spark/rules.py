@@ -171,9 +171,7 @@ class Run(NamedTuple):
 
 def is_outrun(attempt: Attempt, runs: Sequence[Run]) -> bool:
     """Tell whether a newer whole run is accepted (R4)."""
-    return any(
-        run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs
-    )
+    return any(run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs)
 
 
 def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetime | None:
@@ -219,7 +217,13 @@ def _is_one_of(value: Any, values: Sequence[str]) -> Any:
 # The states that may follow each state; None: the run has no event yet.
 FOLLOWS: Mapping[str | None, tuple[State, ...]] = {
     None: (State.STARTED, State.NOTHING_TO_DO, State.BLOCKED, State.FAILED),
-    State.STARTED: (State.STAGED, State.BLOCKED, State.PUBLISHING, State.NOTHING_TO_DO, State.FAILED),
+    State.STARTED: (
+        State.STAGED,
+        State.BLOCKED,
+        State.PUBLISHING,
+        State.NOTHING_TO_DO,
+        State.FAILED,
+    ),
     State.STAGED: (State.APPROVED, State.DISCARDED, State.SUPERSEDED),
     State.BLOCKED: (State.APPROVED, State.DISCARDED, State.SUPERSEDED),
     State.APPROVED: (State.PUBLISHING, State.APPROVED, State.DISCARDED, State.SUPERSEDED),

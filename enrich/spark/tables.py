@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from threading import Thread
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 from delta import exceptions as delta
@@ -20,12 +20,17 @@ from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal, quote_part
 from schemas.views import views
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
-from tenacity import wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from enrich.errors import ConfigError, TableContended, first_line
 from enrich.spark.hadoop import folder_of, open_folder
@@ -49,9 +54,7 @@ _READ_BY_EVERY_RUN = (
     *("product_attributes", "attribute_corrections", "quarantine", "run_events", "images"),
 )
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_REACHES_BACK = (
-    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
-)
+_REACHES_BACK = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _TEMPORARY = "_temporary_runs"
 _FOLDER_TIME = "%Y%m%dT%H%M%S"
 _ATTEMPTS = 8
@@ -205,9 +208,9 @@ class Tables:
         there = {row["tableName"] for row in listed}
         if "staged_attributes" in there:
             raise ConfigError(
-                f"The tables of {self.database} are of an earlier version: found staged_attributes, "
-                f"expected candidates. Drop them (DROP DATABASE {self.database} CASCADE) or give "
-                "another --database."
+                f"The tables of {self.database} are of an earlier version: found "
+                "staged_attributes, expected candidates. Drop them (DROP DATABASE "
+                f"{self.database} CASCADE) or give another --database."
             )
         wanted = ddl.tables(self.attributes)
         missing = [table for table in wanted if table not in there]
@@ -223,7 +226,9 @@ class Tables:
 
     def _create(self, table: str, columns: str) -> None:
         properties = _EVERY_TABLE | (_PUBLISHED if table == "product_attributes" else {})
-        listed = ", ".join(f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items())
+        listed = ", ".join(
+            f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
+        )
         by = ddl.PARTITIONED.get(table)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))} ({columns}) USING DELTA "
@@ -245,9 +250,9 @@ class Tables:
                 new.append(f"{quote_part(field.name)} {field.dataType.simpleString()}")
             elif (other.name, other.dataType) != (field.name, field.dataType):
                 raise ConfigError(
-                    f"{self.name(table)} has a column {other.name} {other.dataType.simpleString()}, "
-                    f"expected {field.name} {field.dataType.simpleString()} for the checkpoint. "
-                    "Rename or drop that column, or give another --database."
+                    f"{self.name(table)} has a column {_describe(other)}, expected "
+                    f"{_describe(field)} for the checkpoint. Rename or drop that column, or give "
+                    "another --database."
                 )
         if new:
             self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({', '.join(new)})")
@@ -344,8 +349,7 @@ class Tables:
 
 def schema_of(table: str, attributes: Sequence[str]) -> StructType:
     """Return the columns that this job writes; the table may have more, of somebody's own."""
-    schema: StructType = StructType.fromDDL(ddl.tables(attributes)[table])
-    return schema
+    return cast(StructType, StructType.fromDDL(ddl.tables(attributes)[table]))
 
 
 def open_tables(spark: SparkSession, database: str) -> Tables:
@@ -393,6 +397,10 @@ def remove_old_folders(tables: Tables, age: timedelta) -> int:
 def now() -> datetime:
     """Return the time in UTC."""
     return datetime.now(UTC)
+
+
+def _describe(field: StructField) -> str:
+    return f"{field.name} {field.dataType.simpleString()}"
 
 
 def _read_log(table: DataFrame) -> None:
