@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 JOB = "enrich_catalog.py"
 TABLES = {"--config": CONFIG, "--database": DATABASE}
 
+_STAGED_RUN = "{{ ti.xcom_pull(task_ids='stage')['run_id'] }}"
+
 # The steps after `stage` take minutes, and publish what a night was for: they go before any other
 # DAG's stage, which takes hours.
 _BEFORE_ANY_STAGE = 2
@@ -52,7 +54,8 @@ def add_refresh(
         execution_timeout=timedelta(hours=12),
         pre_execute=before_stage,
     )
-    gate(stage.output) >> add_publish(RUN_ID, checkpoint=checkpoint)
+    # An attempt has an id of its own: a retry of stage is another run than the one before.
+    gate(stage.output) >> add_publish(_STAGED_RUN, checkpoint=checkpoint)
     return stage
 
 
@@ -71,7 +74,7 @@ def gate(summary: dict[str, Any] | None) -> None:
         report = f" (report: {summary['report']})" if summary["report"] else ""
         raise AirflowFailException(
             f"run {summary['run_id']} is blocked: {summary['error']}. Look at it{report}; then "
-            f"{publish if counts['enriched'] else ''}put right what was wrong and clear stage"
+            f"{publish if counts.get('answered') else ''}put right what was wrong and clear stage"
         )
     if summary["outcome"] != "staged":
         raise AirflowSkipException(f"nothing to publish among {counts['read']:,} products")

@@ -24,5 +24,5 @@ PRODUCTS = (
     "{{ var.value.get('catalog_products', '') | trim"
     " | replace('{run_date}', (dag_run.logical_date or dag_run.run_after) | ds) }}"
 )
-# Airflow's own: the same over retries and when a task is cleared, so a repeated stage is a rerun.
+# Airflow's own, which the job keeps as the run's trigger: the same over retries.
 RUN_ID = "{{ run_id }}"
