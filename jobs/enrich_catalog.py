@@ -337,8 +337,8 @@ def record_end(sources: ReportSources, summary: RunSummary) -> RunSummary:
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     write_page(sources, summary)
-    written = ("product_attributes", "run_events")
-    summary.table_versions = {table: sources.tables.version(table) for table in written}
+    name = "product_attributes"
+    summary.table_versions = {name: sources.tables.version(name)}
     return summary
 
 

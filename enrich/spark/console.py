@@ -40,7 +40,7 @@ def show_run(tables: Tables, summary: RunSummary) -> None:
     # Not among log lines in JSON: whatever reads those cannot read a table.
     if not is_json():
         console = _console()
-        if summary.outcome != State.DISCARDED:
+        if summary.outcome not in (State.DISCARDED, State.NOTHING_TO_DO):
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
