@@ -25,7 +25,7 @@ _ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 
 
 class Answerer:
-    """What of a checkpoint answers from vectors; an attribute is abstained on below its threshold."""
+    """A checkpoint's heads, calibration and thresholds."""
 
     def __init__(self, manifest: Manifest, thresholds: Thresholds) -> None:
         """Loads the heads.
@@ -54,9 +54,9 @@ class Answerer:
             mentions: What the texts name, for classifiers that read it.
         """
         read_from = [Modalities(one) for one in modalities]
-        with torch.inference_mode():
-            output = self.classifier.answer(self.unpack(vectors, read_from), mentions)
-            probs = self.probabilities(output, read_from)
+        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1)
+        output = self.read(torch.from_numpy(packed.astype(np.float32)), read_from, mentions)
+        probs = self.probabilities(output, read_from)
         places = np.array([_ORDER[one] for one in read_from], dtype=np.int64)
         return to_record_batch(
             [
@@ -65,17 +65,28 @@ class Answerer:
             ]
         )
 
-    def unpack(self, vectors: Sequence[bytes], modalities: Sequence[Modalities]) -> Vectors:
-        """Returns stored vectors as a batch in float32."""
-        shapes = self.classifier.config.vectors or {}
-        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(len(vectors), -1)
-        return Vectors.unpack(
-            torch.from_numpy(packed.astype(np.float32)),
-            shapes,
-            torch.tensor([one is not Modalities.TEXT for one in modalities], dtype=torch.bool),
-            torch.tensor([one is not Modalities.IMAGE for one in modalities], dtype=torch.bool),
-        )
+    @torch.inference_mode()
+    def read(
+        self,
+        packed: Float[Tensor, "B N"],
+        modalities: Sequence[Modalities],
+        mentions: object = None,
+    ) -> ModelOutput:
+        """Returns the logits of vectors as `Engine.encode_windows` yields them, before calibration.
 
+        Args:
+            packed: Each row's vectors, one after the other.
+            modalities: What each row was read from.
+            mentions: What the texts name, for classifiers that read it.
+        """
+        has_image, has_text = (
+            torch.tensor([one is not other for one in modalities], dtype=torch.bool)
+            for other in (Modalities.TEXT, Modalities.IMAGE)
+        )
+        shapes = self.classifier.config.vectors or {}
+        return self.classifier.answer(Vectors.unpack(packed, shapes, has_image, has_text), mentions)
+
+    @torch.inference_mode()
     def probabilities(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:

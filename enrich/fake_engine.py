@@ -20,8 +20,14 @@ import pyarrow as pa
 from enrich.calibration import Thresholds
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.records import NO_IMAGE_PATH, EncodedProduct, EnrichedProduct
-from enrich.records import Modalities, Product, Status
+from enrich.records import (
+    NO_IMAGE_PATH,
+    EncodedProduct,
+    EnrichedProduct,
+    Modalities,
+    Product,
+    Status,
+)
 from enrich.rows import AttributeAnswers, to_enriched, to_record_batch
 from enrich.text import build_text
 
@@ -89,7 +95,8 @@ class FakeEngine:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order."""
         for encoded in self.encode(products):
-            yield from to_enriched([encoded], self._spec.build_answerer())
+            answerer = self._spec.build_answerer()
+            yield from to_enriched([encoded], answerer, self._spec.attributes)
 
     def _encode(self, product: Product) -> EncodedProduct:
         text = build_text(product.title, product.description)
