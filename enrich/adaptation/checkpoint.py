@@ -100,8 +100,8 @@ def _describe(manifest: Manifest, effects: dict[str, Effect], shop: str) -> str:
     return (
         f"{_CARD_HEADING}\n\n"
         f"{escape(manifest.config.name)}, content {manifest.digests.model}, was adapted to "
-        f"labelled products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
-        "every product is answered by what was fitted to the others. The gain is by how much less "
-        "a label surprises, as the mean over products, with its standard error.\n\n"
+        f"labelled products of {escape(shop)}. The figures above are those of the checkpoint "
+        "before; below, every product is answered by what was fitted to the others. The gain is by "
+        "how much less a label surprises, as the mean over products, with its standard error.\n\n"
         f"{format_report(effects)}"
     )

@@ -36,8 +36,8 @@ from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
-# Raise it when the normalisation of texts, or the decoding or resizing of pictures changes: the same
-# product and weights have other vectors then.
+# Raise it when the normalisation of texts or the decoding or resizing of pictures changes: the
+# same product and weights have other vectors then.
 ENCODER_REVISION = 1
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
