@@ -38,7 +38,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     products = setup.measured_products()
     device = local_device()
     engine = setup.spec().build(device)
-    # On the device already: what is timed is the network alone, and the way back of its answers.
+    # On the device already: what is timed is the network alone, and the way back of its vectors.
     ready = [batch.to(device) for batch in prepare_batches(engine, products[:_MOST_READY])]
     rounds, to_warm = 1, ready[: engine.lanes]
     if device.type == "cuda":
@@ -56,7 +56,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
 
     def forward(batches: list[ModelInputs]) -> int:
         with each_thread_by_itself(), open_pool(engine.lanes) as pool:
-            return sum(len(out.image_embeds) for out in pool.map(engine.forward, batches))
+            return sum(len(vectors) for vectors in pool.map(engine.forward, batches))
 
     def decode() -> int:
         with each_thread_by_itself(), open_pool(setup.cores) as pool:

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from enrich.answerer import Answerer
 from enrich.ahead import each_thread_by_itself, open_pool, run_ahead
+from enrich.answerer import Answerer
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetched_checkpoint
@@ -83,7 +83,7 @@ class Engine:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
         for window, packed in self.encode_windows(products):
-            yield from to_enriched(_to_encoded(window, packed), self.answerer)
+            yield from to_enriched(_to_encoded(window, packed), self.answerer, self.spec.attributes)
             del window, packed  # else their memory is held while the next are waited for
 
     def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:

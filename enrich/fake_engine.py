@@ -95,7 +95,8 @@ class FakeEngine:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yields one answer a product, in order."""
         for encoded in self.encode(products):
-            yield from to_enriched([encoded], self._spec.build_answerer())
+            answerer = self._spec.build_answerer()
+            yield from to_enriched([encoded], answerer, self._spec.attributes)
 
     def _encode(self, product: Product) -> EncodedProduct:
         text = build_text(product.title, product.description)

@@ -129,9 +129,7 @@ class Forward:
                 self._passes_before_more = _PASSES_BEFORE_MORE
             self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
 
-    def _run(
-        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
-    ) -> Float[Tensor, "B M N"]:
+    def _run(self, inputs: ModelInputs, shown: tuple[Modalities, ...]) -> Float[Tensor, "B M N"]:
         with self._stream(), torch.inference_mode():
             inputs = inputs.to(self._device)
             with autocast(self._device):

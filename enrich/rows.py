@@ -1,7 +1,7 @@
 """Answers as columns of `product_attributes`, built without a Python object per row."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -150,39 +150,75 @@ def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def to_predictions(answers: pa.RecordBatch) -> list[tuple[Prediction, ...]]:
-    """Returns the predictions of each row as Python objects, for callers of a few products."""
-    return [
-        tuple(
-            Prediction(
-                **one | {"alternatives": tuple(Candidate(**c) for c in one["alternatives"])}
-            )
-            for one in row
-        )
-        for row in answers.column("predictions").to_pylist()
-    ]
+def answer_encoded(
+    encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
+) -> pa.RecordBatch:
+    """Returns the columns of `answer_fields`, a row a product.
+
+    Where nothing could be read, labels and confidences are null and there are no predictions.
+    """
+    readable = [one for one in encoded if one.vectors is not None and one.modalities is not None]
+    schema = pa.schema(answer_fields(attributes))
+    answers = pa.RecordBatch.from_pylist([], schema=schema)
+    if readable:
+        vectors, modalities = zip(*((one.vectors, one.modalities) for one in readable), strict=True)
+        answers = answerer.answer(vectors, modalities)
+    if len(readable) == len(encoded):
+        return answers
+    is_read = np.array([one.modalities is not None for one in encoded])
+    at = pa.array(np.cumsum(is_read) - 1, mask=~is_read)
+    *labels, predictions = answers.columns
+    width = len(labels) // 2
+    spread = _lists(is_read * width, predictions.flatten())
+    return pa.RecordBatch.from_arrays([*(one.take(at) for one in labels), spread], schema=schema)
+
+
+def to_table(
+    encoded: Sequence[EncodedProduct],
+    answerer: AnswersProducts,
+    attributes: Iterable[str],
+    model_version: str,
+) -> pa.RecordBatch:
+    """Returns the rows of `arrow_schema`, one a product, in order."""
+    attributes = tuple(attributes)
+
+    def column(values: Iterable[str | None]) -> pa.Array:
+        return pa.array([None if one is None else str(one) for one in values], pa.string())
+
+    return pa.RecordBatch.from_arrays(
+        [
+            column(one.product_id for one in encoded),
+            *answer_encoded(encoded, answerer, attributes).columns,
+            column(one.modalities for one in encoded),
+            column(one.status for one in encoded),
+            column(one.error for one in encoded),
+            column(model_version for _ in encoded),
+        ],
+        schema=arrow_schema(attributes),
+    )
 
 
 def to_enriched(
-    encoded: Sequence[EncodedProduct], answerer: AnswersProducts
+    encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
 ) -> list[EnrichedProduct]:
-    """Returns the answers to encoded products as Python objects, in order."""
-    readable = [one for one in encoded if one.vectors is not None and one.modalities is not None]
-    predictions: Iterator[tuple[Prediction, ...]] = iter(())
-    if readable:
-        vectors, modalities = zip(*((one.vectors, one.modalities) for one in readable), strict=True)
-        predictions = iter(to_predictions(answerer.answer(vectors, modalities)))
+    """Returns the answers as Python objects, for callers of a few products."""
+    answers = answer_encoded(encoded, answerer, attributes).column("predictions").to_pylist()
     return [
         EnrichedProduct(
             one.product_id,
             one.status,
             one.modalities,
-            () if one.modalities is None else next(predictions),
+            tuple(map(_to_prediction, predictions)),
             one.error,
             one.image_digest,
         )
-        for one in encoded
+        for one, predictions in zip(encoded, answers, strict=True)
     ]
+
+
+def _to_prediction(struct: dict[str, Any]) -> Prediction:
+    alternatives = tuple(Candidate(**one) for one in struct["alternatives"])
+    return Prediction(**struct | {"alternatives": alternatives})
 
 
 def to_row(answer: EnrichedProduct, attributes: Iterable[str]) -> dict[str, Any]:

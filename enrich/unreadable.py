@@ -4,9 +4,8 @@ A product that names no image has none that failed.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from schemas.digits import tell_apart
 from schemas.tables import IMAGE_PROBLEMS
@@ -14,7 +13,7 @@ from schemas.tables import IMAGE_PROBLEMS
 from enrich.config import JobConfig, is_too_much
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.images.limits import ImageProblem
-from enrich.records import NO_IMAGE_PATH
+from enrich.records import NO_IMAGE_PATH, EncodedProduct
 
 
 def names_an_image(error: str | None) -> bool:
@@ -31,13 +30,13 @@ class FailureCounts:
     named_images: int = 0
     failed_images: int = 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Counts an output row: its modalities, status and error."""
-        has_image = names_an_image(row["error"])
+    def add(self, product: EncodedProduct) -> None:
+        """Counts a product by its modalities, status and error."""
+        has_image = names_an_image(product.error)
         self.rows += 1
-        self.unreadable += row["modalities"] is None
+        self.unreadable += product.modalities is None
         self.named_images += has_image
-        self.failed_images += has_image and row["status"] in IMAGE_PROBLEMS
+        self.failed_images += has_image and product.status in IMAGE_PROBLEMS
 
     def refuse_many(self, settings: JobConfig) -> None:
         """Raises where the main job would.

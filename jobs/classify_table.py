@@ -9,11 +9,11 @@ the main job: 3 if too many products, or their images, could not be read.
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,8 +34,7 @@ from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
 from enrich.progress import say, watch
 from enrich.records import Product
-from enrich.rows import arrow_schema, to_row
-from enrich.spec import EngineSpec
+from enrich.rows import arrow_schema, to_table
 from enrich.unreadable import FailureCounts
 
 ROWS_IN_MEMORY = 1_000
@@ -57,7 +56,7 @@ def main(
     prepare_target(output, catalog)
 
     begin = time.perf_counter()
-    counts = write_parquet(classify(engine, products), engine.spec, output)
+    counts = write_parquet(engine, products, output)
     seconds = time.perf_counter() - begin
     summary = {
         "read": counts.rows,
@@ -84,38 +83,32 @@ def tell_replaced(products: pa.Table, catalog: Path) -> None:
         )
 
 
-def classify(engine: Engine, table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yields one row a product, in order, with a progress bar on standard error."""
-    batches = table.to_batches(ROWS_IN_MEMORY)
-    products = (Product(**row) for batch in batches for row in batch.to_pylist())
-    for answer in watch(engine.enrich(products), "classifying", table.num_rows):
-        yield {
-            "product_id": answer.product_id,
-            **to_row(answer, engine.spec.attributes),
-            "model_version": engine.spec.model_version,
-        }
-
-
-def write_parquet(rows: Iterable[dict[str, Any]], spec: EngineSpec, output: Path) -> FailureCounts:
-    """Writes the rows as they come, and counts them; a reader never sees half a file.
+def write_parquet(engine: Engine, table: pa.Table, output: Path) -> FailureCounts:
+    """Writes the answers as they come, and counts them; a reader never sees half a file.
 
     Raises:
         StorageFailed: the file cannot be written.
     """
-    schema = arrow_schema(spec.attributes)
-    counts = FailureCounts()
-    waiting = iter(rows)
+    spec, counts = engine.spec, FailureCounts()
+    encoded = watch(engine.encode(_read(table)), "classifying", table.num_rows)
     with whole_file(output) as partial:
         with _as_storage_failure(output):
-            writer = pq.ParquetWriter(partial, schema)
-        while some := list(islice(waiting, ROWS_IN_MEMORY)):
+            writer = pq.ParquetWriter(partial, arrow_schema(spec.attributes))
+        while some := list(islice(encoded, ROWS_IN_MEMORY)):
+            for one in some:
+                counts.add(one)
+            answers = to_table(some, engine.answerer, spec.attributes, spec.model_version)
             with _as_storage_failure(output):
-                writer.write_table(pa.Table.from_pylist(some, schema=schema))
-            for row in some:
-                counts.add(row)
+                writer.write_batch(answers)
         with _as_storage_failure(output):
             writer.close()
     return counts
+
+
+def _read(table: pa.Table) -> Iterator[Product]:
+    for batch in table.to_batches(ROWS_IN_MEMORY):
+        for row in batch.to_pylist():
+            yield Product(**row)
 
 
 @contextmanager

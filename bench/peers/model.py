@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from bench.setup import Setup
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.interface import ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.forward import Forward
 from enrich.memory import keep_freed_memory
@@ -34,7 +34,7 @@ class Model:
     def __init__(self, checkpoint: Path, *, same_arithmetic: bool) -> None:
         torch.set_num_threads(1)
         self._classifier, self._encode = load_classifier(read_manifest(checkpoint), CPU)
-        self._forward = self._compute_as_is
+        self._forward: Forward | None = None
         if same_arithmetic:
             keep_freed_memory()
             self._forward = Forward(self._classifier, CPU)
@@ -49,7 +49,7 @@ class Model:
         token_ids, token_mask = self._encode(texts)
         present = torch.ones(len(texts), dtype=torch.bool)
         pictures = torch.from_numpy(pixels)
-        output = self._forward(ModelInputs(token_ids, token_mask, present, present, pictures))
+        output = self._answer(ModelInputs(token_ids, token_mask, present, present, pictures))
         best = [logits.float().softmax(1).max(1) for logits in output.logits.values()]
         return {
             "labels": torch.stack([one.indices for one in best], 1).int().numpy(),
@@ -57,9 +57,15 @@ class Model:
         }
 
     @torch.inference_mode()
-    def _compute_as_is(self, inputs: ModelInputs) -> ModelOutput:
-        output: ModelOutput = self._classifier(inputs)
-        return output
+    def _answer(self, inputs: ModelInputs) -> ModelOutput:
+        if self._forward is None:
+            output: ModelOutput = self._classifier(inputs)
+            return output
+        shapes = self._classifier.config.vectors or {}
+        packed = self._forward(inputs)
+        return self._classifier.answer(
+            Vectors.unpack(packed, shapes, inputs.has_image, inputs.has_text)
+        )
 
 
 @functools.cache

@@ -51,11 +51,12 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
+    calibration = engine.answerer.calibration
     taken = take_readings(engine, labels)
     answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
     too_few, flaws, doubts = {}, {}, {}
     for attribute, targets in labels.targets.items():
-        base, names = engine.calibration.attributes[attribute], engine.spec.attributes[attribute]
+        base, names = calibration.attributes[attribute], engine.spec.attributes[attribute]
         if shortage := _tell_shortage(targets, answers.get(attribute)):
             too_few[attribute] = shortage
         elif flaw := find_flaw(answers[attribute], base, names):
@@ -65,7 +66,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
     fitted = [attribute for attribute in labels.targets if attribute not in {*too_few, *flaws}]
     fold_of = deal_folds(torch.from_numpy(labels.groups))
     effects = {
-        attribute: adapt_attribute(taken[attribute], fold_of, engine.calibration, attribute)
+        attribute: adapt_attribute(taken[attribute], fold_of, calibration, attribute)
         for attribute in watch(fitted, "fitting", len(fitted))
     }
     return Adaptation(effects, too_few, flaws, doubts)

@@ -89,7 +89,7 @@ def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], s
     # A second adaptation builds on the first, whose figures are kept inside those of the second.
     earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
     adaptation = earlier | {
-        "from": f"{manifest.config.name}-{manifest.digest}",
+        "from": f"{manifest.config.name}-{manifest.digests.model}",
         "shop": shop,
         "attributes": summarise(effects),
     }
@@ -99,9 +99,9 @@ def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], s
 def _describe(manifest: Manifest, effects: dict[str, Effect], shop: str) -> str:
     return (
         f"{_CARD_HEADING}\n\n"
-        f"{escape(manifest.config.name)}, content {manifest.digest}, was adapted to labelled "
-        f"products of {escape(shop)}. The figures above are those of the checkpoint before; below, "
-        "every product is answered by what was fitted to the others. The gain is by how much less "
-        "a label surprises, as the mean over products, with its standard error.\n\n"
+        f"{escape(manifest.config.name)}, content {manifest.digests.model}, was adapted to "
+        f"labelled products of {escape(shop)}. The figures above are those of the checkpoint "
+        "before; below, every product is answered by what was fitted to the others. The gain is by "
+        "how much less a label surprises, as the mean over products, with its standard error.\n\n"
         f"{format_report(effects)}"
     )

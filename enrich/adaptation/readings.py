@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.watched import classify_watched
+from enrich.adaptation.watched import encode_watched
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
-from enrich.records import Modalities, Product
+from enrich.records import Modalities
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
 
@@ -50,25 +50,37 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     """Returns for each labelled attribute the answers read from each set of modalities.
 
     A product with picture and text is in all three: shown without one of them it stands for the
-    products of the shop that lack it. A product of which nothing can be read is in none, and if
-    none can be read there are no readings. Logits are after the correction that a checkpoint may
-    bring along.
+    products of the shop that lack it. Its picture is opened once. A product of which nothing can be
+    read is in none, and if none can be read there are no readings. Logits are after the correction
+    that a checkpoint may bring along.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
     """
-    taken = {m: _take_reading(engine, labels.products, m) for m in Modalities}
-    example = next((reading for reading in taken.values() if reading is not None), None)
-    if example is None:
+    row_of = {one.product_id: row for row, one in enumerate(labels.products)}
+    rows: list[int] = []
+    read_from: list[Modalities] = []
+    parts: list[Tensor] = []
+    for readable, packed in encode_watched(engine, labels.products, "reading", apart=True):
+        rows += [row_of[product_id] for product_id, _ in readable]
+        read_from += [modalities for _, modalities in readable]
+        parts.append(packed)
+    if not parts:
         return {}
-    readings = [one or example.without_rows(modalities) for modalities, one in taken.items()]
+    encoded, product = torch.cat(parts), torch.tensor(rows)
+    readings = []
+    for place, modalities in enumerate(Modalities):
+        can = torch.tensor([one in (modalities, Modalities.IMAGE_AND_TEXT) for one in read_from])
+        shown = [modalities] * int(can.sum())
+        output = engine.answerer.read(encoded[can, place], shown)
+        readings.append(_Reading(modalities, product[can], output))
     return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
 
 
 def _read(
     engine: Engine, labels: ShopLabels, attribute: str, readings: Sequence["_Reading"]
 ) -> Readings:
-    layer = to_layer(engine.calibration.corrections.get(attribute))
+    layer = to_layer(engine.answerer.calibration.corrections.get(attribute))
     both = readings[0]  # the first of Modalities
     weighed = {}
     for shift, output in _weigh(engine, attribute, both.output):
@@ -82,28 +94,14 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The engine's output for M products, of which it was shown only these modalities.
+    """The answers to M products, of which only these modalities were shown.
 
-    `product` is the number of each row's product, `embeds` are as `join_embeds` lays them out.
+    `product` is the number of each row's product.
     """
 
     modalities: Modalities
     product: Int[Tensor, " M"]
-    embeds: Float[Tensor, "M E"]
     output: ModelOutput
-
-    def take(self, rows: Int[Tensor, " N"]) -> "_Reading":
-        """Returns these rows."""
-        return replace(
-            self,
-            product=self.product[rows],
-            embeds=self.embeds[rows],
-            output=self.output.take(rows),
-        )
-
-    def without_rows(self, modalities: Modalities) -> "_Reading":
-        """Returns the reading of no product at all, for these modalities."""
-        return replace(self.take(torch.empty(0, dtype=torch.long)), modalities=modalities)
 
     def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
         """Returns the answers to those products that carry a label of the attribute."""
@@ -114,47 +112,25 @@ class _Reading:
             groups=torch.from_numpy(labels.groups)[self.product],
             modalities=[self.modalities] * len(self.product),
             logits=self.output.logits[attribute].float(),
-            embeds=self.embeds,
+            embeds=join_embeds(self.output.vectors),
             targets=targets,
             image_weight=None if weight is None else weight.float(),
         )
         return every_row.where(targets != UNLABELLED)
 
 
-def _take_reading(
-    engine: Engine, products: list[Product], modalities: Modalities
-) -> _Reading | None:
-    """Returns the reading of the products that have these modalities; None if none can be read."""
-    product: list[int] = []
-    read_from: list[Modalities] = []
-    outputs: list[ModelOutput] = []
-    shown = [_show(one, modalities) for one in products]
-    # Warns once: the pictures are the same ones when they are read alone.
-    warns = modalities is Modalities.IMAGE_AND_TEXT
-    row_of = {one.product_id: row for row, one in enumerate(products)}
-    for readable, output in classify_watched(engine, shown, f"reading {modalities}", warns=warns):
-        product += [row_of[product_id] for product_id, _ in readable]
-        read_from += [one for _, one in readable]
-        outputs.append(output)
-    if not outputs:
-        return None
-    output = ModelOutput.join(outputs)
-    reading = _Reading(modalities, torch.tensor(product), join_embeds(output, read_from), output)
-    return reading.take(torch.tensor([one is modalities for one in read_from]).nonzero().flatten())
-
-
 def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
     """Yields every shift of the trust in the picture with the output that it leads to."""
-    if output.joint is None or not isinstance(classifier := engine.classifier, CmaClip):
+    classifier = engine.answerer.classifier
+    if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
-    joint = output.joint.in_full_precision().to(classifier.device)
     for shift in _SHIFTS:
         with torch.inference_mode():
-            logits, weight = classifier.answer(attribute, joint, shift)
-        weights = {} if weight is None else {attribute: weight.cpu()}
-        yield shift, replace(output, logits={attribute: logits.cpu()}, image_weight=weights)
+            logits, weight = classifier.answer_attribute(attribute, output.vectors, shift)
+        weights = {} if weight is None else {attribute: weight}
+        yield shift, replace(output, logits={attribute: logits}, image_weight=weights)
 
 
 def fullest(readings: list[Answers]) -> Answers:
@@ -176,12 +152,3 @@ def _concatenate(first: Answers, second: Answers) -> Answers:
         targets=torch.cat([first.targets, second.targets]),
         image_weight=torch.cat(weights) if len(weights) == 2 else None,
     )
-
-
-def _show(product: Product, modalities: Modalities) -> Product:
-    """Returns the product with no more than those modalities."""
-    if modalities is Modalities.IMAGE:
-        return replace(product, title=None, description=None)
-    if modalities is Modalities.TEXT:
-        return replace(product, image_path=None)
-    return product

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from enrich.adaptation.watched import classify_watched
+from enrich.adaptation.watched import encode_watched
 from enrich.engine import Engine
 from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.whole import whole_file
@@ -97,9 +97,11 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
     ids: list[str] = []
     labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
     moves: list[torch.Tensor] = []
-    for readable, output in classify_watched(engine, products, "reading the catalog"):
+    answerer = engine.answerer
+    for readable, packed in encode_watched(engine, products, "reading the catalog"):
         ids += [product_id for product_id, _ in readable]
-        probs = engine.predictor.probabilities(output, [modalities for _, modalities in readable])
+        read_from = [modalities for _, modalities in readable]
+        probs = answerer.probabilities(answerer.read(packed, read_from), read_from)
         moved = []
         for attribute, names in engine.spec.attributes.items():
             best = probs[attribute].argmax(1)

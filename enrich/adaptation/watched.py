@@ -1,9 +1,10 @@
-"""Classifies products while somebody watches: a progress bar, and a warning of lost images."""
+"""Encodes products while somebody watches: a progress bar, and a warning of lost images."""
 
 import logging
 from collections.abc import Iterator, Sequence
 
-from enrich.classifiers.interface import ModelOutput
+from torch import Tensor
+
 from enrich.engine import Engine
 from enrich.images.limits import ImageProblem
 from enrich.progress import watch
@@ -13,30 +14,31 @@ from enrich.unreadable import describe_failures
 log = logging.getLogger(__name__)
 
 
-def classify_watched(
-    engine: Engine, products: Sequence[Product], title: str, *, warns: bool = True
-) -> Iterator[tuple[list[tuple[str, Modalities]], ModelOutput]]:
-    """Yields id and modalities of the readable products, some at a time, and their output.
+def encode_watched(
+    engine: Engine, products: Sequence[Product], title: str, *, apart: bool = False
+) -> Iterator[tuple[list[tuple[str, Modalities]], Tensor]]:
+    """Yields id and modalities of the readable products, some at a time, and their vectors.
 
-    The output has a row for each of them, in order, and is on the CPU. Nothing is yielded for
-    products of which none is readable.
+    There is a row of vectors for each of them, in order; see `Engine.encode_windows`. Nothing is
+    yielded for products of which none is readable. Warns afterwards of images that cannot be read.
 
     Args:
         engine: Its images start from the catalog's root.
-        products: All that are to be classified.
+        products: All that are to be encoded.
         title: What stands beside the bar.
-        warns: Whether to say afterwards how many images cannot be read.
+        apart: Whether each product is read from each set of modalities.
 
     Raises:
-        ConfigError: images are named, and not one of them can be read; if it warns.
+        ConfigError: images are named, and not one of them can be read.
     """
     problems: list[ImageProblem | None] = []
-    for window, output in engine.classify(watch(products, title, len(products))):
+    watched = watch(products, title, len(products))
+    for window, packed in engine.encode_windows(watched, apart=apart):
         problems += [one.image_problem for one in window]
-        if output is not None:
+        if packed is not None:
             readable = [
                 (one.product_id, one.modalities) for one in window if one.modalities is not None
             ]
-            yield readable, output
-    if warns and (warning := describe_failures(problems)):
+            yield readable, packed
+    if warning := describe_failures(problems):
         log.warning(warning)

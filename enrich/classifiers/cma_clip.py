@@ -18,7 +18,6 @@ from enrich.classifiers.interface import IMAGE, ModelOutput, Tokens, Vectors
 from enrich.classifiers.pooled import PooledPair
 from enrich.classifiers.transformer import joint_sequence
 
-
 # I'_CLS and T'_CLS: what stands for image and text after joint attention.
 IMAGE_CLS, TEXT_CLS = "image_cls", "text_cls"
 

@@ -30,9 +30,9 @@ ANSWERING_MODULES = frozenset(
     {"heads", "modality_wise", "matching", "prompts", "dock_image", "dock_text"}
 )
 # What of a configuration changes no vector.
-_ANSWERING_SETTINGS = frozenset(
-    {"name", "attributes", "dropout", "modality_wise", "scoring", "matching", "prompt"}
-)
+_ANSWERING_SETTINGS = {
+    *("name", "attributes", "dropout", "modality_wise", "scoring", "matching", "prompt")
+}
 
 
 def _refuse_taken_name(attribute: str) -> str:

@@ -45,17 +45,6 @@ class ModelInputs:
         """Returns the rows from `start` to before `stop`."""
         return self._map(lambda tensor: tensor[start:stop])
 
-    def images_alone(self) -> "ModelInputs":
-        """Returns the rows that have an image, without their texts."""
-        shown = self._map(lambda tensor: tensor[self.has_image])
-        return replace(
-            shown,
-            # One token that is not read: there is no batch of texts without any.
-            token_ids=shown.token_ids[:, :1],
-            token_mask=shown.token_mask[:, :1],
-            has_text=torch.zeros_like(shown.has_text),
-        )
-
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: change(t) for n, t in given.items() if t is not None})

@@ -36,8 +36,8 @@ from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
-# Raised when the normalisation of texts, or the decoding or resizing of pictures changes: vectors of
-# the same product and weights are others then.
+# Raise it when the normalisation of texts or the decoding or resizing of pictures changes: the
+# same product and weights have other vectors then.
 ENCODER_REVISION = 1
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"

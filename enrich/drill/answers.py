@@ -16,7 +16,7 @@ from enrich.drill.products import digest_products
 from enrich.files.whole import whole_file
 from enrich.progress import watch
 from enrich.records import Product
-from enrich.rows import arrow_schema, to_row
+from enrich.rows import to_table
 from enrich.spec import default_spec
 
 
@@ -36,13 +36,10 @@ def answer_products(
     file = cache / f"{spec.model_version}-{fault or 'sound'}-{digest_products(products)}.parquet"
     if not file.exists():
         engine = build_faulty_engine(spec, manifest, fault, torch.device("cpu"))
-        rows = [
-            {"product_id": answer.product_id, **to_row(answer, spec.attributes)}
-            for answer in watch(
-                engine.enrich(products), f"answering, {fault or 'sound'}", len(products)
-            )
-        ]
-        table = pa.Table.from_pylist(rows, schema=arrow_schema(spec.attributes))
+        title = f"answering, {fault or 'sound'}"
+        encoded = list(watch(engine.encode(products), title, len(products)))
+        answers = to_table(encoded, engine.answerer, spec.attributes, spec.model_version)
+        table = pa.Table.from_batches([answers])
         with whole_file(file) as partial:
             pq.write_table(table.drop_columns(["predictions", "model_version", "error"]), partial)
     return spec.model_version, pq.read_table(file)

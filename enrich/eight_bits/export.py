@@ -49,6 +49,6 @@ def write_exported(
         add_to_card(
             partial,
             f"## In eight bits\n\nThe linear layers of {escape(manifest.config.name)}, content "
-            f"{manifest.digest}, compute in eight bits here. The figures above are those of the "
-            f"checkpoint before.\n\n{format_report(comparison)}",
+            f"{manifest.digests.model}, compute in eight bits here. The figures above are those of "
+            f"the checkpoint before.\n\n{format_report(comparison)}",
         )

@@ -36,7 +36,7 @@ def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor
     weights: list[Tensor] = []
     transformer = sequence_wise.transformer
     with torch.inference_mode(), _recording(transformer, weights):
-        embeds, mask = joint_sequence(*classifier.encode(inputs), inputs)
+        embeds, mask = joint_sequence(classifier.towers(inputs), inputs.has_image, inputs.has_text)
         # Run as a whole: for answers, the last layer is computed only for the tokens that are read.
         transformer(embeds, src_key_padding_mask=~mask)
     rolled_out = torch.eye(weights[0].shape[-1], device=weights[0].device)

@@ -140,7 +140,7 @@ def _leave_out_each(
     # A word that was all there is leaves nothing, and the classifier says NaN of it.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
     adds: list[dict[str, float]] = [{} for _ in words]
-    for attribute, probs in engine.predictor.probabilities(output, modalities).items():
+    for attribute, probs in engine.answerer.probabilities(output, modalities).items():
         confidence = probs[:, probs[0].argmax()].nan_to_num(0)
         for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
             word[attribute] = added

@@ -25,7 +25,10 @@ _BATCH = 256
 def ask(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Iterator[tuple[ModelInputs, ModelOutput]]:
-    """Yields what a classifier makes of the rows under a condition, batch by batch, in order."""
+    """Yields what a classifier makes of the rows under a condition, batch by batch, in order.
+
+    As in the job, answers are computed in float32 from vectors that were rounded to float16.
+    """
     classifier.eval()
     for inputs in batches.evaluation(rows, condition, _BATCH):
         with torch.inference_mode(), autocast(classifier.device):
@@ -48,10 +51,9 @@ def answer(
     modalities: list[Modalities] = []
     embeds: list[torch.Tensor] = []
     for inputs, output in ask(classifier, batches, rows, condition):
-        own = [*map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())]
+        modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
         outputs.append(output)
-        modalities += own
-        embeds.append(join_embeds(output, own))
+        embeds.append(join_embeds(output.vectors))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
     answers = {}

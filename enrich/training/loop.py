@@ -154,6 +154,7 @@ class Trainer:
         evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
+            evaluated.settle()
             score, accuracies = selection_score(
                 evaluated,
                 self.batches,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClipTowers, CocaTowers
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, Tokens
 from enrich.precision import autocast
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import (
@@ -48,35 +48,37 @@ class Objective(nn.Module):
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Returns the part's addition to the loss of its batch."""
-        output = self._answer(part.inputs)
+        inputs = part.inputs
+        with autocast(inputs.has_text.device):
+            tokens = self.classifier.towers(inputs)
+            vectors = self.classifier.join(tokens, inputs.has_image, inputs.has_text)
+        both = inputs.has_image & inputs.has_text
         if self.loss == "contrastive":
-            both = part.inputs.has_image & part.inputs.has_text
             contrast = contrastive_loss(
-                output.image_embeds[both],
-                output.text_embeds[both],
+                vectors.image[both],
+                vectors.text[both],
                 part.groups[both],
                 contrast_temperature(self.classifier),
             )
             return part.share * contrast
+        output = self.classifier.answer(vectors)
         loss = multitask_loss(
             label_losses(output.logits, part.targets, self.label_smoothing, part.labelled)
         )
-        if self.image_alone and part.inputs.has_image.any():
-            loss = loss + self.image_alone * self._of_images_alone(part)
+        if self.image_alone and inputs.has_image.any():
+            loss = loss + self.image_alone * self._of_images_alone(part, tokens)
         if output.matching is not None:
-            both = part.inputs.has_image & part.inputs.has_text
             matching = matching_loss(output.matching[both], part.own_text[both])
             loss = loss + _MATCHING_WEIGHT * part.share * matching
         return loss
 
-    def _answer(self, inputs: ModelInputs) -> ModelOutput:
-        with autocast(inputs.has_text.device):
-            output: ModelOutput = self.classifier(inputs)
-        return output
-
-    def _of_images_alone(self, part: Part) -> Float[Tensor, ""]:
+    def _of_images_alone(self, part: Part, tokens: Tokens) -> Float[Tensor, ""]:
+        """Returns the loss of answers to the same pictures joined with no text."""
         seen = part.inputs.has_image
-        alone = self._answer(part.inputs.images_alone())
+        shown = seen[seen]
+        with autocast(seen.device):
+            vectors = self.classifier.join(tokens.images_alone(seen), shown, ~shown)
+        alone = self.classifier.answer(vectors)
         losses = label_losses(
             alone.logits, part.image_targets[seen], self.label_smoothing, part.labelled
         )

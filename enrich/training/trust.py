@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.interface import Classifier, JointCls
+from enrich.classifiers.interface import Classifier, Vectors
 from enrich.training.batches import Batches
 from enrich.training.calibration import LabelledLogits, fitted_loss
 from enrich.training.conditions import Condition
@@ -48,24 +48,25 @@ def fit_trust(
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows])
-    joint = {c: _join(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
+    vectors = {c: _encode(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
     for column, attribute in enumerate(classifier.config.attributes):
         labels = targets[:, column]
         if trusted and (labels != UNLABELLED).any():
-            shares = [(joint[c], share) for c, share in trusted.items()]
+            shares = [(vectors[c], share) for c, share in trusted.items()]
             classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, labels))
         if calibrated:
-            shares = [(joint[c], share) for c, share in calibrated.items()]
+            shares = [(vectors[c], share) for c, share in calibrated.items()]
             classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, labels))
 
 
 def _choose_trust(
-    classifier: CmaClip, attribute: str, shares: Sequence[tuple[JointCls, float]], targets: Tensor
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Vectors, float]], targets: Tensor
 ) -> float:
     targets = targets.to(classifier.device)
     losses = {
         shift: sum(
-            share * _loss(classifier, attribute, joint, targets, shift) for joint, share in shares
+            share * _loss(classifier, attribute, vectors, targets, shift)
+            for vectors, share in shares
         )
         for shift in _TRIED
     }
@@ -73,43 +74,40 @@ def _choose_trust(
 
 
 def _choose_doubt(
-    classifier: CmaClip, attribute: str, shares: Sequence[tuple[JointCls, float]], targets: Tensor
+    classifier: CmaClip, attribute: str, shares: Sequence[tuple[Vectors, float]], targets: Tensor
 ) -> float:
     """Returns the doubt of the least loss, each tried with temperatures fitted to its logits."""
     losses = {}
     for doubt in _DOUBTS:
         classifier.set_doubt(attribute, doubt)
         losses[doubt] = fitted_loss(
-            [_label(classifier, attribute, joint, targets, share) for joint, share in shares]
+            [_label(classifier, attribute, vectors, targets, share) for vectors, share in shares]
         )
     return min(losses, key=losses.__getitem__)
 
 
 def _label(
-    classifier: CmaClip, attribute: str, joint: JointCls, targets: Tensor, share: float
+    classifier: CmaClip, attribute: str, vectors: Vectors, targets: Tensor, share: float
 ) -> LabelledLogits:
     """Returns what temperatures are fitted to: labelled rows that have both modalities."""
     with torch.inference_mode():
-        logits, image_weight = classifier.answer(attribute, joint)
+        logits, image_weight = classifier.answer_attribute(attribute, vectors)
     assert image_weight is not None
-    fits = (targets != UNLABELLED) & (joint.has_image & joint.has_text).cpu()
+    fits = (targets != UNLABELLED) & (vectors.has_image & vectors.has_text).cpu()
     return LabelledLogits(
         logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share
     )
 
 
-def _join(
+def _encode(
     classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition
-) -> JointCls:
-    parts = [
-        output.joint for _, output in ask(classifier, batches, rows, condition) if output.joint
-    ]
-    return JointCls.combine(parts, torch.cat).in_full_precision()
+) -> Vectors:
+    return Vectors.join([out.vectors for _, out in ask(classifier, batches, rows, condition)])
 
 
 def _loss(
-    classifier: CmaClip, attribute: str, joint: JointCls, targets: Tensor, shift: float
+    classifier: CmaClip, attribute: str, vectors: Vectors, targets: Tensor, shift: float
 ) -> float:
     with torch.inference_mode():
-        logits, _ = classifier.answer(attribute, joint, shift)
+        logits, _ = classifier.answer_attribute(attribute, vectors, shift)
     return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()

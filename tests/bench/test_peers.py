@@ -23,6 +23,7 @@ from bench.shop import write_shop
 from enrich import precision
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.records import Modalities
 
 _PRODUCTS = 12
 # A Spark, or a Ray, of its own: as in the benchmark, and apart from the other tests' session.
@@ -53,8 +54,9 @@ def ours(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What the engine makes of them in float32: each attribute's best label, and its score."""
     monkeypatch.setattr(precision, "choose_dtype", lambda device: torch.float32)
     engine = setup.spec().build(torch.device("cpu"))
-    (_, output), *rest = engine.classify(setup.measured_products())
-    assert output is not None
+    (window, packed), *rest = engine.encode_windows(setup.measured_products())
+    assert packed is not None
+    output = engine.answerer.read(packed, [Modalities.IMAGE_AND_TEXT] * len(window))
     assert not rest, "a few products are one window"
     best = [logits.float().softmax(1).max(1) for logits in output.logits.values()]
     labels = torch.stack([one.indices for one in best], 1)

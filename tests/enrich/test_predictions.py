@@ -1,10 +1,10 @@
 """Outputs of a classifier are read as the checkpoint's calibration says."""
 
 import torch
+from enrich.predictions import Predictor
 
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.interface import ModelOutput
-from enrich.predictions import Predictor
 from enrich.records import Modalities
 
 

@@ -1,20 +1,21 @@
 """What is counted as failed, and from when on it is too much."""
 
-from typing import Any
-
 import pytest
 
 from enrich.config import JobConfig
 from enrich.errors import TooManyFailures
-from enrich.records import NO_IMAGE_PATH
+from enrich.records import NO_IMAGE_PATH, EncodedProduct, Modalities, Status
 from enrich.unreadable import FailureCounts
 
 
-def row(status: str = "ok", modalities: str | None = "text", error: str | None = None) -> Any:
-    return {"status": status, "modalities": modalities, "error": error}
+def row(
+    status: str = "ok", modalities: str | None = "text", error: str | None = None
+) -> EncodedProduct:
+    read_from = None if modalities is None else Modalities(modalities)
+    return EncodedProduct("p", Status(status), read_from, None, error)
 
 
-def count(*rows: Any) -> FailureCounts:
+def count(*rows: EncodedProduct) -> FailureCounts:
     counts = FailureCounts()
     for one in rows:
         counts.add(one)
