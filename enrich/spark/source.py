@@ -382,7 +382,6 @@ def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> Dat
         row = F.when(is_malformed, F.substring(F.make_valid_utf8(_RECORD), 1, LONGEST_READ))
         read["title"] = F.coalesce(read["title"], row)
     read["is_malformed"] = is_malformed
-    read["has_surplus_fields"] = is_malformed
     product_id = F.col("product_id")
     return frame.select(*(column.alias(name) for name, column in read.items())).withColumns(
         {

@@ -61,7 +61,6 @@ def test_every_format_gives_the_same_products(
         "priority",
         "product_category",
         "is_malformed",
-        "has_surplus_fields",
         "has_replaced_bytes",
     ]
 
