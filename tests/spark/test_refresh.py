@@ -1,435 +1,345 @@
-"""A whole refresh on real Delta tables, with a fake engine in place of the model."""
+"""A refresh with the fake engine: what becomes of a product over several nights."""
 
-import re
-from collections.abc import Iterator
-from datetime import date, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+import os
+from datetime import date
 
 import pandas as pd
 import pytest
-from fake_shop import DAY, Shop, fails, passes, products
-from long_tests import in_full
-from pyspark.sql import SparkSession
+from shop import DAY, Shop, products
 
-from enrich.errors import NoAnswer, ValidationFailed
+from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.inference import staging
-from enrich.spark.plan import plan_refresh
-from enrich.spark.records import RunSummary, StagedRows
-from enrich.spark.survey import Survey, survey_products
-from schemas.verdict import Verdict
 
-pytestmark = pytest.mark.spark
+DELETES = {"missing_products": "delete"}
+ANOTHER_DAY = date(2026, 11, 25)
 
-# What the shared first night is told, so that it can be repeated.
-FIRST_NIGHT: dict[str, Any] = {
-    "model_version": "fake-counted",
-    "config": {"products_per_task": 40, "products_per_chunk": 300, "batch_size": 10},
-}
-# Of a folder, as nobody should call one; plans are found by its beginning, the database's name.
-ODD_NAME = "first_night %20 [1] {2} *"
-WRITTEN = (
-    "product_attributes",
-    "staged_attributes",
-    "quarantine",
-    "enrichment_runs",
-    "label_quality",
-)
 
+def table_of(*rows: tuple) -> pd.DataFrame:
+    columns = ["product_id", "title", "description", "image_path"]
+    return pd.DataFrame(rows, columns=columns).astype("string")
 
-class FirstNight(NamedTuple):
-    """A shop that tests leave as its first run left it, and what was seen of that run.
 
-    Its profiles of executors, its scratch where it lay, and what lies around the database's folder.
-    """
+def adds_up(counts: dict) -> bool:
+    parts = ("published", "unchanged", "withheld", "quarantined")
+    return counts["read"] == sum(counts[name] for name in parts)
 
-    shop: Shop
-    summary: RunSummary
-    profiles: list[bool]
-    around: Path
-    scratch: list[Path]
 
-
-@pytest.fixture(scope="module")
-def first_night(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FirstNight]:
-    """A night that publishes 400 of 404 rows, and puts four aside that are wrong in three ways.
-
-    It has two chunks, and its database lies in a folder whose name nobody should give to one.
-    """
-    broken = pd.DataFrame(
-        {
-            "product_id": ["p0", None, "empty", "empty"],
-            "title": ["another p0", "no id", None, None],
-            "description": None,
-            "image_path": None,
-        }
-    ).astype("string")
-    shop = Shop(spark, tmp_path_factory.mktemp("shop"), "first_night")
-    around, profiles, scratch = tmp_path_factory.mktemp("around"), [], []
-    shop.sql(f"CREATE DATABASE first_night LOCATION '{around / ODD_NAME}'")
-    shop.write(pd.concat([products(400), broken]))
-
-    def see_scratch(staged: StagedRows) -> Verdict:
-        scratch.extend(around.rglob("_scratch/*/*"))
-        return passes(staged)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "build_gpu_profile", profiles.append)
-        summary = shop.refresh(see_scratch, **FIRST_NIGHT)
-    assert shop.table("staged_attributes")["chunk"].nunique() == 2
-    yield FirstNight(shop, summary, profiles, around, scratch)
-    spark.sql("DROP DATABASE first_night CASCADE")
-
-
-def test_every_product_read_ends_published_unchanged_or_quarantined(
-    first_night: FirstNight,
-) -> None:
-    shop, counts = first_night.shop, first_night.summary.counts
-
-    assert (counts["read"], counts["published"], counts["quarantined"]) == (404, 400, 4)
-    assert len(shop.table("product_attributes")) == 400
-    quarantine = shop.table("quarantine")
-    assert sorted(quarantine["reason"]) == [
-        "duplicate_id",
-        "duplicate_id",
-        "no_modality",
-        "null_id",
-    ]
-    unreadable = quarantine.set_index("reason").loc["no_modality"]
-    assert unreadable["error"] == "image_missing: no image path"
-    ledger = shop.table("enrichment_runs").iloc[0]
-    assert ledger["read"] == ledger["published"] + ledger["unchanged"] + ledger["quarantined"]
-
-
-def test_engine_is_loaded_once_per_python_worker(first_night: FirstNight) -> None:
-    summary = first_night.summary
-
-    assert summary.counts["enriched"] == 400
-    assert summary.engine_loads
-    assert set(summary.engine_loads.values()) == {1}
-
-
-def test_all_chunks_are_for_the_same_executors(first_night: FirstNight) -> None:
-    """Spark lets no executor serve two profiles, be they equal."""
-    assert len(first_night.profiles) == 1
-
-
-def test_a_database_in_a_folder_of_any_name_has_its_scratch_within(first_night: FirstNight) -> None:
-    seen = {folder.name for folder in first_night.scratch}
-    assert seen == {"survey", "chunks", "chunks_of_others"}
-    assert [folder.name for folder in first_night.around.iterdir()] == [ODD_NAME]
-
-
-def test_staged_write_has_one_python_node(first_night: FirstNight) -> None:
-    shop = first_night.shop
-
-    executions = shop.spark._jsparkSession.sharedState().statusStore().executionsList()
-    plans = [executions.apply(at).physicalPlanDescription() for at in range(executions.size())]
-    staged = [plan for plan in plans if shop.database in plan and "MapInPandas" in plan]
-    assert staged
-    for plan in staged:
-        initial = plan.split("== Initial Plan ==")[1]
-        assert len(re.findall(r"- \w*(?:Python|Pandas)\w* \(\d+\)", initial)) == 1
-
-
-def rerun(shop: Shop, **night: Any) -> RunSummary:
-    """Runs again what has run before, and sees that no table gets another version."""
-    before = [shop.version(table) for table in WRITTEN]
-    again = shop.refresh(**night)
-    assert [shop.version(table) for table in WRITTEN] == before
-    return again
-
-
-def test_rerun_of_the_same_run_changes_nothing(first_night: FirstNight) -> None:
-    again = rerun(first_night.shop, **FIRST_NIGHT)
-
-    assert again.outcome == "nothing_to_do"
-    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 400)
-    assert again.counts["quarantined"] == 4
-
-
-def test_a_night_without_work_asks_spark_for_little(first_night: FirstNight) -> None:
-    tracker = first_night.shop.spark.sparkContext.statusTracker()
-    before = set(tracker.getJobIdsForGroup(None))
-
-    night = first_night.shop.refresh(run_date=DAY + timedelta(days=1), **FIRST_NIGHT)
-
-    assert night.outcome == "nothing_to_do"
-    # Each costs a new Java a tenth of a second or more.
-    assert 5 < len(set(tracker.getJobIdsForGroup(None)) - before) <= 45
-
-
-def test_run_that_died_between_merge_and_ledger_is_finished_without_a_second_merge(
-    first_night: FirstNight,
-) -> None:
-    shop, first, *_ = first_night
-    version = shop.version("product_attributes")
-    shop.sql("DELETE FROM shop.enrichment_runs")
-
-    again = shop.refresh(**FIRST_NIGHT)
-
-    assert again.counts == first.counts
-    assert "inference" not in again.seconds
-    assert shop.version("product_attributes") == version
-    assert len(shop.table("enrichment_runs")) == 1
-
-
-def test_a_plan_tells_what_a_night_would_find_and_writes_nothing(first_night: FirstNight) -> None:
-    shop = first_night.shop
-    before = [shop.version(table) for table in WRITTEN]
-
-    plan = plan_refresh(shop.prepare(run_date=DAY + timedelta(days=2), **FIRST_NIGHT))
-
-    assert (plan.counts["unchanged"], plan.counts["pending"]) == (400, 0)
-    assert [shop.version(table) for table in WRITTEN] == before
-
-
-# The last one on this shop, which it changes.
-def test_only_what_changed_is_asked_about_and_published_once_validation_passes(
-    first_night: FirstNight,
-) -> None:
-    shop, first, *_ = first_night
-    changed = pd.read_parquet(shop.file)
-    changed.loc[changed["product_id"] == "p2", "title"] = "a red shirt"
-    shop.write(changed)
-
-    with pytest.raises(ValidationFailed):
-        shop.refresh(fails, run_date=DAY + timedelta(days=2), **FIRST_NIGHT)
-    assert len(shop.table("product_attributes").groupby("run_id")) == 1
-    blocked = shop.table("enrichment_runs").set_index("outcome").loc["blocked"]
-    assert (blocked["asked"], blocked["withheld"]) == (1, 1)
-
-    night = shop.refresh(run_date=DAY + timedelta(days=2), **FIRST_NIGHT)
-
-    assert (night.counts["enriched"], night.counts["unchanged"]) == (1, 399)
-    assert "inference" not in night.seconds
-    assert len(shop.table("enrichment_runs")) == 2
-    rows = shop.table("product_attributes").groupby("run_id").size()
-    assert rows.to_dict() == {first.run_id: 399, night.run_id: 1}
-
-
-def test_a_trial_in_another_database_is_a_run_of_its_own(shop: Shop) -> None:
-    shop.write(products())
-    inputs = [shop.prepare(config={"database": name}) for name in ("shop", "trial")]
-    first, other = (one.name_run("the same products") for one in inputs)
-    assert first != other
-
-
-@in_full
-def test_rerun_of_a_named_run_changes_nothing(shop: Shop) -> None:
-    table = products(7)
-    table.loc[6, "title"] = None
-    shop.write(table)
-    shop.refresh(run_id="nightly")
-
-    again = rerun(shop, run_id="nightly")
-
-    assert again.outcome == "nothing_to_do"
-    assert (again.counts["enriched"], again.counts["unchanged"]) == (0, 6)
-    assert again.counts["quarantined"] == 1
-
-
-@in_full
-@pytest.mark.parametrize("publish", [True, False])
-def test_full_refresh_under_yesterdays_run_id_publishes_everything_again(
-    shop: Shop, publish: bool
-) -> None:
-    shop.refresh(run_id="nightly", run_date=date(2026, 11, 24))
-    # As of pictures that were exchanged, where products are known by their paths.
-    labels = {"color": ("green", "blue", "red"), "pattern": ("striped", "solid")}
-    today = {"spec": FakeEngineSpec("fake-1", labels), "run_id": "nightly", "full_refresh": True}
-    today |= {"run_date": date(2026, 11, 25)}
-    again = shop.refresh(**today, publish=publish)
-    asked = shop.table("enrichment_runs")["asked"].tolist()
-    if not publish:
-        again = shop.publish_staged("nightly")
-
-    assert asked == [6]
-    assert (again.outcome, again.counts["published"]) == ("published", 6)
-    rows = shop.table("product_attributes").set_index("product_id")
-    staged = shop.table("staged_attributes").set_index("product_id").loc[rows.index]
-    assert rows[["color", "pattern"]].equals(staged[["color", "pattern"]])
-    assert set(rows["run_date"]) == {date(2026, 11, 25)}
-    version = shop.version("product_attributes")
-    assert shop.refresh(**today).outcome == "nothing_to_do"
-    assert shop.version("product_attributes") == version
-
-
-@in_full
-@pytest.mark.parametrize("is_removed", [False, True])
-def test_a_product_table_that_is_replaced_under_way_stops_the_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, is_removed: bool
-) -> None:
-    def survey_meanwhile(*args: object) -> Survey:
-        survey = survey_products(*args)
-        if is_removed:
-            shop.file.parent.rename(shop.folder.with_name("moved"))
-        else:
-            shop.write(products(7))
-        return survey
-
-    monkeypatch.setattr("enrich.spark.run.survey_products", survey_meanwhile)
-    with pytest.raises(NoAnswer, match="was replaced while it was read: run this again"):
-        shop.refresh()
-    monkeypatch.undo()
-    shop.file.parent.mkdir(exist_ok=True)
-    shop.write(products(7))
-
-    assert shop.refresh().counts["published"] == 7
-
-
-@in_full
-def test_full_refresh_run_twice_changes_nothing_the_second_time(shop: Shop) -> None:
-    shop.refresh()
-    first = shop.refresh(full_refresh=True)
-    version = shop.version("product_attributes")
-
-    second = shop.refresh(full_refresh=True)
-
-    assert (first.counts["enriched"], second.counts["enriched"]) == (6, 0)
-    assert second.outcome == "nothing_to_do"
-    assert shop.version("product_attributes") == version
-
-
-@in_full
-def test_an_image_that_appears_makes_its_product_pending(shop: Shop) -> None:
-    table = products()
-    table.loc[0, "image_path"] = "late.jpg"
-    shop.write(table)
-    shop.refresh()
-    (shop.folder / "late.jpg").write_bytes(b"arrived")
-
-    assert shop.refresh().counts["enriched"] == 1
-
-
-@in_full
-def test_a_new_model_version_enriches_everything_again(shop: Shop) -> None:
-    shop.refresh()
-    counts = shop.refresh(model_version="fake-2").counts
-
-    assert counts["enriched"] == 6
-    assert set(shop.table("product_attributes")["model_version"]) == {"fake-2"}
-
-
-@in_full
-def test_failed_validation_publishes_nothing_and_keeps_the_staged_rows(shop: Shop) -> None:
-    with pytest.raises(ValidationFailed, match="too blue"):
-        shop.refresh(validate=fails)
-
-    assert shop.table("product_attributes").empty
-    assert len(shop.table("staged_attributes")) == 6
-    ledger = shop.table("enrichment_runs").iloc[0]
-    assert (ledger["outcome"], ledger["withheld"], ledger["published"]) == ("blocked", 6, 0)
-
-
-@in_full
-def test_no_publish_stages_and_validates_only(shop: Shop) -> None:
-    summary = shop.refresh(publish=False)
-
-    assert (summary.outcome, summary.counts["withheld"]) == ("staged", 6)
-    assert shop.table("product_attributes").empty
-    assert len(shop.table("label_quality")) == 1
-
-
-@in_full
-def test_limit_takes_the_first_products_by_id_as_texts(shop: Shop) -> None:
-    shop.write(products().assign(product_id=["9", "10", "11", "1", "2", "3"]))
-
-    summary = shop.refresh(limit=2)
-
-    assert summary.counts["read"] == 2
-    assert sorted(shop.table("product_attributes")["product_id"]) == ["1", "10"]
-
-
-@in_full
-def test_the_same_one_of_duplicates_is_kept_whatever_their_order(shop: Shop) -> None:
-    twins = products(1)._append({"product_id": "p0", "title": "a twin"}, ignore_index=True)
-    shop.write(twins)
-    shop.refresh()
-    first = shop.table("product_attributes")["content_hash"].tolist()
-    shop.write(twins.iloc[::-1])
-
-    assert shop.refresh().counts["enriched"] == 0
-    assert shop.table("product_attributes")["content_hash"].tolist() == first
-
-
-@in_full
-def test_a_product_of_two_categories_keeps_one_of_them_whatever_the_order(shop: Shop) -> None:
-    config = {"columns": {"category": "department"}}
-    table = pd.concat([products(1).assign(department=d) for d in ("shirts", "sale")])
-    shop.write(table)
-    shop.refresh(config=config)
-    shop.write(table.iloc[::-1])
-
-    assert shop.refresh(config=config, run_id="later").outcome == "nothing_to_do"
-    assert shop.table("product_attributes")["product_category"].tolist() == ["sale"]
-
-
-@in_full
-def test_a_limit_that_falls_among_duplicates_keeps_the_one_that_a_whole_run_keeps(
-    shop: Shop,
-) -> None:
-    twins = pd.concat([products(2).assign(title=title) for title in ("z", "b", "a")])
-    shop.write(twins)
-    shop.refresh(limit=1)
-    shop.refresh(run_id="whole")
-
-    runs = shop.table("product_attributes").set_index("product_id")["run_id"]
-    assert runs["p0"] != "whole" and runs["p1"] == "whole"
-
-
-@in_full
-def test_a_run_id_that_is_given_again_on_another_day_counts_from_that_day(shop: Shop) -> None:
-    shop.refresh(run_id="named")
-    other = products()
-    other.loc[0, "title"] = "a red shirt"
-    shop.write(other)
-    shop.refresh(run_id="tuesday", run_date=date(2026, 11, 25))
-    shop.write(products())
-
-    again = shop.refresh(run_id="named", run_date=date(2026, 11, 26))
-
-    assert again.counts["withheld"] == 0
-    p0 = shop.table("product_attributes").set_index("product_id").loc["p0"]
-    assert (p0["run_id"], p0["run_date"]) == ("named", date(2026, 11, 26))
-    assert shop.refresh(run_id="named", run_date=date(2026, 11, 26)).outcome == "nothing_to_do"
-
-
-@in_full
-def test_inputs_that_are_again_as_they_were_this_morning_are_published_again(shop: Shop) -> None:
-    morning = shop.refresh()
-    wrong = products()
-    wrong["title"] = "the titles of another shop"
-    shop.write(wrong)
-    shop.refresh()
-    shop.write(products())
-
-    again = shop.refresh()
-
-    assert (again.run_id, again.outcome) == (morning.run_id, "published")
-    assert (again.counts["published"], again.counts["withheld"]) == (6, 0)
-    assert "inference" not in again.seconds
-    assert set(shop.table("product_attributes")["run_id"]) == {morning.run_id}
-    assert shop.refresh().outcome == "nothing_to_do"
-
-
-@in_full
-def test_commit_says_which_run_made_it(shop: Shop) -> None:
-    summary = shop.refresh()
-    history = shop.spark.sql(f"DESCRIBE HISTORY {shop.database}.product_attributes LIMIT 1")
-
-    assert summary.run_id in history.collect()[0]["userMetadata"]
-
-
-@in_full
-def test_new_attributes_add_columns_and_keep_the_old_rows(shop: Shop) -> None:
-    shop.refresh()
-    wider = FakeEngineSpec("fake-wide", {"color": ("red",), "fit": ("slim", "wide")})
-    shop.refresh(spec=wider)
-
+def test_first_run_publishes_every_product_and_the_next_adds_no_version(shop: Shop) -> None:
+    first = shop.refresh()
+    assert first.outcome == "published"
+    assert (first.counts["encoded"], first.counts["published"]) == (6, 6)
     rows = shop.table("product_attributes")
-    assert {"pattern", "fit", "fit_confidence"} <= set(rows.columns)
+    assert sorted(rows["product_id"]) == [f"p{n}" for n in range(6)]
+    assert set(rows["run_id"]) == {first.run_id}
+    version, events = shop.version("product_attributes"), shop.version("run_events")
+    second = shop.refresh()
+    assert second.outcome == "nothing_to_do"
+    assert (second.counts["due"], second.counts["unchanged"]) == (0, 6)
+    assert shop.version("product_attributes") == version
+    # One event and no other commit.
+    assert shop.version("run_events") == events + 1
+
+
+def test_only_changed_products_are_encoded_again(shop: Shop) -> None:
+    shop.refresh()
+    changed = products()
+    changed.loc[:1, "title"] = ["red dress", "blue dress"]
+    shop.write(pd.concat([changed, table_of(("p6", "a new one", None, None))]))
+    summary = shop.refresh()
+    assert (summary.counts["due"], summary.counts["encoded"]) == (3, 3)
+    reasons = shop.sql(
+        f"SELECT product_id, reason FROM shop.candidates WHERE run_id = '{summary.run_id}'"
+    )
+    found = dict(reasons.itertuples(index=False))
+    assert found == {"p0": "changed", "p1": "changed", "p6": "new"}
+    assert summary.counts["published"] == 3
+    assert adds_up(summary.counts)
+
+
+def test_a_content_that_comes_back_is_not_encoded_again(shop: Shop) -> None:
+    before = shop.refresh()
+    shop.write(products(mark=" x"))
+    shop.refresh()
+    shop.write(products())
+    summary = shop.refresh()
+    assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 6)
+    assert summary.counts["published"] == 6
+    assert before.run_id not in set(shop.table("product_attributes")["run_id"])
+
+
+def test_products_of_one_content_are_encoded_once(shop: Shop) -> None:
+    shop.write(table_of(*((f"size {n}", "one dress", None, None) for n in range(5))))
+    summary = shop.refresh()
+    assert (summary.counts["encoded"], summary.counts["published"]) == (1, 5)
+
+
+def test_rows_without_a_usable_id_are_quarantined_once(shop: Shop) -> None:
+    shop.write(
+        table_of(
+            ("a", "shirt", None, None),
+            ("a", "another shirt", None, None),
+            (None, "no id", None, None),
+            (" ", "blank id", None, None),
+        )
+    )
+    summary = shop.refresh()
+    assert (summary.counts["published"], summary.counts["quarantined"]) == (1, 3)
+    assert adds_up(summary.counts)
+    reasons = shop.table("quarantine")["reason"].value_counts().to_dict()
+    assert reasons == {"null_id": 2, "duplicate_id": 1}
+    again = shop.refresh()
+    assert (again.outcome, again.counts["quarantined"]) == ("nothing_to_do", 3)
+    assert len(shop.table("quarantine")) == 3
+
+
+def test_malformed_csv_rows_are_quarantined_and_the_others_published(shop: Shop) -> None:
+    shop.write_csv("a,shirt,,", "b,Red, large shirt,,,x")
+    summary = shop.refresh()
+    assert summary.counts["published"] == 1
+    assert set(shop.table("quarantine")["reason"]) == {"malformed"}
+
+
+def test_unreadable_products_are_quarantined_and_not_tried_again(shop: Shop) -> None:
+    shop.write(table_of(("a", "shirt", None, None), ("b", None, None, None)))
+    summary = shop.refresh()
+    assert (summary.counts["answered"], summary.counts["quarantined"]) == (1, 1)
+    assert set(shop.table("quarantine")["reason"]) == {"no_modality"}
+    again = shop.refresh()
+    assert (again.outcome, again.counts["quarantined"]) == ("nothing_to_do", 1)
+    shop.write(table_of(("a", "shirt", None, None), ("b", "a title now", None, None)))
+    assert shop.refresh().counts["published"] == 1
+
+
+def test_too_many_unreadable_products_block_this_night_and_the_next(shop: Shop) -> None:
+    (shop.folder / "images").mkdir()
+    for number in range(100):
+        (shop.folder / "images" / f"{number}.jpg").write_bytes(f"broken {number}".encode())
+    without_text = [(f"b{n}", None, None, f"images/{n}.jpg") for n in range(100)]
+    shop.write(pd.concat([products(150), table_of(*without_text)]))
+    spec = FakeEngineSpec(opens_images=True, image_root=str(shop.folder))
+    for _ in range(2):
+        with pytest.raises(TooManyFailures, match="max_quarantined_share"):
+            shop.refresh(spec=spec)
+        assert len(shop.table("product_attributes")) == 0
+    # The pictures are read once.
+    assert shop.summary.counts["images_opened"] == 0
+    assert shop.refresh(spec=spec, config={"max_quarantined_share": 0.5}).outcome == "published"
+    assert shop.refresh(spec=spec).outcome == "nothing_to_do"
+
+
+def test_missing_products_are_kept_or_deleted_as_configured(shop: Shop) -> None:
+    shop.write(products(20))
+    shop.refresh()
+    shop.write(products(19))
+    kept = shop.refresh()
+    assert (kept.outcome, kept.counts["missing"], kept.counts["deleted"]) == ("nothing_to_do", 1, 0)
+    deleted = shop.refresh(config=DELETES)
+    assert (deleted.outcome, deleted.counts["deleted"]) == ("published", 1)
+    assert "p19" not in set(shop.table("product_attributes")["product_id"])
+
+
+def test_a_cut_off_product_table_deletes_nothing(shop: Shop) -> None:
+    shop.write(products(20))
+    shop.refresh()
+    shop.write(products(10))
+    with pytest.raises(TooManyFailures, match="max_deleted_share"):
+        shop.refresh(config=DELETES)
+    assert len(shop.table("product_attributes")) == 20
+    assert shop.state(shop.summary.run_id) == "blocked"
+
+
+def test_an_empty_product_table_blocks(shop: Shop) -> None:
+    shop.refresh()
+    shop.write(products(0))
+    with pytest.raises(TooManyFailures, match="0 rows"):
+        shop.refresh()
+    assert len(shop.table("product_attributes")) == 6
+
+
+def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
+    shop.write_csv(*(f"p{n},shirt {n},," for n in range(20)))
+    shop.refresh()
+    shop.write_csv(*(f"p{n},shirt {n},," for n in range(19)), "p19,a, b, c, d, e")
+    summary = shop.refresh(config=DELETES)
+    assert summary.counts["deleted"] == 0
+    assert any("kept" in note for note in summary.validation["notes"])
+
+
+def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(shop: Shop) -> None:
+    shop.refresh()
+    shop.write(products(9, mark=" new"))
+    summary = shop.refresh(limit=2, config=DELETES)
+    assert (summary.counts["read"], summary.counts["published"]) == (2, 2)
+    assert len(shop.table("product_attributes")) == 6
+
+
+def test_an_older_run_date_leaves_newer_rows_as_they_are(shop: Shop) -> None:
+    shop.refresh(run_date=ANOTHER_DAY)
+    shop.write(products(mark=" older"))
+    summary = shop.refresh(run_date=DAY)
+    assert (summary.outcome, summary.counts["unchanged"]) == ("nothing_to_do", 6)
+
+
+def test_a_full_refresh_encodes_everything_each_time_it_is_given(shop: Shop) -> None:
+    shop.refresh()
+    for _ in range(2):
+        summary = shop.refresh(full_refresh=True)
+        assert (summary.counts["encoded"], summary.counts["published"]) == (6, 6)
+
+
+def test_a_target_precision_and_a_fitted_checkpoint_reanswer_without_encoding(shop: Shop) -> None:
+    shop.refresh(spec=FakeEngineSpec(model_version="shop-1-p90"))
+    for version, threshold in (("shop-1-p95", 0.8), ("shop-2-p90", 0.5)):
+        spec = FakeEngineSpec(model_version=version, threshold=threshold)
+        summary = shop.refresh(spec=spec)
+        assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 6)
+        assert summary.counts["published"] == 6
+        assert set(shop.table("product_attributes")["model_version"]) == {version}
+
+
+def test_another_encoder_encodes_everything_again(shop: Shop) -> None:
+    shop.refresh()
+    spec = FakeEngineSpec(model_version="fake-2", encoder_version="222222222222")
+    assert shop.refresh(spec=spec).counts["encoded"] == 6
+
+
+def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed, match="too blue"):
+        shop.refresh(failures=["too blue"])
+    assert len(shop.table("product_attributes")) == 0
+    assert shop.state(shop.summary.run_id) == "blocked"
+    assert len(shop.table("candidates")) == 6
+    summary = shop.refresh()
+    assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
+
+
+def test_an_input_that_fails_its_check_is_not_encoded(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed, match="no images"):
+        shop.refresh(input_failures=["no images"])
+    assert len(shop.table("encodings")) == 0
+
+
+def test_checks_are_kept_for_the_run(shop: Shop) -> None:
+    run_id = shop.refresh().run_id
+    quality = shop.table("label_quality")
+    assert list(quality["run_id"]) == [run_id]
+    assert list(quality["expectation"]) == ["expect_all_rows"]
+
+
+def test_a_correction_and_a_category_revise_rows_without_encodings(shop: Shop) -> None:
+    first = shop.refresh()
+    shop.correct("p1", "color", "green")
+    summary = shop.refresh()
+    assert (summary.counts["due"], summary.counts["encoded"], summary.counts["reused"]) == (1, 0, 0)
+    row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p1'").iloc[0]
+    assert (row["color"], row["run_id"]) == ("green", summary.run_id)
+    assert shop.refresh().outcome == "nothing_to_do"
+    shop.write(products().assign(kind="shirts"))
+    revised = shop.refresh(config={"columns": {"category": "kind"}})
+    assert (revised.counts["published"], revised.counts["encoded"]) == (6, 0)
+    row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p1'").iloc[0]
+    assert (row["color"], row["product_category"]) == ("green", "shirts")
+    assert first.run_id not in set(shop.table("product_attributes")["run_id"])
+
+
+def test_tables_of_the_first_edition_are_refused_in_one_sentence(shop: Shop) -> None:
+    shop.spark.sql(f"CREATE DATABASE IF NOT EXISTS {shop.database}")
+    shop.spark.sql(f"CREATE TABLE {shop.database}.staged_attributes (run_id STRING) USING DELTA")
+    with pytest.raises(Exception, match=r"earlier version.*Drop them"):
+        shop.refresh()
+
+
+def test_a_column_of_somebody_else_in_the_way_of_an_attribute_is_refused(shop: Shop) -> None:
+    shop.refresh()
+    shop.spark.sql(f"ALTER TABLE {shop.database}.product_attributes ADD COLUMNS (fit INT)")
+    labels = {**FakeEngineSpec().attributes, "fit": ("slim", "loose")}
+    with pytest.raises(Exception, match="fit int, expected fit string"):
+        shop.refresh(spec=FakeEngineSpec(model_version="fake-2", attributes=labels))
+
+
+def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(shop: Shop) -> None:
+    shop.refresh()
+    shop.spark.sql(f"ALTER TABLE {shop.database}.product_attributes ADD COLUMNS (note STRING)")
+    shop.spark.sql(f"UPDATE {shop.database}.product_attributes SET note = 'ours'")
+    labels = {**FakeEngineSpec().attributes, "fit": ("slim", "loose")}
+    summary = shop.refresh(spec=FakeEngineSpec(model_version="fake-2", attributes=labels))
+    rows = shop.table("product_attributes")
+    assert (summary.counts["published"], summary.counts["encoded"]) == (6, 0)
     assert rows["fit_confidence"].notna().all()
+    assert set(rows["note"]) == {"ours"}
+
+
+@pytest.fixture
+def pictures(shop: Shop) -> FakeEngineSpec:
+    """Six products with pictures of their own, and an engine that reads these."""
+    (shop.folder / "images").mkdir()
+    for number in range(6):
+        file = shop.folder / "images" / f"{number}.jpg"
+        file.write_bytes(f"picture {number}".encode())
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    paths = [f"images/{number}.jpg" for number in range(6)]
+    shop.write(products().assign(image_path=paths).astype("string"))
+    return FakeEngineSpec(opens_images=True, image_root=str(shop.folder))
+
+
+def test_pictures_are_compared_by_size_and_time_and_read_only_where_these_differ(
+    shop: Shop, pictures: FakeEngineSpec
+) -> None:
+    first = shop.refresh(spec=pictures)
+    assert (first.counts["images_opened"], first.counts["images_compared"]) == (6, 6)
+    second = shop.refresh(spec=pictures)
+    assert (second.outcome, second.counts["images_compared"]) == ("nothing_to_do", 0)
+    (shop.folder / "images" / "0.jpg").write_bytes(b"another picture")
+    os.utime(shop.folder / "images" / "1.jpg", (1_700_000_001, 1_700_000_001))
+    third = shop.refresh(spec=pictures)
+    assert (third.counts["images_compared"], third.counts["images_opened"]) == (2, 1)
+    assert third.counts["published"] == 1
+
+
+def test_another_target_precision_opens_no_picture(shop: Shop, pictures: FakeEngineSpec) -> None:
+    shop.refresh(spec=pictures)
+    for file in (shop.folder / "images").iterdir():
+        stat = file.stat()
+        file.write_bytes(bytes(stat.st_size))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    spec = FakeEngineSpec(
+        model_version="fake-1-p95", threshold=0.8, opens_images=True, image_root=str(shop.folder)
+    )
+    summary = shop.refresh(spec=spec)
+    assert (summary.counts["images_opened"], summary.counts["images_compared"]) == (0, 0)
+    assert summary.counts["published"] == 6
+
+
+def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(
+    shop: Shop, pictures: FakeEngineSpec
+) -> None:
+    by_content = {"image_identity": "content"}
+    shop.refresh(spec=pictures, config=by_content)
+    file = shop.folder / "images" / "2.jpg"
+    stat = file.stat()
+    file.write_bytes(b"pictureX2")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    summary = shop.refresh(spec=pictures, config=by_content)
+    assert (summary.counts["images_compared"], summary.counts["images_opened"]) == (6, 1)
+
+
+def test_a_picture_that_is_written_over_unnoticed_is_asked_for_again(
+    shop: Shop, pictures: FakeEngineSpec
+) -> None:
+    shop.refresh(spec=pictures)
+    file = shop.folder / "images" / "3.jpg"
+    stat = file.stat()
+    file.write_bytes(b"picture X")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    spec = FakeEngineSpec(
+        model_version="fake-2",
+        encoder_version="222222222222",
+        opens_images=True,
+        image_root=str(shop.folder),
+    )
+    shop.refresh(spec=spec)
+    encodings = shop.sql("SELECT * FROM shop.encodings WHERE status = 'image_unreadable'")
+    assert len(encodings) == 1
+    summary = shop.refresh(spec=spec)
+    assert (summary.counts["images_compared"], summary.counts["images_opened"]) == (1, 1)
+    assert set(shop.table("product_attributes")["status"]) == {"ok"}

@@ -1,0 +1,227 @@
+"""What people decide about runs: approve, discard, roll back, release; and open intents."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import pytest
+from shop import DAY, Shop, products
+
+from enrich.errors import ConfigError, TableContended, ValidationFailed
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark import publish, rules, runs
+from enrich.spark.runs import read_event, read_runs
+
+ANOTHER_DAY = date(2026, 11, 25)
+BETTER = FakeEngineSpec(model_version="fake-2-p90")
+
+
+@contextmanager
+def blocked(shop: Shop) -> Iterator[None]:
+    """A refresh inside is stopped by the gate."""
+    with pytest.raises(ValidationFailed):
+        yield
+
+
+def labels_of(shop: Shop) -> dict[str, Any]:
+    rows = shop.table("product_attributes")
+    return dict(zip(rows["product_id"], rows["model_version"], strict=True))
+
+
+def test_a_blocked_run_is_published_with_a_reason_and_only_once(shop: Shop) -> None:
+    with blocked(shop):
+        shop.refresh(failures=["too blue"])
+    run_id = shop.summary.run_id
+    with pytest.raises(ConfigError, match="--reason"):
+        shop.approve(run_id)
+    event = shop.approve(run_id, "a blue season")
+    assert (event["state"], event["published"], event["withheld"]) == ("published", 6, 0)
+    version = shop.version("product_attributes")
+    assert shop.approve(run_id, "again")["state"] == "published"
+    assert shop.version("product_attributes") == version
+    assert shop.refresh().outcome == "nothing_to_do"
+
+
+def test_a_staged_run_waits_under_its_trigger(shop: Shop) -> None:
+    staged = shop.refresh(trigger="nightly", publish=False)
+    assert (staged.outcome, len(shop.table("product_attributes"))) == ("staged", 0)
+    assert shop.approve("nightly")["run_id"] == staged.run_id
+    assert len(shop.table("product_attributes")) == 6
+
+
+def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(shop: Shop) -> None:
+    first = shop.refresh(trigger="nightly", publish=False)
+    second = shop.refresh(trigger="nightly", publish=False)
+    assert second.counts["encoded"] == 0
+    assert shop.state(first.run_id) == "superseded"
+    with pytest.raises(ConfigError, match="superseded"):
+        shop.approve(first.run_id)
+    assert shop.approve("nightly")["run_id"] == second.run_id
+
+
+def test_a_run_that_nobody_knows_is_refused(shop: Shop) -> None:
+    shop.refresh()
+    with pytest.raises(ConfigError, match="No run 'x'"):
+        shop.approve("x")
+    with pytest.raises(ConfigError, match="no run 'x'"):
+        shop.roll_back("x")
+
+
+def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(shop: Shop) -> None:
+    with blocked(shop):
+        shop.refresh(failures=["too blue"])
+    run_id = shop.summary.run_id
+    assert shop.discard(run_id)["state"] == "discarded"
+    assert shop.discard(run_id)["state"] == "discarded"
+    with pytest.raises(ConfigError, match="discarded"):
+        shop.approve(run_id, "after all")
+    summary = shop.refresh()
+    assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
+    with pytest.raises(ConfigError, match="nothing of it waits"):
+        shop.discard(summary.run_id)
+
+
+def test_another_checkpoint_does_not_approve(shop: Shop) -> None:
+    staged = shop.refresh(publish=False)
+    with pytest.raises(ConfigError, match="was made by fake-1"):
+        shop.approve(staged.run_id, spec=BETTER)
+
+
+def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted(
+    shop: Shop,
+) -> None:
+    shop.refresh(run_date=DAY)
+    shop.write(products(8, mark=" staged"))
+    staged = shop.refresh(run_date=ANOTHER_DAY, publish=False)
+    # A newer whole run sees a product table of five, of which one has another title.
+    newer = products(5)
+    newer.loc[0, "title"] = "seen by the newer run"
+    shop.write(newer)
+    shop.refresh(run_date=date(2026, 11, 26), config={"missing_products": "delete"} | OPEN)
+    event = shop.approve(staged.run_id)
+    rows = shop.table("product_attributes")
+    # No row is inserted again, and the newer run's row stays.
+    assert sorted(rows["product_id"]) == [f"p{n}" for n in range(5)]
+    assert rows.set_index("product_id")["run_id"]["p0"] != staged.run_id
+    assert event["published"] == 4
+    assert event["withheld"] == 4
+
+
+OPEN = {"max_deleted_share": 1.0}
+
+
+def test_a_rollback_restores_and_holds_back_until_content_changes(shop: Shop) -> None:
+    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
+    wrong = shop.refresh(spec=BETTER)
+    assert shop.roll_back(wrong.run_id) == [wrong.run_id]
+    assert set(labels_of(shop).values()) == {"fake-1-p90"}
+    held = shop.refresh(spec=BETTER)
+    assert (held.outcome, held.counts["withheld"]) == ("nothing_to_do", 6)
+    assert any("held back" in note for note in held.validation["notes"])
+    # Another target precision is the same checkpoint.
+    stricter = FakeEngineSpec(model_version="fake-2-p95", threshold=0.8)
+    assert shop.refresh(spec=stricter).outcome == "nothing_to_do"
+    changed = products()
+    changed.loc[0, "title"] = "another content"
+    shop.write(changed)
+    again = shop.refresh(spec=BETTER)
+    assert (again.counts["published"], again.counts["withheld"]) == (1, 5)
+
+
+def test_a_rollback_undoes_later_runs_which_return_without_encoding(shop: Shop) -> None:
+    shop.refresh()
+    changed = products()
+    changed.loc[0, "title"] = "wrong picture"
+    shop.write(changed)
+    wrong = shop.refresh()
+    changed.loc[1, "title"] = "a later title"
+    shop.write(changed)
+    later = shop.refresh()
+    assert shop.roll_back(wrong.run_id) == [wrong.run_id, later.run_id]
+    assert shop.state(later.run_id) == "rolled_back"
+    summary = shop.refresh()
+    assert (summary.counts["encoded"], summary.counts["published"]) == (0, 1)
+    assert summary.counts["withheld"] == 1
+    # Repeated, it changes nothing.
+    version = shop.version("product_attributes")
+    shop.roll_back(wrong.run_id)
+    assert shop.version("product_attributes") == version
+
+
+def test_a_released_run_is_published_again(shop: Shop) -> None:
+    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
+    run = shop.refresh(spec=BETTER)
+    shop.roll_back(run.run_id)
+    with pytest.raises(ConfigError, match="--reason"):
+        # The reason of the rollback is not one for the release.
+        publish.approve(shop.tables, run.run_id, None, BETTER.attributes, "fake-2-p90")
+    event = shop.approve(run.run_id, "was right", spec=BETTER)
+    assert (event["state"], event["published"]) == ("published", 6)
+    assert shop.refresh(spec=BETTER).outcome == "nothing_to_do"
+
+
+def test_a_correction_reaches_a_product_that_is_held_back(shop: Shop) -> None:
+    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
+    wrong = shop.refresh(spec=BETTER)
+    shop.roll_back(wrong.run_id)
+    shop.correct("p2", "color", "green")
+    summary = shop.refresh(spec=BETTER)
+    assert (summary.counts["published"], summary.counts["withheld"]) == (1, 5)
+    row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p2'").iloc[0]
+    assert (row["color"], row["model_version"]) == ("green", "fake-1-p90")
+
+
+def test_a_run_that_published_nothing_is_not_rolled_back(shop: Shop) -> None:
+    staged = shop.refresh(publish=False)
+    with pytest.raises(ConfigError, match="published nothing"):
+        shop.roll_back(staged.run_id)
+
+
+def test_an_intent_whose_merge_was_committed_is_completed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "conclude", die)
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh()
+    run_id = shop.summary.run_id
+    assert shop.state(run_id) == "publishing"
+    assert shop.refresh().outcome == "nothing_to_do"
+    event = read_event(shop.tables, run_id)
+    assert (event["state"], event["published"], event["withheld"]) == ("published", 6, 0)
+    assert shop.roll_back(run_id)[0] == run_id
+    assert len(shop.table("product_attributes")) == 0
+
+
+def test_an_intent_without_a_commit_becomes_failed_after_a_while(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "merge_candidates", die)
+        with pytest.raises(KeyboardInterrupt):
+            shop.refresh()
+    run_id = shop.summary.run_id
+    assert shop.refresh().counts["encoded"] == 0
+    assert shop.state(run_id) == "publishing"
+    monkeypatch.setattr(runs, "INTENT_IS_FRESH", rules.INTENT_IS_FRESH * 0)
+    shop.refresh()
+    assert shop.state(run_id) == "failed"
+
+
+def test_of_two_decisions_about_one_run_the_second_is_refused(shop: Shop) -> None:
+    staged = shop.refresh(publish=False)
+    event = read_event(shop.tables, staged.run_id)
+    one = runs.follow(event, rules.State.APPROVED, reason="one")
+    other = runs.follow(event, rules.State.DISCARDED, reason="other")
+    runs.contend(shop.tables, [one])
+    with pytest.raises(TableContended, match="decided about"):
+        runs.contend(shop.tables, [other])
+    assert shop.state(staged.run_id) == "approved"
+    assert [run.state for run in read_runs(shop.tables)] == ["approved"]
