@@ -138,7 +138,7 @@ def approve(
             f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. "
             "Give the checkpoint and target_precision that it ran with."
         )
-    if run.state != State.STAGED and not (reason or event["reason"]):
+    if run.state in (State.BLOCKED, State.ROLLED_BACK) and not reason:
         raise ConfigError(
             f"Run '{run.run_id}' is {run.state} ({event['error'] or event['reason']}). To publish "
             'it all the same, say why: --reason "...".'
