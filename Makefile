@@ -1,5 +1,5 @@
-# Everything runs in .venv, which jobs/set_up makes. A target that needs more packages downloads them
-# the first time; after that only audit needs the network.
+# Everything runs in .venv, which jobs/set_up.py makes. A target that needs more packages downloads
+# them the first time; after that only audit and lock need the network.
 PYTHON ?= python3
 
 # An activated environment. Spark's scripts look for python3 on PATH, unless a variable that was
@@ -44,7 +44,7 @@ test-sql: test-environment ## Run every view and every example of docs/tables.md
 	@LONG_TESTS=1 $(IN_VENV) pytest tests/spark/test_views.py
 
 test-bench: ## Hold the answers of the benchmark's peers against ours.
-	@$(PYTHON) -m jobs.set_up --extra bench --extra test
+	@$(PYTHON) -m jobs.set_up bench test
 	@LONG_TESTS=1 $(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
@@ -52,7 +52,7 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 		--confcutdir tests/airflow_dags tests/airflow_dags
 
 bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
-	@$(PYTHON) -m jobs.set_up --extra bench
+	@$(PYTHON) -m jobs.set_up bench
 	@$(IN_VENV) python jobs/bench_inference.py
 
 # In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
@@ -80,11 +80,12 @@ environment:
 	@$(PYTHON) -m jobs.set_up
 
 test-environment:
-	@$(PYTHON) -m jobs.set_up --extra test
+	@$(PYTHON) -m jobs.set_up test
 
 # Airflow's packages and the job's do not go together.
-airflow-environment:
-	@$(PYTHON) -m jobs.set_up.airflow
+airflow-environment: environment
+	@test -x .venv-airflow/bin/python || .venv/bin/uv venv --quiet .venv-airflow
+	@.venv/bin/uv pip sync --quiet --python .venv-airflow --require-hashes requirements/airflow.txt
 
 # Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=
@@ -149,7 +150,7 @@ $(COMPARISON)/%: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --classifier $* --name $*
 
 comparison-environment:
-	@$(PYTHON) -m jobs.set_up --extra train --extra coca
+	@$(PYTHON) -m jobs.set_up train coca
 
 train-environment:
-	@$(PYTHON) -m jobs.set_up --extra train
+	@$(PYTHON) -m jobs.set_up train

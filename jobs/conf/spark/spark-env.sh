@@ -1,16 +1,13 @@
-# Read by every Spark command before it starts Java.
+# Read by every Spark command before it starts Java. jobs/set_up.py fills in {java_home}.
 
 # Spark talks to itself on this machine only: what the machine's name resolves to (a VPN's address,
 # or nothing at all, with which Spark would not start) must not matter, and no port is open to others.
 # A driver whose executors are on other machines needs its own address here: set the variable.
 SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
 
-# The Java that the set-up has brought, where the machine had none that Spark runs on; else the one
-# that it was given, which cron and services do not know.
-if [ -x "{own_java}/bin/java" ]; then
-  JAVA_HOME="{own_java}"
-elif [ -z "${JAVA_HOME:-}" ] && [ -x "{given_java}/bin/java" ]; then
-  JAVA_HOME="{given_java}"
+# The Java that the set-up has found or brought, also under cron and in services.
+if [ -x "{java_home}/bin/java" ]; then
+  JAVA_HOME="{java_home}"
 fi
 
 # Java reads the names of files by the locale: without one, as under cron, no path with an umlaut.
