@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from demo.catalog import write_demo_catalog
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
-from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
