@@ -1,5 +1,7 @@
-"""A catalog of photographs with texts as shops write them, all of it invented and seeded."""
+"""A catalog of invented photographs with texts of the demo catalog, mixed by a seed."""
 
+import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.photographs import Photographer
-from enrich.demo.goods import choose_goods
-from enrich.demo.wording import word_description, word_title
+
+DEMO = Path(__file__).parents[1] / "demo"
 
 
 def write_shop(folder: Path, products: int, side_px: int) -> Path:
@@ -38,5 +40,14 @@ def write_shop(folder: Path, products: int, side_px: int) -> Path:
 def word_texts(number: int, seed: int = 0) -> tuple[str, str]:
     """Returns a product's title and description."""
     random = np.random.default_rng((seed, number))
-    goods = choose_goods(random)
-    return word_title(goods, goods.color, random), word_description(goods, goods.color, random)
+    title, description = (texts[random.integers(len(texts))] for texts in _demo_texts())
+    # No two products share a text: an engine may remember the last ones.
+    return title, f"{description} Article {number} of list {seed}."
+
+
+@cache
+def _demo_texts() -> tuple[list[str], list[str]]:
+    """Return the titles and the descriptions of the demo catalog."""
+    with (DEMO / "products.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row["title"] for row in rows], [row["description"] for row in rows]

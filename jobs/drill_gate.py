@@ -1,12 +1,12 @@
 """Drills the quality gate: how often does it stop a sound run, and does it stop a broken one?
 
-    python jobs/drill_gate.py
     python jobs/drill_gate.py --catalog shop/ --category-column master_category
 
-Answers drawn products with the bundled checkpoint, soundly and with faults whose pixels really go
-through the classifier. Runs are drawn from the sound answers and compared to baselines of other
-products, a thousand times for every size: a run that is stopped is a false alarm. Then runs are
-drawn from the faulty answers. Some cases also go through Spark and Great Expectations.
+Answers 8,000 products of a catalog with the bundled checkpoint, soundly and with faults whose
+pixels really go through the classifier. Runs are drawn from the sound answers and compared to
+baselines of other products, a thousand times for every size: a run that is stopped is a false
+alarm. Then runs are drawn from the faulty answers. Some cases also go through Spark and Great
+Expectations.
 
 The last line on standard output is one JSON object. Exit code 1: the gate is worse than wanted, or
 Spark and Great Expectations come to other checks than the drill.
@@ -27,8 +27,7 @@ from enrich.classifiers.manifest import BUNDLED
 from enrich.command_line import run_command
 from enrich.drill.answers import answer_products
 from enrich.drill.faults import Fault
-from enrich.drill.old_answers import OLD_ANSWERS, keep_answers, read_kept_answers
-from enrich.drill.products import draw_products, read_column, sample_products
+from enrich.drill.products import read_column, sample_products
 from enrich.errors import ConfigError
 from enrich.records import Product
 from enrich.spark.failures import explain_failure
@@ -38,7 +37,6 @@ from expectations.drill.answers import DrawnAnswers, group_categories, read_answ
 from expectations.drill.in_arrays import build_baseline
 from expectations.drill.label_faults import build_label_faults
 from expectations.drill.measures import (
-    OLD_CHECKPOINT,
     SETTINGS,
     SOUND,
     StoppedShares,
@@ -67,39 +65,23 @@ console = Console(width=110)
 
 
 def main(
+    catalog: Annotated[Path, typer.Option(help="A folder with products.parquet and the images.")],
     work: Annotated[
-        Path, typer.Option(help="Folder that keeps products and answers for the next drill.")
+        Path, typer.Option(help="Folder that keeps answers for the next drill.")
     ] = CHECKOUT / "build" / "gate_drill",
-    catalog: Annotated[
-        Path | None, typer.Option(help="A folder with products.parquet, instead of drawn ones.")
-    ] = None,
     category_column: Annotated[
         str | None, typer.Option(help="That table's column with the category.")
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, help="Sound runs of each size.")] = RESAMPLES,
-    keep_old: Annotated[
-        Path | None,
-        typer.Option(help="Keep this checkpoint's answers as those of the old checkpoint."),
-    ] = None,
 ) -> None:
     """Drills the quality gate with sound and faulty runs."""
-    if catalog is not None and keep_old is not None:
-        raise ConfigError("--keep-old keeps answers to drawn products: leave --catalog out")
-    if category_column is not None and catalog is None:
-        raise ConfigError("--category-column is one of a catalog's table: name it by --catalog")
-    folder, products = choose_products(catalog, work)
-    if keep_old is not None:
-        old = answer_products(work, keep_old, folder, products[:RUN])
-        keep_answers(OLD_ANSWERS, *old, products[:RUN])
+    products = sample_products(catalog, RUN + BASELINE)
     categories = None
     if category_column is not None:
-        categories = read_categories(folder, products, category_column)
-    sound = read_answers(*answer_products(work, BUNDLED, folder, products), categories)
+        categories = read_categories(catalog, products, category_column)
+    sound = read_answers(*answer_products(work, BUNDLED, catalog, products), categories)
     baseline = build_baseline(sound.take(np.arange(RUN, len(products))))
-    cases = build_cases(work, folder, products[:RUN], sound.take(np.arange(RUN)))
-    if catalog is None:
-        old_answers = read_kept_answers(OLD_ANSWERS, products[:RUN])
-        cases[OLD_CHECKPOINT] = Case(read_answers(sound.model_version, old_answers))
+    cases = build_cases(work, catalog, products[:RUN], sound.take(np.arange(RUN)))
 
     alarms = measure_alarms(sound, SIZES, BASELINE, resamples)
     by_size = measure_detected(cases, baseline, SIZES, FAULTY_RESAMPLES)
@@ -110,13 +92,6 @@ def main(
     summary = {"resamples": resamples, "false_alarm_rate": rate, "detected": detected}
     typer.echo(json.dumps(summary))
     raise typer.Exit(0 if agrees and is_good(rate, detected) else 1)
-
-
-def choose_products(catalog: Path | None, work: Path) -> tuple[Path, list[Product]]:
-    """Returns the folder that image paths start from, and the products: of a run and a baseline."""
-    if catalog is not None:
-        return catalog, sample_products(catalog, RUN + BASELINE)
-    return work / "drawn", draw_products(work / "drawn", (RUN, BASELINE))
 
 
 def read_categories(folder: Path, products: Sequence[Product], column: str) -> pd.Categorical:

@@ -35,7 +35,7 @@ def _top_level(modules: set[str]) -> set[str]:
 
 def test_the_engine_runs_without_spark_and_its_companions() -> None:
     imported = _imported_by("enrich")
-    assert {"enrich.engine", "enrich.training.run", "enrich.demo.catalog"} <= imported
+    assert {"enrich.engine", "enrich.training.run"} <= imported
     banned = {"pyspark", "delta", "great_expectations", "airflow", "expectations"}
     assert not banned & _top_level(imported)
     assert "open_clip" not in imported, "only the classifier coca may ask for it"

@@ -1,15 +1,11 @@
-"""Products to drill a quality gate with: drawn ones, or a sample of a real catalog."""
+"""Products to drill a quality gate with: a sample of a catalog."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from enrich.demo.catalog import is_demo_catalog, write_demo_catalog
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 from enrich.files.tables import read_table, select_text
@@ -17,25 +13,6 @@ from enrich.records import Product
 from enrich.text import build_text
 
 SEED = 2026
-
-
-def draw_products(folder: Path, counts: Sequence[int]) -> list[Product]:
-    """Returns so many drawn products of each part, one part after the other.
-
-    Each part has a seed of its own, and its pictures a subfolder; what is drawn already is kept.
-    """
-    parts = [folder / f"part{number}" for number in range(len(counts))]
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(_draw, parts, counts, range(SEED, SEED + len(counts))))
-    return [
-        dataclasses.replace(
-            product,
-            product_id=f"{part.name}-{product.product_id}",
-            image_path=f"{part.name}/{product.image_path}",
-        )
-        for part in parts
-        for product in read_unique_products(part / "products.parquet")
-    ]
 
 
 def sample_products(catalog: Path, count: int) -> list[Product]:
@@ -76,10 +53,3 @@ def read_column(catalog: Path, products: Sequence[Product], column: str) -> list
 def digest_products(products: Sequence[Product]) -> str:
     """Returns a digest that two lists of the same products share; of pictures only their paths."""
     return hashlib.sha256(repr(list(products)).encode()).hexdigest()[:12]
-
-
-def _draw(folder: Path, products: int, seed: int) -> None:
-    file = folder / "products.parquet"
-    if is_demo_catalog(folder) and pq.read_metadata(file).num_rows == products:
-        return
-    write_demo_catalog(folder, products=products, seed=seed, flaws=False)

@@ -10,10 +10,10 @@ import torch
 from bench import engine_stages
 from bench.engine_stages import open_stages, prepare_batches
 from bench.setup import Setup
+from demo.catalog import write_demo_catalog
 from enrich import engine as engine_module
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED
-from enrich.demo.catalog import write_demo_catalog
 from enrich.spec import EngineSpec
 
 PRODUCTS = 9
@@ -21,7 +21,7 @@ PRODUCTS = 9
 
 @pytest.fixture
 def setup(tmp_path: Path, own_threads: None) -> Setup:
-    write_demo_catalog(tmp_path / "shop", products=PRODUCTS, seed=3, flaws=False)
+    write_demo_catalog(tmp_path / "shop", products=PRODUCTS, faults=False)
     return Setup(
         products_file=tmp_path / "shop" / "products.parquet",
         checkpoint=BUNDLED,

@@ -8,7 +8,7 @@ import pytest
 from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
-from enrich.demo.catalog import write_demo_catalog
+from demo.catalog import write_demo_catalog
 
 pytestmark = [pytest.mark.spark, in_full]
 
@@ -18,7 +18,7 @@ TEXT_BYTES = 120_000_000
 
 def test_a_job_whose_java_runs_out_of_memory_says_what_to_give_it(tmp_path: Path) -> None:
     shop = tmp_path / "shop"
-    write_demo_catalog(shop, products=PRODUCTS, flaws=False)
+    write_demo_catalog(shop, products=PRODUCTS, faults=False)
     rows = pq.read_table(shop / "products.parquet").to_pylist()
     for row in rows[:4]:
         row["description"] = "red shirt " * (TEXT_BYTES // 10)

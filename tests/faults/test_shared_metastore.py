@@ -24,7 +24,7 @@ from deltalake import DeltaTable
 from long_tests import in_full
 from own_lakehouse import JOB, in_venv
 
-from enrich.demo.catalog import write_demo_catalog
+from demo.catalog import write_demo_catalog
 
 pytestmark = pytest.mark.spark
 

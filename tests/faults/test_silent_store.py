@@ -10,7 +10,7 @@ from faulty_store import KEYS, faulty_store
 from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
-from enrich.demo.catalog import write_demo_catalog
+from demo.catalog import write_demo_catalog
 
 pytestmark = [pytest.mark.spark, in_full]
 
@@ -20,7 +20,7 @@ ENDS_WITHIN_S = 240
 
 def test_a_job_over_a_silent_store_ends_and_goes_on_when_the_store_is_back(tmp_path: Path) -> None:
     shop = tmp_path / "shop"
-    write_demo_catalog(shop, products=PRODUCTS, flaws=False)
+    write_demo_catalog(shop, products=PRODUCTS, faults=False)
     settings = {
         "catalog": str(shop / "products.parquet"),
         "image_root": "s3://shop",

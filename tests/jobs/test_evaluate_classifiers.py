@@ -1,4 +1,4 @@
-"""jobs/evaluate_classifiers.py: the bundled checkpoint over a few drawn products."""
+"""jobs/evaluate_classifiers.py: the bundled checkpoint over a few colored pictures."""
 
 import json
 import shutil
@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from colored_shop import write_colored_shop
 from job_script import Run
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED
-from enrich.demo.catalog import write_demo_catalog
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shops") / "drawn"
-    write_demo_catalog(folder, products=40, seed=1, flaws=False)
+    folder = tmp_path_factory.mktemp("shops") / "colored"
+    write_colored_shop(folder, 40)
     return folder
 
 
@@ -32,8 +32,8 @@ def test_report_of_two_checkpoints_is_printed_and_written(
     assert code == 0
     report = json.loads((tmp_path / "report" / "comparison.json").read_text())
     assert {record["shop"] for record in report["figures"]} == {
-        "drawn, test groups",
-        "drawn, all products",
+        "colored, test groups",
+        "colored, all products",
     }
     # The same weights: no difference anywhere.
     assert report["differences"]

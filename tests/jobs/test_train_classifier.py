@@ -1,16 +1,15 @@
 """jobs/train_classifier.py: which classifier is trained, and what its checkpoint is called."""
 
-import re
 import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from job_script import Run, load_job, run_job
+from colored_shop import write_colored_shop
+from job_script import Run
 
 from enrich.classifiers.registry import CLASSIFIERS
-from enrich.demo.catalog import write_demo_catalog
 from enrich.training.config import TrainingConfig
 
 
@@ -97,7 +96,7 @@ def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(
 def test_a_check_says_what_is_wrong_and_trains_nothing(
     run: Run, trained: list[TrainingConfig], flags: list[object], tmp_path: Path
 ) -> None:
-    write_demo_catalog(tmp_path / "shop", products=40, seed=1, flaws=False)
+    write_colored_shop(tmp_path / "shop", 40)
     flags = ["--config", flags[1], "--catalog", tmp_path / "shop", "--set", "batch_size=8"]
     flags += ["--check", "--output"]
     code, out, _ = run(*flags, tmp_path / "made")
@@ -111,23 +110,6 @@ def test_a_check_says_what_is_wrong_and_trains_nothing(
         assert code == 2 and message in err
     assert run(*flags, flags[1])[0] == 2, "a file stands where the checkpoint is to go"
     assert not trained and not list(tmp_path.glob("made*"))
-
-
-def test_every_demo_catalog_that_the_document_has_drawn_can_be_trained_on(
-    run: Run, trained: list[TrainingConfig], flags: list[object], tmp_path: Path
-) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    drawn = re.findall(r"jobs/make_demo_catalog\.py ([^`]+)`", text)
-    assert len(drawn) == 2
-    for number, words in enumerate(drawn):
-        shop = tmp_path / f"shop{number}"
-        # Of a flag that is given twice the last one counts.
-        job = load_job("make_demo_catalog")
-        assert run_job(job, *words.split(), "--output", shop, "--products", 100) == 0
-        settings = ("--config", flags[1], "--output", tmp_path / "new")
-        small = ("--set", "batch_size=8")
-        code, _, err = run(*settings, *small, "--catalog", shop, "--check")
-        assert code == 0, err
 
 
 @pytest.mark.parametrize("wrong", [("--classifier", "resnet"), ("--name", "../up")])

@@ -7,11 +7,16 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from enrich.demo.formats import saved
-
 Entry = tuple[int, int, int, bytes]
 
 SHORT, LONG = 3, 4
+
+
+def saved(picture: Image.Image, file_format: str, **options: object) -> bytes:
+    """Return a picture encoded in a format that Pillow writes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
 
 
 def png(

@@ -4,22 +4,21 @@ Sound pictures in every format that shops deliver, damaged in one of many ways, 
 cost far more than they weigh.
 """
 
-import io
 import random
 import struct
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import costly_images
 import numpy as np
-from costly_images import png, zeros
+from costly_images import png, saved, zeros
 from PIL import Image
 
-from enrich.demo.formats import ORIENTATION_TAG, saved
-from enrich.demo.product import make_product
-
+_PHOTOGRAPHS = Path(__file__).parents[2] / "demo" / "photographs"
 _PICTURES = 6
+_ORIENTATION = 0x0112  # EXIF
 _LONGEST_SIDE_PX = 160
 # A picture of 50 megapixels costs what 200 others do.
 _LARGE_EVERY = 250
@@ -47,10 +46,8 @@ def mutated_image(seed: int) -> MutatedImage:
 
 @cache
 def _pictures() -> list[Image.Image]:
-    drawn = [
-        Image.open(io.BytesIO(make_product(at, seed=6).image_bytes)) for at in range(_PICTURES)
-    ]
-    pictures = [picture.convert("RGB") for picture in drawn]
+    files = sorted(_PHOTOGRAPHS.iterdir())[:_PICTURES]
+    pictures = [Image.open(file).convert("RGB") for file in files]
     for picture in pictures:
         picture.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX))
     return pictures
@@ -68,7 +65,7 @@ def _with_alpha(picture: Image.Image) -> Image.Image:
 
 def _rotated(picture: Image.Image, turn: int) -> bytes:
     exif = Image.Exif()
-    exif[ORIENTATION_TAG] = turn
+    exif[_ORIENTATION] = turn
     return saved(picture, "JPEG", exif=exif)
 
 

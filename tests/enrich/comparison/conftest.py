@@ -1,4 +1,4 @@
-"""Made-up answers of a classifier, and two checkpoints over a shop of drawn products."""
+"""Made-up answers of a classifier, and two checkpoints over a shop of colored pictures."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from colored_shop import write_colored_shop
 from safetensors.torch import load_file, save_file
 
 from enrich.comparison.checkpoint_plots import ByCondition
-from enrich.demo.catalog import write_demo_catalog
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.conditions import Condition
@@ -58,8 +58,8 @@ def answered(labels: dict[str, tuple[str, ...]]) -> ByCondition:
 
 @pytest.fixture(scope="session")
 def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shops") / "drawn"
-    write_demo_catalog(folder, products=60, seed=1, flaws=False)
+    folder = tmp_path_factory.mktemp("shops") / "colored"
+    write_colored_shop(folder, 60)
     return folder
 
 

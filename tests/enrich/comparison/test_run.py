@@ -43,7 +43,7 @@ def test_every_checkpoint_condition_and_attribute_has_its_figures(comparison: Co
         for condition in Condition
         for attribute in ATTRIBUTES
     ]
-    assert {record["shop"] for record in comparison.figures} == {"drawn, all products"}
+    assert {record["shop"] for record in comparison.figures} == {"colored, all products"}
 
 
 def test_figures_are_those_that_training_reports(
@@ -106,7 +106,7 @@ def test_checkpoints_with_the_same_image_tower_share_its_features(
 def test_plots_are_sorted_by_checkpoint_and_shop(comparison: Comparison, place: Workplace) -> None:
     assert (place.plots / "overview.png").exists()
     for checkpoint in ("tiny", "other"):
-        assert (place.plots / checkpoint / "drawn-all-products" / "reliability.png").exists()
+        assert (place.plots / checkpoint / "colored-all-products" / "reliability.png").exists()
 
 
 def test_attributes_with_other_labels_are_measured_and_not_compared(

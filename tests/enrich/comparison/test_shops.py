@@ -17,7 +17,7 @@ def test_a_catalog_is_evaluated_on_its_test_groups_and_a_strange_shop_whole(
     shop_folder: Path,
 ) -> None:
     known, strange = build_shops([shop_folder], [shop_folder], limit=None)
-    assert (known.title, strange.title) == ("drawn, test groups", "drawn, all products")
+    assert (known.title, strange.title) == ("colored, test groups", "colored, all products")
     everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
     held_back = known.load(ATTRIBUTE_LABELS)
     assert 0 < len(held_back) < 20 and (held_back.split == TEST).all()
@@ -51,7 +51,7 @@ def test_labels_that_a_checkpoint_does_not_know_are_counted(
     solid = {"pattern": ("solid", "pied")}
     LabelledShop(shop_folder, trained_on=False).load(solid)
     said = " ".join(capsys.readouterr().err.split())
-    assert "products of drawn, all products have a label that is not listed" in said
+    assert "products of colored, all products have a label that is not listed" in said
     LabelledShop(shop_folder, trained_on=False).load(ATTRIBUTE_LABELS)
     assert "not listed" not in capsys.readouterr().err
 
@@ -59,7 +59,7 @@ def test_labels_that_a_checkpoint_does_not_know_are_counted(
 def test_what_gives_no_figure_is_refused_with_a_reason(shop_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--strange-shop"):
         build_shops([], [], limit=None)
-    with pytest.raises(ConfigError, match="drawn, test groups; rename"):
+    with pytest.raises(ConfigError, match="colored, test groups; rename"):
         build_shops([shop_folder, shop_folder], [], limit=None)
     with pytest.raises(ConfigError, match="is one of sleeve"):
         LabelledShop(shop_folder, trained_on=False).load({"sleeve": ("long", "short")})

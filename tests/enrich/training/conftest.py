@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from colored_shop import write_colored_shop
 from labelled import labelled_products
 from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
-from enrich.demo.catalog import write_demo_catalog
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
@@ -81,7 +81,7 @@ def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., Cach
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop") / "catalog"
-    write_demo_catalog(folder, products=40, seed=1, flaws=False)
+    write_colored_shop(folder, 40)
     return folder
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from colored_shop import write_colored_shop
 from long_tests import is_long
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.demo.catalog import write_demo_catalog
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.records import Product, Status
@@ -333,7 +333,7 @@ def test_products_too_few_for_one_batch_are_refused_and_not_left_untrained(
 
 
 def test_products_too_few_to_validate_are_refused(tmp_path: Path, clip_folder: Path) -> None:
-    write_demo_catalog(tmp_path / "few", products=3, flaws=False)
+    write_colored_shop(tmp_path / "few", 3)
     config = _clip_config(clip_folder, HEADS, batch_size=2)
     with pytest.raises(ConfigError, match="give more products"):
         train_checkpoint(config, [tmp_path / "few"], tmp_path / "made")
