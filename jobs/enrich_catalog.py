@@ -150,7 +150,8 @@ def main(
             ended = refresh_catalog(settings, settings_file, request, recording)
     # After all else that may log: spark-submit sends standard error to standard output, where the
     # JSON line must be last.
-    show_run(ended.tables, ended.summary)
+    is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
+    show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
     raise typer.Exit(ended.exit_code)
 
 
@@ -330,6 +331,18 @@ def write_demo() -> str:
         log.info("writing the demo catalog to %s", DEMO_FOLDER)
         write_demo_catalog(DEMO_FOLDER)
     return str(DEMO_FOLDER)
+
+
+def score_demo(tables: Tables) -> list[str]:
+    """Return what labels by hand say of the demo's published labels, a line an attribute."""
+    from demo.catalog import score_answers
+
+    published = tables.read("product_attributes").select("product_id", *tables.attributes)
+    return [
+        f"{attribute}: {score.right} of {score.answered} labels are right, by {score.labelled} "
+        "labels given by hand"
+        for attribute, score in score_answers(published.toPandas()).items()
+    ]
 
 
 def record_end(sources: ReportSources, summary: RunSummary) -> RunSummary:

@@ -32,11 +32,8 @@ def print_json_line(content: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(content))
 
 
-def show_run(tables: Tables, summary: RunSummary) -> None:
-    """Prints some of the run's rows, where the tables are, and the JSON line.
-
-    Runs on the driver.
-    """
+def show_run(tables: Tables, summary: RunSummary, remarks: Sequence[str] = ()) -> None:
+    """Print some of the run's rows, remarks, where the tables are, and the JSON line."""
     # Not among log lines in JSON: whatever reads those cannot read a table.
     if not is_json():
         console = _console()
@@ -44,6 +41,8 @@ def show_run(tables: Tables, summary: RunSummary) -> None:
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
+        for remark in remarks:
+            console.print(remark, soft_wrap=True)
         folder = tables.location().removeprefix("file:")
         console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
         if summary.report:
