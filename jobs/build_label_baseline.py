@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from enrich.spark.publishing import select_answered
+from enrich.spark.tables.creation import fill_columns
+from enrich.spark.tables.output_tables import OutputTables
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 from rich.table import Table
@@ -25,11 +28,8 @@ from enrich.errors import ConfigError
 from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure
-from enrich.spark.publishing import select_answered
 from enrich.spark.session import open_session
 from enrich.spark.storage import messages_of
-from enrich.spark.tables.creation import fill_columns
-from enrich.spark.tables.output_tables import OutputTables
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,

@@ -22,7 +22,6 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
-from demo.catalog import write_demo_catalog
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import ImageRootOption, run_command
 from enrich.config import DEMO_CATALOG, JobConfig

@@ -247,7 +247,9 @@ class Tables:
         for field in schema_of(table, self.attributes):
             other = there.get(field.name.lower())
             if other is None:
-                new.append(f"{quote_part(field.name)} {field.dataType.simpleString()}")
+                comment = quote_literal(field.metadata.get("comment", ""))
+                kind = field.dataType.simpleString()
+                new.append(f"{quote_part(field.name)} {kind} COMMENT {comment}")
             elif (other.name, other.dataType) != (field.name, field.dataType):
                 raise ConfigError(
                     f"{self.name(table)} has a column {_describe(other)}, expected "

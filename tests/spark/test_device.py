@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enrich.errors import ConfigError
-from enrich.spark.inference import device
+from enrich.spark import encode as device
 
 
 def assign(

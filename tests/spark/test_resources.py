@@ -5,7 +5,7 @@ from pyspark import SparkConf
 
 from enrich.config import GpuExecutors
 from enrich.errors import ConfigError
-from enrich.spark.inference.resources import refuse_impossible_executors
+from enrich.spark.encode import refuse_impossible_executors
 
 BARE = GpuExecutors(cores=4, memory="4g", memory_overhead="8g")
 WHOLE = BARE.model_copy(update={"vendor": "nvidia.com", "discovery_script": "/gpus.sh"})

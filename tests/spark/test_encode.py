@@ -1,0 +1,111 @@
+"""Encoding: contents that kill their worker, chunks by priority, and rows that are lost."""
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+from shop import Shop, products
+
+from enrich.config import JobConfig
+from enrich.errors import EnrichError, WorkersDied
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark import encode
+from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents
+
+CRASHES = FakeEngineSpec(crashes=True)
+
+
+def with_crashing(count: int, crashing: int) -> pd.DataFrame:
+    table = products(count)
+    table.loc[: crashing - 1, "title"] = [f"crash-worker {n}" for n in range(crashing)]
+    return table
+
+
+def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published(
+    shop: Shop,
+) -> None:
+    shop.write(with_crashing(12, 1))
+    summary = shop.refresh(spec=CRASHES)
+    assert (summary.counts["published"], summary.counts["quarantined"]) == (11, 1)
+    found = shop.table("quarantine").iloc[0]
+    assert (found["product_id"], found["reason"]) == ("p0", "worker_crashed")
+    # It is not tried again the next night, and is after a week.
+    assert shop.refresh(spec=CRASHES).outcome == "nothing_to_do"
+    for table, moment in (("encodings", "encoded_at"), ("quarantine", "found_at")):
+        shop.spark.sql(
+            f"UPDATE {shop.database}.{table} SET {moment} = {moment} - INTERVAL 8 DAYS"
+        )
+    assert shop.refresh(spec=FakeEngineSpec()).counts["published"] == 1
+
+
+def test_many_contents_that_kill_their_worker_fail_the_run(shop: Shop) -> None:
+    shop.write(with_crashing(6, 3))
+    with pytest.raises(WorkersDied, match="max_crashing_products"):
+        shop.refresh(spec=CRASHES, config={"max_crashing_products": 1})
+    assert shop.state(shop.summary.run_id) == "failed"
+
+
+def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(products(30))
+    in_chunks = {"products_per_chunk": 10}
+    encode_rows = encode.Encoder._encode_rows
+    calls = []
+
+    def fail_at_the_third(self: encode.Encoder, *rest: object) -> None:
+        calls.append(rest)
+        if len(calls) == 3:
+            raise RuntimeError("killed")
+        encode_rows(self, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(encode.Encoder, "_encode_rows", fail_at_the_third)
+        with pytest.raises(RuntimeError, match="killed"):
+            shop.refresh(config=in_chunks)
+    done = len(shop.table("encodings"))
+    assert 0 < done < 30
+    summary = shop.refresh(config=in_chunks)
+    assert (summary.counts["encoded"], summary.counts["reused"]) == (30 - done, done)
+    assert len(shop.table("product_attributes")) == 30
+
+
+def test_rows_that_are_lost_on_the_way_fail_the_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = encode.Encoder._ask
+    monkeypatch.setattr(encode.Encoder, "_ask", lambda self, *rest: ask(self, *rest).limit(3))
+    with pytest.raises(EnrichError, match="6 contents were to be encoded: found 3 rows"):
+        shop.refresh()
+    assert len(shop.table("product_attributes")) == 0
+
+
+def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
+    numbers = range(100)
+    rows = shop.spark.createDataFrame(
+        [(f"{n:032x}", f"p{n}", float(n % 10)) for n in numbers],
+        "content_hash STRING, product_id STRING, priority DOUBLE",
+    )
+    chunks = list(cut_into_chunks(rows, 100, 20))
+    assert sum(chunk.contents for chunk in chunks) == 100
+    assert [chunk.rows.count() for chunk in chunks] == [chunk.contents for chunk in chunks]
+    means = [chunk.rows.agg(F.mean("priority")).collect()[0][0] for chunk in chunks]
+    assert means == sorted(means, reverse=True)
+    assert max(chunk.contents for chunk in chunks) <= 40
+
+
+def test_one_row_stands_for_a_content_with_its_highest_priority(shop: Shop) -> None:
+    fields = "content_hash STRING, product_id STRING, priority DOUBLE, image_digest STRING"
+    rows = shop.spark.createDataFrame(
+        [("h", "a", None, "d"), ("h", "b", 5.0, "d"), ("h", "c", 1.0, "d")], fields
+    )
+    texts = {name: F.lit(None).cast("string") for name in ("title", "description", "image_path")}
+    found = select_contents(rows.withColumns({**texts, "outcome": F.lit("new")})).collect()
+    assert [(row["product_id"], row["priority"]) for row in found] == [("b", 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("contents", "cores", "tasks"), [(1, 4, 1), (64, 4, 1), (65, 4, 2), (10_000, 4, 8)]
+)
+def test_tasks_come_in_whole_rounds_over_the_cores(contents: int, cores: int, tasks: int) -> None:
+    config = JobConfig(batch_size=64, products_per_task=2_000)
+    assert choose_tasks(contents, config, cores) == tasks
