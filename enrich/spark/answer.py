@@ -94,12 +94,13 @@ def write_candidates(
         "enriched_at": header.started_at,
     }
     rows = rows.withColumns({name: F.lit(value) for name, value in lineage.items()})
-    if "model_version" not in rows.columns:
-        rows = rows.withColumn("model_version", F.lit(None).cast("string"))
+    schema = schema_of("candidates", tables.attributes)
+    lacking = [field for field in schema if field.name not in rows.columns]
+    rows = rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in lacking})
     version = F.coalesce("model_version", F.when(F.col("op") == Op.UPSERT, header.model_version))
     rows = rows.withColumn("model_version", version)
-    columns = schema_of("candidates", tables.attributes).fieldNames()
-    tables.append("candidates", rows.select(*map(quote_part, columns)), header.run_id, 1)
+    columns = map(quote_part, schema.fieldNames())
+    tables.append("candidates", rows.select(*columns), header.run_id, 1)
 
 
 def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
