@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_shop import Shop, products
 from own_metastore import derby
 from pyspark.sql import SparkSession
+from shop import Shop, products
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT.parent / "shared" / "catalog" / "sample"
