@@ -1,4 +1,4 @@
-"""The page that a run writes for people: what it shows, how it looks, one file without network.
+"""Pages for people: one HTML file each, which opens without a network.
 
-Knows nothing of Spark or tables; `enrich.spark.report` collects what it shows.
+Knows nothing of Spark or tables; `enrich.spark.report` collects what a run's page shows.
 """

@@ -1,21 +1,31 @@
-"""The geometry of the page's charts: shares of a width in percent, heights in pixels.
+"""Figures of the page's charts: label shares side by side, strips, histograms.
 
-`templates/charts.html` draws it as inline SVG that stretches with the page. Knows no HTML.
+Shares of a width are in percent, heights in pixels; `templates/charts.html` draws them as inline
+SVG that stretches with the page. Knows no HTML.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from PIL import ImageColor
+from schemas.labels import ABSTAINED
+
+from enrich.report.content import AttributeFacts
+
 HISTOGRAM_PX = 120
 
 
 class Piece(NamedTuple):
-    """A named part of a whole; `style` is a class of the style sheet."""
+    """A named part of a whole; `style` is a class of the style sheet.
+
+    `fact` is what the products behind it have in common, as `enrich.report.finder` names it.
+    """
 
     name: str
     amount: float
     style: str
+    fact: tuple[str, ...] = ()
 
 
 class Segment(NamedTuple):
@@ -27,7 +37,7 @@ class Segment(NamedTuple):
 
 
 def lay_out_strip(pieces: Sequence[Piece]) -> list[Segment]:
-    """Returns the pieces side by side over the whole width; those of amount 0 are left out."""
+    """Return the pieces side by side over the whole width, without those of amount 0."""
     pieces = [piece for piece in pieces if piece.amount > 0]
     whole = sum(piece.amount for piece in pieces)
     ends = accumulate(100 * piece.amount / whole for piece in pieces)
@@ -38,7 +48,7 @@ def lay_out_strip(pieces: Sequence[Piece]) -> list[Segment]:
 
 
 class Block(NamedTuple):
-    """One rectangle of a histogram: its bin, its style and where it stands, top down."""
+    """One rectangle of a histogram: its bin, its style and its place, top down."""
 
     bin: int
     style: str
@@ -48,7 +58,7 @@ class Block(NamedTuple):
 
 
 def lay_out_histogram(stacks: Mapping[str, Sequence[int]]) -> list[Block]:
-    """Returns the rectangles of counts by bin, stacked in the order of `stacks`, by style."""
+    """Return the rectangles of counts by bin, stacked in the order of `stacks`, by style."""
     highest = max((sum(counts) for counts in zip(*stacks.values(), strict=True)), default=0)
     blocks = []
     below = [0] * len(next(iter(stacks.values())))
@@ -59,3 +69,52 @@ def lay_out_histogram(stacks: Mapping[str, Sequence[int]]) -> list[Block]:
                 top = HISTOGRAM_PX * (1 - below[place] / highest)
                 blocks.append(Block(place, style, count, top, HISTOGRAM_PX * count / highest))
     return blocks
+
+
+class LabelRow(NamedTuple):
+    """One label; a share is of all products counted, in [0, 1], None where nothing was counted."""
+
+    label: str
+    products: int
+    share: float | None
+    baseline: float | None
+    before: float | None
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares that are known."""
+        return tuple(s for s in (self.share, self.baseline, self.before) if s is not None)
+
+
+def compare_labels(attribute: AttributeFacts) -> list[LabelRow]:
+    """Return a row for every label of any of the three, most frequent first, abstained last."""
+    names = {*attribute.labels, *attribute.before, *attribute.baseline}
+    rows = [
+        LabelRow(
+            label=name,
+            products=attribute.labels.get(name, 0),
+            share=_share(attribute.labels, name),
+            baseline=_share(attribute.baseline, name),
+            before=_share(attribute.before, name),
+        )
+        for name in names
+    ]
+    return sorted(rows, key=_most_frequent_first)
+
+
+def find_swatch(label: str) -> str | None:
+    """Return the color that a label names, as #rrggbb, None for any other label."""
+    name = label.lower().replace(" ", "")
+    if name not in ImageColor.colormap:
+        return None
+    red, green, blue, *_ = ImageColor.getrgb(name)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _share(products: Mapping[str, int], label: str) -> float | None:
+    counted = sum(products.values())
+    return products.get(label, 0) / counted if counted else None
+
+
+def _most_frequent_first(row: LabelRow) -> tuple[bool, list[float], str]:
+    return row.label == ABSTAINED, [-share for share in row.shares], row.label

@@ -1,27 +1,16 @@
-"""What a run's page shows, as plain values of bounded size. Knows nothing of HTML."""
+"""Contents of a run's page, as plain values of bounded size. Knows nothing of HTML."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from schemas.tables import SUCCEEDED, Outcome
 from schemas.verdict import NO_BASELINE
 
 from enrich.records import Candidate
 
-# A run's stages in the order in which they run; the ledger keeps their seconds in no order, and
-# cannot know how long its own writing takes.
-STAGES = (
-    "tables",
-    "survey",
-    "input",
-    "reuse",
-    "inference",
-    "quarantine",
-    "validation",
-    "publish",
-)
+# The stages of a run in their order; the ledger keeps their seconds in no order.
+STAGES = ("tables", "diff", "input", "encode", "answer", "quarantine", "validation", "publish")
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20
@@ -29,39 +18,29 @@ BINS = 20
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """The run itself, as the ledger has it.
+    """A run as its last event tells it; `counts` are those of `schemas.tables.COUNTS`.
 
-    `asked` counts the products that the classifier was asked about, in as many `seconds` of its
-    stage; `error` says why the run was stopped, `reason` why a person decided otherwise.
-    `settings_file` is what --config named, None for the job's default; `deletes_missing` is what it
-    says of published rows whose product is gone.
+    `error` says why the run was stopped, `reason` why a person decided otherwise. `caused_by` is
+    the run whose rollback undid this one. `settings_file` is the argument of --config, None for
+    the job's default.
     """
 
     run_id: str
     outcome: str
     run_date: date
+    started_at: datetime
     database: str
-    catalog: str
-    catalog_version: str
+    source: str
+    source_version: str
     model_version: str
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
-    asked: int | None = None
+    trigger: str | None = None
     products_per_second: float | None = None
     error: str | None = None
     reason: str | None = None
+    caused_by: str | None = None
     settings_file: str | None = None
-    deletes_missing: bool = False
-
-    @property
-    def ran_through(self) -> bool:
-        """Whether nothing stopped it or took it back: only then is nothing left of it that was."""
-        return self.error is None and self.outcome in (*SUCCEEDED, Outcome.STAGED)
-
-    @property
-    def keeps_answers(self) -> bool:
-        """Whether its staged rows are still there to be shown."""
-        return self.outcome != Outcome.DROPPED
 
     @property
     def stages(self) -> list[tuple[str, float]]:
@@ -72,9 +51,10 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One row of `label_quality`; `attribute` and `category` are None where it is of all.
+    """One row of `label_quality`.
 
-    `baseline` is what was held against then; the settings may name another one by now.
+    `attribute` and `category` are None for a check of all products. `baseline` names the expected
+    shares at the time of the run; the settings may name others by now.
     """
 
     expectation: str
@@ -89,7 +69,7 @@ class CheckRow:
 
 
 class Change(NamedTuple):
-    """How many products went from one published label to another; ABSTAINED is one."""
+    """Number of products whose label went from `old` to `new`; ABSTAINED is a label, too."""
 
     old: str
     new: str
@@ -98,12 +78,12 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttributeFacts:
-    """One attribute in this run, beside the baseline and the table as it was published before.
+    """One attribute in this run, beside the baseline and the table as the run found it.
 
     `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count
     products by bin of confidence, `image_weights` by bin of the modality-wise attention on the
-    image, of products with image and text. `thresholds` is by set of modalities, None where
-    nothing is ever answered.
+    image, of products with image and text. `thresholds` is by set of modalities: the confidence
+    from which on the classifier answers, in [0, 1], infinite where it never does.
     """
 
     name: str
@@ -113,16 +93,17 @@ class AttributeFacts:
     answered: tuple[int, ...]
     abstained: tuple[int, ...]
     image_weights: tuple[int, ...]
-    thresholds: Mapping[str, float | None]
+    thresholds: Mapping[str, float]
     changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """What one product's card says of one attribute.
+    """One attribute on the card of a product.
 
-    `label` is what is published, ABSTAINED where that is none; `candidates` are the classifier's,
-    the best first. `old` is the label published before, None for a product that was not.
+    `label` is for publication: a person's, else the classifier's, ABSTAINED for none. `candidates`
+    are the classifier's, the best first. `old` is the label that the run found published, ABSTAINED
+    for none, None for a product that was not published.
     """
 
     attribute: str
@@ -130,11 +111,15 @@ class ShownAnswer:
     candidates: tuple[Candidate, ...]
     is_corrected: bool = False
     old: str | None = None
+    image_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One product of the gallery; `about` is the attribute that it was chosen for, if for one."""
+    """One product of the gallery.
+
+    `reason` says why the run answered it, `about` names the attribute that it was chosen for.
+    """
 
     product_id: str | None
     status: str
@@ -144,37 +129,42 @@ class Card:
     category: str | None = None
     modalities: str | None = None
     error: str | None = None
+    reason: str | None = None
     about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Products to look at; the status of a quarantined one is the reason."""
+    """Products to look at. The `status` of a quarantined one is the reason for quarantine."""
 
     changed: tuple[Card, ...] = ()
     unsure: tuple[Card, ...] = ()
-    sure: tuple[Card, ...] = ()
+    examples: tuple[Card, ...] = ()
     failed: tuple[Card, ...] = ()
     quarantined: tuple[Card, ...] = ()
 
     @property
+    def cards(self) -> tuple[Card, ...]:
+        """All cards that show a picture, in the order of the page."""
+        return (*self.changed, *self.unsure, *self.examples)
+
+    @property
     def pictures(self) -> list[str]:
-        """The image paths of all cards that show a picture, in the order of the page."""
-        cards = (*self.changed, *self.unsure, *self.sure)
-        return [card.image_path for card in cards if card.image_path]
+        """The image paths of these cards."""
+        return [card.image_path for card in self.cards if card.image_path]
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The published table as it was before the run.
+    """The published table as the run found it: `version` of product_attributes, None for today's.
 
-    Of the run's products `seen_again` were in it, and `changed` of these got another label.
+    Of the products that the run answered, `answered_again` were published, and `changed` of them
+    have another label in the run.
     """
 
-    version: int
-    written_at: datetime | None
+    version: int | None
     products: int
-    seen_again: int
+    answered_again: int
     changed: int
 
 
@@ -187,25 +177,31 @@ class ExpectedLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """Everything on the page. `statuses` counts this run's products, `quarantined` its new rows."""
+    """Everything on the page.
+
+    `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
+    answered products, `quarantined` what the run put into quarantine. `attributes` are those that
+    the run answered.
+    """
 
     run: RunFacts
     checks: tuple[CheckRow, ...]
     attributes: tuple[AttributeFacts, ...]
     before: Before
     gallery: Gallery
+    reasons: Mapping[str, int]
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
 
     @property
     def baseline(self) -> str | None:
-        """What `name_baseline` says of its checks."""
+        """The baseline of its checks."""
         return name_baseline(self.checks)
 
 
 def name_baseline(checks: Iterable[CheckRow]) -> str | None:
-    """Returns the baseline that a run's answers were held against, NO_BASELINE for none.
+    """Return the baseline that a run's candidates were compared to.
 
-    None where they were not checked.
+    NO_BASELINE for none, None for candidates that were not checked.
     """
-    return next((check.baseline for check in checks if check.suite == "staged"), None)
+    return next((check.baseline for check in checks if check.suite == "candidates"), None)

@@ -1,21 +1,27 @@
-"""Turns a run's report into one HTML file: no network, no script, hostile text escaped."""
+"""One HTML file each for a run and for the list of runs.
+
+A page asks for nothing from elsewhere, and runs one script of its own, by which a click on a label
+shows the products that have it. Texts of others are escaped.
+"""
 
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from schemas.labels import ABSTAINED
+from schemas.tables import Outcome, State
 from schemas.verdict import NO_BASELINE
 
 from enrich.redaction import redact
-from enrich.report import charts, labels, words
-from enrich.report.content import BINS, RunReport
+from enrich.report import charts, words
+from enrich.report.content import BINS, RunFacts, RunReport
+from enrich.report.finder import Finder
 
 MAX_PAGE_BYTES = 3_000_000
 # Of each attribute, on a page that would be too large with more.
@@ -33,15 +39,14 @@ class Extent(NamedTuple):
 def render_page(
     report: RunReport, thumbnails: Mapping[str, str], max_bytes: int = MAX_PAGE_BYTES
 ) -> bytes:
-    """Returns the page; where it would be too large, it says what is left out.
+    """Return the page of a run; a page that would be too large says what is left out.
 
-    That is what is missed least: the last thumbnails, then all cards, rarer labels, and in the end
-    the last attributes.
+    Left out are, in this order, the last thumbnails, all cards, rarer labels, the last attributes.
 
     Args:
-        report: What to show.
+        report: the contents.
         thumbnails: data: URIs of pictures by image path, the most wanted first.
-        max_bytes: What the page may hold.
+        max_bytes: the largest size allowed.
 
     Raises:
         ValueError: even without any of these it is too large.
@@ -51,7 +56,23 @@ def render_page(
         page = _render_with_pictures(report, thumbnails, extent, max_bytes)
         if len(page) <= max_bytes:
             return page
-    raise ValueError(f"the page is {len(page):,} bytes at its shortest, allowed are {max_bytes:,}")
+    raise ValueError(
+        f"The page of run {report.run.run_id} is too large: found {len(page):,} bytes at its "
+        f"shortest, expected at most {max_bytes:,}."
+    )
+
+
+def render_index(
+    runs: Sequence[RunFacts], pages: Collection[str], *, is_cut: bool = False
+) -> bytes:
+    """Return the list of runs.
+
+    Args:
+        runs: the newest first.
+        pages: ids of the runs that have a page beside it.
+        is_cut: older runs are left out.
+    """
+    return _render("index.html", runs=runs, pages=pages, is_cut=is_cut)
 
 
 def _shrink(attributes: int) -> Iterator[Extent]:
@@ -65,40 +86,50 @@ def _shrink(attributes: int) -> Iterator[Extent]:
 def _render_with_pictures(
     report: RunReport, thumbnails: Mapping[str, str], extent: Extent, max_bytes: int
 ) -> bytes:
-    """Returns the page with as many thumbnails as it may hold."""
+    """Return the page with as many thumbnails as it may hold."""
     kept = dict(thumbnails) if extent.cards else {}
     cards = Counter(report.gallery.pictures)
-    page = _render(report, kept, extent)
+    page = _render_run(report, kept, extent)
     while (excess := len(page) - max_bytes) > 0 and kept:
         while kept and excess > 0:
             path, picture = kept.popitem()
             excess -= len(picture) * cards[path]
-        page = _render(report, kept, extent)
+        page = _render_run(report, kept, extent)
     return page
 
 
-def _render(report: RunReport, thumbnails: Mapping[str, str], extent: Extent) -> bytes:
-    style = files("enrich.report").joinpath("templates/page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = (
-        _templates()
-        .get_template("page.html")
-        .render(
-            report=report,
-            extent=extent,
-            # `Markup`, because these are no words of others: neither escaped nor shortened.
-            thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
-            style=Markup(style),
-            style_digest=Markup(digest),
-            headline=words.describe_outcome(report.run),
-        )
+def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent) -> bytes:
+    return _render(
+        "page.html",
+        report=report,
+        extent=extent,
+        # `Markup`, because these are not words of others: neither escaped nor shortened.
+        thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
+        headline=words.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
+        finder=Finder(report.gallery),
     )
+
+
+def _render(template: str, **content: Any) -> bytes:
+    inline = {name: Markup(text) for name, text in _read_inline().items()}
+    page = _templates().get_template(template).render(**content, **inline)
     return page.encode("utf-8", errors="replace")
 
 
 @cache
+def _read_inline() -> dict[str, str]:
+    """Return style sheet and script, and the digests by which the page's policy allows them."""
+    found = {}
+    for name, file in (("style", "page.css"), ("script", "page.js")):
+        found[name] = files("enrich.report").joinpath(f"templates/{file}").read_text("utf-8")
+        digest = hashlib.sha256(found[name].encode()).digest()
+        found[f"{name}_digest"] = f"sha256-{base64.b64encode(digest).decode()}"
+    return found
+
+
+@cache
 def _templates() -> Environment:
-    """Returns the templates; everything that they write is made printable, then escaped."""
+    """Return the templates; everything that they write is made printable, then escaped."""
     environment = Environment(
         loader=PackageLoader("enrich.report"),
         autoescape=True,
@@ -113,21 +144,25 @@ def _templates() -> Environment:
         "share": words.format_share,
         "said": words.say_count,
         "in_words": words.name_expectation,
-        # What the shop wrote: its addresses may hold logins and signatures.
+        # Addresses in a product table may hold logins and signatures.
         "redacted": redact,
     }
     environment.globals |= {
         "ABSTAINED": ABSTAINED,
         "BINS": BINS,
-        "NO_BASELINE": NO_BASELINE,
+        "CAUSES": words.CAUSES,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,
+        "NO_BASELINE": NO_BASELINE,
         "Piece": charts.Piece,
-        "STATUSES": words.STATUSES,
         "REASONS": words.REASONS,
+        "STATUSES": words.STATUSES,
+        "State": State,
+        "compare_labels": charts.compare_labels,
+        "find_swatch": charts.find_swatch,
         "format_beside": words.format_beside,
-        "compare_labels": labels.compare_labels,
-        "find_swatch": labels.find_swatch,
         "lay_out_histogram": charts.lay_out_histogram,
         "lay_out_strip": charts.lay_out_strip,
+        "name_correction": words.name_correction,
+        "name_state": words.name_state,
     }
     return environment

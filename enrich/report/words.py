@@ -1,5 +1,7 @@
-"""What the page says in words, and what it makes of words that others wrote."""
+"""Sentences of the pages, and words of others made fit to be shown."""
 
+import csv
+import io
 import shlex
 import unicodedata
 from collections.abc import Mapping
@@ -7,9 +9,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 from schemas.digits import tell_apart
-from schemas.tables import Outcome
+from schemas.quoting import quote_literal
+from schemas.tables import Outcome, Reason, State, Status
 
-from enrich.report.content import RunFacts
+from enrich.report.content import Card, RunFacts
 
 LONGEST_TEXT = 400
 
@@ -20,7 +23,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def make_printable(value: object) -> object:
-    """Returns a text short and without control or direction characters; other values as they are.
+    """Return a text short and without control or direction characters; other values unchanged.
 
     Everything that a template writes passes through here, before it is escaped.
     """
@@ -38,122 +41,156 @@ def _without_invisible(text: str) -> str:
 
 
 class Headline(NamedTuple):
-    """An outcome as a person says it; `style` is a class of the style sheet."""
+    """State of a run for people; `style` is a class of the style sheet."""
 
     title: str
-    sentence: str
     style: str
+    sentence: str = ""
     commands: tuple[Markup, ...] = ()
 
 
-def describe_outcome(run: RunFacts) -> Headline:
-    """Returns what became of a run, and how to go on where a person has to decide."""
-    headlines = {
-        Outcome.PUBLISHED: Headline("Published", _describe_published(run.counts), "good"),
-        # A run without any product to ask about has no page, so this one did ask.
-        Outcome.NOTHING_TO_DO: Headline(
-            "Nothing to publish",
-            f"No product could be read, of {run.counts['pending']:,} asked about.",
-            "warn",
-        ),
-        Outcome.STAGED: _describe_waiting(
-            run,
-            "Staged",
-            "warn",
-            ("answered product waits for a look", "answered products wait for a look"),
-        ),
-        Outcome.BLOCKED: _describe_waiting(
-            run,
-            "Blocked",
-            "bad",
-            ("answered product was not published", "answered products were not published"),
-        ),
-        Outcome.DROPPED: Headline(
-            "Dropped", "What this run had staged and not published was deleted.", "calm"
-        ),
-        Outcome.ROLLED_BACK: Headline(
-            "Rolled back", "What this run had published or found was taken back.", "calm"
-        ),
-        Outcome.FAILED: Headline("Failed", "The run did not end well.", "bad"),
-    }
-    return headlines[Outcome(run.outcome)]
+_STYLES: Mapping[str, str] = {
+    State.PUBLISHED: "good",
+    State.STAGED: "warn",
+    State.APPROVED: "warn",
+    State.BLOCKED: "bad",
+    State.FAILED: "bad",
+    State.ROLLED_BACK: "bad",
+}
+
+
+def name_state(state: str) -> Headline:
+    """Return the title and style of a state."""
+    return Headline(as_heading(state.replace("_", " ")), _STYLES.get(state, "calm"))
+
+
+def describe_run(run: RunFacts, deletions: int) -> Headline:
+    """Return what became of a run, and the commands by which a person decides on it.
+
+    Args:
+        run: the run.
+        deletions: how many published rows it would delete.
+    """
+    headline = name_state(run.outcome)
+    match run.outcome:
+        case State.PUBLISHED:
+            sentence = _describe_published(run.counts)
+        case State.STAGED | State.BLOCKED | State.APPROVED:
+            return _describe_waiting(run, deletions, headline)
+        case State.NOTHING_TO_DO:
+            due = say_count(run.counts["due"], "product was due", "products were due")
+            sentence = f"{due}, and none of them could be read."
+        case State.DISCARDED:
+            sentence = "A person decided not to publish the answers of this run."
+        case State.SUPERSEDED:
+            sentence = "A later run of the same trigger took its place: its answers are not wanted."
+        case State.FAILED:
+            sentence = (
+                "The run ended with an error. The next run does not repeat what this one encoded."
+            )
+        case State.ROLLED_BACK if run.caused_by:
+            sentence = (
+                f"Undone with run {run.caused_by}, which had published before it. The products of "
+                "this run are due again: the next run publishes them without reading a picture."
+            )
+        case State.ROLLED_BACK:
+            return _describe_rolled_back(run, headline)
+        case _:
+            sentence = "The run had not ended when this page was written."
+    return headline._replace(sentence=sentence)
 
 
 def _describe_published(counts: Mapping[str, int]) -> str:
-    """Returns what a run did to the published table."""
     published, withheld, deleted = (counts[n] for n in ("published", "withheld", "deleted"))
-    # As it was then: the page is not written again when later runs, or a rollback, change that.
-    given = say_count(published, "product was", "products were")
-    said = [f"{given if published else 'No product was'} given the labels of this run."]
+    said = [f"{say_count(published, 'product has', 'products have')} the labels of this run."]
     if withheld:
         said.append(f"{say_count(withheld, 'answer is', 'answers are')} withheld.")
     if deleted:
-        gone = say_count(deleted, "product that is gone was", "products that are gone were")
-        said.append(f"{gone} deleted.")
+        gone = say_count(deleted, "row was", "rows were")
+        said.append(f"{gone} deleted, whose products are no longer in the product table.")
     return " ".join(said)
 
 
-def _describe_waiting(run: RunFacts, title: str, style: str, answers: tuple[str, str]) -> Headline:
-    """Returns the headline on rows that a person has to publish or to drop.
+def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Headline:
+    answered = run.counts["answered"]
+    said = []
+    if answered:
+        said.append(f"{say_count(answered, 'answer waits', 'answers wait')} for a person.")
+    if deletions:
+        rows = say_count(deletions, "published row waits", "published rows wait")
+        said.append(f"{rows} to be deleted: the product is no longer in the product table.")
+    if not said:
+        sentence = (
+            "The run was stopped before it answered a product. Nothing waits to be published: put "
+            "right what is wrong and run again."
+        )
+        return headline._replace(sentence=sentence)
+    said.append("To publish or to discard them after a look, with the flags that the run had:")
+    job, reason = _name_job(run), ' --reason "..."'
+    publish = f"{job} --publish-run {run.run_id}{'' if run.outcome == State.STAGED else reason}"
+    commands = publish, f"{job} --drop-run {run.run_id}{reason}"
+    return headline._replace(sentence=" ".join(said), commands=_to_paste(*commands))
 
-    `answers` is what is said of one answered product, and of several.
+
+def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
+    sentence = (
+        "The published table is again as it was before this run. What the run had published is "
+        "held back until the product or the checkpoint changes. To publish it all the same:"
+    )
+    command = f'{_name_job(run)} --publish-run {run.run_id} --reason "..."'
+    return headline._replace(sentence=sentence, commands=_to_paste(command))
+
+
+def _name_job(run: RunFacts) -> str:
+    given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
+    return f"spark-submit jobs/enrich_catalog.py{given} --database {run.database}"
+
+
+def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
+    """Return the shell command and the SQL that give a card's product another label.
+
+    LABEL and NAME are left to a person. Empty for a product without an answer, or whose id cannot
+    be shown as it is.
     """
-    published = run.counts["published"]
-    standing = say_count(published, "is published already.", "are published already.")
-    said = [standing] if published else []
-    if not run.counts["enriched"] and run.outcome != Outcome.STAGED:
-        said.insert(0, "No product was answered, so none waits to be published.")
-        return Headline(title, " ".join(said), style)
-    said = [*_list_waiting(run, answers), *said]
-    return Headline(
-        title,
-        f"{' '.join(said)} To publish or to drop this, after a look, with the run's own --catalog, "
-        "--image-root and --checkpoint besides, if it was given any:",
-        style,
-        _name_commands(run),
+    product_id = card.product_id
+    if not card.answers or not product_id or make_printable(product_id) != product_id:
+        return ()
+    attribute = card.about or card.answers[0].attribute
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerows([("product_id", attribute), (product_id, "")])
+    header, empty = line.getvalue().splitlines()
+    lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
+    values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
+    return _to_paste(
+        f"printf '%s\\n' {lines} > wrong.csv && spark-submit jobs/import_corrections.py "
+        f"--file wrong.csv --by NAME --database {database}",
+        f"INSERT INTO {database}.attribute_corrections VALUES "
+        f"({values}, current_timestamp(), NULL)",
     )
 
 
-def _list_waiting(run: RunFacts, answers: tuple[str, str]) -> list[str]:
-    """Returns a sentence on the answers that wait, and one on the products to be deleted."""
-    # Until something is answered, all that was to be asked about counts as withheld.
-    waiting = run.counts["withheld"] if run.counts["enriched"] else 0
-    vanished = run.counts["vanished"] if run.deletes_missing else 0
-    said = [f"{say_count(waiting, *answers)}."] if waiting else []
-    if vanished:
-        gone = say_count(vanished, "product that is gone", "products that are gone")
-        waits = "waits" if vanished == 1 else "wait"
-        said.append(f"{gone} from the product table {waits} to be deleted.")
-    return said or ["No answered product waits."]
-
-
-def _name_commands(run: RunFacts) -> tuple[Markup, ...]:
-    """Returns what settles the run, to be pasted: never cut off, however long a path is."""
-    given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
-    job = f"spark-submit jobs/enrich_catalog.py{given} --database {run.database}"
-    reason = ' --reason "..."'
-    publish = f"{job} --publish-run {run.run_id}{reason if run.outcome == Outcome.BLOCKED else ''}"
-    commands = publish, f"{job} --drop-run {run.run_id}{reason}"
+def _to_paste(*commands: str) -> tuple[Markup, ...]:
+    """Return commands that are shown whole, however long a path is."""
     return tuple(escape(_without_invisible(command)) for command in commands)
 
 
 def say_count(number: int, one: str, many: str) -> str:
-    """Returns the number with the words that go on from it."""
+    """Return the number with the words that go on from it."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def as_heading(name: str) -> str:
-    """Returns the name with a capital at its start; the rest stays, as in "RAM type"."""
+    """Return the name with a capital at its start; the rest stays, as in "RAM type"."""
     return name[:1].upper() + name[1:]
 
 
 def name_expectation(expectation: str) -> str:
-    """Returns an expectation's name as words."""
+    """Return an expectation's name as words."""
     return expectation.removeprefix("expect_").replace("_", " ")
 
 
 def format_number(number: float | None) -> str:
-    """Returns a count with its thousands apart, anything else with three digits or more."""
+    """Return a count with separated thousands, any other number with three digits or more."""
     if number is None:
         return "-"
     is_whole = abs(number) >= 100 or float(number).is_integer()
@@ -161,7 +198,7 @@ def format_number(number: float | None) -> str:
 
 
 def format_beside(observed: float | None, limit: float | None) -> tuple[str, str]:
-    """Returns a figure and what it is held against, with as many digits as tell them apart."""
+    """Return a figure and its limit, with as many digits as tell them apart."""
     written = format_number(observed), format_number(limit)
     if written[0] != written[1] or observed is None or limit is None or observed == limit:
         return written
@@ -169,26 +206,36 @@ def format_beside(observed: float | None, limit: float | None) -> tuple[str, str
 
 
 def format_share(share: float | None) -> str:
-    """Returns a share as a percentage, finer where it is small."""
+    """Return a share as a percentage, finer where it is small."""
     if share is None:
         return "-"
     return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
 
 
 STATUSES: Mapping[str, str] = {
-    "ok": "image and text were read",
-    "image_missing": "no image at that path",
-    "image_unreadable": "the store failed to deliver the image, or denied it, or it changed",
-    "image_corrupt": "the image is damaged",
-    "image_too_large": "the image is over the limits",
-    "image_forbidden": "the image lies outside the allowed roots",
-    "text_empty": "no title and no description",
-    "worker_crashed": "the product took its Python process with it",
+    Status.OK: "image and text were read",
+    Status.IMAGE_MISSING: "no image path, or no image at that path",
+    Status.IMAGE_UNREADABLE: "the store did not deliver the image, denied it, or replaced it",
+    Status.IMAGE_CORRUPT: "the image is damaged",
+    Status.IMAGE_TOO_LARGE: "the image is over the limits",
+    Status.IMAGE_FORBIDDEN: "the image is outside the allowed folders",
+    Status.TEXT_EMPTY: "no title and no description",
+    Status.WORKER_CRASHED: "the product crashed its Python process",
 }
+# Why a row is in quarantine.
 REASONS: Mapping[str, str] = {
-    "null_id": "no product_id, or one with bytes that are no UTF-8",
-    "surplus_fields": "more fields than columns (a comma without quotation marks?), or no JSON",
-    "duplicate_id": "the same product_id again: another row was kept",
-    "no_modality": "neither image nor text could be read",
-    "poison": "the product took its Python process with it",
+    Reason.NULL_ID: "no product_id, or one with bytes that are not UTF-8",
+    Reason.MALFORMED: "the reader could not take the row apart: a stray comma or broken JSON?",
+    Reason.DUPLICATE_ID: "the same product_id again: another row was kept",
+    Reason.NO_MODALITY: "neither image nor text could be read",
+    Reason.WORKER_CRASHED: "the product crashed its Python process",
+}
+# Why a run has a candidate for a product.
+CAUSES: Mapping[str, str] = {
+    Outcome.NEW: "not published before",
+    Outcome.CHANGED: "title, description or picture changed",
+    Outcome.RETRIED: "the picture was out of reach before",
+    Outcome.REANSWERED: "another checkpoint or target precision, or a full refresh",
+    Outcome.REVISED: "the category or a person's label changed",
+    Outcome.MISSING: "no longer in the product table",
 }

@@ -1,18 +1,481 @@
-"""Placeholder until the page is merged."""
+"""The page of a run, collected from the tables and written to the report folder.
 
-from dataclasses import dataclass
+Changes no table, so a page can be written again at any time, such as after a rollback.
+"""
+
+import logging
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import functions as F
+from schemas.labels import ABSTAINED
+from schemas.quoting import quote_part
+from schemas.tables import COUNTS, CheckOutcome, Modalities, State, Status
 
-@dataclass(frozen=True)
+from enrich.classifiers.manifest import Manifest
+from enrich.config import JobConfig
+from enrich.errors import EnrichError
+from enrich.files.whole import whole_file
+from enrich.images.locations import LONGEST_PATH
+from enrich.images.store import ImageStore
+from enrich.records import NO_IMAGE_PATH, Candidate
+from enrich.report import content
+from enrich.report.page import render_index, render_page
+from enrich.report.thumbnails import make_thumbnails
+from enrich.spark.catalog.table import CatalogSnapshot, refuse_exchanged
+from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
+from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
+from enrich.spark.runs import Event, RunSummary
+from enrich.spark.settings import session_settings
+from enrich.spark.tables import Tables
+from enrich.spark.times import in_utc
+from enrich.spec import name_model_version
+
+log = logging.getLogger(__name__)
+
+INDEX = "index.html"
+RUNS_LISTED = 1_000
+_AGE = ("run_date", "started_at", "run_id")
+# Rows with their predictions: a million of them took more than a gigabyte.
+_ROWS_PER_TASK = 50_000
+# Counts by key, of a kind of fact and an attribute.
+Facts = defaultdict[tuple[str, str | None], Counter[Any]]
+_CHANGES_SHOWN = 12
+_CHECKS_READ = 10_000
+_LONGEST_TEXT = 500  # in letters; a longer text is not for reading
+_SHELVES = {"changed": 18, "unsure": 18, "examples": 36, "failed": 18, "quarantined": 18}  # cards
+# Candidates for a shelf, of each attribute, label, status or reason: the first of each in turn.
+_CARDS_A_PART = 6
+
+
+@dataclass(frozen=True, slots=True)
 class ReportSources:
-    tables: Any
-    manifest: Any
-    settings: Any
-    settings_file: Any
-    expected: Any
-    open_source: Any
+    """The tables that pages are made of, and what pages show beside their rows.
+
+    `settings_file` is the argument of --config, None for the job's default. `expected` are the
+    labels of the baseline, None without one. `open_source` opens the product table as it is today,
+    and the store of its pictures.
+    """
+
+    tables: Tables
+    manifest: Manifest
+    settings: JobConfig
+    settings_file: str | None
+    expected: content.ExpectedLabels | None
+    open_source: Callable[[], tuple[CatalogSnapshot, ImageStore]]
 
 
-def write_page(sources: ReportSources, summary: Any) -> None:
-    return None
+def write_page(sources: ReportSources, summary: RunSummary) -> None:
+    """Write a run's page and the list of runs, and the page's place into the summary.
+
+    Only where the settings name a report folder, and not for a run that had nothing to do. A page
+    that cannot be written is logged: no run fails by it. After a rollback, call it with
+    `runs.summarise` of each run that is undone.
+    """
+    folder, run_id = sources.settings.report_dir, summary.run_id
+    if folder is None or _was_idle(summary):
+        return
+    try:
+        events = _read_events(sources.tables, run_id)
+        page = folder / f"{run_id}.html"
+        _write(page, render_report(sources, events[run_id]))
+        summary.report = str(page.resolve())
+        newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
+        runs = [_describe_run(sources, event) for event in newest]
+        pages = {one.stem for one in folder.glob("*.html")}
+        _write(folder / INDEX, render_index(runs, pages, is_cut=len(events) > RUNS_LISTED))
+    except OSError as error:
+        log.warning("the page of run %s is missing in %s: %s", run_id, folder, error)
+    except Exception:
+        log.exception("the page of run %s could not be written", run_id)
+
+
+def _was_idle(summary: RunSummary) -> bool:
+    """Tell whether a run had nothing to do, also of a run that a rollback of another undid."""
+    has_ended = summary.outcome in (State.NOTHING_TO_DO, State.ROLLED_BACK)
+    has_published = "product_attributes" in summary.table_versions
+    return has_ended and not has_published and not summary.counts.get("due")
+
+
+def _write(file: Path, page: bytes) -> None:
+    with whole_file(file) as partial:
+        partial.write_bytes(page)
+
+
+def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
+    """Return the last event of a run, and those of the newest runs. One action."""
+    events = tables.read("run_events").groupBy("run_id")
+    last = events.agg(F.max_by(F.struct("*"), "number").alias("last")).select("last.*")
+    order = (F.col("run_id") == run_id, *map(F.col, _AGE))
+    newest = last.orderBy(*(column.desc() for column in order)).limit(RUNS_LISTED + 1)
+    found = [row.asDict(recursive=True) for row in newest.collect()]
+    return {e["run_id"]: {name: in_utc(value) for name, value in e.items()} for e in found}
+
+
+def render_report(sources: ReportSources, event: Event) -> bytes:
+    """Return the page of a run, of which `event` is the last.
+
+    Without texts and pictures where the product table cannot be read: when a person decides on a
+    run later, it may be gone, or the next one half written.
+    """
+    try:
+        source, store = sources.open_source()
+        refuse_exchanged(source)
+    except EnrichError as error:
+        log.warning("the page shows no texts and no pictures: %s", error)
+        return render_page(collect_report(sources, event, None), {})
+    report = collect_report(sources, event, source.products)
+    return render_page(report, make_thumbnails(store, report.gallery.pictures))
+
+
+def collect_report(
+    sources: ReportSources, event: Event, products: DataFrame | None
+) -> content.RunReport:
+    """Collect what a run's page shows, with the texts of `products`.
+
+    At most four small actions. The size of their results depends on the number of labels, checks
+    and cards, not of products.
+    """
+    tables, run_id = sources.tables, event["run_id"]
+    published = event["published_version"]
+    version = None if published is None else published - 1
+    before = _read_before(tables, version)
+    quarantine = tables.read_run("quarantine", run_id)
+    with _within_memory(tables, event["answered"] or 0):
+        rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
+        try:
+            gallery = _choose_gallery(rows, quarantine)
+            facts = _count_facts(rows, before, quarantine, tables.attributes)
+        finally:
+            rows.unpersist()
+    checks = _read_checks(tables, run_id)
+    again = facts["again", None]
+    return content.RunReport(
+        run=_describe_run(sources, event),
+        checks=checks,
+        attributes=_describe_attributes(sources, event, facts, content.name_baseline(checks)),
+        before=content.Before(
+            version, facts["published", None][""], again.total(), again["changed"]
+        ),
+        gallery=gallery if products is None else _with_texts(gallery, products),
+        reasons=_sorted(facts["reason", None]),
+        statuses=_sorted(facts["status", None]),
+        quarantined=_sorted(facts["quarantined", None]),
+    )
+
+
+def _read_before(tables: Tables, version: int | None) -> DataFrame:
+    """Return the published table as it was, with columns of attributes that it lacked then."""
+    if version is None:
+        return tables.read("product_attributes")
+    found = tables.read_version("product_attributes", version)
+    kinds = dict.fromkeys(tables.attributes, "string")
+    kinds |= {f"{a}_confidence": "double" for a in tables.attributes}
+    return found.withColumns(
+        {n: F.lit(None).cast(k) for n, k in kinds.items() if n not in found.columns}
+    )
+
+
+def _within_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
+    """Give shuffles inside enough tasks for so many rows, and persist few rows at a time."""
+    tasks = "spark.sql.shuffle.partitions"
+    wanted = max(int(tables.spark.conf.get(tasks) or 0), math.ceil(rows / _ROWS_PER_TASK))
+    at_a_time = "spark.sql.inMemoryColumnarStorage.batchSize"
+    return session_settings(tables.spark, {tasks: str(wanted), at_a_time: "1000"})
+
+
+def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
+    given = {
+        field.name: event[field.name] for field in fields(content.RunFacts) if field.name in event
+    }
+    return content.RunFacts(
+        **{**given, "seconds": event["seconds"] or {}},
+        outcome=event["state"],
+        counts={name: event[name] or 0 for name in COUNTS},
+        database=sources.tables.database,
+        settings_file=sources.settings_file,
+    )
+
+
+def _read_checks(tables: Tables, run_id: str) -> tuple[content.CheckRow, ...]:
+    """Return the run's checks, those that did not pass first. One action."""
+    columns = [field.name for field in fields(content.CheckRow)]
+    checks = tables.read_run("label_quality", run_id).select(*columns)
+    badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
+    order = (badness, "suite", "attribute", "category", "expectation")
+    first = checks.orderBy(*order).limit(_CHECKS_READ)
+    return tuple(content.CheckRow(**row.asDict()) for row in first.collect())
+
+
+def _describe_attributes(
+    sources: ReportSources, event: Event, facts: Facts, baseline: str | None
+) -> tuple[content.AttributeFacts, ...]:
+    """Return the attributes that the run answered.
+
+    Without thresholds, or without expected labels, where the settings name another checkpoint or
+    another baseline than the run had.
+    """
+    expected, settings = sources.expected, sources.settings
+    if expected is None or baseline not in (None, expected.name):
+        expected = content.ExpectedLabels("", {})
+    precision, calibration = settings.target_precision, sources.manifest.calibration
+    is_same = event["model_version"] == name_model_version(sources.manifest, precision)
+    thresholds = calibration.thresholds(precision) if is_same else {}
+    met = facts["modalities", None]
+    return tuple(
+        content.AttributeFacts(
+            name=a,
+            labels=_sorted(facts["label", a]),
+            before=_sorted(facts["before", a]),
+            baseline=expected.labels.get(a, {}),
+            answered=_by_bin(facts["answered", a]),
+            abstained=_by_bin(facts["abstained", a]),
+            image_weights=_by_bin(facts["weight", a]),
+            thresholds={m: t for m, t in thresholds.get(a, {}).items() if m in met},
+            changes=_list_changes(facts["change", a]),
+        )
+        for a in sources.tables.attributes
+        if facts["label", a]
+    )
+
+
+def _list_changes(counts: Counter[Any]) -> tuple[content.Change, ...]:
+    first = [*_sorted(counts).items()][:_CHANGES_SHOWN]
+    return tuple(content.Change(old, new, products) for (old, new), products in first)
+
+
+def _sorted(counts: Counter[Any]) -> dict[Any, int]:
+    """Return counts by key, the most frequent first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _by_bin(counts: Counter[Any]) -> tuple[int, ...]:
+    return tuple(counts[str(place)] for place in range(content.BINS))
+
+
+def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
+    """Return a run's candidates with an array `answers`, one entry an attribute; lazy.
+
+    An answer has `attribute`, `label` (for publication, ABSTAINED for none), `is_corrected`,
+    `candidates`, `confidence`, `abstained`, `image_weight` and `old`: the label that the run found
+    published, ABSTAINED for none, NULL for a product without a published row. `is_changed` is NULL
+    for such a product. Of rows to be deleted `status` and `answers` are NULL.
+    """
+    tables, labels = sources.tables, sources.manifest.config.attributes
+    candidates = tables.read_run("candidates", run_id)
+    corrections = select_corrections(tables.read("attribute_corrections"), labels)
+    pairs = [c for a in tables.attributes for c in (F.lit(a), _published_label(a))]
+    # First those of the run's products: on most nights few, and the table need not be sorted.
+    found = before.join(candidates.select("product_id"), "product_id", "left_semi")
+    found = found.select("product_id", F.create_map(*pairs).alias("published"))
+    joined = candidates.join(corrections, "product_id", "left").join(found, "product_id", "left")
+    rows = joined.select(
+        *("product_id", "reason", "product_category", "status", "modalities", "error"),
+        F.transform("predictions", _answer).alias("answers"),
+    )
+    is_changed = F.exists("answers", lambda answer: answer["old"] != answer["label"])
+    was_published = F.exists("answers", lambda answer: answer["old"].isNotNull())
+    is_changed = F.when(was_published, F.coalesce(is_changed, F.lit(False)))
+    return rows.withColumn("is_changed", is_changed)
+
+
+def _published_label(attribute: str) -> Column:
+    """Return a published row's label, ABSTAINED for none, NULL in rows older than the attribute.
+
+    Such rows have no confidence in it.
+    """
+    is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
+    return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED)))
+
+
+def _answer(prediction: Column) -> Column:
+    correction = entry_of("corrections", prediction["attribute"])
+    label = corrected_label(correction, own_label(prediction))
+    best = F.struct(*(prediction[name].alias(name) for name in ("label", "confidence")))
+    same = ("attribute", "confidence", "abstained", "image_weight")
+    return F.struct(
+        *(prediction[name].alias(name) for name in same),
+        F.coalesce(label, F.lit(ABSTAINED)).alias("label"),
+        correction.isNotNull().alias("is_corrected"),
+        F.concat(F.array(best), prediction["alternatives"]).alias("candidates"),
+        F.element_at("published", prediction["attribute"]).alias("old"),
+    )
+
+
+def _count_facts(
+    rows: DataFrame, before: DataFrame, quarantine: DataFrame, attributes: Sequence[str]
+) -> Facts:
+    """Count the facts that rows state, in one pass over them. One action.
+
+    Only counts of equal facts reach the driver, so the number of labels bounds their size.
+    """
+    about_row = ("reason", "status", "modalities", "is_changed")
+    values = rows.select(*about_row, F.posexplode_outer("answers").alias("place", "said"))
+    labels = {a: _published_label(a) for a in attributes}
+    published = [_fact("published"), *(_fact("before", F.lit(a), labels[a]) for a in attributes)]
+    stated = [
+        table.select(F.explode(F.array_compact(F.array(*of_row))).alias("fact")).select("fact.*")
+        for table, of_row in (
+            (values, _facts_of_answer()),
+            (before, published),
+            (quarantine, [_fact("quarantined", key=F.col("reason"))]),
+        )
+    ]
+    counted = reduce(DataFrame.unionAll, stated).groupBy(*_FACT).count()
+    facts: Facts = defaultdict(Counter)
+    for kind, attribute, key, detail, number in counted.collect():
+        facts[kind, attribute][(key, detail) if detail else key] = number
+    return facts
+
+
+def _facts_of_answer() -> Iterator[Column]:
+    is_first = F.coalesce(F.col("place"), F.lit(0)) == 0
+    status, modalities, is_changed = map(F.col, ("status", "modalities", "is_changed"))
+    yield _fact("reason", key=F.col("reason"), when=is_first)
+    yield _fact("status", key=status, when=is_first & status.isNotNull())
+    yield _fact("modalities", key=modalities, when=is_first & status.isNotNull())
+    again = F.when(is_changed, "changed").otherwise("same")
+    yield _fact("again", key=again, when=is_first & is_changed.isNotNull())
+    said = F.col("said")
+    attribute, label, abstained = said["attribute"], said["label"], said["abstained"]
+    yield _fact("label", attribute, label)
+    yield _fact("answered", attribute, _bin(said["confidence"]), when=~abstained)
+    yield _fact("abstained", attribute, _bin(said["confidence"]), when=abstained)
+    both = modalities == Modalities.IMAGE_AND_TEXT
+    yield _fact("weight", attribute, _bin(said["image_weight"]), when=both)
+    yield _fact("change", attribute, said["old"], label, when=said["old"] != label)
+
+
+_FACT = ("kind", "attribute", "key", "detail")
+
+
+def _fact(
+    kind: str,
+    attribute: Column | None = None,
+    key: Column | None = None,
+    detail: Column | None = None,
+    when: Column | None = None,
+) -> Column:
+    """Return a fact of a row; NULL without its key, or where `when` does not hold."""
+    key = F.lit("") if key is None else key
+    missing = F.lit(None)
+    columns = (F.lit(kind), *(missing if c is None else c for c in (attribute, key, detail)))
+    fact = F.struct(*(c.cast("string").alias(n) for c, n in zip(columns, _FACT, strict=True)))
+    return F.when(key.isNotNull() if when is None else when & key.isNotNull(), fact)
+
+
+def _bin(share: Column) -> Column:
+    """Return the bin of a number in [0, 1]; 1 belongs to the last one."""
+    bucket = F.width_bucket(share, F.lit(0.0), F.lit(1.0), F.lit(content.BINS))
+    return F.least(F.greatest(bucket, F.lit(1)), F.lit(content.BINS)) - 1
+
+
+def _choose_gallery(rows: DataFrame, quarantine: DataFrame) -> content.Gallery:
+    """Choose products to look at, always the same ones; texts come later. One action."""
+    columns = ("product_id", "reason", "product_category", "status", "modalities", "answers")
+    error = F.substring("error", 1, _LONGEST_TEXT).alias("error")
+    placed = rows.withColumn("place", F.explode(F.concat(*_places())))
+    placed = placed.select("place.*", *columns, error)
+    placed = placed.unionByName(_place_quarantined(quarantine), allowMissingColumns=True)
+    # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
+    order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
+    ranked = placed.withColumn("place", F.row_number().over(order))
+    chosen = ranked.where(F.col("place") <= _CARDS_A_PART).collect()
+    return content.Gallery(**{shelf: _fill(shelf, chosen) for shelf in _SHELVES})
+
+
+def _places() -> Iterator[Column]:
+    """Yield where in the gallery a row may stand, as arrays."""
+    blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
+    changed = F.filter("answers", lambda one: one["old"] != one["label"])
+    yield F.transform(changed, lambda one: _place("changed", one["attribute"], blind))
+    own = F.filter("answers", lambda one: ~one["is_corrected"])
+    yield F.transform(own, lambda one: _place("unsure", one["attribute"], one["confidence"]))
+    labelled = F.filter("answers", lambda one: one["label"] != ABSTAINED)
+    yield F.transform(
+        labelled,
+        lambda one: _place("examples", F.concat_ws("\n", one["attribute"], one["label"]), blind),
+    )
+    # A product that names no image has not failed.
+    has_failed = (F.col("status") != Status.OK) & ~F.col("error").eqNullSafe(NO_IMAGE_PATH)
+    yield F.array_compact(F.array(F.when(has_failed, _place("failed", F.col("status"), blind))))
+
+
+def _place(shelf: str, part: Column, rank: Column) -> Column:
+    rank = rank.cast("double")
+    return F.struct(F.lit(shelf).alias("shelf"), part.alias("part"), rank.alias("rank"))
+
+
+def _place_quarantined(quarantine: DataFrame) -> DataFrame:
+    blind = F.xxhash64("product_id", *INPUT_FIELDS)
+    return (
+        quarantine.select(
+            _place("quarantined", F.col("reason"), blind).alias("place"),
+            F.col("reason").alias("status"),
+            F.substring("error", 1, _LONGEST_TEXT).alias("error"),
+            "product_id",
+            # At full length: the page first hides what is secret in an address, and then cuts it.
+            *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
+        )
+        .select("place.*", "*")
+        .drop("place")
+    )
+
+
+def _fill(shelf: str, chosen: list[Row]) -> tuple[content.Card, ...]:
+    """Return the cards of a shelf: of each part in turn, and no example twice."""
+    rows = [row for row in chosen if row["shelf"] == shelf]
+    rows.sort(key=lambda row: (row["place"], row["part"]))
+    if shelf == "examples":
+        rows = [*{row["product_id"]: row for row in reversed(rows)}.values()][::-1]
+    shown = sorted(rows[: _SHELVES[shelf]], key=lambda row: (row["part"], row["place"]))
+    return tuple(map(_card, shown))
+
+
+def _card(row: Row) -> content.Card:
+    same = ("product_id", "status", "title", "image_path", "modalities", "error", "reason")
+    is_about = row["shelf"] in ("changed", "unsure", "examples")
+    return content.Card(
+        **{name: row[name] for name in same},
+        answers=tuple(map(_shown_answer, row["answers"] or ())),
+        category=row["product_category"],
+        about=row["part"].partition("\n")[0] if is_about else None,
+    )
+
+
+def _shown_answer(answer: Row) -> content.ShownAnswer:
+    same = ("attribute", "label", "is_corrected", "old", "image_weight")
+    said = [(one["label"], one["confidence"]) for one in answer["candidates"]]
+    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in said)
+    return content.ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)
+
+
+def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
+    """Return the gallery with titles and image paths, which only the product table has.
+
+    At most one action. Of rows with one id the first counts, as in a run.
+    """
+    shelves = {name: getattr(gallery, name) for name in _SHELVES if name != "quarantined"}
+    ids = {card.product_id for cards in shelves.values() for card in cards}
+    if not ids:
+        return gallery
+    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    wanted = products.where(F.col("product_id").isin(*ids))
+    kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
+    title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
+    found = kept.select("product_id", title, "image_path").collect()
+    texts = {row["product_id"]: row.asDict() for row in found}
+    with_text = {
+        name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
+        for name, cards in shelves.items()
+    }
+    return replace(gallery, **with_text)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from enrich.calibration import Calibration
-from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.engine import Engine, open_engine
 from enrich.errors import CheckpointError, NoAnswer
@@ -22,6 +23,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.rows import to_enriched
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 from enrich.window import Prepared
 
@@ -51,6 +53,7 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
     manifest = read_manifest(checkpoint)
     return EngineSpec(
         checkpoint=str(checkpoint),
+        encoder_version=manifest.digests.encoder,
         model_version=name_model_version(manifest, 0.90),
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(0.90),
@@ -113,6 +116,21 @@ def test_every_product_gets_one_answer_in_order(any_spec: BuildsEngine) -> None:
         assert [answer.product_id for answer in answers] == wanted[:count]
     broken_only = [PRODUCTS[3]] * (2 * BATCH + 1)
     assert len(list(engine.enrich(broken_only))) == len(broken_only)
+
+
+def test_encodings_are_those_that_answers_are_made_of(any_spec: BuildsEngine) -> None:
+    engine, answerer = any_spec.build(CPU), any_spec.build_answerer()
+    encoded, answers = list(engine.encode(PRODUCTS)), list(engine.enrich(PRODUCTS))
+    for one, other in zip(encoded, answers, strict=True):
+        assert (one.product_id, one.status, one.modalities) == (
+            *(other.product_id, other.status, other.modalities),
+        )
+        assert (one.error, one.image_digest) == (other.error, other.image_digest)
+        assert (one.vectors is None) == (one.modalities is None)
+    again = to_enriched(encoded, answerer, any_spec.attributes)
+    assert [one.product_id for one in again] == [one.product_id for one in answers]
+    for one, other in zip(again, answers, strict=True):
+        assert one.predictions == other.predictions
 
 
 def test_answers_obey_the_contract(any_spec: BuildsEngine) -> None:
@@ -351,11 +369,11 @@ def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[weakref.ref[torch.Tensor]] = []
-    classify = engine.classify
+    encode = engine.encode_windows
 
-    def note(answered: tuple[list[Prepared], ModelOutput]) -> tuple[list[Prepared], ModelOutput]:
-        answers.append(weakref.ref(answered[1].text_embeds))
-        return answered
+    def note(encoded: tuple[list[Prepared], Tensor]) -> tuple[list[Prepared], Tensor]:
+        answers.append(weakref.ref(encoded[1]))
+        return encoded
 
     def products() -> Iterator[Product]:
         for number in range(50 * BATCH):
@@ -363,9 +381,11 @@ def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
             yield Product(str(number), f"shirt {number}", None, None)
 
     held: list[int] = []
-    monkeypatch.setattr(engine, "classify", lambda products: map(note, classify(products)))
-    assert len(list(engine.enrich(products()))) == len(held)
-    assert len(answers) > 3 and not any(held)
+    monkeypatch.setattr(engine, "encode_windows", lambda products: map(note, encode(products)))
+    for run in (engine.encode, engine.enrich):
+        held.clear()
+        assert len(list(run(products()))) == len(held)
+        assert len(answers) > 3 and not any(held)
 
 
 def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
@@ -373,15 +393,11 @@ def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
     assert not engine._recent._pictures
 
 
-def test_an_answer_says_which_file_it_rests_on_where_the_recipe_wants_it(
-    spec: EngineSpec, engine: Engine, root: Path
-) -> None:
+def test_an_encoding_and_an_answer_say_which_file_they_rest_on(engine: Engine, root: Path) -> None:
     products = [Product(name, "shirt", None, f"{name}.jpg") for name in ("red", "cut", "nowhere")]
     digests = [
         hashlib.sha256((root / f"{name}.jpg").read_bytes()).hexdigest() for name in ("red", "cut")
     ]
 
-    answers = replace(spec, digests_images=True).build(CPU).enrich(products)
-
-    assert [one.image_digest for one in answers] == [*digests, None]
-    assert {one.image_digest for one in engine.enrich(products)} == {None}
+    for run in (engine.encode, engine.enrich):
+        assert [one.image_digest for one in run(products)] == [*digests, None]

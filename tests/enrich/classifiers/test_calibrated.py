@@ -5,8 +5,7 @@ import torch
 
 from enrich.calibration import CalibratedModalities, Matrix, ScoreCorrection
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
-from enrich.classifiers.interface import ModelOutput
-from enrich.records import Modalities
+from enrich.classifiers.interface import IMAGE, TEXT, Vectors
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,9 @@ def test_of_what_a_row_lacks_nothing_is_seen() -> None:
     nothing = torch.full((3, 2), torch.nan)
     image, text = torch.tensor([[1.0, 2.0]] * 3), torch.tensor([[3.0, 4.0]] * 3)
     image[2], text[1] = nothing[2], nothing[1]
-    embeds = join_embeds(ModelOutput({}, image.bfloat16(), text.bfloat16()), [*Modalities])
+    named = {IMAGE: image.bfloat16(), TEXT: text.bfloat16()}
+    has_image, has_text = torch.tensor([True, True, False]), torch.tensor([True, False, True])
+    embeds = join_embeds(Vectors(named, has_image, has_text))
     assert embeds.tolist() == [[1, 2, 1, 3, 4, 1], [1, 2, 1, 0, 0, 0], [0, 0, 0, 3, 4, 1]]
 
 

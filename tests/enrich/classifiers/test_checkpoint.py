@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save, save_file
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
@@ -55,14 +55,16 @@ def test_a_checkpoint_holds_all_that_it_was_saved_with(
     saved = build_classifier(small_config, tokenizer.get_vocab_size()).eval()
     save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {"a": 1}, "# card\n")
     manifest = read_manifest(tmp_path / "made")
-    assert manifest.config == small_config and manifest.calibration == calibration
+    vectors = dict.fromkeys(("image_cls", "text_cls", "image_pooled", "text_pooled"), (32,))
+    assert manifest.config == small_config.model_copy(update={"vectors": vectors})
+    assert manifest.calibration == calibration
     _, encoder = load_classifier(manifest, CPU)
     texts = ["a red striped shirt", "blue shoes"]
     wanted = TextEncoder(tokenizer, small_config.text_length)(texts)
     assert all(map(torch.equal, encoder(texts), wanted))
     assert (tmp_path / "made" / "MODEL_CARD.md").read_text() == "# card\n"
     metrics = json.loads((tmp_path / "made" / "metrics.json").read_text())
-    assert metrics == {"content": manifest.digest, "a": 1}
+    assert metrics == {"content": manifest.digests.model, "a": 1}
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(
@@ -73,14 +75,14 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     calibration: Calibration,
 ) -> None:
     classifier = build_classifier(small_config, tokenizer.get_vocab_size())
-    before = read_manifest(folder).digest
+    before = read_manifest(folder).digests.model
     for output in (folder, tmp_path / "new"):
         with pytest.raises(TypeError):
             save_checkpoint(output, classifier, tokenizer, calibration, {"a": object()}, "")
-    assert read_manifest(folder).digest == before and not (tmp_path / "new").exists()
+    assert read_manifest(folder).digests.model == before and not (tmp_path / "new").exists()
     (folder / "note.txt").touch()
     save_checkpoint(folder, classifier, tokenizer, calibration, {}, "")
-    assert read_manifest(folder).digest != before and (folder / "note.txt").exists()
+    assert read_manifest(folder).digests.model != before and (folder / "note.txt").exists()
     assert {file.name for file in tmp_path.iterdir() if ".copy" in file.name} == set()
 
 
@@ -214,26 +216,66 @@ def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(
         _load(tmp_path / "made")
 
 
-def test_the_digest_changes_with_whatever_changes_answers_and_with_nothing_else(
-    folder: Path,
+def _change_weight(folder: Path, name: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights[name] = weights[name] + 1
+    save_file(weights, folder / "model.safetensors")
+
+
+# What is done to a checkpoint, and whether its vectors and its answers are others then.
+@pytest.mark.parametrize(
+    ("change", "encoder", "model"),
+    [
+        (lambda f: (f / "MODEL_CARD.md").write_text("# another\n"), False, False),
+        (lambda f: _change(f / "config.json", lambda c: c.update(name="other")), False, False),
+        (lambda f: _change(f / "calibration.json", _set_threshold), False, True),
+        (
+            lambda f: _change(f / "config.json", lambda c: c["attributes"]["style"].reverse()),
+            False,
+            True,
+        ),
+        (lambda f: _change_weight(f, "heads.style.3.bias"), False, True),
+        (lambda f: _change_weight(f, "modality_wise.style.trust"), False, True),
+        (lambda f: _change(f / "tokenizer.json", lambda c: c.update(normalizer=None)), True, True),
+        (lambda f: _change(f / "config.json", lambda c: c.update(int8=True)), True, True),
+        (lambda f: _change(f / "config.json", lambda c: c["image"].update(fit="crop")), True, True),
+        (lambda f: _change_weight(f, "sequence_wise.transformer.norm.bias"), True, True),
+        (lambda f: _change_weight(f, "image_tower.project.bias"), True, True),
+    ],
+)
+def test_each_digest_changes_with_what_it_stands_for_and_with_nothing_else(
+    folder: Path, change: Callable[[Path], object], encoder: bool, model: bool
 ) -> None:
-    before = read_manifest(folder).digest
-    assert len(before) == 12
-    (folder / "MODEL_CARD.md").write_text("# another\n")
-    assert read_manifest(folder).digest == before
-    digests = {before}
-    threshold = ("attributes", "color", "text", "thresholds")
-    _change(folder / "calibration.json", lambda c: _at(c, *threshold).update({"0.90": 0.123}))
-    digests.add(read_manifest(folder).digest)
-    _change(folder / "config.json", lambda c: c["attributes"]["style"].reverse())
-    digests.add(read_manifest(folder).digest)
-    _change(folder / "tokenizer.json", lambda c: c.update(normalizer=None))
-    digests.add(read_manifest(folder).digest)
-    weights = bytearray((folder / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(weights)
-    digests.add(read_manifest(folder).digest)
-    assert len(digests) == 5
+    before = read_manifest(folder).digests
+    change(folder)
+    after = read_manifest(folder).digests
+    assert len(after.encoder) == len(after.model) == 12
+    assert (after.encoder != before.encoder, after.model != before.model) == (encoder, model)
+
+
+def test_another_revision_of_the_encoder_is_another_encoder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_manifest(folder).digests
+    monkeypatch.setattr("enrich.classifiers.manifest.ENCODER_REVISION", 99)
+    after = read_manifest(folder).digests
+    assert after.encoder != before.encoder and after.model != before.model
+
+
+def test_a_checkpoint_that_names_no_vectors_is_refused(folder: Path) -> None:
+    _change(folder / "config.json", lambda content: content.pop("vectors"))
+    with pytest.raises(CheckpointError, match="found no 'vectors', expected the names and shapes"):
+        read_manifest(folder)
+
+
+def test_vectors_of_other_shapes_than_the_weights_make_are_refused(folder: Path) -> None:
+    _change(folder / "config.json", lambda content: content["vectors"].update(text_pooled=[31]))
+    with pytest.raises(CheckpointError, match="its vectors are"):
+        _load(folder)
+
+
+def _set_threshold(calibration: dict) -> None:
+    _at(calibration, "attributes", "color", "text", "thresholds").update({"0.90": 0.123})
 
 
 def _at(content: dict, *keys: str) -> dict:
@@ -322,8 +364,8 @@ def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(
 def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
     copied = fetch_manifest(f"file://{tiny_checkpoint}")
     assert copied.folder != tiny_checkpoint
-    assert copied.digest == read_manifest(tiny_checkpoint).digest
-    assert fetch_manifest(f"file:{tiny_checkpoint}").digest == copied.digest
+    assert copied.digests.model == read_manifest(tiny_checkpoint).digests.model
+    assert fetch_manifest(f"file:{tiny_checkpoint}").digests.model == copied.digests.model
     assert fetch_manifest(str(tiny_checkpoint)).folder == tiny_checkpoint
     assert fetch_manifest(None).folder == BUNDLED
 

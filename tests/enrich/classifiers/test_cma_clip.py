@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers.attention import SequenceWiseAttention
-from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
+from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
@@ -62,7 +62,7 @@ def test_both_kinds_of_towers_answer_every_attribute(
     }
     weights = {a: tuple(weight.shape) for a, weight in output.image_weight.items()}
     assert weights == dict.fromkeys(labels, (ROWS,))
-    assert output.image_embeds.shape == output.text_embeds.shape == (ROWS, 32)
+    assert output.vectors.image.shape == output.vectors.text.shape == (ROWS, 32)
     assert all(logits.isfinite().all() for logits in output.logits.values())
 
 
@@ -85,16 +85,12 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     assert isinstance(classifier, CmaClip)
     partly = replace(inputs, has_image=torch.tensor([True, True, True, False]))
     before = answer(classifier, partly)
-    assert before.joint is not None
     classifier.set_doubt("color", 8.0)
     after = answer(classifier, partly)
     classifier.set_doubt("color", 0.0)
 
     with torch.inference_mode():
-        alone = [
-            classifier.heads["color"](read).softmax(1)
-            for read in (before.joint.image_cls, before.joint.text_cls)
-        ]
+        alone = [classifier.heads["color"](read).softmax(1) for read in cls_of(before.vectors)]
     apart = jensen_shannon(*alone) * partly.has_image
     sure = (-8.0 * (1 - before.image_weight["color"]) * apart).exp()
     assert (sure[:3] < 1).all() and sure[3] == 1
@@ -120,7 +116,7 @@ def test_trust_shifts_from_where_it_is_by_as_much_as_was_tried(
     classifier = CmaClip(config, tokenizer.get_vocab_size()).eval()
     classifier.shift_trust("color", 1.5)
     with torch.inference_mode():
-        _, tried = classifier.answer("color", classifier(inputs).joint, -0.5)
+        _, tried = classifier.answer_attribute("color", classifier.encode(inputs), -0.5)
     classifier.shift_trust("color", -0.5)
     torch.testing.assert_close(answer(classifier, inputs).image_weight["color"], tried)
 
@@ -197,8 +193,9 @@ def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
     hook = attention.register_forward_pre_hook(watch)
     answer(classifier, replace(inputs, has_image=torch.tensor([True, True, True, False])))
     hook.remove()
-    # T'_CLS is the end-of-text token, I'_CLS the first one behind the longest text.
-    assert seen == [([LENGTH] * ROWS, [LENGTH - 1, 4, 2, 1])]
+    # T'_CLS is the end-of-text token, I'_CLS the first one behind the longest text; of a missing
+    # image there is none.
+    assert seen == [([LENGTH] * 3 + [0], [LENGTH - 1, 4, 2, 1])]
     assert joint_mask[0][:, :LENGTH].equal(inputs.token_mask)
     assert joint_mask[0][:3, LENGTH:].all() and not joint_mask[0][3, LENGTH:].any()
 
@@ -282,7 +279,7 @@ def test_without_sequence_wise_attention_the_towers_embeddings_go_on_as_they_are
         attention, head = ablated.modality_wise[attribute], ablated.heads[attribute]
         with torch.inference_mode():
             mixed, weight = attention(
-                output.image_embeds, output.text_embeds, inputs.has_image, inputs.has_text
+                output.vectors.image, output.vectors.text, inputs.has_image, inputs.has_text
             )
             torch.testing.assert_close(output.logits[attribute], head(mixed))
         assert output.image_weight[attribute].equal(weight)
@@ -295,8 +292,8 @@ def test_without_both_attentions_only_towers_and_heads_are_left(
     assert parts == {"image_tower", "text_tower", "heads"}
     blind = replace(inputs, has_image=torch.tensor([True, True, False, True]))
     output = answer(ablated, blind)
-    read = (output.image_embeds + output.text_embeds) / 2
-    read[2] = output.text_embeds[2]
+    read = (output.vectors.image + output.vectors.text) / 2
+    read[2] = output.vectors.text[2]
     with torch.inference_mode():
         for attribute, head in ablated.heads.items():
             torch.testing.assert_close(output.logits[attribute], head(read))
@@ -334,15 +331,15 @@ def test_clip_agrees_with_hugging_face_on_both_embeddings(
     ids = inputs.token_ids.clamp(max=highest - 1)
     inputs = replace(inputs, token_ids=torch.where(ids == END, highest, ids))
     with torch.inference_mode():
-        ours = classifier(inputs)
+        ours = classifier.answer(classifier.encode(inputs))
         theirs = clip(
             input_ids=inputs.token_ids,
             attention_mask=inputs.token_mask.long(),
             pixel_values=classifier.normalise_pixels(inputs.pixel_values),
         )
     for embeds, wanted in (
-        (ours.image_embeds, theirs.image_embeds),
-        (ours.text_embeds, theirs.text_embeds),
+        (ours.vectors.image, theirs.image_embeds),
+        (ours.vectors.text, theirs.text_embeds),
     ):
         normal = torch.nn.functional.normalize(embeds, dim=1)
         torch.testing.assert_close(normal, wanted, rtol=1e-4, atol=1e-5)

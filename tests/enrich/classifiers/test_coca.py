@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from model_outputs import answer
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
@@ -50,10 +51,10 @@ def test_the_unimodal_half_never_sees_the_image_nor_the_image_s_tower_the_text(
         output = classifier(products)
         other_image = classifier(replace(products, pixel_values=255 - products.pixel_values))
         other_text = classifier(replace(products, token_ids=products.token_ids.clamp(min=9)))
-    assert output.text_embeds.equal(other_image.text_embeds)
-    assert output.image_embeds.equal(other_text.image_embeds)
-    assert not torch.allclose(output.image_embeds, other_image.image_embeds)
-    assert not torch.allclose(output.text_embeds, other_text.text_embeds)
+    assert output.vectors.text.equal(other_image.vectors.text)
+    assert output.vectors.image.equal(other_text.vectors.image)
+    assert not torch.allclose(output.vectors.image, other_image.vectors.image)
+    assert not torch.allclose(output.vectors.text, other_text.vectors.text)
 
 
 @BOTH_TOWERS
@@ -80,7 +81,7 @@ def test_the_answer_is_read_at_the_text_s_end(
     classifier = make(towers)
     decoded = record_decoded(classifier)
     with torch.inference_mode():
-        logits = classifier(products).logits
+        logits = answer(classifier, products).logits
         read = take(decoded[0], end_of_text(products.token_mask))
         for attribute, head in classifier.heads.items():
             torch.testing.assert_close(logits[attribute], head(read))
@@ -120,14 +121,16 @@ def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
     theirs = published(pixels, ids, output_labels=False)
 
     load_parts(classifier, coca_parts(published))
-    output = classifier(products)
+    output = answer(classifier, products)
     for ours, wanted in (
-        (output.image_embeds, theirs["image_features"]),
-        (output.text_embeds, theirs["text_features"]),
+        (output.vectors.image, theirs["image_features"]),
+        (output.vectors.text, theirs["text_features"]),
     ):
         torch.testing.assert_close(F.normalize(ours, dim=1), wanted, rtol=1e-4, atol=1e-5)
-    image, text = classifier.encode(products)
-    decoded = classifier._decode(text.embeds[:, :length], image.embeds[:, 1:], products.has_image)
+    tokens = classifier.towers(products)
+    decoded = classifier._decode(
+        tokens.text.embeds[:, :length], tokens.image.embeds[:, 1:], products.has_image
+    )
     torch.testing.assert_close(
         decoded @ word_scores, theirs["logits"][:, :length], rtol=1e-4, atol=1e-4
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from model_outputs import answer
 
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.perceiver_io import LATENTS, MODALITY_CHANNELS, PerceiverIo
@@ -21,11 +22,11 @@ def test_each_attribute_has_a_query_of_its_own(
     queries = classifier.perceiver.decoder.output_position_encodings.position_embeddings
     assert queries.shape == (len(classifier.config.attributes), 32)
     with torch.inference_mode():
-        before = classifier(products).logits
+        before = answer(classifier, products).logits
         for at, asked in enumerate(before):
             kept = queries[at].clone()
             queries[at] += 1
-            after = classifier(products).logits
+            after = answer(classifier, products).logits
             queries[at] = kept
             assert {a for a, t in after.items() if not t.equal(before[a])} == {asked}
 
@@ -38,11 +39,11 @@ def test_tokens_are_padded_with_the_channels_of_their_modality(
         lambda _, __, named: given.append(named["inputs"]), with_kwargs=True
     )
     with torch.inference_mode():
-        image, text = classifier.encode(products)
+        read = classifier.towers(products)
         classifier(products)
-    length = text.embeds.shape[1]
+    length = read.text.embeds.shape[1]
     tokens, channels = given[0].split([32, MODALITY_CHANNELS], dim=2)
-    assert tokens.equal(torch.cat([text.embeds, image.embeds], dim=1))
+    assert tokens.equal(torch.cat([read.text.embeds, read.image.embeds], dim=1))
     assert (channels[:, :length] == classifier.text_channels).all()
     assert (channels[:, length:] == classifier.image_channels).all()
     assert not torch.allclose(classifier.text_channels, classifier.image_channels)

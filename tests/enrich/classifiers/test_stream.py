@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from model_outputs import answer
 from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig, ClipTowers, PairTowers
@@ -107,10 +108,10 @@ def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
     pieces: list[torch.Tensor] = []
     classifier.stream.from_image.register_forward_hook(lambda _, __, out: pieces.append(out))
     with torch.inference_mode():
-        output = classifier(products)
+        output = answer(classifier, products)
         words = classifier.text_tower.tokens(products.token_ids[1, products.token_mask[1]])
-    torch.testing.assert_close(output.text_embeds[1], words.mean(0))
-    torch.testing.assert_close(output.image_embeds, pieces[0].mean(1))
+    torch.testing.assert_close(output.vectors.text[1], words.mean(0))
+    torch.testing.assert_close(output.vectors.image, pieces[0].mean(1))
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -121,6 +122,6 @@ def test_the_answer_is_read_at_cls(
     read: list[torch.Tensor] = []
     classifier.stream.joint.register_forward_hook(lambda _, __, out: read.append(out))
     with torch.inference_mode():
-        logits = classifier(products).logits
+        logits = answer(classifier, products).logits
         for attribute, head in classifier.heads.items():
             torch.testing.assert_close(logits[attribute], head(read[0][:, 0]))

@@ -199,5 +199,5 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
     with autocast(classifier.device):
         output = classifier(part.inputs)
-    wanted = contrastive_loss(output.image_embeds, output.text_embeds, part.groups, temperature)
+    wanted = contrastive_loss(output.vectors.image, output.vectors.text, part.groups, temperature)
     torch.testing.assert_close(objective(part), part.share * wanted)

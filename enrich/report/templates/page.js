@@ -1,0 +1,27 @@
+"use strict";
+{
+  const bar = document.getElementById("filter");
+  const products = document.querySelectorAll("[data-facts]");
+  const show = (fact, name) => {
+    let shown = 0;
+    for (const one of products) {
+      one.hidden = Boolean(fact) && !one.dataset.facts.split(" ").includes(fact);
+      shown += one.hidden ? 0 : 1;
+    }
+    bar.hidden = !fact;
+    bar.querySelector("b").textContent = name;
+    bar.querySelector("span").textContent = shown;
+    for (const folded of document.querySelectorAll("details.wrong[open]")) folded.open = false;
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-fact]");
+    if (!link) return;
+    event.preventDefault();
+    show(link.dataset.fact, link.dataset.name);
+    const first = [...products].find((one) => !one.hidden);
+    if (link.dataset.fact && first) first.closest("section").scrollIntoView();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") show("", "");
+  });
+}
