@@ -31,9 +31,7 @@ def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published
     # It is not tried again the next night, and is after a week.
     assert shop.refresh(spec=CRASHES).outcome == "nothing_to_do"
     for table, moment in (("encodings", "encoded_at"), ("quarantine", "found_at")):
-        shop.spark.sql(
-            f"UPDATE {shop.database}.{table} SET {moment} = {moment} - INTERVAL 8 DAYS"
-        )
+        shop.spark.sql(f"UPDATE {shop.database}.{table} SET {moment} = {moment} - INTERVAL 8 DAYS")
     assert shop.refresh(spec=FakeEngineSpec()).counts["published"] == 1
 
 

@@ -9,22 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_shop import Shop, fails, products
-from long_tests import is_long
+from shop import Shop, products
 from pyspark.sql import SparkSession
 
-from enrich.errors import ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.correction_jobs import record_corrections
-from enrich.spark.rollback import roll_back
-from enrich.spark.tables.maintenance import maintain_tables
+from enrich.spark.corrections import record_corrections
 from schemas import tables as ddl
 from schemas.views import views
-
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-sql"),
-]
 
 TABLES = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
 CATEGORIES = {"columns": {"category": "department"}}
@@ -39,6 +30,11 @@ def statements() -> list[str]:
     return [one.strip() for one in spoken.replace("style", "pattern").split(";") if one.strip()]
 
 
+def run_of(shop: Shop, trigger: str) -> str:
+    runs = shop.sql(f"SELECT run_id FROM shop.enrichment_runs WHERE trigger = '{trigger}'")
+    return str(runs["run_id"].item())
+
+
 def statement(begin: str) -> str:
     (found,) = (one for one in statements() if one.startswith(begin))
     return found
@@ -50,7 +46,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     shop = Shop(spark, tmp_path_factory.mktemp("two_days"), "two_days")
     table = products(12).assign(department=["shirts"] * 8 + ["bags"] * 4)
     shop.write(table)
-    shop.refresh(config=CATEGORIES, run_id="first")
+    shop.refresh(config=CATEGORIES, trigger="first")
     table.loc[0, "title"] = "a red shirt"
     shop.write(table)
     abstained = shop.sql(
@@ -59,7 +55,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     first = abstained["product_id"].min()
     labels = pd.DataFrame({"product_id": [first], "color": ["green"], "pattern": None})
     record_corrections(shop.tables, labels, FakeEngineSpec().attributes, "ana", note=None)
-    shop.refresh(config=CATEGORIES, run_id="second", run_date=date(2026, 11, 25))
+    shop.refresh(config=CATEGORIES, trigger="second", run_date=date(2026, 11, 25))
     yield shop
     spark.sql("DROP DATABASE two_days CASCADE")
 
@@ -88,7 +84,8 @@ def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -
 
 
 def test_changes_view_tells_what_a_run_changed_from_what_to_what(history: Shop) -> None:
-    changes = history.sql("SELECT * FROM shop.attribute_changes WHERE run_id = 'second'")
+    second = run_of(history, "second")
+    changes = history.sql(f"SELECT * FROM shop.attribute_changes WHERE run_id = '{second}'")
     now = history.table("product_attributes").set_index("product_id")
     before = history.sql("SELECT * FROM shop.product_attributes VERSION AS OF 1")
     before = before.set_index("product_id")
@@ -103,37 +100,36 @@ def test_changes_view_tells_what_a_run_changed_from_what_to_what(history: Shop) 
     assert wanted
     assert set(found.itertuples(index=False, name=None)) == wanted
     assert set(changes["change"]) == {"changed"}
-    first = history.sql("SELECT * FROM shop.attribute_changes WHERE run_id = 'first'")
+    first = run_of(history, "first")
+    first = history.sql(f"SELECT * FROM shop.attribute_changes WHERE run_id = '{first}'")
     assert set(first["change"]) == {"new"}
 
 
 def test_changes_view_credits_no_run_with_what_a_rollback_did(shop: Shop) -> None:
-    shop.refresh(run_id="first")
+    first = shop.refresh().run_id
     shop.write(products(6).assign(title="a red shirt"))
-    shop.refresh(run_id="second")
+    second = shop.refresh().run_id
     changes = "SELECT * FROM shop.attribute_changes"
-    by_second = shop.sql(f"{changes} WHERE run_id = 'second'")
-    by_first = shop.sql(f"{changes} WHERE run_id = 'first'")
-    roll_back(shop.tables, "second", "a mistake")
+    by_second = shop.sql(f"{changes} WHERE run_id = '{second}'")
+    by_first = shop.sql(f"{changes} WHERE run_id = '{first}'")
+    shop.roll_back(second)
     taken_back = shop.sql(f"{changes} WHERE change = 'taken_back'")
     assert len(taken_back) == len(by_second) > 0
     assert taken_back["run_id"].isna().all()
-    assert len(shop.sql(f"{changes} WHERE run_id = 'first'")) == len(by_first)
+    assert len(shop.sql(f"{changes} WHERE run_id = '{first}'")) == len(by_first)
 
 
-def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_published_again(
+def test_what_a_run_changed_is_counted_once_though_it_was_rolled_back_and_released(
     shop: Shop,
 ) -> None:
     query = statement("SELECT attribute, old_label")
-    shop.refresh(run_id="first")
+    shop.refresh()
     shop.write(products(6).assign(title="a red shirt"))
-    shop.refresh(run_id="second")
+    second = shop.refresh().run_id
     order = ["attribute", "old_label", "new_label"]
     before = shop.sql(query).sort_values(order, ignore_index=True)
-    roll_back(shop.tables, "second", "a mistake")
-
-    shop.publish_staged("second", "it was none")
-
+    shop.roll_back(second)
+    shop.approve(second, "it was right")
     assert before["products"].sum() > 0
     after = shop.sql(query).sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(after, before)
@@ -142,9 +138,9 @@ def test_what_a_run_changed_is_counted_once_though_it_was_taken_back_and_publish
 def test_products_without_any_label_are_among_those_that_came_and_went(shop: Shop) -> None:
     unsure = FakeEngineSpec(threshold=1.0)
     shop.write(products(4))
-    shop.refresh(spec=unsure, run_id="first")
+    shop.refresh(spec=unsure, trigger="first")
     shop.write(products(3))
-    shop.refresh(spec=unsure, config=DELETE, run_id="second")
+    shop.refresh(spec=unsure, config=DELETE, trigger="second")
 
     changes = shop.table("attribute_changes")
 
@@ -157,28 +153,19 @@ def test_products_without_any_label_are_among_those_that_came_and_went(shop: Sho
 @pytest.fixture
 def two_runs(shop: Shop) -> Shop:
     """The second run changed a product, found a new one, and deleted one of the first's."""
-    shop.refresh(run_id="first")
+    shop.refresh(trigger="first")
     table = products(7).drop(5)
     table.loc[0, "title"] = "a red shirt"
     shop.write(table)
-    shop.refresh(config=DELETE, run_id="second")
+    shop.refresh(config=DELETE, trigger="second")
     return shop
 
 
 def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs: Shop) -> None:
-    wanted = {"changed": {"p0"}, "new": {"p6"}, "gone": {"p5"}}
-    history = two_runs.sql("DESCRIBE HISTORY shop.product_attributes")
-    is_its_own = history["userMetadata"].str.contains('"second"', na=False)
-    versions = ", ".join(map(str, history["version"][is_its_own]))
-
-    by_time = statement("SELECT change, count(DISTINCT product_id)")
-    by_time = by_time.replace("20261130-2c0f8e69ba", "second")
-    by_version = statement("SELECT change, product_id").replace("(1, 2)", f"({versions})")
-
-    counted = two_runs.sql(by_time).set_index("change")["products"].to_dict()
-    assert counted == {change: len(ids) for change, ids in wanted.items()}
-    found = two_runs.sql(by_version).groupby("change")["product_id"].agg(set).to_dict()
-    assert found == wanted
+    query = statement("SELECT change, count(DISTINCT product_id)")
+    query = query.replace("20261130-2c0f8e69", run_of(two_runs, "second"))
+    counted = two_runs.sql(query).set_index("change")["products"].to_dict()
+    assert counted == {"changed": 1, "new": 1, "gone": 1}
 
 
 def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs: Shop) -> None:
@@ -200,10 +187,10 @@ def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs
         assert index == dict(zip(now["product_id"], now["color"], strict=True))
 
     follow()
-    roll_back(shop.tables, "second", "a mistake")
+    shop.roll_back(run_of(shop, "second"))
     follow()
     assert "p5" in index and "p6" not in index
-    shop.refresh(config=DELETE, run_id="third")
+    shop.approve(run_of(shop, "second"), "it was right")
     follow()
     assert "p5" not in index and "p6" in index
     follow()
@@ -232,8 +219,8 @@ def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
     quality = history.table("quality_history")
 
     assert set(zip(quality["run_id"], quality["run_outcome"], strict=True)) == {
-        ("first", "published"),
-        ("second", "published"),
+        (run_of(history, "first"), "published"),
+        (run_of(history, "second"), "published"),
     }
 
 
@@ -256,7 +243,7 @@ def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> No
 
 
 def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop) -> None:
-    shop.refresh(run_id="first")
+    shop.refresh(trigger="first")
     for values in (
         "('p0', 'color', 'blue', 'ana', timestamp'2026-11-01', NULL)",
         "('p0', ' Color', 'RED ', 'ana', timestamp'2026-11-02', NULL)",
@@ -272,7 +259,7 @@ def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop
     }
     assert wait == {("p0", "color", "red", "ana"), ("p1", "pattern", None, "ana")}
     assert shop.sql(published).empty
-    shop.refresh(run_id="second")
+    shop.refresh(trigger="second")
     assert shop.sql(waiting).empty
     assert set(shop.sql(published).itertuples(index=False, name=None)) == wait
     shop.sql("DELETE FROM shop.attribute_corrections WHERE product_id = 'p0'")
@@ -284,7 +271,7 @@ def test_the_page_names_vanished_products_and_those_without_a_picture(
     shop: Shop, tmp_path: Path
 ) -> None:
     shop.write(products().assign(image_path=["p0.jpg", *[None] * 5]))
-    shop.refresh(run_id="first")
+    shop.refresh(trigger="first")
     catalog = products(4).rename(columns={"product_id": "sku"})
     catalog.loc[1, "title"] = 'two lines,\n"in quotes"'
     catalog.to_csv(tmp_path / "products.csv", index=False)
@@ -353,47 +340,25 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) ->
     for file in changes:
         os.utime(file, (nine_days_ago, nine_days_ago))
 
-    done = maintain_tables(history.tables, retention_hours=720, keep_staged_days=30)
+    done = history.maintain(retention_hours=720)
 
     assert all(file.exists() for file in changes)
-    assert done["files_before"]["enrichment_runs"] > done["files_after"]["enrichment_runs"] == 1
+    assert done["files_before"]["run_events"] > done["files_after"]["run_events"] == 1
     assert len(history.table("attribute_changes")) == before
-
-
-def test_maintenance_leaves_staged_rows_that_wait_for_a_person(shop: Shop) -> None:
-    with pytest.raises(ValidationFailed):
-        shop.refresh(validate=fails, run_id="blocked")
-    shop.refresh(publish=False, run_id="staged")
-    shop.refresh(publish=False, run_id="killed")
-    shop.refresh(publish=False, run_id="working")
-    shop.refresh(run_id="published")
-    # Killed before the ledger knew of them.
-    shop.sql("DELETE FROM shop.enrichment_runs WHERE run_id IN ('killed', 'working')")
-    shop.sql(
-        "UPDATE shop.staged_attributes SET enriched_at = enriched_at - INTERVAL 8 DAYS "
-        "WHERE run_id = 'killed'"
-    )
-
-    done = maintain_tables(shop.tables, retention_hours=720, keep_staged_days=0)
-
-    assert done["staged_runs_removed"] == 2
-    assert set(shop.table("staged_attributes")["run_id"]) == {"blocked", "staged", "working"}
-    done = shop.publish_staged("blocked", "it is right")
-    assert (done.outcome, done.counts["enriched"]) == ("published", 6)
 
 
 def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     folder = Path(history.tables.location().removeprefix("file:"))
     changes = [*folder.glob("*/_change_data/*.parquet")]
-    done = maintain_tables(history.tables, retention_hours=0, keep_staged_days=0)
+    done = history.maintain(retention_hours=0, keep_candidates_days=0)
 
     assert changes and not any(file.exists() for file in changes)
-    assert done["staged_runs_removed"] == 2
-    assert history.table("staged_attributes").empty
+    assert done["runs_removed"] == 2
+    assert history.table("candidates").empty
     assert history.tables.changes_since() > 1
     assert history.table("attribute_changes").empty
     left = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     pd.testing.assert_frame_equal(left, rows)
-    third = history.refresh(config=CATEGORIES, run_id="third", run_date=date(2026, 11, 26))
+    third = history.refresh(config=CATEGORIES, run_date=date(2026, 11, 26))
     assert third.outcome == "nothing_to_do"
