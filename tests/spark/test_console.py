@@ -3,12 +3,12 @@
 from typing import cast
 
 import pytest
-
-from enrich.spark import console
-from enrich.spark.console import describe_counts
 from enrich.spark.counting import COUNTS
 from enrich.spark.records import RunSummary
 from enrich.spark.tables.output_tables import OutputTables
+
+from enrich.spark import console
+from enrich.spark.console import describe_counts
 
 NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 

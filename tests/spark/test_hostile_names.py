@@ -1,11 +1,11 @@
 """Names from outside that would end up in SQL or in a path are refused before a session exists."""
 
 import pytest
+from enrich.spark.records import RunRequest
 from fake_shop import DAY
 from job_script import load_job, run_job
 
 from enrich.errors import ConfigError
-from enrich.spark.records import RunRequest
 
 DROP = "x'; DROP TABLE shop.product_attributes; --"
 FLAGS = {

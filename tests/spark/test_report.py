@@ -9,6 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from enrich.spark.records import StagedRows
+from enrich.spark.report.collect import ReportSources, collect_report
+from enrich.spark.report.gallery import CARDS_A_SHELF
+from enrich.spark.report.page import write_report
+from enrich.spark.rollback import roll_back
+from enrich.spark.settling import drop_staged_run
 from fake_shop import Shop, fails, passes, products
 from long_tests import is_long
 from PIL import Image
@@ -19,12 +25,6 @@ from enrich.errors import ConfigError, ValidationFailed
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.report.content import Change, ExpectedLabels
-from enrich.spark.records import StagedRows
-from enrich.spark.report.collect import ReportSources, collect_report
-from enrich.spark.report.gallery import CARDS_A_SHELF
-from enrich.spark.report.page import write_report
-from enrich.spark.rollback import roll_back
-from enrich.spark.settling import drop_staged_run
 from enrich.spark.source import open_source
 from schemas.labels import ABSTAINED
 from schemas.verdict import Verdict

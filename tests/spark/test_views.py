@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from shop import Shop, products
 from pyspark.sql import SparkSession
+from shop import Shop, products
 
 from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.corrections import record_corrections

@@ -1,0 +1,118 @@
+"""Two runs, and a run beside a person or maintenance, in chosen orders of their commits."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import combinations
+from typing import Any
+
+import pytest
+from schedule import Schedule, install
+from shop import DAY, Shop, products
+
+from enrich.errors import ConfigError, TableContended, ValidationFailed
+
+ANOTHER_DAY = date(2026, 11, 25)
+STEPS = ("encodings", "product_attributes")
+
+
+def orders() -> Iterator[list[tuple[str, str]]]:
+    """Yield all orders of the two commits of each of two runs that can meet."""
+    for places in combinations(range(4), 2):
+        steps = {"older": iter(STEPS), "newer": iter(STEPS)}
+        actors = ["older" if place in places else "newer" for place in range(4)]
+        yield [(actor, next(steps[actor])) for actor in actors]
+
+
+def beside(shop: Shop) -> Shop:
+    """Return the same tables in a session of its own, as another process has one."""
+    other = Shop(shop.spark.newSession(), shop.folder, shop.database)
+    other.file = shop.file
+    return other
+
+
+@pytest.fixture
+def two(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> tuple[Shop, Shop]:
+    """Two processes on the same tables, whose commits follow a schedule."""
+    shop.tables.create_missing()
+    install(monkeypatch)
+    return shop, beside(shop)
+
+
+@pytest.mark.parametrize("order", orders(), ids=lambda order: "-".join(a[0] for a, _ in order))
+def test_two_runs_end_alike_in_any_order_of_their_commits(
+    two: tuple[Shop, Shop], order: list[tuple[str, str]]
+) -> None:
+    older, newer = two
+    newer.file = older.folder / "newer.parquet"
+    newer.write(products(mark=" of the newer day"))
+    ended = Schedule(order).run(
+        {
+            "older": lambda: older.refresh(run_date=DAY),
+            "newer": lambda: newer.refresh(run_date=ANOTHER_DAY),
+        }
+    )
+    assert [type(one).__name__ for one in ended.values()] == ["RunSummary"] * 2, ended
+    rows = older.table("product_attributes")
+    assert sorted(rows["product_id"]) == [f"p{n}" for n in range(6)]
+    assert set(rows["run_id"]) == {newer.summary.run_id}
+    assert newer.summary.counts["published"] == 6
+    withheld = older.summary.counts["withheld"]
+    assert older.summary.counts["published"] + withheld == 6
+    assert older.refresh(run_date=DAY).counts["published"] == 0
+
+
+@pytest.mark.parametrize("step", ["encodings", "candidates", "product_attributes"])
+@pytest.mark.parametrize("act", ["approve", "discard", "roll_back", "maintain"])
+def test_a_decision_in_the_middle_of_a_run_is_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str, act: str
+) -> None:
+    decided = prepare(shop, act)
+    shop.write(products(mark=" of the run in the middle"))
+    install(monkeypatch)
+    other = beside(shop)
+    acts: dict[str, Callable[[], Any]] = {
+        "approve": lambda: other.approve(decided, "it is right"),
+        "discard": lambda: other.discard(decided),
+        "roll_back": lambda: other.roll_back(decided),
+        "maintain": other.maintain,
+    }
+
+    def decide() -> Any:
+        # A step of its own before the run's: whatever it commits comes first.
+        with schedule.turn_of(("person", "decision")):
+            return acts[act]()
+
+    schedule = Schedule([("person", "decision"), ("run", step)])
+    ended = schedule.run({"person": decide, "run": lambda: shop.refresh(run_date=ANOTHER_DAY)})
+    allowed = (ConfigError, TableContended)
+    assert not isinstance(ended["run"], Exception), ended
+    assert not isinstance(ended["person"], Exception) or isinstance(ended["person"], allowed)
+    # Whatever came first, the next run ends with the table of today.
+    shop.refresh(run_date=ANOTHER_DAY)
+    rows = shop.table("product_attributes")
+    assert sorted(rows["product_id"]) == [f"p{n}" for n in range(6)]
+    today = shop.sql(
+        f"SELECT DISTINCT content_hash FROM shop.candidates WHERE run_id = '{ended['run'].run_id}'"
+    )
+    assert set(rows["content_hash"]) == set(today["content_hash"])
+    if not isinstance(ended["person"], Exception) and act in STATES:
+        assert shop.state(decided) in STATES[act]
+
+
+STATES = {
+    "approve": ("published",),
+    "discard": ("discarded",),
+    "roll_back": ("rolled_back",),
+}
+
+
+def prepare(shop: Shop, act: str) -> str:
+    """Return the run that a person is to decide about."""
+    shop.refresh()
+    if act == "roll_back":
+        shop.write(products(mark=" wrong"))
+        return shop.refresh().run_id
+    shop.write(products(mark=" waiting"))
+    with pytest.raises(ValidationFailed):
+        shop.refresh(failures=["too blue"])
+    return shop.summary.run_id

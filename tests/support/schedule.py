@@ -1,0 +1,109 @@
+"""Drives several actors through one chosen order of their Delta commits, without sleeps.
+
+Every commit goes through `Tables.commit_of`. There an actor waits until the schedule names it, and
+hands on when its commit is done; like the phase locks of Delta's own transaction tests.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from enrich.spark.tables import Tables
+
+_PATIENCE_S = 300
+_ACTOR = threading.local()
+
+
+class Schedule:
+    """An order of commits, as (actor, table) pairs; a commit that it does not name runs freely."""
+
+    def __init__(self, order: Sequence[tuple[str, str]]) -> None:
+        self._left = list(order)
+        self._turn = threading.Condition()
+        self._ended: set[str] = set()
+
+    def run(self, actors: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Run all actors to their ends; return what each returned or raised."""
+        ended: dict[str, Any] = {}
+
+        def act(name: str, work: Callable[[], Any]) -> None:
+            _ACTOR.name, _ACTOR.schedule = name, self
+            try:
+                ended[name] = work()
+            except Exception as error:
+                ended[name] = error
+            finally:
+                with self._turn:
+                    self._ended.add(name)
+                    self._turn.notify_all()
+
+        threads = [threading.Thread(target=act, args=actor) for actor in actors.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return ended
+
+    @contextmanager
+    def turn_of(self, step: tuple[str, str]) -> Iterator[None]:
+        """Wait for the step's turn, if it has one, and hand on afterwards."""
+        with self._turn:
+            if step not in self._left:
+                is_scheduled = False
+            else:
+                is_scheduled = True
+                assert self._turn.wait_for(lambda: self._head() == step, _PATIENCE_S), step
+        try:
+            yield
+        finally:
+            if is_scheduled:
+                with self._turn:
+                    self._left.remove(step)
+                    self._turn.notify_all()
+
+    def _head(self) -> tuple[str, str] | None:
+        """Return the next step of an actor that is still at work."""
+        return next((step for step in self._left if step[0] not in self._ended), None)
+
+
+def install(monkeypatch: Any) -> None:
+    """Let every commit of a scheduled actor wait for its turn."""
+    append, target = Tables.append, Tables.target
+
+    def scheduled(table: str) -> Any:
+        schedule = getattr(_ACTOR, "schedule", None)
+        return schedule.turn_of((_ACTOR.name, table)) if schedule else _nothing()
+
+    def append_in_turn(self: Tables, table: str, *rest: Any) -> None:
+        with scheduled(table):
+            append(self, table, *rest)
+
+    def target_in_turn(self: Tables, table: str) -> Any:
+        return _Target(target(self, table), lambda: scheduled(table))
+
+    monkeypatch.setattr(Tables, "append", append_in_turn)
+    monkeypatch.setattr(Tables, "target", target_in_turn)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+class _Target:
+    """A DeltaTable or a MERGE builder whose `execute` waits for its turn."""
+
+    def __init__(self, wrapped: Any, turn: Callable[[], Any]) -> None:
+        self._wrapped, self._turn = wrapped, turn
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._wrapped, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if name == "execute":
+                with self._turn():
+                    return attribute(*arguments, **named)
+            return _Target(attribute(*arguments, **named), self._turn)
+
+        return call
