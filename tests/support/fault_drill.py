@@ -10,6 +10,8 @@ COUNTED = (
     "rows_tried",
     "rows_in",
     "rows_out",
+    "interleavings",
+    "interleavings_equal",
 )
 
 

@@ -1,0 +1,124 @@
+"""A run that is killed at any of its commits, repeated, ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_drill import Drill
+from pyspark.sql import SparkSession
+from shop import Shop, products
+
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.diff import hash_content
+from enrich.spark.tables import Tables
+
+ROOT = Path(__file__).resolve().parents[2]
+IN_CHUNKS = {"products_per_chunk": 4, "missing_products": "delete", "max_deleted_share": 1.0}
+CHUNK = 4
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+@contextmanager
+def killed_at(commit: int, *, before: bool) -> Iterator[list[str]]:
+    """Kill what is inside before or after its n-th commit; yield the commits so far."""
+    commits: list[str] = []
+    commit_of = Tables.commit_of
+
+    @contextmanager
+    def killing(self: Tables, run_id: str) -> Iterator[None]:
+        commits.append(run_id)
+        if before and len(commits) == commit:
+            raise Killed
+        with commit_of(self, run_id):
+            yield
+        if not before and len(commits) == commit:
+            raise Killed
+
+    Tables.commit_of = killing  # type: ignore[method-assign, assignment]
+    try:
+        yield commits
+    finally:
+        Tables.commit_of = commit_of  # type: ignore[method-assign]
+
+
+def night(number: int) -> Any:
+    """Ten changed products; on every second night two of them are new and two others missing."""
+    return products(12, mark=f" of night {number}").iloc[2 * (number % 2) :][:10]
+
+
+def contents_of(shop: Shop, number: int) -> set[str]:
+    """Return the hashes of a night's texts, without a picture."""
+    return {hash_content(title, None, "image_missing") for title in night(number)["title"]}
+
+
+def count_encodings(shop: Shop) -> int:
+    return len(shop.table("encodings"))
+
+
+def test_a_run_that_is_killed_at_any_commit_and_repeated_ends_as_if_undisturbed(
+    shop: Shop, drill: Drill
+) -> None:
+    shop.write(night(0))
+    shop.refresh(config=IN_CHUNKS)
+    shop.write(night(1))
+    with killed_at(10_000, before=True) as commits:
+        shop.refresh(config=IN_CHUNKS)
+    points = len(commits)
+    assert points >= 8
+    drill.counts["kill_points"] += 2 * points
+    for number in range(2, 2 + 2 * points):
+        commit, before = number // 2, bool(number % 2)
+        shop.write(night(number))
+        encoded = count_encodings(shop)
+        with pytest.raises(Killed), killed_at(commit, before=before):
+            shop.refresh(config=IN_CHUNKS)
+        drill.counts["kills"] += 1
+        shop.refresh(config=IN_CHUNKS)
+        rows = shop.table("product_attributes")
+        assert sorted(rows["product_id"]) == sorted(night(number)["product_id"]), commit
+        assert set(rows["content_hash"]) == contents_of(shop, number), commit
+        # The killed attempt's chunks are used, and none is made again.
+        assert count_encodings(shop) == encoded + 10
+        drill.counts["kills_survived"] += 1
+    assert shop.refresh(config=IN_CHUNKS).outcome == "nothing_to_do"
+
+
+def test_a_process_that_is_killed_with_all_its_workers_is_repeated(
+    spark: SparkSession, tmp_path: Path, drill: Drill
+) -> None:
+    script = Path(__file__).with_name("slow_refresh.py")
+    support = os.pathsep.join([str(ROOT / "tests" / "support"), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": support, "PYSPARK_PYTHON": sys.executable}
+    command = [sys.executable, script, tmp_path]
+    with subprocess.Popen(command, env=env, start_new_session=True) as process:
+        deadline = time.monotonic() + 300
+        while not any(tmp_path.glob("warehouse/shop.db/encodings/*/*.parquet")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-3_000:]
+    counts = json.loads(ended.stdout.splitlines()[-1])
+    assert counts["published"] == 40
+    assert counts["reused"] >= CHUNK
+    assert counts["encoded"] + counts["reused"] == 40
+    drill.counts["kill_points"] += 1
+    drill.counts["kills"] += 1
+    drill.counts["kills_survived"] += 1
+
+
+def test_killing_is_noticed(shop: Shop) -> None:
+    with pytest.raises(Killed), killed_at(1, before=True):
+        shop.refresh(spec=FakeEngineSpec())
+    assert len(shop.table("run_events")) == 0
