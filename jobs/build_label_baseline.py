@@ -29,7 +29,7 @@ from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.storage import messages_of
+from enrich.spark.failures import messages_of
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,

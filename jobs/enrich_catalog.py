@@ -39,7 +39,7 @@ from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request, refuse_demo_among_products
 from enrich.spark.report import ReportSources, write_page
 from enrich.spark.runs import RunSummary, read_event, summarise
-from enrich.spark.session import open_session
+from enrich.spark.session import open_session, submitted_settings
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from enrich.spec import build_spec, name_model_version
@@ -262,7 +262,7 @@ def expected_labels(baseline: LabelBaseline | None) -> ExpectedLabels | None:
 def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:
     """Open everything that a refresh depends on."""
     spark = open_session("enrich_catalog")
-    refuse_impossible_executors(settings.gpu_executors, spark.sparkContext.getConf())
+    refuse_impossible_executors(settings.gpu_executors, submitted_settings(spark))
     location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
     source, store = open_both(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)

@@ -17,6 +17,7 @@ from enrich.redaction import tame
 from enrich.spark.corrections import entry_of
 from enrich.spark.plan import Plan
 from enrich.spark.runs import RunSummary
+from enrich.spark.session import silence_java
 from enrich.spark.tables import Tables
 
 SHOWN_ROWS = 8
@@ -28,7 +29,7 @@ def print_json_line(content: Mapping[str, Any]) -> None:
 
     Else what Java says while it shuts down might be the last line. Runs on the driver.
     """
-    SparkSession.active().sparkContext.setLogLevel("OFF")
+    silence_java(SparkSession.active())
     typer.echo(json.dumps(content))
 
 

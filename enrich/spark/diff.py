@@ -25,7 +25,7 @@ from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem
 from enrich.images.store import IMAGES_TRIED, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
-from enrich.spark.settings import bytes_of
+from enrich.spark.session import bytes_of, cores_of, tasks_of
 from enrich.spark.tables import Tables
 from enrich.text import build_text
 
@@ -190,11 +190,11 @@ def spread(products: DataFrame) -> DataFrame:
     Spark reads a CSV file, or a Parquet file of one row group, in a single task, which would look
     at every image.
     """
-    cores = products.sparkSession.sparkContext.defaultParallelism
+    cores = cores_of(products.sparkSession)
     wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
     if wanted <= 1:
         return products
-    tasks = min(len(products.inputFiles()), products.rdd.getNumPartitions())
+    tasks = min(len(products.inputFiles()), tasks_of(products))
     return products if tasks >= min(wanted, cores) else products.repartition(min(wanted, 4 * cores))
 
 

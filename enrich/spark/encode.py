@@ -29,6 +29,7 @@ from enrich.config import GpuExecutors, JobConfig
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
 from enrich.spark.rules import CRASH_HOLDS, holds
+from enrich.spark.session import cores_of, open_accumulator
 from enrich.spark.tables import Tables, now
 from enrich.spec import BuildsEngine, RunsProducts
 
@@ -94,7 +95,7 @@ class Encoder:
             missing = contents.join(held.select("content_hash"), "content_hash", "left_anti")
             asked = missing.count()
             if asked:
-                self._loads = self.tables.spark.sparkContext.accumulator({}, _Loads())
+                self._loads = open_accumulator(self.tables.spark, {}, _Loads())
                 self._encode_chunks(missing, asked)
         finally:
             contents.unpersist()
@@ -163,7 +164,7 @@ class Encoder:
 
     def _ask(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
-        cores = self.tables.spark.sparkContext.defaultParallelism
+        cores = cores_of(self.tables.spark)
         asked = rows.repartition(choose_tasks(count, self.config, cores), "content_hash")
         asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
         return asked.mapInPandas(

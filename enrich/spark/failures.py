@@ -1,80 +1,209 @@
-"""Says which known error lies behind one of Spark's."""
+"""The known error behind one of Spark's or Python's, which says it in pages of Java."""
 
+import os
 import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
 
 from enrich import errors
-from enrich.errors import ConfigError, EnrichError, NoAnswer, is_no_answer
+from enrich.errors import (
+    ConfigError,
+    EnrichError,
+    MetastoreBusy,
+    NoAnswer,
+    StorageFailed,
+    is_no_answer,
+)
 from enrich.spark.encode import is_worker_death
-from enrich.spark.metastore.lost import REPEAT, explain_lost_metastore
-from enrich.spark.storage import explain_storage_failure, messages_of, reason_of
+from enrich.spark.session import folder_of
 
-_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] (?P<said>.+?\.) +(SQLSTATE|File does)")
-# What Spark's readers say of a file, which error of ours that is, and what to do.
-_ADVICE: tuple[tuple[str, type[EnrichError], str], ...] = (
+_MAX_CAUSES = 30
+_MAX_LENGTH = 400
+_NEARLY_FULL_BYTES = 50_000_000
+_REPEAT = (
+    "Every table is as its last commit left it. Wait and run the same command again: it goes on "
+    "from what is there"
+)
+# How a storage that gave out shows in a message, what the job cannot do, and what helps.
+_STORAGE = (
+    (r"No space left|quota ?exceeded", "cannot write", "Make room"),
+    (r"File too large", "cannot write", "Raise the limit of a file's size (ulimit -f)"),
+    (
+        r"Read-only file system|read-only (user|database)|SafeModeException",
+        "cannot write",
+        "Make it writable",
+    ),
+    (
+        r"Permission ?denied|Access ?Denied|Operation not permitted|Mkdirs failed"
+        r"|Couldn't create directory",
+        "may not read or write",
+        "Give the job's user access to it",
+    ),
+)
+# What Spark's readers say of a file, which error of ours that is, and what helps.
+_FILES: tuple[tuple[str, type[EnrichError], str], ...] = (
     (
         "FILE_NOT_EXIST",
         NoAnswer,
-        "Somebody deleted it, or VACUUM did while it was read: run this again. If the table has "
+        "Somebody deleted it, or VACUUM did while it was read. Run this again; if the table has "
         "lost it for good, restore the table",
     ),
-    (
-        "Codec was not found",
-        ConfigError,
-        "It is compressed in a way that Spark does not know: write it with zstd or snappy",
-    ),
+    ("Codec was not found", ConfigError, "Write it with zstd or snappy"),
     (
         "ChecksumException",
         ConfigError,
-        "It is damaged, or was written over and the .crc file beside it is of what was there "
-        "before: delete that",
+        "It is damaged, or the .crc file beside it is of what was there before. Delete the latter",
     ),
+    ("CSV header", ConfigError, "Write all files of the table with the same header"),
     (
-        "PARQUET_COLUMN_DATA_TYPE_MISMATCH|CANNOT_READ_FILE_FOOTER|could not decode"
-        "|could not read page|FAILED_TO_UNCOMPRESS|ParquetDecodingException"
-        "|is not a Parquet file",
+        "PARQUET_COLUMN_DATA_TYPE_MISMATCH",
         ConfigError,
-        "It is damaged, or has columns of other types than the other files of its table: write it "
-        "again",
+        "Write all files of the table with columns of the same types",
     ),
+    ("", ConfigError, "It is damaged, or not of the format that its name says. Write it again"),
 )
+_UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
+_LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
+# The names of exceptions that a message of Java begins with.
+_CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
+_TELLS_NOTHING = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
+_OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
-
-# Java's own words begin with a class in its package; a line within a worker's traceback does not.
-_OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
-_LONGEST_LINE = 500
+_BUSY_DERBY = "Another instance of Derby may have already booted the database"
+# The parameter of an error that names what was not found.
+_NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "schemaName"}
 
 
 def explain_failure(error: Exception) -> EnrichError | None:
-    """Returns the known error behind one of Spark or Python, None if there is none.
+    """Return the known error behind one of Spark or Python, None where there is none.
 
-    In this order: an error of ours that a worker raised, such as a checkpoint that it cannot load;
-    a disk or store that gave out; a damaged file; a library that Java may not load; a metastore
-    that was lost; any other store or server that gives no answer. Runs on the driver.
+    In this order: an error of ours that a worker raised; a disk or store that gave out; a library
+    that Java may not load; the metastore; a server that does not answer; a file that Spark cannot
+    read. Runs on the driver.
     """
+    said = list(messages_of(error))
     return (
-        _find_wrong_input(error)
+        _find_raised(said)
         or explain_storage_failure(error)
-        or _find_damaged_file(error)
-        or _find_refused_library(error)
-        or explain_lost_metastore(error)
-        or _find_lost_store(error)
+        or _find_refused_library(said)
+        or _find_metastore(error, said)
+        or _find_lost_server(error, said)
+        or _find_unread_file(error, said)
     )
 
 
-def _find_damaged_file(error: Exception) -> EnrichError | None:
+def messages_of(error: BaseException | None) -> Iterator[str]:
+    """Yield what an error and its causes say, Java's too; an error comes before its cause."""
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return
+        # PySpark keeps the Java error behind one that it translates in a field of its own.
+        java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+        yield f"{type(error).__name__}: {error}" if java is None else type(error).__name__
+        yield from _java_messages(java)
+        error = error.__cause__ or error.__context__
+
+
+def _java_messages(java: Any) -> Iterator[str]:
+    for _ in range(_MAX_CAUSES):
+        if java is None:
+            return
+        try:
+            yield str(java.toString())
+            java = java.getCause()
+        except Py4JError:
+            return  # Java itself is gone
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what an error means: the file that Spark cannot read, and the reason.
+
+    The outermost message mostly is that a stage failed.
+    """
     said = list(messages_of(error))
-    found = next(filter(None, map(_UNREAD_FILE.search, said)), None)
-    if found is None:
-        return None
-    for pattern, kind, advice in _ADVICE:
-        if any(re.search(pattern, one) for one in said):
-            return kind(f"{found['said']} {advice}")
-    return ConfigError(f"a file cannot be read: {reason_of(error)}")
+    lines = [_tidy(one) for one in said]
+    unread = next(filter(None, map(_UNREAD_FILE.search, said)), None)
+    if unread is None:
+        return next((line for line in lines if not _TELLS_NOTHING.match(line)), lines[0])
+    return lines[-1] if unread[1] in lines[-1] else f"{unread[1]}: {lines[-1]}"
 
 
-def _find_refused_library(error: Exception) -> ConfigError | None:
-    if not any("UnsatisfiedLinkError" in said for said in messages_of(error)):
+def _tidy(message: str) -> str:
+    return _CLASSES.sub("", " ".join(message.split()))[:_MAX_LENGTH].rstrip(". ")
+
+
+def explain_storage_failure(error: Exception) -> StorageFailed | None:
+    """Return what an error means if a disk or a store is full or may not be written, else None.
+
+    Runs on the driver.
+    """
+    lines = [line.strip() for text in messages_of(error) for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("at ", "... "))]
+    for message in reversed(lines):
+        for pattern, trouble, advice in _STORAGE:
+            if re.search(pattern, message, re.IGNORECASE):
+                places = [path for line in lines for path in _LOCAL_PATH.findall(line)]
+                states = _describe_places([*places, *_folders_of_spark()])
+                return StorageFailed(
+                    f"the job {trouble}: {message[:_MAX_LENGTH]}{states}. Every table is as its "
+                    f"last commit left it. {advice} and run the same command again: it goes on "
+                    "from what is there"
+                )
+    return None
+
+
+def _folders_of_spark() -> list[str]:
+    """Return the local folders of tables, and of what Spark puts on disk for want of memory."""
+    spark = SparkSession.getActiveSession()
+    if spark is None:
+        return []
+    folders = str(spark.conf.get("spark.local.dir", "/tmp")).split(",")
+    # The metastore may be what has failed.
+    with suppress(Exception):
+        places = [folder_of(one).removeprefix("file:") for one in spark.catalog.listDatabases()]
+        folders += [place for place in places if "://" not in place]
+    return folders
+
+
+def _describe_places(places: Iterable[str]) -> str:
+    """Return the state of each file system that is read-only, nearly full or closed to the user."""
+    found: dict[int, str] = {}
+    for place in places:
+        # os.path.isdir says no where Path.is_dir raises: below a folder that is closed to the user.
+        around = (p for p in (Path(place), *Path(place).parents) if os.path.isdir(p))  # noqa: PTH112
+        if (folder := next(around, None)) is None:
+            continue
+        free = shutil.disk_usage(folder).free
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            state = f"{folder} is on a read-only file system"
+        elif free < _NEARLY_FULL_BYTES:
+            state = f"{folder} has {free / 1e6:.1f} MB left"
+        elif not os.access(folder, os.W_OK):
+            state = f"{folder} may not be written by this user"
+        else:
+            continue
+        found.setdefault(folder.stat().st_dev, state)
+    return "".join(f"; {state}" for state in found.values())
+
+
+def _find_raised(said: list[str]) -> EnrichError | None:
+    for raised in (found for message in said for found in _RAISED.finditer(message)):
+        kind = getattr(errors, raised["name"], None)
+        if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
+            return kind(raised["said"])
+    return None
+
+
+def _find_refused_library(said: list[str]) -> ConfigError | None:
+    if not any("UnsatisfiedLinkError" in one for one in said):
         return None
     return ConfigError(
         "Java may not load a library from its folder for temporary files (/tmp mounted noexec?). "
@@ -82,23 +211,60 @@ def _find_refused_library(error: Exception) -> ConfigError | None:
     )
 
 
-def _find_wrong_input(error: Exception) -> ConfigError | NoAnswer | None:
-    for message in messages_of(error):
-        for raised in _RAISED.finditer(message):
-            kind = getattr(errors, raised["name"], None)
-            if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
-                return kind(raised["said"])
-    return None
+def _find_metastore(error: Exception, said: list[str]) -> EnrichError | None:
+    if any(_BUSY_DERBY in one for one in said):
+        return MetastoreBusy(
+            "another process has opened the embedded metastore at the same moment, which admits "
+            "one: wait for that one to end and repeat, or set up a shared metastore "
+            "(docs/metastore.md)"
+        )
+    if any("HiveException" in one for one in said):
+        reason = _tidy(said[-1])
+        if lost := next(filter(is_no_answer, said), None):
+            return NoAnswer(f"the metastore does not answer: {_tidy(lost)}. {_REPEAT}")
+        if "SQLException" in said[-1] or "is not initialized" in reason:
+            return ConfigError(
+                f"the metastore cannot be opened: {reason}. Look at METASTORE_ADDRESS, "
+                "METASTORE_USER and METASTORE_PASSWORD, and whether its tables were made "
+                "(docs/metastore.md)"
+            )
+    return _find_false_no(error) if isinstance(error, AnalysisException) else None
 
 
-def _find_lost_store(error: Exception) -> NoAnswer | None:
-    """Returns what an error means if a store or server of Java's gave no answer, else None.
+def _find_false_no(error: AnalysisException) -> NoAnswer | None:
+    """Ask again for what was not found: Hive takes a connection that was lost for a no."""
+    parameter, spark = _NOT_FOUND.get(error.getCondition() or ""), SparkSession.getActiveSession()
+    if parameter is None or spark is None:
+        return None
+    name = (error.getMessageParameters() or {}).get(parameter, "")
+    is_there = (
+        spark.catalog.tableExists if "relation" in parameter else spark.catalog.databaseExists
+    )
+    try:
+        is_lost = is_there(name)
+    except Exception as closed:
+        is_lost = any(map(is_no_answer, messages_of(closed)))
+    name = name.replace("`", "")
+    missing = f"the metastore does not answer: {name} seemed to be missing. {_REPEAT}"
+    return NoAnswer(missing) if is_lost else None
 
-    The outermost exception that says so mostly names the address.
-    """
-    lines = (message.partition("\n")[0] for message in messages_of(error))
+
+def _find_lost_server(error: Exception, said: list[str]) -> NoAnswer | None:
+    # The outermost exception that says so mostly names the address.
+    lines = (message.partition("\n")[0] for message in said)
     lost = next((line for line in lines if _OF_JAVA.match(line) and is_no_answer(line)), None)
     # Of a worker that died Java says that its connection was reset.
     if lost is None or is_worker_death(error):
         return None
-    return NoAnswer(f"a store or a server does not answer: {lost[:_LONGEST_LINE]}. {REPEAT}")
+    return NoAnswer(f"a store or a server does not answer: {lost[:_MAX_LENGTH]}. {_REPEAT}")
+
+
+def _find_unread_file(error: Exception, said: list[str]) -> EnrichError | None:
+    if not any(map(_UNREAD_FILE.search, said)):
+        return None
+    kind, advice = next(
+        (kind, advice)
+        for pattern, kind, advice in _FILES
+        if any(pattern in message for message in said)
+    )
+    return kind(f"a file cannot be read: {reason_of(error)}. {advice}")

@@ -15,7 +15,7 @@ from schemas.tables import State
 
 from enrich.spark.rules import Run, checkpoint_of
 from enrich.spark.runs import complete_intents, read_runs
-from enrich.spark.settings import session_settings
+from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
 _LONGEST_RUN = timedelta(days=7)

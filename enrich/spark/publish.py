@@ -16,6 +16,7 @@ from schemas.tables import DUE, Op, Outcome, State
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
+from enrich.spark.failures import messages_of
 from enrich.spark.rules import Attempt, Run, is_outrun, may_update
 from enrich.spark.runs import (
     Event,
@@ -27,7 +28,6 @@ from enrich.spark.runs import (
     read_event,
     read_runs,
 )
-from enrich.spark.storage import messages_of
 from enrich.spark.tables import CONFLICTS, Tables, now, retried_on_conflict, schema_of
 
 log = logging.getLogger(__name__)

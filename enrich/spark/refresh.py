@@ -49,7 +49,7 @@ from enrich.spark.runs import (
     supersede,
     warn_of_others,
 )
-from enrich.spark.settings import suit_table_size
+from enrich.spark.session import suit_table_size
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
 from enrich.spec import BuildsEngine

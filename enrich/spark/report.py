@@ -31,13 +31,12 @@ from enrich.records import NO_IMAGE_PATH, Candidate
 from enrich.report import content
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
-from enrich.spark.catalog.table import CatalogSnapshot, refuse_exchanged
 from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
 from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
 from enrich.spark.runs import Event, RunSummary
-from enrich.spark.settings import session_settings
+from enrich.spark.session import in_utc, session_settings
+from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables
-from enrich.spark.times import in_utc
 from enrich.spec import name_model_version
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class ReportSources:
     settings: JobConfig
     settings_file: str | None
     expected: content.ExpectedLabels | None
-    open_source: Callable[[], tuple[CatalogSnapshot, ImageStore]]
+    open_source: Callable[[], tuple[Source, ImageStore]]
 
 
 def write_page(sources: ReportSources, summary: RunSummary) -> None:
@@ -129,7 +128,7 @@ def render_report(sources: ReportSources, event: Event) -> bytes:
     """
     try:
         source, store = sources.open_source()
-        refuse_exchanged(source)
+        refuse_replaced(source)
     except EnrichError as error:
         log.warning("the page shows no texts and no pictures: %s", error)
         return render_page(collect_report(sources, event, None), {})

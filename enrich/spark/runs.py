@@ -17,8 +17,8 @@ from schemas.tables import COUNTS, State
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.rules import FOLLOWS, INTENT_IS_FRESH, Run
+from enrich.spark.session import in_utc
 from enrich.spark.tables import Tables, now, retried_on_conflict
-from enrich.spark.times import in_utc
 
 log = logging.getLogger(__name__)
 

@@ -1,83 +1,94 @@
-"""Opens the Spark session, and says in one line why it cannot be had."""
+"""The Spark session: open it, set it up for a while, and reach what PySpark has no call for.
 
+No other module reaches into Java.
+"""
+
+import fcntl
+import json
 import logging
 import os
 import re
+import shutil
 import signal
+import struct
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
+import psutil
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkConf, SparkContext
-from pyspark.sql import SparkSession
+from pyspark import Accumulator, AccumulatorParam, SparkConf
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.catalog import Database
 
-from enrich.errors import NoAnswer, first_line
+from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
+from enrich.images.locations import local_path
 from enrich.logs import is_json
-from enrich.spark.java_logs import log_java_as_json
-from enrich.spark.metastore.embedded import refuse_moved_metastore, refuse_unusable_metastore
-from enrich.spark.metastore.shared import is_shared, read_address, refuse_closed_metastore
+from enrich.redaction import HIDDEN, LOGIN, NAMED, refuse_secrets
 
 log = logging.getLogger(__name__)
 
+Value = TypeVar("Value")
+
+ADDRESS = "javax.jdo.option.ConnectionURL"
+_DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 # Spark stops itself when it has asked the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
+_SMALL_BYTES = 16 << 20
+_FOR_SMALL_TABLES = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
 
 
-def open_session(app_name: str, *, opens_metastore: bool = True) -> SparkSession:
-    """Returns the session that spark-submit configured, with tables by name.
-
-    Runs on the driver. Its metastore is opened in the background, if at all.
-
-    Args:
-        opens_metastore: False where the caller is to make a metastore first.
+def open_session(app_name: str) -> SparkSession:
+    """Return the session that spark-submit configured, with tables by name. Runs on the driver.
 
     Raises:
-        MetastoreBusy: another process holds the embedded metastore.
-        StorageFailed: the embedded metastore may not be written.
-        ConfigError: the shared metastore does not let this job in, or is none yet; the embedded one
-            was moved or copied.
-        NoAnswer: the cluster's master or the shared metastore is out of reach.
+        MetastoreBusy: Another process holds the embedded metastore.
+        ConfigError: The embedded metastore was moved or copied, or the address of a shared one
+            holds a password.
+        NoAnswer: The cluster's master is out of reach.
+        AnalysisException: A shared metastore cannot be opened; `explain_failure` says why.
     """
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json() or not _is_watched():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
-    # This opens no metastore yet: what is wrong with it is looked for first, below.
     spark = _start(builder)
     end_when_interrupted()
     if is_json():
-        log_java_as_json(spark)
-    address = read_address(spark)
-    if not is_shared(address):
-        refuse_unusable_metastore(address)
-        refuse_moved_metastore(spark)
-    elif opens_metastore:
-        refuse_closed_metastore(spark, address)
-    if opens_metastore:
-        # It takes seconds, in which the job can open its catalog.
-        Thread(target=_open_metastore, args=(spark,)).start()
+        _log_java_as_json(spark)
+    address = _hadoop(spark).get(ADDRESS) or ""
+    if address.startswith("jdbc:") and not address.startswith("jdbc:derby:"):
+        refuse_secrets(address, ADDRESS)
+        with quiet_java(spark):
+            spark.catalog.databaseExists("default")
+        return spark
+    if embedded := _DERBY.match(address):
+        refuse_unusable_metastore(Path(embedded[1]), spark.conf.get("spark.sql.warehouse.dir"))
+    # It takes seconds, in which the job can open its source.
+    Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
 
 def _is_watched() -> bool:
-    """Tells whether a terminal shows Java's standard error, on which Spark draws its progress bar.
+    """Return whether a terminal shows Java's standard error, on which Spark draws its progress bar.
 
-    Into a file it would draw over the line on which a job's JSON, or its error, is to stand. This
-    process's own standard error tells nothing: spark-submit hands it on. Runs on the driver.
+    Into a file it would draw over the job's JSON line. Java is this process's parent.
     """
-    SparkContext._ensure_initialized()
-    jvm: Any = SparkContext._jvm
-    asked = jvm.java.lang.ProcessBuilder(["sh", "-c", "test -t 2"]).inheritIO().start()
-    return bool(asked.waitFor() == 0)
+    with suppress(OSError):
+        return str(Path(f"/proc/{os.getppid()}/fd/2").readlink()).startswith("/dev/pts/")
+    return False
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
-    """Returns the session.
-
-    Raises:
-        NoAnswer: Spark has given up its cluster's master, which it says in pages of Java.
-    """
     try:
         return builder.getOrCreate()
     except Py4JJavaError as error:
@@ -92,11 +103,10 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
 
 
 def end_when_interrupted() -> None:
-    """Makes Ctrl-C end this process at once, with one line and exit code 130.
+    """Make Ctrl-C end this process at once, with one line and exit code 130.
 
-    Runs on the driver. PySpark's own handler would ask Java to cancel its jobs. That fails in
-    several tracebacks where Java is in the middle of an answer, or is interrupted too. What was
-    written is whole, as after a kill.
+    Runs on the driver. PySpark's own handler would ask Java to cancel its jobs, which fails in
+    several tracebacks where Java is interrupted too. What was written is whole, as after a kill.
     """
 
     def end(*_: object) -> None:
@@ -108,6 +118,246 @@ def end_when_interrupted() -> None:
 
 
 def _open_metastore(spark: SparkSession) -> None:
-    """Runs on the driver. Errors are left to the first question for a table, which meets them."""
+    # Errors are left to the first question for a table, which meets them.
     with suppress(Exception):
         spark.catalog.databaseExists("default")
+
+
+def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
+    """Refuse an embedded Derby metastore that this process cannot use. Runs on the driver.
+
+    Derby itself would say so in pages of Java, and after a minute.
+
+    Raises:
+        MetastoreBusy: Another process holds the metastore.
+        ConfigError: The metastore was moved or copied, and names tables where it was before.
+    """
+    if (holder := _lock_holder(folder / "dbex.lck")) is not None:
+        raise MetastoreBusy(
+            f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
+            "admits one process at a time: wait for that one to end, or set up a shared metastore "
+            "(docs/metastore.md)"
+        )
+    properties = folder / "service.properties"
+    if (folder / "dbex.lck").exists() and not properties.exists():
+        # Of a process that was killed while it made the metastore: Derby refuses such a folder.
+        log.warning("%s was cut off while it was being made, and is made anew", folder)
+        shutil.rmtree(folder)
+        return
+    made_in = _read_origin(properties)
+    tables = Path(local_path(warehouse or "")).resolve()
+    # If the tables are not beside the metastore, somebody has chosen their place.
+    if made_in not in (None, folder.resolve()) and tables.parent == folder.resolve().parent:
+        raise ConfigError(
+            f"the metastore in {folder} was moved or copied from {made_in}: its tables are those "
+            f"beside the original. Move {folder} away, and the next run finds the output tables in "
+            f"{tables} by their folders. What has a place of its own, such as a product table that "
+            "is known by name, has to be given its name again"
+        )
+
+
+def _read_origin(properties: Path) -> Path | None:
+    """Return the folder in which a Derby database was made, which Derby notes in its first line."""
+    with suppress(OSError, IndexError):
+        noted = properties.read_text("latin-1").splitlines()[0].removeprefix("#")
+        spelled = re.sub(r"\\u([0-9A-F]{4})", lambda found: chr(int(found[1], 16)), noted)
+        return Path(spelled).resolve()
+    return None
+
+
+def _lock_holder(lock_file: Path) -> int | None:
+    """Return the process that holds Derby's exclusive lock, None where the lock is free."""
+    # struct flock on Linux: type, whence, start, length, pid.
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    try:
+        with lock_file.open("r+b") as file:
+            answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, wanted))
+    except OSError:
+        return None  # no such database yet, or a file system without locks: Derby decides
+    return None if answer[0] == fcntl.F_UNLCK else int(answer[4])
+
+
+def _describe(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return f"process {pid}"
+    script = re.search(r"\S+\.py\b.*", command)
+    name = "spark-sql" if "SparkSQLCLIDriver" in command else process.name()
+    return f"process {pid} ({script[0][:80] if script else name})"
+
+
+# Settings
+
+
+@contextmanager
+def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Set Spark's settings for what is inside. Runs on the driver."""
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, earlier)
+
+
+def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
+    """Interpret queries in one task from now on if all tables are small, else as it was set up.
+
+    Runs on the driver. Over few rows Spark spends most of its time on the Java that it writes and
+    compiles for every query, and on the tasks of a shuffle. A table of unknown size is large.
+    """
+    is_small = all(bytes_of(table) <= _SMALL_BYTES for table in tables)
+    set_up = submitted_settings(spark)
+    for name, value in _FOR_SMALL_TABLES.items():
+        if is_small:
+            spark.conf.set(name, value)
+        elif set_up.contains(name):
+            spark.conf.set(name, str(set_up.get(name)))
+        else:
+            spark.conf.unset(name)
+
+
+def submitted_settings(spark: SparkSession) -> SparkConf:
+    """Return the settings that the session was started with."""
+    return spark.sparkContext.getConf()
+
+
+# Sizes, times and counters
+
+
+def bytes_of(table: DataFrame) -> int:
+    """Return the size that Spark takes a table for, without reading it. Runs on the driver."""
+    plan = table._jdf.queryExecution().optimizedPlan()
+    return int(str(plan.stats().sizeInBytes()))
+
+
+def tasks_of(table: DataFrame) -> int:
+    """Return the number of tasks in which Spark would read a table. Runs on the driver."""
+    return table.rdd.getNumPartitions()
+
+
+def cores_of(spark: SparkSession) -> int:
+    """Return the number of tasks that run at a time, as far as executors are registered."""
+    return spark.sparkContext.defaultParallelism
+
+
+def open_accumulator(
+    spark: SparkSession, zero: Value, param: "AccumulatorParam[Value]"
+) -> "Accumulator[Value]":
+    """Return a counter that the tasks of all workers add to."""
+    return spark.sparkContext.accumulator(zero, param)
+
+
+def in_utc(value: Value) -> Value | datetime:
+    """Return a time with its zone, anything else as it is.
+
+    Spark hands out times in this machine's zone, without saying so. Arrow takes such for UTC, and
+    what Spark makes of them is an hour late after clocks have gone back.
+    """
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+# File systems
+
+
+def folder_of(database: Database) -> str:
+    """Return a database's folder as a path, decoded: Spark gives it percent-encoded."""
+    return unquote(str(database.locationUri))
+
+
+def escape_pattern(path: str) -> str:
+    """Return a path for Spark to read: unescaped, brackets and stars in it would be a pattern."""
+    return re.sub(r"[{}\[\]*?\\]", r"\\\g<0>", path)
+
+
+def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
+    """Return Hadoop's file system of a folder, and its path there. Runs on the driver."""
+    jvm: Any = spark.sparkContext._jvm
+    path = jvm.org.apache.hadoop.fs.Path(folder)
+    return path.getFileSystem(_hadoop(spark)), path
+
+
+def has_folder(spark: SparkSession, path: str) -> bool:
+    """Return whether a folder is there, in whatever store. Runs on the driver."""
+    store, folder = open_folder(spark, path)
+    # Of what lies below a file HDFS does not say that it is not there.
+    return bool(store.isDirectory(folder.getParent()) and store.isDirectory(folder))
+
+
+def _hadoop(spark: SparkSession) -> Any:
+    return spark.sparkContext._jsc.hadoopConfiguration()
+
+
+# Java's log
+
+
+@contextmanager
+def quiet_java(spark: SparkSession) -> Iterator[None]:
+    """Keep Java's own account of a failure, which takes pages, off the console."""
+    jvm: Any = spark.sparkContext._jvm
+    level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
+    silence_java(spark)
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(level)
+
+
+def silence_java(spark: SparkSession) -> None:
+    """End Java's log: what Java says while it shuts down would follow the job's last line."""
+    spark.sparkContext.setLogLevel("OFF")
+
+
+def hide_secrets(pattern: str) -> str:
+    """Return a pattern of Log4j whose text is without what `enrich.redaction` hides.
+
+    Java's messages may repeat a JDBC address with a password in it.
+    """
+    for secret, shown in ((LOGIN, f"$1$2{HIDDEN}@"), (NAMED, f"$1{HIDDEN}")):
+        # Java has no P before a group's name.
+        pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
+    return pattern
+
+
+_LINE = {
+    "time": "%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}",
+    "level": "%p{lowerCase=true}",
+    "logger": "%c",
+    "message": hide_secrets("%m"),
+    "exception": hide_secrets("%ex"),
+}
+
+
+def _log_java_as_json(spark: SparkSession) -> None:
+    """Have this process's Java log JSON lines, as the job does, to standard error."""
+    jvm: Any = spark.sparkContext._jvm
+    log4j: Any = jvm.org.apache.logging.log4j
+    context = log4j.LogManager.getContext(False)
+    configuration = context.getConfiguration()
+    template = {
+        name: {"$resolver": "pattern", "pattern": pattern, "stackTraceEnabled": False}
+        for name, pattern in _LINE.items()
+    }
+    layout = log4j.layout.template.json.JsonTemplateLayout.newBuilder()
+    layout = layout.setConfiguration(configuration).setEventTemplate(json.dumps(template)).build()
+    # py4j has no name for a class inside a class.
+    targets = jvm.java.lang.Class.forName(
+        "org.apache.logging.log4j.core.appender.ConsoleAppender$Target"
+    ).getEnumConstants()
+    target = next(one for one in targets if one.toString() == "SYSTEM_ERR")
+    builder = log4j.core.appender.ConsoleAppender.newBuilder().setName("json").setTarget(target)
+    appender = builder.setLayout(layout).setConfiguration(configuration).build()
+    appender.start()
+    configuration.addAppender(appender)
+    root = configuration.getRootLogger()
+    for name in list(root.getAppenders().keySet()):
+        root.removeAppender(name)
+    root.addAppender(appender, None, None)
+    context.updateLoggers()

@@ -26,9 +26,8 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of
 from enrich.images.locations import LONGEST_PATH, local_path, parse_location
 from enrich.images.store import ImageStore
-from enrich.spark.hadoop import escape_pattern, has_folder, quiet_java
-from enrich.spark.settings import session_settings
-from enrich.spark.storage import messages_of, reason_of
+from enrich.spark.failures import messages_of, reason_of
+from enrich.spark.session import escape_pattern, has_folder, quiet_java, session_settings
 from enrich.text import LONGEST_READ, REPLACED
 
 # The formats of files, by the ending of a file's or folder's name.

@@ -33,9 +33,7 @@ from tenacity import (
 )
 
 from enrich.errors import ConfigError, TableContended, first_line
-from enrich.spark.hadoop import folder_of, open_folder
-from enrich.spark.settings import session_settings
-from enrich.spark.times import in_utc
+from enrich.spark.session import folder_of, in_utc, open_folder, session_settings
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 from fake_shop import Shop, products
 from long_tests import in_full, is_long
 
-from enrich.spark.storage import explain_storage_failure
+from enrich.spark.failures import explain_storage_failure
 from enrich.spark.tables import creation
 
 pytestmark = pytest.mark.spark

@@ -1,14 +1,18 @@
 """Which known error lies behind one of Spark's."""
 
+import os
+import shutil
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
+from pyspark.sql.catalog import Database
 
 from enrich.errors import (
     CheckpointError,
@@ -19,7 +23,8 @@ from enrich.errors import (
     StorageFailed,
     is_no_answer,
 )
-from enrich.spark.failures import explain_failure
+from enrich.spark import failures
+from enrich.spark.failures import explain_failure, explain_storage_failure
 
 
 def _fail_with(spark: SparkSession, raised: Exception) -> EnrichError | None:
@@ -147,6 +152,36 @@ def test_a_table_that_is_there_after_all_was_asked_of_a_metastore_that_did_not_a
         spark.sql("DROP DATABASE lost_shop CASCADE")
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        (
+            "Failed to initialize pool: Connection to 127.0.0.1:5598 refused. Check that the",
+            NoAnswer,
+            "does not answer: Failed to initialize pool: Connection to 127.0.0.1:5598 refused",
+        ),
+        (
+            'FATAL: password authentication failed for user "enrich"',
+            ConfigError,
+            'opened: FATAL: password authentication failed for user "enrich". Look at METASTORE_',
+        ),
+        (
+            "Hive metastore database is not initialized. Please use schematool",
+            ConfigError,
+            "whether its tables were made (docs/metastore.md)",
+        ),
+    ],
+)
+def test_a_shared_metastore_that_cannot_be_opened_says_why_in_one_line(
+    said: str, kind: type[EnrichError], told: str
+) -> None:
+    hive = "org.apache.hadoop.hive.ql.metadata.HiveException: java.lang.RuntimeException: Unable to"
+    by_driver = f"org.postgresql.util.PSQLException: {said}"
+    found = explain_failure(_JavaError(hive, "MetaException(message:Error)", by_driver))
+    assert type(found) is kind
+    assert told in str(found) and "\n" not in str(found)
+
+
 def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says() -> None:
     said = "HiveException: Unable to fetch table staged. Connection to db:5432 refused. Check that"
 
@@ -157,29 +192,37 @@ def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says() -> None:
     assert "\n" not in str(found)
 
 
-def _java(*chain: str) -> SimpleNamespace | None:
-    """Returns as much of a Java exception as py4j hands over, each with the next as its cause."""
-    if not chain:
-        return None
-    return SimpleNamespace(
-        toString=lambda: chain[0], getCause=lambda: _java(*chain[1:]), _target_id="o2"
-    )
+class JavaError:
+    """As much of a Java exception as py4j hands over; `chain` are its words and its causes'."""
+
+    _target_id, _gateway_client = "o2", None
+
+    def __init__(self, *chain: str) -> None:
+        self._text, self._rest = chain[0], chain[1:]
+
+    def toString(self) -> str:  # noqa: N802
+        return self._text
+
+    def getCause(self) -> "JavaError | None":  # noqa: N802
+        return JavaError(*self._rest) if self._rest else None
+
+
+class DeadError(JavaError):
+    """An exception of a Java that has ended since."""
+
+    def toString(self) -> str:  # noqa: N802
+        raise Py4JError("Answer from Java side is empty")
 
 
 class _JavaError(Py4JJavaError):
     """An error of Java's that asks no Java for its words."""
 
     def __init__(self, *chain: str) -> None:
-        super().__init__("An error occurred while calling o1.save.", _java(*chain))
+        super().__init__("An error occurred while calling o1.save.", JavaError(*chain))
+        self._chain = chain
 
     def __str__(self) -> str:
-        return "\n".join(_causes(self.java_exception))
-
-
-def _causes(java: SimpleNamespace | None) -> Iterator[str]:
-    while java is not None:
-        yield java.toString()
-        java = java.getCause()
+        return "\n".join(self._chain)
 
 
 @pytest.mark.parametrize(
@@ -241,3 +284,87 @@ def test_of_two_jobs_that_start_at_once_the_second_is_told_to_wait() -> None:
     found = explain_failure(_JavaError("java.sql.SQLException: Failed to start database", derby))
     assert isinstance(found, MetastoreBusy)
     assert "docs/metastore.md" in str(found)
+
+
+# Disks and stores
+
+FULL = "java.io.IOException: No space left on device"
+TRACE = "\n\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)\n\t... 21 more"
+
+
+@pytest.mark.parametrize(
+    ("chain", "advice"),
+    [
+        (["org.apache.spark.SparkException: [TASK_WRITE_FAILED] Task failed", FULL], "Make room"),
+        (["SparkException: Job aborted, most recent failure:\n" + FULL + TRACE], "Make room"),
+        (
+            ["x", "hdfs.protocol.DSQuotaExceededException: The DiskSpace quota exceeded"],
+            "Make room",
+        ),
+        (["IOException: File too large"], "ulimit -f"),
+        (["FileNotFoundException: /x/part-0 (Read-only file system)"], "Make it writable"),
+        (["java.sql.SQLException: a read-only user or database is not permitted"], "writable"),
+        (["AccessDeniedException: s3a://b/x: PUT 403: Access Denied"], "may not read or write"),
+        (["IOException: Mkdirs failed to create file:/x/y"], "Give the job's user access to it"),
+        (["RuntimeException: Couldn't create directory /x/hive_resources"], "Give the job's user"),
+    ],
+)
+def test_a_cause_anywhere_in_the_chain_is_named_with_what_to_do(
+    chain: list[str], advice: str
+) -> None:
+    failure = explain_storage_failure(_JavaError(*chain))
+    assert failure is not None and failure.exit_code == 1
+    assert advice in str(failure)
+    assert "\n" not in str(failure) and "\tat" not in str(failure)
+
+
+def test_the_error_behind_a_second_one_is_found(tmp_path: Path) -> None:
+    with pytest.raises(KeyError) as caught:
+        try:
+            raise _JavaError("SparkException: Task failed", FULL)
+        finally:
+            raise KeyError("the ledger could not be written either")
+    assert "No space left" in str(explain_storage_failure(caught.value))
+
+
+def test_python_s_own_error_is_found_too() -> None:
+    error = OSError(28, os.strerror(28), "/x/page.html")
+    assert "No space left on device" in str(explain_storage_failure(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _JavaError("org.apache.spark.SparkException: Job aborted", "java.lang.OutOfMemoryError"),
+        ValueError("assignment destination is read-only"),
+        Py4JJavaError("x", DeadError("y")),
+    ],
+)
+def test_other_errors_are_left_alone(error: Exception) -> None:
+    assert explain_storage_failure(error) is None
+
+
+def test_tables_on_a_store_are_in_no_local_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    databases = [Database("one", None, None, at) for at in ("s3a://lake/one.db", "file:/lake/two")]
+    catalog = SimpleNamespace(listDatabases=lambda: databases)
+    session = SimpleNamespace(conf={"spark.local.dir": "/scratch"}, catalog=catalog)
+    monkeypatch.setattr(failures.SparkSession, "getActiveSession", lambda: session)
+    assert failures._folders_of_spark() == ["/scratch", "/lake/two"]
+
+
+def test_the_disk_in_trouble_is_named_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    full = tmp_path / "warehouse" / "db"
+    full.mkdir(parents=True)
+    monkeypatch.setattr(failures, "_folders_of_spark", lambda: [str(tmp_path)])
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda at: usage(10**9, 0, 2e6 if at == full else 10**9)
+    )
+
+    chain = (f"reading {tmp_path}/x", f"Task failed while writing to file:{full}/x", FULL)
+    failure = explain_storage_failure(_JavaError(*chain))
+
+    assert f"; {full} has 2.0 MB left." in str(failure)
+    assert f"{tmp_path} has" not in str(failure)

@@ -1,23 +1,34 @@
-"""The embedded metastore: who holds it is said at once and in one line."""
+"""The session: its metastore, its settings, its log, and how it ends."""
 
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from unittest.mock import Mock
+from typing import Any
 
 import pytest
 from own_lakehouse import Lakehouse, in_venv
 from pyspark.sql import SparkSession
 
-from enrich.errors import ConfigError, MetastoreBusy, StorageFailed
-from enrich.spark.metastore.embedded import refuse_moved_metastore, refuse_unusable_metastore
-from enrich.spark.session import open_session
+from enrich.errors import ConfigError, MetastoreBusy
+from enrich.redaction import redact
+from enrich.spark import session
+from enrich.spark.session import (
+    escape_pattern,
+    has_folder,
+    hide_secrets,
+    open_session,
+    refuse_unusable_metastore,
+    session_settings,
+    suit_table_size,
+)
+from jobs.set_up import TEMPLATES
 
 HOLD_LOCK = """
 import fcntl, sys
@@ -28,19 +39,25 @@ sys.stdin.read()
 """
 
 
+# The embedded metastore
+
+
 @pytest.fixture
 def metastore(tmp_path: Path) -> Path:
-    folder = tmp_path / "metastore"
-    folder.mkdir()
+    folder = tmp_path / "größe ш" / "metastore"
+    folder.mkdir(parents=True)
     (folder / "dbex.lck").write_bytes(b"lock")
+    note_origin(folder, folder)
     return folder
 
 
-def address(folder: Path) -> str:
-    return f"jdbc:derby:;databaseName={folder};create=true"
+def note_origin(metastore: Path, made_in: Path) -> None:
+    """Write down where a metastore was made, as Derby does."""
+    noted = str(made_in).replace("ш", "\\u0448")
+    (metastore / "service.properties").write_text(f"#{noted}\n# *** do NOT edit\n", "latin-1")
 
 
-def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path) -> None:
+def test_a_metastore_held_by_another_process_names_it_in_one_line(metastore: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, str(metastore / "dbex.lck"), "jobs/other_job.py --x"],
         stdin=subprocess.PIPE,
@@ -48,86 +65,36 @@ def test_metastore_held_by_another_process_names_it_in_one_line(metastore: Path)
     ) as holder:
         assert holder.stdout and holder.stdout.readline()
         with pytest.raises(MetastoreBusy) as refused:
-            refuse_unusable_metastore(address(metastore))
+            refuse_unusable_metastore(metastore, None)
         holder.communicate(b"")
-
     message = str(refused.value)
-    assert f"process {holder.pid}" in message
-    assert "other_job.py" in message
+    assert f"process {holder.pid}" in message and "other_job.py" in message
     assert "\n" not in message
 
 
-def test_metastore_of_another_user_is_refused_with_its_folder(
-    metastore: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # To root, as whom tests may run, everything is writable.
-    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (metastore, os.W_OK))
-
-    with pytest.raises(StorageFailed, match=f"opened: {metastore} may not be written by this user"):
-        refuse_unusable_metastore(address(metastore))
+def test_a_metastore_where_it_was_made_is_taken(metastore: Path) -> None:
+    link = metastore.parent.with_name("link")
+    link.symlink_to(metastore.parent)
+    for folder in (metastore, link / "metastore", metastore.parent / "not there yet"):
+        refuse_unusable_metastore(folder, f"file:{metastore.parent}/warehouse")
 
 
-def test_free_metastore_is_taken(metastore: Path) -> None:
-    (metastore / "service.properties").touch()
+def test_a_metastore_that_was_moved_with_its_tables_is_refused(metastore: Path) -> None:
+    note_origin(metastore, Path("/the/original/ш/metastore"))
+    with pytest.raises(ConfigError, match="was moved or copied from /the/original/ш/metastore"):
+        refuse_unusable_metastore(metastore, str(metastore.parent / "warehouse"))
+    # Somebody has chosen where the tables are.
+    refuse_unusable_metastore(metastore, "s3a://lake/warehouse")
 
-    refuse_unusable_metastore(address(metastore))
 
-    assert (metastore / "service.properties").exists()
-
-
-def test_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
+def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
+    (metastore / "service.properties").unlink()
     (metastore / "seg0").mkdir()
-
-    refuse_unusable_metastore(address(metastore))
-
+    refuse_unusable_metastore(metastore, None)
     assert not metastore.exists()
 
 
-def session_over(metastore: Path, tables_in: Path) -> Mock:
-    """Returns a session whose warehouse is beside its metastore, which has its tables elsewhere."""
-    spark = Mock()
-    spark.sparkContext._jsc.hadoopConfiguration().get.return_value = address(metastore)
-    spark.conf.get.return_value = str(metastore.parent / "warehouse")
-    spark.catalog.getDatabase.return_value.locationUri = tables_in.as_uri()
-    return spark
-
-
-def test_a_metastore_that_is_where_it_was_made_is_asked_nothing(metastore: Path) -> None:
-    link = metastore.parent.with_name("link")
-    link.symlink_to(metastore.parent)
-    for made_as in (metastore, link / "metastore"):
-        (metastore / "service.properties").write_text(f"#{made_as}\n# *** do NOT edit\n")
-        spark = session_over(metastore, Path("/nowhere/warehouse"))
-
-        refuse_moved_metastore(spark)
-
-        assert not spark.catalog.getDatabase.called
-
-
-@pytest.mark.parametrize("said", ["#/the/original/metastore\n", ""])
-def test_a_metastore_that_was_moved_is_asked_where_its_tables_are(
-    metastore: Path, said: str
-) -> None:
-    (metastore / "service.properties").write_text(said)
-
-    refuse_moved_metastore(session_over(metastore, metastore.parent / "warehouse"))
-    with pytest.raises(ConfigError, match="was moved or copied from /the/original: its tables"):
-        refuse_moved_metastore(session_over(metastore, Path("/the/original/warehouse")))
-
-
-def test_folder_with_files_of_others_is_left_alone(metastore: Path) -> None:
-    (metastore / "thesis.tex").touch()
-
-    refuse_unusable_metastore(address(metastore))
-
-    assert (metastore / "thesis.tex").exists()
-
-
-@pytest.mark.parametrize(
-    "url", ["", "jdbc:postgresql://db/metastore", "jdbc:derby:;databaseName=/nowhere;create=true"]
-)
-def test_other_and_new_metastores_are_left_alone(url: str) -> None:
-    refuse_unusable_metastore(url)
+# How a job ends and speaks
 
 
 def test_ctrl_c_ends_a_job_in_one_line() -> None:
@@ -197,3 +164,85 @@ def errors_on_a_terminal(command: Sequence[str]) -> bytes:
                 shown += part
     os.close(screen)
     return shown
+
+
+# Settings and folders
+
+
+@pytest.mark.spark
+def test_settings_for_small_tables_go_again_where_one_is_large(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "spark.sql.shuffle.partitions", "spark.sql.codegen.maxFields"
+    monkeypatch.setattr(session, "_FOR_SMALL_TABLES", dict(zip(names, "37", strict=True)))
+    before = [spark.conf.get(name) for name in names]
+    small, large = spark.range(1_000), spark.range(10_000_000)
+    suit_table_size(spark, small)
+    assert [spark.conf.get(name) for name in names] == ["3", "7"]
+    suit_table_size(spark, small, large)
+    assert [spark.conf.get(name) for name in names] == before
+
+
+@pytest.mark.spark
+def test_settings_are_as_before_after_an_error(spark: SparkSession) -> None:
+    names = "spark.sql.shuffle.partitions", "spark.sql.never.heard.of"
+    before = [spark.conf.get(name, None) for name in names]
+    with pytest.raises(KeyError), session_settings(spark, dict.fromkeys(names, "9")):
+        assert [spark.conf.get(name) for name in names] == ["9", "9"]
+        raise KeyError
+    assert [spark.conf.get(name, None) for name in names] == before
+
+
+@pytest.mark.spark
+def test_folders_of_any_name_are_found(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "größe [40] {a,b} 100 % *"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    assert has_folder(spark, f"file://{folder}") and not has_folder(spark, f"file://{folder}/a.txt")
+    assert not has_folder(spark, f"file://{folder}/a.txt/b")
+    assert spark.read.text(f"file://{escape_pattern(str(folder))}").count() == 1
+
+
+# Java's log
+
+
+SAID = [
+    "JDBC url = jdbc:mysql://hive:hunter2@db:3306/metastore",
+    "cannot list s3a://AKIA:hun/ter2@bucket/x: no such key",
+    "GET https://shop.example/a?sv=1&sig=a%2Bb&x=2 failed",
+    "GET https://tokentoken@shop.example/a",
+    "fs.azure.account.key.me.dfs.core.windows.net=hunter2==",
+    "jdbc:postgresql://db/x?user=me&password=hunter2",
+    "jdbc:postgresql://me@corp.com:hunter2@db/x",
+    "fs.s3a.secret.key = hunter2, AccountKey=hunter2;x",
+    '{"pwd": "hunter2", "credential": "hunter2"}',
+    "hdfs://namenode:8020/2026@summer is not there",
+    "3 tokens = 2, abfss://container@account.dfs.core.windows.net/images",
+]
+
+
+def write(spark: SparkSession, pattern: str, message: str) -> str:
+    """Return the line that Log4j makes of a warning."""
+    log4j: Any = spark.sparkContext._jvm.org.apache.logging.log4j
+    said = log4j.message.SimpleMessage(message)
+    event = log4j.core.impl.Log4jLogEvent.newBuilder().setMessage(said)
+    event = event.setLevel(log4j.Level.WARN).setLoggerName("org.Hive").build()
+    layout = log4j.core.layout.PatternLayout.newBuilder().withPattern(pattern).build()
+    return layout.toSerializable(event)
+
+
+@pytest.fixture(scope="module")
+def for_people(spark: SparkSession) -> str:
+    """The pattern of lines for people, as Java reads it."""
+    java: Any = spark.sparkContext._jvm.java
+    settings = java.util.Properties()
+    settings.load(java.io.FileInputStream(str(TEMPLATES / "log4j2.properties")))
+    return settings.getProperty("appender.console.layout.pattern")
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("message", SAID)
+def test_java_hides_what_the_job_hides(spark: SparkSession, for_people: str, message: str) -> None:
+    assert write(spark, hide_secrets("%m"), message) == redact(message)
+    line = write(spark, for_people, message)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d WARN Hive: (.*)\n", line)[1] == redact(message)

@@ -19,7 +19,7 @@ from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.locations import LONGEST_PATH
 from enrich.spark import source as source_module
 from enrich.spark.failures import explain_failure
-from enrich.spark.settings import session_settings
+from enrich.spark.session import session_settings
 from enrich.spark.source import Source, open_image_store, open_source, refuse_replaced
 from enrich.text import LONGEST_READ
 
