@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from itertools import starmap
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, Row, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
@@ -27,8 +27,9 @@ from enrich.errors import EnrichError
 from enrich.files.whole import whole_file
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.store import ImageStore
-from enrich.records import NO_IMAGE_PATH, Candidate
+from enrich.records import NO_IMAGE_PATH
 from enrich.report import content
+from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
@@ -36,24 +37,20 @@ from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
 from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
-from enrich.spark.tables import Tables
+from enrich.spark.tables import Tables, schema_of
 from enrich.spec import name_model_version
 
 log = logging.getLogger(__name__)
 
-INDEX = "index.html"
 RUNS_LISTED = 1_000
 _AGE = ("run_date", "started_at", "run_id")
 # Rows with their predictions: a million of them took more than a gigabyte.
 _ROWS_PER_TASK = 50_000
 # Counts by key, of a kind of fact and an attribute.
-Facts = defaultdict[tuple[str, str | None], Counter[Any]]
-_CHANGES_SHOWN = 12
+Facts = defaultdict[tuple[str, str | None], Counter[str]]
+_CHANGES_SHOWN = 12  # of an attribute
 _CHECKS_READ = 10_000
 _LONGEST_TEXT = 500  # in letters; a longer text is not for reading
-_SHELVES = {"changed": 18, "unsure": 18, "examples": 36, "failed": 18, "quarantined": 18}  # cards
-# Candidates for a shelf, of each attribute, label, status or reason: the first of each in turn.
-_CARDS_A_PART = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +82,15 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
         return
     try:
         events = _read_events(sources.tables, run_id)
+        # An event cannot know how long its own writing takes.
+        events[run_id] |= {"seconds": summary.seconds, **summary.counts}
         page = folder / f"{run_id}.html"
         _write(page, render_report(sources, events[run_id]))
         summary.report = str(page.resolve())
         newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
         runs = [_describe_run(sources, event) for event in newest]
         pages = {one.stem for one in folder.glob("*.html")}
-        _write(folder / INDEX, render_index(runs, pages, is_cut=len(events) > RUNS_LISTED))
+        _write(folder / "index.html", render_index(runs, pages, is_cut=len(events) > RUNS_LISTED))
     except OSError as error:
         log.warning("the page of run %s is missing in %s: %s", run_id, folder, error)
     except Exception:
@@ -152,8 +151,8 @@ def collect_report(
     with _within_memory(tables, event["answered"] or 0):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
         try:
-            gallery = _choose_gallery(rows, quarantine)
             facts = _count_facts(rows, before, quarantine, tables.attributes)
+            gallery = _choose_gallery(rows, quarantine, facts)
         finally:
             rows.unpersist()
     checks = _read_checks(tables, run_id)
@@ -177,11 +176,9 @@ def _read_before(tables: Tables, version: int | None) -> DataFrame:
     if version is None:
         return tables.read("product_attributes")
     found = tables.read_version("product_attributes", version)
-    kinds = dict.fromkeys(tables.attributes, "string")
-    kinds |= {f"{a}_confidence": "double" for a in tables.attributes}
-    return found.withColumns(
-        {n: F.lit(None).cast(k) for n, k in kinds.items() if n not in found.columns}
-    )
+    wanted = schema_of("product_attributes", tables.attributes)
+    missing = [field for field in wanted if field.name not in found.columns]
+    return found.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
 
 
 def _within_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
@@ -193,9 +190,8 @@ def _within_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
 
 
 def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
-    given = {
-        field.name: event[field.name] for field in fields(content.RunFacts) if field.name in event
-    }
+    names = {field.name for field in fields(content.RunFacts)} & event.keys()
+    given = {name: event[name] for name in names}
     return content.RunFacts(
         **{**given, "seconds": event["seconds"] or {}},
         outcome=event["state"],
@@ -240,24 +236,24 @@ def _describe_attributes(
             abstained=_by_bin(facts["abstained", a]),
             image_weights=_by_bin(facts["weight", a]),
             thresholds={m: t for m, t in thresholds.get(a, {}).items() if m in met},
-            changes=_list_changes(facts["change", a]),
+            changes=tuple(starmap(_as_change, _sorted(facts["change", a], _CHANGES_SHOWN).items())),
         )
         for a in sources.tables.attributes
         if facts["label", a]
     )
 
 
-def _list_changes(counts: Counter[Any]) -> tuple[content.Change, ...]:
-    first = [*_sorted(counts).items()][:_CHANGES_SHOWN]
-    return tuple(content.Change(old, new, products) for (old, new), products in first)
+def _as_change(key: str, products: int) -> content.Change:
+    old, _, new = key.partition(SEPARATOR)
+    return content.Change(old, new, products)
 
 
-def _sorted(counts: Counter[Any]) -> dict[Any, int]:
+def _sorted(counts: Counter[str], most: int | None = None) -> dict[str, int]:
     """Return counts by key, the most frequent first."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _by_bin(counts: Counter[Any]) -> tuple[int, ...]:
+def _by_bin(counts: Counter[str]) -> tuple[int, ...]:
     return tuple(counts[str(place)] for place in range(content.BINS))
 
 
@@ -329,10 +325,10 @@ def _count_facts(
             (quarantine, [_fact("quarantined", key=F.col("reason"))]),
         )
     ]
-    counted = reduce(DataFrame.unionAll, stated).groupBy(*_FACT).count()
+    counted = reduce(DataFrame.unionAll, stated).groupBy("kind", "attribute", "key").count()
     facts: Facts = defaultdict(Counter)
-    for kind, attribute, key, detail, number in counted.collect():
-        facts[kind, attribute][(key, detail) if detail else key] = number
+    for kind, attribute, key, number in counted.collect():
+        facts[kind, attribute][key] = number
     return facts
 
 
@@ -351,24 +347,20 @@ def _facts_of_answer() -> Iterator[Column]:
     yield _fact("abstained", attribute, _bin(said["confidence"]), when=abstained)
     both = modalities == Modalities.IMAGE_AND_TEXT
     yield _fact("weight", attribute, _bin(said["image_weight"]), when=both)
-    yield _fact("change", attribute, said["old"], label, when=said["old"] != label)
-
-
-_FACT = ("kind", "attribute", "key", "detail")
+    change = F.concat_ws(SEPARATOR, said["old"], label)
+    yield _fact("change", attribute, change, when=said["old"] != label)
 
 
 def _fact(
     kind: str,
     attribute: Column | None = None,
     key: Column | None = None,
-    detail: Column | None = None,
     when: Column | None = None,
 ) -> Column:
     """Return a fact of a row; NULL without its key, or where `when` does not hold."""
     key = F.lit("") if key is None else key
-    missing = F.lit(None)
-    columns = (F.lit(kind), *(missing if c is None else c for c in (attribute, key, detail)))
-    fact = F.struct(*(c.cast("string").alias(n) for c, n in zip(columns, _FACT, strict=True)))
+    values = {"kind": F.lit(kind), "attribute": F.lit(attribute), "key": key}
+    fact = F.struct(*(value.cast("string").alias(name) for name, value in values.items()))
     return F.when(key.isNotNull() if when is None else when & key.isNotNull(), fact)
 
 
@@ -378,7 +370,7 @@ def _bin(share: Column) -> Column:
     return F.least(F.greatest(bucket, F.lit(1)), F.lit(content.BINS)) - 1
 
 
-def _choose_gallery(rows: DataFrame, quarantine: DataFrame) -> content.Gallery:
+def _choose_gallery(rows: DataFrame, quarantine: DataFrame, facts: Facts) -> content.Gallery:
     """Choose products to look at, always the same ones; texts come later. One action."""
     columns = ("product_id", "reason", "product_category", "status", "modalities", "answers")
     error = F.substring("error", 1, _LONGEST_TEXT).alias("error")
@@ -388,25 +380,32 @@ def _choose_gallery(rows: DataFrame, quarantine: DataFrame) -> content.Gallery:
     # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
     order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
     ranked = placed.withColumn("place", F.row_number().over(order))
-    chosen = ranked.where(F.col("place") <= _CARDS_A_PART).collect()
-    return content.Gallery(**{shelf: _fill(shelf, chosen) for shelf in _SHELVES})
+    offered = ranked.where(F.col("place") <= CARDS_A_PART).collect()
+    counts = {
+        f"{attribute}{SEPARATOR}{key}": products
+        for (kind, attribute), found in facts.items()
+        for key, products in found.items()
+        if kind in ("label", "change")
+    }
+    return fill_gallery([row.asDict(recursive=True) for row in offered], counts)
 
 
 def _places() -> Iterator[Column]:
     """Yield where in the gallery a row may stand, as arrays."""
     blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
     changed = F.filter("answers", lambda one: one["old"] != one["label"])
-    yield F.transform(changed, lambda one: _place("changed", one["attribute"], blind))
+    yield F.transform(changed, lambda one: _place("changed", _part(one, "old", "label"), blind))
     own = F.filter("answers", lambda one: ~one["is_corrected"])
     yield F.transform(own, lambda one: _place("unsure", one["attribute"], one["confidence"]))
     labelled = F.filter("answers", lambda one: one["label"] != ABSTAINED)
-    yield F.transform(
-        labelled,
-        lambda one: _place("examples", F.concat_ws("\n", one["attribute"], one["label"]), blind),
-    )
+    yield F.transform(labelled, lambda one: _place("examples", _part(one, "label"), blind))
     # A product that names no image has not failed.
     has_failed = (F.col("status") != Status.OK) & ~F.col("error").eqNullSafe(NO_IMAGE_PATH)
     yield F.array_compact(F.array(F.when(has_failed, _place("failed", F.col("status"), blind))))
+
+
+def _part(answer: Column, *labels: str) -> Column:
+    return F.concat_ws(SEPARATOR, answer["attribute"], *(answer[name] for name in labels))
 
 
 def _place(shelf: str, part: Column, rank: Column) -> Column:
@@ -415,47 +414,16 @@ def _place(shelf: str, part: Column, rank: Column) -> Column:
 
 
 def _place_quarantined(quarantine: DataFrame) -> DataFrame:
-    blind = F.xxhash64("product_id", *INPUT_FIELDS)
-    return (
-        quarantine.select(
-            _place("quarantined", F.col("reason"), blind).alias("place"),
-            F.col("reason").alias("status"),
-            F.substring("error", 1, _LONGEST_TEXT).alias("error"),
-            "product_id",
-            # At full length: the page first hides what is secret in an address, and then cuts it.
-            *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
-        )
-        .select("place.*", "*")
-        .drop("place")
+    return quarantine.select(
+        F.lit("quarantined").alias("shelf"),
+        F.col("reason").alias("part"),
+        F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
+        F.col("reason").alias("status"),
+        F.substring("error", 1, _LONGEST_TEXT).alias("error"),
+        "product_id",
+        # At full length: the page first hides what is secret in an address, and then cuts it.
+        *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
     )
-
-
-def _fill(shelf: str, chosen: list[Row]) -> tuple[content.Card, ...]:
-    """Return the cards of a shelf: of each part in turn, and no example twice."""
-    rows = [row for row in chosen if row["shelf"] == shelf]
-    rows.sort(key=lambda row: (row["place"], row["part"]))
-    if shelf == "examples":
-        rows = [*{row["product_id"]: row for row in reversed(rows)}.values()][::-1]
-    shown = sorted(rows[: _SHELVES[shelf]], key=lambda row: (row["part"], row["place"]))
-    return tuple(map(_card, shown))
-
-
-def _card(row: Row) -> content.Card:
-    same = ("product_id", "status", "title", "image_path", "modalities", "error", "reason")
-    is_about = row["shelf"] in ("changed", "unsure", "examples")
-    return content.Card(
-        **{name: row[name] for name in same},
-        answers=tuple(map(_shown_answer, row["answers"] or ())),
-        category=row["product_category"],
-        about=row["part"].partition("\n")[0] if is_about else None,
-    )
-
-
-def _shown_answer(answer: Row) -> content.ShownAnswer:
-    same = ("attribute", "label", "is_corrected", "old", "image_weight")
-    said = [(one["label"], one["confidence"]) for one in answer["candidates"]]
-    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in said)
-    return content.ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)
 
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
@@ -463,7 +431,7 @@ def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Galler
 
     At most one action. Of rows with one id the first counts, as in a run.
     """
-    shelves = {name: getattr(gallery, name) for name in _SHELVES if name != "quarantined"}
+    shelves = {name: getattr(gallery, name) for name in SHELVES if name != "quarantined"}
     ids = {card.product_id for cards in shelves.values() for card in cards}
     if not ids:
         return gallery

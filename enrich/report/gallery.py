@@ -1,0 +1,76 @@
+"""Choice of the products on a page: few, the same ones every time, of each kind in turn."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from enrich.records import Candidate
+from enrich.report.content import Card, Gallery, ShownAnswer
+
+# How many cards each shelf has.
+SHELVES = {"changed": 24, "unsure": 18, "examples": 36, "failed": 18, "quarantined": 18}
+# Offered are so many products of each part of a shelf.
+CARDS_A_PART = 6
+# Between an attribute and its labels in the name of a part.
+SEPARATOR = "\x1f"
+
+Row = Mapping[str, Any]
+
+
+def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
+    """Return the gallery, with as many cards as each shelf has room for.
+
+    Args:
+        rows: the products offered. Beside the fields of a card each has its `shelf`, its `part` of
+            the shelf (a status, a reason, or an attribute and its labels) and its `place` there.
+        counts: how many products there are of a part, for parts with labels; larger parts come
+            first.
+    """
+    by_shelf: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_shelf[row["shelf"]].append(row)
+    shelves = {name: _choose(name, by_shelf[name], counts) for name in SHELVES}
+    return Gallery(**{name: tuple(map(_card, chosen)) for name, chosen in shelves.items()})
+
+
+def _choose(shelf: str, rows: list[Row], counts: Mapping[str, int]) -> Sequence[Row]:
+    """Return the rows of a shelf: of each attribute, and of each of its parts, in turn."""
+    rows.sort(key=lambda row: (row["place"], -counts.get(row["part"], 0), row["part"]))
+    if shelf == "examples":
+        # No product twice: where it stands first, it stands for all its labels.
+        first: dict[str, Row] = {}
+        for row in rows:
+            first.setdefault(row["product_id"], row)
+        rows = [*first.values()]
+    turns: Counter[str] = Counter()
+    in_turn = []
+    for row in rows:
+        group = _group(row)
+        in_turn.append((turns[group], group, row))
+        turns[group] += 1
+    in_turn.sort(key=lambda one: one[:2])
+    chosen = in_turn[: SHELVES[shelf]]
+    return [row for _, _, row in sorted(chosen, key=lambda one: (one[1], one[0]))]
+
+
+def _group(row: Row) -> str:
+    group, _, _ = row["part"].partition(SEPARATOR)
+    return group
+
+
+def _card(row: Row) -> Card:
+    same = ("product_id", "status", "title", "image_path", "modalities", "error", "reason")
+    return Card(
+        **{name: row[name] for name in same},
+        answers=tuple(map(_answer, row["answers"] or ())),
+        category=row["product_category"],
+        about=_group(row) if row["shelf"] in ("changed", "unsure", "examples") else None,
+    )
+
+
+def _answer(answer: Row) -> ShownAnswer:
+    same = ("attribute", "label", "is_corrected", "old", "image_weight")
+    said = [(one["label"], one["confidence"]) for one in answer["candidates"]]
+    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in said)
+    return ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)
