@@ -7,7 +7,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	-u PYTHONPATH PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-faults test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
 	known-labels environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
@@ -23,29 +23,39 @@ airflow: environment airflow-environment ## Set up, then run a local Airflow wit
 	@$(PYTHON) -m jobs.serve_airflow
 
 # Two at a time: what most tests wait for is one thread of Java's.
-test: test-environment ## Set up with what the tests need, then run them.
-	@$(IN_VENV) pytest -n 2 --dist loadfile
+PYTEST = $(IN_VENV) pytest -n 2 --dist loadfile
+# Benchmarks have packages of their own, and Airflow an environment.
+NOT_HERE = --ignore tests/bench --ignore tests/airflow_dags
 
-# All that is skipped without LONG_TESTS=1, but for what the next targets run.
-LONG_FILES = $(filter-out tests/bench/% tests/enrich/report/% tests/spark/test_report.py tests/spark/test_views.py, \
-	$(sort $(shell grep -rl 'from long_tests import' tests --include='test_*.py')))
+test: test-environment ## Set up with what the tests need, then run all but the long ones.
+	@$(PYTEST) $(NOT_HERE) -m "not long"
 
-test-faults: test-environment ## Kill runs, spoil rows, images and storage; the last line counts it all.
+test-all: test-environment ## Run every test, the DAGs' too, and hold them against docs/promises.md.
+	@rm -rf build/tests && mkdir -p build/tests
+	@$(PYTEST) $(NOT_HERE) --junitxml build/tests/all.xml --durations 25
+	@$(IN_VENV) python tests/promises.py build/tests/*.xml
+	@$(MAKE) --no-print-directory test-airflow
+
+test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.
 	@rm -f build/faults.json
-	@LONG_TESTS=1 $(IN_VENV) pytest tests/faults tests/cluster $(LONG_FILES); code=$$?; cat build/faults.json; exit $$code
+	@ALL_CASES=1 SEQUENCES=300 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster \
+		tests/spark/test_random_sequences.py tests/spark/test_interleavings.py; code=$$?; cat build/faults.json; exit $$code
+
+test-mutations: test-environment ## Break each promise of the refresh once, and expect its test to fail.
+	@$(IN_VENV) python tests/mutations.py
 
 test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
 	@$(IN_VENV) python jobs/drill_gate.py
 
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
-	@LONG_TESTS=1 SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
+	@SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py
 
 test-sql: test-environment ## Run every view and every example of docs/tables.md.
-	@LONG_TESTS=1 $(IN_VENV) pytest tests/spark/test_views.py
+	@$(IN_VENV) pytest tests/spark/test_views.py
 
 test-bench: ## Hold the answers of the benchmark's peers against ours.
 	@$(PYTHON) -m jobs.set_up bench test
-	@LONG_TESTS=1 $(IN_VENV) pytest tests/bench
+	@$(IN_VENV) pytest tests/bench
 
 test-airflow: test-environment airflow-environment ## Run the DAGs: a real scheduler, Spark and Delta.
 	@env -u PYTHONPATH .venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \

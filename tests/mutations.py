@@ -93,8 +93,8 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/encode.py",
-        '            missing = contents.join(held.select("content_hash"), "content_hash", "left_anti")',
-        "            missing = contents",
+        'contents.join(held.select("content_hash"), "content_hash", "left_anti")',
+        "contents",
         _ENCODE + "chunks_that_are_done_are_not_encoded_again_after_a_failure",
     ),
     Mutation(

@@ -9,14 +9,14 @@ from typing import get_args
 
 import pytest
 import typer
+from enrich.spark.counting import COUNTS
+from enrich.spark.records import RunSummary
 from job_script import load_job
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from enrich.settings_files import load_yaml
-from enrich.spark.counting import COUNTS
 from enrich.spark.plan import Plan
-from enrich.spark.records import RunSummary
 from enrich.training.config import TrainingConfig
 from expectations.settings import ValidationSettings
 from schemas import tables

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from long_tests import is_long
 
 from bench.contest import CHECKOUT
 from bench.peers import naive_udf
@@ -105,7 +104,7 @@ def test_texts_are_padded_as_examples_do_it_to_the_longest_of_the_batch(
     assert np.abs(one["scores"][0] - both["scores"][0]).max() < 1e-5
 
 
-@pytest.mark.skipif(not is_long(), reason="a Spark or a Ray each: make test-bench")
+@pytest.mark.long
 @pytest.mark.parametrize(
     "peer",
     [

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from enrich.spark.inputs import Inputs
+from enrich.spark.records import InputRows, RunRequest, StagedRows
+from enrich.spark.run import Refresh
 from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
@@ -14,9 +17,6 @@ from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, StagedRows
-from enrich.spark.run import Refresh
 from enrich.spark.source import open_source
 from schemas.verdict import Verdict
 

@@ -4,10 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
-pytestmark = [pytest.mark.spark, in_full]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
 def test_job_without_a_master_says_so_in_one_line(tmp_path: Path) -> None:

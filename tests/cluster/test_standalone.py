@@ -18,11 +18,10 @@ from pathlib import Path
 import pandas as pd
 import pyspark
 import pytest
-from long_tests import is_long
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="two whole clusters: make test-faults"),
+    pytest.mark.long,
 ]
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"

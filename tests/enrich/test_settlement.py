@@ -1,9 +1,9 @@
 """What the flags say of a run that waits."""
 
 import pytest
+from enrich.settlement import choose_settlement
 
 from enrich.errors import ConfigError
-from enrich.settlement import choose_settlement
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\t\r\n"])

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from long_tests import in_full
 from own_lakehouse import JOB as JOB_OF_A_NIGHT
 from own_lakehouse import Lakehouse, in_venv
 
-pytestmark = [pytest.mark.spark, in_full]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 JOB = (ROOT / "jobs" / "rollback.py", "--run-id", "any", "--reason", "none")

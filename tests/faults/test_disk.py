@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cases import is_full
 from fake_shop import Shop, products
-from long_tests import in_full, is_long
 
 from enrich.spark.failures import explain_storage_failure
 from enrich.spark.tables import creation
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.spark
 
 PRODUCTS = 1_000
 # From too little for a table's first commit to just too little for the ledger's row.
-LEFT_KB = (8, 60, 120, 180, 240, 300) if is_long() else (60,)
+LEFT_KB = (8, 60, 120, 180, 240, 300) if is_full() else (60,)
 TABLES = ("product_attributes", "staged_attributes", "quarantine", "enrichment_runs")
 
 
@@ -109,7 +109,7 @@ def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
     assert cramped.table("enrichment_runs").iloc[0]["outcome"] == "published"
 
 
-@in_full
+@pytest.mark.long
 def test_disk_that_may_not_be_written_is_named_and_its_tables_stay_readable(
     disk: Disk, cramped: Shop
 ) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
 from demo.catalog import write_demo_catalog
 
-pytestmark = [pytest.mark.spark, in_full]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 PRODUCTS = 12
 TEXT_BYTES = 120_000_000

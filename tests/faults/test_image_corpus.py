@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases import is_full
 from fault_drill import Drill
-from long_tests import is_long
 from memory import peak_mb, reset_peak
 from mutated_images import MutatedImage, mutated_image
 from PIL import Image
@@ -27,8 +27,8 @@ from enrich.window import Prepared
 # pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PREPARED = 10_000 if is_long() else 250
-ANSWERED = 1_000 if is_long() else 50
+PREPARED = 10_000 if is_full() else 250
+ANSWERED = 1_000 if is_full() else 50
 # One picture of 50 megapixels at a time (1.1 GB), and the engine.
 MOST_MB = 2_500
 SLOWEST_S = 30

@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases import is_full
 from fake_shop import Shop
 from fault_drill import Drill
-from long_tests import in_full, is_long
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
 
@@ -27,8 +27,8 @@ from enrich.records import Modalities, Product, Status
 from enrich.rows import arrow_schema, to_row
 from enrich.text import MAX_CHARACTERS, build_text
 
-READ = 10_000 if is_long() else 1_000
-ANSWERED = 2_000 if is_long() else 200
+READ = 10_000 if is_full() else 1_000
+ANSWERED = 2_000 if is_full() else 200
 REFRESHED = 4_000
 MOST_MB = 1_500
 SLOWEST_S = 10
@@ -146,7 +146,7 @@ WRITERS: dict[str, Callable[[list[MutatedRow], Path], None]] = {
 
 
 @pytest.mark.spark
-@in_full
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_a_refresh_of_mutated_rows_accounts_for_every_one_and_changes_nothing_when_repeated(
     shop: Shop,

@@ -21,7 +21,6 @@ from typing import IO
 import psutil
 import pytest
 from deltalake import DeltaTable
-from long_tests import in_full
 from own_lakehouse import JOB, in_venv
 
 from demo.catalog import write_demo_catalog
@@ -221,7 +220,7 @@ def session(metastore: Metastore) -> Iterator[SqlSession]:
     session.close()
 
 
-@in_full
+@pytest.mark.long
 def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
     metastore: Metastore, session: SqlSession, tmp_path: Path
 ) -> None:
@@ -269,7 +268,7 @@ def list_command_lines() -> Iterator[str]:
             yield " ".join(process.cmdline())
 
 
-@in_full
+@pytest.mark.long
 def test_session_outlasts_a_restart_of_the_server(
     metastore: Metastore, session: SqlSession
 ) -> None:
@@ -284,7 +283,7 @@ def test_session_outlasts_a_restart_of_the_server(
         assert "7" in answer.result()
 
 
-@in_full
+@pytest.mark.long
 def test_run_that_has_lost_its_metastore_says_so_and_goes_on_when_it_is_repeated(
     metastore: Metastore, tmp_path: Path
 ) -> None:
@@ -333,7 +332,7 @@ def test_an_address_with_a_password_is_refused_without_repeating_it(metastore: M
     assert "ConnectionURL holds a password" in output and "hush" not in output
 
 
-@in_full
+@pytest.mark.long
 def test_database_that_nobody_has_prepared_is_no_metastore(metastore: Metastore) -> None:
     empty = metastore.beside("empty")
     rollback = ROOT / "jobs" / "rollback.py"

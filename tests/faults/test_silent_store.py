@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from faulty_store import KEYS, faulty_store
-from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 
 from demo.catalog import write_demo_catalog
 
-pytestmark = [pytest.mark.spark, in_full]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 PRODUCTS = 150
 ENDS_WITHIN_S = 240

@@ -7,7 +7,6 @@ from types import ModuleType
 import pandas as pd
 import pytest
 from job_script import Run
-from long_tests import is_long
 from pyspark.sql import SparkSession
 
 
@@ -20,7 +19,7 @@ def small(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.spark
 @pytest.mark.catalog
-@pytest.mark.skipif(not is_long(), reason="a drill of its own: make test-gate, make test-faults")
+@pytest.mark.long
 @pytest.mark.usefixtures("small")
 def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
     spark: SparkSession, run: Run, tmp_path: Path, sample: Path

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
 
@@ -28,7 +27,7 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
 
 
 # `make demo` is the same for who only looks that it runs.
-@in_full
+@pytest.mark.long
 def test_demo_is_published_and_its_labels_make_sense(lakehouse: Lakehouse, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop)
@@ -259,7 +258,7 @@ def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
 
 
 # tests/faults/test_shared_metastore.py sees exit code 2 and one message come through spark-submit.
-@in_full
+@pytest.mark.long
 def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:
     ended = lakehouse.submit(JOB, "--database", "untouched", "--catalog", "nowhere/x.parquet")
 

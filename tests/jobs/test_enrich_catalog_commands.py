@@ -11,15 +11,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from enrich.settlement import Settlement
 from fake_shop import Shop, products
 from job_script import load_job, run_job
-from long_tests import in_full
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.errors import ConfigError, TooManyFailures
 from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording, write_metrics
-from enrich.settlement import Settlement
 
 pytestmark = pytest.mark.spark
 
@@ -62,7 +61,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return said
 
 
-@in_full
+@pytest.mark.long
 def test_commands_for_a_bad_day_say_what_they_did(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -108,7 +107,7 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert ledger[published["run_id"]].endswith(": pink")
 
 
-@in_full
+@pytest.mark.long
 def test_a_run_that_was_published_before_is_no_success_of_today(
     job_of_the_fake: ModuleType, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +131,7 @@ def test_a_run_that_was_published_before_is_no_success_of_today(
     assert opened == [str(shop.file)] * 2
 
 
-@in_full
+@pytest.mark.long
 def test_a_page_stays_when_its_run_is_settled_again(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -160,7 +159,7 @@ def test_a_page_stays_when_its_run_is_settled_again(
     assert publish().exists()
 
 
-@in_full
+@pytest.mark.long
 def test_a_publication_that_is_refused_is_no_news_of_the_night_that_was_published_since(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -205,7 +204,7 @@ def test_a_run_is_dropped_whatever_the_baseline_is_of(
         job.settle_run(settings, None, Recording(), settlement)
 
 
-@in_full
+@pytest.mark.long
 def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -229,7 +228,7 @@ def test_a_run_is_settled_again_under_a_checkpoint_that_answers_more(
     assert "pattern" in Path(said["report"]).read_text()
 
 
-@in_full
+@pytest.mark.long
 def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -252,7 +251,7 @@ def test_a_staged_run_that_would_delete_too_much_ends_as_a_blocked_one_does(
     assert len(shop.table("product_attributes")) == 6
 
 
-@in_full
+@pytest.mark.long
 def test_a_run_of_which_nothing_could_be_read_has_a_page(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -274,7 +273,7 @@ def test_a_run_of_which_nothing_could_be_read_has_a_page(
     assert pages[1] == ("nothing_to_do", 0, None)
 
 
-@in_full
+@pytest.mark.long
 def test_demo_goes_to_no_tables_of_another_catalog(
     job_of_the_fake: ModuleType,
     shop: Shop,
@@ -299,7 +298,7 @@ def test_demo_goes_to_no_tables_of_another_catalog(
     assert "the demo's invented products would be published among it" in capsys.readouterr().err
 
 
-@in_full
+@pytest.mark.long
 def test_metrics_that_cannot_be_written_stand_before_the_last_line(
     job_of_the_fake: ModuleType,
     shop: Shop,

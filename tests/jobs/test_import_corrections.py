@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from enrich.spark.tables.output_tables import OutputTables
 from job_script import Run, load_job, run_job
 from pyspark.sql import SparkSession
-
-from enrich.spark.tables.output_tables import OutputTables
 
 # Without the session of the tests a job opens the one of this machine's own tables.
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]

@@ -16,7 +16,6 @@ from enrich.spark.report.page import write_report
 from enrich.spark.rollback import roll_back
 from enrich.spark.settling import drop_staged_run
 from fake_shop import Shop, fails, passes, products
-from long_tests import is_long
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -31,7 +30,7 @@ from schemas.verdict import Verdict
 
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.skipif(not is_long(), reason="make test-report"),
+    pytest.mark.long,
 ]
 
 ATTRIBUTES = FakeEngineSpec().attributes

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from long_tests import is_long
+from cases import is_full
 
 from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out
@@ -173,7 +173,7 @@ def test_a_trust_that_is_right_already_stays() -> None:
     assert _adapt([as_it_is, image, text], weighed=weighed).trust_shift == 0.0
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2] if is_long() else [2])
+@pytest.mark.parametrize("seed", [0, 1, 2] if is_full() else [2])
 def test_a_trust_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
     """Pictures and texts tell about as much: the likelihood of the labels is nearly flat."""
     both, image, text = _readings(swapped=False, rows=60, images=60, seed=seed)
@@ -220,7 +220,7 @@ def test_a_correction_that_does_not_pay_leaves_new_temperatures_alone() -> None:
     assert torch.allclose(after.softmax(1), before.softmax(1), atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [3, 4] if is_long() else [3])
+@pytest.mark.parametrize("seed", [3, 4] if is_full() else [3])
 def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed: int) -> None:
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from enrich.spark.counting import COUNTS
 from PIL import Image
 
 from enrich.records import Candidate
@@ -22,7 +23,6 @@ from enrich.report.content import (
     RunReport,
     ShownAnswer,
 )
-from enrich.spark.counting import COUNTS
 from schemas.labels import ABSTAINED
 
 MakeReport = Callable[..., RunReport]

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from enrich.report.labels import compare_labels, find_swatch
 from PIL import ImageColor
 
 from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
 from enrich.report.content import RunReport
-from enrich.report.labels import compare_labels, find_swatch
 from enrich.report.words import (
     LONGEST_TEXT,
     format_beside,

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from cases import is_full
 from colored_shop import write_colored_shop
-from long_tests import is_long
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
     every_epoch, wanted = list(epochs), _last_state(unbroken)
     assert every_epoch == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
     # Within a frozen phase; in full, between two phases and within an unfrozen one too.
-    for kill_at in (1, 3, 5) if is_long() else (3,):
+    for kill_at in (1, 3, 5) if is_full() else (3,):
         epochs.clear()
         with pytest.raises(KeyboardInterrupt):
             make(f"killed after {kill_at}", *phases).train()

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from long_tests import is_long
 from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
 
@@ -188,7 +187,7 @@ def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
         assert measured[0][name].equal(stored.to(measured[0][name].dtype)), name
 
 
-@pytest.mark.skipif(not is_long(), reason="two processes with a torch each: make test-faults")
+@pytest.mark.long
 def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
 ) -> None:
