@@ -26,59 +26,40 @@ _LAST_SUCCESS = "last_success_timestamp_seconds"
 
 @dataclass(slots=True)
 class Recording:
-    """What a run says of itself; `summary` is a `RunSummary`, None before there is one.
+    """What a command says of a run; `summary` is a `RunSummary`, None before there is one.
 
-    Of a run that an earlier command has settled already, `settled_at` is when; a time with a zone.
-    `has_failed` says of a command that raises nothing that it has not done what it was for.
+    `is_news` is false where an earlier command had decided about the run already.
     """
 
     summary: Any = None
-    settled_at: datetime | None = None
-    has_failed: bool = False
+    is_news: bool = True
 
 
 @contextmanager
-def recorded(folder: Path | None, database: str, *, settles: bool = False) -> Iterator[Recording]:
-    """Writes the metrics of the run inside, however it ends; an error makes it a failed one.
+def recorded(folder: Path | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
+    """Write the metrics of the run inside, however it ends; an error makes it a failed one.
 
-    Where what is inside ends well without a summary, there was no run: the file stays as it is. So
-    it does where the run had been settled before, unless the file has missed that success.
+    Where the block ends well without a summary, the file stays as it is.
 
     Args:
-        folder: What node_exporter's `--collector.textfile.directory` names; None writes nothing.
-        database: What the run is for.
-        settles: What is inside settles an earlier run. If that fails, as a mistyped command does,
-            or one that would delete too much, it is told only where the file says that a run is
-            staged, and so waits for just this. Otherwise the last run is still what it was: a
-            failed command has not made it fail, and somebody may wait for a blocked run's alert to
-            end.
+        folder: what node_exporter's `--collector.textfile.directory` names; None writes nothing.
+        database: what the run is for.
+        decides: the block decides about an earlier run. A decision that is refused, as a mistyped
+            one, does not make the last run a failed one, and writes nothing.
     """
-    started_at, recording = datetime.now(UTC), Recording()
+    started_at, recording, has_failed = datetime.now(UTC), Recording(), False
     try:
         yield recording
     except BaseException:
-        recording.has_failed = True
+        has_failed = True
         raise
     finally:
-        if folder is not None and _has_news(
-            recording, _name_file(folder, database), settles=settles
-        ):
-            has_failed = recording.has_failed
+        is_silent = has_failed and decides
+        has_news = has_failed or (recording.summary is not None and recording.is_news)
+        if folder is not None and has_news and not is_silent:
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
             summary = said | ({"outcome": State.FAILED} if has_failed else {})
-            now = datetime.now(UTC)
-            finished_at = now if has_failed else recording.settled_at or now
-            write_metrics(folder, database, summary, min(started_at, finished_at), finished_at)
-
-
-def _has_news(recording: Recording, file: Path, *, settles: bool) -> bool:
-    summary, settled_at = recording.summary, recording.settled_at
-    if recording.has_failed:
-        return not settles or _says_staged(file)
-    if summary is None or settled_at is None:
-        return summary is not None
-    # A command may have failed, or have been killed, after it had settled the run.
-    return summary.outcome in SUCCEEDED and _read_last_success(file) < settled_at.timestamp()
+            write_metrics(folder, database, summary, started_at, datetime.now(UTC))
 
 
 def write_metrics(
@@ -159,11 +140,6 @@ def _read_last_success(file: Path) -> float:
     samples = _read_samples(file, _LAST_SUCCESS)
     # A catalog that was never refreshed is stale too.
     return samples[0].value if samples else 0.0
-
-
-def _says_staged(file: Path) -> bool:
-    outcomes = _read_samples(file, "last_run_outcome")
-    return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
 
 
 def _read_samples(file: Path, metric: str) -> list[Sample]:

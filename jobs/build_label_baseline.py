@@ -27,9 +27,8 @@ from enrich.command_line import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
-from enrich.spark.failures import explain_failure
+from enrich.spark.failures import explain_failure, messages_of
 from enrich.spark.session import open_session
-from enrich.spark.failures import messages_of
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,

@@ -38,7 +38,7 @@ from enrich.spark.plan import plan_refresh
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request, refuse_demo_among_products
 from enrich.spark.report import ReportSources, write_page
-from enrich.spark.runs import RunSummary, read_event, summarise
+from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
@@ -129,7 +129,7 @@ def main(
     }
     decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
     if decision is not None:
-        with recorded(settings.metrics_dir, settings.database, settles=True) as recording:
+        with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
             ended = decide_run(settings, settings_file, recording, decision)
     else:
         request = Request(
@@ -285,7 +285,7 @@ def decide_run(
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, is another one by now.
     baseline = None if decision.is_discard else load_label_baseline(settings, manifest)
-    labels = manifest.config.attributes
+    labels, begun_at = manifest.config.attributes, datetime.now(UTC)
     spark = open_session("enrich_catalog")
     tables = Tables(spark, settings.database, tuple(labels))
     tables.require("run_events")
@@ -297,7 +297,8 @@ def decide_run(
         log.info("publishing the candidates of run %s", decision.run)
         version = name_model_version(manifest, settings.target_precision)
         event = approve(tables, decision.run, decision.reason, labels, version)
-    recording.summary = summarise(read_event(tables, event["run_id"]))
+    recording.summary = summarise(event)
+    recording.is_news = event["at"] >= begun_at
     # What this checkpoint alone answers has no columns where nothing of it was published.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))

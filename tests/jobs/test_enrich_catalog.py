@@ -58,6 +58,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert Path(first.summary["report"]).exists()
     counts = first.summary["counts"]
     assert counts["published"] + counts["unchanged"] + counts["quarantined"] == 500
+    assert counts["images_opened"] == counts["images_compared"] == 500
     assert set(first.summary["engine_loads"].values()) == {1}
     truth = pd.read_parquet(shop / "labels.parquet")
     published = lakehouse.table("real", "product_attributes")
@@ -83,7 +84,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     second = lakehouse.submit(JOB, *flags)
     assert second.code == 0, second.output
     counts = second.summary["counts"]
-    assert (counts["pending"], counts["enriched"], counts["unchanged"]) == (10, 9, 490)
+    assert (counts["due"], counts["answered"], counts["unchanged"]) == (10, 9, 490)
     rows = lakehouse.table("real", "product_attributes").to_pandas().set_index("product_id")
     damaged = rows.loc[products.loc[11:13, "product_id"]]
     assert damaged["status"].tolist() == ["image_missing", "image_corrupt", "image_corrupt"]
@@ -127,7 +128,7 @@ def test_doctored_baseline_publishes_nothing(
     assert summary["outcome"] == "blocked"
     assert "color: label distribution" in summary["error"]
     assert spark.sql("DESCRIBE HISTORY doctored.product_attributes").count() == 1
-    assert spark.table("doctored.staged_attributes").count() == 60
+    assert spark.table("doctored.candidates").count() == 60
     outcomes = spark.table("doctored.label_quality").toPandas()["outcome"]
     assert "fail" in set(outcomes)
     assert "Blocked" in Path(summary["report"]).read_text()
@@ -146,11 +147,11 @@ WRONG = {
     "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
     "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
     "a day to come": ({}, {"--run-date": "2999-01-01"}, "--run-date 2999-01-01 is in the future"),
-    "publish a run without a name": ({}, {"--publish-run": ""}, "there is no table untouched"),
+    "publish a run without a name": ({}, {"--publish-run": ""}, "untouched.run_events is missing"),
     "publish what was never staged": (
         {},
         {"--publish-run": "monday"},
-        "there is no table untouched",
+        "untouched.run_events is missing",
     ),
     "unknown attribute in a baseline": (
         {"baselines": {"shop": "colour.json"}},
@@ -236,7 +237,7 @@ OF_A_REFRESH = [
     ("flags", "message"),
     [
         (("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
-        (("--drop-run", "a"), "why is the run dropped?"),
+        (("--drop-run", "a"), "Why is the run discarded?"),
         (("--reason", "because"), "--reason goes with --publish-run"),
         *((("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
         *((("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),

@@ -3,12 +3,12 @@
 from typing import cast
 
 import pytest
-from enrich.spark.counting import COUNTS
-from enrich.spark.records import RunSummary
-from enrich.spark.tables.output_tables import OutputTables
 
 from enrich.spark import console
 from enrich.spark.console import describe_counts
+from enrich.spark.runs import RunSummary
+from enrich.spark.tables import Tables
+from schemas.tables import COUNTS
 
 NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 
@@ -16,14 +16,14 @@ NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 def test_counts_are_told_in_one_line_without_those_that_are_zero() -> None:
     counts = NOTHING | {
         "read": 1200,
-        "enriched": 1100,
+        "answered": 1100,
         "quarantined": 100,
         "abstained": {"color": 1000, "pattern": 0, "style": 2},
     }
 
     told = describe_counts(counts)
 
-    assert told == "1,200 read, 1,100 enriched, 100 quarantined; abstained: color 1,000, style 2"
+    assert told == "1,200 read, 1,100 answered, 100 quarantined; abstained: color 1,000, style 2"
 
 
 def test_whoever_reads_json_lines_is_shown_no_table(
@@ -34,7 +34,7 @@ def test_whoever_reads_json_lines_is_shown_no_table(
     monkeypatch.setattr(console, "is_json", lambda: True)
 
     # Tables would be asked for the rows to show.
-    console.show_run(cast(OutputTables, None), RunSummary(outcome="published"))
+    console.show_run(cast(Tables, None), RunSummary(outcome="published"))
 
     assert len(told) == 1 and capsys.readouterr().out == ""
 

@@ -1,8 +1,6 @@
 """Names from outside that would end up in SQL or in a path are refused before a session exists."""
 
 import pytest
-from enrich.spark.records import RunRequest
-from fake_shop import DAY
 from job_script import load_job, run_job
 
 from enrich.errors import ConfigError
@@ -41,6 +39,6 @@ def test_words_for_people_that_tell_nobody_anything_are_refused(
 
 
 @pytest.mark.parametrize("run_id", ["../../up", "a/b", DROP, "a b", "x\n", "ä", "", "a" * 101])
-def test_a_run_id_that_does_not_belong_into_sql_or_a_path_is_refused(run_id: str) -> None:
+def test_a_trigger_that_does_not_belong_into_sql_or_a_path_is_refused(run_id: str) -> None:
     with pytest.raises(ConfigError, match="is not usable"):
-        RunRequest(DAY, run_id=run_id)
+        load_job("enrich_catalog").check_trigger(run_id)
