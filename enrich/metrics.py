@@ -44,8 +44,9 @@ def recorded(folder: Path | None, database: str, *, decides: bool = False) -> It
     Args:
         folder: what node_exporter's `--collector.textfile.directory` names; None writes nothing.
         database: what the run is for.
-        decides: the block decides about an earlier run. A decision that is refused, as a mistyped
-            one, does not make the last run a failed one, and writes nothing.
+        decides: the block decides about an earlier run. If it fails, as a mistyped command does,
+            that is told only where the file says that a run is staged, and so waits for just this:
+            otherwise the last run is still what it was.
     """
     started_at, recording, has_failed = datetime.now(UTC), Recording(), False
     try:
@@ -54,7 +55,9 @@ def recorded(folder: Path | None, database: str, *, decides: bool = False) -> It
         has_failed = True
         raise
     finally:
-        is_silent = has_failed and decides
+        is_silent = has_failed and decides and not (
+            folder is not None and _says_staged(_name_file(folder, database))
+        )
         has_news = has_failed or (recording.summary is not None and recording.is_news)
         if folder is not None and has_news and not is_silent:
             said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
@@ -140,6 +143,11 @@ def _read_last_success(file: Path) -> float:
     samples = _read_samples(file, _LAST_SUCCESS)
     # A catalog that was never refreshed is stale too.
     return samples[0].value if samples else 0.0
+
+
+def _says_staged(file: Path) -> bool:
+    outcomes = _read_samples(file, "last_run_outcome")
+    return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
 
 
 def _read_samples(file: Path, metric: str) -> list[Sample]:

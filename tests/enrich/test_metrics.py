@@ -128,91 +128,42 @@ def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path
     assert read(tmp_path) == before
 
 
-@pytest.mark.parametrize("said", ["blocked", "published", "nothing_to_do", "dropped", "failed"])
-def test_a_mistyped_command_to_settle_a_run_neither_silences_nor_raises_an_alert(
+@pytest.mark.parametrize("said", ["blocked", "published", "nothing_to_do", "discarded", "failed"])
+def test_a_mistyped_decision_neither_silences_nor_raises_an_alert(
     tmp_path: Path, said: str
 ) -> None:
     write(tmp_path, dataclasses.replace(PUBLISHED, outcome=said))
     before = read(tmp_path)
 
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop", settles=True):
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop", decides=True):
         raise ConfigError("no such run")
     assert read(tmp_path) == before
 
 
-@pytest.mark.parametrize(("before", "settles"), [("blocked", False), ("staged", True)])
+@pytest.mark.parametrize(("before", "decides"), [("blocked", False), ("staged", True)])
 def test_a_refresh_that_fails_and_a_nightly_publish_that_does_are_said_to_fail(
-    tmp_path: Path, before: str, settles: bool
+    tmp_path: Path, before: str, decides: bool
 ) -> None:
     write(tmp_path, Summary(outcome=before))
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop", settles=settles):
+    with pytest.raises(ConfigError), recorded(tmp_path, "shop", decides=decides):
         raise ConfigError("no such product table")
     assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
 
 
-@pytest.mark.parametrize(
-    ("before", "then"),
-    [("published", "published"), ("blocked", "blocked"), ("staged", "failed")],
-)
-@pytest.mark.parametrize("waits", ["blocked", "failed", "rolled_back", "staged"])
-def test_a_publication_that_is_refused_is_told_as_one_that_ends_in_an_error(
-    tmp_path: Path, before: str, then: str, waits: str
-) -> None:
-    write(tmp_path, dataclasses.replace(PUBLISHED, outcome=before))
-    known = read(tmp_path)
-
-    with recorded(tmp_path, "shop", settles=True) as recording:
-        recording.summary, recording.has_failed = Summary(outcome=waits), True
-
-    found = read(tmp_path)
-    assert found["last_run_outcome"][(then,)] == 1
-    assert before == "staged" or found == known
-
-
-SETTLED = STARTED + timedelta(seconds=30)
-
-
-@pytest.mark.parametrize("tries", [["failed"], ["staged"], ["staged", "failed", "failed"]])
-def test_a_run_whose_command_failed_or_was_killed_after_it_was_settled_is_told_by_the_next_try(
-    tmp_path: Path, tries: list[str]
-) -> None:
-    write(tmp_path, PUBLISHED, STARTED - timedelta(days=1))
-    for number, outcome in enumerate(tries):
-        write(tmp_path, Summary(outcome=outcome), STARTED + timedelta(hours=number))
-
-    with recorded(tmp_path, "shop", settles=True) as recording:
-        recording.summary, recording.settled_at = PUBLISHED, SETTLED
-
-    found = read(tmp_path)
-    assert found["last_run_outcome"][("published",)] == 1
-    assert found["last_run_products"][("published",)] == 295
-    # When it was, and not when it was told.
-    assert found["last_success_timestamp_seconds"] == {(): SETTLED.timestamp()}
-    assert found["last_run_end_timestamp_seconds"] == {(): SETTLED.timestamp()}
-
-
-@pytest.mark.parametrize("since", ["published", "failed", "blocked"])
-@pytest.mark.parametrize("again", ["published", "dropped"])
-def test_a_run_that_was_settled_before_is_no_news_where_that_is_known(
-    tmp_path: Path, since: str, again: str
-) -> None:
+def test_a_decision_that_was_made_before_is_no_news(tmp_path: Path) -> None:
     write(tmp_path, PUBLISHED)
-    write(tmp_path, Summary(outcome=since), STARTED + timedelta(days=1))
+    write(tmp_path, Summary(outcome="blocked"), STARTED + timedelta(days=1))
     before = read(tmp_path)
-    with recorded(tmp_path, "shop", settles=True) as recording:
-        recording.summary, recording.settled_at = Summary(outcome=again), SETTLED
+    with recorded(tmp_path, "shop", decides=True) as recording:
+        recording.summary, recording.is_news = PUBLISHED, False
     assert read(tmp_path) == before
 
 
-def test_a_try_that_fails_has_failed_though_its_run_was_settled_before(tmp_path: Path) -> None:
-    write(tmp_path, PUBLISHED)
-    write(tmp_path, Summary(outcome="staged"))
-    with pytest.raises(RuntimeError), recorded(tmp_path, "shop", settles=True) as recording:
-        recording.summary, recording.settled_at = PUBLISHED, STARTED
-        raise RuntimeError("lost")
-    found = read(tmp_path)
-    assert found["last_run_outcome"][("failed",)] == 1
-    assert found["last_run_end_timestamp_seconds"][()] > ENDED.timestamp()
+def test_a_decision_of_now_is_told(tmp_path: Path) -> None:
+    write(tmp_path, Summary(outcome="blocked"))
+    with recorded(tmp_path, "shop", decides=True) as recording:
+        recording.summary = PUBLISHED
+    assert read(tmp_path)["last_run_outcome"][("published",)] == 1
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
