@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from enrich.errors import ConfigError
 from enrich.metrics import recorded, write_metrics
-from schemas.tables import Outcome
+from schemas.tables import State
 
 STARTED = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 ENDED = STARTED + timedelta(seconds=90)
@@ -61,7 +61,7 @@ def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
     write(tmp_path / "new", PUBLISHED)
 
     found = read(tmp_path / "new")
-    assert found["last_run_outcome"] == {(o,): float(o == "published") for o in Outcome}
+    assert found["last_run_outcome"] == {(o,): float(o == "published") for o in State}
     assert found["last_run_start_timestamp_seconds"] == {(): STARTED.timestamp()}
     assert found["last_run_end_timestamp_seconds"] == {(): ENDED.timestamp()}
     assert found["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
