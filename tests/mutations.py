@@ -93,8 +93,8 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/encode.py",
-        'contents.join(held.select("content_hash"), "content_hash", "left_anti")',
-        "contents",
+        'is_missing = F.col("is_held").isNull()',
+        "is_missing = F.lit(True)",
         _ENCODE + "chunks_that_are_done_are_not_encoded_again_after_a_failure",
     ),
     Mutation(

@@ -119,27 +119,32 @@ def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
 def count_candidates(
     tables: Tables, run_id: str, diff: Diff, encodings: DataFrame | None
 ) -> Answered:
-    """Return what the run's candidates and the readings of its contents are. Two actions."""
+    """Return what the run's candidates are, and what could not be read of its contents.
+
+    One action; two where something could not be read. Else the counts of contents are 0.
+    """
     own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
     nothing = {a: F.col(quote_part(a)).isNull() for a in tables.attributes}
     row = own.agg(
         F.count("*").alias("answered"),
+        F.count_if(_has_failed_image()).alias("failed"),
         *(F.count_if(is_null).alias(f"no {a}") for a, is_null in nothing.items()),
     ).collect()[0]
+    answered = row["answered"]
+    unanswered = diff.count(*TO_ANSWER, Outcome.REVISED) - answered
     contents = unreadable = with_image = failed = 0
-    if encodings is not None:
+    if encodings is not None and (unanswered or row["failed"]):
         read = join_encodings(diff.select(Outcome.NEW, Outcome.CHANGED), encodings)
         one = read.select("content_hash", "status", "modalities", "error").distinct()
         contents, unreadable, with_image, failed = one.agg(
             F.count("*"),
             F.count_if(F.col("modalities").isNull()),
             F.count_if(_names_image()),
-            F.count_if(_names_image() & F.col("status").isin(*IMAGE_PROBLEMS) & ~_rests_on_image()),
+            F.count_if(_has_failed_image()),
         ).collect()[0]
-    answered = row["answered"]
     return Answered(
         answered,
-        diff.count(*TO_ANSWER, Outcome.REVISED) - answered,
+        unanswered,
         {a: row[f"no {a}"] for a in tables.attributes},
         contents,
         unreadable,
@@ -273,5 +278,6 @@ def _names_image() -> Column:
     return F.coalesce(F.col("error") != NO_IMAGE_PATH, F.lit(True))
 
 
-def _rests_on_image() -> Column:
-    return F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+def _has_failed_image() -> Column:
+    rests_on_image = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
+    return _names_image() & F.col("status").isin(*IMAGE_PROBLEMS) & ~rests_on_image

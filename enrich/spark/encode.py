@@ -88,12 +88,13 @@ class Encoder:
             WorkersDied: so many contents kill their worker that it is rather the machines.
             EnrichError: rows were lost or doubled on the way.
         """
-        contents = select_contents(due).persist()
+        held = select_holding(self.read(), self.spec.limits_digest, self.run_id)
+        held = held.select("content_hash", F.lit(True).alias("is_held")).distinct()
+        contents = select_contents(due).join(held, "content_hash", "left").persist()
         try:
-            wanted = contents.count()
-            held = select_holding(self.read(), self.spec.limits_digest, self.run_id)
-            missing = contents.join(held.select("content_hash"), "content_hash", "left_anti")
-            asked = missing.count()
+            is_missing = F.col("is_held").isNull()
+            wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
+            missing = contents.where(is_missing).drop("is_held")
             if asked:
                 self._loads = open_accumulator(self.tables.spark, {}, _Loads())
                 self._encode_chunks(missing, asked)

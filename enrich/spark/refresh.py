@@ -165,7 +165,7 @@ class Refresh:
             diff = self._write_down(diff, folder)
             encodings = self._encode(diff)
             answered = self._answer(diff, encodings)
-            self._quarantine(diff, encodings)
+            self._quarantine(diff, encodings if answered.unanswered else None)
             self._check_candidates(diff, answered)
             self._publish(diff, answered)
         return self.summary
@@ -249,8 +249,7 @@ class Refresh:
         return not (diff.count(*DUE) or self._deletes(diff))
 
     def _end_idle(self, diff: Diff) -> None:
-        if diff.count(*BROKEN):
-            self._quarantine(diff, None)
+        self._quarantine(diff, None)
         self._add_notes(diff)
         diff.rows.unpersist()
         log.info("nothing to do: %s", describe_idle(diff))
@@ -302,6 +301,8 @@ class Refresh:
         return found
 
     def _quarantine(self, diff: Diff, encodings: DataFrame | None) -> None:
+        if encodings is None and not diff.count(*BROKEN):
+            return
         refused = [run.run_id for run in self._runs if not run.is_accepted]
         with self._timed("quarantine"):
             limits = self.inputs.spec.limits_digest
@@ -338,8 +339,6 @@ class Refresh:
         if not self.inputs.request.publish:
             self._append(State.STAGED)
             return
-        # Asked once more: encoding may have taken hours.
-        self._runs = read_runs(self.tables)
         with self._timed("publish"):
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
@@ -348,6 +347,7 @@ class Refresh:
         unchanged = self.summary.counts["read"] - self.summary.counts["quarantined"]
         withheld = self.summary.counts["withheld"]
         self.summary.counts["unchanged"] = unchanged - event["published"] - withheld
+        self.summary.table_versions["product_attributes"] = event["published_version"]
         self.summary.outcome = State.PUBLISHED
         if withheld:
             log.warning("%s answers are withheld", f"{withheld:,}")
