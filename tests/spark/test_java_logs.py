@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from enrich.redaction import redact
 from enrich.spark.java_logs import hide_secrets
-from jobs.set_up.spark import TEMPLATES
+from jobs.set_up import TEMPLATES
 
 SAID = [
     "JDBC url = jdbc:mysql://hive:hunter2@db:3306/metastore",
