@@ -7,7 +7,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	-u PYTHONPATH PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit lock check clean train compare \
 	known-labels environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
@@ -20,7 +20,7 @@ demo: environment ## Set up, then run the main job on the built-in demo catalog.
 	@$(IN_VENV) spark-submit $(SPARK_OPTIONS) jobs/enrich_catalog.py
 
 airflow: environment airflow-environment ## Set up, then run a local Airflow with the DAGs until Ctrl-C.
-	@$(PYTHON) -m jobs.serve_airflow
+	@airflow_dags/local.sh
 
 # Two at a time: what most tests wait for is one thread of Java's.
 PYTEST = $(IN_VENV) pytest -n 2 --dist loadfile
@@ -65,14 +65,19 @@ bench: ## Set up with the peers, then time inference by stages: floors, engine, 
 	@$(PYTHON) -m jobs.set_up bench
 	@$(IN_VENV) python jobs/bench_inference.py
 
-# In an environment of its own, so that the job's holds nothing but the job. Strict: a package that
-# cannot be looked up is no package without a vulnerability.
+# Strict: a package that cannot be looked up is no package without a vulnerability.
 audit: test-environment ## Look all installed packages up among known vulnerabilities.
-	@test -x .venv-audit/bin/pip-audit || \
-		{ $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet 'pip-audit>=2.9'; }
 	@code=0; for packages in $(wildcard .venv/lib/python3.*/site-packages .venv-airflow/lib/python3.*/site-packages); do \
-		echo "$$packages"; .venv-audit/bin/pip-audit --strict --skip-editable --path $$packages || code=1; \
+		echo "$$packages"; .venv/bin/uv tool run pip-audit --strict --skip-editable --path $$packages || code=1; \
 	done; exit $$code
+
+# Keeps the versions that are pinned, as far as pyproject.toml lets it: UPGRADE=--upgrade takes the newest.
+UPGRADE ?=
+LOCK = .venv/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+lock: environment ## Pin all packages anew, with hashes and for all machines, in requirements/.
+	@$(LOCK) pyproject.toml --all-extras --output-file requirements/lock.txt
+	@$(LOCK) airflow_dags/requirements.txt --output-file requirements/airflow.txt
 
 bench-refresh: environment ## Time a refresh of 1,000,000 products, 1 % changed, beside the first pass.
 	@$(IN_VENV) python jobs/bench_refresh.py

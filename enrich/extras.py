@@ -17,7 +17,7 @@ def load_extra(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         if error.name == package:
-            said = f"{package} is not installed: python3 -m jobs.set_up --extra {extra}"
+            said = f"{package} is not installed: python3 -m jobs.set_up {extra}"
         else:
             said = f"{package} cannot be loaded: {first_line(error)}"
         raise ConfigError(said) from error

@@ -55,8 +55,10 @@ def recorded(folder: Path | None, database: str, *, decides: bool = False) -> It
         has_failed = True
         raise
     finally:
-        is_silent = has_failed and decides and not (
-            folder is not None and _says_staged(_name_file(folder, database))
+        is_silent = (
+            has_failed
+            and decides
+            and not (folder is not None and _says_staged(_name_file(folder, database)))
         )
         has_news = has_failed or (recording.summary is not None and recording.is_news)
         if folder is not None and has_news and not is_silent:

@@ -31,6 +31,12 @@ def main(extras: "list[str]") -> None:
     """Bring `.venv` up to date with this checkout; do nothing if it already is."""
     if sys.version_info < (3, 11):  # noqa: UP036
         stop("Python 3.11 or newer is needed, as in: make PYTHON=python3.12 demo")
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    unknown = set(extras) - set(project["optional-dependencies"])
+    if unknown:
+        stop(f"{sorted(unknown)[0]!r} is not one of the extras in pyproject.toml")
     if set("#$") & set(str(ROOT)):
         stop(f"the path {ROOT} has a # or $, which Spark or make misread; move the checkout")
     with Path(f"{VENV}.lock").open("w") as lock:

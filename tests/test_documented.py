@@ -9,24 +9,24 @@ from typing import get_args
 
 import pytest
 import typer
-from enrich.spark.counting import COUNTS
-from enrich.spark.records import RunSummary
 from job_script import load_job
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from enrich.settings_files import load_yaml
 from enrich.spark.plan import Plan
+from enrich.spark.runs import RunSummary
 from enrich.training.config import TrainingConfig
 from expectations.settings import ValidationSettings
 from schemas import tables
+from schemas.tables import COUNTS
 
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
 # Of benchmarks, drills and set-up `--help` tells enough.
 USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")}
-    - {"bench_inference", "bench_refresh", "drill_gate", "serve_airflow"}
+    - {"bench_inference", "bench_refresh", "drill_gate"}
 )
 SETTINGS = JOB.Settings.model_fields
 # What is said of a default that is none.

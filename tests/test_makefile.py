@@ -1,26 +1,11 @@
 """What make would run."""
 
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-
-
-def test_the_set_up_takes_every_extra_that_make_asks_it_for() -> None:
-    asked = [
-        words
-        for line in (ROOT / "Makefile").read_text().splitlines()
-        if "jobs.set_up" in line and (words := re.findall(r"--extra \w+", line))
-    ]
-    assert asked
-    for extras in asked:
-        # Help comes when all that stands before it is understood.
-        command = [sys.executable, "-m", "jobs.set_up", *" ".join(extras).split(), "--help"]
-        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
 
 
 def test_the_demo_runs_on_fewer_cores_where_there_is_little_memory() -> None:

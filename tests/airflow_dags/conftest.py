@@ -1,5 +1,6 @@
 """A local Airflow as `make airflow` starts it, in a folder of its own, and jobs to give it."""
 
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ def task_policy(task):
 class Airflow:
     """A running Airflow, used as people and their programs use it: by its REST API."""
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, port: int, password: str) -> None:
         import httpx
 
+        self.port, url = port, f"http://127.0.0.1:{port}"
         login = httpx.post(f"{url}/auth/token", json={"username": "admin", "password": password})
         token = login.raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {token}"}
@@ -144,27 +146,44 @@ def free_port() -> int:
 
 @contextmanager
 def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
-    """Runs `make airflow`'s second half: its process, and a login once the DAG files are read."""
+    """Runs what `make airflow` runs: its process, and a login once the DAG files are read."""
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(IMPATIENT_POLICY)
-    command = [sys.executable, "-u", "-m", "jobs.serve_airflow", "--home", str(home)]
-    said = home / "said.txt"
-    # What would lead spark-submit astray must not; users have such variables.
-    env = {**os.environ, "SPARK_HOME": "/nowhere", "PYSPARK_PYTHON": "/nowhere/python"}
+    said, port = home / "said.txt", str(free_port())
+    # Variables that lead another program astray; users have them.
+    astray = {
+        "SPARK_HOME": "/nowhere",
+        "PYSPARK_PYTHON": "/nowhere/python",
+        "PYTHONPATH": "/nowhere",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nowhere/production.db",
+        "AIRFLOW_CONFIG": "/nowhere/airflow.cfg",
+    }
+    ports = {
+        "PORT": port,
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+    }
+    env = {**os.environ, **astray, **ports, "LOCAL_AIRFLOW": str(home)}
+    command = [DAGS / "local.sh"]
     with said.open("w") as out:
-        process = subprocess.Popen(
-            [*command, "--port", str(free_port())], cwd=ROOT, env=env, stdout=out, stderr=out
-        )
+        # In a group of its own, for a Ctrl-C that all of it gets.
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
-        wait_for(lambda: "password" in said.read_text() or process.poll(), "Airflow", 300)
+        ready = "Airflow is ready"
+        wait_for(lambda: ready in said.read_text() or process.poll() is not None, "Airflow", 300)
         assert process.poll() is None, said.read_text()
-        words = said.read_text().split()
-        client = Airflow(words[words.index("at") + 1], words[words.index("password:") + 1])
+        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+        client = Airflow(int(port), passwords["admin"])
         wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")
         yield process, client
     finally:
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         process.wait(120)
+
+
+def press_ctrl_c(process: subprocess.Popen) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
 
 
 @pytest.fixture(scope="session")
@@ -202,12 +221,6 @@ def fake_checkout(tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path / "checkout"
 
     return make
-
-
-@pytest.fixture
-def port() -> int:
-    """A port of this machine that nothing listens on."""
-    return free_port()
 
 
 @pytest.fixture(scope="session")

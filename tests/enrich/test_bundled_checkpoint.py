@@ -39,7 +39,7 @@ LEAST_PRECISION = 0.88
 
 def test_the_figures_of_the_bundled_checkpoint_are_of_its_weights() -> None:
     metrics = json.loads((BUNDLED / "metrics.json").read_text())
-    assert metrics["content"] == read_manifest(BUNDLED).digest
+    assert metrics["content"] == read_manifest(BUNDLED).digests.model
 
 
 def test_the_bundled_checkpoint_is_as_good_as_it_must_be() -> None:

@@ -1,6 +1,7 @@
 """The recipe that goes from a driver to workers with other working directories."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +23,19 @@ def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(
     assert spec.allowed_roots == (f"{tmp_path}/more", "s3://bucket/more")
     for given, place in (("s3://b/i", "s3://b/i"), ("file:/data/i", "file:///data/i")):
         assert build_spec(config, read_manifest(BUNDLED), given).image_root == place
+
+
+def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it() -> None:
+    manifest = read_manifest(BUNDLED)
+
+    def digest(root: str = "/shop", **settings: Any) -> str:
+        return build_spec(JobConfig(**settings), manifest, root).limits_digest
+
+    own = digest()
+    assert len(own) == 12 and own == digest(batch_size=8, target_precision=0.95)
+    others = [
+        digest("/other"),
+        digest(allowed_image_roots=("/more",)),
+        digest(image_limits={"max_pixels": 10}),
+    ]
+    assert len({own, *others}) == 4

@@ -1,4 +1,4 @@
-# Read by every Spark command before it starts Java. jobs/set_up.py fills in {java_home}.
+# Read by every Spark command before it starts Java.
 
 # Spark talks to itself on this machine only: what the machine's name resolves to (a VPN's address,
 # or nothing at all, with which Spark would not start) must not matter, and no port is open to others.

@@ -148,7 +148,7 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(
     card = (tmp_path / "twice" / "MODEL_CARD.md").read_text()
     assert card.startswith("# tiny") and card.index("one shop") < card.index("another shop")
     told = json.loads((tmp_path / "twice" / "metrics.json").read_text())["adaptation"]
-    assert (told["shop"], told["from"]) == ("another shop", f"once-{once.digest}")
+    assert (told["shop"], told["from"]) == ("another shop", f"once-{once.digests.model}")
     assert told["earlier"]["shop"] == "one shop" and "earlier" not in told["earlier"]
 
 

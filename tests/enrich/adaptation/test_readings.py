@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -28,8 +29,10 @@ def two_colors(engine: Engine, shop: Path, tmp_path: Path) -> ShopLabels:
 
 
 def test_a_product_is_in_every_reading_that_it_has_modalities_for(
-    engine: Engine, shop: Path, tmp_path: Path
+    engine: Engine, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened = Mock(wraps=engine._store.read)
+    monkeypatch.setattr(engine._store, "read", opened)
     labels = {
         "whole": "red", "blue twin": "blue", "red twin": None,
         "no words": "blue", "no picture": "blue", "nothing": "red",
@@ -40,6 +43,7 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     shop_labels = read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
     readings = take_readings(engine, shop_labels)
 
+    assert opened.call_count == len(labels), "each picture once"
     assert list(readings) == ["color", "style"]
     by_modalities = dict(zip(Modalities, readings["color"].answers, strict=True))
     assert by_modalities[Modalities.IMAGE_AND_TEXT].product.tolist() == [0, 1]
@@ -72,7 +76,10 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     unchanged = make_effect(figures, Gain(1.0, 0.1, 100), given.calibration.attributes["color"])
     effect = replace(unchanged, trust_shift=3.0)
     write_adapted(given, {"color": effect}, "adapted", "shop", tmp_path / "adapted")
-    adapted = open_engine(read_manifest(tmp_path / "adapted"), str(shop))
+    fitted = read_manifest(tmp_path / "adapted")
+    assert fitted.digests.encoder == given.digests.encoder
+    assert fitted.digests.model != given.digests.model
+    adapted = open_engine(fitted, str(shop))
     (after, *_), wanted = take_readings(adapted, two_colors)["color"].answers, before.at(3.0)[0]
     torch.testing.assert_close(after.logits, wanted.logits, atol=0.02, rtol=0)
     torch.testing.assert_close(after.image_weight, wanted.image_weight, atol=0.01, rtol=0)
@@ -87,8 +94,8 @@ def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
     before = take_readings(engine, two_colors)["color"]
     bias = torch.tensor([3.0, -1.0, 0.0, 2.0])
     corrections = {"color": ScoreCorrection(bias=tuple(bias.tolist()))}
-    corrected = engine.calibration.model_copy(update={"corrections": corrections})
-    monkeypatch.setattr(engine, "calibration", corrected)
+    corrected = engine.answerer.calibration.model_copy(update={"corrections": corrections})
+    monkeypatch.setattr(engine.answerer, "calibration", corrected)
     after = take_readings(engine, two_colors)["color"]
     for shift in (-3.0, 0.0, 3.0):
         for raw, found in zip(before.at(shift), after.at(shift), strict=True):

@@ -295,7 +295,7 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
 
     manifest = read_manifest(tmp_path / "made")
     kept = json.loads((tmp_path / "made" / "metrics.json").read_text())
-    assert kept == {"content": manifest.digest} | metrics
+    assert kept == {"content": manifest.digests.model} | metrics
     assert manifest.config.towers.kind == "hugging_face_clip"
     assert (manifest.config.image.size_px, manifest.config.image.fit) == (64, "crop")
     engine = open_engine(manifest, str(catalog))

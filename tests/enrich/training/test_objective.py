@@ -198,6 +198,6 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     contrast = HEADS.model_copy(update={"loss": "contrastive"})
     objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
     with autocast(classifier.device):
-        output = classifier(part.inputs)
-    wanted = contrastive_loss(output.vectors.image, output.vectors.text, part.groups, temperature)
+        vectors = classifier.encode(part.inputs)
+    wanted = contrastive_loss(vectors.image, vectors.text, part.groups, temperature)
     torch.testing.assert_close(objective(part), part.share * wanted)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from enrich.classifiers.cma_clip import CmaClip, jensen_shannon
+from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.batches import Batches
 from enrich.training.conditions import Condition
@@ -31,7 +31,8 @@ def _labelled_by(
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
-        answers = classifier.heads[attribute](getattr(classifier(inputs).joint, modality)).argmax(1)
+        read = classifier(inputs).vectors.named[modality]
+        answers = classifier.heads[attribute](read).argmax(1)
     targets = batches.products.targets.copy()
     targets[:, column] = answers.numpy()
     products = replace(batches.products, targets=targets)
@@ -63,9 +64,9 @@ def _answered(classifier: CmaClip, batches: Batches, *, is_often_wrong: bool) ->
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     classifier.eval()
     with torch.inference_mode():
-        read = classifier(inputs).joint
-        alone = [classifier.heads["color"](one).softmax(1) for one in read[:2]]
-        answered = classifier(inputs).logits["color"].argmax(1)
+        output = classifier(inputs)
+        alone = [classifier.heads["color"](one).softmax(1) for one in cls_of(output.vectors)]
+        answered = output.logits["color"].argmax(1)
     doubtful = jensen_shannon(*alone) > 0.5
     assert 5 < doubtful.sum() < 35
     targets = batches.products.targets.copy()
