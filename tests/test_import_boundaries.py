@@ -56,7 +56,7 @@ def test_expectations_do_not_import_the_engine() -> None:
 def test_driver_starts_without_torch_and_great_expectations() -> None:
     job = Path(__file__).parents[1] / "jobs" / "enrich_catalog.py"
     loaded = _printed_by(f"import sys, runpy; runpy.run_path({str(job)!r}); print(*sys.modules)")
-    assert {"enrich.spark.run", "enrich.spark.report.page"} <= loaded
+    assert {"enrich.spark.refresh", "enrich.spark.report"} <= loaded
     assert not {"torch", "great_expectations"} & loaded
 
 
