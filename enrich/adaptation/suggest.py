@@ -5,7 +5,7 @@ long where the classifier is unsure, and its direction tells between which label
 drawn far apart in the space of these gradients, by k-means++: so all are hard ones, and each is
 hard in another way. BADGE takes the gradient by the last layer's weights; here it is that by the
 scores. Three of four products are drawn blindly instead: thresholds rest on these labels too, and
-on hard products alone none would be reached (measured, docs/decisions/2026-11-25.md).
+on hard products alone none would be reached.
 """
 
 from collections.abc import Container, Iterable
