@@ -1,7 +1,8 @@
-"""A run's report made by hand, in which every text that comes from outside can be chosen."""
+"""A run's report made by hand, with a choice of every text that comes from outside."""
 
 import base64
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -24,6 +25,7 @@ from enrich.report.content import (
     ShownAnswer,
 )
 from schemas.labels import ABSTAINED
+from schemas.tables import COUNTS
 
 MakeReport = Callable[..., RunReport]
 # What stands where a text comes from outside, given what usually does.
@@ -32,7 +34,7 @@ Text = Callable[[str], str]
 
 @pytest.fixture(scope="session")
 def make_report() -> MakeReport:
-    """Returns a function that makes a report; `says` stands wherever a text comes from outside."""
+    """A function that makes a report; `says` stands wherever a text comes from outside."""
 
     def make(says: str | None = None, outcome: str = "published", cards: int = 6) -> RunReport:
         def text(usual: str) -> str:
@@ -43,8 +45,9 @@ def make_report() -> MakeReport:
             run=_make_facts(text, outcome),
             checks=(check, replace(check, outcome="warn"), replace(check, outcome="pass")),
             attributes=(_make_attribute(text),),
-            before=Before(7, datetime(2026, 11, 23, 4, 5, tzinfo=UTC), 1000, 900, 12),
+            before=Before(7, 1000, 900, 12),
             gallery=_make_gallery(text, cards),
+            reasons={text("changed"): 890, "new": 300, "missing": 3},
             statuses={"ok": 1180, text("image_missing"): 20},
             quarantined={text("no_modality"): 10},
         )
@@ -61,40 +64,39 @@ def _make_check(text: Text) -> CheckRow:
         detail=text("3 rows hold a label unknown to the checkpoint"),
         attribute=text("color"),
         category=text("shirts"),
-        suite="staged",
+        suite="candidates",
         baseline=text("shop"),
     )
 
 
 def _make_facts(text: Text, outcome: str) -> RunFacts:
     published = 1190 if outcome == "published" else 0
+    counts = {
+        "read": 1300,
+        "due": 1200,
+        "answered": 1190,
+        "published": published,
+        "unchanged": 80,
+        "quarantined": 30,
+        "withheld": 1190 - published,
+    }
     return RunFacts(
-        run_id=text("20261124-0a1b2c3d4e"),
+        run_id=text("20261124-0a1b2c3d"),
         outcome=outcome,
         run_date=date(2026, 11, 24),
+        started_at=datetime(2026, 11, 24, 4, 5, tzinfo=UTC),
         database=text("shop"),
-        catalog=text("shop/products.parquet"),
-        catalog_version=text("12"),
+        source=text("shop/products.parquet"),
+        source_version=text("12"),
         model_version=text("cma-clip-small-0123-p90"),
-        counts={
-            "read": 1300,
-            "pending": 1200,
-            "carried": 0,
-            "enriched": 1190,
-            "published": published,
-            "unchanged": 80,
-            "quarantined": 30,
-            "withheld": 1190 - published,
-            "vanished": 0,
-            "deleted": 0,
-        },
-        seconds={"inference": 40.0, text("survey"): 20.0, "tables": 5.0},
-        asked=1200,
+        counts=dict.fromkeys(COUNTS, 0) | counts,
+        seconds={"encode": 40.0, text("diff"): 20.0, "tables": 5.0},
+        trigger=text("scheduled"),
         products_per_second=30.0,
-        error=text("color: too blue"),
+        error=text("too many failures"),
         reason=text("a new season"),
+        caused_by=text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
         settings_file=text("our shop.yaml"),
-        deletes_missing=True,
     )
 
 
@@ -107,7 +109,7 @@ def _make_attribute(text: Text) -> AttributeFacts:
         answered=(0,) * (BINS - 2) + (100, 1000),
         abstained=(5,) * 18 + (0, 0),
         image_weights=tuple(range(BINS)),
-        thresholds={"image+text": 0.88, "image": None, text("text"): 0.29},
+        thresholds={"image+text": 0.88, "image": math.inf, text("text"): 0.29},
         changes=(Change(text("red"), ABSTAINED, 12),),
     )
 
@@ -119,6 +121,7 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
         (Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)),
         is_corrected=True,
         old=text("blue"),
+        image_weight=0.4,
     )
     unsure = replace(answer, label=ABSTAINED, is_corrected=False)
     card = Card(
@@ -130,13 +133,14 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
         category=text("shirts"),
         modalities=text("text"),
         error=text("broken data stream"),
+        reason=text("changed"),
         about=text("color"),
     )
     shelf = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
     return Gallery(
         changed=shelf,
         unsure=tuple(replace(one, answers=(unsure,)) for one in shelf),
-        sure=shelf,
+        examples=shelf,
         failed=shelf,
         quarantined=(
             replace(card, status=text("no_modality")),
@@ -148,10 +152,14 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
 @pytest.fixture(scope="session")
 def empty_report() -> RunReport:
     """The first run of an empty catalog."""
-    counts = dict.fromkeys(COUNTS, 0)
-    run = RunFacts("r", "nothing_to_do", date(2026, 11, 24), "d", "c", "0", "m", counts, {})
-    attribute = AttributeFacts("color", {}, {}, {}, (0,) * BINS, (0,) * BINS, (0,) * BINS, {})
-    return RunReport(run, (), (attribute,), Before(0, None, 0, 0, 0), Gallery(), {}, {})
+    run = replace(
+        _make_facts(lambda usual: usual, "nothing_to_do"),
+        counts=dict.fromkeys(COUNTS, 0),
+        seconds={},
+        error=None,
+        reason=None,
+    )
+    return RunReport(run, (), (), Before(0, 0, 0, 0), Gallery(), {}, {}, {})
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""The page in a real browser: nothing runs, nothing is asked for, nothing sticks out.
+"""The page in a real browser: no script but its own, no request, nothing sticks out.
 
-A page of the test's own, with scripts, holds the report in a frame as wide as a screen, measures
-it and says what it found. SCREENSHOTS=folder keeps the pictures for a person to look at.
+A page of the test's own, with scripts, holds the report in a frame as wide as a screen, clicks,
+measures and says what it found. SCREENSHOTS=folder keeps the pictures for a person to look at.
 """
 
 import html
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from enrich.report.content import RunReport
-from enrich.report.page import render_page
+from enrich.report.page import render_index, render_page
 
 from .conftest import MakeReport
 
@@ -43,8 +43,19 @@ frame.addEventListener("load", () => setTimeout(() => {{
   inside.querySelectorAll("details").forEach((folded) => {{ folded.open = true; }});
   const stickOut = (element) => element.getBoundingClientRect().right > width + 1;
   const pictures = [...inside.images];
+  const shown = () => [...inside.querySelectorAll("[data-facts]")].filter((one) =>
+    one.getBoundingClientRect().height > 0);
+  const click = (name) => {{
+    inside.querySelector(`[data-name="${{name}}"]`).dispatchEvent(
+      new MouseEvent("click", {{bubbles: true, cancelable: true}}));
+    const bar = inside.getElementById("filter");
+    return [shown().length, bar.hidden ? "" : bar.innerText];
+  }};
+  const filtered = !{clicks}.length ? [] : [shown().length, ...{clicks}.map(click)];
   found.textContent = JSON.stringify({{
     width,
+    filtered,
+    hash: frame.contentWindow.location.hash,
     scroll_width: inside.documentElement.scrollWidth,
     sticking_out: [...inside.body.querySelectorAll("*")].filter(stickOut)
       .map((one) => one.tagName + "." + one.className).slice(0, 5),
@@ -59,6 +70,12 @@ frame.addEventListener("load", () => setTimeout(() => {{
 }}, 300));
 </script>
 """
+
+
+def make_frame(width: int, clicks: Sequence[str] = ()) -> str:
+    """Return a page that holds page.html, and clicks what is called so."""
+    named = json.dumps([*clicks])
+    return FRAME.format(page="page.html", width=width, height=HEIGHT_PX, clicks=named)
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +113,10 @@ def measure(
 ) -> Callable[..., dict[str, Any]]:
     """Returns a function that measures a page, by default on a phone."""
 
-    def measure(page: bytes, screen: str = "phone") -> dict[str, Any]:
+    def measure(page: bytes, screen: str = "phone", clicks: Sequence[str] = ()) -> dict[str, Any]:
         (tmp_path / "page.html").write_bytes(page)
         frame = tmp_path / "frame.html"
-        frame.write_text(FRAME.format(page="page.html", width=WIDTHS_PX[screen], height=HEIGHT_PX))
+        frame.write_text(make_frame(WIDTHS_PX[screen], clicks))
         log = tmp_path / "network.json"
         flags = ("--dump-dom", "--virtual-time-budget=5000", f"--log-net-log={log}")
         found = re.search('<p id="found">(.*?)</p>', browse(frame, *flags).stdout)
@@ -127,7 +144,7 @@ def test_measuring_notices_what_a_page_should_not_do(measure: Callable[..., Any]
 
 @pytest.mark.parametrize("says", [None, HOSTILE], ids=["usual", "hostile"])
 @pytest.mark.parametrize("screen", WIDTHS_PX)
-def test_page_runs_nothing_asks_for_nothing_and_fits_the_screen(
+def test_page_runs_its_own_script_alone_asks_for_nothing_and_fits_the_screen(
     measure: Callable[..., Any],
     make_report: MakeReport,
     picture: str,
@@ -135,14 +152,36 @@ def test_page_runs_nothing_asks_for_nothing_and_fits_the_screen(
     says: str | None,
 ) -> None:
     thumbnails = {f"pictures/{n}.jpg": picture for n in range(6)}
-    found = measure(render_page(make_report(says), thumbnails), screen)
+    report = make_report(says)
+    found = measure(render_page(report, thumbnails), screen)
 
-    assert (found["owned"], found["scripts"], found["requests"]) == (False, 0, [])
+    assert (found["owned"], found["scripts"], found["requests"]) == (False, 1, [])
     assert not found["asked_network"]
     assert found["width"] == WIDTHS_PX[screen]
     assert (found["scroll_width"], found["sticking_out"]) == (found["width"], [])
     assert found["pictures"] == 18
     assert found["background"] in ("rgb(255, 255, 255)", "rgb(29, 33, 37)"), "no style was applied"
+
+    found = measure(render_index([report.run] * 3, {report.run.run_id}), screen)
+    assert (found["owned"], found["scripts"], found["requests"]) == (False, 0, [])
+    assert (found["scroll_width"], found["sticking_out"]) == (found["width"], [])
+
+
+def test_a_click_shows_the_products_behind_a_label_or_a_bar(
+    measure: Callable[..., Any], full_page: bytes
+) -> None:
+    page = full_page.replace(b"</footer>", b'<a data-fact="99" data-name="none"></a></footer>')
+
+    found = measure(page, "desktop", ("color: red", "color: not sure enough", "none", ""))
+
+    assert found["filtered"] == [
+        24,
+        [18, "color: red 18 on this page show all"],
+        [6, "color: not sure enough 6 on this page show all"],
+        [0, "none 0 on this page show all"],
+        [24, ""],
+    ]
+    assert found["hash"] == "", "a link was followed"
 
 
 def test_pictures_of_the_page_are_painted(measure: Callable[..., Any], full_page: bytes) -> None:
@@ -169,7 +208,7 @@ def test_screenshot_shows_charts_and_pictures(
     (tmp_path / "page.html").write_bytes(full_page)
     frame = tmp_path / "frame.html"
     width = WIDTHS_PX[screen]
-    frame.write_text(FRAME.format(page="page.html", width=width, height=HEIGHT_PX))
+    frame.write_text(make_frame(width))
     shot = folder / f"report_{screen}.png"
 
     browse(frame, f"--window-size={width},{HEIGHT_PX}", f"--screenshot={shot}")

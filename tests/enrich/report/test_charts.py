@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from enrich.report.labels import compare_labels, find_swatch
 from PIL import ImageColor
 
-from enrich.report.charts import HISTOGRAM_PX, Piece, lay_out_histogram, lay_out_strip
-from enrich.report.content import RunReport
+from enrich.report.charts import (
+    HISTOGRAM_PX,
+    Piece,
+    compare_labels,
+    find_swatch,
+    lay_out_histogram,
+    lay_out_strip,
+)
 from enrich.report.words import (
     LONGEST_TEXT,
     format_beside,
@@ -16,6 +21,8 @@ from enrich.report.words import (
     make_printable,
 )
 from schemas.labels import ABSTAINED
+
+from .conftest import MakeReport
 
 
 def test_strip_is_filled_in_proportion_and_leaves_nothing_out() -> None:
@@ -38,10 +45,10 @@ def test_histogram_stacks_stand_on_one_another_and_the_highest_fills_it() -> Non
 
 
 def test_labels_are_compared_by_share_with_abstained_as_the_last_one(
-    empty_report: RunReport,
+    make_report: MakeReport,
 ) -> None:
     attribute = replace(
-        empty_report.attributes[0],
+        make_report().attributes[0],
         labels={ABSTAINED: 6, "red": 1, "blue": 3},
         before={"green": 4},
         baseline={"red": 30, "blue": 10},
@@ -58,8 +65,8 @@ def test_labels_are_compared_by_share_with_abstained_as_the_last_one(
     assert list(rows) == ["blue", "red", "green", ABSTAINED]
 
 
-def test_label_of_nothing_compared_has_no_share(empty_report: RunReport) -> None:
-    attribute = replace(empty_report.attributes[0], labels={"red": 2})
+def test_label_of_nothing_compared_has_no_share(make_report: MakeReport) -> None:
+    attribute = replace(make_report().attributes[0], labels={"red": 2}, before={}, baseline={})
 
     assert compare_labels(attribute) == [("red", 2, 1.0, None, None)]
 
