@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from enrich.spark.inputs import Inputs
+from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
+from enrich.spark.run import Refresh
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
-from enrich.spark.run import Refresh
 from enrich.spark.source import open_source
 from schemas.verdict import Verdict
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from enrich.spark.inference.staging import choose_tasks
+from enrich.spark.inference.udf import Loads, answers_schema, build_answers
 from pyspark.sql import functions as F
 
 from bench.setup import Setup
 from bench.spark_session import open_spark, run_all
 from bench.stage import Stage
-from enrich.spark.inference.staging import choose_tasks
-from enrich.spark.inference.udf import Loads, answers_schema, build_answers
 
 
 @contextmanager
