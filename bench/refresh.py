@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, RunSummary, StagedRows
-from enrich.spark.run import Refresh
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
+from enrich.spark.refresh import Inputs, Refresh, Request
+from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from schemas.verdict import Verdict
 
@@ -55,7 +54,7 @@ def measure(folder: Path, products: int, changed_share: float, pace: float) -> d
             summary = refresh(spark, engine, folder / f"{name}.parquet", date(2026, 11, day))
             figures[f"{name}_s"] = round(time.perf_counter() - begin, 2)
             figures[f"{name}_stages_s"] = summary.seconds
-            figures[f"{name}_enriched"] = summary.counts["enriched"]
+            figures[f"{name}_answered"] = summary.counts["answered"]
     # Executors that lose their driver fill the screen with errors.
     spark.stop()
     return figures | {"driver_memory_mb": round(max(peaks))}
@@ -80,7 +79,7 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
     inputs = Inputs(
         spark,
         config,
-        RunRequest(run_date=day),
+        Request(run_date=day),
         engine,
         ImageStore(str(catalog.parent)),
         open_source(spark, str(catalog), config.columns),
@@ -89,14 +88,14 @@ def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: dat
 
 
 class _OpenGate:
-    """Judges nothing."""
+    """A gate that checks nothing."""
 
     max_unusable_id_share = 1.0
 
-    def validate_input(self, rows: InputRows) -> Verdict:
+    def check_input(self, *_: Any) -> Verdict:
         return Verdict()
 
-    def validate_staged(self, staged: StagedRows) -> Verdict:
+    def check_candidates(self, *_: Any) -> Verdict:
         return Verdict()
 
 

@@ -1,15 +1,16 @@
-"""The job's own inference: what it asks its executors, without the tables around it."""
+"""The job's own encoding and answering on executors, without the tables around them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from enrich.spark.inference.staging import choose_tasks
-from enrich.spark.inference.udf import Loads, answers_schema, build_answers
 from pyspark.sql import functions as F
 
 from bench.setup import Setup
 from bench.spark_session import open_spark, run_all
 from bench.stage import Stage
+from enrich.spark.answer import build_answer
+from enrich.spark.encode import VECTORS, Loads, build_encode, choose_tasks
+from schemas.tables import answer_columns
 
 
 @contextmanager
@@ -18,18 +19,21 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     with open_spark(setup) as (spark, products):
         spec, config = setup.spec(), setup.config()
         loads = spark.sparkContext.accumulator({}, Loads())
-        rows = products.withColumns(
-            {"product_category": F.lit(None).cast("string"), "content_hash": F.lit("")}
-        )
+        nothing = {name: F.lit(None).cast("string") for name in ("image_digest", "replaces")}
+        rows = products.withColumns({**nothing, "content_hash": F.lit("")})
+        kept = "product_id", "op", "reason", "replaces", "product_category"
 
         def enrich(count: int) -> int:
-            tasks = choose_tasks(count, config, setup.tasks)
-            asked = rows.limit(count).repartition(tasks)
-            run_all(
-                asked.mapInPandas(
-                    build_answers(spec, loads, config.image_identity), answers_schema(spec)
-                )
+            asked = rows.limit(count).repartition(choose_tasks(count, config, setup.tasks))
+            encoded = asked.mapInPandas(
+                build_encode(spec, loads), f"content_hash STRING, {VECTORS}"
             )
+            encoded = encoded.withColumns({n: F.lit(None).cast("string") for n in kept})
+            names = ", ".join(f"{name} STRING" for name in kept)
+            read = "content_hash STRING, modalities STRING, status STRING, error STRING"
+            schema = f"{names}, {read}, {answer_columns(spec.attributes)}"
+            order = [*kept, "content_hash", "modalities", "status", "error", "vectors"]
+            run_all(encoded.select(*order).mapInArrow(build_answer(spec), schema))
             return count
 
         few = setup.tasks * config.batch_size

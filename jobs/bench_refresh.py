@@ -39,7 +39,7 @@ def main(
     table = Table("", *(f"{run['products']:,} products" for run in runs))
     table.add_row("first pass, s", *(f"{run['before_s']:.1f}" for run in runs))
     table.add_row("refresh, s", *(f"{run['after_s']:.1f}" for run in runs))
-    table.add_row("of these enriched", *(f"{run['after_enriched']:,}" for run in runs))
+    table.add_row("of these answered", *(f"{run['after_answered']:,}" for run in runs))
     table.add_row("driver memory, MB", *(str(run["driver_memory_mb"]) for run in runs))
     Console().print(table)
     of_small, of_large = runs

@@ -45,7 +45,7 @@ _ACCURACY = 10_000
 _PLACES = 1 << 20
 REPLACED = "the image was another one when the run began"
 _CRASHED = "the Python worker died over this content, each time it was tried"
-_VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
+VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
 
 
 class Encoded(NamedTuple):
@@ -96,7 +96,7 @@ class Encoder:
             wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
             missing = contents.where(is_missing).drop("is_held")
             if asked:
-                self._loads = open_accumulator(self.tables.spark, {}, _Loads())
+                self._loads = open_accumulator(self.tables.spark, {}, Loads())
                 self._encode_chunks(missing, asked)
         finally:
             contents.unpersist()
@@ -170,7 +170,7 @@ class Encoder:
         asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
         return asked.mapInPandas(
             build_encode(self.spec, self._loads),
-            f"content_hash STRING, {_VECTORS}",
+            f"content_hash STRING, {VECTORS}",
             profile=build_gpu_profile(self.config.gpu_executors),
         )
 
@@ -316,7 +316,7 @@ def _crashed_columns() -> list[Column]:
     ]
 
 
-class _Loads(AccumulatorParam[dict[str, int]]):
+class Loads(AccumulatorParam[dict[str, int]]):
     """Counts engine loads by Python worker."""
 
     def zero(self, value: dict[str, int]) -> dict[str, int]:
@@ -364,7 +364,7 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
         encodings = rows()
         # The engine cuts its own batches across Arrow's.
         while some := list(islice(encodings, _OUTPUT_ROWS)):
-            names = ["content_hash", *(column.split()[0] for column in _VECTORS.split(", "))]
+            names = ["content_hash", *(column.split()[0] for column in VECTORS.split(", "))]
             yield pd.DataFrame(some, columns=names)
         if asked:
             raise RuntimeError(f"the engine gave no encoding of {len(asked)} of its products")

@@ -5,6 +5,7 @@ Every commit's userMetadata names the run that made it. Knows nothing of what a 
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -55,6 +56,8 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _REACHES_BACK = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _TEMPORARY = "_temporary_runs"
 _FOLDER_TIME = "%Y%m%dT%H%M%S"
+# Delta makes a table's folder and its first commit within moments.
+ABANDONED_AFTER_S = 5
 _ATTEMPTS = 8
 _LONGEST_WAIT_S = 30
 # Delta's errors about conflicts have no class of their own in common.
@@ -228,10 +231,27 @@ class Tables:
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
         by = ddl.PARTITIONED.get(table)
+        self._remove_abandoned(table)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))} ({columns}) USING DELTA "
             f"{f'PARTITIONED BY ({by})' if by else ''} TBLPROPERTIES ({listed})"
         )
+
+    def _remove_abandoned(self, table: str) -> None:
+        """Remove the folder of a creation that was cut off before its first commit.
+
+        Delta refuses such a folder. A young one stays: another process may be creating the table.
+        """
+        store, folder = open_folder(self.spark, f"{self.location()}/{table}")
+        if not store.exists(folder):
+            return
+        _, log_folder = open_folder(self.spark, f"{self.location()}/{table}/_delta_log")
+        left = store.listStatus(log_folder) if store.exists(log_folder) else []
+        if any(file.getPath().getName().endswith(".json") for file in left):
+            return
+        age_s = time.time() - store.getFileStatus(folder).getModificationTime() / 1000
+        if age_s > ABANDONED_AFTER_S:
+            store.delete(folder, True)
 
     def _add_attributes(self, table: str) -> bool:
         """Add the columns that the table lacks; tell whether there were any."""

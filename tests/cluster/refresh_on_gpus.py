@@ -2,42 +2,62 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from enrich.spark.inputs import Inputs
-from enrich.spark.records import InputRows, RunRequest, StagedRows
-from enrich.spark.run import Refresh
+import numpy as np
+import pyarrow as pa
 from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
-from enrich.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.records import EncodedProduct, Modalities, Product, Status
+from enrich.rows import AttributeAnswers, to_record_batch
+from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.source import open_source
 from schemas.verdict import Verdict
+
+DEVICES = ("cuda:0", "cuda:1")
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSpec(FakeEngineSpec):
     """Recipe of an engine that answers with the device it was built for."""
 
-    def build(self, device: object) -> "DeviceEngine":
+    def build(self, device: object) -> "DeviceEngine":  # type: ignore[override]
         return DeviceEngine(str(device))
 
+    def build_answerer(self) -> "DeviceAnswerer":  # type: ignore[override]
+        return DeviceAnswerer()
 
-class DeviceEngine(FakeEngine):
+
+class DeviceEngine:
+    """Encodes its own device."""
+
     def __init__(self, device: str) -> None:
-        super().__init__({})
-        self._device = device
+        self._vectors = np.array([DEVICES.index(device)], "<f2").tobytes()
 
-    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
         for product in products:
-            said = Prediction("color", self._device, 1.0, False, None, ())
-            yield EnrichedProduct(product.product_id, Status.OK, Modalities.TEXT, (said,))
+            read = (product.product_id, Status.OK, Modalities.TEXT)
+            yield EncodedProduct(*read, self._vectors)
+
+
+class DeviceAnswerer:
+    """Answers with the device that the vectors name."""
+
+    def answer(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: Any = None
+    ) -> pa.RecordBatch:
+        places = np.frombuffer(b"".join(vectors), "<f2").astype(np.int64).reshape(-1, 1)
+        sure = np.ones_like(places, dtype=np.float64)
+        abstained = np.zeros(len(places), dtype=bool)
+        return to_record_batch([AttributeAnswers("color", DEVICES, places, sure, abstained)])
 
 
 def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
@@ -47,11 +67,11 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
     builder = SparkSession.builder.master(master).enableHiveSupport()
     spark = builder.config("spark.hadoop.javax.jdo.option.ConnectionURL", derby).getOrCreate()
     config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings)
-    spec = DeviceSpec(attributes={"color": ("cuda:0", "cuda:1")})
+    spec = DeviceSpec(attributes={"color": DEVICES})
     inputs = Inputs(
         spark,
         config,
-        RunRequest(run_date=date(2026, 11, 25)),
+        Request(run_date=date(2026, 11, 25)),
         spec,
         ImageStore(str(folder)),
         open_source(spark, str(catalog), config.columns),
@@ -79,14 +99,14 @@ def count_gpus(spark: SparkSession) -> dict[str, list[int]]:
 
 
 class OpenGate:
-    """Judges nothing."""
+    """A gate that checks nothing."""
 
     max_unusable_id_share = 1.0
 
-    def validate_input(self, rows: InputRows) -> Verdict:
+    def check_input(self, *_: Any) -> Verdict:
         return Verdict()
 
-    def validate_staged(self, staged: StagedRows) -> Verdict:
+    def check_candidates(self, *_: Any) -> Verdict:
         return Verdict()
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 from cases import is_full
-from fake_shop import Shop, products
+from shop import Shop, products
 
-from enrich.spark.failures import explain_storage_failure
-from enrich.spark.tables import creation
+from enrich.spark import tables
+from enrich.spark.failures import explain_failure
 
 pytestmark = pytest.mark.spark
 
 PRODUCTS = 1_000
 # From too little for a table's first commit to just too little for the ledger's row.
 LEFT_KB = (8, 60, 120, 180, 240, 300) if is_full() else (60,)
-TABLES = ("product_attributes", "staged_attributes", "quarantine", "enrichment_runs")
+TABLES = ("product_attributes", "candidates", "encodings", "quarantine")
 
 
 class Disk:
@@ -64,9 +64,9 @@ def cramped(disk: Disk, shop: Shop) -> Shop:
 def fail(shop: Shop) -> str:
     """Returns the one line with which a run ends that cannot write, "" where it can."""
     try:
-        shop.refresh(run_id="monday")
+        shop.refresh(trigger="monday")
     except Exception as error:
-        failure = explain_storage_failure(error)
+        failure = explain_failure(error)
         assert failure is not None, error
         assert failure.exit_code == 1
         return str(failure)
@@ -83,7 +83,7 @@ def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
 ) -> None:
     # To the next run, what the creation of a table left is old: another process takes seconds to
     # start.
-    monkeypatch.setattr(creation, "_ABANDONED_AFTER_S", 0)
+    monkeypatch.setattr(tables, "ABANDONED_AFTER_S", 0)
     failures = []
     for left_kb in LEFT_KB:
         disk.fill(left_kb)
@@ -92,28 +92,26 @@ def test_full_disk_is_named_and_the_run_goes_on_where_there_is_room(
         disk.make_room()
         rows = count_rows(cramped)
         assert rows.get("product_attributes", 0) in (0, PRODUCTS)
-        assert rows.get("staged_attributes", 0) in (0, PRODUCTS)
+        assert rows.get("encodings", 0) in (0, PRODUCTS)
 
     assert failures
     for line in failures:
         assert "No space left on device" in line
         assert f"{disk.folder}" in line and "MB left" in line and "Make room" in line
         assert "\n" not in line and "\tat " not in line
-    summary = cramped.refresh(run_id="monday")
+    summary = cramped.refresh(trigger="monday")
     assert summary.outcome in ("published", "nothing_to_do")
-    rows = count_rows(cramped)
-    assert rows == {"product_attributes": 1000, "staged_attributes": 1000, "quarantine": 0} | {
-        "enrichment_runs": 1
-    }
-    assert cramped.table("product_attributes")["product_id"].is_unique
-    assert cramped.table("enrichment_runs").iloc[0]["outcome"] == "published"
+    assert count_rows(cramped)["encodings"] == PRODUCTS
+    assert sorted(cramped.table("product_attributes")["product_id"]) == sorted(
+        products(PRODUCTS)["product_id"]
+    )
 
 
 @pytest.mark.long
 def test_disk_that_may_not_be_written_is_named_and_its_tables_stay_readable(
     disk: Disk, cramped: Shop
 ) -> None:
-    cramped.refresh(run_id="sunday")
+    cramped.refresh(trigger="sunday")
     before = count_rows(cramped)
     cramped.write(products(PRODUCTS + 1))
     disk.mount("remount,ro")
@@ -124,4 +122,4 @@ def test_disk_that_may_not_be_written_is_named_and_its_tables_stay_readable(
     assert "\n" not in line
     assert count_rows(cramped) == before
     disk.mount("remount,rw")
-    assert cramped.refresh(run_id="monday").counts["published"] == 1
+    assert cramped.refresh(trigger="monday").counts["published"] == 1

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cases import is_full
-from fake_shop import Shop
 from fault_drill import Drill
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
+from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import Engine, open_engine

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from enrich.spark.tables.output_tables import OutputTables
 from job_script import Run, load_job, run_job
 from pyspark.sql import SparkSession
+
+from enrich.spark.tables import Tables
 
 # Without the session of the tests a job opens the one of this machine's own tables.
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 @pytest.fixture(scope="module")
 def created(spark: SparkSession) -> Iterator[str]:
     """A database as the main job makes it, for a checkpoint of other attributes."""
-    OutputTables(spark, "corrected", ("color", "style", "material")).create_missing()
+    Tables(spark, "corrected", ("color", "style", "material")).create_missing()
     yield "corrected"
     spark.sql("DROP DATABASE IF EXISTS corrected CASCADE")
 

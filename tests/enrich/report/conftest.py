@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from enrich.spark.counting import COUNTS
 from PIL import Image
 
 from enrich.records import Candidate
