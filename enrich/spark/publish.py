@@ -6,7 +6,6 @@ person releases what a rollback holds back. Each is an intent event, a commit, a
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -22,6 +21,7 @@ from enrich.spark.runs import (
     Event,
     complete_intents,
     conclude,
+    conclude_rollback,
     contend,
     find_waiting,
     follow,
@@ -203,8 +203,9 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
         raise ConfigError(f"{tables.name('run_events')} has no run '{run_id}'.")
     event = read_event(tables, run_id)
     if run.state == State.ROLLED_BACK:
-        return [run_id, *_mark_undone(tables, run, runs, reason, until=run.at)]
-    if run.state != State.PUBLISHED or run.published_version is None:
+        return [run_id, *(one.run_id for one in runs if one.caused_by == run_id)]
+    has_published = run.state == State.PUBLISHED and (event["published"] or event["deleted"])
+    if not has_published or run.published_version is None:
         raise ConfigError(f"Run '{run_id}' is {run.state}: it has published nothing to roll back.")
     if busy := [one.run_id for one in runs if one.has_open_intent]:
         raise TableContended(
@@ -218,42 +219,9 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     except Exception:
         conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    held = (event["withheld"] or 0) + (event["published"] or 0)
-    conclude(tables, intent, State.ROLLED_BACK, withheld=held, published=0, deleted=0)
-    undone = _mark_undone(tables, run, runs, reason, until=now())
+    undone = conclude_rollback(tables, intent, runs, until=now())
     _renew_views(tables, run.published_version)
     return [run_id, *undone]
-
-
-def _mark_undone(
-    tables: Tables, run: Run, runs: Sequence[Run], reason: str, until: datetime
-) -> list[str]:
-    """Mark the runs that came to their end after a rolled-back run: what they found is gone."""
-    version = run.published_version or 0
-    events = []
-    for other in runs:
-        if not other.is_accepted or other.run_id == run.run_id or other.at > until:
-            continue
-        # Of a run that found nothing to do only the time tells what it saw.
-        if other.published_version is None:
-            is_undone = other.started_at > run.started_at
-        else:
-            is_undone = other.published_version > version
-        if is_undone:
-            event = read_event(tables, other.run_id)
-            events.append(
-                follow(
-                    event,
-                    State.ROLLED_BACK,
-                    caused_by=run.run_id,
-                    reason=f"with run {run.run_id}: {reason}",
-                    published=0,
-                    withheld=(event["withheld"] or 0) + (event["published"] or 0),
-                )
-            )
-    if events:
-        contend(tables, events)
-    return [event["run_id"] for event in events]
 
 
 def _restore(tables: Tables, run_id: str, version: int) -> None:
