@@ -16,7 +16,7 @@ from schemas.tables import DUE, Op, Outcome, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.failures import messages_of
-from enrich.spark.rules import Attempt, Run, is_outrun, may_update
+from enrich.spark.rules import Attempt, Run, checkpoint_of, is_outrun, may_update
 from enrich.spark.runs import (
     Event,
     complete_intents,
@@ -54,6 +54,13 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
     runs = [other for other in read_runs(tables) if other.run_id != run.run_id]
     outrun = is_outrun(run.attempt, runs)
     rows = tables.read_run("candidates", run.run_id)
+    # A run that began before a rollback, or waited for a person, may bring the same again.
+    held = select_held_back(tables, runs, checkpoint_of(run.model_version))
+    if held is not None:
+        keys = ("product_id", "content_hash")
+        is_held = [F.col(f"new.{key}") == F.col(f"held.{key}") for key in keys]
+        is_held.append(F.col("new.reason") != Outcome.REVISED)
+        rows = rows.alias("new").join(held.alias("held"), is_held, "left_anti")
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     rows = with_corrections(rows, corrections, tuple(labels))
     columns = schema_of("product_attributes", tables.attributes).fieldNames()
