@@ -46,7 +46,8 @@ def _runs(database: str) -> str:
     COMMENT 'one row a run: its last event; state is in outcome' AS
     SELECT run_id, state AS outcome, run_date, started_at, at AS finished_at,
       * EXCEPT (run_id, state, run_date, started_at, at, number, _place)
-    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY number DESC) AS _place
+    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY number DESC, at DESC)
+            AS _place
           FROM {database}.run_events)
     WHERE _place = 1"""
 

@@ -24,6 +24,7 @@ from schemas.tables import (
 from enrich.records import NO_IMAGE_PATH
 from enrich.spark.corrections import entry_of, own_label
 from enrich.spark.diff import INPUT_FIELDS, Diff
+from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.runs import RunHeader
 from enrich.spark.tables import Tables, now, schema_of
 from enrich.spec import BuildsEngine
@@ -189,7 +190,17 @@ def write_findings(
             "product_id", reason.alias("reason"), "status", error, "content_hash", *INPUT_FIELDS
         )
         found = found.unionByName(unread)
-    known = tables.read("quarantine").where(~F.col("run_id").isin(refused))
+    # One that has expired is found anew, or its product would be due each night. A picture that
+    # stays out of reach is not.
+    is_kept = F.col("status").isNull() | (F.col("status") == Status.IMAGE_UNREADABLE)
+    still_holds = holds(
+        F.col("status"),
+        has_same_limits=F.col("limits") == limits,
+        is_own=F.lit(False),
+        is_recent=F.col("found_at") > F.lit(now() - CRASH_HOLDS),
+    )
+    accepted = tables.read("quarantine").where(~F.col("run_id").isin(refused))
+    known = accepted.where(is_kept | still_holds)
     names = ("product_id", "content_hash", "reason", "status")
     is_same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in names]
     new = found.alias("new").join(known.alias("old"), is_same, "left_anti").persist()

@@ -233,13 +233,14 @@ def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Call
 
     def look(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         with ThreadPoolExecutor(threads) as pool:
-            for titles, descriptions, *seen in batches:
-                rows = zip(*seen, strict=True)
+            for titles, descriptions, paths, *seen in batches:
+                rows = zip(paths, *seen, strict=True)
                 found = pool.map(lambda row: _look_at(store, identity, *row), rows)
+                products = zip(titles, descriptions, paths, found, strict=True)
                 yield pd.DataFrame(
                     (
-                        (hash_content(title, description, one.digest), *one)
-                        for title, description, one in zip(titles, descriptions, found, strict=True)
+                        (hash_content(title, description, one.digest, path), *one)
+                        for title, description, path, one in products
                     ),
                     columns=[column.split()[0] for column in _LOOK.split(", ")],
                 ).astype({"size": "Int64", "modified_us": "Int64"})
@@ -249,9 +250,15 @@ def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Call
     return cast(Callable[..., Column], udf.asNondeterministic())
 
 
-def hash_content(title: Any, description: Any, image_digest: str) -> str:
-    """Return 32 hex digits of the normalised text and the picture's digest, or its status."""
+def hash_content(title: Any, description: Any, image_digest: str, path: Any = None) -> str:
+    """Return 32 hex digits of the normalised text and the picture's digest, or its status.
+
+    Of a picture that is out of reach the path counts too: by the time of encoding it may be back,
+    and must not stand for another one beside the same text.
+    """
     text = build_text(_text(title), _text(description))
+    if image_digest == Status.IMAGE_UNREADABLE:
+        image_digest += f" {_text(path)}"
     digest = hashlib.sha256(image_digest.encode(errors="replace"))
     digest.update(b"\0" + text.encode(errors="replace"))
     return digest.hexdigest()[:32]

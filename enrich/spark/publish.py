@@ -6,7 +6,6 @@ person releases what a rollback holds back. Each is an intent event, a commit, a
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -17,11 +16,12 @@ from schemas.tables import DUE, Op, Outcome, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.failures import messages_of
-from enrich.spark.rules import Attempt, Run, is_outrun, may_update
+from enrich.spark.rules import Attempt, Run, checkpoint_of, is_outrun, may_update
 from enrich.spark.runs import (
     Event,
     complete_intents,
     conclude,
+    conclude_rollback,
     contend,
     find_waiting,
     follow,
@@ -54,6 +54,13 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
     runs = [other for other in read_runs(tables) if other.run_id != run.run_id]
     outrun = is_outrun(run.attempt, runs)
     rows = tables.read_run("candidates", run.run_id)
+    # A run that began before a rollback, or waited for a person, may bring the same again.
+    held = select_held_back(tables, runs, checkpoint_of(run.model_version))
+    if held is not None:
+        keys = ("product_id", "content_hash")
+        is_held = [F.col(f"new.{key}") == F.col(f"held.{key}") for key in keys]
+        is_held.append(F.col("new.reason") != Outcome.REVISED)
+        rows = rows.alias("new").join(held.alias("held"), is_held, "left_anti")
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     rows = with_corrections(rows, corrections, tuple(labels))
     columns = schema_of("product_attributes", tables.attributes).fieldNames()
@@ -203,8 +210,9 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
         raise ConfigError(f"{tables.name('run_events')} has no run '{run_id}'.")
     event = read_event(tables, run_id)
     if run.state == State.ROLLED_BACK:
-        return [run_id, *_mark_undone(tables, run, runs, reason, until=run.at)]
-    if run.state != State.PUBLISHED or run.published_version is None:
+        return [run_id, *(one.run_id for one in runs if one.caused_by == run_id)]
+    has_published = run.state == State.PUBLISHED and (event["published"] or event["deleted"])
+    if not has_published or run.published_version is None:
         raise ConfigError(f"Run '{run_id}' is {run.state}: it has published nothing to roll back.")
     if busy := [one.run_id for one in runs if one.has_open_intent]:
         raise TableContended(
@@ -218,42 +226,9 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     except Exception:
         conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    held = (event["withheld"] or 0) + (event["published"] or 0)
-    conclude(tables, intent, State.ROLLED_BACK, withheld=held, published=0, deleted=0)
-    undone = _mark_undone(tables, run, runs, reason, until=now())
+    undone = conclude_rollback(tables, intent, runs, until=now())
     _renew_views(tables, run.published_version)
     return [run_id, *undone]
-
-
-def _mark_undone(
-    tables: Tables, run: Run, runs: Sequence[Run], reason: str, until: datetime
-) -> list[str]:
-    """Mark the runs that came to their end after a rolled-back run: what they found is gone."""
-    version = run.published_version or 0
-    events = []
-    for other in runs:
-        if not other.is_accepted or other.run_id == run.run_id or other.at > until:
-            continue
-        # Of a run that found nothing to do only the time tells what it saw.
-        if other.published_version is None:
-            is_undone = other.started_at > run.started_at
-        else:
-            is_undone = other.published_version > version
-        if is_undone:
-            event = read_event(tables, other.run_id)
-            events.append(
-                follow(
-                    event,
-                    State.ROLLED_BACK,
-                    caused_by=run.run_id,
-                    reason=f"with run {run.run_id}: {reason}",
-                    published=0,
-                    withheld=(event["withheld"] or 0) + (event["published"] or 0),
-                )
-            )
-    if events:
-        contend(tables, events)
-    return [event["run_id"] for event in events]
 
 
 def _restore(tables: Tables, run_id: str, version: int) -> None:

@@ -18,6 +18,8 @@ CRASH_HOLDS = timedelta(days=7)
 # An open intent that is younger may still be carried out by a live process.
 INTENT_IS_FRESH = timedelta(minutes=15)
 
+# Of a run that was killed before its MERGE the intent stays open.
+_HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
 _HOLDS_FOR_EVER = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING, Status.IMAGE_CORRUPT)
 _HOLDS_UNDER_LIMITS = (Status.IMAGE_TOO_LARGE, Status.IMAGE_FORBIDDEN)
 
@@ -180,7 +182,7 @@ def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetim
     Encodings that are younger belong to that refresh and need not be made again.
     """
     same = [run for run in runs if run.full_refresh and run.trigger == trigger]
-    ended = [run.started_at for run in same if run.state not in (State.STARTED, State.FAILED)]
+    ended = [run.started_at for run in same if run.state not in _HAS_NOT_ENDED]
     since = max(ended, default=None)
     left = [run.started_at for run in same if since is None or run.started_at > since]
     return min(left, default=None)

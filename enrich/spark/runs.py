@@ -7,6 +7,7 @@ was left open is completed from the table's history by whoever comes next.
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from schemas.tables import COUNTS, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.rules import FOLLOWS, INTENT_IS_FRESH, Run
 from enrich.spark.session import in_utc
-from enrich.spark.tables import Tables, now, retried_on_conflict
+from enrich.spark.tables import Commit, Tables, now, retried_on_conflict
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +74,18 @@ def read_runs(tables: Tables) -> list[Run]:
     """Return the last event of every run. One action."""
     names = [name for name in Run._fields if name != "run_id"]
     events = tables.read_if_there("run_events").groupBy("run_id")
-    last = events.agg(F.max_by(F.struct(*names), "number").alias("last")).select("run_id", "last.*")
+    # An outcome may have the number of another one, of a process that took its own for dead.
+    latest = F.max_by(F.struct(*names), F.struct("number", "at"))
+    last = events.agg(latest.alias("last")).select("run_id", "last.*")
     return [Run(**_as_record(row)) for row in last.select(*Run._fields).collect()]
 
 
-def read_event(tables: Tables, run_id: str) -> Event:
-    """Return the whole last event of a run. One action."""
-    row = tables.read_run("run_events", run_id).orderBy(F.desc("number")).first()
+def read_event(tables: Tables, run_id: str, number: int | None = None) -> Event:
+    """Return the last event of a run, or the one of a number, with all columns. One action."""
+    events = tables.read_run("run_events", run_id)
+    if number is not None:
+        events = events.where(F.col("number") == number)
+    row = events.orderBy(F.desc("number"), F.desc("at")).first()
     if row is None:
         raise ConfigError(f"{tables.name('run_events')} has no run '{run_id}'.")
     return _as_record(row)
@@ -195,53 +201,96 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
     if not left_open:
         return list(runs)
     commits = tables.read_commits(since=min(run.at for run in left_open))
-    for run in left_open:
+    # Publications first: a rollback may have undone them.
+    for run in sorted(left_open, key=lambda run: run.state == State.ROLLING_BACK):
         event = read_event(tables, run.run_id)
         operation = "MERGE" if run.state == State.PUBLISHING else "RESTORE"
         mine = [c for c in commits if c.run_id == run.run_id and c.made_at >= run.at]
         mine = [c for c in mine if c.operation == operation]
         if mine:
-            _complete(tables, event, mine[-1].version, mine[-1].written, mine[-1].deleted)
+            log.warning("run %s ended before it said what it had committed", run.run_id)
+        if mine and run.state == State.ROLLING_BACK:
+            conclude_rollback(tables, event, read_runs(tables), until=mine[-1].made_at)
+        elif mine:
+            _conclude_publication(tables, event, mine[-1])
         elif now() - run.at > INTENT_IS_FRESH:
-            conclude(tables, event, _state_before(event), error=event["error"] or _NOT_CARRIED_OUT)
+            before = read_event(tables, run.run_id, run.number - 1)["state"]
+            state = State.FAILED if before == State.STARTED else State(before)
+            error = event["error"] or "the process ended before it published"
+            # Not appended: a process that is alive after all may have written its outcome.
+            with suppress(TableContended):
+                contend(tables, [follow(event, state, error=error)])
     return read_runs(tables)
 
 
-_NOT_CARRIED_OUT = "the process ended before it published"
-
-
-def _complete(tables: Tables, event: Event, version: int, written: int, deleted: int) -> None:
-    log.warning("run %s ended before it said what it had committed", event["run_id"])
-    if event["state"] == State.ROLLING_BACK:
-        conclude(tables, event, State.ROLLED_BACK)
-        return
-    withheld = (event["withheld"] or 0) + (event["published"] or 0) - written
+def _conclude_publication(tables: Tables, intent: Event, commit: Commit) -> None:
+    withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - commit.written
     conclude(
         tables,
-        event,
+        intent,
         State.PUBLISHED,
-        published=written,
-        deleted=deleted,
+        published=commit.written,
+        deleted=commit.deleted,
         withheld=max(0, withheld),
-        published_version=version,
+        published_version=commit.version,
         error=None,
     )
 
 
-def _state_before(event: Event) -> State:
-    """Return the state that an intent without a commit goes back to."""
-    if event["state"] == State.ROLLING_BACK:
-        return State.PUBLISHED
-    # Only a person gives a reason; the run's own intent has none.
-    return State.APPROVED if event["reason"] else State.FAILED
+def conclude_rollback(
+    tables: Tables, intent: Event, runs: Sequence[Run], until: datetime
+) -> list[str]:
+    """Write that a run, and the runs that came to their end after it, are rolled back (R6).
+
+    One commit, so that no run counts as accepted whose rows are gone.
+
+    Args:
+        tables: the output tables.
+        intent: the last event of the rolled-back run.
+        runs: all runs.
+        until: when the table was restored.
+
+    Returns:
+        The other runs.
+    """
+    run_id, reason = intent["run_id"], intent["reason"]
+    undone = [run for run in runs if _is_undone(run, intent, until)]
+    events = [_take_back(intent, caused_by=None, reason=reason)]
+    for run in undone:
+        event, why = read_event(tables, run.run_id), f"with run {run_id}: {reason}"
+        events.append(_take_back(event, caused_by=run_id, reason=why))
+    tables.append("run_events", tables.make_rows("run_events", events), run_id)
+    return [run.run_id for run in undone]
+
+
+def _is_undone(run: Run, intent: Event, until: datetime) -> bool:
+    """Tell whether a rollback undoes what an accepted run had found."""
+    if not run.is_accepted or run.run_id == intent["run_id"] or run.at > until:
+        return False
+    # Of a run that found nothing to do only the time tells what it saw.
+    if run.published_version is None:
+        return run.started_at > intent["started_at"]
+    return run.published_version > (intent["published_version"] or 0)
+
+
+def _take_back(event: Event, **changes: Any) -> Event:
+    withheld = (event["withheld"] or 0) + (event["published"] or 0)
+    counts = {"withheld": withheld, "published": 0, "deleted": 0}
+    return follow(event, State.ROLLED_BACK, **counts, **changes)
 
 
 def supersede(tables: Tables, header: RunHeader, runs: Sequence[Run]) -> None:
     """Mark waiting attempts of the same trigger: this one has taken their place (R10)."""
-    for run in runs:
-        if header.trigger and run.trigger == header.trigger and run.is_waiting:
-            event = read_event(tables, run.run_id)
-            contend(tables, [follow(event, State.SUPERSEDED)])
+
+    def is_replaced(run: Run) -> bool:
+        return bool(header.trigger) and run.trigger == header.trigger and run.is_waiting
+
+    if not any(map(is_replaced, runs)):
+        return
+    # Asked once more: a person may have decided meanwhile.
+    for run in filter(is_replaced, read_runs(tables)):
+        with suppress(TableContended):
+            contend(tables, [follow(read_event(tables, run.run_id), State.SUPERSEDED)])
 
 
 def warn_of_others(tables: Tables, runs: Sequence[Run]) -> None:
