@@ -40,7 +40,7 @@ def test_attributes_that_no_product_has_a_label_of_are_refused_before_anything_i
     config = TrainingConfig.model_validate(settings | {"attributes": attributes})
     said = _refused([catalog], config, tmp_path / "made")
     assert "'color' has no label to train on and none to validate with" in said
-    assert "the catalogs hold 'multi', 'green', 'grey', ...; wanted: 'rot', 'blau'" in said
+    assert re.search(r"the catalogs hold ('\w+', ){3}\.\.\.; wanted: 'rot', 'blau'", said)
     assert "the catalogs hold none; wanted: 'small', 'large'" in said and "'pattern'" not in said
     assert not (tmp_path / "made.training" / "cache").exists()
 
