@@ -26,7 +26,7 @@ JOB = load_job("enrich_catalog")
 # Of benchmarks, drills and set-up `--help` tells enough.
 USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")}
-    - {"bench_inference", "bench_refresh", "drill_gate", "make_demo_catalog"}
+    - {"bench_inference", "bench_refresh", "drill_gate", "make_demo_catalog", "set_up"}
 )
 SETTINGS = JOB.Settings.model_fields
 # What is said of a default that is none.
