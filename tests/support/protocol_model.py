@@ -421,7 +421,8 @@ class Model:
         def hold(encodings: Iterable[Encoding]) -> dict[Content, Encoding]:
             mine = (one for one in encodings if one.encoder == recipe.encoder)
             # Of several the latest counts.
-            return {one.content: one for one in mine if one.content in wanted and self._holds(one, run)}
+            held = (one for one in mine if one.content in wanted and self._holds(one, run))
+            return {one.content: one for one in held}
 
         asked = sorted(wanted - hold(earlier).keys())
         for chunk in chunks(asked) if asked else ():

@@ -355,9 +355,7 @@ def _contents(model: Model) -> dict[str, tuple[object, ...]]:
 
 def _count_encodings(model: Model) -> Counter[tuple[str, Content]]:
     return Counter(
-        (one.encoder, one.content)
-        for one in model.encodings
-        if one.status not in _IS_READ_AGAIN
+        (one.encoder, one.content) for one in model.encodings if one.status not in _IS_READ_AGAIN
     )
 
 
@@ -377,4 +375,3 @@ def _first_of_each(products: list[Product], limit: int | None) -> dict[str, Prod
 
 def _was_unreadable(row: Row | None) -> bool:
     return row is not None and row.status == Status.IMAGE_UNREADABLE
-
