@@ -109,6 +109,8 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
         deleted=done.deleted,
         withheld=max(0, held_back) + max(0, upserts),
         published_version=done.version,
+        # What had stopped the run is overcome; the reason says why.
+        error=None,
     )
 
 
@@ -220,9 +222,11 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
             "the command when it has ended."
         )
     intent = follow(event, State.ROLLING_BACK, reason=reason)
+    version = run.published_version - 1
     contend(tables, [intent])
+    log.info("restoring %s to version %s", tables.name("product_attributes"), version)
     try:
-        _restore(tables, run_id, run.published_version - 1)
+        _restore(tables, run_id, version)
     except Exception:
         conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise

@@ -252,7 +252,8 @@ class Refresh:
         self._quarantine(diff, None)
         self._add_notes(diff)
         diff.rows.unpersist()
-        log.info("nothing to do: %s", describe_idle(diff))
+        level = logging.INFO if diff.read else logging.WARNING
+        log.log(level, "nothing to do: %s", describe_idle(diff))
         self._append(State.NOTHING_TO_DO)
 
     def _write_down(self, diff: Diff, folder: str) -> Diff:
