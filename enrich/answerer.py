@@ -1,7 +1,6 @@
-"""From stored vectors to answers: heads, calibration and thresholds, for many products at a time.
+"""Answers from stored vectors: heads, calibration and thresholds, without the encoder.
 
-Computes on the CPU in float32, and opens neither a picture nor the encoder. Knows nothing of how
-vectors come about.
+Computes on the CPU in float32, for many products at a time.
 """
 
 import math
@@ -31,7 +30,7 @@ class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
     def __init__(self, manifest: Manifest, thresholds: Thresholds) -> None:
-        """Loads the heads.
+        """Load the heads.
 
         Raises:
             CheckpointError: the weights do not fit the configuration.
@@ -51,12 +50,12 @@ class Answerer:
     def answer(
         self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
     ) -> pa.RecordBatch:
-        """Returns the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
+        """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
 
         Args:
             vectors: float16 in little endian, as `Engine.encode` yields them.
             modalities: What each product was read from, values of `Modalities`.
-            mentions: What the texts name; no classifier of today reads it.
+            mentions: The labels that the texts name. No classifier reads them yet.
         """
         read_from = [Modalities(one) for one in modalities]
         batches = [
@@ -80,10 +79,10 @@ class Answerer:
 
     @torch.inference_mode()
     def read(self, packed: Float[Tensor, "B N"], modalities: Sequence[Modalities]) -> ModelOutput:
-        """Returns the logits of vectors as `Engine.encode_windows` yields them, before calibration.
+        """Return logits before calibration.
 
         Args:
-            packed: Each row's vectors, one after the other.
+            packed: Each row's vectors, one after the other, as `Engine.encode_windows` yields them.
             modalities: What each row was read from.
         """
         has_image, has_text = (
@@ -96,7 +95,7 @@ class Answerer:
     def probabilities(
         self, output: ModelOutput, modalities: Sequence[Modalities]
     ) -> dict[str, Float[Tensor, "B _"]]:
-        """Returns calibrated probabilities per attribute; rows were read from `modalities`."""
+        """Return calibrated probabilities per attribute; rows were read from `modalities`."""
         embeds = join_embeds(output.vectors)
         return {
             attribute: at_temperatures(

@@ -81,13 +81,13 @@ class Engine:
         return of_a_lane * self.lanes * self.spec.batch_size
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order; reads ahead by a bounded number of batches."""
+        """Yield one answer a product, in order; read ahead by a bounded number of batches."""
         for window, packed in self.encode_windows(products):
             yield from to_enriched(_to_encoded(window, packed), self.answerer, self.spec.attributes)
             del window, packed  # else their memory is held while the next are waited for
 
     def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
-        """Yields one encoding a product, in order; reads ahead by a bounded number of batches."""
+        """Yield one encoding a product, in order; read ahead by a bounded number of batches."""
         for window, packed in self.encode_windows(products):
             yield from _to_encoded(window, packed)
             del window, packed
@@ -95,11 +95,11 @@ class Engine:
     def encode_windows(
         self, products: Iterable[Product], *, apart: bool = False
     ) -> Iterator[tuple[list[Prepared], Float[Tensor, "R ..."] | None]]:
-        """Yields some products at a time with the vectors of the readable ones, as stored.
+        """Yield some products at a time with the packed vectors of the readable ones.
 
-        There is a row for each product that has modalities, in order, on the CPU; None where none
-        has. With `apart` it has the vectors read from each of `Modalities` alone, see
-        `Forward.apart`.
+        The tensor is on the CPU and has a row for each product that has modalities, in order. It is
+        None where no product has any. With `apart` a row has the vectors computed from each of
+        `Modalities` alone, see `Forward.apart`.
         """
         encode = self.forward.apart if apart else self.forward
         size = self.window_size
@@ -128,7 +128,7 @@ class Engine:
                 self._heap.bound()
 
     def prepare(self, product: Product) -> Prepared:
-        """Reads and decodes what the classifier reads of one product."""
+        """Read and decode the modalities of one product that the classifier reads."""
         text, pixels, error, digest = "", None, None, None
         status = Status.OK
         if self._config.reads_text:

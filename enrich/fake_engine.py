@@ -68,11 +68,11 @@ class FakeEngineSpec:
         return {name: dict.fromkeys(Modalities, self.threshold) for name in self.attributes}
 
     def build(self, device: "torch.device") -> "FakeEngine":
-        """Returns the engine; `device` is not used."""
+        """Return the engine; `device` is not used."""
         return FakeEngine(self)
 
     def build_answerer(self) -> "FakeAnswerer":
-        """Returns what answers from the engine's vectors."""
+        """Return an answerer of the engine's vectors."""
         return FakeAnswerer(self)
 
 
@@ -84,7 +84,7 @@ class FakeEngine:
         self._store = ImageStore(spec.image_root)
 
     def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
-        """Yields one encoding a product, in order."""
+        """Yield one encoding a product, in order."""
         due = time.monotonic()
         for product in products:
             # By the clock: on a busy machine every nap is too long.
@@ -93,7 +93,7 @@ class FakeEngine:
             yield self._encode(product)
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order."""
+        """Yield one answer a product, in order."""
         for encoded in self.encode(products):
             answerer = self._spec.build_answerer()
             yield from to_enriched([encoded], answerer, self._spec.attributes)
@@ -130,7 +130,7 @@ class FakeAnswerer:
     def answer(
         self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
     ) -> pa.RecordBatch:
-        """Returns the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
+        """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
         numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, _NUMBERS)
         bytes_of_text = numbers[:, :4].astype(np.uint8)
         checksums = np.ascontiguousarray(bytes_of_text).view("<u4").ravel().astype(np.uint64)

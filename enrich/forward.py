@@ -38,7 +38,7 @@ _OUT_OF_MEMORY = (
 
 
 class Forward:
-    """The encoder's forward pass; safe to call from several threads, whose batches then overlap."""
+    """The encoder's forward pass, safe to call from several threads at once."""
 
     def __init__(self, classifier: Classifier, device: torch.device) -> None:
         """Takes a classifier that is on `device` already, and makes it quick in place."""
@@ -64,7 +64,7 @@ class Forward:
             self._free_cached()  # of the weights before they were cast: no other stream gets it
 
     def __call__(self, inputs: ModelInputs) -> Float[Tensor, "B N"]:
-        """Returns the rows' vectors as they are stored, on the CPU.
+        """Return the rows' packed vectors on the CPU.
 
         A batch that does not fit the device's memory is halved, and so are the later ones.
 
@@ -74,9 +74,9 @@ class Forward:
         return self._in_parts(inputs, (Modalities.IMAGE_AND_TEXT,)).squeeze(1)
 
     def apart(self, inputs: ModelInputs) -> Float[Tensor, "B M N"]:
-        """Returns each row's vectors read from each of `Modalities` alone, in their order.
+        """Return each row's packed vectors computed from each of `Modalities` alone.
 
-        They mean nothing where a row lacks what it is to be read from. The towers run once.
+        The towers run once. Vectors of modalities that a row lacks mean nothing.
         """
         return self._in_parts(inputs, tuple(Modalities))
 

@@ -50,7 +50,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class EncodedProduct:
-    """What the encoder made of one product, whatever is answered from it later.
+    """The encoding of one product, from which answers are made.
 
     `vectors` are float16 numbers in little endian, one named vector after the other as
     `config.json` lists them. `modalities` and `vectors` are None when neither image nor text could

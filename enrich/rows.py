@@ -24,12 +24,12 @@ _PREDICTION = pa.struct(
 
 
 class AnswersProducts(Protocol):
-    """What answers from vectors: heads, calibration and thresholds, or a fake of them."""
+    """An `Answerer`, or a fake that obeys the same contract."""
 
     def answer(
         self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: Any = None
     ) -> pa.RecordBatch:
-        """Returns the columns of `answer_fields`, a row for each of the vectors, in order."""
+        """Return the columns of `answer_fields`, a row for each of the vectors, in order."""
         ...
 
 
@@ -52,7 +52,7 @@ class AttributeAnswers:
 
 
 def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
-    """Returns label and confidence of each attribute, then `predictions`."""
+    """Return label and confidence of each attribute, then `predictions`."""
     labels = (
         (pa.field(attribute, pa.string()), pa.field(f"{attribute}_confidence", pa.float64()))
         for attribute in attributes
@@ -61,7 +61,7 @@ def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
 
 
 def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
-    """Returns the schema of answers with what was read of each product and the model's version."""
+    """Return the schema of answers with what was read of each product and the model's version."""
     read = ("modalities", "status", "error", "model_version")
     return pa.schema(
         [
@@ -73,7 +73,7 @@ def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
 
 
 def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
-    """Returns the columns of `answer_fields`, a row a product; a label is null where abstained.
+    """Return the columns of `answer_fields`, a row a product; a label is null where abstained.
 
     There is at least one attribute, and all have the same number of products.
     """
@@ -86,7 +86,7 @@ def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
 
 
 def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
-    """Returns each product's list of predictions, one an attribute."""
+    """Return each product's list of predictions, one an attribute."""
     rows, width = len(answers[0].abstained), len(answers)
     starts = np.cumsum([0, *(len(one.labels) for one in answers)])
     labels = pa.array([label for one in answers for label in one.labels], pa.string())
@@ -126,11 +126,11 @@ class _CandidateColumns:
     confidences: list[np.ndarray]
 
     def first(self) -> pa.StructArray:
-        """Returns the best candidates."""
+        """Return the best candidates."""
         return self._pick(slice(0, 1))
 
     def others(self) -> pa.ListArray:
-        """Returns the lists of the candidates behind them."""
+        """Return the lists of the candidates behind them."""
         counts = [places.shape[1] - 1 for places in self.places]
         return _lists(np.tile(counts, len(self.places[0])), self._pick(slice(1, None)))
 
@@ -153,7 +153,7 @@ def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
 def answer_encoded(
     encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
 ) -> pa.RecordBatch:
-    """Returns the columns of `answer_fields`, a row a product.
+    """Return the columns of `answer_fields`, a row a product.
 
     Where nothing could be read, labels and confidences are null and there are no predictions.
     """
@@ -179,7 +179,7 @@ def to_table(
     attributes: Iterable[str],
     model_version: str,
 ) -> pa.RecordBatch:
-    """Returns the rows of `arrow_schema`, one a product, in order."""
+    """Return the rows of `arrow_schema`, one a product, in order."""
     attributes = tuple(attributes)
 
     def column(values: Iterable[str | None]) -> pa.Array:
@@ -201,7 +201,7 @@ def to_table(
 def to_enriched(
     encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
 ) -> list[EnrichedProduct]:
-    """Returns the answers as Python objects, for callers of a few products."""
+    """Return the answers as Python objects, for callers of a few products."""
     answers = answer_encoded(encoded, answerer, attributes).column("predictions").to_pylist()
     return [
         EnrichedProduct(
@@ -222,7 +222,7 @@ def _to_prediction(struct: dict[str, Any]) -> Prediction:
 
 
 def to_row(answer: EnrichedProduct, attributes: Iterable[str]) -> dict[str, Any]:
-    """Returns the answer's columns; a label is None where the classifier abstained.
+    """Return the answer's columns; a label is None where the classifier abstained.
 
     Without a prediction (nothing could be read of the product) every attribute is None.
     """

@@ -44,7 +44,7 @@ class BuildsEngine(Protocol):
 
     @property
     def encoder_version(self) -> str:
-        """12 hex digits that stand for all that vectors depend on beside the product."""
+        """Digest of everything that vectors depend on beside the product, 12 hex digits."""
         ...
 
     @property
@@ -60,7 +60,7 @@ class BuildsEngine(Protocol):
 
     @property
     def limits_digest(self) -> str:
-        """12 hex digits that stand for the image limits and the allowed roots."""
+        """Digest of the image limits and the allowed roots, 12 hex digits."""
         ...
 
     def build(self, device: "torch.device") -> RunsProducts:
@@ -68,7 +68,7 @@ class BuildsEngine(Protocol):
         ...
 
     def build_answerer(self) -> AnswersProducts:
-        """Loads what answers from the engine's vectors; on the CPU, without a tower."""
+        """Load an answerer of the engine's vectors, on the CPU and without a tower."""
         ...
 
 
@@ -94,7 +94,7 @@ class EngineSpec:
 
     @property
     def limits_digest(self) -> str:
-        """12 hex digits that stand for the image limits and the allowed roots."""
+        """Digest of the image limits and the allowed roots, 12 hex digits."""
         roots = sorted({self.image_root, *self.allowed_roots})
         return hashlib.sha256(repr((self.limits, roots)).encode()).hexdigest()[:12]
 
@@ -116,7 +116,7 @@ class EngineSpec:
             return Engine(self, manifest, device)
 
     def build_answerer(self) -> "Answerer":
-        """Loads what answers from vectors, on the CPU and without the encoder.
+        """Load the answerer of a checkpoint's vectors, on the CPU and without the encoder.
 
         Raises:
             CheckpointError: the checkpoint is not there, or damaged.
@@ -129,7 +129,7 @@ class EngineSpec:
 
     @contextmanager
     def _read_checkpoint(self) -> Iterator[Manifest]:
-        """Yields the manifest, while its folder is there.
+        """Yield the checkpoint's manifest while its folder is there.
 
         Raises:
             CheckpointError: the checkpoint is not there, or damaged.

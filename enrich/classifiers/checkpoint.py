@@ -51,7 +51,7 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
 
 
 def load_answering(manifest: Manifest) -> Classifier:
-    """Loads onto the CPU what answers from vectors, without the encoder.
+    """Load a classifier's answering half onto the CPU, without the encoder.
 
     Raises:
         CheckpointError: the weights do not fit the configuration.

@@ -165,24 +165,24 @@ class ClassifierConfig(Architecture):
 
     @property
     def reads_image(self) -> bool:
-        """Whether pictures make a difference; where they do not, none is opened."""
+        """Whether the classifier looks at pictures; if not, none is opened."""
         return self.classifier != "text_only"
 
     @property
     def reads_text(self) -> bool:
-        """Whether titles and descriptions make a difference."""
+        """Whether the classifier reads titles and descriptions."""
         return self.classifier != "image_only"
 
     def width_of(self, vector: str) -> int:
-        """Returns the last dimension of a vector, of a classifier that is built."""
+        """Return the last dimension of a vector of a built classifier."""
         assert self.vectors is not None
         return self.vectors[vector][-1]
 
     def encoder_settings(self) -> dict[str, Any]:
-        """Returns what of the configuration the encoder depends on, without what is left out."""
+        """Return the settings that vectors depend on, without those left at their defaults."""
         return self.model_dump(mode="json", exclude=_ANSWERING_SETTINGS, exclude_defaults=True)
 
     def answering_settings(self) -> dict[str, Any]:
-        """Returns what else answers depend on; not the name."""
+        """Return the other settings that answers depend on, without the name."""
         answering = _ANSWERING_SETTINGS - {"name", "dropout"}
         return self.model_dump(mode="json", include=answering, exclude_defaults=True)

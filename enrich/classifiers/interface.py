@@ -52,7 +52,7 @@ class ModelInputs:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What both towers make of a batch, before they see each other's tokens.
+    """Both towers' tokens of a batch, before joint attention.
 
     `token_mask` is that of the text's own tokens: a tower may add a class token behind them.
     """
@@ -62,7 +62,7 @@ class Tokens:
     token_mask: Bool[Tensor, "B L"]
 
     def images_alone(self, has_image: Bool[Tensor, " B"]) -> "Tokens":
-        """Returns the rows that have an image, each with one token that stands for no text."""
+        """Return the rows that have an image, each with one text token to be masked."""
         image, text = (
             Encoded(one.embeds[has_image], one.mask[has_image], one.pooled_at[has_image])
             for one in (self.image, self.text)
@@ -74,7 +74,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """What a classifier answers from: named embeddings of a batch, and what each row was read from.
+    """Named embeddings that a classifier answers from, with each row's modalities.
 
     `named` has the names of `ClassifierConfig.vectors` in their order, each (B, *shape). Where a
     row lacks a modality, its embedding is zero.
@@ -86,25 +86,25 @@ class Vectors:
 
     @property
     def image(self) -> Float[Tensor, "B D"]:
-        """The image tower's pooled embedding; zeros where a classifier does not look at images."""
+        """The image tower's pooled embedding; zeros for a classifier without images."""
         return self._pooled(IMAGE, TEXT)
 
     @property
     def text(self) -> Float[Tensor, "B D"]:
-        """The text tower's pooled embedding; zeros where a classifier does not read texts."""
+        """The text tower's pooled embedding; zeros for a classifier without texts."""
         return self._pooled(TEXT, IMAGE)
 
     def _pooled(self, name: str, other: str) -> Float[Tensor, "B D"]:
         return self.named[name] if name in self.named else torch.zeros_like(self.named[other])
 
     def with_first(self, name: str, embeds: Float[Tensor, "B ..."]) -> "Vectors":
-        """Returns the same with one more vector in front."""
+        """Return the same vectors with one more in front."""
         return replace(self, named={name: embeds, **self.named})
 
     def pack(self) -> Float[Tensor, "B N"]:
-        """Returns the numbers as they are stored: float16, one name after the other.
+        """Return the numbers as they are stored, float16, one name after the other.
 
-        Those beyond float16's range become its largest ones: no answer may rest on infinity.
+        Numbers beyond float16's range become its largest ones, so that no answer is NaN.
         """
         flat = torch.cat([one.float().flatten(1) for one in self.named.values()], dim=1)
         return flat.clamp(-_LARGEST_HALF, _LARGEST_HALF).half()
@@ -116,7 +116,7 @@ class Vectors:
         has_image: Bool[Tensor, " B"],
         has_text: Bool[Tensor, " B"],
     ) -> "Vectors":
-        """Returns in float32 what `pack` has stored."""
+        """Return packed numbers as vectors in float32."""
         parts = packed.float().split([math.prod(shape) for shape in shapes.values()], dim=1)
         named = {
             name: part.unflatten(1, tuple(shape))
@@ -125,12 +125,12 @@ class Vectors:
         return Vectors(named, has_image, has_text)
 
     def as_stored(self) -> "Vectors":
-        """Returns in float32 the numbers that are left after storing."""
+        """Return the vectors in float32 after rounding to float16."""
         shapes = {name: one.shape[1:] for name, one in self.named.items()}
         return Vectors.unpack(self.pack(), shapes, self.has_image, self.has_text)
 
     def in_full_precision(self) -> "Vectors":
-        """Returns the same in float32."""
+        """Return the same vectors in float32."""
         return self._map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
     def to(self, device: torch.device) -> "Vectors":
@@ -138,12 +138,12 @@ class Vectors:
         return self._map(lambda tensor: tensor.to(device))
 
     def take(self, rows: Int[Tensor, " N"] | Bool[Tensor, " B"]) -> "Vectors":
-        """Returns these rows, in this order."""
+        """Return these rows, in this order."""
         return self._map(lambda tensor: tensor[rows])
 
     @staticmethod
     def join(parts: "Sequence[Vectors]") -> "Vectors":
-        """Returns the rows of all parts, in order; there is at least one."""
+        """Return the rows of all parts, in order; there is at least one part."""
         return Vectors(
             {name: torch.cat([one.named[name] for one in parts]) for name in parts[0].named},
             torch.cat([one.has_image for one in parts]),
@@ -157,7 +157,7 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a classifier says of one batch, and the vectors that it says it from.
+    """Logits of one batch, and the vectors that they were computed from.
 
     `image_weight` is the share of the image in each attribute's answer, in [0, 1]; empty where a
     classifier does not weigh its modalities. `matching` is a score of the text being the image's
@@ -179,9 +179,9 @@ def _copy(tensor: Tensor, device: torch.device) -> Tensor:
 class Classifier(nn.Module):
     """Image and text of a batch of products to logits per attribute, in three steps.
 
-    `towers` reads both modalities, `join` makes vectors of their tokens, `answer` makes logits of
+    `towers` computes tokens of both modalities, `join` vectors of the tokens, `answer` logits of
     the vectors. `encode` is the first two, `forward` all three. Vectors can be stored: `answer`
-    needs nothing else, and none of the encoder's weights.
+    needs none of the encoder's weights.
 
     A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
     it is described, `starts_from` which published weights can fill it, `trained_by` which losses
@@ -203,9 +203,9 @@ class Classifier(nn.Module):
     pixel_std: Tensor
 
     def __init__(self, config: ClassifierConfig, vocabulary: int | None) -> None:
-        """Makes random weights for a tokenizer of `vocabulary` tokens.
+        """Create random weights for a tokenizer of `vocabulary` tokens.
 
-        Without a vocabulary the encoder is left out: then `config` says the vectors' shapes, and
+        Without a vocabulary the encoder is left out. Then `config` has the vectors' shapes, and
         only `answer` may be called.
         """
         super().__init__()
@@ -219,19 +219,19 @@ class Classifier(nn.Module):
         self.build_answering(config)
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
-        """Makes the towers and what else `join` needs."""
+        """Create the towers and the modules of `join`."""
         raise NotImplementedError
 
     def build_answering(self, config: ClassifierConfig) -> None:
-        """Makes the modules of `answer`, whose names are among `ANSWERING_MODULES`."""
+        """Create the modules of `answer`; their names are in `ANSWERING_MODULES`."""
         raise NotImplementedError
 
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
-        """Returns names and shapes of the vectors that `join` makes of one product."""
+        """Return names and shapes of one product's vectors, in the order of `join`."""
         raise NotImplementedError
 
     def encoder_modules(self) -> list[nn.Module]:
-        """Returns the parts that make vectors."""
+        """Return the modules that compute vectors."""
         return [part for name, part in self.named_children() if name not in ANSWERING_MODULES]
 
     @property
@@ -243,18 +243,18 @@ class Classifier(nn.Module):
         """Takes what a classifier must know of the tokenizer; called once before training."""
 
     def settle(self) -> None:
-        """Takes over into the answering modules what they keep of the encoder, once it is trained.
+        """Update what the answering modules keep of the encoder's weights.
 
-        Called before answers are measured or weights are saved.
+        Called before answers are measured and before weights are saved.
         """
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
-        """Returns logits and vectors, which outside of training are those that would be stored."""
+        """Return logits and vectors; outside of training the vectors are rounded."""
         vectors = self.encode(inputs)
         return self.answer(vectors if self.training else vectors.as_stored())
 
     def encode(self, inputs: ModelInputs) -> Vectors:
-        """Returns the vectors of a batch.
+        """Return the vectors of a batch.
 
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
@@ -262,7 +262,7 @@ class Classifier(nn.Module):
         return self.join(self.towers(inputs), inputs.has_image, inputs.has_text)
 
     def towers(self, inputs: ModelInputs) -> Tokens:
-        """Returns what the towers make of the batch: image and text.
+        """Return both towers' tokens.
 
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
@@ -273,16 +273,16 @@ class Classifier(nn.Module):
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
     ) -> Vectors:
-        """Returns the vectors of rows that are read from these modalities alone.
+        """Return the vectors of rows, each computed from these modalities alone.
 
-        A row may be said to lack a modality that it has: then it is joined without it.
+        A row may be joined without a modality that it has.
         """
         raise NotImplementedError
 
     def answer(self, vectors: Vectors, mentions: object = None) -> ModelOutput:
-        """Returns logits and modality weights, computed in float32.
+        """Return logits and modality weights, computed in float32.
 
-        `mentions` is what the text names of each attribute's labels, for classifiers that read it.
+        `mentions` are the labels that the texts name. No classifier reads them yet.
         """
         with torch.autocast(vectors.has_text.device.type, enabled=False):
             return self._answer(vectors.in_full_precision())

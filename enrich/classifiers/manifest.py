@@ -62,10 +62,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """12 hex digits each, the same whatever the checkpoint is called.
+    """Digests of a checkpoint's content without its name, 12 hex digits each.
 
-    `encoder` stands for all that vectors depend on beside the product, `model` for all that answers
-    do.
+    `encoder` covers everything that vectors depend on beside the product, `model` everything that
+    answers depend on.
     """
 
     encoder: str
@@ -176,7 +176,7 @@ def _read_json(file: Path, model: type[Content]) -> Content:
 
 
 def digest_checkpoint(folder: Path) -> Digests:
-    """Returns the digests of a checkpoint's folder.
+    """Return the digests of a checkpoint's folder.
 
     Raises:
         CheckpointError: a file is missing, cannot be read or does not hold what it should.
@@ -202,7 +202,7 @@ def digest_checkpoint(folder: Path) -> Digests:
 
 
 def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the name of each tensor, and a digest of name, type, shape and numbers.
+    """Yield the name of each tensor, and a digest of name, type, shape and numbers.
 
     Of a file that `safe_open` has looked at: 8 bytes of the header's length, a JSON header, and the
     tensors' bytes at the offsets that stand there.

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor
 
 from enrich.calibration import Calibration
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.engine import Engine, open_engine
@@ -386,6 +388,48 @@ def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
         held.clear()
         assert len(list(run(products()))) == len(held)
         assert len(answers) > 3 and not any(held)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "wanted", "opened"),
+    [
+        (
+            "text_only",
+            {
+                "whole": (Status.OK, Modalities.TEXT, False),
+                "no words": (Status.TEXT_EMPTY, None, True),
+                "no picture": (Status.OK, Modalities.TEXT, False),
+                "nothing": (Status.TEXT_EMPTY, None, True),
+            },
+            0,
+        ),
+        (
+            "image_only",
+            {
+                "whole": (Status.OK, Modalities.IMAGE, False),
+                "no words": (Status.OK, Modalities.IMAGE, False),
+                "no picture": (Status.IMAGE_MISSING, None, True),
+                "nothing": (Status.IMAGE_MISSING, None, True),
+            },
+            4,
+        ),
+    ],
+)
+def test_what_a_classifier_does_not_read_is_not_opened(
+    classifier: str,
+    wanted: dict[str, tuple[Status, Modalities | None, bool]],
+    opened: int,
+    make_checkpoint: Callable[[ClassifierConfig], Path],
+    small_config: ClassifierConfig,
+    root: Path,
+) -> None:
+    folder = make_checkpoint(small_config.model_copy(update={"classifier": classifier}))
+    engine = _make_spec(folder, root).build(CPU)
+    engine._store = Mock(wraps=engine._store)
+    answers = list(engine.enrich(PRODUCTS[:4]))
+    assert {a.product_id: (a.status, a.modalities, bool(a.error)) for a in answers} == wanted
+    assert all(bool(one.predictions) == (one.modalities is not None) for one in answers)
+    assert engine._store.read.call_count == opened
 
 
 def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
