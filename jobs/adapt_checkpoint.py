@@ -22,6 +22,7 @@ from enrich.adaptation.report import format_report, summarise
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.adaptation.trial import FEWEST_LABELS
+from enrich.ahead import each_thread_by_itself
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
 from enrich.command_line import (
@@ -131,7 +132,9 @@ def fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         AdaptationRefused: no attribute would be answered better, or no labels say enough of the
             shop.
     """
-    adapted = adapt(engine, labelled)
+    # Beside a busy process threads that share out small sums would wait for each other.
+    with each_thread_by_itself():
+        adapted = adapt(engine, labelled)
     for attribute, reason in adapted.left.items():
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not adapted.effects and not adapted.flaws:
