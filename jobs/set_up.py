@@ -112,12 +112,13 @@ def offer_java() -> str:
 def write_conf(java: str) -> None:
     """Write Spark's settings with this checkout's paths to where Spark looks for them."""
     spark = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
-    paths = {"{lakehouse}": ROOT / "lakehouse", "{java_home}": java}
+    paths = {"lakehouse": ROOT / "lakehouse", "jars": spark / "jars"}
+    paths.update(venv=VENV, java_home=Path(java))
     (spark / "conf").mkdir(exist_ok=True)
     for template in TEMPLATES.iterdir():
         text = template.read_text()
         for name, path in paths.items():
-            text = text.replace(name, str(path))
+            text = text.replace(f"{{{name}}}", str(path))
         (spark / "conf" / template.name).write_text(text)
     # Spark's own script finds no spark-env.sh in a folder with a space in its name.
     script = spark / "bin/load-spark-env.sh"
