@@ -36,13 +36,6 @@ def test_a_column_beside_its_attribute_s_is_not_passed_over(tmp_path: Path) -> N
         read_correction_file(file, {"color": ["red", "blue"]})
 
 
-def test_a_header_without_a_row_is_called_so(tmp_path: Path) -> None:
-    file = tmp_path / "labelled.csv"
-    file.write_text("product_id,color")
-    with pytest.raises(ConfigError, match=r"labelled\.csv: it is a header without a row"):
-        read_correction_file(file, {"color": ["red"]})
-
-
 def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
     assert _read(tmp_path, ["Blue", "blue", "RED"], ("Blue", "blue", "red")) == [
         "Blue",
