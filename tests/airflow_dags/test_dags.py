@@ -130,7 +130,7 @@ def test_the_gate_names_a_report_where_there_is_one(
     dags: dict[str, Any], report: str | None, told: str
 ) -> None:
     gate = dags["refresh_catalog"].get_task("gate").python_callable
-    blocked = {"run_id": "r1", "outcome": "blocked", "error": "too blue", "counts": {"enriched": 1}}
+    blocked = {"run_id": "r1", "outcome": "blocked", "error": "too blue", "counts": {"answered": 1}}
     with pytest.raises(AirflowFailException) as stopped:
         gate({**blocked, "report": report})
     assert told in str(stopped.value)

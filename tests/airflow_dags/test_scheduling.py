@@ -18,7 +18,7 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 STAGED = {
     "run_id": "r1",
     "outcome": "staged",
-    "counts": {"read": 60, "enriched": 57, "vanished": 0},
+    "counts": {"read": 60, "answered": 57, "missing": 0},
     "report": "report.html",
     "error": None,
 }
@@ -81,9 +81,10 @@ def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow: Any, refr
     assert state == "success"
     staged = words_of(tasks["stage"])
     assert {f"--run-id={run_id}", "--full-refresh", "--no-publish"} <= staged
-    assert f"--publish-run={run_id}" in words_of(tasks["publish"])
+    # An attempt has an id of its own, which stage returned.
+    assert "--publish-run=r1" in words_of(tasks["publish"])
     (event,) = airflow.events("product_attributes")[before:]
-    assert event["extra"]["counts"]["enriched"] == 57
+    assert event["extra"]["counts"]["answered"] == 57
 
 
 def words_of(task: dict[str, Any]) -> set[str]:
@@ -163,7 +164,7 @@ def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
     airflow: Any, refresh: Any
 ) -> None:
     before = len(airflow.events("product_attributes"))
-    counts = {"read": 60, "pending": 2, "enriched": 0, "vanished": 0}
+    counts = {"read": 60, "pending": 2, "answered": 0, "vanished": 0}
     unreadable = {**STAGED, "outcome": "nothing_to_do", "counts": counts}
     tasks, _, state = refresh(f"echo '{json.dumps(unreadable)}'")
     assert state == "success"

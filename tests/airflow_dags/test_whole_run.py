@@ -82,6 +82,19 @@ class Lakehouse:
         return [run_of(commit) for commit in reversed(history) if "userMetadata" in commit]
 
 
+def last_events(lakehouse: "Lakehouse") -> list[dict[str, Any]]:
+    """Returns the last event of every run, oldest run first."""
+    last: dict[str, dict[str, Any]] = {}
+    for event in sorted(lakehouse.rows("run_events"), key=itemgetter("number")):
+        last[event["run_id"]] = event
+    return sorted(last.values(), key=itemgetter("started_at"))
+
+
+def triggered(lakehouse: "Lakehouse", trigger: str) -> dict[str, Any]:
+    """Returns the last event of the newest run of a trigger."""
+    return [event for event in last_events(lakehouse) if event["trigger"] == trigger][-1]
+
+
 def run_of(commit: dict[str, Any]) -> str:
     return json.loads(commit["userMetadata"])["run_id"]
 
@@ -136,7 +149,7 @@ def backfilled(
         return found if len(found) == len(DAYS) else []
 
     first = waited(runs, "three runs")[0]["dag_run_id"]
-    staging = lakehouse.folder / "warehouse" / "shop.db" / "_scratch"
+    staging = lakehouse.folder / "warehouse" / "shop.db" / "_temporary_runs"
     waited(staging.exists, "the first stage, at work", APPLICATION_TIMEOUT_S)
     driver_of(lakehouse).kill()
     for run in runs():
@@ -174,12 +187,10 @@ def test_three_days_are_backfilled_in_order(
 ) -> None:
     assert [run["state"] for run in backfilled] == ["success"] * 3
     assert [run["logical_date"][:10] for run in backfilled] == DAYS
-    ledger = sorted(lakehouse.rows("enrichment_runs"), key=lambda run: run["started_at"])
-    assert [run["run_date"][:10] for run in ledger] == DAYS
-    assert [run["outcome"] for run in ledger] == ["published"] * 3
-    run_ids = [run["dag_run_id"] for run in backfilled]
-    assert [run["run_id"] for run in ledger] == run_ids
-    assert lakehouse.published_runs() == run_ids
+    published = [run for run in last_events(lakehouse) if run["state"] == "published"]
+    assert [run["run_date"][:10] for run in published] == DAYS
+    assert [run["trigger"] for run in published] == [run["dag_run_id"] for run in backfilled]
+    assert lakehouse.published_runs() == [run["run_id"] for run in published]
 
 
 def test_a_killed_driver_is_tried_again_and_its_rows_are_there_once(
@@ -194,7 +205,8 @@ def test_a_killed_driver_is_tried_again_and_its_rows_are_there_once(
         "publish": 1,
     }
     assert "exit code -9, which may pass" in airflow.log("refresh_catalog", run_id, "stage")
-    staged = [r["product_id"] for r in lakehouse.rows("staged_attributes") if r["run_id"] == run_id]
+    attempt = triggered(lakehouse, run_id)["run_id"]
+    staged = [r["product_id"] for r in lakehouse.rows("candidates") if r["run_id"] == attempt]
     assert len(staged) == len(set(staged)) > 0.8 * PRODUCTS
 
 
@@ -202,9 +214,8 @@ def test_the_published_table_is_that_of_the_last_day(
     lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
 ) -> None:
     published = lakehouse.rows("product_attributes")
-    last = backfilled[-1]["dag_run_id"]
-    (run,) = [run for run in lakehouse.rows("enrichment_runs") if run["run_id"] == last]
-    mine = [row for row in published if row["run_id"] == last]
+    run = triggered(lakehouse, backfilled[-1]["dag_run_id"])
+    mine = [row for row in published if row["run_id"] == run["run_id"]]
     assert len(mine) == run["published"] > 0.8 * PRODUCTS
     assert {row["run_date"][:10] for row in mine} == {DAYS[-1]}
     assert len({row["product_id"] for row in published}) == len(published)
@@ -213,10 +224,10 @@ def test_the_published_table_is_that_of_the_last_day(
 def test_consumers_are_told_of_every_run_and_of_the_version_that_holds_it(
     airflow: Any, lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
 ) -> None:
-    run_ids = [run["dag_run_id"] for run in backfilled]
+    run_ids = [triggered(lakehouse, run["dag_run_id"])["run_id"] for run in backfilled]
     mine = [e for e in airflow.events("product_attributes") if e["extra"]["run_id"] in run_ids]
     assert [event["extra"]["run_id"] for event in mine] == run_ids
-    ledger = {run["run_id"]: run for run in lakehouse.rows("enrichment_runs")}
+    ledger = {run["run_id"]: run for run in last_events(lakehouse)}
     versions = {
         run_of(commit): commit["version"]
         for commit in lakehouse.read("product_attributes")["history"]
@@ -237,20 +248,28 @@ def blocked(
     before = lakehouse.read("product_attributes")
     run_id, state = airflow.run("refresh_catalog", APPLICATION_TIMEOUT_S)
     after = lakehouse.read("product_attributes")
-    return {"run_id": run_id, "state": state, "before": before, "after": after}
+    attempt = triggered(lakehouse, run_id)["run_id"]
+    return {
+        "dag_run_id": run_id,
+        "run_id": attempt,
+        "state": state,
+        "before": before,
+        "after": after,
+    }
 
 
 def test_a_failed_gate_is_not_retried_and_leaves_the_published_table_alone(
     airflow: Any, lakehouse: Lakehouse, blocked: dict[str, Any]
 ) -> None:
     assert blocked["state"] == "failed"
-    tasks = airflow.tasks("refresh_catalog", blocked["run_id"])
+    tasks = airflow.tasks("refresh_catalog", blocked["dag_run_id"])
     assert (tasks["stage"]["state"], tasks["gate"]["state"]) == ("success", "failed")
     assert (tasks["stage"]["try_number"], tasks["gate"]["try_number"]) == (1, 1)
     assert tasks["publish"]["state"] == "upstream_failed"
-    assert "validation failed" in airflow.log("refresh_catalog", blocked["run_id"], "gate")
+    log = airflow.log("refresh_catalog", blocked["dag_run_id"], "gate")
+    assert "Nothing was published" in log
     assert blocked["after"] == blocked["before"]
-    staged = [row["run_id"] for row in lakehouse.rows("staged_attributes")]
+    staged = [row["run_id"] for row in lakehouse.rows("candidates")]
     assert staged.count(blocked["run_id"]) > 0.8 * PRODUCTS
 
 
@@ -261,8 +280,8 @@ def test_a_blocked_run_is_published_by_a_person_whose_reason_is_kept(
     given = {"run_id": blocked["run_id"], "reason": REASON}
     _, state = airflow.run("publish_blocked_run", APPLICATION_TIMEOUT_S, **given)
     assert state == "success"
-    (run,) = [r for r in lakehouse.rows("enrichment_runs") if r["run_id"] == blocked["run_id"]]
-    assert (run["outcome"], run["reason"]) == ("published", REASON)
+    run = triggered(lakehouse, blocked["dag_run_id"])
+    assert (run["state"], run["reason"]) == ("published", REASON)
     published = [row["run_id"] for row in lakehouse.rows("product_attributes")]
     assert published.count(blocked["run_id"]) == run["published"] > 0.8 * PRODUCTS
     assert airflow.events("product_attributes")[-1]["extra"]["run_id"] == blocked["run_id"]
