@@ -77,7 +77,21 @@ _TELLS_NOTHING = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
 _OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
-_BUSY_DERBY = "Another instance of Derby may have already booted the database"
+# What Java says of itself, which error of ours that is, and its whole message.
+_KNOWN: tuple[tuple[str, type[EnrichError], str], ...] = (
+    (
+        "UnsatisfiedLinkError",
+        ConfigError,
+        "Java may not load a library from its folder for temporary files (/tmp mounted noexec?). "
+        "Give it another one that is there: JAVA_TOOL_OPTIONS=-Djava.io.tmpdir=FOLDER",
+    ),
+    (
+        "Another instance of Derby may have already booted the database",
+        MetastoreBusy,
+        "another process has opened the embedded metastore at the same moment, which admits one: "
+        "wait for that one to end and repeat, or set up a shared metastore (docs/metastore.md)",
+    ),
+)
 # The parameter of an error that names what was not found.
 _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "schemaName"}
 
@@ -85,15 +99,13 @@ _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "sc
 def explain_failure(error: Exception) -> EnrichError | None:
     """Return the known error behind one of Spark or Python, None where there is none.
 
-    In this order: an error of ours that a worker raised; a disk or store that gave out; a library
-    that Java may not load; the metastore; a server that does not answer; a file that Spark cannot
-    read. Runs on the driver.
+    In this order: an error of ours that a worker raised; a disk or store that gave out; the
+    metastore; a server that does not answer; a file that Spark cannot read. Runs on the driver.
     """
     said = list(messages_of(error))
     return (
-        _find_raised(said)
+        _find_said(said)
         or explain_storage_failure(error)
-        or _find_refused_library(said)
         or _find_metastore(error, said)
         or _find_lost_server(error, said)
         or _find_unread_file(error, said)
@@ -168,9 +180,8 @@ def _folders_of_spark() -> list[str]:
     folders = str(spark.conf.get("spark.local.dir", "/tmp")).split(",")
     # The metastore may be what has failed.
     with suppress(Exception):
-        places = [folder_of(one).removeprefix("file:") for one in spark.catalog.listDatabases()]
-        folders += [place for place in places if "://" not in place]
-    return folders
+        folders += [folder_of(one).removeprefix("file:") for one in spark.catalog.listDatabases()]
+    return [folder for folder in folders if "://" not in folder]
 
 
 def _describe_places(places: Iterable[str]) -> str:
@@ -194,30 +205,18 @@ def _describe_places(places: Iterable[str]) -> str:
     return "".join(f"; {state}" for state in found.values())
 
 
-def _find_raised(said: list[str]) -> EnrichError | None:
+def _find_said(said: list[str]) -> EnrichError | None:
     for raised in (found for message in said for found in _RAISED.finditer(message)):
         kind = getattr(errors, raised["name"], None)
         if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
             return kind(raised["said"])
+    for sign, kind, message in _KNOWN:
+        if any(sign in one for one in said):
+            return kind(message)
     return None
 
 
-def _find_refused_library(said: list[str]) -> ConfigError | None:
-    if not any("UnsatisfiedLinkError" in one for one in said):
-        return None
-    return ConfigError(
-        "Java may not load a library from its folder for temporary files (/tmp mounted noexec?). "
-        "Give it another one that is there: JAVA_TOOL_OPTIONS=-Djava.io.tmpdir=FOLDER"
-    )
-
-
 def _find_metastore(error: Exception, said: list[str]) -> EnrichError | None:
-    if any(_BUSY_DERBY in one for one in said):
-        return MetastoreBusy(
-            "another process has opened the embedded metastore at the same moment, which admits "
-            "one: wait for that one to end and repeat, or set up a shared metastore "
-            "(docs/metastore.md)"
-        )
     if any("HiveException" in one for one in said):
         reason = _tidy(said[-1])
         if lost := next(filter(is_no_answer, said), None):

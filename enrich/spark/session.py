@@ -4,7 +4,6 @@ No other module reaches into Java.
 """
 
 import fcntl
-import json
 import logging
 import os
 import re
@@ -326,13 +325,11 @@ def hide_secrets(pattern: str) -> str:
     return pattern
 
 
-_LINE = {
-    "time": "%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}",
-    "level": "%p{lowerCase=true}",
-    "logger": "%c",
-    "message": hide_secrets("%m"),
-    "exception": hide_secrets("%ex"),
-}
+_JSON_LINE = (
+    """{"time":"%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}","level":"%p{lowerCase=true}","""
+    f""""logger":"%enc{{%c}}{{JSON}}","message":"%enc{{{hide_secrets("%m")}}}{{JSON}}","""
+    f""""exception":"%enc{{{hide_secrets("%ex")}}}{{JSON}}"}}%n"""
+)
 
 
 def _log_java_as_json(spark: SparkSession) -> None:
@@ -340,23 +337,12 @@ def _log_java_as_json(spark: SparkSession) -> None:
     jvm: Any = spark.sparkContext._jvm
     log4j: Any = jvm.org.apache.logging.log4j
     context = log4j.LogManager.getContext(False)
-    configuration = context.getConfiguration()
-    template = {
-        name: {"$resolver": "pattern", "pattern": pattern, "stackTraceEnabled": False}
-        for name, pattern in _LINE.items()
-    }
-    layout = log4j.layout.template.json.JsonTemplateLayout.newBuilder()
-    layout = layout.setConfiguration(configuration).setEventTemplate(json.dumps(template)).build()
-    # py4j has no name for a class inside a class.
-    targets = jvm.java.lang.Class.forName(
-        "org.apache.logging.log4j.core.appender.ConsoleAppender$Target"
-    ).getEnumConstants()
-    target = next(one for one in targets if one.toString() == "SYSTEM_ERR")
-    builder = log4j.core.appender.ConsoleAppender.newBuilder().setName("json").setTarget(target)
-    appender = builder.setLayout(layout).setConfiguration(configuration).build()
+    layout = log4j.core.layout.PatternLayout.newBuilder().withPattern(_JSON_LINE)
+    layout = layout.withAlwaysWriteExceptions(False).build()
+    appender = log4j.core.appender.OutputStreamAppender.newBuilder().setLayout(layout)
+    appender = appender.setName("json").setTarget(jvm.java.lang.System.err).build()
     appender.start()
-    configuration.addAppender(appender)
-    root = configuration.getRootLogger()
+    root = context.getConfiguration().getRootLogger()
     for name in list(root.getAppenders().keySet()):
         root.removeAppender(name)
     root.addAppender(appender, None, None)

@@ -244,5 +244,25 @@ def for_people(spark: SparkSession) -> str:
 @pytest.mark.parametrize("message", SAID)
 def test_java_hides_what_the_job_hides(spark: SparkSession, for_people: str, message: str) -> None:
     assert write(spark, hide_secrets("%m"), message) == redact(message)
+    in_json = json.loads(write(spark, session._JSON_LINE, message))
+    assert (in_json["level"], in_json["logger"]) == ("warn", "org.Hive")
+    assert (in_json["message"], in_json["exception"]) == (redact(message), "")
     line = write(spark, for_people, message)
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARN Hive: (.*)\n", line)[1] == redact(message)
+
+
+A_JOB_IN_JSON = """
+from enrich.logs import LogFormat, start_logging
+from enrich.spark.session import open_session
+start_logging(LogFormat.JSON)
+java = open_session("a_job").sparkContext._jvm
+java.org.apache.logging.log4j.LogManager.getLogger("org.Hive").warn('a "quoted" password=hunter2')
+"""
+
+
+@pytest.mark.spark
+def test_java_logs_json_lines_where_the_job_does(tmp_path: Path) -> None:
+    (tmp_path / "a_job.py").write_text(A_JOB_IN_JSON)
+    ended = Lakehouse(tmp_path).submit(tmp_path / "a_job.py")
+    (line,) = [json.loads(one) for one in ended.errors.splitlines() if "Hive" in one]
+    assert line["message"] == 'a "quoted" password=***' and line["logger"] == "org.Hive"
