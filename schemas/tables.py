@@ -69,8 +69,8 @@ class Outcome(StrEnum):
 SUCCEEDED = (Outcome.PUBLISHED, Outcome.NOTHING_TO_DO)
 
 
-# What checks are about: a run's products, or its answers; column `suite` of `label_quality`.
-Suite = Literal["input", "staged"]
+# What checks are about: a run's input, or its answers; column `suite` of `label_quality`.
+Suite = Literal["input", "candidates"]
 
 
 class CheckOutcome(StrEnum):
@@ -170,14 +170,16 @@ LABEL_QUALITY = f"""
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     baseline STRING NOT NULL COMMENT 'name of the label baseline, or none',
-    suite STRING COMMENT 'input: before inference; staged: before publishing',
+    suite STRING COMMENT 'input: before inference; candidates: before publication',
     attribute STRING COMMENT 'NULL for checks of the whole table',
     category STRING COMMENT 'NULL for checks of all products',
-    expectation STRING NOT NULL COMMENT 'what was expected',
-    observed DOUBLE COMMENT 'rows, a share, a distance, log-odds, or a divergence in nats',
-    threshold DOUBLE COMMENT 'what observed is held against',
+    expectation STRING NOT NULL COMMENT 'type of the expectation in Great Expectations',
+    observed DOUBLE COMMENT 'mostly a share of products, in [0, 1]; NULL: not evaluated',
+    threshold DOUBLE COMMENT 'what the settings allow, in the same unit',
+    allowance DOUBLE COMMENT 'what chance adds to the threshold in a run of this size',
     outcome STRING NOT NULL COMMENT 'one of {", ".join(CheckOutcome)}',
-    detail STRING COMMENT 'the same as a sentence'"""
+    detail STRING COMMENT 'finding and limit as a sentence',
+    products ARRAY<STRING> COMMENT 'ids that a failed check is about, at most 1000'"""
 
 
 def tables(attributes: Sequence[str]) -> dict[str, str]:
