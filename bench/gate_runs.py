@@ -83,7 +83,7 @@ def count_answers(answers: Answers) -> AnswerCounts:
             name: _count_group(group, answers.attributes) for name, group in groups.items()
         },
     )
-    return AnswerCounts(catalog, rows["model_version"].value_counts().to_dict(), _moved(answers))
+    return AnswerCounts(catalog, _count_values(rows["model_version"]), _moved(answers))
 
 
 def build_baseline(answers: Answers) -> LabelBaseline:
@@ -104,7 +104,7 @@ def find_reasons(
 ) -> Iterator[Reason]:
     """Yield the checks that block a run of these answers; rules on single rows are left out."""
     counts = count_answers(answers)
-    labels = {a: baseline.products.attributes[a].labels for a in answers.attributes}
+    labels = {a: tuple(baseline.products.attributes[a].labels) for a in answers.attributes}
     suite = build_candidates_suite(settings, labels, baseline, counts, len(answers.rows))
     for one in suite:
         if isinstance(one, AnswersExpectation):
@@ -180,7 +180,9 @@ def inject_faults(kept: Mapping[Case, pd.DataFrame], rows: int) -> dict[str, Ans
     rng = np.random.default_rng(SEED)
     faults = {str(case): answers for case, answers in kept.items() if case is not Case.SOUND}
     part = rng.random(rows) < PART
-    faults["images_missing in 15%"] = kept[Case.IMAGES_MISSING].where(part, sound)
+    some = sound.copy()
+    some[part] = kept[Case.IMAGES_MISSING][part]
+    faults["images_missing in 15%"] = some
     for attribute in select_attributes(tuple(sound.columns)):
         labels = sound[attribute].value_counts().index
         if len(labels) < 2:
@@ -200,8 +202,8 @@ def inject_faults(kept: Mapping[Case, pd.DataFrame], rows: int) -> dict[str, Ans
     cases = {name: Answers(spoilt) for name, spoilt in faults.items()}
     given = rng.permutation(rows)
     cases["answers_of_others"] = Answers(sound.iloc[given], before=sound)
-    some = np.where(part, given, np.arange(rows))
-    cases["answers_of_others in 15%"] = Answers(sound.iloc[some], before=sound)
+    places = np.where(part, given, np.arange(rows))
+    cases["answers_of_others in 15%"] = Answers(sound.iloc[places], before=sound)
     return cases
 
 

@@ -143,8 +143,10 @@ class AnswerCounts:
         """Products by category, the single key None without categories."""
         if self.catalog is None:
             return {}
-        groups: dict[str | None, GroupCounts] = {**self.catalog.categories}
-        return {name: one.rows for name, one in (groups or {None: self.catalog.products}).items()}
+        sizes: dict[str | None, int] = {}
+        for name, group in self.catalog.categories.items():
+            sizes[name] = group.rows
+        return sizes or {None: self.catalog.products.rows}
 
     @property
     def rows(self) -> int:

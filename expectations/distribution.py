@@ -171,8 +171,8 @@ class _Shift:
         return self.shares - self.expected
 
     def named(self) -> str:
-        """Return the largest shifts in words, largest first."""
-        order = np.argsort(-np.abs(self.shifts), kind="stable")
+        """Return the largest shifts in words, largest first, of equal ones those that grew."""
+        order = np.lexsort((-self.shifts, -np.abs(self.shifts).round(6)))
         large = [at for at in order if abs(self.shifts[at]) >= _WORTH_NAMING]
         return ", ".join(map(self._name, large[:_NAMED] or order[:1]))
 

@@ -34,81 +34,83 @@ class ValidationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_unusable_id_share: Share = Field(
-        0.05, description="Rows without a usable product_id, or with one that another row has."
+        default=0.05,
+        description="Rows without a usable product_id, or with one that another row has.",
     )
     max_empty_text_share: Share = Field(
-        0.5, description="New products with neither title nor description, or only markup in them."
+        default=0.5,
+        description="New products with neither title nor description, or only markup in them.",
     )
     max_unread_image_share: Share = Field(
-        0.2, description="Images of a sample of 100 that cannot be read."
+        default=0.2, description="Images of a sample of 100 that cannot be read."
     )
     max_same_image_share: Share = Field(
-        0.8, description="Images of that sample that are one and the same picture."
+        default=0.8, description="Images of that sample that are one and the same picture."
     )
     max_abstained_share: Share = Field(
-        0.9,
+        default=0.9,
         description="Products without a label, per attribute. With a baseline: of those that have "
         "one by the baseline.",
     )
     max_label_shift: Share = Field(
-        0.1,
+        default=0.08,
         description="Share of products by which a label may be more or less frequent than in the "
         "baseline. NULL counts as a label.",
     )
     max_total_label_shift: Share = Field(
-        0.2,
+        default=0.2,
         description="Share of products that would need another label to show the baseline's "
         "shares (total variation).",
     )
     max_confidence_shift: Share = Field(
-        0.1,
+        default=0.15,
         description="Share of products by which more or fewer may lie below any one confidence "
         "than in the baseline (Kolmogorov's distance).",
     )
     max_modality_shift: Share = Field(
-        0.1,
+        default=0.1,
         description="Share of products that may rest on other modalities than in the baseline.",
     )
     max_moved_same_model: Share = Field(
-        0.02,
+        default=0.02,
         description="Products with unchanged content whose best label may change although the "
         "same model_version answers.",
     )
     max_moved_other_model: Share = Field(
-        0.2, description="The same where another model_version wrote the published row."
+        default=0.2, description="The same where another model_version wrote the published row."
     )
     min_category_rows: int = Field(
-        100,
+        default=100,
         ge=1,
         description="Categories with fewer products, in the run or in the baseline, are not "
         "compared on their own.",
     )
     category_slack: float = Field(
-        2.0,
+        default=2.0,
         ge=1,
         allow_inf_nan=False,
         description="Limits within one category are so many times those of the whole run.",
     )
     baseline_of_other_model: Literal["refuse", "warn"] = Field(
-        "refuse",
+        default="refuse",
         description="`refuse` blocks a run of another model_version than the baseline's. `warn` "
         "reports it, and reports instead of blocking whatever differs from that baseline.",
     )
     false_alarm_rate: float = Field(
-        0.005,
+        default=0.005,
         gt=0,
         lt=1,
         description="Share of sound runs in which chance may fail any check of a suite. Divided "
         "evenly among the checks (Bonferroni).",
     )
     expectations: tuple[ExpectationSetting, ...] = Field(
-        (),
+        default=(),
         description="Further expectations of Great Expectations on the answers before they are "
         "published, by type name, such as {type: expect_column_values_to_not_be_null, "
         "column: color, mostly: 0.5, severity: warning}.",
     )
     expectation_modules: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="Python modules to import first, which define expectations of your own.",
     )
 

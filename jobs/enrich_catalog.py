@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -48,11 +48,9 @@ from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
+from expectations.checks import Verdict
+from expectations.gate import Gate
 from expectations.settings import ValidationSettings
-from schemas.verdict import Verdict
-
-if TYPE_CHECKING:
-    from expectations.validation import Validation
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
@@ -232,21 +230,20 @@ class ShopGate:
         """Judges the products before the classifier is asked about any."""
         # Great Expectations takes seconds to import. A run without work does not spend them, and
         # any other one spends them while Spark chooses the images.
-        Thread(target=import_module, args=("expectations.validation",)).start()
+        Thread(target=import_module, args=("expectations.suite",)).start()
         images = try_images(self.store, rows.products.where("is_new"))
-        return self._validation_of(rows.run_id).validate_input(rows.products, images).verdict
+        return self._gate.check_input(rows.run_id, rows.products, images)
 
     def validate_staged(self, staged: StagedRows) -> Verdict:
         """Judges the answers before any of them is published."""
-        report = self._validation_of(staged.run_id).validate_staged(
-            staged.rows, staged.published, self.attribute_labels, self.baseline, staged.expected
+        return self._gate.check_candidates(
+            staged.run_id, staged.rows, staged.published, staged.expected
         )
-        return report.verdict
 
-    def _validation_of(self, run_id: str) -> "Validation":
-        from expectations.validation import Validation
-
-        return Validation(run_id, self.settings.validation, self.settings.data_docs)
+    @property
+    def _gate(self) -> Gate:
+        settings = self.settings
+        return Gate(settings.validation, self.attribute_labels, self.baseline, settings.data_docs)
 
 
 def expected_labels(baseline: LabelBaseline | None) -> ExpectedLabels | None:
