@@ -25,7 +25,7 @@ from enrich.images.store import ImageStore
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
-from schemas.verdict import Verdict
+from expectations.checks import Verdict
 
 _MB = 1e6
 _SAMPLE_S = 3.0

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.digits import tell_apart
 from schemas.tables import IMAGE_PROBLEMS
 
 from enrich.config import JobConfig, is_too_much
-from enrich.errors import ConfigError, TooManyFailures
+from enrich.errors import ConfigError, TooManyFailures, tell_apart
 from enrich.images.limits import ImageProblem
 from enrich.records import NO_IMAGE_PATH, EncodedProduct
 

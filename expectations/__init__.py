@@ -1,4 +1,4 @@
-"""What staged labels must look like before they are published, checked by Great Expectations.
+"""Checks of products and answers before anything is published, by Great Expectations.
 
-Knows the staged columns and label sets; knows nothing of classifiers, or of where a table is.
+`gate.Gate` is what a refresh calls. Needs Spark, and neither torch nor the package `enrich`.
 """

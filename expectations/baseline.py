@@ -1,42 +1,47 @@
 """Label baselines: what a catalog's answers are expected to look like.
 
-A baseline is a small JSON file of counts, reviewed like code. Knows nothing of Spark or Great
-Expectations.
+A baseline is a small JSON file of counts, reviewed like code.
 """
 
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 from schemas.labels import ABSTAINED
 
-from expectations.summary import CatalogSummary, GroupSummary, OtherCategories
+from expectations.checks import GateError
+from expectations.counts import CatalogCounts, GroupCounts, OtherCategories
 
 # A list of numbers as `json.dumps` lays it out: each of them on a line of its own.
 _NUMBERS_ON_LINES = re.compile(r"\[\n\s+([\d,\s]+?)\n\s+\]")
 
-# A new baseline is built from rows that the job has staged, and the job refuses this one: so it has
-# to run once without.
-_UNTIL_THEN = "take it out of `baselines` until one of this checkpoint is built"
+# A new baseline is built from the answers of a run, and a run refuses this one.
+_UNTIL_THEN = "Take it out of `baselines` until one of this checkpoint is built"
+
+# Takes the counts of some products; returns their rows by name: by label, say.
+CountsNames = Callable[[GroupCounts], Mapping[str, int]]
 
 log = logging.getLogger("enrich")
 
 
-class BaselineError(ValueError):
+class BaselineError(GateError):
     """A baseline cannot be read, is inconsistent, or belongs to another checkpoint."""
 
 
-class LabelBaseline(CatalogSummary):
-    """A summary that somebody looked at and found sound, and where it came from.
+class LabelBaseline(CatalogCounts):
+    """Counts of a catalog that somebody looked at and found sound.
 
     Attributes:
+        catalog: name of the catalog in reports.
         model_version: whose answers were counted; None fits every model.
-        source: the table, and its version or its run.
-        other_categories: those that were counted together. Products of further ones are expected to
-            look like the whole catalog; None, as in older baselines, takes them for one of these.
+        source: the table and its version, or the run.
+        other_categories: categories that were counted together as OTHER. Products of further ones
+            are expected to look like the whole catalog. None: all further ones count as OTHER.
     """
 
     catalog: str
@@ -45,8 +50,76 @@ class LabelBaseline(CatalogSummary):
     other_categories: OtherCategories = None
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Parts of a baseline with their weights, which sum to one.
+
+    A refresh of shoes alone differs from a catalog of shoes and shirts although nothing is wrong.
+    So each category of the baseline has the weight that it has in the run.
+    """
+
+    parts: tuple[tuple[float, GroupCounts], ...]
+
+    @property
+    def rows(self) -> float:
+        """Number of plain rows that tell as much as the weighted ones (Kish 1965).
+
+        A little too high where the whole catalog is one of the parts: it holds the rows of the
+        categories that are parts beside it once more.
+        """
+        return 1 / sum(weight**2 / group.rows for weight, group in self.parts)
+
+    @property
+    def attributes(self) -> list[str]:
+        """Attributes that every part knows."""
+        first, *others = (group.attributes for _, group in self.parts)
+        return [name for name in first if all(name in other for other in others)]
+
+    def shares(self, count: CountsNames) -> dict[str, float]:
+        """Return the expected share of every name that `count` finds; the sum is one, or zero."""
+        shares: Counter[str] = Counter()
+        for weight, group in self.parts:
+            counted = count(group)
+            total = max(sum(counted.values()), 1)
+            for name, rows in counted.items():
+                shares[name] += weight * rows / total  # type: ignore[assignment]
+        return {name: float(share) for name, share in shares.items()}
+
+    def answered(self, attribute: str) -> float:
+        """Return the expected share of products with a label, in [0, 1]."""
+        shares = self.shares(lambda group: group.attributes[attribute].labels)
+        return max(1 - shares.get(ABSTAINED, 0.0), 0.0)
+
+
+def expect_like(
+    baseline: CatalogCounts, sizes: Mapping[str | None, int], min_rows: int
+) -> Expected:
+    """Return what a baseline leads to expect of a run with so many products per category.
+
+    A category of which the baseline has fewer than `min_rows` is expected to look like the whole
+    catalog: else a run that is full of that category would be compared with next to nothing.
+
+    Args:
+        baseline: the counts to expect.
+        sizes: the run's products by category, the single key None without categories.
+        min_rows: as above.
+    """
+    known = {name: group for name, group in baseline.categories.items() if group.rows >= min_rows}
+    rows = Counter[str | None]()
+    for name, count in sizes.items():
+        # All unknown categories share one part: one each would count its rows several times.
+        rows[name if name in known else None] += count
+    total = rows.total()
+    return Expected(
+        tuple(
+            (count / total, baseline.products if name is None else known[name])
+            for name, count in rows.items()
+        )
+    )
+
+
 def load_baseline(path: str | Path) -> LabelBaseline:
-    """Returns the baseline of a file.
+    """Read a baseline's file.
 
     Raises:
         BaselineError: the file is missing, is not JSON, or is not a baseline.
@@ -55,56 +128,42 @@ def load_baseline(path: str | Path) -> LabelBaseline:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BaselineError(
-            f"baseline {path} cannot be read ({error}); wanted a JSON file as written by "
-            "jobs/build_label_baseline.py: correct the path or build it"
+            f"baseline {path} cannot be read ({error}). Correct the path, or build the file with "
+            "jobs/build_label_baseline.py"
         ) from error
     try:
         return LabelBaseline.model_validate_json(text)
     except ValidationError as error:
         raise BaselineError(
-            f"baseline {path} is not valid: {_findings(error)}; "
-            "correct it or rebuild it with jobs/build_label_baseline.py"
+            f"baseline {path} is not valid: {_findings(error)}. Correct it, or build it anew with "
+            "jobs/build_label_baseline.py"
         ) from error
 
 
 def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
-    """Writes a baseline as JSON; its folder is made where it is missing."""
+    """Write a baseline as JSON, its folder too."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = baseline.model_dump(mode="json")
-    where_from = {name: content[name] for name in ("catalog", "model_version", "source")}
-    text = json.dumps(where_from | content, indent=2)
+    origin = {name: content[name] for name in ("catalog", "model_version", "source")}
+    text = json.dumps(origin | content, indent=2)
     # On one line a histogram is easy to read, and a change of it is one line of a diff.
     text = _NUMBERS_ON_LINES.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def check_baseline_fits(
-    baseline: LabelBaseline, attribute_labels: Mapping[str, Sequence[str]]
-) -> None:
-    """Refuses a baseline that names what the checkpoint cannot say.
-
-    A baseline may say less than the checkpoint: an attribute that it lacks is not compared.
-
-    Raises:
-        BaselineError: it names an attribute or a label unknown to the checkpoint.
-    """
-    for group in (baseline.products, *baseline.categories.values()):
-        _check_group_fits(baseline.catalog, group, attribute_labels)
-
-
 def choose_baseline(
     baselines: Mapping[str, Path], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
 ) -> LabelBaseline | None:
-    """Returns a catalog's baseline; None, with a warning if there are others, where it has none.
+    """Return the baseline of a catalog; None, with a warning if others have one, without any.
 
     Args:
-        baselines: the files, by the names of the catalogs.
-        catalog: which catalog is enriched.
+        baselines: files by the names of catalogs.
+        catalog: the catalog that is enriched.
         attribute_labels: the checkpoint's labels by attribute.
 
     Raises:
-        BaselineError: the file is no baseline, or does not fit the checkpoint.
+        BaselineError: the file is not a baseline, or does not fit the checkpoint.
     """
     file = baselines.get(catalog)
     if file is None:
@@ -113,45 +172,54 @@ def choose_baseline(
             log.warning("no baseline: the settings name %s, not '%s'", named, catalog)
         return None
     baseline = load_baseline(file)
-    check_baseline_fits(baseline, attribute_labels)
+    refuse_unknown_labels(baseline, attribute_labels)
     return baseline
 
 
+def refuse_unknown_labels(
+    baseline: LabelBaseline, attribute_labels: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuse a baseline that names what the checkpoint cannot answer.
+
+    A baseline may know less than the checkpoint: an attribute that it lacks is not compared.
+
+    Raises:
+        BaselineError: it names an attribute or a label unknown to the checkpoint.
+    """
+    for group in (baseline.products, *baseline.categories.values()):
+        for attribute, counted in group.attributes.items():
+            if attribute not in attribute_labels:
+                raise BaselineError(
+                    f"baseline {baseline.catalog!r} names an unknown attribute: found "
+                    f"{attribute!r}, expected one of {', '.join(attribute_labels)}. {_UNTIL_THEN}"
+                )
+            labels = attribute_labels[attribute]
+            if unknown := sorted(set(counted.labels) - set(labels) - {ABSTAINED}):
+                raise BaselineError(
+                    f"baseline {baseline.catalog!r} names unknown labels of {attribute}: found "
+                    f"{', '.join(map(repr, unknown))}, expected some of {', '.join(labels)}. "
+                    f"{_UNTIL_THEN}"
+                )
+
+
 def changed_shares(
-    old: GroupSummary, new: GroupSummary, at_least: float
+    old: GroupCounts, new: GroupCounts, at_least: float
 ) -> list[tuple[str, str, float, float]]:
-    """Returns attribute, label and both shares where they differ so much, most changed first."""
+    """Return attribute, label and both shares where they differ so much, most changed first."""
     changes = []
     for attribute in dict.fromkeys([*old.attributes, *new.attributes]):
-        shares = [_shares(group, attribute) for group in (old, new)]
-        for label in dict.fromkeys([*shares[0], *shares[1]]):
-            before, now = (share.get(label, 0.0) for share in shares)
-            if abs(now - before) >= at_least:
-                changes.append((attribute, label, before, now))
+        before, after = (_label_shares(group, attribute) for group in (old, new))
+        for label in dict.fromkeys([*before, *after]):
+            shares = before.get(label, 0.0), after.get(label, 0.0)
+            if abs(shares[1] - shares[0]) >= at_least:
+                changes.append((attribute, label, *shares))
     return sorted(changes, key=lambda change: -abs(change[3] - change[2]))
 
 
-def _shares(group: GroupSummary, attribute: str) -> dict[str, float]:
+def _label_shares(group: GroupCounts, attribute: str) -> dict[str, float]:
     if attribute not in group.attributes:
         return {}
     return {label: n / group.rows for label, n in group.attributes[attribute].labels.items()}
-
-
-def _check_group_fits(
-    catalog: str, group: GroupSummary, attribute_labels: Mapping[str, Sequence[str]]
-) -> None:
-    for attribute, summary in group.attributes.items():
-        if attribute not in attribute_labels:
-            raise BaselineError(
-                f"baseline {catalog!r} names attribute {attribute!r}; the checkpoint has "
-                f"{', '.join(attribute_labels)}: {_UNTIL_THEN}"
-            )
-        unknown = sorted(set(summary.labels) - set(attribute_labels[attribute]) - {ABSTAINED})
-        if unknown:
-            raise BaselineError(
-                f"baseline {catalog!r} names {attribute} {', '.join(map(repr, unknown))}; "
-                f"the checkpoint has {', '.join(attribute_labels[attribute])}: {_UNTIL_THEN}"
-            )
 
 
 def _findings(error: ValidationError) -> str:

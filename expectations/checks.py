@@ -1,78 +1,143 @@
-"""What a check of the gate is: an observed figure, what it is held against, and words for both.
+"""One check of the gate, from its metric to the run's page, and the verdict on a run."""
 
-Knows nothing of where the figure came from nor of Great Expectations.
-"""
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from schemas.tables import CheckOutcome, Suite
 
-Severity = Literal["critical", "warning"]
+# Value of `baseline` in a verdict and in `label_quality` where no baseline was compared with.
+NO_BASELINE = "none"
+
+# Ids kept of the products that a failed check is about.
+MAX_PRODUCTS = 1_000
+
+# A double has no more.
+_MOST_DIGITS = 17
+
+
+class GateError(ValueError):
+    """The gate cannot work as configured: a setting or a baseline is wrong."""
+
+
+class ImageSample(Protocol):
+    """A sample of the images of new products, read before inference.
+
+    Attributes:
+        tried: images that were opened.
+        read: of these, images that could be read.
+        problem: why the first one could not be read; None if all could.
+        paths: different paths among the images that could be read.
+        alike: of these paths, those that show one and the same picture.
+    """
+
+    @property
+    def tried(self) -> int: ...
+    @property
+    def read(self) -> int: ...
+    @property
+    def problem(self) -> str | None: ...
+    @property
+    def paths(self) -> int: ...
+    @property
+    def alike(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation on one attribute of one category (None: on all of them).
+    """One expectation on one attribute of one category; a row of `label_quality`.
+
+    A check fails where `observed` is above `threshold` + `allowance`. All three are in the same
+    unit, mostly shares of products in [0, 1]; None where an expectation has no such figure.
 
     Attributes:
-        expectation: its name, in snake case.
-        observed: rows, a share, a distance, log-odds, or a divergence in nats.
-        rule: what is expected, as a sentence.
-        finding: what was observed and what is allowed, as a sentence.
-        at_most, at_least: what `observed` is held against; one of them is None.
-        severity: "critical" blocks, "warning" is reported.
+        suite: "input" before inference, "candidates" before publication.
+        expectation: name of its type in Great Expectations.
+        attribute: None for the whole table.
+        category: None for all products.
+        observed: None where Great Expectations could not evaluate it.
+        threshold: what the settings allow.
+        allowance: what chance adds to that in a run of this size.
+        detail: finding and limit as a sentence.
+        products: ids of products that a failed check is about, at most MAX_PRODUCTS.
     """
 
+    suite: Suite
     expectation: str
-    observed: float
-    rule: str
-    finding: str
-    at_most: float | None = None
-    at_least: float | None = None
-    attribute: str | None = None
-    category: str | None = None
-    severity: Severity = "critical"
+    attribute: str | None
+    category: str | None
+    observed: float | None
+    threshold: float | None
+    allowance: float | None
+    outcome: CheckOutcome
+    detail: str
+    products: tuple[str, ...] = ()
 
-    @property
-    def threshold(self) -> float:
-        """What `observed` is held against."""
-        threshold = self.at_least if self.at_most is None else self.at_most
-        assert threshold is not None
-        return threshold
 
-    @property
-    def words(self) -> str:
-        """Its name in words, such as "label distribution near baseline"."""
-        return self.expectation.removeprefix("expect_").replace("_", " ")
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Decision on a run, and what is kept of how it was made.
 
-    @property
-    def about(self) -> str:
-        """What the check is about, in words; empty for the whole table."""
-        category = "" if self.category is None else f"category {self.category}"
-        return " in ".join(part for part in (self.attribute, category) if part)
+    Attributes:
+        failures: a sentence for each check that blocks the run.
+        notes: sentences that a person should read and that block nothing.
+        baseline: name of the catalog whose baseline was used, or NO_BASELINE.
+        quality: rows of `label_quality`, without the columns that say of which run they are.
+        docs_path: index of Great Expectations' pages; None where none were written.
+    """
+
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    baseline: str = NO_BASELINE
+    quality: tuple[dict[str, Any], ...] = ()
+    docs_path: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the figure is as expected."""
-        if self.at_most is not None:
-            return self.observed <= self.at_most
-        return self.observed >= self.threshold
-
-    @property
-    def blocks(self) -> bool:
-        """Whether nothing may be published because of it."""
-        return not self.passed and self.severity == "critical"
+        """Whether the run may go on."""
+        return not self.failures
 
 
-# Makes a check that chance may fail, from the probability that it may: its threshold follows.
-ChanceCheck = Callable[[float], Check]
+def reach_verdict(
+    checks: Iterable[Check], notes: Iterable[str], baseline: str, docs_path: str | None
+) -> Verdict:
+    """Return the verdict that follows from a run's checks.
 
-
-def share_out(checks: Sequence[ChanceCheck], false_alarm_rate: float) -> list[Check]:
-    """Returns the checks; the false alarms that are allowed are shared out evenly among them.
-
-    Args:
-        checks: what makes them.
-        false_alarm_rate: the share of sound runs in which any of them may fail, in [0, 1].
+    Where a check of all products fails, those of its categories are in `quality` alone.
     """
-    return [check(false_alarm_rate / len(checks)) for check in checks]
+    checks = tuple(checks)
+    return Verdict(
+        failures=_sentences(checks, CheckOutcome.FAIL),
+        notes=(*notes, *_sentences(checks, CheckOutcome.WARN)),
+        baseline=baseline,
+        quality=tuple(asdict(one) | {"products": list(one.products)} for one in checks),
+        docs_path=docs_path,
+    )
+
+
+def _sentences(checks: Iterable[Check], outcome: CheckOutcome) -> tuple[str, ...]:
+    ended = [one for one in checks if one.outcome is outcome]
+    of_all = {(one.expectation, one.attribute) for one in ended if one.category is None}
+    return tuple(
+        one.detail
+        for one in ended
+        if one.category is None or (one.expectation, one.attribute) not in of_all
+    )
+
+
+def say_shares(observed: float, limit: float) -> tuple[str, str]:
+    """Return both shares in percent, with as many digits as it takes to tell them apart.
+
+    "10.0%, allowed 10.0%" would say that nothing is wrong.
+    """
+    pairs = ((f"{observed:.{n}%}", f"{limit:.{n}%}") for n in range(1, _MOST_DIGITS))
+    alike = (f"{observed:.1%}", f"{limit:.1%}")
+    return next((pair for pair in pairs if pair[0] != pair[1]), alike)
+
+
+def say_limit(setting: str, threshold: float, allowance: float) -> str:
+    """Return how much is allowed, what the setting says and what chance adds told apart."""
+    most = f"allowed {threshold:.1%} (validation.{setting})"
+    if allowance <= 0:
+        return most
+    return f"{most} and {allowance:.1%} by chance in a run of this size"

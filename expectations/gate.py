@@ -1,48 +1,229 @@
-"""The gate of one refresh: checks of its products, and of its candidates."""
+"""The gate of a refresh: its products before inference, its answers before publication.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Decides nothing about publication: it reports, and the refresh acts on `Verdict.failures`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from pyspark.sql import DataFrame
-from schemas.images import ImageSample
-from schemas.verdict import Verdict
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from schemas.tables import CheckOutcome, Suite
 
 from expectations.baseline import LabelBaseline
+from expectations.chance import bound_share
+from expectations.checks import (
+    NO_BASELINE,
+    Check,
+    ImageSample,
+    Verdict,
+    reach_verdict,
+    say_limit,
+    say_shares,
+)
+from expectations.counts import OTHER, UNKNOWN, AnswerCounts, count_answers, mark_rows
+from expectations.distribution import MIN_COMPARED
 from expectations.settings import ValidationSettings
 
+# A character that the classifier reads: neither a space of any script nor a control character.
+_SHOWS = r"(?U)[^\s\p{C}]"
+# What an editor writes for an empty text: tags and comments, also escaped ones, and spaces. Of a
+# bounded length, so that no text takes long.
+_MARKUP = r"(?i)(<|&lt;)[!/]?[a-z-][^<>]{0,500}?(>|&gt;)|&(amp;){0,2}(nbsp|#160|#xa0);"
 
-@dataclass(frozen=True, slots=True)
+# One picture under fewer paths may be that of one product in many sizes. Under more of them it is
+# the placeholder of a catalog that has lost its images.
+_MIN_PATHS = 50
+
+
 class Gate:
-    """What a run is held against."""
+    """Checks runs of one catalog.
 
-    settings: ValidationSettings
-    attribute_labels: Mapping[str, Sequence[str]]
-    baseline: LabelBaseline | None
-    docs_dir: Path | None
+    Args:
+        settings: what is allowed, and which expectations are added.
+        attribute_labels: the checkpoint's labels by attribute.
+        baseline: what the catalog is expected to look like; it fits the labels
+            (`baseline.refuse_unknown_labels`). None leaves out the comparisons with it.
+        docs_dir: local folder for Great Expectations' pages, a folder per run in it; None writes
+            none.
+    """
+
+    def __init__(
+        self,
+        settings: ValidationSettings,
+        attribute_labels: Mapping[str, Sequence[str]],
+        baseline: LabelBaseline | None,
+        docs_dir: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._labels = attribute_labels
+        self._baseline = baseline
+        self._docs_dir = docs_dir
 
     @property
     def max_unusable_id_share(self) -> float:
-        """The settings' own."""
-        return self.settings.max_unusable_id_share
+        """Share of rows without a usable id that `check_input` allows, in [0, 1]."""
+        return self._settings.max_unusable_id_share
+
+    def prepare(self) -> None:
+        """Import Great Expectations, which takes seconds, and look at the settings' expectations.
+
+        Both checks do so too. Call it earlier to refuse wrong settings before a run begins, or in
+        a thread while Spark works.
+
+        Raises:
+            GateError: an expectation of the settings cannot be used.
+        """
+        from expectations import evaluation, suite  # noqa: F401
+
+        suite.build_further(self._settings)
 
     def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
-        """Check the products before any content is encoded."""
-        from expectations.validation import Validation
+        """Check a product table before hours of inference.
 
-        return (
-            Validation(run_id, self.settings, self.docs_dir)
-            .validate_input(products, images)
-            .verdict
-        )
+        Runs on the driver.
+
+        Args:
+            run_id: names the folder of the pages.
+            products: product_id of every row, NULL where it cannot be used; title and description;
+                is_new, whether the row will be encoded for the first time.
+            images: a sample of the new products' images, which the caller tried to read.
+
+        Raises:
+            GateError: an expectation of the settings cannot be used.
+        """
+        self.prepare()
+        from expectations.suite import build_input_suite
+
+        shown = F.when(shows_text(F.concat_ws(" ", "title", "description")), True)
+        with _cached(products.select("product_id", "is_new", shown.alias("text"))) as rows:
+            sizes = rows.agg(F.count("*"), F.count_if("is_new")).collect()[0]
+            suite = build_input_suite(self._settings, *sizes)
+            checks, docs_path = self._evaluate("input", suite, rows, run_id)
+        checks += _check_images(images, self._settings)
+        notes = () if images.tried else ("0 images were tried before inference",)
+        return reach_verdict(checks, notes, NO_BASELINE, docs_path)
 
     def check_candidates(
-        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+        self, run_id: str, candidates: DataFrame, published: DataFrame | None, expected_rows: int
     ) -> Verdict:
-        """Check the candidates before any of them is published."""
-        from expectations.validation import Validation
+        """Check answers before they are published.
 
-        validation = Validation(run_id, self.settings, self.docs_dir)
-        return validation.validate_staged(
-            candidates, published, self.attribute_labels, self.baseline, expected_rows
-        ).verdict
+        Runs on the driver.
+
+        Args:
+            run_id: names the folder of the pages.
+            candidates: the run's answers: the columns of `candidates`, one row a product.
+            published: `product_attributes` as it is; None where there is none.
+            expected_rows: how many answers the run has by its own count.
+
+        Raises:
+            GateError: an expectation of the settings cannot be used.
+        """
+        self.prepare()
+        from expectations.suite import build_candidates_suite
+
+        baseline = self._baseline
+        categories = [name for name in baseline.categories if name != OTHER] if baseline else []
+        others = baseline.other_categories if baseline else None
+        marked = mark_rows(candidates, published, list(self._labels), categories, others)
+        with _cached(marked) as rows:
+            counts = count_answers(rows)
+            suite = build_candidates_suite(
+                self._settings, self._labels, baseline, counts, expected_rows
+            )
+            checks, docs_path = self._evaluate("candidates", suite, rows, run_id)
+        name = baseline.catalog if baseline else NO_BASELINE
+        return reach_verdict(checks, self._list_gaps(counts), name, docs_path)
+
+    def _evaluate(
+        self, name: Suite, suite: list, rows: DataFrame, run_id: str
+    ) -> tuple[list[Check], str | None]:
+        from expectations.evaluation import evaluate
+
+        if not suite:
+            return [], None
+        safe_run_id = re.sub(r"[^\w-]", "_", run_id)
+        folder = self._docs_dir / safe_run_id / name if self._docs_dir else None
+        return evaluate(name, suite, rows, safe_run_id, folder)
+
+    def _list_gaps(self, counts: AnswerCounts) -> Iterator[str]:
+        """Yield a sentence for all that is compared with nothing, or with a whole catalog."""
+        baseline, rows = self._baseline, counts.rows
+        if baseline is None:
+            yield "labels are compared with nothing: this catalog has no baseline"
+            return
+        if rows < MIN_COMPARED:
+            yield (
+                f"labels are compared with nothing: found {rows} different products, a baseline "
+                f"is compared with {MIN_COMPARED} or more"
+            )
+            return
+        for attribute in self._labels:
+            if attribute not in baseline.products.attributes:
+                yield f"{attribute} is compared with nothing: the baseline does not have it"
+        if others := counts.sizes.get(OTHER):
+            yield (
+                f"{others:,} of {rows:,} different products are of categories that the baseline "
+                f"{baseline.catalog!r} does not tell apart"
+            )
+        if unknown := counts.sizes.get(UNKNOWN):
+            yield (
+                f"{unknown:,} of {rows:,} different products are of categories that the baseline "
+                f"{baseline.catalog!r} has not seen: they are expected to look like all of it"
+            )
+
+
+def shows_text(text: Column) -> Column:
+    """Return whether there is anything in a text but markup and spaces; lazy."""
+    return F.regexp_replace(text, _MARKUP, "").rlike(_SHOWS)
+
+
+@contextmanager
+def _cached(rows: DataFrame) -> Iterator[DataFrame]:
+    cached = rows.persist()
+    try:
+        yield cached
+    finally:
+        cached.unpersist()
+
+
+def _check_images(images: ImageSample, settings: ValidationSettings) -> list[Check]:
+    """Return the checks of a sample of images, which lies in no table."""
+    unread = "could not be read"
+    if images.problem is not None:
+        unread += f" (the first: {images.problem})"
+    shares = (
+        (
+            *("expect_images_to_be_readable", "max_unread_image_share", unread),
+            *(images.tried - images.read, images.tried),
+        ),
+        (
+            *("expect_images_to_differ", "max_same_image_share", "are one and the same picture"),
+            *(images.alike, images.paths if images.paths >= _MIN_PATHS else 0),
+        ),
+    )
+    checks = []
+    for name, setting, what, broken, of in shares:
+        if not of:
+            continue
+        observed, threshold = broken / of, getattr(settings, setting)
+        most = bound_share(threshold, of, settings.false_alarm_rate / len(shares))
+        found, _ = say_shares(observed, most)
+        limit = say_limit(setting, threshold, most - threshold)
+        checks.append(
+            Check(
+                suite="input",
+                expectation=name,
+                attribute=None,
+                category=None,
+                observed=observed,
+                threshold=threshold,
+                allowance=most - threshold,
+                outcome=CheckOutcome.PASS if observed <= most else CheckOutcome.FAIL,
+                detail=f"{broken} of {of} images of a sample {what} ({found}); {limit}",
+            )
+        )
+    return checks

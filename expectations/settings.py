@@ -1,6 +1,6 @@
-"""How much a catalog may deviate: the `validation` part of the job's configuration.
+"""Tolerances of the gate: the `validation` part of the job's configuration.
 
-Free of Great Expectations, whose import takes seconds that a run without work need not spend.
+Imports neither Great Expectations nor Spark, which cost seconds.
 """
 
 from typing import Annotated, Any, Literal
@@ -10,60 +10,114 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class ExpectationSetting(BaseModel):
+    """One expectation of Great Expectations: its `type`, and its arguments beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All keys but `type`, as Great Expectations takes them."""
+        return dict(self.model_extra or {})
+
+
 class ValidationSettings(BaseModel):
-    """How much a catalog may deviate before nothing of it is published.
+    """How much a run may deviate before it is blocked.
 
-    A tolerance is what a refresh may really differ from its baseline, because new products are no
-    random sample of a catalog. On top of it comes what chance adds to a run of that size: a check
-    fails where the rows would be implausible even if the catalog had moved by the whole tolerance.
-
-    Attributes:
-        false_alarm_rate: the share of sound runs in which chance may fail a check of a suite,
-            warnings included, shared out evenly among the suite's checks (Bonferroni).
-        max_abstained_share: rows without an answer, of the share that the baseline answers.
-        max_divergence: KL divergence of the label shares from the baseline's, in nats.
-        max_label_shift: share of products whose label would have to change to show the baseline's
-            shares (total variation); reported, never blocking.
-        max_confidence_shift: the largest change of the share of products below any confidence
-            (Kolmogorov's distance).
-        max_mean_confidence_shift: of the answered rows; reported, never blocking.
-        max_modality_shift: total variation of what the answers rest on (image, text or both).
-        min_agreement_same_model: unchanged products whose published label comes back.
-        min_agreement_other_model: the same where another model_version wrote the published label.
-        min_category_rows: fewer rows of a category, of a run or of its baseline, are not looked at
-            on their own.
-        category_slack: tolerances within one category are this many times those of the whole.
-        baseline_of_other_model: `refuse` blocks a run of another model_version than the baseline's;
-            `warn` reports it, and what differs from that baseline too.
-        max_unusable_id_share: rows without an id, or with an id that another row has.
-        max_empty_text_share: products with neither title nor description.
-        max_unread_image_share: of a sample of images, before inference.
-        max_same_image_share: of those that could be read, under 50 or more different paths.
+    Products of a refresh are not a random sample of a catalog, so each limit is how much may really
+    differ. Runs that are too small to tell that from chance get an allowance, see
+    docs/validation.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    false_alarm_rate: float = Field(default=0.002, gt=0, lt=1)
-    max_abstained_share: Share = 0.9
-    max_divergence: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-    max_label_shift: Share = 0.15
-    max_confidence_shift: Share = 0.1
-    max_mean_confidence_shift: Share = 0.05
-    max_modality_shift: Share = 0.1
-    min_agreement_same_model: Share = 0.98
-    min_agreement_other_model: Share = 0.8
-    min_category_rows: int = Field(default=100, ge=1)
-    category_slack: float = Field(default=2.0, ge=1, allow_inf_nan=False)
-    baseline_of_other_model: Literal["refuse", "warn"] = "refuse"
-    max_unusable_id_share: Share = 0.05
-    max_empty_text_share: Share = 0.5
-    max_unread_image_share: Share = 0.2
-    max_same_image_share: Share = 0.8
+    max_unusable_id_share: Share = Field(
+        default=0.05,
+        description="Rows without a usable product_id, or with one that another row has.",
+    )
+    max_empty_text_share: Share = Field(
+        default=0.5,
+        description="New products with neither title nor description, or only markup in them.",
+    )
+    max_unread_image_share: Share = Field(
+        default=0.2, description="Images of a sample of 100 that cannot be read."
+    )
+    max_same_image_share: Share = Field(
+        default=0.8, description="Images of that sample that are one and the same picture."
+    )
+    max_abstained_share: Share = Field(
+        default=0.9,
+        description="Products without a label, per attribute. With a baseline: of those that have "
+        "one by the baseline.",
+    )
+    max_label_shift: Share = Field(
+        default=0.08,
+        description="Share of products by which a label may be more or less frequent than in the "
+        "baseline. NULL counts as a label.",
+    )
+    max_total_label_shift: Share = Field(
+        default=0.2,
+        description="Share of products that would need another label to show the baseline's "
+        "shares (total variation).",
+    )
+    max_confidence_shift: Share = Field(
+        default=0.15,
+        description="Share of products by which more or fewer may lie below any one confidence "
+        "than in the baseline (Kolmogorov's distance).",
+    )
+    max_modality_shift: Share = Field(
+        default=0.1,
+        description="Share of products that may rest on other modalities than in the baseline.",
+    )
+    max_moved_same_model: Share = Field(
+        default=0.02,
+        description="Products with unchanged content whose best label may change although the "
+        "same model_version answers.",
+    )
+    max_moved_other_model: Share = Field(
+        default=0.2, description="The same where another model_version wrote the published row."
+    )
+    min_category_rows: int = Field(
+        default=100,
+        ge=1,
+        description="Categories with fewer products, in the run or in the baseline, are not "
+        "compared on their own.",
+    )
+    category_slack: float = Field(
+        default=2.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="Limits within one category are so many times those of the whole run.",
+    )
+    baseline_of_other_model: Literal["refuse", "warn"] = Field(
+        default="refuse",
+        description="`refuse` blocks a run of another model_version than the baseline's. `warn` "
+        "reports it, and reports instead of blocking whatever differs from that baseline.",
+    )
+    false_alarm_rate: float = Field(
+        default=0.005,
+        gt=0,
+        lt=1,
+        description="Share of sound runs in which chance may fail any check of a suite. Divided "
+        "evenly among the checks (Bonferroni).",
+    )
+    expectations: tuple[ExpectationSetting, ...] = Field(
+        default=(),
+        description="Further expectations of Great Expectations on the answers before they are "
+        "published, by type name, such as {type: expect_column_values_to_not_be_null, "
+        "column: color, mostly: 0.5, severity: warning}.",
+    )
+    expectation_modules: tuple[str, ...] = Field(
+        default=(),
+        description="Python modules to import first, which define expectations of your own.",
+    )
 
     # As all settings of the job, whose package this one does not know.
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
+    def _refuse_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("wanted no truth value, as YAML reads yes, no, on and off")
+            raise ValueError("found a truth value (YAML reads yes, no, on and off as one)")
         return value

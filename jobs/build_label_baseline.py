@@ -36,8 +36,13 @@ from expectations.baseline import (
     load_baseline,
     save_baseline,
 )
-from expectations.categories import choose_categories, list_others
-from expectations.counting import count_figures, select_answered_attributes, select_counted
+from expectations.counts import (
+    choose_categories,
+    count_answers,
+    list_others,
+    mark_rows,
+    select_answered_attributes,
+)
 
 # Smaller changes of a share are not worth a line.
 SHOWN_CHANGE = 0.005
@@ -76,19 +81,19 @@ def main(
         rows = with_own_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
     others = list_others(rows, categories)
-    figures = count_figures(select_counted(rows, attributes, categories, others), attributes)
-    assert figures.summary is not None
+    counted = count_answers(mark_rows(rows, None, attributes, categories, others)).catalog
+    assert counted is not None
     baseline = LabelBaseline(
         catalog=catalog,
         model_version=model_version,
         source=source,
-        products=figures.summary.products,
-        categories=figures.summary.categories,
+        products=counted.products,
+        categories=counted.categories,
         other_categories=others,
     )
     show_difference(output, baseline)
     save_baseline(baseline, output)
-    typer.echo(f"{output}: {figures.rows:,} products of {model_version}")
+    typer.echo(f"{output}: {counted.products.rows:,} different products of {model_version}")
 
 
 def select_answers(

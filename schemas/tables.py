@@ -230,11 +230,13 @@ LABEL_QUALITY = f"""
     suite STRING COMMENT 'input: before encoding; candidates: before publishing',
     attribute STRING COMMENT 'NULL for checks of the whole table',
     category STRING COMMENT 'NULL for checks of all products',
-    expectation STRING NOT NULL COMMENT 'what was expected',
-    observed DOUBLE COMMENT 'rows, a share, a distance, log-odds, or a divergence in nats',
-    threshold DOUBLE COMMENT 'what observed is held against',
+    expectation STRING NOT NULL COMMENT 'type of the expectation in Great Expectations',
+    observed DOUBLE COMMENT 'mostly a share of products, in [0, 1]; NULL: not evaluated',
+    threshold DOUBLE COMMENT 'what the settings allow, in the same unit',
+    allowance DOUBLE COMMENT 'what chance adds to the threshold in a run of this size',
     outcome STRING NOT NULL COMMENT 'one of {", ".join(CheckOutcome)}',
-    detail STRING COMMENT 'the same as a sentence'"""
+    detail STRING COMMENT 'finding and limit as a sentence',
+    products ARRAY<STRING> COMMENT 'ids that a failed check is about, at most 1000'"""
 
 _LINEAGE = """
     content_hash STRING{required} COMMENT 'digest of the normalised text and the image',

@@ -38,6 +38,7 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         "attribute_changes": _changes(database, attributes, changes_since),
         "category_coverage": _coverage(database),
         "quality_history": _quality(database),
+        "failed_check_products": _failed_check_products(database),
     }
 
 
@@ -136,7 +137,18 @@ def _quality(database: str) -> str:
     return f"""
     COMMENT 'every check of every run, beside what became of the run' AS
     SELECT quality.run_id, quality.run_date, started_at, run.outcome AS run_outcome, suite,
-      attribute, category, expectation, observed, threshold, quality.outcome, detail, baseline,
+      attribute, category, expectation, observed, threshold, allowance, quality.outcome, detail,
+      baseline,
       quality.model_version
     FROM {database}.label_quality AS quality
     LEFT JOIN {database}.enrichment_runs AS run ON quality.run_id = run.run_id"""
+
+
+def _failed_check_products(database: str) -> str:
+    return f"""
+    (run_id, run_date, suite, expectation, attribute, category, outcome,
+      product_id COMMENT 'that the check is about; at most 1000 products of a check', detail)
+    COMMENT 'products behind the checks that did not pass' AS
+    SELECT run_id, run_date, suite, expectation, attribute, category, outcome,
+      explode(products) AS product_id, detail
+    FROM {database}.label_quality WHERE outcome <> 'pass'"""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.digits import tell_apart
+from enrich.errors import tell_apart
 
 
 @pytest.mark.parametrize(

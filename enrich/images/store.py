@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
-
-from schemas.images import ImageSample
+from typing import NamedTuple, TypeVar
 
 from enrich.errors import ConfigError
 from enrich.images.clients import (
@@ -32,6 +30,21 @@ from enrich.redaction import describe_error, redact
 Answer = TypeVar("Answer")
 
 IMAGES_TRIED = 100
+
+
+class ImageSample(NamedTuple):
+    """How many images were tried and could be read; `problem` is the first one that could not.
+
+    Under `paths` different paths some could be read, and `alike` of these are one and the same.
+    """
+
+    tried: int
+    read: int
+    problem: str | None = None
+    paths: int = 0
+    alike: int = 0
+
+
 _SAMPLE_THREADS = 8
 _SHOWN = 200  # characters of a path
 

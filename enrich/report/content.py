@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
 
-from schemas.verdict import NO_BASELINE
-
 from enrich.records import Candidate
 
 # The stages of a run in their order; the ledger keeps their seconds in no order.
 STAGES = ("tables", "diff", "input", "encode", "answer", "quarantine", "validation", "publish")
+
+# The baseline of a run whose labels were compared to nothing.
+NO_BASELINE = "none"
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20

@@ -16,11 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from schemas.labels import ABSTAINED
 from schemas.tables import Outcome, State
-from schemas.verdict import NO_BASELINE
 
 from enrich.redaction import redact
 from enrich.report import charts, words
-from enrich.report.content import BINS, RunFacts, RunReport
+from enrich.report.content import BINS, NO_BASELINE, RunFacts, RunReport
 from enrich.report.finder import Finder
 
 MAX_PAGE_BYTES = 3_000_000

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
-from schemas.digits import tell_apart
 from schemas.quoting import quote_literal
 from schemas.tables import Outcome, Reason, State, Status
 
+from enrich.errors import tell_apart
 from enrich.report.content import Card, RunFacts
 
 LONGEST_TEXT = 400

@@ -18,12 +18,11 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
-from schemas.images import ImageSample
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem
-from enrich.images.store import IMAGES_TRIED, ImageStore, read_image_sample
+from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of
 from enrich.spark.tables import Tables

@@ -10,14 +10,17 @@ from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.digits import tell_apart
-from schemas.images import ImageSample
 from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Status
-from schemas.verdict import Verdict
 
 from enrich.config import ImageIdentity, JobConfig, is_too_much
-from enrich.errors import ConfigError, NothingPublished, TooManyFailures, ValidationFailed
-from enrich.images.store import ImageStore
+from enrich.errors import (
+    ConfigError,
+    NothingPublished,
+    TooManyFailures,
+    ValidationFailed,
+    tell_apart,
+)
+from enrich.images.store import ImageSample, ImageStore
 from enrich.logs import bind_run
 from enrich.redaction import describe_error
 from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
@@ -58,6 +61,23 @@ log = logging.getLogger(__name__)
 
 # Above this share of rows without a usable id the input is checked although nothing is due.
 _DOUBTFUL_IDS = 0.02
+
+
+class Verdict(Protocol):
+    """Decision on a run: sentences that block it, notes, and rows of `label_quality`."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def failures(self) -> tuple[str, ...]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def baseline(self) -> str: ...
+    @property
+    def quality(self) -> tuple[dict[str, Any], ...]: ...
+    @property
+    def docs_path(self) -> str | None: ...
 
 
 class Gate(Protocol):

@@ -20,7 +20,7 @@ from enrich.records import EncodedProduct, Modalities, Product, Status
 from enrich.rows import AttributeAnswers, to_record_batch
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.source import open_source
-from schemas.verdict import Verdict
+from expectations.checks import Verdict
 
 DEVICES = ("cuda:0", "cuda:1")
 

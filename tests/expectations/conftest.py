@@ -1,10 +1,10 @@
-"""A baseline of what a small shop's classifier might say."""
+"""A baseline of what a small catalog's classifier might say."""
 
 import pytest
 from drawn_answers import make_answers
 
+from bench.gate_runs import build_baseline
 from expectations.baseline import LabelBaseline
-from expectations.drill.in_arrays import build_baseline
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,15 @@
-"""Answers to invent runs from: what a small shop's classifier might say."""
+"""Answers to invent runs from: what a small catalog's classifier might say."""
 
 import numpy as np
 import pandas as pd
 
-from expectations.drill.answers import DrawnAnswers, encode
+from bench.gate_runs import Answers
 from schemas.labels import ABSTAINED
 
 ATTRIBUTES = ("color", "style")
 COLOR_SHARES = {"red": 0.4, "blue": 0.2, "green": 0.2, ABSTAINED: 0.2}
 STYLE_SHARES = {"casual": 0.8, "formal": 0.2}
+LABELS = {"color": ("red", "blue", "green"), "style": ("casual", "formal")}
 
 
 def make_answers(
@@ -20,32 +21,33 @@ def make_answers(
     text_only: float = 0.05,
     category: str | None = None,
     model_version: str = "model-1",
-) -> DrawnAnswers:
-    """Draws answers; a higher `sureness` moves confidences towards 1."""
+) -> Answers:
+    """Draw answers; a higher `sureness` moves confidences towards 1."""
     rng = np.random.default_rng(seed)
+    columns: dict[str, object] = {
+        "modalities": rng.choice(["text", "image+text"], rows, p=[text_only, 1 - text_only]),
+        "model_version": model_version,
+        "product_category": category,
+    }
+    for attribute, shares in (("color", color_shares), ("style", STYLE_SHARES)):
+        drawn = pd.Series(rng.choice(list(shares), rows, p=list(shares.values())), dtype=object)
+        columns[attribute] = drawn.where(drawn != ABSTAINED, None)
+        columns[f"{attribute}_confidence"] = rng.beta(sureness, 1, rows)
+        # The label that it would have given.
+        columns[f"{attribute}_best"] = drawn.where(drawn != ABSTAINED, LABELS[attribute][0])
+    return Answers(pd.DataFrame(columns, index=range(rows)))
 
-    def draw(shares: dict[str, float]) -> pd.Categorical:
-        return encode(list(rng.choice(list(shares), rows, p=list(shares.values()))), "none")
 
-    return DrawnAnswers(
-        model_version,
-        {"color": draw(color_shares), "style": draw(STYLE_SHARES)},
-        {attribute: rng.beta(sureness, 1, rows) for attribute in ATTRIBUTES},
-        draw({"image+text": 1 - text_only, "text": text_only}),
-        None if category is None else encode([category] * rows, "none"),
-    )
+def join(*parts: Answers) -> Answers:
+    """Return the answers of several categories as one catalog's."""
+    return Answers(pd.concat([part.rows for part in parts], ignore_index=True))
 
 
-def join(*parts: DrawnAnswers) -> DrawnAnswers:
-    """Returns the answers of several categories as one catalog's."""
-
-    def columns(*coded: pd.Categorical) -> pd.Categorical:
-        return encode([str(name) for one in coded for name in one], "none")
-
-    return DrawnAnswers(
-        parts[0].model_version,
-        {a: columns(*(part.labels[a] for part in parts)) for a in ATTRIBUTES},
-        {a: np.concatenate([part.confidences[a] for part in parts]) for a in ATTRIBUTES},
-        columns(*(part.modalities for part in parts)),
-        columns(*(part.categories for part in parts if part.categories is not None)),
-    )
+def relabel(answers: Answers, attribute: str, label: str, share: float = 1.0) -> Answers:
+    """Return the answers with a label in place of others, in a share of all rows."""
+    rows = answers.rows.copy()
+    others = np.flatnonzero(rows[attribute] != label)
+    chosen = others[: round(share * len(rows))]
+    for column in (attribute, f"{attribute}_best"):
+        rows.loc[rows.index[chosen], column] = label
+    return Answers(rows, answers.before)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
-from enrich.images.store import ImageStore
+from enrich.images.store import ImageSample, ImageStore
 from enrich.spark import publish
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.refresh import Inputs, Refresh, Request
@@ -19,8 +19,7 @@ from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from enrich.spark.tables import Tables
 from enrich.spec import BuildsEngine
-from schemas.images import ImageSample
-from schemas.verdict import Verdict
+from expectations.checks import Verdict
 
 DAY = date(2026, 11, 24)
 _COLUMNS = ("product_id", "title", "description", "image_path")

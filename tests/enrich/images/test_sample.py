@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.images.store import ImageStore, read_image_sample
-from schemas.images import ImageSample
+from enrich.images.store import ImageSample, ImageStore, read_image_sample
 
 
 @pytest.fixture

@@ -1,0 +1,218 @@
+"""Rules on the distribution of a run's answers: figures in, finding and sentence out.
+
+Pure functions of counts. They know nothing of Spark or Great Expectations.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from schemas.labels import ABSTAINED
+
+from expectations.chance import (
+    Numbers,
+    Statistic,
+    bound_share,
+    bound_shift,
+    kolmogorov_distance,
+    largest_shift,
+    total_variation,
+)
+from expectations.checks import say_limit, say_shares
+from expectations.counts import CONFIDENCE_EDGES, GroupCounts, MovedCounts
+
+# Fewer different products are not compared: five party dresses are not a sample of a catalog.
+MIN_COMPARED = 20
+
+# Bins of confidences by their upper edge, in order.
+CONFIDENCE_BINS = tuple(f"{edge:g}" for edge in CONFIDENCE_EDGES)
+
+# So many shifts are named in a sentence, each of them at least so large.
+_NAMED, _WORTH_NAMING = 4, 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a run is held against.
+
+    Attributes:
+        setting: name of the setting that `most` is from.
+        most: share of products, in [0, 1].
+        alpha: probability with which a sound run may fail, in (0, 1).
+    """
+
+    setting: str
+    most: float
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expectable:
+    """What a baseline leads to expect: shares by name, and on how many rows they rest."""
+
+    baseline: str
+    shares: Mapping[str, float]
+    rows: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Outcome of a rule.
+
+    Attributes:
+        observed: share of products, in [0, 1].
+        allowance: what chance adds to the limit.
+        detail: the finding as a sentence.
+        grown: names that are more frequent than expected, which a failed check is about.
+    """
+
+    observed: float
+    allowance: float
+    passed: bool
+    detail: str
+    grown: tuple[str, ...] = ()
+
+
+def count_labels(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+    """Return the products by label of an attribute, ABSTAINED among the labels."""
+    return group.attributes[attribute].labels
+
+
+def count_confidences(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+    """Return the products by bin of an attribute's confidence."""
+    counted = group.attributes[attribute].confidences
+    return dict(zip(CONFIDENCE_BINS, counted, strict=True))
+
+
+def count_modalities(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+    """Return the products by what their answers rest on, which is one for all attributes."""
+    return group.modalities
+
+
+def judge_label_shares(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+    """Hold the label whose share moved most against the limit."""
+    shift = _shift(counts, expected, limit, largest_shift)
+    return shift.finding(
+        f"{shift.named()} of {shift.rows:,} different products than the baseline "
+        f"{expected.baseline!r} leads to expect"
+    )
+
+
+def judge_label_mix(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+    """Hold the share of products that would need another label against the limit."""
+    shift = _shift(counts, expected, limit, total_variation)
+    return shift.finding(
+        f"{{found}} of {shift.rows:,} different products would need another label to show the "
+        f"shares of the baseline {expected.baseline!r}: {shift.named()}"
+    )
+
+
+def judge_modalities(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+    """Hold the share of products that rest on other modalities against the limit."""
+    shift = _shift(counts, expected, limit, total_variation)
+    return shift.finding(
+        f"{{found}} of {shift.rows:,} different products rest on other modalities than the "
+        f"baseline {expected.baseline!r} leads to expect: {shift.named()}"
+    )
+
+
+def judge_confidences(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+    """Hold the largest change of the share of products below a confidence against the limit."""
+    shift = _shift(counts, expected, limit, kolmogorov_distance)
+    below = np.cumsum(shift.shifts)
+    worst = int(np.abs(below).argmax())
+    is_less_sure = below[worst] > 0
+    edge, more = CONFIDENCE_BINS[worst], "more" if is_less_sure else "fewer"
+    places = range(worst + 1) if is_less_sure else range(worst + 1, len(CONFIDENCE_BINS))
+    return shift.finding(
+        f"{{found}} {more} of {shift.rows:,} different products have a confidence below {edge} "
+        f"than the baseline {expected.baseline!r} leads to expect",
+        tuple(CONFIDENCE_BINS[place] for place in places),
+    )
+
+
+def judge_moved(counts: MovedCounts, model: str, limit: Limit) -> Finding:
+    """Hold the share of unchanged products with another best label against the limit.
+
+    There is no baseline here, so the limit itself is the share that chance is reckoned from.
+
+    Args:
+        counts: products that were compared, 1 or more.
+        model: who wrote the published rows, in words.
+        limit: what is allowed.
+    """
+    observed = counts.moved / counts.compared
+    most = bound_share(limit.most, counts.compared, limit.alpha)
+    found, _ = say_shares(observed, most)
+    allowance = most - limit.most
+    return Finding(
+        observed,
+        allowance,
+        observed <= most,
+        f"{found} of {counts.compared:,} different products with unchanged content have another "
+        f"best label than {model} gave them, {say_limit(limit.setting, limit.most, allowance)}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """Differences of a run's shares and the expected ones, by name."""
+
+    names: list[str]
+    shares: Numbers
+    expected: Numbers
+    rows: int
+    observed: float
+    allowance: float
+    limit: Limit
+
+    @property
+    def shifts(self) -> Numbers:
+        return self.shares - self.expected
+
+    def named(self) -> str:
+        """Return the largest shifts in words, largest first, of equal ones those that grew."""
+        order = np.lexsort((-self.shifts, -np.abs(self.shifts).round(6)))
+        large = [at for at in order if abs(self.shifts[at]) >= _WORTH_NAMING]
+        return ", ".join(map(self._name, large[:_NAMED] or order[:1]))
+
+    def _name(self, at: int) -> str:
+        name = "without a label" if self.names[at] == ABSTAINED else self.names[at]
+        more = "more" if self.shifts[at] >= 0 else "less"
+        found, expected = say_shares(self.shares[at], self.expected[at])
+        return f"{abs(self.shifts[at]):.1%} {more} {name} ({found}, expected {expected})"
+
+    def finding(self, detail: str, grown: tuple[str, ...] | None = None) -> Finding:
+        """Return the finding; `{found}` in the sentence becomes the observed share."""
+        limit, most = self.limit, self.limit.most + self.allowance
+        found, _ = say_shares(self.observed, most)
+        if grown is None:
+            # Others grew too, but hardly.
+            by = zip(self.names, self.shifts, strict=True)
+            grown = tuple(name for name, shift in by if shift >= max(self.shifts.max() / 2, 1e-9))
+        return Finding(
+            self.observed,
+            self.allowance,
+            self.observed <= most,
+            detail.replace("{found}", found)
+            + f"; {say_limit(limit.setting, limit.most, self.allowance)}",
+            grown,
+        )
+
+
+def _shift(
+    counts: Mapping[str, int], expected: Expectable, limit: Limit, statistic: Statistic
+) -> _Shift:
+    """Compare shares; chance adds to the limit only what it does beyond it.
+
+    A run fails if it moved by more than the setting says and by more than chance explains.
+    """
+    # Names in the order of the baseline, which is that of the bins.
+    names = list(dict.fromkeys([*expected.shares, *counts]))
+    rows = sum(counts.values())
+    shares = np.array([counts.get(name, 0) / rows for name in names])
+    wanted = np.array([expected.shares.get(name, 0.0) for name in names])
+    observed = float(statistic(shares - wanted))
+    chance = bound_shift(statistic, wanted, expected.rows, rows, limit.alpha)
+    allowance = max(chance - limit.most, 0.0)
+    return _Shift(names, shares, wanted, rows, observed, allowance, limit)

@@ -1,0 +1,131 @@
+"""Rules on distributions: what passes, what fails, and what the sentence says."""
+
+import pytest
+
+from expectations.counts import MovedCounts
+from expectations.distribution import (
+    CONFIDENCE_BINS,
+    Expectable,
+    Finding,
+    Limit,
+    judge_confidences,
+    judge_label_mix,
+    judge_label_shares,
+    judge_modalities,
+    judge_moved,
+)
+from schemas.labels import ABSTAINED
+
+SHARES = {"black": 0.4, "red": 0.25, "blue": 0.15, "green": 0.1, ABSTAINED: 0.1}
+SHOP = Expectable("shop", SHARES, 3_000)
+LIMIT = Limit("max_label_shift", 0.1, 1e-4)
+
+
+def counts(rows: int, **shifts: float) -> dict[str, int]:
+    """Return the counts of a run whose shares differ from the expected ones."""
+    named = {ABSTAINED if name == "none" else name: by for name, by in shifts.items()}
+    return {name: round(rows * (share + named.get(name, 0))) for name, share in SHARES.items()}
+
+
+def judge(rows: int, **shifts: float) -> Finding:
+    return judge_label_shares(counts(rows, **shifts), SHOP, LIMIT)
+
+
+@pytest.mark.parametrize("rows", [500, 5_000, 400_000])
+def test_from_500_products_on_the_setting_is_the_limit(rows: int) -> None:
+    assert judge(rows, blue=0.098, red=-0.098).passed
+    found = judge(rows, blue=0.106, red=-0.106)
+    assert (found.passed, found.allowance) == (False, 0)
+    assert found.observed == pytest.approx(0.106)
+
+
+def test_small_runs_are_allowed_what_chance_explains_and_this_is_told_apart() -> None:
+    few = judge(40, blue=0.2, red=-0.2)
+    assert few.passed and 0.1 < few.allowance < 0.25
+    assert "allowed 10.0% (validation.max_label_shift) and" in few.detail
+    assert "by chance in a run of this size" in few.detail
+    assert not judge(40, blue=0.6, black=-0.4, red=-0.2).passed
+
+
+def test_eighteen_percent_from_red_to_blue_are_named() -> None:
+    found = judge(500, blue=0.18, red=-0.18)
+    assert found.detail == (
+        "18.0% more blue (33.0%, expected 15.0%), 18.0% less red (7.0%, expected 25.0%) of 500 "
+        "different products than the baseline 'shop' leads to expect; allowed 10.0% "
+        "(validation.max_label_shift)"
+    )
+    assert found.grown == ("blue",)
+
+
+def test_labels_that_are_gone_count_as_a_label() -> None:
+    found = judge(500, none=0.15, black=-0.15)
+    assert not found.passed
+    assert found.detail.startswith("15.0% more without a label (25.0%, expected 10.0%), 15.0% less")
+    assert found.grown == (ABSTAINED,)
+
+
+def test_a_label_unknown_to_the_baseline_is_compared_with_none_of_it() -> None:
+    found = judge_label_shares(counts(500, red=-0.2) | {"mauve": 100}, SHOP, LIMIT)
+    assert not found.passed
+    assert "20.0% more mauve (20.0%, expected 0.0%)" in found.detail
+
+
+def test_many_small_shifts_fail_by_their_sum() -> None:
+    shifts = {"black": -0.09, "red": -0.08, "blue": 0.09, "none": 0.08}
+    assert judge(5_000, **shifts).passed
+    found = judge_label_mix(
+        counts(5_000, **shifts), SHOP, Limit("max_total_label_shift", 0.15, 1e-4)
+    )
+    assert (found.passed, found.observed) == (False, pytest.approx(0.17))
+    assert found.detail.startswith("17.0% of 5,000 different products would need another label")
+    assert set(found.grown) == {"blue", ABSTAINED}
+
+
+def test_a_share_equal_to_the_limit_in_print_is_told_with_more_digits() -> None:
+    found = judge(100_000, blue=0.10004, red=-0.10004)
+    assert (
+        not found.passed
+        and "10.00"
+        in judge_label_mix(counts(100_000, blue=0.10004, red=-0.10004), SHOP, LIMIT).detail
+    )
+
+
+@pytest.mark.parametrize(
+    ("bins", "words", "grown"),
+    [
+        ({"0.5": 0.3, "1": 0.7}, "20.0% more of 1,000 different products have a", "0.1"),
+        ({"0.5": 0.02, "1": 0.98}, "8.0% fewer of 1,000 different products have a", "0.6"),
+    ],
+)
+def test_less_and_more_sure_classifiers_are_told_apart(
+    bins: dict[str, float], words: str, grown: str
+) -> None:
+    expected = dict.fromkeys(CONFIDENCE_BINS, 0.0) | {"0.5": 0.1, "1": 0.9}
+    found = judge_confidences(
+        {name: round(1_000 * bins.get(name, 0)) for name in CONFIDENCE_BINS},
+        Expectable("shop", expected, 3_000),
+        Limit("max_confidence_shift", 0.05, 1e-4),
+    )
+    assert not found.passed
+    assert found.detail.startswith(f"{words} confidence below 0.5 than the baseline 'shop'")
+    assert found.grown[0] == grown
+
+
+def test_answers_that_rest_on_other_modalities_are_counted() -> None:
+    expected = Expectable("shop", {"image+text": 0.95, "text": 0.05}, 3_000)
+    found = judge_modalities({"text": 500}, expected, Limit("max_modality_shift", 0.1, 1e-4))
+    assert not found.passed
+    assert found.detail.startswith("95.0% of 500 different products rest on other modalities")
+    assert found.grown == ("text",)
+
+
+@pytest.mark.parametrize(("compared", "moved", "passed"), [(500, 10, True), (500, 30, False)])
+def test_moved_labels_are_reckoned_from_the_setting(
+    compared: int, moved: int, passed: bool
+) -> None:
+    found = judge_moved(
+        MovedCounts(compared, moved), "the same model_version", Limit("x", 0.02, 1e-3)
+    )
+    assert found.passed is passed
+    assert 0 < found.allowance < 0.03
+    assert f"{moved / compared:.1%} of 500 different products with unchanged" in found.detail
