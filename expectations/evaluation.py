@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
 import great_expectations as gx
@@ -19,8 +19,6 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.expectations.registry import get_expectation_impl
 from pyspark.sql import DataFrame
 from schemas.tables import CheckOutcome, Suite, select_typed_attributes
 
@@ -36,6 +34,9 @@ _PRODUCTS = {
     "unexpected_index_column_names": ["product_id"],
 }
 _NAMED_VALUES = 10
+
+# Fields of Great Expectations' own expectations that limit what is observed, in words.
+_LIMITS = {"value": "", "min_value": "at least ", "max_value": "at most "}
 
 log = logging.getLogger("enrich")
 
@@ -76,7 +77,10 @@ def evaluate(
     failed = [numbered[at] for at, one in results.items() if _is_about_rows(one)]
     details = _look_closer(name, failed, batch, rows) if failed else {}
     attributes = select_typed_attributes(rows.dtypes)
-    checks = [_read(name, attributes, results[at], details.get(at)) for at in sorted(results)]
+    checks = [
+        _read(name, attributes, one, results[at], details.get(at))
+        for at, one in enumerate(numbered)
+    ]
     return [one for one in checks if one is not None], _write_pages(context) if docs_dir else None
 
 
@@ -101,61 +105,61 @@ def _look_closer(
 def _read(
     name: Suite,
     attributes: Collection[str],
+    expectation: gxe.Expectation,
     result: ExpectationValidationResult,
     closer: ExpectationValidationResult | None,
 ) -> Check | None:
-    config = result.expectation_config
-    meta, kwargs, found = config.meta, config.kwargs, result.result
-    error = _evaluation_error(result)
+    found, error = result.result, _evaluation_error(result)
     if error is None and result.success and found.get("detail", "") is None:
         return None
-    observed, threshold, allowance = _figures(kwargs, meta, found)
-    products = found.get("products", ())
-    values: Sequence[Any] = ()
+    figures = _figures(expectation, found)
+    products, values = found.get("products", ()), ()
     if closer is not None:
         listed = closer.result.get("partial_unexpected_index_list") or ()
         products = [str(one["product_id"]) for one in listed if one["product_id"] is not None]
         values = closer.result.get("partial_unexpected_list") or ()
     if error is not None:
-        observed, detail = None, f"{config.type} could not be evaluated: {error}"
+        detail = f"{expectation.expectation_type} could not be evaluated: {error}"
     else:
-        figures = observed, threshold, allowance
-        detail = found.get("detail") or _say(config, found, figures, values)
-    column = str(kwargs.get("column")).removesuffix("_confidence")
+        detail = found.get("detail") or _say(expectation, found, figures, values)
+    column = str(getattr(expectation, "column", None)).removesuffix("_confidence")
     attribute = column if column in attributes else None
-    category = kwargs.get("category")
+    category = getattr(expectation, "category", None)
     about = " in ".join(
         part for part in (attribute, category and f"category {category}") if part is not None
     )
     return Check(
         suite=name,
-        expectation=config.type,
+        expectation=expectation.expectation_type,
         attribute=attribute,
         category=category,
-        observed=observed,
-        threshold=threshold,
-        allowance=allowance,
+        observed=figures.observed,
+        threshold=figures.threshold,
+        allowance=figures.allowance,
         outcome=_outcome(result, evaluated=error is None),
         detail=f"{about}: {detail}" if about else detail,
         products=tuple(dict.fromkeys(products)),
     )
 
 
-def _figures(
-    kwargs: Mapping[str, Any], meta: Mapping[str, Any], found: Mapping[str, Any]
-) -> tuple[float | None, float | None, float | None]:
-    """Return what was observed, what the settings allow, and what chance adds."""
+class _Figures(NamedTuple):
+    """What was observed, what the settings allow, and what chance adds; None: no such figure."""
+
+    observed: float | None = None
+    threshold: float | None = None
+    allowance: float | None = None
+
+
+def _figures(expectation: gxe.Expectation, found: Mapping[str, Any]) -> _Figures:
+    meta = expectation.meta
     if "unexpected_count" in found:
         rows = found["element_count"] - (found.get("missing_count") or 0)
         observed = (found["unexpected_count"] or 0) / max(rows, 1)
-        threshold = meta.get("threshold", 1 - kwargs.get("mostly", 1))
-        return observed, float(threshold), float(meta.get("allowance", 0))
-    observed = _number(found.get("observed_value"))
-    limits = (
-        kwargs.get(name) for name in ("max_shift", "max_moved", "value", "max_value", "min_value")
-    )
-    threshold = next((float(one) for one in map(_number, limits) if one is not None), None)
-    return observed, threshold, _number(found.get("allowance"))
+        threshold = meta.get("threshold", 1 - expectation.mostly)
+        return _Figures(observed, float(threshold), float(meta.get("allowance", 0)))
+    limits = (getattr(expectation, name, None) for name in ("max_shift", "max_moved", *_LIMITS))
+    threshold = next((float(one) for one in limits if isinstance(one, int | float)), None)
+    return _Figures(_number(found.get("observed_value")), threshold, found.get("allowance"))
 
 
 def _number(value: Any) -> float | None:
@@ -164,38 +168,32 @@ def _number(value: Any) -> float | None:
 
 
 def _say(
-    config: ExpectationConfiguration,
-    found: Mapping[str, Any],
-    figures: tuple[float | None, float | None, float | None],
-    values: Sequence[Any],
+    expectation: gxe.Expectation, found: Mapping[str, Any], figures: _Figures, values: Sequence[Any]
 ) -> str:
     """Return the finding of an expectation that says nothing itself as a sentence."""
-    meta, kwargs, kind = config.meta, config.kwargs, get_expectation_impl(config.type)
-    what = meta.get("what", getattr(kind, "what", None))
+    kwargs = expectation.configuration.kwargs
     asked = ", ".join(f"{k}={v!r}" for k, v in kwargs.items() if k != "batch_id")
-    observed, threshold, allowance = figures
+    call = f"{expectation.expectation_type}({asked})"
+    what = expectation.meta.get("what", getattr(expectation, "what", None))
+    observed, threshold, allowance = figures.observed, figures.threshold, figures.allowance
     if "unexpected_count" not in found:
         value = found.get("observed_value") if observed is None else f"{observed:,.10g}"
         if what is None:
-            return f"{config.type}({asked}) observed {value}"
-        return f"{value} {what}, expected {_range(kwargs)}"
+            return f"{call} observed {value}"
+        limits = [(word, getattr(expectation, name, None)) for name, word in _LIMITS.items()]
+        told = " and ".join(f"{word}{limit:,}" for word, limit in limits if limit is not None)
+        return f"{value} {what}, expected {told}"
     rows, broken = found["element_count"], found["unexpected_count"] or 0
     share, _ = say_shares(observed or 0.0, (threshold or 0.0) + (allowance or 0.0))
-    detail = f"{broken:,} of {rows:,} products ({share}) "
-    detail += what or f"break {config.type}({asked})"
-    if getattr(kind, "says_values", False) and values:
+    detail = f"{broken:,} of {rows:,} products ({share}) {what or f'break {call}'}"
+    if getattr(expectation, "says_values", False) and values:
         named = list(dict.fromkeys(map(str, values)))[:_NAMED_VALUES]
         detail += f": found {', '.join(map(repr, named))}"
-    if "setting" in meta:
-        detail += f"; {say_limit(meta['setting'], threshold or 0.0, allowance or 0.0)}"
-    advice = getattr(kind, "advice", None)
+    if "setting" in expectation.meta:
+        setting = expectation.meta["setting"]
+        detail += f"; {say_limit(setting, threshold or 0.0, allowance or 0.0)}"
+    advice = getattr(expectation, "advice", None)
     return f"{detail}. {advice}" if advice and broken else detail
-
-
-def _range(kwargs: Mapping[str, Any]) -> str:
-    words = {"value": "", "min_value": "at least ", "max_value": "at most "}
-    limits = [(word, kwargs.get(name)) for name, word in words.items()]
-    return " and ".join(f"{word}{limit:,}" for word, limit in limits if limit is not None)
 
 
 def _outcome(result: ExpectationValidationResult, *, evaluated: bool) -> CheckOutcome:

@@ -16,6 +16,7 @@ from great_expectations.expectations.registry import (
     get_expectation_impl,
     list_registered_expectation_implementations,
 )
+from great_expectations.expectations.row_conditions import Column
 
 from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
@@ -84,7 +85,7 @@ def build_input_suite(settings: ValidationSettings, rows: int, new: int) -> list
         rows: rows of the table.
         new: of these, rows that will be encoded for the first time.
     """
-    of_new = partial(custom.ExpectTextPresent, row_condition="is_new", condition_parser="spark")
+    of_new = partial(custom.ExpectTextPresent, row_condition=Column("is_new") == True)  # noqa: E712
     shares: list[tuple[Callable[..., gxe.Expectation], str, int]] = [
         (custom.ExpectProductIdsPresent, "max_unusable_id_share", rows),
         (custom.ExpectProductIdsUnique, "max_unusable_id_share", rows),

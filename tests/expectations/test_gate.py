@@ -1,0 +1,384 @@
+"""The gate from rows to verdict: Spark counts, Great Expectations evaluates and writes pages."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_answers import LABELS, make_answers, relabel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from bench.gate_runs import Answers, build_baseline, check_by_gate, find_reasons, to_spark
+from enrich.text import build_text
+from expectations.baseline import LabelBaseline
+from expectations.checks import NO_BASELINE, GateError, Verdict
+from expectations.counts import OTHER
+from expectations.gate import Gate, shows_text
+from expectations.settings import ValidationSettings
+
+pytestmark = pytest.mark.spark
+
+SECRET_TITLE = "<b>unreleased product</b>"
+
+
+class Sample(NamedTuple):
+    """A sample of images as the refresh takes it."""
+
+    tried: int
+    read: int
+    problem: str | None = None
+    paths: int = 0
+    alike: int = 0
+
+
+def check(
+    rows: DataFrame,
+    baseline: LabelBaseline | None = None,
+    published: DataFrame | None = None,
+    *,
+    expected_rows: int,
+    run_id: str = "20261130-1",
+    docs_dir: Path | None = None,
+    **settings: object,
+) -> Verdict:
+    gate = Gate(ValidationSettings.model_validate(settings), LABELS, baseline, docs_dir)
+    return gate.check_candidates(run_id, rows, published, expected_rows)
+
+
+def find(verdict: Verdict, expectation: str, attribute: str | None = None) -> dict[str, Any]:
+    (found,) = (
+        one
+        for one in verdict.quality
+        if (one["expectation"], one["attribute"], one["category"]) == (expectation, attribute, None)
+    )
+    return found
+
+
+def test_sound_rows_pass_and_their_pages_name_no_product(
+    spark: SparkSession, baseline: LabelBaseline, tmp_path: Path
+) -> None:
+    rows = to_spark(spark, make_answers(300).rows).withColumn("title", F.lit(SECRET_TITLE))
+    verdict = check(
+        rows,
+        baseline,
+        rows,
+        expected_rows=300,
+        run_id="../../nightly",
+        docs_dir=tmp_path / "docs",
+        expectations=[{"type": "expect_column_values_to_be_unique", "column": "title"}],
+    )
+    unique = find(verdict, "expect_column_values_to_be_unique")
+    assert verdict.failures == (unique["detail"],)
+    assert unique["products"][:2] == ["product-0", "product-1"]
+    others = [one for one in verdict.quality if one is not unique]
+    assert {one["outcome"] for one in others} == {"pass"}
+    assert {one["suite"] for one in others} == {"candidates"}
+    assert (verdict.baseline, verdict.notes) == ("the catalog", ())
+    assert find(verdict, "expect_labels_to_agree_with_published", "color")["observed"] == 0
+    # A Spark DOUBLE column takes no int.
+    figures = [one[name] for one in others for name in ("observed", "threshold", "allowance")]
+    assert {type(one) for one in figures} <= {float, type(None)}
+    assert verdict.docs_path is not None
+    assert Path(verdict.docs_path).is_relative_to(tmp_path / "docs")
+    pages = [page.read_text() for page in tmp_path.rglob("*.html")]
+    assert len(pages) > 2
+    for page in pages:
+        assert "unreleased product" not in page
+        assert "product-1" not in page
+
+
+def test_every_broken_row_is_counted_and_leads_to_its_product(
+    spark: SparkSession, baseline: LabelBaseline
+) -> None:
+    rows = to_spark(spark, make_answers(300).rows)
+    at = F.substring("content_hash", 9, 3).cast("int")
+    broken = rows.withColumns(
+        {
+            "product_id": F.when(at == 7, "product-8").otherwise(F.col("product_id")),
+            "style": F.when(at == 5, "mauve").otherwise(F.col("style")),
+            "color_confidence": F.when(at == 1, float("nan"))
+            .when(at == 2, 1.01)
+            .when(at != 3, F.col("color_confidence")),
+        }
+    )
+    verdict = check(broken, baseline, expected_rows=301)
+    assert verdict.failures == (
+        "300 rows hold an answer, expected 301",
+        "2 of 300 products (0.7%) have a product_id that another row has too",
+        "color: 1 of 300 products (0.3%) have no confidence",
+        "color: 2 of 300 products (0.7%) have a confidence outside [0, 1]",
+        "style: 1 of 300 products (0.3%) have a label unknown to the checkpoint: found 'mauve'",
+    )
+    products = {one["expectation"]: one["products"] for one in verdict.quality if one["products"]}
+    assert products == {
+        "expect_product_ids_unique": ["product-8"],
+        "expect_confidence_present": ["product-3"],
+        "expect_confidence_in_unit_interval": ["product-1", "product-2"],
+        "expect_known_labels": ["product-5"],
+    }
+
+
+def test_moved_labels_lead_to_the_products_that_have_them(
+    spark: SparkSession, baseline: LabelBaseline
+) -> None:
+    spoilt = relabel(make_answers(900), "color", "blue", 0.18)
+    verdict = check(to_spark(spark, spoilt.rows), baseline, expected_rows=900)
+    (failure,) = verdict.failures
+    assert failure.startswith("color: 1") and "% more blue (" in failure
+    assert failure.endswith("; allowed 8.0% (validation.max_label_shift)")
+    found = find(verdict, "expect_label_shares_near_baseline", "color")
+    assert (found["threshold"], found["allowance"]) == (0.08, 0)
+    assert found["observed"] > 0.1
+    blue = np.flatnonzero(spoilt.rows["color"] == "blue")
+    assert sorted(found["products"]) == sorted(f"product-{place}" for place in blue)
+
+
+def test_all_that_moved_leads_to_its_products(spark: SparkSession, baseline: LabelBaseline) -> None:
+    odd = make_answers(200, color_shares={"red": 1.0}, text_only=1.0, sureness=2)
+    rows = to_spark(spark, odd.rows)
+    best = F.transform("predictions", lambda one: one.withField("label", F.lit("green")))
+    verdict = check(rows, baseline, rows.withColumn("predictions", best), expected_rows=200)
+    sizes = {
+        (one["expectation"], one["attribute"]): len(one["products"])
+        for one in verdict.quality
+        if one["outcome"] == "fail"
+    }
+    assert sizes[("expect_modalities_near_baseline", None)] == 200
+    assert sizes[("expect_label_shares_near_baseline", "color")] == 200
+    assert sizes[("expect_labels_to_agree_with_published", "style")] == 200
+    # Those that are less sure than they should be.
+    assert 0 < sizes[("expect_confidences_near_baseline", "style")] < 200
+
+
+def test_the_gate_blocks_by_the_checks_of_the_benchmark(spark: SparkSession) -> None:
+    parts = [make_answers(200, seed=seed, category=name) for seed, name in enumerate("ab")]
+    catalog = Answers(pd.concat([one.rows for one in parts], ignore_index=True))
+    baseline = build_baseline(catalog)
+    spoilt = relabel(catalog, "color", "green", 0.3)
+    expected = set(find_reasons(spoilt, baseline, ValidationSettings()))
+    assert {one.category for one in expected} == {None, "a", "b"} or expected
+    assert check_by_gate(spark, spoilt, baseline, ValidationSettings()) == expected
+
+
+def test_categories_are_told_apart_and_their_failures_are_not_repeated(
+    spark: SparkSession,
+) -> None:
+    name = "</script><b>$bold & co"
+    shoes, hats = make_answers(300, category=name), make_answers(300, seed=1, category="hats")
+    catalog = Answers(pd.concat([shoes.rows, hats.rows], ignore_index=True))
+    broken = relabel(shoes, "color", "red")
+    run = Answers(pd.concat([broken.rows, hats.rows], ignore_index=True))
+    verdict = check(to_spark(spark, run.rows), build_baseline(catalog), expected_rows=600)
+    failed = [one for one in verdict.quality if one["outcome"] == "fail"]
+    of_shares = [one for one in failed if one["expectation"].startswith("expect_label_shares")]
+    assert [one["category"] for one in of_shares] == [None, name]
+    assert len(of_shares[1]["products"]) == 300
+    assert len(verdict.failures) == len({one["expectation"] for one in failed})
+
+
+def test_sizes_of_one_dress_are_one_answer(spark: SparkSession, baseline: LabelBaseline) -> None:
+    sizes = to_spark(spark, make_answers(1).rows.loc[np.zeros(30, dtype=int)])
+    as_many = check(sizes, baseline, expected_rows=30).failures
+    assert "color: 1 different confidences occur, expected at least 2" in as_many
+    one_dress = sizes.withColumn("content_hash", F.lit("one dress"))
+    assert check(one_dress, baseline, one_dress, expected_rows=30).failures == ()
+
+
+def test_too_few_labels_block_without_a_baseline(spark: SparkSession) -> None:
+    rows = to_spark(spark, make_answers(200).rows).withColumn("color", F.lit(None).cast("string"))
+    verdict = check(rows, expected_rows=200)
+    (failure,) = verdict.failures
+    assert failure.startswith("color: 200 of 200 products (100.0%) have no label; allowed 90.0% ")
+    assert verdict.baseline == NO_BASELINE
+    assert verdict.notes == ("labels are compared with nothing: this catalog has no baseline",)
+    found = find(verdict, "expect_abstained_share_below", "color")
+    assert found["threshold"] == pytest.approx(0.9)
+    assert 0 < found["allowance"] < 0.1
+    assert len(found["products"]) == 200
+
+
+def test_rows_that_are_missing_fail(spark: SparkSession) -> None:
+    rows = to_spark(spark, make_answers(1).rows).limit(0)
+    assert check(rows, rows and None, rows, expected_rows=3).failures == (
+        "0 rows hold an answer, expected 3",
+    )
+
+
+def test_another_model_than_the_baseline_s_is_refused_with_advice(
+    spark: SparkSession, baseline: LabelBaseline
+) -> None:
+    rows = to_spark(spark, make_answers(300, model_version="model-2").rows)
+    (failure,) = check(rows, baseline, expected_rows=300).failures
+    assert failure.startswith(
+        "300 of 300 products (100.0%) are of another model_version than the baseline "
+        "'the catalog': found 'model-2'. Look at the candidates, then build a baseline"
+    )
+    verdict = check(rows, baseline, expected_rows=300, baseline_of_other_model="warn")
+    assert verdict.passed and failure in verdict.notes
+
+
+def test_expectations_of_the_settings_gate(spark: SparkSession) -> None:
+    rows = to_spark(spark, make_answers(100).rows)
+    not_null = "expect_column_values_to_not_be_null"
+    verdict = check(
+        rows,
+        expected_rows=100,
+        expectations=[
+            {"type": not_null, "column": "color", "mostly": 0.95},
+            {"type": not_null, "column": "color", "mostly": 0.97, "severity": "warning"},
+            {"type": "expect_column_mean_to_be_between", "column": "color_confidence"}
+            | {"min_value": 0.99},
+            {"type": not_null, "column": "colour", "severity": "warning"},
+        ],
+    )
+    missing, mean, unknown = verdict.failures
+    assert (
+        missing.startswith("color: 2") and "break expect_column_values_to_not_be_null(" in missing
+    )
+    assert mean.startswith("color: expect_column_mean_to_be_between(column='color_confidence'")
+    # Great Expectations' own words; what could not be evaluated blocks, whatever its severity.
+    assert "could not be evaluated" in unknown and 'column "colour" in BatchData' in unknown
+    assert any("mostly=0.97" in note for note in verdict.notes)
+    found = [one for one in verdict.quality if one["expectation"] == not_null][:2]
+    assert [one["threshold"] for one in found] == pytest.approx([0.05, 0.03])
+    assert 15 < len(found[0]["products"]) < 30
+
+
+def test_wrong_expectation_is_refused_before_a_run(spark: SparkSession) -> None:
+    settings = ValidationSettings.model_validate({"expectations": [{"type": "expect_nothing"}]})
+    products = spark.createDataFrame([], "product_id STRING, title STRING, is_new BOOLEAN")
+    with pytest.raises(GateError, match="has an unknown type: found 'expect_nothing'"):
+        Gate(settings, LABELS, None, None).check_input("r", products, Sample(0, 0))
+
+
+def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBaseline) -> None:
+    few = to_spark(spark, make_answers(12).rows)
+    (note,) = check(few, baseline, expected_rows=12).notes
+    assert note.startswith("labels are compared with nothing: found 12 different products")
+    hats = to_spark(spark, make_answers(20, category="hats").rows)
+    shoes = build_baseline(
+        Answers(
+            pd.concat(
+                [make_answers(500, category="shoes").rows, make_answers(9, category=OTHER).rows],
+                ignore_index=True,
+            )
+        )
+    )
+    assert check(hats, shoes, expected_rows=20).notes == (
+        "20 of 20 different products are of categories that the baseline 'the catalog' does not "
+        "tell apart",
+    )
+    known = shoes.model_copy(update={"other_categories": ()})
+    (unknown,) = check(hats, known, expected_rows=20).notes
+    assert "has not seen: they are expected to look like all of it" in unknown
+    only_style = {"style": baseline.products.attributes["style"]}
+    products = baseline.products.model_copy(update={"attributes": only_style})
+    lacking = baseline.model_copy(update={"products": products})
+    assert check(to_spark(spark, make_answers(20).rows), lacking, expected_rows=20).notes == (
+        "color is compared with nothing: the baseline does not have it",
+    )
+
+
+def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
+    rows = [
+        ("1", "shirt", None, True),
+        ("1", None, "shoes", True),
+        (None, " ", "", True),
+        ("4", "\n", "\u00a0", True),
+        ("5", "\u200b\t", None, True),
+        ("2", None, None, True),
+        ("3", None, None, False),
+    ]
+    products = spark.createDataFrame(
+        rows, "product_id STRING, title STRING, description STRING, is_new BOOLEAN"
+    )
+    gate = Gate(ValidationSettings(), LABELS, None, None)
+    verdict = gate.check_input("r", products, Sample(100, 60, "no access", 60, 60))
+    observed = {one["expectation"]: one["observed"] for one in verdict.quality}
+    assert observed == pytest.approx(
+        {
+            "expect_product_ids_present": 1 / 7,
+            "expect_product_ids_unique": 2 / 6,
+            "expect_text_present": 4 / 6,
+            "expect_images_to_be_readable": 0.4,
+            "expect_images_to_differ": 1.0,
+        }
+    )
+    # Of seven rows chance explains the others.
+    unread, alike = verdict.failures
+    assert unread.startswith(
+        "40 of 100 images of a sample could not be read (the first: no access) (40.0%); allowed "
+        "20.0% (validation.max_unread_image_share) and 1"
+    )
+    assert alike.startswith("60 of 60 images of a sample are one and the same picture (100.0%)")
+    assert {one["suite"] for one in verdict.quality} == {"input"}
+    many = products.withColumn("copy", F.explode(F.sequence(F.lit(1), F.lit(40))))
+    many = many.withColumn("product_id", F.concat("product_id", F.lit("-"), "copy"))
+    verdict = gate.check_input("r", many, Sample(0, 0))
+    assert verdict.notes == ("0 images were tried before inference",)
+    assert [one.split(" products ")[1].split(";")[0] for one in verdict.failures] == [
+        "(14.3%) have no usable product_id",
+        "(33.3%) have a product_id that another row has too",
+        "(66.7%) have neither title nor description",
+    ]
+
+
+def test_markup_around_nothing_is_not_a_text(spark: SparkSession) -> None:
+    texts = [
+        *("<p>&nbsp;</p>", "<p></p>", "<div><br></div>", "&nbsp;", "&#160;\n", '<P CLASS="a">'),
+        *("<!-- wp:paragraph --><p></p>", "&lt;p&gt;&amp;nbsp;&lt;/p&gt;"),
+        *("<p>shoes</p>", "5 < 6 > 4", "&#1050;&#1088;", "&amp;", "A &lt; B", "<3", "<p"),
+    ]
+    rows = spark.createDataFrame([(text,) for text in texts], "text STRING")
+    shown = {row["text"] for row in rows.where(shows_text(F.col("text"))).collect()}
+    assert shown == {text for text in texts if build_text(None, text)}
+
+
+def test_pages_say_what_is_expected_and_markup_stays_text(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    name = "</script><b>$bold & co"
+    answers = make_answers(300, category=name)
+    answers.rows.loc[:99, "product_category"] = OTHER
+    spoilt = relabel(answers, "style", name, 0.5)
+    labels = {**LABELS, "style": ("casual", "formal", name)}
+    gate = Gate(ValidationSettings(), labels, build_baseline(answers), tmp_path)
+    verdict = gate.check_candidates("run-1", to_spark(spark, spoilt.rows), None, 300)
+    assert not verdict.passed
+    assert find(verdict, "expect_label_shares_near_baseline", "style")["detail"].count(name) == 1
+    assert verdict.docs_path is not None
+    (page,) = tmp_path.glob("run-1/candidates/validations/**/*.html")
+    text = page.read_text()
+    assert "at most 20% of the products would need another label to show the baseline" in text
+    assert "in category \u2039/script\u203a\u2039b\u203a\uff04bold \uff06 co, " in text
+    assert "<b>$bold" not in text and "</script><b>" not in text
+    # Every night adds as much.
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert 100_000 < written < 2_000_000
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let files be made, and none grow, as on a full disk; pytest's own output neither."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_pages_that_cannot_be_written_stop_no_run(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = to_spark(spark, make_answers(20).rows).localCheckpoint()
+    (tmp_path / "docs").write_text("a file")
+    with full_disk():
+        verdict = check(rows, expected_rows=20, docs_dir=tmp_path / "docs")
+    assert (verdict.passed, verdict.docs_path) == (True, None)
+    assert "pages are missing" in caplog.text
