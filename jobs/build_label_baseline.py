@@ -5,7 +5,7 @@
         --run-id 20261124-0f3c9a71d2
 
 Look at the answers first: a baseline says that they are as they should be. It counts the published
-table, or the staged rows of one run, which is how a new checkpoint gets its baseline before it has
+table, or the candidates of one run, which is how a new checkpoint gets its baseline before it has
 published anything. Name the file in the job's configuration, under `baselines`. Where the file is
 there already, what changes in it is printed.
 """
@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from enrich.spark.publishing import select_answered
-from enrich.spark.tables.creation import fill_columns
-from enrich.spark.tables.output_tables import OutputTables
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +27,7 @@ from enrich.files.targets import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure, messages_of
 from enrich.spark.session import open_session
+from enrich.spark.tables import Tables
 from expectations.baseline import (
     BaselineError,
     LabelBaseline,
@@ -56,7 +55,7 @@ def main(
         int | None, typer.Option(min=0, help="Version of the published table; the newest.")
     ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Count this run's staged rows instead of published ones.")
+        str | None, typer.Option(help="Count this run's candidates instead of published rows.")
     ] = None,
     max_categories: Annotated[
         int, typer.Option(min=0, help="So many of the largest categories are told apart.")
@@ -65,7 +64,7 @@ def main(
         int, typer.Option(min=1, help="Smaller categories are counted together.")
     ] = 200,
 ) -> None:
-    """Builds a label baseline from published answers, or from those of a staged run."""
+    """Build a label baseline from published answers, or from the candidates of a run."""
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
@@ -73,8 +72,6 @@ def main(
     with telling_lost_files(None if version is None else source_in_database):
         model_version = read_model_version(rows, source_in_database)
     attributes = select_answered_attributes(rows)
-    # A version of the table that an earlier release wrote may lack the column of categories.
-    rows = fill_columns(rows, "product_attributes", attributes)
     if run_id is None:
         # A run's answers are compared to the baseline before people's corrections: so they are
         # left out of it as well.
@@ -105,13 +102,14 @@ def select_answers(
         ConfigError: there is no such table, or no such version of it.
     """
     if version is not None and run_id is not None:
-        raise ConfigError("--version is of the published table, --run-id of staged rows: give one")
-    name = "product_attributes" if run_id is None else "staged_attributes"
+        raise ConfigError("--version is of the published table, --run-id of candidates: give one")
+    name = "product_attributes" if run_id is None else "candidates"
     # The attributes do not matter here: they are taken from the rows.
-    tables = OutputTables(spark, database, attributes=())
+    tables = Tables(spark, database, attributes=())
     tables.require(name)
     if run_id is not None:
-        return select_answered(tables.read_rows(name, run_id)), f"{name}, run {run_id}"
+        answered = tables.read_run(name, run_id).where(F.col("modalities").isNotNull())
+        return answered, f"{name}, run {run_id}"
     newest = tables.version(name)
     chosen = newest if version is None else version
     if chosen > newest:
@@ -148,7 +146,7 @@ def read_model_version(rows: DataFrame, source: str) -> str:
     if len(versions) != 1:
         raise ConfigError(
             f"{source} holds {', '.join(versions) or 'no rows'}; wanted rows of exactly one "
-            "model_version: jobs/enrich_catalog.py --full-refresh --no-publish stages all products "
+            "model_version: jobs/enrich_catalog.py --full-refresh --no-publish answers all products "
             "with one"
         )
     return str(versions[0])

@@ -9,7 +9,7 @@ from job_script import Run
 from pyspark.sql import SparkSession
 
 from expectations.baseline import load_baseline
-from expectations.summary import OTHER
+from expectations.baseline import OTHER
 from schemas.labels import ABSTAINED
 
 pytestmark = pytest.mark.spark
@@ -46,7 +46,7 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     # What a person says of a product is no answer of the classifier's.
     spark.sql("UPDATE counted.product_attributes SET color = 'mauve' WHERE product_id = 'blue3'")
     unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None, None)]
-    write("staged_attributes", [*rows("red", 3, "m2"), *unanswered])
+    write("candidates", [*rows("red", 3, "m2"), *unanswered])
     yield spark
     spark.sql("DROP DATABASE counted CASCADE")
 
@@ -126,7 +126,7 @@ def test_staged_run_is_counted_without_its_unanswered_rows(
     assert code == 0, err
     baseline = load_baseline(file)
     assert baseline.products.rows == 3
-    assert (baseline.source, baseline.model_version) == ("staged_attributes, run run-1", "m2")
+    assert (baseline.source, baseline.model_version) == ("candidates, run run-1", "m2")
 
 
 @pytest.mark.parametrize(
