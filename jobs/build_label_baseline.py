@@ -145,9 +145,9 @@ def read_model_version(rows: DataFrame, source: str) -> str:
     versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
     if len(versions) != 1:
         raise ConfigError(
-            f"{source} holds {', '.join(versions) or 'no rows'}; wanted rows of exactly one "
-            "model_version: jobs/enrich_catalog.py --full-refresh --no-publish answers all products "
-            "with one"
+            f"{source} holds {', '.join(versions) or 'no rows'}; expected rows of one "
+            "model_version. jobs/enrich_catalog.py --full-refresh --no-publish answers all "
+            "products with one."
         )
     return str(versions[0])
 

@@ -9,7 +9,7 @@ from job_script import Run
 from pyspark.sql import SparkSession
 
 from expectations.baseline import load_baseline
-from expectations.baseline import OTHER
+from expectations.counts import OTHER
 from schemas.labels import ABSTAINED
 
 pytestmark = pytest.mark.spark
