@@ -1,7 +1,7 @@
 """Small pictures of products as data: URIs, encoded anew from decoded pixels.
 
-The original bytes, with whatever they carry, never reach a page. A picture that cannot be read is
-no error: the page shows a placeholder.
+The original bytes, and what they carry beside pixels, never reach a page. Where a picture cannot be
+read, the page shows a placeholder.
 """
 
 import base64
@@ -21,7 +21,7 @@ _THREADS = 4
 
 
 def make_thumbnails(store: ImageStore, image_paths: Iterable[str]) -> dict[str, str]:
-    """Returns the thumbnail of every path whose picture can be read."""
+    """Return the thumbnail of every path whose picture can be read."""
     paths = list(dict.fromkeys(image_paths))
     with ThreadPoolExecutor(_THREADS) as pool:
         made = pool.map(lambda path: make_thumbnail(store, path), paths)
@@ -29,7 +29,7 @@ def make_thumbnails(store: ImageStore, image_paths: Iterable[str]) -> dict[str, 
 
 
 def make_thumbnail(store: ImageStore, image_path: str) -> str | None:
-    """Returns the picture within SIDE_PX a side as a data: URI, None if it cannot be read."""
+    """Return the picture within SIDE_PX a side as a data: URI, None if it cannot be read."""
     try:
         picture = decode(store.read(image_path), limits=store.limits, target_px=SIDE_PX)
     except ImageProblem:

@@ -144,7 +144,7 @@ def test_measuring_notices_what_a_page_should_not_do(measure: Callable[..., Any]
 
 @pytest.mark.parametrize("says", [None, HOSTILE], ids=["usual", "hostile"])
 @pytest.mark.parametrize("screen", WIDTHS_PX)
-def test_page_runs_its_own_script_alone_asks_for_nothing_and_fits_the_screen(
+def test_page_runs_its_own_script_alone_loads_nothing_and_fits_the_screen(
     measure: Callable[..., Any],
     make_report: MakeReport,
     picture: str,

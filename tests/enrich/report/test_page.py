@@ -208,7 +208,7 @@ def report_of_many(make_report: MakeReport) -> RunReport:
         (130_000, False, 10, 6),
     ],
 )
-def test_a_page_over_its_budget_without_pictures_leaves_out_what_is_missed_least_and_says_so(
+def test_page_over_its_budget_says_what_is_left_out(
     report_of_many: RunReport, max_bytes: int, has_cards: bool, labels: int, attributes: int
 ) -> None:
     page = render_page(report_of_many, {}, max_bytes)
@@ -364,7 +364,7 @@ def test_page_says_what_waits_and_what_was_done(
         ({}, "The run was stopped before it put 30 unusable rows into quarantine."),
     ],
 )
-def test_page_says_what_is_known_of_rows_that_it_did_not_put_into_quarantine(
+def test_page_tells_earlier_quarantine_from_a_run_that_was_stopped(
     make_report: MakeReport, seconds: dict[str, float], sentence: str
 ) -> None:
     report = replace(make_report(), quarantined={})
@@ -404,7 +404,7 @@ def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
     assert unknown in read_text(replace(report, checks=against_none))
 
 
-def test_a_figure_beside_a_person_s_label_is_said_to_be_of_the_classifier_s(
+def test_confidence_beside_a_person_s_label_is_of_the_classifier(
     make_report: MakeReport,
 ) -> None:
     report = make_report()
