@@ -34,8 +34,8 @@ test-faults: test-environment ## Kill runs, spoil rows, images and storage; the 
 	@rm -f build/faults.json
 	@LONG_TESTS=1 $(IN_VENV) pytest tests/faults tests/cluster $(LONG_FILES); code=$$?; cat build/faults.json; exit $$code
 
-test-gate: test-environment ## Drill the quality gate: false alarms on sound runs, faults it must find.
-	@$(IN_VENV) python jobs/drill_gate.py
+test-gate: test-environment ## Measure the quality gate: false alarms on sound runs, faults it must find.
+	@$(IN_VENV) python -m bench.gate
 
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
 	@LONG_TESTS=1 SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py

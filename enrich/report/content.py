@@ -208,4 +208,4 @@ def name_baseline(checks: Iterable[CheckRow]) -> str | None:
 
     None where they were not checked.
     """
-    return next((check.baseline for check in checks if check.suite == "staged"), None)
+    return next((check.baseline for check in checks if check.suite == "candidates"), None)

@@ -161,7 +161,7 @@ def test_the_gate_blocks_by_the_checks_of_the_benchmark(spark: SparkSession) -> 
     baseline = build_baseline(catalog)
     spoilt = relabel(catalog, "color", "green", 0.3)
     expected = set(find_reasons(spoilt, baseline, ValidationSettings()))
-    assert {one.category for one in expected} == {None, "a", "b"} or expected
+    assert None in {one.category for one in expected}
     assert check_by_gate(spark, spoilt, baseline, ValidationSettings()) == expected
 
 

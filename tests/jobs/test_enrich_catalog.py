@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
@@ -17,7 +18,6 @@ from pyspark.sql import SparkSession
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from expectations.baseline import LabelBaseline, save_baseline
-from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
 
 pytestmark = pytest.mark.spark
 

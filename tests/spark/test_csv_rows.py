@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from expectations.counting import count_input
+from expectations.figures import InputFigures
 from fake_shop import Shop
 from pyspark.sql import SparkSession
 
@@ -10,8 +12,6 @@ from enrich.config import ColumnNames
 from enrich.errors import SchemaMismatch, ValidationFailed
 from enrich.spark.catalog.table import open_catalog
 from enrich.spark.records import InputRows
-from expectations.counting import count_input
-from expectations.figures import InputFigures
 from schemas.images import ImageSample
 from schemas.verdict import Verdict
 

@@ -61,7 +61,7 @@ def _make_check(text: Text) -> CheckRow:
         detail=text("3 rows hold a label unknown to the checkpoint"),
         attribute=text("color"),
         category=text("shirts"),
-        suite="staged",
+        suite="candidates",
         baseline=text("shop"),
     )
 
