@@ -53,8 +53,8 @@ test-faults: test-environment ## Kill runs and executors, spoil rows, images and
 test-mutations: test-environment ## Break each promise of the refresh once, and expect its test to fail.
 	@$(IN_VENV) python tests/mutations.py
 
-test-gate: test-environment ## Drill the quality gate on 8,000 products of CATALOG: false alarms, faults it must find.
-	@$(IN_VENV) python jobs/drill_gate.py --catalog $(or $(CATALOG),$(error name 8,000 products: make test-gate CATALOG=shop/))
+test-gate: test-environment ## Measure the quality gate: false alarms on sound runs, faults it must find.
+	@$(IN_VENV) python -m bench.gate
 
 test-report: test-environment ## Test the page of a run, in headless Chromium too.
 	@SCREENSHOTS=screenshots $(IN_VENV) pytest tests/enrich/report tests/spark/test_report.py

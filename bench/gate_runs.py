@@ -42,8 +42,8 @@ class Answers:
     """Answers of one model to products, one row each.
 
     Attributes:
-        rows: modalities, model_version, product_category (of one value only: no categories) and,
-            per attribute `a`, `a` (None: abstained), `a_confidence` and `a_best`.
+        rows: modalities, model_version, product_category (all None: no categories) and, per
+            attribute `a`, `a` (None: abstained), `a_confidence` and `a_best`.
         before: the published answers of the same products; None where nothing is published.
     """
 
@@ -73,10 +73,7 @@ class Reason:
 def count_answers(answers: Answers) -> AnswerCounts:
     """Return the counts that Spark would make."""
     rows = answers.rows
-    categories = rows["product_category"]
-    groups = {}
-    if categories.nunique() > 1:
-        groups = {str(name): group for name, group in rows.groupby(categories, observed=True)}
+    groups = {str(name): group for name, group in rows.groupby("product_category", observed=True)}
     catalog = CatalogCounts(
         products=_count_group(rows, answers.attributes),
         categories={
@@ -152,11 +149,7 @@ def measure_false_alarms_by_category(
         baseline = build_baseline(sound.take(order[-baseline_size:]))
         left = order[:-baseline_size]
         is_of = sound.rows["product_category"].to_numpy()[left] == names[number % len(names)]
-        run = sound.take(left[is_of][:size])
-        # One category is none, to `count_answers`.
-        only = {names[number % len(names)]: baseline.categories[names[number % len(names)]]}
-        like = baseline.model_copy(update={"products": next(iter(only.values())), "categories": {}})
-        blocked += is_blocked(run, like, settings)
+        blocked += is_blocked(sound.take(left[is_of][:size]), baseline, settings)
     return blocked / runs
 
 

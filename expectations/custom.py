@@ -35,7 +35,7 @@ from expectations.counts import (
     col,
     count_answers,
 )
-from expectations.distribution import CONFIDENCE_BINS, Expectable, Finding, Limit
+from expectations.distribution import CONFIDENCE_BINS, BaselineShares, Finding, Limit
 
 ANSWER_COUNTS = "table.answer_counts"
 
@@ -221,7 +221,7 @@ class BaselineExpectation(AnswersExpectation):
 
     @staticmethod
     @abstractmethod
-    def compare(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+    def compare(counts: Mapping[str, int], expected: BaselineShares, limit: Limit) -> Finding:
         """Return the finding of the rule, a pure function of `distribution`."""
 
     def judge(self, counts: AnswerCounts) -> Finding | None:
@@ -230,7 +230,7 @@ class BaselineExpectation(AnswersExpectation):
         counted = self.count(group, str(self.column)) if group else {}
         if sum(counted.values()) < distribution.MIN_COMPARED:
             return None
-        expected = Expectable(self.baseline, self.expected, self.baseline_rows)
+        expected = BaselineShares(self.baseline, self.expected, self.baseline_rows)
         limit = Limit(self.setting, self.max_shift, self.alpha)
         return self.compare(counted, expected, limit)
 

@@ -47,7 +47,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectable:
+class BaselineShares:
     """What a baseline leads to expect: shares by name, and on how many rows they rest."""
 
     baseline: str
@@ -89,7 +89,9 @@ def count_modalities(group: GroupCounts, attribute: str) -> Mapping[str, int]:
     return group.modalities
 
 
-def judge_label_shares(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+def judge_label_shares(
+    counts: Mapping[str, int], expected: BaselineShares, limit: Limit
+) -> Finding:
     """Hold the label whose share moved most against the limit."""
     shift = _shift(counts, expected, limit, largest_shift)
     return shift.finding(
@@ -98,7 +100,7 @@ def judge_label_shares(counts: Mapping[str, int], expected: Expectable, limit: L
     )
 
 
-def judge_label_mix(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+def judge_label_mix(counts: Mapping[str, int], expected: BaselineShares, limit: Limit) -> Finding:
     """Hold the share of products that would need another label against the limit."""
     shift = _shift(counts, expected, limit, total_variation)
     return shift.finding(
@@ -107,7 +109,7 @@ def judge_label_mix(counts: Mapping[str, int], expected: Expectable, limit: Limi
     )
 
 
-def judge_modalities(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+def judge_modalities(counts: Mapping[str, int], expected: BaselineShares, limit: Limit) -> Finding:
     """Hold the share of products that rest on other modalities against the limit."""
     shift = _shift(counts, expected, limit, total_variation)
     return shift.finding(
@@ -116,7 +118,7 @@ def judge_modalities(counts: Mapping[str, int], expected: Expectable, limit: Lim
     )
 
 
-def judge_confidences(counts: Mapping[str, int], expected: Expectable, limit: Limit) -> Finding:
+def judge_confidences(counts: Mapping[str, int], expected: BaselineShares, limit: Limit) -> Finding:
     """Hold the largest change of the share of products below a confidence against the limit."""
     shift = _shift(counts, expected, limit, kolmogorov_distance)
     below = np.cumsum(shift.shifts)
@@ -201,7 +203,7 @@ class _Shift:
 
 
 def _shift(
-    counts: Mapping[str, int], expected: Expectable, limit: Limit, statistic: Statistic
+    counts: Mapping[str, int], expected: BaselineShares, limit: Limit, statistic: Statistic
 ) -> _Shift:
     """Compare shares; chance adds to the limit only what it does beyond it.
 

@@ -1,61 +1,123 @@
-"""jobs/drill_gate.py: a small drill from products to the JSON line."""
+"""bench/gate.py: sound runs pass, broken ones do not, and the last line is one JSON object."""
 
 import json
+import sys
 from pathlib import Path
-from types import ModuleType
 
-import pandas as pd
+import numpy as np
 import pytest
-from job_script import Run
+import torch
+from drawn_answers import LABELS, join, make_answers
+from PIL import Image
 from pyspark.sql import SparkSession
 
+from bench import gate
+from bench.gate_answers import BASELINE, RUN, Case, build_engine, read_answers
+from bench.gate_runs import (
+    PART,
+    build_baseline,
+    inject_faults,
+    measure_detection,
+    measure_false_alarms,
+    measure_false_alarms_by_category,
+)
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.command_line import run_command
+from enrich.records import Product
+from enrich.spec import default_spec
+from expectations.settings import ValidationSettings
 
-@pytest.fixture
-def small(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RUN": 300, "BASELINE": 120, "SIZES": (40, 300)}.items():
-        monkeypatch.setattr(job, name, value)
-    monkeypatch.setattr(job, "FAULTY_RESAMPLES", 10)
+SETTINGS = ValidationSettings()
+
+
+def test_kept_answers_are_of_all_cases_and_products() -> None:
+    kept = read_answers()
+    assert {case: len(rows) for case, rows in kept.items()} == {
+        case: RUN + BASELINE if case is Case.SOUND else RUN for case in Case
+    }
+    sound = kept[Case.SOUND]
+    assert sound["color_confidence"].between(0, 1).all()
+    is_given = sound["color"].notna()
+    assert 0.5 < is_given.mean() < 1
+    assert (sound["color"] == sound["color_best"])[is_given].all()
+    assert (kept[Case.IMAGES_MISSING]["modalities"] == "text").all()
+
+
+def test_sound_runs_pass_and_a_strict_gate_blocks_them() -> None:
+    sound = join(make_answers(400, category="shoes"), make_answers(200, seed=1, category="hats"))
+    assert measure_false_alarms(sound, 100, 300, 5, SETTINGS) == 0
+    assert measure_false_alarms_by_category(sound, 60, 300, 4, SETTINGS) == 0
+    strict = ValidationSettings(max_label_shift=0, max_confidence_shift=0, false_alarm_rate=0.999)
+    assert measure_false_alarms(sound, 100, 300, 10, strict) > 0
+
+
+def test_faults_are_found_and_a_part_of_them_is_of_as_many_answers() -> None:
+    sound, baseline = make_answers(2_000), build_baseline(make_answers(3_000, seed=1))
+    cases = inject_faults({Case.SOUND: sound.rows, Case.IMAGES_MISSING: sound.rows}, 2_000)
+    for attribute in LABELS:
+        assert {f"{attribute} stuck", f"{attribute} permuted"} <= set(cases)
+    parts = [name for name in cases if name.endswith("in 15%") and "lost" in name]
+    assert parts == ["color lost in 15%", "style lost in 15%"]
+    lost = cases["color lost in 15%"].rows["color"].isna() & sound.rows["color"].notna()
+    assert lost.mean() == pytest.approx(PART)
+    del cases["images_missing"], cases["images_missing in 15%"]
+    for name, case in cases.items():
+        assert measure_detection(case, 1_500, baseline, 2, SETTINGS) == 1, name
+
+
+def test_an_attribute_of_one_label_has_no_label_faults() -> None:
+    rows = make_answers(500, color_shares={"red": 1.0}).rows
+    cases = inject_faults({Case.SOUND: rows, Case.IMAGES_MISSING: rows}, 500)
+    assert not [name for name in cases if name.startswith("color")]
+
+
+def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms() -> None:
+    found = {"images_missing": {40: 0.1, 500: 1.0}}
+    assert gate.is_good(0.0, found)
+    assert gate.is_good(0.0, found | {"old_checkpoint": {500: 0.5}})
+    assert not gate.is_good(0.0, found | {"swapped_channels": {500: 0.9}})
+    assert not gate.is_good(0.5, found)
+
+
+def test_faults_are_in_the_pixels_that_the_classifier_sees(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "red.png")
+    manifest = read_manifest(BUNDLED)
+    spec = default_spec(manifest, str(tmp_path))
+    product = Product("1", "a shirt", image_path="red.png")
+    prepared = {
+        case: build_engine(spec, manifest, case, torch.device("cpu")).prepare(product)
+        for case in (Case.SOUND, Case.SWAPPED_CHANNELS, Case.IMAGES_MISSING)
+    }
+    sound, swapped = (prepared[case].pixels for case in (Case.SOUND, Case.SWAPPED_CHANNELS))
+    assert sound is not None and swapped is not None
+    assert np.array_equal(sound, swapped[::-1]) and not np.array_equal(sound, swapped)
+    assert prepared[Case.IMAGES_MISSING].pixels is None
 
 
 @pytest.mark.spark
-@pytest.mark.catalog
 @pytest.mark.long
-@pytest.mark.usefixtures("small")
-def test_drill_tells_sound_runs_from_broken_ones_as_spark_does(
-    spark: SparkSession, run: Run, tmp_path: Path, sample: Path
+def test_a_small_benchmark_ends_with_one_json_object(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, out, err = run("--work", tmp_path, "--catalog", sample, "--resamples", 20)
+    monkeypatch.setattr(sys, "argv", ["gate", "--runs", "8", "--faulty-runs", "3"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(gate.main)
+    out = capsys.readouterr().out
+    assert ended.value.code == 0, out
     summary = json.loads(out.splitlines()[-1])
-    assert (summary["resamples"], summary["false_alarm_rate"]) == (20, 0), err
-    detected = summary["detected"]
-    assert {"swapped_channels", "wrong_normalisation", "images_missing"} <= set(detected)
-    # These need no large run.
-    sure = {"images_missing", "color_labels_permuted", "answers_of_others"}
-    assert {name: detected[name] for name in sure} == dict.fromkeys(sure, 1.0)
-    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if line.count("│") == 5}
-    for name, stopped in (("sound", "no"), ("answers_of_others", "yes")):
-        assert [cell.strip() for cell in rows[name].split("│")[3:5]] == [stopped, "yes"]
-    assert rows["swapped_channels"].split("│")[4].strip() == "yes"
+    assert (summary["runs"], summary["false_alarm_rate"]) == (8, 0)
+    assert summary["detected"]["swapped_channels"]["5000"] == 1
+    rows = [line.split("\u2502") for line in out.splitlines() if line.count("\u2502") == 4]
+    told = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
+    assert told["sound"] == ["no", "yes"]
+    assert told["answers_of_others"] == ["yes", "yes"]
 
 
-@pytest.mark.usefixtures("small")
-def test_absent_catalog_is_said_loudly(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("--work", tmp_path, "--catalog", tmp_path / "nowhere")
-    assert code == 2
-    assert "CATALOG ABSENT" in err and "NOTHING was drilled" in err
-
-
-@pytest.mark.usefixtures("small")
-def test_a_category_column_that_is_nowhere_is_refused(run: Run, tmp_path: Path) -> None:
-    shop = tmp_path / "shop"
-    shop.mkdir()
-    ids = [str(number) for number in range(420)]
-    columns = {"product_id": ids, "title": "Tee", "description": "", "image_path": "tee.jpg"}
-    pd.DataFrame(columns).to_parquet(shop / "products.parquet")
-    pd.DataFrame(columns | {"brand": ids}).to_parquet(shop / "products.parquet")
-    code, _, err = run("--work", tmp_path, "--catalog", shop, "--category-column", "brand")
-    assert code == 2
-    assert "no value of brand has 5% of the products" in " ".join(err.split())
-    code, _, err = run("--work", tmp_path, "--catalog", shop, "--category-column", "knid")
-    assert code == 2
-    assert "has no column knid; it has product_id" in " ".join(err.split())
+def test_answering_anew_wants_all_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gate", "--answer", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        run_command(gate.main)
+    assert ended.value.code == 2
+    assert "--answer lacks --category-column" in " ".join(capsys.readouterr().err.split())

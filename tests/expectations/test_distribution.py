@@ -5,7 +5,7 @@ import pytest
 from expectations.counts import MovedCounts
 from expectations.distribution import (
     CONFIDENCE_BINS,
-    Expectable,
+    BaselineShares,
     Finding,
     Limit,
     judge_confidences,
@@ -17,7 +17,7 @@ from expectations.distribution import (
 from schemas.labels import ABSTAINED
 
 SHARES = {"black": 0.4, "red": 0.25, "blue": 0.15, "green": 0.1, ABSTAINED: 0.1}
-SHOP = Expectable("shop", SHARES, 3_000)
+SHOP = BaselineShares("shop", SHARES, 3_000)
 LIMIT = Limit("max_label_shift", 0.1, 1e-4)
 
 
@@ -103,7 +103,7 @@ def test_less_and_more_sure_classifiers_are_told_apart(
     expected = dict.fromkeys(CONFIDENCE_BINS, 0.0) | {"0.5": 0.1, "1": 0.9}
     found = judge_confidences(
         {name: round(1_000 * bins.get(name, 0)) for name in CONFIDENCE_BINS},
-        Expectable("shop", expected, 3_000),
+        BaselineShares("shop", expected, 3_000),
         Limit("max_confidence_shift", 0.05, 1e-4),
     )
     assert not found.passed
@@ -112,7 +112,7 @@ def test_less_and_more_sure_classifiers_are_told_apart(
 
 
 def test_answers_that_rest_on_other_modalities_are_counted() -> None:
-    expected = Expectable("shop", {"image+text": 0.95, "text": 0.05}, 3_000)
+    expected = BaselineShares("shop", {"image+text": 0.95, "text": 0.05}, 3_000)
     found = judge_modalities({"text": 500}, expected, Limit("max_modality_shift", 0.1, 1e-4))
     assert not found.passed
     assert found.detail.startswith("95.0% of 500 different products rest on other modalities")

@@ -1,9 +1,10 @@
 """Which expectations a run is held against, and what the settings add to them."""
 
-import sys
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from drawn_answers import LABELS, join, make_answers, relabel
 
 from bench.gate_runs import Answers, Reason, build_baseline, count_answers, find_reasons
@@ -168,19 +169,22 @@ def test_module_that_cannot_be_imported_is_named() -> None:
         build_further(settings_with("no_such_module", type="expect_table_row_count_to_equal"))
 
 
-def test_expectation_of_a_module_of_ones_own_is_known(
+def test_the_documented_module_of_ones_own_is_known_and_judges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "shop_checks.py").write_text(
-        "import great_expectations.expectations as gxe\n"
-        "class ExpectSureColors(gxe.ExpectColumnMeanToBeBetween):\n"
-        "    column: str = 'color_confidence'\n"
-        "    min_value: float = 0.7\n"
-    )
+    text = (Path(__file__).parents[2] / "docs" / "validation.md").read_text()
+    (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "shop_checks.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
-    (built,) = build_further(settings_with("shop_checks", type="expect_sure_colors"))
-    assert (built.column, built.min_value) == ("color_confidence", 0.7)
-    assert "shop_checks" in sys.modules
+    settings = [
+        ValidationSettings.model_validate(yaml.safe_load(block)["validation"])
+        for block in re.findall(r"```yaml\n(validation:.*?)```", text, re.DOTALL)
+    ]
+    builtin, (sure, party) = (build_further(one) for one in settings)
+    assert [one.column for one in builtin] == ["color", "style_confidence"]
+    assert (sure.column, sure.min_value) == ("color_confidence", 0.7)
+    finding = party.judge(count_answers(make_answers(50)))
+    assert (finding.passed, party.max_share) == (True, 0.1)
 
 
 @pytest.mark.parametrize("value", [True, 1.5, -0.1, "much"])

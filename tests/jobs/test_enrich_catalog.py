@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from demo.catalog import score_answers, write_demo_catalog
 from enrich.errors import ConfigError
 from expectations.baseline import LabelBaseline, save_baseline
-from expectations.summary import CONFIDENCE_EDGES, AttributeSummary, GroupSummary
+from expectations.counts import CONFIDENCE_EDGES, AttributeCounts, GroupCounts
 
 pytestmark = pytest.mark.spark
 
@@ -93,11 +93,11 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert quarantine["product_id"].tolist() == [products.loc[gone, "product_id"]]
 
 
-def all_of(attribute: str, **labels: int) -> GroupSummary:
+def all_of(attribute: str, **labels: int) -> GroupCounts:
     """What a baseline counts of products with one attribute."""
     rows = sum(labels.values())
-    summary = AttributeSummary(labels=labels, confidences=(0,) * len(CONFIDENCE_EDGES))
-    return GroupSummary(rows=rows, modalities={"image+text": rows}, attributes={attribute: summary})
+    counted = AttributeCounts(labels=labels, confidences=(0,) * len(CONFIDENCE_EDGES))
+    return GroupCounts(rows=rows, modalities={"image+text": rows}, attributes={attribute: counted})
 
 
 def test_doctored_baseline_publishes_nothing(
