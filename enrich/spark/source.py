@@ -164,15 +164,13 @@ def _open_table(
     spark: SparkSession, location: str, columns: ColumnNames, earlier: int | None
 ) -> Source:
     name = quote(location)
-    frame = spark.read.table(name)
     details = spark.sql(f"DESCRIBE DETAIL {name}").first()
     if details is not None and details["format"] == "delta":
-        version = _choose_version(spark, name, earlier)
-        frame = spark.read.option("versionAsOf", version).table(name)
-    else:
-        version = _digest_files(frame)
+        return _open_delta(spark, location, name, columns, earlier, None)
+    frame = spark.read.table(name)
     _refuse_unfit(frame.schema, columns, location)
-    return Source(location, version, _select(frame, columns, F.lit(False)), None)
+    products = _select(frame, columns, F.lit(False))
+    return Source(location, _digest_files(frame), products, None)
 
 
 def _open_path(
@@ -181,15 +179,28 @@ def _open_path(
     path = local_path(location).rstrip("/")
     files = _find_on_store(spark, path) if "://" in path else _find_locally(Path(path))
     if files.format == "delta":
-        version = _choose_version(spark, f"delta.{quote_part(files.paths[0])}", earlier)
-        reader = spark.read.format("delta").option("versionAsOf", version)
-        frame, is_malformed = reader.load(files.paths[0]), F.lit(False)
-        _refuse_unfit(frame.schema, columns, location)
-    else:
-        with session_settings(spark, _PARTITIONS_ARE_TEXT):
-            frame, is_malformed = _read_files(spark, files, columns, location)
-        version = _digest_files(frame)
-    return Source(location, version, _select(frame, columns, is_malformed), files.folder)
+        name = f"delta.{quote_part(files.paths[0])}"
+        return _open_delta(spark, location, name, columns, earlier, files.folder)
+    with session_settings(spark, _PARTITIONS_ARE_TEXT):
+        frame, is_malformed = _read_files(spark, files, columns, location)
+    products = _select(frame, columns, is_malformed)
+    return Source(location, _digest_files(frame), products, files.folder)
+
+
+def _open_delta(
+    spark: SparkSession,
+    location: str,
+    name: str,
+    columns: ColumnNames,
+    earlier: int | None,
+    folder: str | None,
+) -> Source:
+    if earlier is None:
+        newest = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").first()
+        earlier = newest["version"] if newest else 0
+    frame = spark.read.option("versionAsOf", earlier).table(name)
+    _refuse_unfit(frame.schema, columns, location)
+    return Source(location, str(earlier), _select(frame, columns, F.lit(False)), folder)
 
 
 class _Files(NamedTuple):
@@ -410,16 +421,6 @@ def _read_column(role: str, field: StructField | None) -> Column:
 def _column(name: str) -> Column:
     # A name may hold dots.
     return F.col(quote_part(name))
-
-
-def _choose_version(spark: SparkSession, table: str, earlier: int | None) -> str:
-    """Return the earlier version of a Delta table if there is one, else the newest."""
-    if earlier is not None:
-        return str(earlier)
-    newest = spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").first()
-    if newest is None:
-        raise FileNotFoundError(f"{table} has no version")
-    return str(newest["version"])
 
 
 def _digest_files(frame: DataFrame) -> str:
