@@ -48,7 +48,7 @@ from enrich.spark.survey import try_images
 from enrich.spark.tables.output_tables import OutputTables, published_attributes
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
-from expectations.checks import Verdict
+from expectations.checks import GateError, Verdict
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
 
@@ -232,7 +232,10 @@ class ShopGate:
         # any other one spends them while Spark chooses the images.
         Thread(target=import_module, args=("expectations.suite",)).start()
         images = try_images(self.store, rows.products.where("is_new"))
-        return self._gate.check_input(rows.run_id, rows.products, images)
+        try:
+            return self._gate.check_input(rows.run_id, rows.products, images)
+        except GateError as error:
+            raise ConfigError(str(error)) from error
 
     def validate_staged(self, staged: StagedRows) -> Verdict:
         """Judges the answers before any of them is published."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from expectations.summary import OTHER
+from expectations.counts import OTHER
 from job_script import Run
 from pyspark.sql import SparkSession
 
