@@ -5,11 +5,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from expectations.counts import OTHER
 from job_script import Run
 from pyspark.sql import SparkSession
 
 from expectations.baseline import load_baseline
+from expectations.counts import OTHER
 from schemas.labels import ABSTAINED
 
 pytestmark = pytest.mark.spark

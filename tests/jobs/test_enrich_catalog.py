@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from expectations.counts import CONFIDENCE_EDGES, AttributeCounts, GroupCounts
 from long_tests import in_full
 from own_lakehouse import JOB, Lakehouse
 from pyspark.sql import SparkSession
@@ -18,6 +17,7 @@ from pyspark.sql import SparkSession
 from enrich.demo.catalog import write_demo_catalog
 from enrich.errors import ConfigError
 from expectations.baseline import LabelBaseline, save_baseline
+from expectations.counts import CONFIDENCE_EDGES, AttributeCounts, GroupCounts
 
 pytestmark = pytest.mark.spark
 
