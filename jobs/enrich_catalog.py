@@ -44,6 +44,7 @@ from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from enrich.spec import build_spec, name_model_version
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
+from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
 
@@ -241,6 +242,8 @@ def refresh_catalog(
     except NothingPublished as error:
         report_error(error)
         exit_code = error.exit_code
+    except GateError as error:
+        raise ConfigError(str(error)) from error
     sources = ReportSources(
         inputs.tables,
         manifest,

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 from drawn_answers import LABELS, make_answers, relabel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from bench.gate_runs import Answers, build_baseline, check_by_gate, find_reasons, to_spark
 from enrich.text import build_text
@@ -22,6 +24,8 @@ from expectations.custom import AnswersExpectation
 from expectations.distribution import Finding
 from expectations.gate import Gate, shows_text
 from expectations.settings import ValidationSettings
+from schemas.tables import LABEL_QUALITY
+from schemas.views import views
 
 pytestmark = pytest.mark.spark
 
@@ -138,6 +142,28 @@ def test_moved_labels_lead_to_the_products_that_have_them(
     assert found["observed"] > 0.1
     blue = np.flatnonzero(spoilt.rows["color"] == "blue")
     assert sorted(found["products"]) == sorted(f"product-{place}" for place in blue)
+
+
+def test_checks_are_rows_of_a_table_whose_view_lists_the_products(
+    spark: SparkSession, baseline: LabelBaseline
+) -> None:
+    spoilt = relabel(make_answers(600), "color", "blue", 0.3)
+    verdict = check(to_spark(spark, spoilt.rows), baseline, expected_rows=600)
+    run = {"run_id": "1", "run_date": date(2026, 11, 30), "model_version": "model-1"}
+    rows = [run | {"baseline": verdict.baseline} | one for one in verdict.quality]
+    spark.sql("CREATE DATABASE IF NOT EXISTS gate_checks")
+    try:
+        table = spark.createDataFrame(rows, StructType.fromDDL(LABEL_QUALITY))
+        table.write.mode("overwrite").saveAsTable("gate_checks.label_quality")
+        view = views("gate_checks", LABELS, 0)["failed_check_products"]
+        spark.sql(f"CREATE OR REPLACE VIEW gate_checks.failed {view}")
+        found = spark.sql("SELECT * FROM gate_checks.failed WHERE expectation LIKE '%shares%'")
+        listed = {row["product_id"] for row in found.collect()}
+        assert {row["attribute"] for row in found.collect()} == {"color"}
+    finally:
+        spark.sql("DROP DATABASE gate_checks CASCADE")
+    places = np.flatnonzero(spoilt.rows["color"] == "blue")
+    assert listed == {f"product-{place}" for place in places}
 
 
 def test_all_that_moved_leads_to_its_products(spark: SparkSession, baseline: LabelBaseline) -> None:
