@@ -7,14 +7,22 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
 from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import (
+    IMAGE,
+    TEXT,
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    Tokens,
+    Vectors,
+)
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tower_interface import ImageTower, TextTower
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.precision import autocast
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import Phase, TrainingConfig
@@ -33,13 +41,19 @@ class Indifferent(Classifier):
     def __init__(self, image_tower: ImageTower, text_tower: TextTower | None = None) -> None:
         nn.Module.__init__(self)
         self.image_tower, self.text_tower = image_tower, text_tower or TextTower()
-        self.asked: list[ModelInputs] = []
+        self.asked: list[Vectors] = []
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
-        self.asked.append(inputs)
-        rows = len(inputs.has_image)
-        embeds = torch.zeros(rows, 4)
-        return ModelOutput({"style": torch.zeros(rows, 2)}, embeds, embeds)
+    def towers(self, inputs: ModelInputs) -> Tokens:
+        tokens = Encoded.cls_first(torch.zeros(len(inputs.has_image), 1, 4))
+        return Tokens(tokens, tokens, inputs.token_mask)
+
+    def join(self, tokens: Tokens, has_image: Tensor, has_text: Tensor) -> Vectors:
+        embeds = tokens.image.pooled
+        return Vectors({IMAGE: embeds, TEXT: embeds}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        self.asked.append(vectors)
+        return ModelOutput({"style": torch.zeros(len(vectors.has_image), 2)}, vectors)
 
 
 def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
@@ -58,8 +72,8 @@ def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> Non
     class Sure(Indifferent):
         """Says label 0 of all that it is asked."""
 
-        def forward(self, inputs: ModelInputs) -> ModelOutput:
-            output = super().forward(inputs)
+        def _answer(self, vectors: Vectors) -> ModelOutput:
+            output = super()._answer(vectors)
             return replace(output, logits={"style": torch.tensor([[9.0, 0.0]] * 2)})
 
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=1.0)
@@ -145,8 +159,8 @@ def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
     class Matching(Indifferent):
         """Says that the first text is the picture's own, and the second one surely not."""
 
-        def forward(self, inputs: ModelInputs) -> ModelOutput:
-            return replace(super().forward(inputs), matching=torch.tensor([1.0, -9.0]))
+        def _answer(self, vectors: Vectors) -> ModelOutput:
+            return replace(super()._answer(vectors), matching=torch.tensor([1.0, -9.0]))
 
     objective = Objective(Matching(ImageTower()), HEADS, TrainingConfig(name="a", phases=(HEADS,)))
     # It counts half beside the labels, and the part is half a batch.
