@@ -69,7 +69,6 @@ def test_the_readme_says_of_the_bundled_checkpoint_what_was_measured() -> None:
         for shop, condition in (
             ("test_groups_myntra", "as is"),
             ("test_groups_myntra", "text removed"),
-            ("test_groups_myntra", "label words masked"),
             ("test_groups_abo", "as is"),
         )
     ]

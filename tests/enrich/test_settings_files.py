@@ -46,7 +46,7 @@ def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
         ("max_failed_images_share: true", True),
         ("target_precision: yes", True),
         ("batch_size: yes", True),
-        ("max_poison_products: no", False),
+        ("max_crashing_products: no", False),
         ("image_limits: {max_bytes: yes}", True),
         ("image_reading: {timeout_s: on}", True),
         ("gpu_executors: {cores: 4, gpus: yes, memory: 8g, memory_overhead: 8g}", True),

@@ -65,4 +65,4 @@ def test_an_installation_without_the_extra_is_told_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = run("--catalog", shop, "--output", tmp_path / "report")
-    assert code == 2 and "--extra train" in err
+    assert code == 2 and "jobs.set_up train" in " ".join(err.split())

@@ -145,7 +145,7 @@ def test_a_calibration_without_a_set_of_modalities_is_refused_before_inference(
         read_manifest(folder)
 
 
-@pytest.mark.parametrize("name", ["status", "error", "product_id", "chunk", "color_confidence"])
+@pytest.mark.parametrize("name", ["status", "error", "product_id", "replaces", "color_confidence"])
 def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
     folder: Path, name: str
 ) -> None:
