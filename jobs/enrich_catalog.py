@@ -99,7 +99,7 @@ def main(
         typer.Option(metavar="RUN", help="Discard the candidates of that run."),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Why: kept in the ledger. A blocked run needs one.")
+        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
@@ -311,7 +311,7 @@ def decide_run(
         settings,
         settings_file,
         expected_labels(baseline),
-        # From the ledger: the settings may name another table by now.
+        # From run_events: the settings may name another table by now.
         lambda: open_both(spark, event["source"], settings),
     )
     return Ended(tables, record_end(sources, recording.summary), 0)

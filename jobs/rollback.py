@@ -1,9 +1,9 @@
-"""Takes back what a run published, and what others published after it.
+"""Roll back what a run published, and what later runs published after it.
 
     spark-submit jobs/rollback.py --database shop --run-id RUN_ID --reason "wrong images"
 
-`product_attributes` is then as it was before that run; the ledger keeps the reason. Corrections by
-people stay. The last line on standard output is one JSON object.
+`product_attributes` is then as it was before that run; `run_events` keeps the reason. People's
+corrections stay. The last line on standard output is one JSON object.
 """
 
 from typing import Annotated
@@ -19,16 +19,16 @@ from enrich.spark.tables import open_tables
 
 
 def main(
-    run_id: Annotated[str, typer.Option(help="The first run that is taken back.")],
-    reason: Annotated[str, typer.Option(help="Why: kept in the ledger.", callback=check_words)],
+    run_id: Annotated[str, typer.Option(help="The first run that is rolled back.")],
+    reason: Annotated[str, typer.Option(help="Why: kept in run_events.", callback=check_words)],
     database: DatabaseOption = "enriched",
 ) -> None:
-    """Takes back what a run published, and what others published after it."""
+    """Roll back what a run published, and what later runs published after it."""
     tables = open_tables(open_session("rollback"), database)
-    taken_back = roll_back(tables, run_id, reason)
+    rolled_back = roll_back(tables, run_id, reason)
     print_json_line(
         {
-            "rolled_back": taken_back,
+            "rolled_back": rolled_back,
             "table_versions": {"product_attributes": tables.version("product_attributes")},
         }
     )

@@ -23,7 +23,7 @@ from schemas.tables import COUNTS
 
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
-# Of benchmarks, drills and set-up `--help` tells enough.
+# Of benchmarks and set-up `--help` tells enough.
 USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")}
     - {"bench_inference", "bench_refresh", "set_up"}
