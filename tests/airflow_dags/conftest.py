@@ -166,8 +166,16 @@ def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
     env = {**os.environ, **astray, **ports, "LOCAL_AIRFLOW": str(home)}
     command = [DAGS / "local.sh"]
     with said.open("w") as out:
-        # In a group of its own, for a Ctrl-C that all of it gets.
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
+        # In a group of its own, for a Ctrl-C that all of it gets. A shell's job in the background
+        # would have passed on that it hears none.
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         ready = "Airflow is ready"
         wait_for(lambda: ready in said.read_text() or process.poll() is not None, "Airflow", 300)
@@ -177,13 +185,13 @@ def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
         wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")
         yield process, client
     finally:
-        press_ctrl_c(process)
-        process.wait(120)
-
-
-def press_ctrl_c(process: subprocess.Popen) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,9 @@ def start_long_job(
     pids = tmp_path / "pids"
 
     def start(airflow: Any) -> tuple[str, Callable[[], bool]]:
-        checkout = fake_checkout(f"sleep 300 & echo $! $$ > {pids}; wait")
+        # As Spark's Java, which takes its Python with it.
+        end = "trap 'kill $!; exit 143' TERM"
+        checkout = fake_checkout(f"{end}; sleep 300 & echo $! $$ > {pids}; wait")
         airflow.set_variables(catalog_checkout=checkout)
         airflow.switch_on("reenrich_catalog")
         run_id = airflow.trigger("reenrich_catalog")
@@ -201,13 +203,13 @@ def test_a_task_that_a_person_ends_takes_spark_with_it(
 
 
 def test_an_airflow_that_is_stopped_takes_spark_with_it(
-    another_airflow: tuple[Popen, Any], start_long_job: Any
+    another_airflow: tuple[Popen, Any], start_long_job: Any, waited: Any
 ) -> None:
     process, airflow = another_airflow
     _, is_gone = start_long_job(airflow)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) == 0
-    assert is_gone()
+    waited(is_gone, "the job's end")
 
 
 def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_are_there(
