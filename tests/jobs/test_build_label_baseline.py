@@ -96,18 +96,6 @@ def test_a_version_whose_files_are_gone_is_told_as_one_that_does_not_come_back(
     assert "files of product_attributes, version 1 of counted are gone" in err
 
 
-def test_tables_of_a_version_without_categories_are_counted(
-    shop: SparkSession, run: Run, tmp_path: Path
-) -> None:
-    shop.sql("CREATE DATABASE older")
-    answers = shop.table("counted.product_attributes").drop("product_category")
-    answers.write.format("delta").saveAsTable("older.product_attributes")
-    code, _, err = run("--database", "older", "--catalog", "shop", "--output", tmp_path / "o.json")
-    shop.sql("DROP DATABASE older CASCADE")
-    assert code == 0, err
-    assert load_baseline(tmp_path / "o.json").products.rows == 20
-
-
 def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file, "--min-category-rows", 10))
@@ -132,10 +120,10 @@ def test_staged_run_is_counted_without_its_unanswered_rows(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--run-id", "unknown"], "holds no rows; wanted rows of exactly one model_version"),
+        (["--run-id", "unknown"], "holds no rows; expected rows of one model_version"),
         (["--version", 9], "has no version 9; its newest is 2"),
         (["--version", 0, "--run-id", "run-1"], "give one"),
-        (["--database", "nowhere"], "no table nowhere.product_attributes"),
+        (["--database", "nowhere"], "nowhere.product_attributes is missing"),
     ],
 )
 def test_wrong_choice_exits_2_and_writes_nothing(

@@ -5,7 +5,7 @@ from job_script import Run
 
 
 @pytest.mark.parametrize(
-    ("flag", "given", "least"), [("--retention-hours", 167, 168), ("--keep-staged-days", 0, 1)]
+    ("flag", "given", "least"), [("--retention-hours", 167, 168), ("--keep-candidates-days", 0, 1)]
 )
 def test_the_time_of_readers_and_a_rollback_is_never_cut_short(
     run: Run, flag: str, given: int, least: int

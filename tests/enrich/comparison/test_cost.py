@@ -8,8 +8,16 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from enrich.classifiers.config import ClassifierConfig, SmallTowers
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import (
+    TEXT,
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    Tokens,
+    Vectors,
+)
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.tower_interface import Encoded
 from enrich.classifiers.transformer import build_transformer
 from enrich.comparison import cost
 from enrich.comparison.cost import (
@@ -40,19 +48,26 @@ def test_pretrained_parameters_are_those_of_the_backbone(classifier: Classifier)
 class Counted(Classifier):
     """A convolution, a transformer layer and a head, small enough to count by hand."""
 
-    def __init__(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().__init__(config, vocabulary)
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.convolution = nn.Conv2d(3, 8, kernel_size=16, stride=16)
         self.tokens = nn.Embedding(vocabulary, WIDTH)
         self.transformer = build_transformer(WIDTH, layers=1, heads=2, dropout=0.1)
+
+    def build_answering(self, config: ClassifierConfig) -> None:
         self.head = nn.Linear(WIDTH, LABELS)
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {TEXT: (WIDTH,)}
+
+    def encode(self, inputs: ModelInputs) -> Vectors:
         self.convolution(self.normalise_pixels(inputs.pixel_values))
         hidden = self.transformer(
             self.tokens(inputs.token_ids), src_key_padding_mask=~inputs.token_mask
         )
-        return ModelOutput({"color": self.head(hidden[:, 0])}, hidden[:, 0], hidden[:, 0])
+        return Vectors({TEXT: hidden[:, 0]}, inputs.has_image, inputs.has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        return ModelOutput({"color": self.head(vectors.text)}, vectors)
 
 
 def test_flops_count_every_multiplication_with_its_addition_twice(
@@ -93,10 +108,14 @@ class Slow(Classifier):
     def __deepcopy__(self, memo: dict[int, object]) -> "Slow":
         return self
 
-    def forward(self, inputs: ModelInputs) -> ModelOutput:
+    def towers(self, inputs: ModelInputs) -> Tokens:
         self.turns.append(self)
         self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
-        return ModelOutput({}, torch.zeros(4, 1), torch.zeros(4, 1))
+        nothing = Encoded(torch.zeros(4, 1, 1), torch.ones(4, 1).bool(), torch.zeros(4).long())
+        return Tokens(nothing, nothing, inputs.token_mask)
+
+    def join(self, tokens: Tokens, has_image: torch.Tensor, has_text: torch.Tensor) -> Vectors:
+        return Vectors({TEXT: torch.zeros(4, 1)}, has_image, has_text)
 
 
 def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
