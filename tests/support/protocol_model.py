@@ -1,149 +1,38 @@
-"""An in-memory model of the tables: what stands in them after each command.
+"""The protocol in memory: what stands in the tables after each command.
 
 Applies the rules of `enrich.spark.rules` to plain values, and tells the rest of the protocol a
 second time: commits in their order, intents and their outcomes, counts. Starts no Spark.
-
-A content is a text and the name of a picture. Without a text there is nothing to answer from. A
-text that begins with "crash" kills its worker, and a picture called "large" is too large under the
-limits called "small". What a classifier says depends on content and checkpoint alone, so rows hold
-these instead of labels.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
-from enrich.spark.rules import (
-    CRASH_HOLDS,
-    FOLLOWS,
-    INTENT_IS_FRESH,
-    Attempt,
-    Found,
-    Run,
-    checkpoint_of,
-    find_full_refresh_start,
-    holds,
-    is_newer,
-    is_outrun,
-    may_update,
-    outcome_of,
+from memory_tables import (
+    Candidate,
+    Content,
+    Encoding,
+    Event,
+    Finding,
+    MemoryTables,
+    Product,
+    Recipe,
+    Refused,
+    Request,
+    Row,
+    Version,
+    follow,
+    look_at,
+    order_of,
+    read_content,
+    take_back,
 )
+
+from enrich.spark import rules
+from enrich.spark.rules import Found, Run, checkpoint_of, is_newer, is_outrun
 from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Op, Outcome, Reason, State, Status
-
-
-class Killed(BaseException):
-    """The process is gone: nothing that looks after errors catches this."""
-
-
-class Refused(Exception):
-    """A person asked for what cannot be done; the command changed no table."""
-
-
-class Product(NamedTuple):
-    """A row of the product table."""
-
-    product_id: str | None
-    text: str
-    picture: str | None = None
-    category: str | None = None
-
-
-class Content(NamedTuple):
-    """What a content_hash is of: the text, and the picture or a status instead of it."""
-
-    text: str
-    picture: str
-
-
-class Recipe(NamedTuple):
-    """What a refresh answers with: checkpoint and target precision, encoder, image limits."""
-
-    model: str = "one-p90"
-    encoder: str = "a"
-    attributes: tuple[str, ...] = ("color", "pattern")
-    limits: str = "big"
-
-
-class Request(NamedTuple):
-    """What a refresh is asked for and meets; `blocks` is the suite that the gate stops it at."""
-
-    run_date: date
-    recipe: Recipe = Recipe()
-    trigger: str | None = None
-    full_refresh: bool = False
-    limit: int | None = None
-    publishes: bool = True
-    blocks: str = ""
-    store_is_down: bool = False
-
-
-class Encoding(NamedTuple):
-    """A row of `encodings`."""
-
-    run_id: str
-    content: Content
-    encoder: str
-    at: datetime
-    limits: str
-    status: Status
-    is_readable: bool
-
-
-class Row(NamedTuple):
-    """A row of `product_attributes`."""
-
-    content: Content
-    model: str
-    status: Status
-    category: str | None
-    corrections: tuple[tuple[str, str | None], ...]
-    attempt: Attempt
-
-
-class Candidate(NamedTuple):
-    """A row of `candidates`."""
-
-    product_id: str
-    op: Op
-    reason: Outcome
-    replaces: str | None
-    content: Content = Content("", "")
-    model: str = ""
-    status: Status = Status.OK
-    category: str | None = None
-
-
-class Finding(NamedTuple):
-    """A row of `quarantine`."""
-
-    run_id: str
-    product_id: str | None
-    content: Content
-    reason: Reason
-    status: Status | None
-    limits: str
-    at: datetime
-
-
-class Event(NamedTuple):
-    """An event of `run_events`."""
-
-    run: Run
-    counts: Mapping[str, int]
-    reason: str | None = None
-
-
-class Version(NamedTuple):
-    """A version of product_attributes, and the commit that made it."""
-
-    run_id: str
-    operation: str
-    at: datetime
-    rows: Mapping[str, Row]
-    written: int = 0
-    deleted: int = 0
 
 
 class Compared(NamedTuple):
@@ -154,6 +43,7 @@ class Compared(NamedTuple):
     outcome: Outcome
 
 
+Diff = Sequence[Compared]
 # Cuts the contents that a run encodes into chunks.
 Chunks = Callable[[Sequence[Content]], Iterable[Sequence[Content]]]
 
@@ -163,63 +53,12 @@ def in_twos(contents: Sequence[Content]) -> Iterable[Sequence[Content]]:
     return [contents[place : place + 2] for place in range(0, len(contents), 2)]
 
 
-def look_at(product: Product, store_is_down: bool) -> Content:
-    """Return the content that the diff sees."""
-    if product.picture is None:
-        return Content(product.text, Status.IMAGE_MISSING)
-    return Content(product.text, Status.IMAGE_UNREADABLE if store_is_down else product.picture)
-
-
-def read_content(content: Content, limits: str) -> tuple[Status, bool]:
-    """Return the status of an encoding, and whether it holds anything to answer from."""
-    if content.text.startswith("crash"):
-        return Status.WORKER_CRASHED, False
-    if content.picture in (Status.IMAGE_MISSING, Status.IMAGE_UNREADABLE):
-        return Status(content.picture), bool(content.text)
-    if content.picture == "large" and limits == "small":
-        return Status.IMAGE_TOO_LARGE, bool(content.text)
-    return (Status.OK, True) if content.text else (Status.IMAGE_CORRUPT, False)
-
-
 @dataclass
-class Model:
-    """The tables. `commits` names those of the last command, in their order.
-
-    A command that is told to die after n commits raises Killed there.
-    """
+class Model(MemoryTables):
+    """What each command does to the tables."""
 
     deletes: bool = False
-    intent_is_fresh: timedelta = INTENT_IS_FRESH
-    products: list[Product] = field(default_factory=list)
-    corrections: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    encodings: list[Encoding] = field(default_factory=list)
-    candidates: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
-    quarantine: list[Finding] = field(default_factory=list)
-    events: dict[str, list[Event]] = field(default_factory=dict)
-    recipes: dict[str, Recipe] = field(default_factory=dict)
-    versions: list[Version] = field(default_factory=list)
-    commits: list[str] = field(default_factory=list)
-    clock: datetime = datetime(2026, 11, 1, tzinfo=UTC)
-    _kill_after: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.versions:
-            self.versions.append(Version("", "CREATE", self.clock, {}))
-
-    @property
-    def published(self) -> Mapping[str, Row]:
-        """Rows of product_attributes by product_id."""
-        return self.versions[-1].rows
-
-    @property
-    def runs(self) -> list[Run]:
-        """The last event of every run."""
-        return [events[-1].run for events in self.events.values()]
-
-    def last(self, run_id: str) -> Event:
-        """Return the last event of a run."""
-        return self.events[run_id][-1]
-
+    intent_is_fresh: timedelta = rules.INTENT_IS_FRESH
     # What people and nights do.
 
     def refresh(
@@ -227,7 +66,7 @@ class Model:
     ) -> str:
         """Refresh, and return the run's id."""
         runs = self._begin(kill_after)
-        recipe, at = request.recipe, self._now()
+        recipe, at = request.recipe, self.now()
         run_id, is_whole = f"r{len(self.recipes):03}", request.limit is None
         own = (request.trigger, request.run_date, at, is_whole, request.full_refresh, recipe.model)
         run = Run(run_id, -1, "", at, *own, caused_by=None, published_version=None)
@@ -248,7 +87,7 @@ class Model:
         held, encoded = self._encode(run, diff, chunks, runs)
         candidates = self._answer(diff, held, recipe, deletes)
         self.candidates[run_id] = candidates
-        self._commit("candidates")
+        self.commit("candidates")
         answered = sum(one.op == Op.UPSERT for one in candidates)
         event = event._replace(
             counts={
@@ -275,7 +114,8 @@ class Model:
         self, name: str, model: str, reason: str | None, kill_after: int | None = None
     ) -> None:
         """Publish what waits, or release what a rollback holds back."""
-        run = self._find_waiting(name, self._begin(kill_after))
+        self._begin(kill_after)
+        run = self.find_waiting(name)
         if run.is_accepted:
             return
         was_published = run.state in (State.ROLLED_BACK, State.RELEASED)
@@ -285,19 +125,20 @@ class Model:
             raise Refused
         decision = State.RELEASED if was_published else State.APPROVED
         event = self.last(run.run_id)
-        decided = _follow(event, decision, reason=reason or event.reason, caused_by=None)
-        intent = _follow(decided, State.PUBLISHING)
-        self._write([decided, intent])
+        decided = follow(event, decision, reason=reason or event.reason, caused_by=None)
+        intent = follow(decided, State.PUBLISHING)
+        self.write_events([decided, intent])
         self._publish(intent)
 
     def discard(self, name: str, kill_after: int | None = None) -> None:
         """Decide that what waits is not published."""
-        run = self._find_waiting(name, self._begin(kill_after))
+        self._begin(kill_after)
+        run = self.find_waiting(name)
         if run.state == State.DISCARDED:
             return
         if not run.is_waiting:
             raise Refused
-        self._write([_follow(self.last(run.run_id), State.DISCARDED, reason="no good")])
+        self.write_events([follow(self.last(run.run_id), State.DISCARDED, reason="no good")])
 
     def roll_back(self, run_id: str, kill_after: int | None = None) -> None:
         """Restore the table as it was before a run."""
@@ -310,11 +151,11 @@ class Model:
         if not has_published or any(other.has_open_intent for other in runs):
             raise Refused
         assert run.published_version is not None
-        intent = _follow(self.last(run_id), State.ROLLING_BACK, reason="no good")
-        self._write([intent])
+        intent = follow(self.last(run_id), State.ROLLING_BACK, reason="no good")
+        self.write_events([intent])
         rows = self.versions[run.published_version - 1].rows
-        self.versions.append(Version(run_id, "RESTORE", self._now(), rows))
-        self._commit("restore")
+        self.versions.append(Version(run_id, "RESTORE", self.now(), rows))
+        self.commit("restore")
         self._conclude_rollback(intent, runs)
 
     def maintain(self, days_later: int = 0) -> None:
@@ -354,20 +195,13 @@ class Model:
         """Replace the product table."""
         self.products = list(products)
 
-    def copy(self) -> "Model":
-        """Return a model that goes its own way from here."""
-        names = ("corrections", "candidates", "recipes", "products", "encodings", "quarantine")
-        own = {name: copy(getattr(self, name)) for name in (*names, "versions")}
-        events = {run_id: list(events) for run_id, events in self.events.items()}
-        return replace(self, events=events, **own)
-
     def wait(self, days: float) -> None:
         """Let time pass."""
         self.clock += timedelta(days=days)
 
     # Parts of a refresh.
 
-    def _compare(self, request: Request, run: Run, runs: Sequence[Run]) -> list[Compared]:
+    def _compare(self, request: Request, run: Run, runs: Sequence[Run]) -> Diff:
         held_back = self._select_held_back(runs, checkpoint_of(run.model_version))
         accepted = {one.run_id for one in runs if one.is_accepted}
         findings = [one for one in self.quarantine if one.run_id in accepted and one.status]
@@ -379,7 +213,7 @@ class Model:
             found = [
                 self._holds(one, run) for one in findings if (one.product_id, one.content) == key
             ]
-            details = (product.category, self._corrections_of(product.product_id, request.recipe))
+            details = (product.category, self.corrections_of(product.product_id, request.recipe))
             facts = Found(
                 is_listed=is_listed,
                 is_malformed=False,
@@ -396,52 +230,53 @@ class Model:
                 was_retried=bool(found) and not any(found),
                 is_renewed=request.full_refresh,
             )
-            diff.append(Compared(product, content, outcome_of(facts)))
+            diff.append(Compared(product, content, rules.outcome_of(facts)))
 
-        for product in sorted(self.products, key=_order_of_products)[: request.limit]:
+        for product in sorted(self.products, key=order_of)[: request.limit]:
             compare(product, look_at(product, request.store_is_down), is_listed=True)
             seen.add(product.product_id)
+        listed = len(diff)
         for product_id in sorted(self.published.keys() - seen) if run.is_whole else ():
             compare(Product(product_id, ""), Content("", ""), is_listed=False)
         # A published row of a newer run is not missing from an older product table.
-        listed = len(diff) - (len(self.published.keys() - seen) if run.is_whole else 0)
         return diff[:listed] + [one for one in diff[listed:] if one.outcome == Outcome.MISSING]
 
     def _encode(
-        self, run: Run, diff: Sequence[Compared], chunks: Chunks, runs: Sequence[Run]
+        self, run: Run, diff: Diff, chunks: Chunks, runs: Sequence[Run]
     ) -> tuple[dict[Content, Encoding], int]:
         """Encode what no encoding holds for; return what holds, and how many are new."""
         recipe = self.recipes[run.run_id]
         since = None
         if run.full_refresh:
-            since = find_full_refresh_start(run.trigger, runs) or run.started_at
+            since = rules.find_full_refresh_start(run.trigger, runs) or run.started_at
         earlier = [one for one in self.encodings if since is None or one.at >= since]
         wanted = {one.content for one in diff if one.outcome in TO_ANSWER}
 
         def hold(encodings: Iterable[Encoding]) -> dict[Content, Encoding]:
             mine = (one for one in encodings if one.encoder == recipe.encoder)
             # Of several the latest counts.
-            held = (one for one in mine if one.content in wanted and self._holds(one, run))
-            return {one.content: one for one in held}
+            return {
+                one.content: one for one in mine if one.content in wanted and self._holds(one, run)
+            }
 
         asked = sorted(wanted - hold(earlier).keys())
         for chunk in chunks(asked) if asked else ():
-            lineage = (recipe.encoder, self._now(), recipe.limits)
+            lineage = (recipe.encoder, self.now(), recipe.limits)
             self.encodings += [
                 Encoding(run.run_id, content, *lineage, *read_content(content, recipe.limits))
                 for content in chunk
             ]
-            self._commit("encodings")
+            self.commit("encodings")
         own = [one for one in self.encodings if one.run_id == run.run_id]
         return hold([*earlier, *own]), len(asked)
 
     def _holds(self, one: Encoding | Finding, run: Run) -> bool:
         return bool(
-            holds(
+            rules.holds(
                 one.status,
                 has_same_limits=one.limits == self.recipes[run.run_id].limits,
                 is_own=one.run_id == run.run_id,
-                is_recent=self.clock - one.at < CRASH_HOLDS,
+                is_recent=self.clock - one.at < rules.CRASH_HOLDS,
             )
         )
 
@@ -452,7 +287,7 @@ class Model:
 
     def _answer(
         self,
-        diff: Sequence[Compared],
+        diff: Diff,
         held: Mapping[Content, Encoding],
         recipe: Recipe,
         deletes: bool,
@@ -475,7 +310,7 @@ class Model:
     def _quarantine(
         self,
         run: Run,
-        diff: Sequence[Compared],
+        diff: Diff,
         held: Mapping[Content, Encoding],
         runs: Sequence[Run],
     ) -> None:
@@ -496,9 +331,9 @@ class Model:
                 reason = Reason.WORKER_CRASHED if has_crashed else Reason.NO_MODALITY
                 found.add((product.product_id, content, reason, status))
         if found - known:
-            lineage = (self.recipes[run.run_id].limits, self._now())
+            lineage = (self.recipes[run.run_id].limits, self.now())
             self.quarantine += [Finding(run.run_id, *one, *lineage) for one in found - known]
-            self._commit("quarantine")
+            self.commit("quarantine")
 
     def _select_held_back(
         self, runs: Sequence[Run], checkpoint: str
@@ -523,19 +358,10 @@ class Model:
             )
         }
 
-    def _corrections_of(
-        self, product_id: str | None, recipe: Recipe
-    ) -> tuple[tuple[str, str | None], ...]:
-        return tuple(
-            (attribute, label)
-            for (one, attribute), label in sorted(self.corrections.items(), key=lambda it: it[0])
-            if one == product_id and attribute in recipe.attributes
-        )
-
     # Events, and the acts between an intent and its outcome (R5).
 
     def _begin(self, kill_after: int | None) -> list[Run]:
-        self.commits, self._kill_after = [], kill_after
+        self.commits, self.kill_after = [], kill_after
         self._complete_intents()
         return self.runs
 
@@ -557,47 +383,47 @@ class Model:
             elif made:
                 self._conclude_publication(event, made[-1])
             elif self.clock - run.at > self.intent_is_fresh:
-                self._conclude(event, self._state_before(event))
-
-    def _state_before(self, event: Event) -> State:
-        if event.run.state == State.ROLLING_BACK:
-            return State.PUBLISHED
-        before = self.events[event.run.run_id][event.run.number - 1].run.state
-        return State(before) if before != State.STARTED else State.FAILED
+                before = self.events[run.run_id][run.number - 1].run.state
+                state = State.FAILED if before == State.STARTED else State(before)
+                self.write_events([follow(event, state)])
 
     def _publish(self, intent: Event) -> None:
         run, others = intent.run, [one for one in self.runs if one.run_id != intent.run.run_id]
         outrun = is_outrun(run.attempt, others)
         held_back = self._select_held_back(others, checkpoint_of(run.model_version))
-        rows, written, deleted = dict(self.published), 0, 0
+        rows, done = dict(self.published), Counter[Op]()
         for one in self.candidates[run.run_id]:
             old, is_upsert = rows.get(one.product_id), one.op == Op.UPSERT
-            if (one.product_id, one.content) in held_back and one.reason != Outcome.REVISED:
-                is_made = False
-            elif old is None:
-                is_made = is_upsert and not outrun
-            else:
-                is_made = may_update(run.attempt, old.attempt, one.replaces, is_outrun=outrun)
-                is_made = is_made and (is_upsert or not outrun)
-            if is_made and is_upsert:
-                corrections = self._corrections_of(one.product_id, self.recipes[run.run_id])
+            is_held = (one.product_id, one.content) in held_back and one.reason != Outcome.REVISED
+            # Inserts and deletions are for runs that no newer one has outrun (R4).
+            is_left = is_held or (outrun and (old is None or not is_upsert))
+            if is_left or (old is None and not is_upsert):
+                continue
+            if old is not None and not rules.may_update(
+                run.attempt, old.attempt, one.replaces, is_outrun=outrun
+            ):
+                continue
+            done[one.op] += 1
+            if is_upsert:
+                corrections = self.corrections_of(one.product_id, self.recipes[run.run_id])
                 rows[one.product_id] = Row(*one[4:], corrections, run.attempt)
-            elif is_made:
+            else:
                 del rows[one.product_id]
-            written, deleted = written + (is_made and is_upsert), deleted + (is_made > is_upsert)
-        self.versions.append(Version(run.run_id, "MERGE", self._now(), rows, written, deleted))
-        self._commit("merge")
+        made = Version(run.run_id, "MERGE", self.now(), rows, done[Op.UPSERT], done[Op.DELETE])
+        self.versions.append(made)
+        self.commit("merge")
         self._conclude_publication(intent, len(self.versions) - 1)
 
     def _conclude_publication(self, intent: Event, version: int) -> None:
         made, counts = self.versions[version], intent.counts
         withheld = counts["withheld"] - made.written
         changed = {"published": made.written, "deleted": made.deleted, "withheld": withheld}
-        self._conclude(intent, State.PUBLISHED, changed, published_version=version)
+        following = follow(intent, State.PUBLISHED, published_version=version)
+        self.write_events([following._replace(counts={**counts, **changed})], "run_events")
 
     def _conclude_rollback(self, intent: Event, runs: Sequence[Run]) -> None:
         run = intent.run
-        events = [_undone(intent, intent.reason, None)]
+        events = [take_back(intent, intent.reason, None)]
         for other in runs:
             if not other.is_accepted or other.run_id == run.run_id:
                 continue
@@ -606,18 +432,12 @@ class Model:
             else:
                 is_undone = other.published_version > (run.published_version or 0)
             if is_undone:
-                events.append(_undone(self.last(other.run_id), intent.reason, run.run_id))
-        self._write(events)
-
-    def _conclude(
-        self, event: Event, state: State, counts: Mapping[str, int] | None = None, **changes: object
-    ) -> None:
-        event = event._replace(counts={**event.counts, **(counts or {})})
-        self._write([_follow(event, state, **changes)])
+                events.append(take_back(self.last(other.run_id), intent.reason, run.run_id))
+        self.write_events(events, "run_events")
 
     def _append(self, event: Event, state: State) -> Event:
-        following = _follow(event, state)
-        self._write([following], "run_events")
+        following = follow(event, state)
+        self.write_events([following], "run_events")
         return following
 
     def _end(self, event: Event, state: State, runs: Sequence[Run]) -> str:
@@ -628,49 +448,7 @@ class Model:
     def _supersede(self, run: Run, runs: Sequence[Run]) -> None:
         for other in runs:
             if run.trigger and other.trigger == run.trigger and other.is_waiting:
-                self._write([_follow(self.last(other.run_id), State.SUPERSEDED)])
-
-    def _write(self, events: Sequence[Event], commit: str = "merge") -> None:
-        for event in events:
-            at = self._now()
-            numbered = event._replace(run=event.run._replace(at=at))
-            self.events.setdefault(event.run.run_id, []).append(numbered)
-        self._commit(commit)
-
-    def _commit(self, name: str) -> None:
-        self.commits.append(name)
-        if len(self.commits) == self._kill_after:
-            raise Killed
-
-    def _now(self) -> datetime:
-        self.clock += timedelta(seconds=1)
-        return self.clock
-
-    def _find_waiting(self, name: str, runs: Sequence[Run]) -> Run:
-        named = [run for run in runs if run.run_id == name]
-        triggered = [run for run in runs if run.trigger == name]
-        waiting = [run for run in triggered if run.is_waiting]
-        if named or len(waiting) == 1:
-            return (named or waiting)[0]
-        if waiting or not triggered:
-            raise Refused
-        return max(triggered, key=lambda run: run.attempt)
-
-
-def _follow(event: Event, state: State, **changes: object) -> Event:
-    run = event.run
-    before = run.state or None
-    assert state in FOLLOWS[before], f"{run.run_id} is {before}, and cannot be {state}"
-    reason = changes.pop("reason", event.reason)
-    run = run._replace(number=run.number + 1, state=state, **changes)
-    return event._replace(run=run, reason=reason)
-
-
-def _undone(event: Event, reason: str | None, caused_by: str | None) -> Event:
-    counts = dict(event.counts)
-    counts |= {"withheld": counts["withheld"] + counts["published"], "published": 0, "deleted": 0}
-    following = _follow(event, State.ROLLED_BACK, reason=reason, caused_by=caused_by)
-    return following._replace(counts=counts)
+                self.write_events([follow(self.last(other.run_id), State.SUPERSEDED)])
 
 
 def _is_settled(run: Run, age: timedelta, in_use: set[str]) -> bool:
@@ -683,18 +461,11 @@ def _is_settled(run: Run, age: timedelta, in_use: set[str]) -> bool:
     return age > timedelta(days=7 if is_useless else 30)
 
 
-def _order_of_products(product: Product) -> tuple[object, ...]:
-    """Order by product_id, NULL first; of one id the first row is kept."""
-    key = (product.text, product.picture, product.category)
-    nulls_last = tuple((one is None, one or "") for one in key)
-    return product.product_id is not None, product.product_id or "", nulls_last
-
-
-def _count(diff: Sequence[Compared], *outcomes: Outcome) -> int:
+def _count(diff: Diff, *outcomes: Outcome) -> int:
     return sum(one.outcome in outcomes for one in diff)
 
 
-def _count_diff(diff: Sequence[Compared]) -> dict[str, int]:
+def _count_diff(diff: Diff) -> dict[str, int]:
     due, missing = _count(diff, *DUE), _count(diff, Outcome.MISSING)
     return {
         "read": len(diff) - missing,

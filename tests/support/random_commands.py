@@ -4,7 +4,7 @@ from datetime import date, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-from protocol_model import Model, Product, Recipe, Request
+from memory_tables import MemoryTables, Product, Recipe, Request
 
 from schemas.tables import State
 
@@ -18,7 +18,7 @@ RECIPES = (
     ONE._replace(limits="small"),
 )
 LABELS = (("color", "red"), ("color", "blue"), ("color", None), ("sleeve", "long"))
-TEXTS = ("shirt", "dress", "red hat", "bag", "boots", "")
+TEXTS = ("shirt", "dress", "red hat", "bag", "boots", "", "crash")
 PICTURES = (None, None, "a", "b", "large")
 DAY = date(2026, 11, 1)
 _IDS = 7
@@ -36,15 +36,17 @@ class Command(NamedTuple):
 
 
 class Draw:
-    """Draws commands; `crashes`: also texts that kill their worker."""
+    """Draws commands; without `time_passes` nothing that takes days."""
 
-    def __init__(self, seed: int, *, crashes: bool = True) -> None:
+    def __init__(self, seed: int, *, time_passes: bool = True) -> None:
         self.random = Random(seed)
-        self._texts = (*TEXTS, "crash") if crashes else TEXTS
+        self._time_passes = time_passes
         self._day, self._recipe = DAY, ONE
         self._request = Request(DAY)
 
-    def draw_products(self, *, is_first: bool = False, model: Model | None = None) -> Command:
+    def draw_products(
+        self, *, is_first: bool = False, model: MemoryTables | None = None
+    ) -> Command:
         """Products come, go, change, and come back as they were."""
         listed = {} if model is None else {one.product_id: one for one in model.products}
         ids = [f"p{number}" for number in range(_IDS)]
@@ -58,7 +60,7 @@ class Draw:
             rows.append(self._draw_product(self.random.choice([None, *ids])))
         return Command("write", {"products": rows})
 
-    def draw(self, model: Model) -> Command:
+    def draw(self, model: MemoryTables) -> Command:
         """Return what somebody may do next."""
         weights = {
             self._draw_refresh: 10,
@@ -69,13 +71,13 @@ class Draw:
             self._draw_rollback: 3,
             self._draw_correction: 3,
             self._draw_change: 6,
-            self._draw_wait: 1,
+            self._draw_wait: 1 if self._time_passes else 0,
             self._draw_maintenance: 1,
         }
         chosen = self.random.choices(list(weights), list(weights.values()))[0]
         return chosen(model)
 
-    def _draw_refresh(self, model: Model) -> Command:
+    def _draw_refresh(self, model: MemoryTables) -> Command:
         if self._is(0.3):
             self._day += timedelta(days=1)
         if self._is(0.25):
@@ -92,15 +94,15 @@ class Draw:
         )
         return Command("refresh", {"request": self._request})
 
-    def _draw_killed(self, model: Model) -> Command:
+    def _draw_killed(self, model: MemoryTables) -> Command:
         command = self._draw_refresh(model)
         return Command("refresh", {**command.arguments, "kill_after": self.random.randint(1, 8)})
 
-    def _draw_repeat(self, model: Model) -> Command:
+    def _draw_repeat(self, model: MemoryTables) -> Command:
         self._request = self._request._replace(publishes=True, blocks="", store_is_down=False)
         return Command("refresh", {"request": self._request})
 
-    def _draw_approval(self, model: Model) -> Command:
+    def _draw_approval(self, model: MemoryTables) -> Command:
         run_id = self._choose_run(model, *_WAITING, *_WAITING, State.ROLLED_BACK, State.RELEASED)
         if run_id is None:
             return self._draw_refresh(model)
@@ -113,11 +115,11 @@ class Draw:
             reason="because" if self._is(0.9) else None,
         )
 
-    def _draw_discard(self, model: Model) -> Command:
+    def _draw_discard(self, model: MemoryTables) -> Command:
         run_id = self._choose_run(model, *_WAITING)
         return self._perhaps_killed("discard", name=run_id) if run_id else self._draw_change(model)
 
-    def _draw_rollback(self, model: Model) -> Command:
+    def _draw_rollback(self, model: MemoryTables) -> Command:
         run_id = self._choose_run(model, State.PUBLISHED)
         return (
             self._perhaps_killed("roll_back", run_id=run_id)
@@ -125,7 +127,7 @@ class Draw:
             else self._draw_refresh(model)
         )
 
-    def _draw_correction(self, model: Model) -> Command:
+    def _draw_correction(self, model: MemoryTables) -> Command:
         product_id = f"p{self.random.randrange(_IDS)}"
         if self._is(0.3):
             return Command("withdraw", {"product_id": product_id})
@@ -133,21 +135,21 @@ class Draw:
         said = {"product_id": product_id, "attribute": attribute, "label": label}
         return Command("correct", said)
 
-    def _draw_change(self, model: Model) -> Command:
+    def _draw_change(self, model: MemoryTables) -> Command:
         return self.draw_products(model=model)
 
-    def _draw_wait(self, model: Model) -> Command:
+    def _draw_wait(self, model: MemoryTables) -> Command:
         return Command("wait", {"days": self.random.choice((0.1, 1, 8, 100))})
 
-    def _draw_maintenance(self, model: Model) -> Command:
+    def _draw_maintenance(self, model: MemoryTables) -> Command:
         return Command("maintain", {"days_later": self.random.choice((0, 8, 40))})
 
     def _draw_product(self, product_id: str | None) -> Product:
         choose = self.random.choice
         category = choose((None, "men", "women"))
-        return Product(product_id, choose(self._texts), choose(PICTURES), category)
+        return Product(product_id, choose(TEXTS), choose(PICTURES), category)
 
-    def _choose_run(self, model: Model, *states: State) -> str | None:
+    def _choose_run(self, model: MemoryTables, *states: State) -> str | None:
         """Return a run, mostly of one of the states."""
         wanted = [run.run_id for run in model.runs if run.state in states]
         if self._is(0.1) or not wanted:

@@ -10,11 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-from protocol_model import (
+from memory_tables import (
     Content,
     Event,
     Killed,
-    Model,
     Product,
     Refused,
     Request,
@@ -22,9 +21,10 @@ from protocol_model import (
     look_at,
     read_content,
 )
+from protocol_model import Model
 from random_commands import Command, Draw
 
-from schemas.tables import Op, Outcome, State, Status
+from schemas.tables import JUDGED, Op, Outcome, State, Status
 
 SEEDS = int(os.environ.get("MODEL_SEEDS", "3000"))
 PARTS = 10
@@ -34,6 +34,7 @@ _KILLED_SHARE = 0.05
 
 # States of runs that may have rows in product_attributes.
 _HAS_ROWS = (State.PUBLISHED, State.PUBLISHING, State.ROLLING_BACK)
+_ACCEPTED = (State.PUBLISHED, State.NOTHING_TO_DO)
 # States of a run that a person has released.
 _RELEASED = (State.RELEASED, State.PUBLISHING, State.PUBLISHED)
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
@@ -85,13 +86,15 @@ class Witness:
         self._check_rows()
         self._check_candidates(command)
         self._check_encodings(command)
+        for run_id in model.candidates.keys() - self._candidates.keys():
+            self._check_asked(run_id)
         if command.name == "refresh" and is_done:
             self._check_refresh(command.arguments["request"])
         self._remember()
 
     def _remember(self) -> None:
         model = self.model
-        self._rows = model.published
+        self._rows = self._seen = model.published
         self._versions = len(model.versions)
         self._encoded = len(model.encodings)
         self._candidates = dict(model.candidates)
@@ -200,6 +203,23 @@ class Witness:
             ids = Counter(one.product_id for one in candidates)
             assert max(ids.values(), default=1) == 1
 
+    def _check_asked(self, run_id: str) -> None:
+        """What a newer run has published is not asked again, and retries are not judged."""
+        accepted = {run.run_id for run in self.model.runs if run.state in _ACCEPTED}
+        found = {
+            one[1:3]
+            for one in self.model.quarantine
+            if one.status and one.run_id in accepted - {run_id}
+        }
+        for one in self.model.candidates[run_id]:
+            row = self._seen.get(one.product_id)
+            assert row is None or self._place(row.attempt.run_id) < self._place(run_id)
+            assert one.replaces == (row.attempt.run_id if row else None)
+            is_again = _was_unreadable(row) and row and row[:2] == (one.content, one.model)
+            was_found = row is None and (one.product_id, one.content) in found
+            if (is_again or was_found) and not self.requests[run_id].full_refresh:
+                assert one.reason not in JUDGED
+
     def _check_encodings(self, command: Command) -> None:
         """Nothing is encoded while an encoding of it holds."""
         if command.name == "maintain":
@@ -223,7 +243,7 @@ class Witness:
         """After a whole run at the newest date the table says what the product table says."""
         model = self.model
         run = model.runs[-1]
-        if run.state not in (State.PUBLISHED, State.NOTHING_TO_DO) or not request.publishes:
+        if run.state not in _ACCEPTED or not request.publishes:
             return
         own = self._place(run.run_id)
         rows = [self._place(row.attempt.run_id) for row in model.published.values()]
@@ -231,12 +251,13 @@ class Witness:
             return
         listed = _first_of_each(model.products, request.limit)
         for product_id, product in listed.items():
-            self._check_product(request, product_id, product)
+            self._check_product(run.run_id, product_id, product)
         if run.is_whole and model.deletes:
             assert model.published.keys() <= listed.keys()
 
-    def _check_product(self, request: Request, product_id: str, product: Product) -> None:
-        model, recipe = self.model, request.recipe
+    def _check_product(self, run_id: str, product_id: str, product: Product) -> None:
+        model, request = self.model, self.requests[run_id]
+        recipe = request.recipe
         content = look_at(product, request.store_is_down)
         row = model.published.get(product_id)
         said = {
@@ -253,6 +274,7 @@ class Witness:
             assert row is not None
             assert row[:2] == (content, recipe.model)
             assert row[3:5] == details
+            assert row.status != Status.IMAGE_UNREADABLE or row.attempt.run_id == run_id
 
     def _may_be_held_back(
         self, product_id: str, content: Content, checkpoint: str, but: str = ""
@@ -272,8 +294,7 @@ class Witness:
 
     def _accepted_wholes(self, but: str) -> Iterator[Place]:
         for run in self.model.runs:
-            is_accepted = run.state in (State.PUBLISHED, State.NOTHING_TO_DO)
-            if is_accepted and run.is_whole and run.run_id != but:
+            if run.state in _ACCEPTED and run.is_whole and run.run_id != but:
                 yield self._place(run.run_id)
 
 
@@ -325,7 +346,7 @@ def _check_second_run(model: Model, request: Request) -> None:
     request = request._replace(full_refresh=False, publishes=True, blocks="")
     model = model.copy()
     first = model.last(model.refresh(request))
-    if request.store_is_down or first.run.state not in (State.PUBLISHED, State.NOTHING_TO_DO):
+    if request.store_is_down or first.run.state not in _ACCEPTED:
         return
     if first.counts["answered"] > first.counts["published"]:
         # A newer whole run has not seen these products.

@@ -1,0 +1,409 @@
+"""Random commands on the Delta tables, compared with the in-memory model after each."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+import memory_tables
+import pandas as pd
+import pytest
+from delta.tables import DeltaMergeBuilder
+from memory_tables import Content, Killed, Product, Recipe, Refused, Request
+from protocol_model import Model
+from pyspark import cloudpickle
+from pyspark.sql import DataFrame, SparkSession
+from random_commands import PICTURES, RECIPES, TEXTS, Command, Draw
+from shop import Shop
+
+from enrich.errors import ConfigError, NothingPublished, TableContended
+from enrich.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.images.limits import ImageProblem
+from enrich.images.store import ImageSample, ImageStore
+from enrich.records import EncodedProduct, Modalities
+from enrich.records import Product as EngineProduct
+from enrich.spark import maintenance, publish, runs
+from enrich.spark.diff import hash_content
+from enrich.spark.refresh import Refresh
+from enrich.spark.tables import Tables, now
+from expectations.checks import Verdict
+from schemas.tables import Status
+
+SEQUENCES = int(os.environ.get("SEQUENCES", "30"))
+COMMANDS = 20
+
+# Spark's workers cannot import what only pytest has on its path.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+cloudpickle.register_pickle_by_value(memory_tables)
+
+_LABELS = {
+    "one": {"color": ("red", "green", "blue"), "pattern": ("solid", "striped")},
+    "two": {
+        "color": ("blue", "red", "green"),
+        "pattern": ("solid", "striped"),
+        "sleeve": ("short", "long"),
+    },
+    "three": {"color": ("green", "blue", "red"), "pattern": ("striped", "solid")},
+}
+_COUNTS = (
+    *("read", "due", "encoded", "reused", "answered", "published"),
+    *("unchanged", "withheld", "quarantined", "missing", "deleted"),
+)
+
+
+class ToldStore(ImageStore):
+    """A store whose pictures hold their own name."""
+
+    is_down = False
+
+    def read(self, image_path: str | None) -> bytes:
+        if not image_path:
+            raise ImageProblem(Status.IMAGE_MISSING, "no path")
+        if self.is_down:
+            raise ImageProblem(Status.IMAGE_UNREADABLE, "no answer")
+        return image_path.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSpec(FakeEngineSpec):
+    """Recipe of an engine that reads what the model says can be read."""
+
+    is_down: bool = False
+
+    def build(self, device: object) -> "ToldEngine":
+        return ToldEngine(self)
+
+
+class ToldEngine(FakeEngine):
+    def _encode(self, product: EngineProduct) -> EncodedProduct:
+        row = Product(product.product_id, product.title or "", product.image_path)
+        content = memory_tables.look_at(row, self._spec.is_down)
+        status, is_readable = memory_tables.read_content(content, self._spec.limits_digest)
+        vectors = super()._encode(product).vectors if is_readable else None
+        modalities = Modalities.of(status == Status.OK, has_text=True) if is_readable else None
+        return EncodedProduct(product.product_id, status, modalities, vectors, None, None)
+
+
+class ToldGate:
+    """A gate that blocks where it is told to."""
+
+    max_unusable_id_share = 1.0
+
+    def __init__(self, blocks: str) -> None:
+        self._blocks = blocks
+
+    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
+        return Verdict(failures=("no",) if self._blocks == "input" else ())
+
+    def check_candidates(
+        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+    ) -> Verdict:
+        assert candidates.count() == expected_rows
+        return Verdict(failures=("no",) if self._blocks == "candidates" else ())
+
+
+def make_spec(recipe: Recipe, *, is_down: bool = False) -> ToldSpec:
+    """Return what the job is given for a recipe."""
+    name, _, precision = recipe.model.partition("-p")
+    return ToldSpec(
+        model_version=recipe.model,
+        attributes=_LABELS.get(name, _LABELS["one"]),
+        threshold=int(precision) / 100 - 0.4,
+        encoder_version=recipe.encoder,
+        limits_digest=recipe.limits,
+        is_down=is_down,
+    )
+
+
+@cache
+def answer(text: str, recipe: Recipe) -> dict[str, str | None]:
+    """Return the classifier's labels."""
+    spec = make_spec(recipe)
+    (said,) = FakeEngine(spec).enrich([EngineProduct("p", text, None, None)])
+    return {one.attribute: None if one.abstained else one.label for one in said.predictions}
+
+
+def hash_of(content: Content) -> str:
+    """Return the content_hash of a content of the model."""
+    if content.picture == Status.IMAGE_MISSING:
+        return hash_content(content.text, None, content.picture)
+    if content.picture.startswith("down "):
+        path = content.picture.removeprefix("down ")
+        return hash_content(content.text, None, Status.IMAGE_UNREADABLE, path)
+    return hash_content(content.text, None, hashlib.sha256(content.picture.encode()).hexdigest())
+
+
+_CONTENTS = {
+    hash_of(content): content
+    for text, picture, is_down in product(TEXTS, PICTURES, (False, True))
+    for content in [memory_tables.look_at(Product("", text, picture), is_down)]
+}
+
+
+class Commits:
+    """Counts the commits of a command, and ends its process at one of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.begin()
+        patch.setattr(Tables, "append", self._wrap(Tables.append, lambda _, table, *rest: table))
+        patch.setattr(
+            DeltaMergeBuilder, "execute", self._wrap(DeltaMergeBuilder.execute, lambda _: "merge")
+        )
+        patch.setattr(publish, "_restore", self._wrap(publish._restore, lambda *_: "restore"))
+
+    def begin(self, kill_after: int | None = None, *, is_before_next: bool = False) -> None:
+        """Forget what was done. `is_before_next`: the process lives until its next commit."""
+        self.done: list[str] = []
+        self._kill_after, self._is_before_next, self._is_dead = kill_after, is_before_next, False
+
+    def _wrap(self, commit: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            is_last = len(self.done) == self._kill_after
+            if self._is_dead or is_last:
+                self._die()
+            done = commit(*arguments, **named)
+            self.done.append(name(*arguments))
+            if len(self.done) == self._kill_after and not self._is_before_next:
+                self._die()
+            return done
+
+        return wrapped
+
+    def _die(self) -> None:
+        self._is_dead = True
+        raise Killed
+
+
+class Beside:
+    """Tables of a shop beside the model; has the model's commands."""
+
+    def __init__(self, shop: Shop, commits: Commits, patch: pytest.MonkeyPatch, seed: int) -> None:
+        self.shop, self.commits, self.patch = shop, commits, patch
+        self.draw = Draw(seed, time_passes=False)
+        choose = self.draw.random.choice
+        is_fresh = choose((True, False))
+        self.model = Model(
+            deletes=choose((True, False)),
+            intent_is_fresh=timedelta(days=1 if is_fresh else -1),
+        )
+        patch.setattr(runs, "INTENT_IS_FRESH", timedelta(days=1 if is_fresh else 0))
+        self._config = {
+            "columns": {"category": "category"},
+            "image_identity": "content",
+            "missing_products": "delete" if self.model.deletes else "keep",
+            "max_deleted_share": 1,
+            "products_per_chunk": choose((2, 100_000)),
+        }
+        # Real run ids by those of the model.
+        self.ids: dict[str, str] = {}
+        self.model_run = self.draw.draw_products(is_first=True)
+
+    def step(self, command: Command) -> None:
+        """Run a command on both, and compare the tables."""
+        is_before_next = self.draw.random.random() < 0.5
+        kill_after = command.arguments.get("kill_after")
+        self.commits.begin(kill_after, is_before_next=is_before_next)
+        arguments = {k: v for k, v in command.arguments.items() if k != "kill_after"}
+        refused = self._try(lambda: getattr(self, command.name)(**arguments))
+        done = list(self.commits.done)
+        self.commits.begin()
+        self.shop.spark.catalog.clearCache()
+        chunks = {"chunks": self._chunk} if command.name == "refresh" else {}
+        self.model.commits = []
+        modelled = self._try(
+            lambda: command._replace(arguments={**command.arguments, **chunks}).run(self.model)
+        )
+        assert refused == modelled
+        assert done == self.model.commits
+        self.compare()
+
+    def _try(self, act: Callable[[], Any]) -> bool:
+        """Tell whether the act was refused."""
+        try:
+            act()
+        except (ConfigError, TableContended, Refused):
+            return True
+        except (Killed, NothingPublished):
+            pass
+        return False
+
+    # The model's commands.
+
+    def refresh(self, request: Request) -> None:
+        spec = make_spec(request.recipe, is_down=request.store_is_down)
+        inputs = self.shop.prepare(
+            spec,
+            self._config,
+            run_date=request.run_date,
+            trigger=request.trigger,
+            full_refresh=request.full_refresh,
+            limit=request.limit,
+            publish=request.publishes,
+        )
+        store = ToldStore("/")
+        store.is_down = request.store_is_down
+        run = Refresh(replace(inputs, store=store), ToldGate(request.blocks))
+        try:
+            run.run()
+        finally:
+            if run.summary.run_id:
+                self.ids[f"r{len(self.model.recipes):03}"] = run.summary.run_id
+
+    def approve(self, name: str, model: str, reason: str | None) -> None:
+        recipes = {one.model: one for one in RECIPES}
+        spec = make_spec(recipes.get(model, Recipe(model)))
+        self.shop.approve(self.ids.get(name, name), reason, spec)
+
+    def discard(self, name: str) -> None:
+        self.shop.discard(self.ids.get(name, name))
+
+    def roll_back(self, run_id: str) -> None:
+        self.shop.roll_back(self.ids[run_id])
+
+    def correct(self, product_id: str, attribute: str, label: str | None) -> None:
+        self.shop.correct(product_id, attribute, label)
+        self.commits.begin()
+
+    def withdraw(self, product_id: str) -> None:
+        table = f"{self.shop.database}.attribute_corrections"
+        self.shop.spark.sql(f"DELETE FROM {table} WHERE product_id = '{product_id}'")
+
+    def write(self, products: Sequence[Product]) -> None:
+        columns = ["product_id", "title", "image_path", "category"]
+        rows = pd.DataFrame(products, columns=columns).astype("string")
+        self.shop.write(rows.assign(description=pd.Series(pd.NA, rows.index, "string")))
+
+    def maintain(self, days_later: int) -> None:
+        with self.patch.context() as patch:
+            patch.setattr(maintenance, "now", lambda: now() + timedelta(days=days_later))
+            self.shop.maintain()
+        # Its DELETEs are of no interest here.
+        self.commits.begin()
+
+    def _chunk(self, asked: Sequence[Content]) -> Iterable[Sequence[Content]]:
+        """Return the chunks that the run on Delta has written, and then all that is left."""
+        run_id = self.ids[f"r{len(self.model.recipes) - 1:03}"]
+        rows = self.shop.tables.read_run("encodings", run_id).orderBy("encoded_at").collect()
+        left = list(asked)
+        for _, chunk in groupby(rows, key=lambda row: row["encoded_at"]):
+            contents = [_CONTENTS[row["content_hash"]] for row in chunk]
+            for content in contents:
+                left.remove(content)
+            yield contents
+        if left:
+            yield left
+
+    # What stands in the tables.
+
+    def compare(self) -> None:
+        """Compare all tables with the model."""
+        found, expected = self._read(), self._expect()
+        for table, rows in expected.items():
+            assert found[table] == sorted(rows, key=repr), table
+
+    def _read(self) -> dict[str, list[tuple[Any, ...]]]:
+        database, names = self.shop.database, {real: run_id for run_id, real in self.ids.items()}
+        columns = {
+            "product_attributes": "*",
+            "run_events": f"run_id, number, state, caused_by, {', '.join(_COUNTS)}",
+            "candidates": "run_id, product_id, op, reason, replaces, content_hash, model_version",
+            "encodings": "run_id, content_hash, encoder_version, limits, status",
+            "quarantine": "run_id, product_id, reason, status",
+        }
+        union = " UNION ALL ".join(
+            f"SELECT '{table}' AS t, to_json(struct({some})) AS row FROM {database}.{table}"
+            for table, some in columns.items()
+        )
+        found: dict[str, list[tuple[Any, ...]]] = {table: [] for table in columns}
+        for table, text in self.shop.spark.sql(union).collect():
+            row = json.loads(text)
+            for name in ("run_id", "replaces", "caused_by"):
+                if row.get(name):
+                    row[name] = names[row[name]]
+            found[table].append(
+                self._row(row) if table == "product_attributes" else _pick(row, columns[table])
+            )
+        return {table: sorted(rows, key=repr) for table, rows in found.items()}
+
+    def _row(self, row: dict[str, Any]) -> tuple[Any, ...]:
+        said = tuple((one["attribute"], one.get("label")) for one in row.get("corrections", ()))
+        names = ("product_id", "run_id", "content_hash", "model_version", "status")
+        labels = tuple(row.get(name) for name in ("color", "pattern", "sleeve"))
+        return (*(row[name] for name in names), row.get("product_category"), said, *labels)
+
+    def _expect(self) -> dict[str, list[tuple[Any, ...]]]:
+        model, recipes = self.model, {one.model: one for one in RECIPES}
+        published = []
+        for product_id, row in model.published.items():
+            said = answer(row.content.text, recipes[row.model]) | dict(row.corrections)
+            labels = tuple(said.get(name) for name in ("color", "pattern", "sleeve"))
+            key = (product_id, row.attempt.run_id, hash_of(row.content), row.model, row.status)
+            published.append((*key, row.category, row.corrections, *labels))
+        return {
+            "product_attributes": published,
+            "run_events": [
+                (run.run_id, run.number, run.state, run.caused_by, *map(counts.get, _COUNTS))
+                for events in model.events.values()
+                for run, counts, _ in events
+            ],
+            "candidates": [
+                (
+                    *(run_id, one.product_id, one.op, one.reason, one.replaces),
+                    *((hash_of(one.content), one.model) if one.op == "upsert" else (None, None)),
+                )
+                for run_id, candidates in model.candidates.items()
+                for one in candidates
+            ],
+            "encodings": [
+                (one.run_id, hash_of(one.content), one.encoder, one.limits, one.status)
+                for one in model.encodings
+            ],
+            "quarantine": [
+                (one.run_id, one.product_id, one.reason, one.status) for one in model.quarantine
+            ],
+        }
+
+
+def _pick(row: dict[str, Any], columns: str) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in columns.split(", "))
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> Commits:
+    # Neither changes what stands in a table, and both take seconds.
+    monkeypatch.setattr(Tables, "create_views", lambda self: None)
+    monkeypatch.setattr(maintenance, "_compact", lambda *_: None)
+    return Commits(monkeypatch)
+
+
+@pytest.fixture(params=range(SEQUENCES))
+def beside(
+    request: pytest.FixtureRequest,
+    spark: SparkSession,
+    tmp_path: Path,
+    commits: Commits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Beside]:
+    database = f"random_{request.param}"
+    shop = Shop(spark, tmp_path, database)
+    shop.tables.create_missing()
+    yield Beside(shop, commits, monkeypatch, request.param)
+    spark.sql(f"DROP DATABASE {database} CASCADE")
+
+
+def test_delta_tables_do_what_the_model_does(beside: Beside) -> None:
+    log = [beside.draw.draw_products(is_first=True)]
+    try:
+        beside.step(log[0])
+        for _ in range(COMMANDS):
+            log.append(beside.draw.draw(beside.model))
+            beside.step(log[-1])
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), *map(str, log)])) from error
