@@ -2,7 +2,7 @@
 
 Noise of all scales, as light falls on things (the amplitudes of natural images fall with the
 frequency, Field 1987), fine cloth in the middle, a calmer backdrop around it, and the grain of a
-camera. Flat drawings would decode faster than any photograph.
+camera. Flat areas would decode faster than any photograph.
 """
 
 import io
