@@ -47,7 +47,7 @@ test-all: test-environment ## Run every test, the DAGs' too, and hold them again
 
 test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.
 	@rm -f build/faults.json
-	@ALL_CASES=1 SEQUENCES=300 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster \
+	@ALL_CASES=1 SEQUENCES=300 COMMANDS=20 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster \
 		tests/spark/test_random_sequences.py tests/spark/test_interleavings.py; code=$$?; cat build/faults.json; exit $$code
 
 test-mutations: test-environment ## Break each promise of the refresh once, and expect its test to fail.

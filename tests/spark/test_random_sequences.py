@@ -36,8 +36,8 @@ from enrich.spark.tables import Tables, now
 from expectations.checks import Verdict
 from schemas.tables import Status
 
-SEQUENCES = int(os.environ.get("SEQUENCES", "30"))
-COMMANDS = 20
+SEQUENCES = int(os.environ.get("SEQUENCES", "3"))
+COMMANDS = int(os.environ.get("COMMANDS", "12"))
 
 # Spark's workers cannot import what only pytest has on its path.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
