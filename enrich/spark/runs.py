@@ -282,15 +282,16 @@ def _take_back(event: Event, **changes: Any) -> Event:
 def supersede(tables: Tables, header: RunHeader, runs: Sequence[Run]) -> None:
     """Mark waiting attempts of the same trigger: this one has taken their place (R10)."""
 
-    def is_replaced(run: Run) -> bool:
-        return bool(header.trigger) and run.trigger == header.trigger and run.is_waiting
-
-    if not any(map(is_replaced, runs)):
+    if not header.trigger:
+        return
+    replaced = {run.run_id for run in runs if run.trigger == header.trigger and run.is_waiting}
+    if not replaced:
         return
     # Asked once more: a person may have decided meanwhile.
-    for run in filter(is_replaced, read_runs(tables)):
-        with suppress(TableContended):
-            contend(tables, [follow(read_event(tables, run.run_id), State.SUPERSEDED)])
+    for run in read_runs(tables):
+        if run.run_id in replaced and run.is_waiting:
+            with suppress(TableContended):
+                contend(tables, [follow(read_event(tables, run.run_id), State.SUPERSEDED)])
 
 
 def warn_of_others(tables: Tables, runs: Sequence[Run]) -> None:
