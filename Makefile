@@ -39,11 +39,14 @@ NOT_HERE = --ignore tests/bench --ignore tests/airflow_dags
 test: test-environment ## Set up with what the tests need, then run all but the long ones.
 	@$(PYTEST) $(NOT_HERE) -m "not long"
 
-test-all: test-environment ## Run every test, the DAGs' too, and hold them against docs/promises.md.
+# These wait for stores, servers and clusters: make test-faults runs them.
+SLOW_FAULTS = $(addprefix --ignore tests/,cluster $(addprefix faults/test_,busy_metastore.py disk.py heap.py \
+	shared_metastore.py silent_store.py))
+
+test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests
-	@$(PYTEST) $(NOT_HERE) --junitxml build/tests/all.xml --durations 25
+	@$(PYTEST) $(NOT_HERE) $(SLOW_FAULTS) --junitxml build/tests/all.xml --durations 25
 	@$(IN_VENV) python tests/promises.py build/tests/*.xml
-	@$(MAKE) --no-print-directory test-airflow
 
 test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.
 	@rm -f build/faults.json
