@@ -28,7 +28,14 @@ from enrich.spark.runs import (
     read_event,
     read_runs,
 )
-from enrich.spark.tables import CONFLICTS, Tables, now, retried_on_conflict, schema_of
+from enrich.spark.tables import (
+    CONFLICTS,
+    Tables,
+    now,
+    published_attributes,
+    retried_on_conflict,
+    schema_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +70,10 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
         rows = rows.alias("new").join(held.alias("held"), is_held, "left_anti")
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     rows = with_corrections(rows, corrections, tuple(labels))
-    columns = schema_of("product_attributes", tables.attributes).fieldNames()
-    # A column that the rows lack is of an attribute that their classifier does not know. Those of a
-    # source's own are not named, and so keep their values.
+    # Attributes of other checkpoints too, which are NULL in this run's rows. A source's own columns
+    # are not named, and so keep their values.
+    attributes = published_attributes(tables.spark, tables.database)
+    columns = schema_of("product_attributes", attributes).fieldNames()
     values: dict[str, str | Column] = {
         quote_part(c): F.col(f"new.{quote_part(c)}") if c in rows.columns else F.lit(None)
         for c in columns
