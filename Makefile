@@ -40,8 +40,7 @@ test: test-environment ## Set up with what the tests need, then run all but the 
 	@$(PYTEST) $(NOT_HERE) -m "not long"
 
 # These wait for stores, servers and clusters: make test-faults runs them.
-SLOW_FAULTS = $(addprefix --ignore tests/,cluster $(addprefix faults/test_,busy_metastore.py disk.py heap.py \
-	shared_metastore.py silent_store.py))
+SLOW_FAULTS = $(addprefix --ignore tests/,cluster faults/test_shared_metastore.py faults/test_silent_store.py)
 
 test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests

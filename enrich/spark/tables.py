@@ -218,9 +218,7 @@ class Tables:
         for table in missing:
             self._create(table, wanted[table])
         grown = [
-            table
-            for table in ("product_attributes", "candidates")
-            if table not in missing and self._add_attributes(table)
+            table for table in ("product_attributes", "candidates") if self._add_attributes(table)
         ]
         if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
             self.create_views()
@@ -231,23 +229,30 @@ class Tables:
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
         by = ddl.PARTITIONED.get(table)
-        self._remove_abandoned(table)
+        create = f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))}"
+        folder = f"{self.location()}/{table}"
+        self._remove_abandoned(folder)
+        if self._has_commits(folder):
+            # The metastore was lost or made anew. Delta creates no table over files without this.
+            self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
+            return
         self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))} ({columns}) USING DELTA "
+            f"{create} ({columns}) USING DELTA "
             f"{f'PARTITIONED BY ({by})' if by else ''} TBLPROPERTIES ({listed})"
         )
 
-    def _remove_abandoned(self, table: str) -> None:
+    def _has_commits(self, table_folder: str) -> bool:
+        store, folder = open_folder(self.spark, f"{table_folder}/_delta_log")
+        left = store.listStatus(folder) if store.exists(folder) else []
+        return any(file.getPath().getName().endswith(".json") for file in left)
+
+    def _remove_abandoned(self, table_folder: str) -> None:
         """Remove the folder of a creation that was cut off before its first commit.
 
         Delta refuses such a folder. A young one stays: another process may be creating the table.
         """
-        store, folder = open_folder(self.spark, f"{self.location()}/{table}")
-        if not store.exists(folder):
-            return
-        _, log_folder = open_folder(self.spark, f"{self.location()}/{table}/_delta_log")
-        left = store.listStatus(log_folder) if store.exists(log_folder) else []
-        if any(file.getPath().getName().endswith(".json") for file in left):
+        store, folder = open_folder(self.spark, table_folder)
+        if not store.exists(folder) or self._has_commits(table_folder):
             return
         age_s = time.time() - store.getFileStatus(folder).getModificationTime() / 1000
         if age_s > ABANDONED_AFTER_S:
