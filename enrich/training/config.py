@@ -110,6 +110,10 @@ class TrainingConfig(Architecture):
     of the groups writes such a file beside its output: its probabilities for the pictures of the
     other half.
 
+    `half_towers` are checkpoints of two trainings, on the first and on the second `half`. Where the
+    image tower is frozen, each picture to train on is shown as the tower of the other half sees it,
+    which does not know it, see `unseen_views.py`.
+
     `fit_trust`: how far a classifier that weighs its modalities trusts pictures is fitted to
     validation groups after training. Others have nothing like it, so a comparison of attentions
     wants it off.
@@ -154,6 +158,7 @@ class TrainingConfig(Architecture):
     half: Literal[0, 1] | None = None
     opinions: tuple[Path, ...] = ()
     opinion_shares: dict[AttributeName, Share] = Field(default={"color": 0.5})
+    half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 

@@ -54,10 +54,12 @@ def start_classifier(
         load_parts(classifier, published.parts)
     elif not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
-        if config.image_tower is None:
-            load_efficientnet_weights(backbone)
-        else:
+        if config.image_tower is not None:
             load_image_tower(backbone, config.image_tower)
+        elif config.half_towers:
+            load_image_tower(backbone, *config.half_towers)
+        else:
+            load_efficientnet_weights(backbone)
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
     return classifier, published.tokenizer
 
