@@ -107,7 +107,8 @@ class Trainer:
         if phase.cached is None:
             return None
         images = self.batches.images
-        if self.config.half_towers and phase.cached == "image_features":
+        looks = not self.classifier.image_tower.absent
+        if looks and self.config.half_towers and phase.cached == "image_features":
             return cache_unseen_views(
                 self.classifier,
                 images,
