@@ -119,6 +119,7 @@ GPUS ?= 1
 TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
 	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
 TOWER = trained/image-tower
+TOWER_PHASE = {loss: multitask, epochs: 4, learning_rate: 1.0e-3, tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}
 HALF_TOWERS = --set 'half_towers=[trained/half-0, trained/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
@@ -134,7 +135,7 @@ COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embra
 ABLATIONS = without-trust without-modality-wise without-both
 
 # What follows the tower learns from pictures as that tower of two sees them which does not know them.
-train: known-labels $(TOWER) ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
 		$(HALF_TOWERS) --output trained/cma-clip-small
 
@@ -156,11 +157,10 @@ compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train e
 COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) \
 	$(if $(SHARED_TOWER),$(HALF_TOWERS)) --output $@
 
-# It goes on from the mean of the two halves, so it takes fewer epochs.
-$(TOWER): | train-environment trained/half-0 trained/half-1
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml $(HALF_TOWERS) \
-		--set 'phases=[{loss: multitask, epochs: 4, learning_rate: 1.0e-3, \
-		tower_learning_rate: 6.0e-4, upper_stages_only: true, views: 3}]' --output $@
+# It goes on from the first half's, so it takes fewer epochs.
+$(TOWER): | train-environment trained/half-0
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=trained/half-0 \
+		--set 'phases=[$(TOWER_PHASE)]' --output $@
 
 trained/half-%: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=$* --output $@

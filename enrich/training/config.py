@@ -108,8 +108,7 @@ class TrainingConfig(Architecture):
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1. Where the image tower is frozen, each picture to train
     on is shown as the tower of the other half sees it, which does not know it, see
-    `unseen_views.py`; a small image tower that is trained starts from the mean of the two, if there
-    is no `image_tower`.
+    `unseen_views.py`.
 
     `fit_trust`: how far a classifier that weighs its modalities trusts pictures is fitted to
     validation groups after training. Others have nothing like it, so a comparison of attentions

@@ -54,12 +54,10 @@ def start_classifier(
         load_parts(classifier, published.parts)
     elif not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
-        if config.image_tower is not None:
-            load_image_tower(backbone, config.image_tower)
-        elif config.half_towers:
-            load_image_tower(backbone, *config.half_towers)
-        else:
+        if config.image_tower is None:
             load_efficientnet_weights(backbone)
+        else:
+            load_image_tower(backbone, config.image_tower)
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
     return classifier, published.tokenizer
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
@@ -62,27 +62,20 @@ def load_efficientnet_weights(backbone: nn.Module) -> None:
     backbone.load_state_dict(dict(pairs))
 
 
-def load_image_tower(backbone: nn.Module, *checkpoints: Path) -> None:
-    """Fills the small image tower with that of a checkpoint of this project, or the mean of theirs.
+def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
+    """Fills the small image tower with that of a checkpoint of this project.
 
     Raises:
-        ConfigError: a checkpoint cannot be read or has another image tower.
+        ConfigError: the checkpoint cannot be read or has another image tower.
     """
     prefix = "image_tower.backbone."
-    towers: list[dict[str, Tensor]] = []
-    for checkpoint in checkpoints:
-        try:
-            weights = load_file(checkpoint / "model.safetensors")
-            backbone.load_state_dict(
-                {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-            )
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise ConfigError(
-                f"no small image tower can be read in {checkpoint}: {error}"
-            ) from error
-        towers.append({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
-    mean = {name: sum(tower[name] for tower in towers) / len(towers) for name in towers[0]}
-    backbone.load_state_dict(mean)
+    try:
+        weights = load_file(checkpoint / "model.safetensors")
+        backbone.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"no small image tower can be read in {checkpoint}: {error}") from error
 
 
 def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
