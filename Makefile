@@ -119,7 +119,9 @@ GPUS ?= 1
 TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
 	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
 TOWER = trained/image-tower
-TOWER_PHASE = {loss: multitask, epochs: 4, learning_rate: 1.0e-3, tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}
+# The phase of training_image_tower.yaml, with other epochs.
+tower_epochs = --set 'phases=[{loss: multitask, epochs: $(1), learning_rate: 1.0e-3, \
+	tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}]'
 HALF_TOWERS = --set 'half_towers=[trained/half-0, trained/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
@@ -160,10 +162,13 @@ COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TO
 # It goes on from the first half's, so it takes fewer epochs.
 $(TOWER): | train-environment trained/half-0
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=trained/half-0 \
-		--set 'phases=[$(TOWER_PHASE)]' --output $@
+		$(call tower_epochs,3) --output $@
 
-trained/half-%: | train-environment
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=$* --output $@
+trained/half-0: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 --output $@
+
+trained/half-1: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
 $(COMPARISON)/without-trust: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set fit_trust=false --name $(@F)

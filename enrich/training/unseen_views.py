@@ -55,7 +55,6 @@ def cache_unseen_views(
     Raises:
         ConfigError: a tower cannot be read, or differs in more than its upper stages.
     """
-    own = cache_views(classifier, images, "image_features", views)
     towers = [_with_tower(classifier, checkpoint) for checkpoint in half_towers]
     digest = hashlib.sha256(frozen_digest(classifier, "image_features").encode())
     for rows in (train_rows, validation_rows, half_of(groups)):
@@ -69,12 +68,16 @@ def cache_unseen_views(
     if not all(map(is_array, files)):
         lower = cache_views(classifier, images, "image_lower", views)
         validation_rows = validation_rows[images.has_image[validation_rows]]
-        maps = [_fit_map(tower, lower, own, validation_rows) for tower in towers]
+        maps = [_fit_map(tower, classifier, lower, validation_rows) for tower in towers]
         half = half_of(groups)[train_rows]
+        others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
         for view, file in enumerate(files):
             with alone(images.folder), whole_file(file) as partial:
-                array = make_array(partial, np.float16, own.views[view].shape)
-                array[:] = own.views[view]
+                tokens = next(_features(classifier, lower.views[view], others[:1]))[1][0]
+                size = (len(images.pixels), *tokens.shape)
+                array = make_array(partial, np.float16, size)
+                for rows, features in _features(classifier, lower.views[view], others):
+                    array[rows] = features.half().numpy()
                 for number, (tower, to_own) in enumerate(zip(towers, maps, strict=True)):
                     strange = train_rows[half != number]
                     for rows, features in _features(tower, lower.views[view], strange):
@@ -96,18 +99,18 @@ def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
 
 
 def _fit_map(
-    tower: Classifier, lower: CachedViews, own: CachedViews, rows: np.ndarray
+    tower: Classifier, own: Classifier, lower: CachedViews, rows: np.ndarray
 ) -> Float[Tensor, "D C"]:
-    """Returns the linear map from a tower's features to the own ones, by least squares."""
-    width = own.views[0].shape[-1]
-    inner = torch.zeros(width + 1, width + 1, dtype=torch.float64)
-    outer = torch.zeros(width + 1, width, dtype=torch.float64)
-    for given, wanted in zip(lower.views, own.views, strict=True):
-        for part, features in _features(tower, given, rows):
-            known = _with_one(features).flatten(0, 1).double()
-            inner += known.T @ known
-            outer += known.T @ _read(wanted, part).flatten(0, 1).double()
-    inner += torch.diag(_RIDGE * inner.diagonal().clamp(min=1e-9))
+    """Returns the linear map from a tower's features to the own one's, by least squares."""
+    inner = outer = torch.zeros((), dtype=torch.float64)
+    for view in lower.views:
+        for (_, given), (_, wanted) in zip(
+            _features(tower, view, rows), _features(own, view, rows), strict=True
+        ):
+            known = _with_one(given).flatten(0, 1).double()
+            inner = inner + known.T @ known
+            outer = outer + known.T @ wanted.flatten(0, 1).double()
+    inner = inner + torch.diag(_RIDGE * inner.diagonal().clamp(min=1e-9))
     return torch.linalg.solve(inner, outer).float()
 
 
@@ -117,14 +120,11 @@ def _features(
     """Yields rows and what the tower makes of them, batch by batch."""
     parts = [rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)]
     for part in watch(parts, "image features of an unknowing tower", len(parts)):
+        given = torch.from_numpy(np.asarray(lower[part], dtype=np.float32))
         with torch.inference_mode(), autocast(tower.device):
-            features = tower.image_tower.upper(_read(lower, part).to(tower.device))
+            features = tower.image_tower.upper(given.to(tower.device))
         yield part, features.float().cpu()
 
 
 def _with_one(features: Float[Tensor, "B M C"]) -> Float[Tensor, "B M D"]:
     return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
-
-
-def _read(view: np.ndarray, rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(view[rows], dtype=np.float32))
