@@ -121,6 +121,10 @@ GPUS ?= 1
 TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
 	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
 TOWER = trained/image-tower
+# The phase of training_image_tower.yaml, with other epochs.
+tower_epochs = --set 'phases=[{loss: multitask, epochs: $(1), learning_rate: 1.0e-3, \
+	tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}]'
+HALF_TOWERS = --set 'half_towers=[trained/half-0, trained/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
 # The recipe of a comparison; `trained/comparison` is that of training_comparison.yaml.
@@ -134,11 +138,10 @@ COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embra
 # The first is the paper's CMA-CLIP: nothing is fitted to the validation groups that others lack.
 ABLATIONS = without-trust without-modality-wise without-both
 
-# Two towers that each see one half of the groups say what the other half looks like.
-train: known-labels $(TOWER) trained/half-0 trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
+# What follows the tower learns from pictures as that tower of two sees them which does not know them.
+train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
 	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
-		--set 'opinions=[trained/half-0.opinions.npz, trained/half-1.opinions.npz]' \
-		--output trained/cma-clip-small
+		$(HALF_TOWERS) --output trained/cma-clip-small
 
 ifneq ($(filter train,$(MAKECMDGOALS)),)
 $(TOWER) trained/half-0 trained/half-1: | known-labels
@@ -155,13 +158,19 @@ compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train e
 		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
 
 # A folder that is there is done: a killed training goes on when make is called again.
-COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) --output $@
+COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) \
+	$(if $(SHARED_TOWER),$(HALF_TOWERS)) --output $@
 
-$(TOWER): | train-environment
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --output $@
+# It goes on from the first half's, so it takes fewer epochs.
+$(TOWER): | train-environment trained/half-0
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=trained/half-0 \
+		$(call tower_epochs,3) --output $@
 
-trained/half-%: | train-environment
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=$* --output $@
+trained/half-0: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 --output $@
+
+trained/half-1: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
 $(COMPARISON)/without-trust: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set fit_trust=false --name $(@F)

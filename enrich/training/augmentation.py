@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-_SCALE = math.log(1.25)
+_SCALE = math.log(1.4)
 _STRETCH = 0.1
 _TURN_RADIANS = 0.12
-_SHIFT = 0.15  # of half the picture
+_SHIFT = 0.2  # of half the picture
 _BRIGHTNESS = 0.1
 _GAMMA = 0.15
 _BACKDROP_SHARE = 0.4
-_DARKEST_BACKDROP = 0.65
-_TINT = 0.06
+_DARKEST_BACKDROP = 0.45
+_TINT = 0.1
 _PLAIN_WHITE = 244 / 255
 _BLURRED_SHARE = 0.25
 _BLURRED_PX = 72  # the height of many a shop's thumbnails

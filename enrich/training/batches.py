@@ -84,9 +84,6 @@ class Batches:
         self.encoder = encoder
         self.label_words = label_words
         self.cached: CachedViews | None = None
-        # By attribute, the probabilities that other classifiers gave the labels of each row, see
-        # `opinions.py`: (N, labels), zeros in a row of which there is no opinion.
-        self.opinions: dict[str, np.ndarray] = {}
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def see_once(self, classifier: Classifier) -> None:

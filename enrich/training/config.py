@@ -14,7 +14,6 @@ from pydantic import (
 from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
-from enrich.config import Share
 from enrich.text import fold_label
 
 CacheKind = Literal["image_features", "image_lower"]
@@ -104,11 +103,12 @@ class TrainingConfig(Architecture):
     is the share of texts that are made to name other labels, which are then the right ones.
 
     `image_alone` is the weight of a second loss: the rows that show their picture are answered once
-    more, from the picture alone. With files of `opinions`, a share of this loss (`opinion_shares`,
-    by attribute) is measured against the opinions instead of the labels, as a mean over the rows of
-    a part that have one: so where few have one, each of these weighs much. A training on one `half`
-    of the groups writes such a file beside its output: its probabilities for the pictures of the
-    other half.
+    more, from the picture alone.
+
+    A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
+    such trainings, on half 0 and on half 1. Where the image tower is frozen, each picture to train
+    on is shown as the tower of the other half sees it, which does not know it, see
+    `unseen_views.py`.
 
     `fit_trust`: how far a classifier that weighs its modalities trusts pictures is fitted to
     validation groups after training. Others have nothing like it, so a comparison of attentions
@@ -152,8 +152,7 @@ class TrainingConfig(Architecture):
     image_alone: float = Field(default=0.0, ge=0)
     fit_trust: bool = True
     half: Literal[0, 1] | None = None
-    opinions: tuple[Path, ...] = ()
-    opinion_shares: dict[AttributeName, Share] = Field(default={"color": 0.5})
+    half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 
@@ -164,15 +163,6 @@ class TrainingConfig(Architecture):
                 "drop_text and drop_image hide different rows: together they are at most 1, not "
                 f"{self.drop_text + self.drop_image:g}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _opinions_are_listened_to(self) -> "TrainingConfig":
-        if self.opinions and not self.image_alone:
-            raise ValueError("opinions are of pictures alone: give image_alone a weight above 0")
-        unknown = set(self.opinion_shares) - set(self.attributes)
-        if self.opinions and unknown:
-            raise ValueError(f"opinion_shares of no attribute: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")
@@ -188,6 +178,17 @@ class TrainingConfig(Architecture):
             raise ValueError(
                 "upper_stages_only wants an image_size_px that 32 divides, not "
                 f"{self.image_size_px}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _half_towers_are_two_small_ones(self) -> "TrainingConfig":
+        if self.half_towers and (
+            len(self.half_towers) < 2 or self.towers != "small" or self.half is not None
+        ):
+            raise ValueError(
+                "half_towers are two small ones, the first of half 0, for a training with towers: "
+                "small on all groups"
             )
         return self
 

@@ -30,6 +30,7 @@ from enrich.training.optimiser import Stepper
 from enrich.training.parts import Part, deal
 from enrich.training.progress import EpochProgress
 from enrich.training.state import Progressed, load_state, name_inputs, save_state
+from enrich.training.unseen_views import cache_unseen_views
 from enrich.training.view_cache import CachedViews, cache_views
 
 _STATE = "training_state.pt"
@@ -106,6 +107,17 @@ class Trainer:
         if phase.cached is None:
             return None
         images = self.batches.images
+        looks = not self.classifier.image_tower.absent
+        if looks and self.config.half_towers and phase.cached == "image_features":
+            return cache_unseen_views(
+                self.classifier,
+                images,
+                self.batches.products.groups,
+                self.train_rows,
+                self.validation_rows,
+                self.config.half_towers,
+                phase.views,
+            )
         return cache_views(self.classifier, images, phase.cached, phase.views)
 
     def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:

@@ -1,6 +1,6 @@
 """The losses: image-text contrast for the warm-up, masked multitask for the labels.
 
-And what may be added: opinions of other classifiers, and whether a text is the image's own.
+And what may be added: whether a text is the image's own.
 """
 
 from collections.abc import Mapping
@@ -46,16 +46,6 @@ def label_losses(
 def multitask_loss(losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """Returns the mean over attributes, of which there is at least one."""
     return torch.stack(list(losses.values())).mean()
-
-
-def opinion_loss(logits: Float[Tensor, "B C"], opinions: Float[Tensor, "B C"]) -> Float[Tensor, ""]:
-    """Returns the mean cross-entropy with the probabilities that another classifier gave.
-
-    Over the rows of which there is an opinion; 0 without any.
-    """
-    there = opinions.sum(1) > 0
-    losses = -(opinions * F.log_softmax(logits.float(), 1)).sum(1)
-    return losses[there].sum() / there.sum().clamp(min=1)
 
 
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:

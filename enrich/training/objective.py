@@ -18,7 +18,6 @@ from enrich.training.losses import (
     label_losses,
     matching_loss,
     multitask_loss,
-    opinion_loss,
 )
 from enrich.training.parts import Part
 
@@ -44,7 +43,6 @@ class Objective(nn.Module):
         # To a classifier of one modality, the picture alone would be the same question once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
-        self.opinion_shares = config.opinion_shares
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Returns the part's addition to the loss of its batch."""
@@ -82,10 +80,6 @@ class Objective(nn.Module):
         losses = label_losses(
             alone.logits, part.image_targets[seen], self.label_smoothing, part.labelled
         )
-        for attribute, opinions in part.opinions.items():
-            share = self.opinion_shares[attribute]
-            loss_to_opinions = part.share * opinion_loss(alone.logits[attribute], opinions[seen])
-            losses[attribute] = (1 - share) * losses[attribute] + share * loss_to_opinions
         return multitask_loss(losses)
 
 

@@ -6,11 +6,11 @@ resumed run draws what the unbroken one drew, and two processes what one draws i
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import ModelInputs
@@ -28,9 +28,8 @@ class Part:
     `own_text` is False where a text is another product's. `image_targets` are the labels to learn
     from the pictures alone, `targets` those to learn from pictures and texts together. `share` is
     the part's share of the batch's rows; `labelled` counts the labels of the whole batch, for each
-    attribute. `opinions` holds the attributes that have any, with rows of zeros where there is
-    none. The part's `seed` makes its dropout the same in whichever process computes it, also in a
-    resumed run.
+    attribute. The part's `seed` makes its dropout the same in whichever process computes it, also
+    in a resumed run.
     """
 
     inputs: ModelInputs
@@ -41,7 +40,6 @@ class Part:
     labelled: Int[Tensor, " K"]
     share: float
     seed: int
-    opinions: dict[str, Float[Tensor, "B _"]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Part":
         """Returns the part on `device`."""
@@ -53,7 +51,6 @@ class Part:
             image_targets=self.image_targets.to(device),
             groups=self.groups.to(device),
             labelled=self.labelled.to(device),
-            opinions={name: said.to(device) for name, said in self.opinions.items()},
         )
 
 
@@ -90,10 +87,6 @@ def deal(
                     labelled=labelled,
                     share=len(rows) / len(batch),
                     seed=int(rng.integers(2**63)),
-                    opinions={
-                        attribute: torch.from_numpy(said[rows]).float()
-                        for attribute, said in batches.opinions.items()
-                    },
                 )
             )
         yield parts

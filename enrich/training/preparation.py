@@ -18,6 +18,7 @@ from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
+from enrich.training.halves import half_of
 from enrich.training.label_checks import (
     find_absent,
     find_same_but_for_capitals,
@@ -41,20 +42,15 @@ from enrich.training.labelled import (
     read_catalogs,
 )
 from enrich.training.names import name_catalog
-from enrich.training.opinions import half_of, read_opinions
 from enrich.training.recipes import collect_recipes
 from enrich.training.start import keep_usable_phases, start_classifier
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which products a run uses for what: row numbers.
-
-    Where a run trains on one half of the groups, `other_half` are the rows of the other; else none.
-    """
+    """Which products a run uses for what: row numbers."""
 
     train: np.ndarray
-    other_half: np.ndarray
     validation: np.ndarray
     test: np.ndarray
 
@@ -90,8 +86,8 @@ def prepare(
         workspace: Folder of what the run keeps, its cache too where the configuration names none.
 
     Raises:
-        ConfigError: a catalog, the towers or the opinions cannot be read, or there are too few
-            products or labels.
+        ConfigError: a catalog or the towers cannot be read, or there are too few products or
+            labels.
     """
     config, products = read_training_products(config, catalogs)
     # Only the first of several processes measures.
@@ -112,9 +108,6 @@ def prepare(
     batches = first_then_others(lambda: open_products(products))
     shops = {name: open_products(shop) for name, shop in strange.items()}
     recipes = collect_recipes(config, classifier)
-    if config.opinions:
-        heard_on = {name: config.attributes[name] for name in config.opinion_shares}
-        batches.opinions = read_opinions(config.opinions, batches, heard_on)
     rows = _choose_rows(config, batches)
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
 
@@ -182,8 +175,7 @@ def read_training_products(
     # What one process reaches in as many parts: so its settings give the same weights again, and a
     # killed training does not go on in other parts.
     parts = config.accumulate * processes()
-    heard = {a: share for a, share in config.opinion_shares.items() if a not in left_out}
-    update = {"attributes": attributes, "accumulate": parts, "opinion_shares": heard}
+    update = {"attributes": attributes, "accumulate": parts}
     config = config.model_copy(update=update)
     _require_enough(config, _share_out(products, config.half, np.arange(len(products))))
     return config, products
@@ -224,7 +216,7 @@ def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -
     split = products.split[rows]
     train, validation, test = (rows[split == part] for part in (TRAIN, VALIDATION, TEST))
     is_mine = np.full(len(train), True) if half is None else half_of(products.groups)[train] == half
-    return Rows(train[is_mine], train[~is_mine], validation, test)
+    return Rows(train[is_mine], validation, test)
 
 
 def _require_enough(config: TrainingConfig, rows: Rows) -> None:

@@ -27,7 +27,6 @@ from enrich.training.labelled import count_known_tests, count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import format_model_card
 from enrich.training.names import name_catalog, refuse_same_names
-from enrich.training.opinions import write_opinions
 from enrich.training.preparation import (
     Preparation,
     prepare,
@@ -74,8 +73,6 @@ def train_checkpoint(
         return None
     round_as_stored(run.classifier)
     _see(run, batches)
-    if run.config.half is not None:
-        _write_opinions(run, output.with_name(f"{output.name}.opinions.npz"))
     shown = shown_in_training(run.config)
     if run.config.fit_trust:
         _fit_trust(run, shown)
@@ -136,11 +133,6 @@ def _see(run: Preparation, batches: Batches) -> None:
         batches.see_once(run.classifier)
     else:
         batches.cached = None
-
-
-def _write_opinions(run: Preparation, file: Path) -> None:
-    write_opinions(file, run.config, run.classifier, run.batches, run.rows.other_half)
-    say(f"opinions of the other half: {file}")
 
 
 def _fit_trust(run: Preparation, shown: Collection[Condition]) -> None:

@@ -22,7 +22,7 @@ from enrich.training.config import TrainingConfig
 
 # Settings that change none of the weights to come: where files lie (what is read in them counts by
 # its content), how often the state is saved, and what is fitted after training.
-_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "opinions", "fit_trust"}
+_WITHOUT_EFFECT = {"cache", "save_every_s", "image_tower", "half_towers", "fit_trust"}
 
 
 @dataclass(slots=True)
@@ -70,8 +70,8 @@ def name_inputs(
         rows: Those to train on.
     """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
-    for file in config.opinions:
-        with file.open("rb") as content:
+    for half_tower in config.half_towers:
+        with (half_tower / "model.safetensors").open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     # What a hub or a folder holds under the same name may be another model by now.
     digest.update(classifier.config.model_dump_json().encode())

@@ -50,7 +50,7 @@ def cache_views(
     """
     # Named after the frozen weights, the pictures that could be read and how they are varied: where
     # one of these has changed, the files have other names and are made anew.
-    name = f"{kind}-{_frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
+    name = f"{kind}-{frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
     files = [images.folder / f"{name}-0.npy"]
     files += [
         images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
@@ -105,7 +105,7 @@ def _variation_digest() -> str:
     return hashlib.sha256(varied.numpy().tobytes()).hexdigest()[:12]
 
 
-def _frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
+def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
     tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
     trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
     rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]

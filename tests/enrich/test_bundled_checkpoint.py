@@ -15,9 +15,9 @@ README, JOBS = PROJECT / "README.md", PROJECT / "jobs"
 def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint() -> None:
     shipped = load_yaml(JOBS / "conf" / "training_small.yaml", TrainingConfig)
     bundled = load_yaml(BUNDLED / "training.yaml", TrainingConfig)
-    # Without a tower of one's own, training starts from the published one; `make train` has
-    # second opinions too.
-    assert shipped == bundled.model_copy(update={"image_tower": None, "opinions": ()})
+    # Without a tower of one's own, training starts from the published one; `make train` has towers
+    # of two halves too.
+    assert shipped == bundled.model_copy(update={"image_tower": None, "half_towers": ()})
     assert bundled.attributes == read_manifest(BUNDLED).config.attributes
 
 

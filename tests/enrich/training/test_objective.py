@@ -1,4 +1,4 @@
-"""What training makes small: the loss of labels and opinions, and of a picture answered alone."""
+"""What training makes small: the loss of labels, and of a picture answered alone."""
 
 import math
 from dataclasses import replace
@@ -26,7 +26,7 @@ from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.precision import autocast
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.losses import contrastive_loss, opinion_loss
+from enrich.training.losses import contrastive_loss
 from enrich.training.objective import Objective
 from enrich.training.parts import Part
 
@@ -83,24 +83,6 @@ def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> Non
     torch.testing.assert_close(objective(part), wrong + wrong)
     shown = replace(part, image_targets=torch.zeros(2, 1, dtype=torch.long))
     torch.testing.assert_close(objective(shown), wrong + right)
-
-
-def test_an_opinion_takes_its_share_of_what_the_label_says_of_the_picture_alone() -> None:
-    # An indifferent answer loses log 2 by any label; an opinion of zeros is none.
-    scores = torch.tensor([[0.0, 3.0], [0.0, 3.0]])
-    opinions = torch.tensor([[0.25, 0.75], [0.0, 0.0]])
-    wanted = -(0.25 * scores.log_softmax(1)[0, 0] + 0.75 * scores.log_softmax(1)[0, 1])
-    torch.testing.assert_close(opinion_loss(scores, opinions), wanted)
-    assert opinion_loss(scores, torch.zeros(2, 2)) == 0
-
-    config = TrainingConfig(
-        name="a", phases=(HEADS,), image_alone=1.0, opinion_shares={"style": 0.25}
-    )
-    objective = Objective(Indifferent(ImageTower()), HEADS, config)
-    part = replace(two_rows(has_image=YES), opinions={"style": torch.tensor([[2.0, 2.0]] * 2)})
-    # So loud an opinion, four times a probability, that its share shows; the part is half a batch.
-    wanted = torch.tensor(2.0).log() * (1 + 0.75 + 0.25 * 4 / 2)
-    torch.testing.assert_close(objective(part), wanted)
 
 
 @pytest.mark.parametrize(

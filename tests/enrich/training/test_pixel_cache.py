@@ -109,7 +109,7 @@ def test_a_product_without_a_picture_is_the_same_whatever_else_lies_in_the_folde
     cache: Cache, tmp_path: Path
 ) -> None:
     first = cache("red.jpg", None)
-    (tmp_path / "opinions-of-a-half").mkdir()
+    (tmp_path / "half-towers").mkdir()
     assert cache("red.jpg", None).pictures == first.pictures
 
 

@@ -21,12 +21,8 @@ from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import calibrate
-from enrich.training.labelled import TRAIN
-from enrich.training.opinions import half_of, read_opinions
 from enrich.training.optimiser import Stepper
-from enrich.training.preparation import prepare
 from enrich.training.run import train_checkpoint
-from schemas.labels import ATTRIBUTE_LABELS
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 
@@ -205,37 +201,6 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     assert again == load_yaml(undisturbed / "training.yaml", TrainingConfig)
     # A training that was killed under two processes goes on under one in two parts, in no other.
     assert found["inputs"] == wanted["inputs"]
-
-
-def test_each_half_says_what_the_other_looks_like_and_a_training_listens(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
-    quick = settings | {"phases": settings["phases"][:1], "accumulate": 1, "batch_size": 4}
-
-    def train(name: str, **more: object) -> Path:
-        config = TrainingConfig.model_validate(quick | more)
-        train_checkpoint(config, [catalog], tmp_path / name)
-        return tmp_path / name
-
-    files = []
-    run = prepare(TrainingConfig.model_validate(quick), [catalog], [], tmp_path / "read")
-    batches, products = run.batches, run.batches.products
-    is_trained_on, half = products.split == TRAIN, half_of(products.groups)
-    colors = {"color": ATTRIBUTE_LABELS["color"]}
-    for number in (0, 1):
-        train(f"half-{number}", half=number)
-        files.append(tmp_path / f"half-{number}.opinions.npz")
-        said = read_opinions(files[-1:], batches, colors)["color"].sum(1)
-        assert ((said > 0) == (is_trained_on & (half != number))).all()
-
-    alone = {"image_alone": 1.0}
-    assert _differences(train("heard", **alone, opinions=files), train("unheard", **alone))
-    recipes = yaml.safe_load_all((tmp_path / "heard" / "opinions_training.yaml").read_text())
-    assert [recipe["half"] for recipe in recipes] == [0, 1]
-    assert not (tmp_path / "unheard" / "opinions_training.yaml").exists()
-
-    with pytest.raises(ConfigError, match="no opinions can be read"):
-        read_opinions([tmp_path / "gone.npz"], batches, colors)
 
 
 def test_nothing_is_fitted_to_validation_groups_that_other_classifiers_lack_where_it_is_off(

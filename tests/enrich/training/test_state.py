@@ -100,15 +100,17 @@ def test_another_tokenizer_is_another_run(name: Name) -> None:
     assert name(encoder=other) != name()
 
 
-def test_opinions_count_by_what_they_say(name: Name, tmp_path: Path) -> None:
-    opinions = tmp_path / "half-0.opinions.npz"
-    said = []
+def test_half_towers_count_by_their_weights(name: Name, tmp_path: Path) -> None:
+    halves, seen = [tmp_path / "half-0", tmp_path / "half-1"], []
+    for half in halves:
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"0")
     for content in (b"1", b"2"):
-        opinions.write_bytes(content)
-        said.append(name(opinions=[opinions], image_alone=1.0))
-    opinions.rename(tmp_path / "moved.npz")
-    assert len({name(image_alone=1.0), *said}) == 3
-    assert name(opinions=[tmp_path / "moved.npz"], image_alone=1.0) == said[1]
+        (halves[1] / "model.safetensors").write_bytes(content)
+        seen.append(name(half_towers=halves))
+    moved = halves[1].rename(tmp_path / "moved")
+    assert len({name(), *seen}) == 3
+    assert name(half_towers=[halves[0], moved]) == seen[1]
 
 
 def test_where_a_run_keeps_its_files_changes_nothing(name: Name, tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ def test_what_is_wrong_with_several_settings_together_does_not_repeat_them_all(
     file = tmp_path / "training.yaml"
     file.write_text("{}")
     with pytest.raises(ConfigError) as refused:
-        load_yaml(file, TrainingConfig, settings | {"opinions": ["a.npz"]})
-    assert str(refused.value).endswith("give image_alone a weight above 0")
+        load_yaml(file, TrainingConfig, settings | {"drop_text": 0.6, "drop_image": 0.6})
+    assert str(refused.value).endswith("together they are at most 1, not 1.2")
 
 
 def test_a_row_loses_its_text_or_its_image_and_not_both(settings: dict[str, Any]) -> None:
