@@ -6,11 +6,17 @@ from typing import Any
 import torch
 
 from bench.shop import word_texts
-from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, Calibration
+from enrich.calibration import (
+    TARGET_PRECISIONS,
+    CalibratedModalities,
+    Calibration,
+    EvidenceThresholds,
+)
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
+from enrich.lexicon import Evidence
 from enrich.preprocess import ImageShape
 from enrich.records import Modalities
 from enrich.training.published.preprocessors import OPENAI
@@ -67,9 +73,9 @@ def _configure(name: str) -> ClassifierConfig:
 
 
 def _calibrate(config: ClassifierConfig) -> Calibration:
-    neutral = CalibratedModalities(
-        temperature=1.0, thresholds={f"{p:.2f}": 0.5 for p in TARGET_PRECISIONS}, rows=0
-    )
+    every: EvidenceThresholds = dict.fromkeys(Evidence, 0.5)
+    thresholds = {f"{p:.2f}": every for p in TARGET_PRECISIONS}
+    neutral = CalibratedModalities(temperature=1.0, thresholds=thresholds, rows=0)
     return Calibration(
         attributes={a: dict.fromkeys(Modalities, neutral) for a in config.attributes}
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from enrich.calibration import Thresholds
@@ -17,7 +17,8 @@ from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_emb
 from enrich.classifiers.checkpoint import load_answering
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
-from enrich.records import Modalities
+from enrich.lexicon import Evidence, LabelFinder, Lexicon, weigh
+from enrich.records import EnrichedProduct, Modalities
 from enrich.rows import AttributeAnswers, to_record_batch
 
 ALTERNATIVES = 3
@@ -29,7 +30,7 @@ _ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
-    def __init__(self, manifest: Manifest, thresholds: Thresholds) -> None:
+    def __init__(self, manifest: Manifest, thresholds: Thresholds, lexicon: Lexicon) -> None:
         """Load the heads.
 
         Raises:
@@ -42,37 +43,49 @@ class Answerer:
         self._attributes = manifest.config.attributes
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
-        self._thresholds = {
-            attribute: np.array([by_modalities[one] for one in Modalities])
-            for attribute, by_modalities in thresholds.items()
+        # By place in Modalities, and in Evidence or in the labels.
+        self._by_evidence = {
+            attribute: np.array([[found[m].by_evidence[e] for e in Evidence] for m in Modalities])
+            for attribute, found in thresholds.items()
         }
+        self._by_label = {
+            attribute: np.array([found[m].by_label for m in Modalities])
+            for attribute, found in thresholds.items()
+        }
+        self._finder = LabelFinder(self._attributes, lexicon)
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
 
         Args:
             vectors: float16 in little endian, as `Engine.encode` yields them.
             modalities: What each product was read from, values of `Modalities`.
-            mentions: The labels that the texts name. No classifier reads them yet.
+            titles: What label words are looked for in, see `enrich.lexicon.choose_title`.
         """
         read_from = [Modalities(one) for one in modalities]
         batches = [
-            self._answer(vectors[start:stop], read_from[start:stop])
+            self._answer(vectors[start:stop], read_from[start:stop], titles[start:stop])
             for start in range(0, max(1, len(vectors)), _ROWS_AT_ONCE)
             for stop in [start + _ROWS_AT_ONCE]
         ]
         return pa.concat_batches(batches)
 
-    def _answer(self, vectors: Sequence[bytes], modalities: list[Modalities]) -> pa.RecordBatch:
+    def _answer(
+        self,
+        vectors: Sequence[bytes],
+        modalities: list[Modalities],
+        titles: Sequence[str | None],
+    ) -> pa.RecordBatch:
         packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
         output = self.read(torch.from_numpy(packed.astype(np.float32)), modalities)
         probs = self.probabilities(output, modalities)
         places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
+        named = self._finder.find(titles)
         return to_record_batch(
             [
-                self._to_answers(attribute, probs[attribute], output, places)
+                self._to_answers(attribute, probs[attribute], output, places, named[attribute])
                 for attribute in self._attributes
             ]
         )
@@ -106,19 +119,51 @@ class Answerer:
             for attribute, logits in output.logits.items()
         }
 
+    def find_named(self, titles: Sequence[str | None]) -> dict[str, Bool[Tensor, "B _"]]:
+        """Return by attribute which labels each title names."""
+        return {a: torch.from_numpy(named) for a, named in self._finder.find(titles).items()}
+
+    def thresholds_of(self, answer: EnrichedProduct, title: str | None) -> dict[str, float]:
+        """Return by attribute the confidence from which on this answer is given; inf is never.
+
+        Args:
+            answer: what was answered to a product that could be read.
+            title: what label words are looked for in.
+        """
+        assert answer.modalities is not None
+        named = self._finder.find([title])
+        place, found = np.array([_ORDER[answer.modalities]]), {}
+        for one in answer.predictions:
+            best = np.array([self._attributes[one.attribute].index(one.label)])
+            found[one.attribute] = self._least(one.attribute, place, named[one.attribute], best)
+        return {attribute: float(least[0]) for attribute, least in found.items()}
+
+    def _least(
+        self, attribute: str, places: np.ndarray, named: np.ndarray, best: np.ndarray
+    ) -> np.ndarray:
+        """Return the confidence from which on each answer is given, (N,); inf is never."""
+        by_evidence = self._by_evidence[attribute][places, weigh(named, best)]
+        return np.maximum(by_evidence, self._by_label[attribute][places, best])
+
     def _to_answers(
-        self, attribute: str, probs: Float[Tensor, "B C"], output: ModelOutput, places: np.ndarray
+        self,
+        attribute: str,
+        probs: Float[Tensor, "B C"],
+        output: ModelOutput,
+        places: np.ndarray,
+        named: np.ndarray,
     ) -> AttributeAnswers:
         labels = self._attributes[attribute]
         best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
         confidences = best.values.double().numpy()
         weight = output.image_weight.get(attribute)
+        least = self._least(attribute, places, named, best.indices[:, 0].numpy())
         return AttributeAnswers(
             attribute,
             labels,
             best.indices.numpy(),
             confidences,
             # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
-            ~(confidences[:, 0] >= self._thresholds[attribute][places]),
+            ~(confidences[:, 0] >= least),
             None if weight is None else weight.double().numpy(),
         )

@@ -6,16 +6,32 @@ another way. How they are fitted is in `enrich.training.calibration`, how they a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 
 DEFAULT_TARGET_PRECISION = 0.90
 TARGET_PRECISIONS = (DEFAULT_TARGET_PRECISION, 0.95)
-# By attribute and set of modalities, the confidence from which on a row is answered; inf is never.
-Thresholds = Mapping[str, Mapping[Modalities, float]]
+# By what the text says of an answer, the confidence from which on it is given.
+EvidenceThresholds = dict[Evidence, float | None]
+
+
+class Least(NamedTuple):
+    """The least confidence of an answer: by what the text says, and by the answer's label.
+
+    Both must be reached; inf is never.
+    """
+
+    by_evidence: Mapping[Evidence, float]
+    by_label: tuple[float, ...]
+
+
+# By attribute and set of modalities.
+Thresholds = Mapping[str, Mapping[Modalities, Least]]
 Matrix = tuple[tuple[FiniteFloat, ...], ...]
 
 
@@ -26,32 +42,61 @@ class CalibratedModalities(BaseModel):
     `image_temperature` the temperature of a row of image weight w is
     temperature^(1 - w) * image_temperature^w; without one it is `temperature` for all.
 
-    `thresholds` maps a target precision ("0.90") to a confidence in [0, 1], or to None where no
-    threshold reaches it: then the classifier always abstains. Both rest on `rows` labelled rows.
+    `thresholds` maps a target precision ("0.90") and what the text says of the answer to a
+    confidence in [0, 1], or to None where no threshold reaches the precision: then the classifier
+    always abstains. `floors` maps a target precision to the least confidence of each label's
+    answers, None for never; without an entry labels have no floor. All rest on `rows` rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(gt=0)
     image_temperature: float | None = Field(default=None, gt=0)
-    thresholds: dict[str, float | None]
+    thresholds: dict[str, EvidenceThresholds]
+    floors: dict[str, tuple[float | None, ...]] = {}
     rows: int = Field(ge=0)
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _spread(cls, given: Any) -> Any:
+        """Take one threshold for every kind of evidence, too."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            precision: found if isinstance(found, dict) else dict.fromkeys(Evidence, found)
+            for precision, found in given.items()
+        }
 
     @field_validator("thresholds")
     @classmethod
-    def _has_every_precision(cls, given: dict[str, float | None]) -> dict[str, float | None]:
+    def _has_every_precision(
+        cls, given: dict[str, EvidenceThresholds]
+    ) -> dict[str, EvidenceThresholds]:
         if missing := {f"{precision:.2f}" for precision in TARGET_PRECISIONS} - set(given):
             raise ValueError(f"no threshold for precision {', '.join(sorted(missing))}")
+        for precision, by_evidence in given.items():
+            if unset := set(Evidence) - set(by_evidence):
+                raise ValueError(f"no threshold for {', '.join(sorted(unset))} at {precision}")
         return given
 
-    def threshold(self, target_precision: float) -> float:
-        """Returns the confidence from which on a row is answered; inf means never."""
-        found = self.thresholds[f"{target_precision:.2f}"]
-        return math.inf if found is None else found
+    def at_precision(self, target_precision: float, labels: int) -> Least:
+        """Return the least confidences of answers at a target precision, for so many labels."""
+        name = f"{target_precision:.2f}"
+        found = self.thresholds[name]
+        floors = self.floors.get(name, (0.0,) * labels)
+        return Least(
+            {evidence: _or_never(found[evidence]) for evidence in Evidence},
+            tuple(map(_or_never, floors)),
+        )
 
     def ever_answers(self) -> bool:
         """Tells whether any row can be answered at the default target precision."""
-        return self.threshold(DEFAULT_TARGET_PRECISION) < math.inf
+        found = self.thresholds[f"{DEFAULT_TARGET_PRECISION:.2f}"]
+        return any(least is not None for least in found.values())
+
+
+def _or_never(least: float | None) -> float:
+    return math.inf if least is None else least
 
 
 CalibratedSets = dict[Modalities, CalibratedModalities]
@@ -107,9 +152,14 @@ class Calibration(BaseModel):
                 raise ValueError(f"{attribute} is not calibrated for {', '.join(sorted(missing))}")
         return given
 
-    def thresholds(self, target_precision: float) -> Thresholds:
-        """Returns the confidences from which on attributes are answered; inf means never."""
+    def thresholds(
+        self, target_precision: float, attributes: Mapping[str, Sequence[str]]
+    ) -> Thresholds:
+        """Return the least confidences of answers, for a checkpoint's `attributes`."""
         return {
-            attribute: {m: one.threshold(target_precision) for m, one in calibrated.items()}
+            attribute: {
+                modalities: one.at_precision(target_precision, len(attributes[attribute]))
+                for modalities, one in calibrated.items()
+            }
             for attribute, calibrated in self.attributes.items()
         }

@@ -95,9 +95,10 @@ class JobConfig(YamlSettings):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them, until
     `starting_from` resolves those of baselines and of what is written for people.
 
-    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file, `report_dir` is
-    where each run's page goes, and `metrics_dir` where its figures for Prometheus go. A share is in
-    [0, 1].
+    `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
+    null takes a word out. `baselines` maps a catalog, as `--catalog` names it, to its label
+    baseline file, `report_dir` is where each run's page goes, and `metrics_dir` where its figures
+    for Prometheus go. A share is in [0, 1].
     """
 
     catalog: Location = DEMO_CATALOG
@@ -110,6 +111,7 @@ class JobConfig(YamlSettings):
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity = ImageIdentity.STAT
     target_precision: float = DEFAULT_TARGET_PRECISION
+    lexicon: dict[str, dict[str, str | None]] = Field(default={})
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)
     products_per_task: int = Field(default=2_000, gt=0)

@@ -24,6 +24,7 @@ from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
+from enrich.lexicon import choose_title
 from enrich.memory import Heap, keep_freed_memory
 from enrich.precision import local_device
 from enrich.recent import RecentPictures
@@ -58,7 +59,7 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
-        self.answerer = Answerer(manifest, spec.thresholds)
+        self.answerer = Answerer(manifest, spec.thresholds, manifest.lexicon.extended(spec.words))
         self._manifest, self._device = manifest, device
         self._config = manifest.config
         self._store = spec.open_store()
@@ -143,7 +144,8 @@ class Engine:
                 status, error = problem.status, str(problem)
         elif not text:
             error = _NO_TEXT
-        return Prepared(product.product_id, pixels, text, status, error, digest)
+        title = choose_title(product.title, product.description)
+        return Prepared(product.product_id, pixels, text, status, error, digest, title)
 
     def _decode(self, data: bytes) -> np.ndarray:
         limits, shape = self.spec.limits, self._config.image
@@ -176,6 +178,7 @@ def _to_encoded(window: list[Prepared], packed: Tensor | None) -> list[EncodedPr
             None if one.modalities is None else next(rows).tobytes(),
             one.error,
             one.image_digest,
+            one.title,
         )
         for one in window
     ]

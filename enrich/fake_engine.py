@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from enrich.calibration import Thresholds
+from enrich.calibration import Least, Thresholds
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
+from enrich.lexicon import Evidence
 from enrich.records import (
     NO_IMAGE_PATH,
     EncodedProduct,
@@ -65,7 +66,11 @@ class FakeEngineSpec:
     @property
     def thresholds(self) -> Thresholds:
         """The same for all attributes and sets of modalities."""
-        return {name: dict.fromkeys(Modalities, self.threshold) for name in self.attributes}
+        every = dict.fromkeys(Evidence, self.threshold)
+        return {
+            name: dict.fromkeys(Modalities, Least(every, (0.0,) * len(labels)))
+            for name, labels in self.attributes.items()
+        }
 
     def build(self, device: "torch.device") -> "FakeEngine":
         """Return the engine; `device` is not used."""
@@ -128,7 +133,7 @@ class FakeAnswerer:
         self._spec = spec
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
         numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, _NUMBERS)

@@ -27,7 +27,7 @@ class AnswersProducts(Protocol):
     """An `Answerer`, or a fake that obeys the same contract."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: Any = None
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
     ) -> pa.RecordBatch:
         """Return the columns of `answer_fields`, a row for each of the vectors, in order."""
         ...
@@ -161,8 +161,11 @@ def answer_encoded(
     schema = pa.schema(answer_fields(attributes))
     answers = pa.RecordBatch.from_pylist([], schema=schema)
     if readable:
-        vectors, modalities = zip(*((one.vectors, one.modalities) for one in readable), strict=True)
-        answers = answerer.answer(vectors, modalities)
+        answers = answerer.answer(
+            [one.vectors for one in readable if one.vectors is not None],
+            [one.modalities for one in readable if one.modalities is not None],
+            [one.title for one in readable],
+        )
     if len(readable) == len(encoded):
         return answers
     is_read = np.array([one.modalities is not None for one in encoded])

@@ -4,8 +4,9 @@ A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
-from enrich.errors import CheckpointError, NoAnswer
+from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.rows import AnswersProducts
+
+# What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
+OwnWords = Mapping[str, Mapping[str, str | None]]
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +80,8 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
+    `words` are what the source adds to the checkpoint's lexicon.
+
     `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
 
@@ -84,6 +90,7 @@ class EngineSpec:
     model_version: str
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
+    words: OwnWords
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -125,7 +132,7 @@ class EngineSpec:
         from enrich.answerer import Answerer
 
         with self._read_checkpoint() as manifest:
-            return Answerer(manifest, self.thresholds)
+            return Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
 
     @contextmanager
     def _read_checkpoint(self) -> Iterator[Manifest]:
@@ -137,7 +144,7 @@ class EngineSpec:
         """
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
-            version = name_model_version(manifest, self.target_precision)
+            version = name_model_version(manifest, self.target_precision, self.words)
             if version != self.model_version:
                 raise NoAnswer(
                     f"the checkpoint in {self.checkpoint} is {version}, and was "
@@ -148,27 +155,25 @@ class EngineSpec:
             yield manifest
 
 
-def name_model_version(manifest: Manifest, target_precision: float) -> str:
-    """Returns the version that every row carries: name, content digest, target precision."""
+def name_model_version(
+    manifest: Manifest, target_precision: float, words: OwnWords | None = None
+) -> str:
+    """Return the version that every row carries: name, content digest, target precision.
+
+    A digest of a source's own `words` follows, where it has any: answers depend on them.
+    """
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
         raise CheckpointError(
             f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
             f"they were fitted for {allowed}"
         )
-    return f"{manifest.config.name}-{manifest.digests.model}{_mark(target_precision)}"
-
-
-def versions_of_checkpoint(model_version: str) -> tuple[str, ...]:
-    """Returns the versions that rows of one checkpoint carry, by one of them.
-
-    They differ in their labels alone: the classifier said the same.
-    """
-    marks = [_mark(target) for target in TARGET_PRECISIONS]
-    for mark in marks:
-        if model_version.endswith(mark):
-            return tuple(model_version.removesuffix(mark) + other for other in marks)
-    return (model_version,)
+    settings = ""
+    if words:
+        text = json.dumps(words, sort_keys=True)
+        settings = f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    digest = manifest.digests.model
+    return f"{manifest.config.name}-{digest}{settings}{_mark(target_precision)}"
 
 
 def _mark(target_precision: float) -> str:
@@ -182,13 +187,19 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
 
     Raises:
         CheckpointError: the checkpoint has no thresholds for the configured target precision.
+        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
     """
+    words = config.lexicon
+    _refuse_unknown_labels(words, manifest.config.attributes)
     return EngineSpec(
         checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
         encoder_version=manifest.digests.encoder,
-        model_version=name_model_version(manifest, config.target_precision),
+        model_version=name_model_version(manifest, config.target_precision, words),
         attributes=manifest.config.attributes,
-        thresholds=manifest.calibration.thresholds(config.target_precision),
+        thresholds=manifest.calibration.thresholds(
+            config.target_precision, manifest.config.attributes
+        ),
+        words=words,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,
@@ -202,6 +213,22 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
 def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
     """Returns the recipe with default settings for a checkpoint on this machine."""
     return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
+
+
+def _refuse_unknown_labels(words: OwnWords, attributes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError where the settings' words are of no attribute or label."""
+    for attribute, named in words.items():
+        if attribute not in attributes:
+            raise ConfigError(
+                f"lexicon names an unknown attribute: found {attribute}, expected one of "
+                f"{', '.join(attributes)}."
+            )
+        for word, label in named.items():
+            if label is not None and label not in attributes[attribute]:
+                raise ConfigError(
+                    f"lexicon.{attribute} gives '{word}' an unknown label: found {label}, expected "
+                    f"one of {', '.join(attributes[attribute])}, or null."
+                )
 
 
 def _absolute(location: str) -> str:

@@ -22,7 +22,8 @@ from enrich.records import Modalities, Status
 class Prepared:
     """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty.
 
-    `image_digest` is that of the file, where it was read.
+    `image_digest` is that of the file, where it was read. `title` is what label words are looked
+    for in.
     """
 
     product_id: str
@@ -31,6 +32,7 @@ class Prepared:
     status: Status
     error: str | None
     image_digest: str | None
+    title: str | None
 
     @property
     def image_problem(self) -> ImageProblem | None:

@@ -298,7 +298,7 @@ def decide_run(
         event = discard(tables, decision.run, decision.reason)
     else:
         log.info("publishing the candidates of run %s", decision.run)
-        version = name_model_version(manifest, settings.target_precision)
+        version = name_model_version(manifest, settings.target_precision, settings.lexicon)
         event = approve(tables, decision.run, decision.reason, labels, version)
     recording.summary = summarise(event)
     recording.is_news = event["at"] >= begun_at

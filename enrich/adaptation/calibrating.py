@@ -6,6 +6,7 @@ the scores came about.
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -17,11 +18,14 @@ from enrich.calibration import (
     TARGET_PRECISIONS,
     CalibratedModalities,
     CalibratedSets,
+    EvidenceThresholds,
     ScoreCorrection,
 )
+from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.calibration import fit_temperatures, pick_threshold, strictest
+from enrich.training.calibration import fit_temperatures
+from enrich.training.thresholds import log_odds, pick_threshold, shift_threshold
 
 # By how much the summed loss must fall, in nats, for a new temperature to be more than chance: by
 # Akaike's criterion, which asks for 1 for each fitted number.
@@ -86,7 +90,7 @@ def _calibrate(
         own = base[modalities].thresholds
         picked = pick_thresholds(reading if is_common else whole, calibrated, own)
         if not is_common:
-            picked = {name: strictest([own[name], picked[name]]) for name in own}
+            picked = {name: _strictest(own[name], picked[name]) for name in own}
         calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": picked})
     return calibrated
 
@@ -104,22 +108,37 @@ def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> Calibrated
 
 
 def pick_thresholds(
-    reading: Answers, calibrated: CalibratedSets, before: Mapping[str, float | None]
-) -> dict[str, float | None]:
-    """Returns the thresholds that these answers ask for, or those of before.
+    reading: Answers, calibrated: CalibratedSets, before: Mapping[str, EvidenceThresholds]
+) -> dict[str, EvidenceThresholds]:
+    """Return the thresholds whose precision these answers prove; None where they prove none.
 
-    A few dozen labels hold too few right answers for the bound on the precision. Where they give no
-    threshold, the earlier one, which rests on thousands of rows, stays if its precision holds here.
+    All thresholds of before move by the same log odds: so few labels cannot tell the kinds of
+    evidence apart, and those of before rest on thousands of rows. Where before none was reached,
+    all are the same.
     """
-    confidence, best = CalibratedAnswers.by(reading, calibrated).probs.max(1)
-    is_right = best == reading.targets
-    _, numbered, sizes = reading.groups.unique(return_inverse=True, return_counts=True)
-    evidence = 1 / sizes.double()[numbered]
+    answers = CalibratedAnswers.by(reading, calibrated)
+    highest, best = answers.probs.max(1)
+    confidence, is_right = highest.numpy(), (best == reading.targets).numpy()
+    evidence = weigh(reading.named.numpy(), best.numpy())
     picked = {}
     for name, own in before.items():
-        picked[name] = pick_threshold(confidence, is_right, float(name), evidence)
-        if picked[name] is None and own is not None:
-            answered = is_right[confidence >= own].double()
-            if len(answered) and answered.mean() >= float(name):
-                picked[name] = own
+        if not any(own.values()):
+            own = dict.fromkeys(Evidence, 0.5)
+        # Of a kind that was never answered nothing is answered here.
+        each = [own[kind] for kind in Evidence]
+        least = np.array([np.inf if one is None else float(log_odds(one)) for one in each])
+        score = log_odds(confidence) - least[evidence]
+        shift = pick_threshold(score, is_right, reading.groups.numpy(), float(name), confidence)
+        picked[name] = {
+            kind: None if shift is None else shift_threshold(own[kind], shift) for kind in Evidence
+        }
     return picked
+
+
+def _strictest(one: EvidenceThresholds, other: EvidenceThresholds) -> EvidenceThresholds:
+    """Return the higher of two thresholds of each kind; None, never, is higher than all others."""
+    found: EvidenceThresholds = {}
+    for kind in Evidence:
+        first, second = one[kind], other[kind]
+        found[kind] = None if first is None or second is None else max(first, second)
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
@@ -17,6 +17,7 @@ from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
+from enrich.lexicon import choose_title
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
@@ -68,12 +69,16 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     if not parts:
         return {}
     encoded, product = torch.cat(parts), torch.tensor(rows)
+    titles = [choose_title(one.title, one.description) for one in labels.products]
     readings = []
     for place, modalities in enumerate(Modalities):
         can = torch.tensor([one in (modalities, Modalities.IMAGE_AND_TEXT) for one in read_from])
         shown = [modalities] * int(can.sum())
         output = engine.answerer.read(encoded[can, place], shown)
-        readings.append(_Reading(modalities, product[can], output))
+        named = engine.answerer.find_named(
+            [None if modalities is Modalities.IMAGE else titles[row] for row in product[can]]
+        )
+        readings.append(_Reading(modalities, product[can], output, named))
     return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
 
 
@@ -96,12 +101,14 @@ def _read(
 class _Reading:
     """The answers to M products, of which only these modalities were shown.
 
-    `product` is the number of each row's product.
+    `product` is the number of each row's product, `named` are the labels that their titles name,
+    by attribute.
     """
 
     modalities: Modalities
     product: Int[Tensor, " M"]
     output: ModelOutput
+    named: dict[str, Bool[Tensor, "M C"]]
 
     def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
         """Returns the answers to those products that carry a label of the attribute."""
@@ -115,6 +122,7 @@ class _Reading:
             embeds=join_embeds(self.output.vectors),
             targets=targets,
             image_weight=None if weight is None else weight.float(),
+            named=self.named[attribute],
         )
         return every_row.where(targets != UNLABELLED)
 
@@ -151,4 +159,5 @@ def _concatenate(first: Answers, second: Answers) -> Answers:
         embeds=torch.cat([first.embeds, second.embeds]),
         targets=torch.cat([first.targets, second.targets]),
         image_weight=torch.cat(weights) if len(weights) == 2 else None,
+        named=torch.cat([first.named, second.named]),
     )

@@ -23,6 +23,7 @@ from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
 from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
+from enrich.lexicon import Lexicon
 from enrich.tokenizer import TextEncoder
 
 _LONGEST_SAID = 300
@@ -162,12 +163,13 @@ def save_checkpoint(
     metrics: dict[str, object],
     model_card: str,
     settings: Mapping[str, str] | None = None,
+    lexicon: Lexicon | None = None,
 ) -> None:
     """Writes a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
-    `settings` are the files that say how it was trained, by their names. `metrics.json` says of
-    which content its figures are.
+    `settings` are the files that say how it was trained, by their names. `lexicon` are the words by
+    which texts name labels. `metrics.json` says of which content its figures are.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with whole_folder(folder) as partial:
@@ -176,6 +178,8 @@ def save_checkpoint(
         tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "config.json").write_text(classifier.config.model_dump_json(indent=2) + "\n")
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
+        words = Lexicon({}) if lexicon is None else lexicon
+        (partial / "lexicon.json").write_text(words.model_dump_json(indent=2) + "\n")
         write_metrics(partial, {"content": digest_checkpoint(partial).model} | metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)

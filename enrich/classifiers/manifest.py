@@ -4,6 +4,7 @@
     model.safetensors  weights, half precision
     tokenizer.json     the tokenizer
     calibration.json   temperatures and thresholds
+    lexicon.json       words by which texts name labels
     metrics.json       what was measured, and the digest of the content it was measured of
     training.yaml      the configuration that trains the same weights again, where a run wrote it;
                        image_tower_training.yaml that of its image tower, where it had one trained,
@@ -32,6 +33,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
 from enrich.errors import CheckpointError, NoAnswer, kind_of
 from enrich.images.locations import spell_out
+from enrich.lexicon import Lexicon
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 
@@ -42,7 +44,7 @@ ENCODER_REVISION = 1
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 # What vectors depend on beside the encoder's weights and settings, and what answers do.
-_OF_ENCODER, _OF_ANSWERS = ("tokenizer.json",), ("calibration.json",)
+_OF_ENCODER, _OF_ANSWERS = ("tokenizer.json",), ("calibration.json", "lexicon.json")
 
 # Google's client asks again for a quarter of an hour if it is not told otherwise.
 _GOOGLE_RETRIES_S = 60
@@ -57,6 +59,7 @@ class Manifest:
     folder: Path
     config: ClassifierConfig
     calibration: Calibration
+    lexicon: Lexicon
     digests: "Digests"
 
 
@@ -112,7 +115,8 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
                 f"config.json has {len(labels)}: they are of different checkpoints"
             )
-    return Manifest(folder, config, calibration, digests)
+    lexicon = _read_json(folder / "lexicon.json", Lexicon)
+    return Manifest(folder, config, calibration, lexicon, digests)
 
 
 def fetch_manifest(location: str | None) -> Manifest:

@@ -15,6 +15,7 @@ from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.comparison.figure import file_name
+from enrich.lexicon import Lexicon
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.label_words import LabelWords
@@ -76,7 +77,7 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
     for manifest in manifests:
         for attribute, own in manifest.config.attributes.items():
             labels[attribute] = labels.get(attribute, ()) + own
-    label_words = LabelWords(labels, LABEL_WORDS)
+    label_words = LabelWords(labels, Lexicon.of_labels(LABEL_WORDS))
     return [
         Contender(name, manifest, *load_classifier(manifest, device), label_words)
         for name, manifest in zip(names, manifests, strict=True)

@@ -14,7 +14,7 @@ from enrich.images.limits import ImageProblem
 from enrich.progress import say, watch
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product
 from enrich.spec import default_spec
-from enrich.training.calibration import wilson_lower_bound
+from enrich.training.thresholds import bound_precision
 from enrich.unreadable import describe_failures
 
 # Eight bits are for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
@@ -44,8 +44,7 @@ class LabelAgreement:
 
         Of the shares of `same` and `same_best` the smaller one counts.
         """
-        same = torch.tensor(min(self.same, self.same_best), dtype=torch.double)
-        return float(wilson_lower_bound(same, torch.tensor(self.products, dtype=torch.double)))
+        return bound_precision(min(self.same, self.same_best), self.products)
 
 
 @dataclass(frozen=True, slots=True)

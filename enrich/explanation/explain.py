@@ -82,13 +82,11 @@ def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
         for word, added in zip(words, adds, strict=True)
     ]
     read.sort(key=lambda word: -abs(word.effect[1]))
-    thresholds = {
-        attribute: of_modalities[prepared.modalities]
-        for attribute, of_modalities in engine.spec.thresholds.items()
-    }
+    answer = next(engine.enrich([product]))
+    thresholds = engine.answerer.thresholds_of(answer, prepared.title)
     return Explanation(
         product=product,
-        answer=next(engine.enrich([product])),
+        answer=answer,
         model_version=engine.spec.model_version,
         target_precision=engine.spec.target_precision,
         thresholds=thresholds,

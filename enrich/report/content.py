@@ -83,8 +83,9 @@ class AttributeFacts:
 
     `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count
     products by bin of confidence, `image_weights` by bin of the modality-wise attention on the
-    image, of products with image and text. `thresholds` is by set of modalities: the confidence
-    from which on the classifier answers, in [0, 1], infinite where it never does.
+    image, of products with image and text. `thresholds` is by what was read and what the
+    title says: the confidence from which on the classifier answers, in [0, 1], infinite where it
+    never does.
     """
 
     name: str

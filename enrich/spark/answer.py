@@ -112,9 +112,11 @@ def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
     latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
     one = encodings.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
     one = one.select("content_hash", "status", "modalities", "error", "vectors")
-    reason = F.col("outcome").alias("reason")
-    key = ("product_id", "product_category", "replaces", "content_hash")
-    return due.select(*key, reason, F.lit(Op.UPSERT).alias("op")).join(one, "content_hash")
+    # As `enrich.lexicon.choose_title`.
+    named_in = F.coalesce(F.nullif("title", F.lit("")), "description").alias("named_in")
+    columns = ("product_id", "product_category", "replaces", "content_hash", named_in)
+    reason, op = F.col("outcome").alias("reason"), F.lit(Op.UPSERT).alias("op")
+    return due.select(*columns, reason, op).join(one, "content_hash")
 
 
 def count_candidates(
@@ -221,7 +223,7 @@ def write_findings(
 
 def _answer(asked: DataFrame, spec: BuildsEngine) -> DataFrame:
     schema = f"{_KEPT}, {answer_columns(spec.attributes)}"
-    rows = asked.select(*_NAMES, "vectors")
+    rows = asked.select(*_NAMES, "vectors", "named_in")
     return rows.mapInArrow(build_answer(spec), schema)
 
 
@@ -236,7 +238,8 @@ def build_answer(
             if not batch.num_rows:
                 continue
             vectors = batch.column("vectors").to_pylist()
-            answers = answerer.answer(vectors, batch.column("modalities").to_pylist())
+            modalities, titles = (batch.column(n).to_pylist() for n in ("modalities", "named_in"))
+            answers = answerer.answer(vectors, modalities, titles)
             kept = [batch.column(name) for name in _NAMES]
             names = [*_NAMES, *answers.schema.names]
             yield pa.RecordBatch.from_arrays([*kept, *answers.columns], names=names)

@@ -6,7 +6,7 @@ Changes no table, so a page can be written again at any time, such as after a ro
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -21,12 +21,14 @@ from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
 from schemas.tables import COUNTS, CheckOutcome, Modalities, State, Status
 
+from enrich.calibration import Least
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
 from enrich.errors import EnrichError
 from enrich.files.whole import whole_file
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.store import ImageStore
+from enrich.lexicon import Evidence
 from enrich.records import NO_IMAGE_PATH
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
@@ -51,6 +53,12 @@ Facts = defaultdict[tuple[str, str | None], Counter[str]]
 _CHANGES_SHOWN = 12  # of an attribute
 _CHECKS_READ = 10_000
 _LONGEST_TEXT = 500  # in letters; a longer text is not for reading
+_SAID = {
+    Evidence.NAMED: "title names the label",
+    Evidence.CONTRADICTED: "title names another label",
+    Evidence.SEVERAL: "title names several labels",
+    Evidence.SILENT: "title names none",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +230,10 @@ def _describe_attributes(
     expected, settings = sources.expected, sources.settings
     if expected is None or baseline not in (None, expected.name):
         expected = content.ExpectedLabels("", {})
-    precision, calibration = settings.target_precision, sources.manifest.calibration
-    is_same = event["model_version"] == name_model_version(sources.manifest, precision)
-    thresholds = calibration.thresholds(precision) if is_same else {}
+    precision, manifest = settings.target_precision, sources.manifest
+    known = manifest.calibration.thresholds(precision, manifest.config.attributes)
+    is_same = event["model_version"] == name_model_version(manifest, precision, settings.lexicon)
+    thresholds = known if is_same else {}
     met = facts["modalities", None]
     return tuple(
         content.AttributeFacts(
@@ -235,12 +244,25 @@ def _describe_attributes(
             answered=_by_bin(facts["answered", a]),
             abstained=_by_bin(facts["abstained", a]),
             image_weights=_by_bin(facts["weight", a]),
-            thresholds={m: t for m, t in thresholds.get(a, {}).items() if m in met},
+            thresholds=_name_thresholds(thresholds.get(a, {}), met),
             changes=tuple(starmap(_as_change, _sorted(facts["change", a], _CHANGES_SHOWN).items())),
         )
         for a in sources.tables.attributes
         if facts["label", a]
     )
+
+
+def _name_thresholds(
+    by_modalities: Mapping[Modalities, Least], met: Mapping[str, int]
+) -> dict[str, float]:
+    """Return the confidences from which on answers are given, by words for the page."""
+    return {
+        f"{modalities}, {_SAID[evidence]}": least
+        for modalities, found in by_modalities.items()
+        if modalities in met
+        for evidence, least in found.by_evidence.items()
+        if evidence is Evidence.SILENT or modalities is not Modalities.IMAGE
+    }
 
 
 def _as_change(key: str, products: int) -> content.Change:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
 from enrich.classifiers.calibrated import Layer, apply_layer, at_temperatures, log_temperatures
+from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.calibration import LabelledLogits
 from enrich.training.measures import Figures, measure, measure_thresholds
@@ -23,7 +24,8 @@ class Answers:
     `product` is the number of each row's product, `groups` that of its group of near-identical
     products. `modalities` are what was read of the product, `logits` are before temperatures,
     `embeds` what `join_embeds` returns. `image_weight` is the image's share in each answer, in
-    [0, 1]; None where the classifier does not weigh its modalities.
+    [0, 1]; None where the classifier does not weigh its modalities. `named` are the labels that
+    each product's title names.
     """
 
     product: Int[Tensor, " M"]
@@ -33,6 +35,7 @@ class Answers:
     embeds: Float[Tensor, "M E"]
     targets: Int[Tensor, " M"]
     image_weight: Float[Tensor, " M"] | None
+    named: Bool[Tensor, "M C"]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -47,6 +50,7 @@ class Answers:
             embeds=self.embeds[kept],
             targets=self.targets[kept],
             image_weight=None if self.image_weight is None else self.image_weight[kept],
+            named=self.named[kept],
         )
 
     def corrected(self, layer: Layer | None) -> "Answers":
@@ -68,7 +72,12 @@ class Answers:
         # `mixed` is true: temperatures use the weights only if every condition has them.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
         return LabelledLogits(
-            self.logits, self.targets, self.image_weight if mixed else None, share
+            self.logits,
+            self.targets,
+            self.image_weight if mixed else None,
+            share,
+            self.named,
+            self.groups,
         )
 
 
@@ -90,14 +99,17 @@ class CalibratedAnswers:
     ) -> "CalibratedAnswers":
         """Returns the answers as the job would give them, corrected if a correction is given."""
         rows = [calibrated[m] for m in answers.modalities]
-        return cls(
-            of=answers,
-            probs=at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight),
-            thresholds={
-                precision: torch.tensor([row.threshold(precision) for row in rows])
-                for precision in TARGET_PRECISIONS
-            },
-        )
+        probs = at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight)
+        best = probs.argmax(1)
+        evidence = weigh(answers.named.numpy(), best.numpy()).tolist()
+        each = [*zip(answers.modalities, evidence, best.tolist(), strict=True)]
+        kinds, labels = list(Evidence), probs.shape[1]
+        thresholds = {}
+        for precision in TARGET_PRECISIONS:
+            at = {m: one.at_precision(precision, labels) for m, one in calibrated.items()}
+            least = [max(at[m].by_evidence[kinds[e]], at[m].by_label[b]) for m, e, b in each]
+            thresholds[precision] = torch.tensor(least)
+        return cls(of=answers, probs=probs, thresholds=thresholds)
 
     def measure(self) -> Figures:
         """Returns the figures of the answers, and of the thresholds where there is a row."""

@@ -121,7 +121,6 @@ class Batches:
         """Yields the rows under one condition, the same every time, in batches of `size`."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
-        both = np.flatnonzero(has_text & has_image)
         if condition is Condition.WORDS_MASKED:
             texts = [
                 mask(text, self.label_words, is_alone=not seen)
@@ -132,14 +131,33 @@ class Batches:
             has_text = has_text & ~has_image
         elif condition is Condition.NO_IMAGE:
             has_image = has_image & ~has_text
-        elif condition is Condition.OTHER_TEXT and len(both):
-            from_row, is_other = other_group(self.products.groups[rows[both]])
-            for row, other in zip(both, both[from_row], strict=True):
+        elif condition is Condition.OTHER_TEXT:
+            both, others, is_other = self._exchange(rows)
+            for row, other in zip(both, others, strict=True):
                 texts[row] = self.products.texts[rows[other]]
             has_text[both] = is_other
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
+
+    def find_named(self, rows: np.ndarray, condition: Condition) -> dict[str, np.ndarray]:
+        """Return which labels the titles name under a condition, (N, labels) by attribute."""
+        titles = [self.products.titles[row] for row in rows]
+        if condition in (Condition.WORDS_MASKED, Condition.NO_TEXT):
+            titles = [None] * len(rows)
+        elif condition is Condition.OTHER_TEXT:
+            both, others, is_other = self._exchange(rows)
+            for row, other, is_there in zip(both, others, is_other, strict=True):
+                titles[row] = self.products.titles[rows[other]] if is_there else None
+        return self.label_words.finder.find(titles)
+
+    def _exchange(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the places whose texts are exchanged, whose texts they get, and if any is left."""
+        both = np.flatnonzero(self._has_text[rows] & self.images.has_image[rows])
+        if not len(both):
+            return both, both, np.zeros(0, bool)
+        from_row, is_other = other_group(self.products.groups[rows[both]])
+        return both, both[from_row], is_other
 
     def _inputs(
         self,

@@ -2,8 +2,7 @@
 
 Temperature scaling is Guo et al. 2017 (arXiv 1706.04599), but for what is minimised: the log loss
 of the one confidence that is published, for its answer being right or wrong, instead of the label's
-negative log-likelihood. A threshold is the lowest confidence at which a lower bound on the
-precision still holds. Knows nothing of classifiers.
+negative log-likelihood. Knows nothing of classifiers.
 """
 
 import math
@@ -11,26 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
-from enrich.training.measures import last_of_ties
+from enrich.lexicon import Evidence, weigh
+from enrich.training.thresholds import find_floors, pick_threshold
 
-# One-sided 90 %: thresholds rest on a few hundred to a few thousand validation rows.
-_WILSON_Z = 1.2816
-# By how much a condition that is not guarded (see `guarded`) may miss the target precision. Without
-# it, chance would decide whether its few rows reach the target, and with it how high the threshold
-# of all conditions is.
-_SLACK = 0.02
-# Of how many of its rows such a condition must answer for its threshold to count. A few dozen lucky
-# ones would else take most answers from all other conditions.
-_LEAST_ANSWERED = 0.1
-# An answer that is more likely wrong than right is not given, even if the surer answers are so good
-# that the precision of all would still hold.
-_LEAST_CONFIDENCE = 0.5
+# Fewer answers of a kind of evidence have the threshold of all.
+_FEWEST = 60
+# Of a rare condition, such as another product's text, so many rows count for thresholds.
+_RARE = 0.1
 # A wrong answer of confidence 1 would have no finite loss.
 _SUREST = 1 - 1e-6
 # The range of the logarithm of a temperature, and where in it the search for the best one looks.
@@ -49,58 +42,69 @@ class LabelledLogits:
 
     `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
     `share` is how much a row counts beside a row of another condition when temperatures are fitted,
-    in (0, 1].
+    in (0, 1]. `named` are the labels that titles name, None where none is named; `groups` are those
+    of near-identical products, None where each row has its own.
     """
 
     logits: Float[Tensor, "N C"]
     targets: Int[Tensor, " N"]
     image_weight: Float[Tensor, " N"] | None = None
     share: float = 1.0
-
-    @property
-    def guarded(self) -> bool:
-        """Whether the target precision must be reached under this condition.
-
-        A rare condition (share < 1) may raise the threshold, but where hardly a row of it reaches
-        the target it is ignored; and it is held to the target less `_SLACK`.
-        """
-        return self.share == 1
+    named: Bool[Tensor, "N C"] | None = None
+    groups: Int[Tensor, " N"] | None = None
 
 
 def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Returns temperatures fitted to all conditions together, and thresholds that hold under each.
+    """Return temperatures and thresholds fitted to all conditions together.
 
-    For each precision that is the strictest of the thresholds that the conditions ask for, see
-    `guarded`.
+    Thresholds are split by what the title says of the answer. Of a rare condition (`share` below 1)
+    a tenth of the rows counts there: so many texts of a source may be another product's.
     """
     calibrated = _without_thresholds(conditions)
-    answered = []
-    for condition in conditions:
-        if len(condition.targets):
-            every_row = [calibrated] * len(condition.targets)
-            probs = at_temperatures(condition.logits, every_row, condition.image_weight)
-            confidence, best = probs.max(1)
-            answered.append((confidence, best == condition.targets, condition.guarded))
-    thresholds = {
-        name: strictest(_thresholds_asked_for(answered, float(name)))
-        for name in calibrated.thresholds
-    }
-    return calibrated.model_copy(update={"thresholds": thresholds})
+    return calibrated.model_copy(update=_fit_thresholds(conditions, calibrated))
 
 
-def _thresholds_asked_for(
-    answered: Sequence[tuple[Tensor, Tensor, bool]], precision: float
-) -> list[float | None]:
-    """Returns them by confidence, whether it was right, and whether its condition is guarded."""
-    asked: list[float | None] = []
-    for confidence, is_right, guarded in answered:
-        if guarded:
-            asked.append(pick_threshold(confidence, is_right, precision))
-            continue
-        threshold = pick_threshold(confidence, is_right, precision - _SLACK)
-        if threshold is not None and (confidence >= threshold).float().mean() >= _LEAST_ANSWERED:
-            asked.append(threshold)
-    return asked
+def _fit_thresholds(
+    conditions: Sequence[LabelledLogits], calibrated: CalibratedModalities
+) -> dict[str, object]:
+    """Return thresholds and floors that hold for the rows of all conditions together."""
+    parts = [_judge(one, calibrated) for one in conditions if len(one.targets)]
+    if not parts:
+        return {}
+    confidence, is_right, best, evidence, groups = map(np.concatenate, zip(*parts, strict=True))
+    thresholds, floors = {}, {}
+    for name in calibrated.thresholds:
+        precision = float(name)
+        found = {}
+        for place, kind in enumerate(Evidence):
+            mine = evidence == place
+            # Too few to tell them apart from the others.
+            rows = mine if mine.sum() >= _FEWEST else np.full(len(mine), True)
+            found[kind] = pick_threshold(confidence[rows], is_right[rows], groups[rows], precision)
+        least = np.array([np.inf if (t := found[kind]) is None else t for kind in Evidence])
+        thresholds[name] = found
+        labels = conditions[0].logits.shape[1]
+        floors[name] = find_floors(confidence, is_right, best, least[evidence], labels, precision)
+    return {"thresholds": thresholds, "floors": floors}
+
+
+def _judge(condition: LabelledLogits, calibrated: CalibratedModalities) -> tuple[np.ndarray, ...]:
+    """Return confidence, rightness, best label, evidence and group of the rows that count."""
+    every_row = [calibrated] * len(condition.targets)
+    probs = at_temperatures(condition.logits, every_row, condition.image_weight)
+    highest, best = probs.max(1)
+    named, groups = condition.named, condition.groups
+    rows = (
+        highest.numpy(),
+        (best == condition.targets).numpy(),
+        best.numpy(),
+        weigh((torch.zeros_like(probs) if named is None else named).bool().numpy(), best.numpy()),
+        (torch.arange(len(best)) if groups is None else groups).numpy(),
+    )
+    if condition.share == 1:
+        return rows
+    kept = np.random.default_rng(0).random(len(best)) < _RARE
+    return tuple(column[kept] for column in rows)
 
 
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
@@ -134,7 +138,7 @@ def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModal
     return CalibratedModalities(
         temperature=temperature,
         image_temperature=image_temperature,
-        thresholds={f"{precision:.2f}": None for precision in TARGET_PRECISIONS},
+        thresholds={f"{p:.2f}": dict.fromkeys(Evidence) for p in TARGET_PRECISIONS},
         rows=max(len(condition.targets) for condition in conditions),
     )
 
@@ -212,48 +216,6 @@ def _penalised_loss(
     return (losses.sum() + penalty) / rows.share.sum()
 
 
-def pick_threshold(
-    confidence: Float[Tensor, " N"],
-    is_right: Bool[Tensor, " N"],
-    precision: float,
-    evidence: Float[Tensor, " N"] | None = None,
-) -> float | None:
-    """Returns the lowest confidence, 0.5 at least, from which on precision is `precision` or more.
-
-    What counts is the lower Wilson bound of the precision, so that a lucky handful of rows sets no
-    threshold. `evidence` is how much each row counts among the rows that the bound rests on, in
-    (0, 1]: a tenth for each of ten rows of one product in several colors. None: every row is a
-    product of its own. The precision itself is the share of rows, as that is what is promised.
-    """
-    order = confidence.argsort(descending=True)
-    sorted_confidence = confidence[order]
-    each = torch.ones(len(order)) if evidence is None else evidence[order]
-    share = is_right[order].double().cumsum(0) / torch.arange(1, len(order) + 1)
-    counts = each.double().cumsum(0)
-    good = wilson_lower_bound(share * counts, counts) >= precision
-    good &= sorted_confidence >= _LEAST_CONFIDENCE
-    possible = (good & last_of_ties(sorted_confidence)).nonzero()
-    return float(sorted_confidence[possible[-1]]) if len(possible) else None
-
-
-def strictest(thresholds: Sequence[float | None]) -> float | None:
-    """Returns the highest threshold; None, one that is never reached, is higher than all others."""
-    reached = [threshold for threshold in thresholds if threshold is not None]
-    return max(reached) if reached and len(reached) == len(thresholds) else None
-
-
 def _log_ends(calibrated: CalibratedModalities) -> tuple[float, float]:
     image_end = calibrated.image_temperature or calibrated.temperature
     return math.log(calibrated.temperature), math.log(image_end)
-
-
-def wilson_lower_bound(
-    hits: Float[Tensor, "*N"], counts: Float[Tensor, "*N"]
-) -> Float[Tensor, "*N"]:
-    """Returns Wilson's lower bound of a share (1927), in [0, 1].
-
-    In nine of ten samples the true share is above it.
-    """
-    share, z2 = hits / counts, _WILSON_Z**2
-    spread = _WILSON_Z * (share * (1 - share) / counts + z2 / (4 * counts**2)).sqrt()
-    return (share + z2 / (2 * counts) - spread) / (1 + z2 / counts)

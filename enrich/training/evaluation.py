@@ -56,6 +56,7 @@ def answer(
         embeds.append(join_embeds(output.vectors))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
+    named = batches.find_named(rows, condition)
     answers = {}
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         logits = [out.logits[attribute].float().cpu() for out in outputs]
@@ -68,6 +69,7 @@ def answer(
             embeds=torch.cat(embeds) if embeds else torch.empty(0, 0),
             targets=targets[:, column],
             image_weight=torch.cat(weights).float().cpu() if weights else None,
+            named=torch.from_numpy(named[attribute]),
         )
         answers[attribute] = every_row.where(every_row.targets != UNLABELLED)
     return answers

@@ -2,14 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from itertools import groupby, zip_longest
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
 
+from enrich.lexicon import LabelFinder, Lexicon, match_any
 from enrich.text import normalise
 
-# A character of a word, but for scripts that write no blanks between words: Thai to Myanmar, Khmer,
-# kana, Han.
-_IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
 _WORD = re.compile(r"\w+")
 # Stands for a label word that is taken out; no text has this character.
 _MARK = "\0"
@@ -28,22 +26,24 @@ class LabelWords:
     def __init__(
         self,
         attributes: dict[str, tuple[str, ...]],
-        synonyms: dict[str, dict[str, tuple[str, ...]]],
+        lexicon: Lexicon,
     ) -> None:
         words = {label for labels in attributes.values() for label in labels}
         for attribute in attributes:
-            for known in synonyms.get(attribute, {}).values():
-                words.update(known)
+            words.update(lexicon.root.get(attribute, {}))
+        known = lexicon.root.items()
+        self.lexicon = Lexicon({a: words for a, words in known if a in attributes})
+        self.finder = LabelFinder(attributes, lexicon)
         self.attributes = tuple(attributes)
         self._names = {
             attribute: [*map(normalise, labels)] for attribute, labels in attributes.items()
         }
-        self._pattern = _match_any(set(map(normalise, words)))
+        self._pattern = match_any(map(normalise, words))
         told_by = {
             attribute: [
                 {
                     normalise(word).casefold()
-                    for word in (label, *synonyms.get(attribute, {}).get(label, ()))
+                    for word in (label, *_words_of(label, lexicon.root.get(attribute, {})))
                 }
                 for label in labels
             ]
@@ -89,22 +89,5 @@ class LabelWords:
         return "".join(part for pair in zip_longest(changed, labels, fillvalue="") for part in pair)
 
 
-def _match_any(words: set[str]) -> re.Pattern[str]:
-    # Longest first, so that "sea green" goes before "green".
-    longest_first = sorted(words - {""}, key=lambda word: (-len(word), word))
-    alternatives = [
-        f"{before}(?:{'|'.join(map(re.escape, alike))}){after}"
-        for (before, after), alike in groupby(longest_first, _choose_bounds)
-    ]
-    # Without any word: what never matches.
-    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
-
-
-def _choose_bounds(word: str) -> tuple[str, str]:
-    """Returns patterns around a word that keep it from being found inside a longer one.
-
-    They are empty at an end that is a symbol or of a script without blanks between words: there it
-    cannot be told where a word ends.
-    """
-    begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
-    return r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
+def _words_of(label: str, known: Mapping[str, str]) -> list[str]:
+    return [word for word, named in known.items() if named == label]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError
+from enrich.lexicon import choose_title
 from enrich.near_identical import group_near_identical
 from enrich.text import build_text, fold_label, read_as
 from enrich.training.readers.groups import MOST_TEXTS_OF_A_PICTURE
@@ -26,12 +27,13 @@ UNLABELLED = -100  # what cross_entropy ignores
 class LabelledProducts:
     """Products with labels, one row each, all arrays of the same length N.
 
-    `catalog` numbers the catalog that a row is of. `targets` is (N, attributes) with the label's
-    index or UNLABELLED; `groups` numbers the groups of near-identical products; `split` is TRAIN,
-    VALIDATION or TEST.
+    `titles` are what label words are looked for in. `catalog` numbers the catalog that a row is of.
+    `targets` is (N, attributes) with the label's index or UNLABELLED; `groups` numbers the groups
+    of near-identical products; `split` is TRAIN, VALIDATION or TEST.
     """
 
     texts: list[str]
+    titles: list[str | None]
     image_paths: list[str | None]
     image_roots: list[str]
     catalog: np.ndarray
@@ -46,6 +48,7 @@ class LabelledProducts:
         """Returns these rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
             texts=[self.texts[row] for row in rows],
+            titles=[self.titles[row] for row in rows],
             image_paths=[self.image_paths[row] for row in rows],
             image_roots=[self.image_roots[row] for row in rows],
             catalog=self.catalog[rows],
@@ -91,6 +94,11 @@ def join_catalogs(
             build_text(title, description)
             for rows in read
             for title, description in zip(rows.titles, rows.descriptions, strict=True)
+        ],
+        titles=[
+            choose_title(*both)
+            for rows in read
+            for both in zip(rows.titles, rows.descriptions, strict=True)
         ],
         image_paths=[path for rows in read for path in rows.image_paths],
         image_roots=[str(rows.root) for rows in read for _ in range(len(rows))],

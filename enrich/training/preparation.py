@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError, name_some
+from enrich.lexicon import Lexicon
 from enrich.progress import say
 from enrich.ranks import rank
 from enrich.tokenizer import TextEncoder
@@ -102,7 +103,7 @@ def prepare(
         open_batches,
         shape=classifier.config.image,
         encoder=TextEncoder(tokenizer, config.text_length),
-        label_words=LabelWords(config.attributes, LABEL_WORDS),
+        label_words=LabelWords(config.attributes, Lexicon.of_labels(LABEL_WORDS)),
         cache=config.cache or workspace / "cache",
     )
     batches = first_then_others(lambda: open_products(products))

@@ -189,5 +189,14 @@ def _write(
         split_groups=count_split_groups(run.batches.products),
         known_tests=count_known_tests(run.batches.products),
     )
-    save_checkpoint(output, run.classifier, run.tokenizer, calibration, metrics, card, run.recipes)
+    save_checkpoint(
+        output,
+        run.classifier,
+        run.tokenizer,
+        calibration,
+        metrics,
+        card,
+        run.recipes,
+        run.batches.label_words.lexicon,
+    )
     remove_others(output, run.recipes)

@@ -6,17 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy.stats import binom
 
-from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
+from enrich.calibration import CalibratedModalities, Calibration, Least, ScoreCorrection
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.training.calibration import (
     LabelledLogits,
     fit,
     fit_temperatures,
     fitted_loss,
-    pick_threshold,
-    wilson_lower_bound,
 )
 
 
@@ -99,27 +97,10 @@ def test_few_labels_leave_each_temperature_near_the_checkpoint_s_own() -> None:
     assert from_picture is not None and from_picture > 2 * from_text
 
 
-@pytest.mark.parametrize("precision", [0.90, 0.95])
-@pytest.mark.parametrize("rows", [300, 3_000])
-def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(
-    precision: float, rows: int
-) -> None:
-    hits = torch.arange(rows + 1, dtype=torch.double)
-    holds = wilson_lower_bound(hits, torch.full_like(hits, rows)).numpy() <= precision
-    assert binom.pmf(hits, rows, precision) @ holds == pytest.approx(0.9, abs=0.02)
-
-
-def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
-    confidence = torch.cat([torch.full((1_000,), 0.9), torch.full((20,), 0.3)])
-    correct = torch.cat([torch.ones(1_000), torch.zeros(20)]).bool()
-    assert pick_threshold(confidence, correct, 0.9) == pytest.approx(0.9)
-    assert pick_threshold(confidence - 0.45, correct, 0.9) is None
-
-
 def test_temperature_without_rows_is_one_and_nothing_is_answered() -> None:
     nothing = fit([LabelledLogits(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))])
     assert nothing.temperature == 1.0 and nothing.rows == 0
-    assert nothing.thresholds == {"0.90": None, "0.95": None}
+    assert not nothing.ever_answers()
 
 
 def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance() -> None:
@@ -132,54 +113,6 @@ def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance() 
             assert both == (pytest.approx(end, rel=0.01), None)
 
 
-def test_threshold_holds_its_precision_on_rows_it_has_not_seen() -> None:
-    torch.manual_seed(1)
-    confidence = torch.rand(20_000)
-    correct = torch.rand(20_000) < confidence
-    for precision in (0.90, 0.95):
-        threshold = pick_threshold(confidence[:10_000], correct[:10_000], precision)
-        assert threshold is not None and threshold < 0.95
-        answered = confidence[10_000:] >= threshold
-        assert correct[10_000:][answered].double().mean() >= precision - 0.01
-
-
-def test_threshold_is_the_lowest_that_holds() -> None:
-    confidence = torch.linspace(1, 0.5, 1_001)
-    correct = torch.arange(1_001) < 900
-    threshold = pick_threshold(confidence, correct, 0.90)
-    # All rows would be right in 900 of 1001; the lower bound admits fewer than 1000, more than 900.
-    assert threshold is not None and 0.5 < threshold < 0.55
-
-
-def test_threshold_is_none_where_no_confidence_is_good_enough() -> None:
-    confidence = torch.linspace(0, 1, 500)
-    assert pick_threshold(confidence, torch.arange(500) % 2 == 0, 0.90) is None
-
-
-def test_a_lucky_handful_sets_no_threshold() -> None:
-    confidence, correct = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, True, True])
-    assert pick_threshold(confidence, correct, 0.90) is None
-
-
-def test_rows_of_equal_confidence_are_answered_together_or_not_at_all() -> None:
-    # 60 right ones lead by luck of their order, but 40 wrong ones share their confidence.
-    confidence = torch.full((100,), 0.8)
-    assert pick_threshold(confidence, torch.arange(100) < 60, 0.90) is None
-    better = torch.cat([torch.full((60,), 0.9), confidence])
-    correct = torch.cat([torch.ones(60, dtype=torch.bool), torch.arange(100) < 60])
-    assert pick_threshold(better, correct, 0.90) == pytest.approx(0.9)
-
-
-def test_one_article_whose_colors_are_wrong_counts_with_each_of_them() -> None:
-    """40 single products are right; of one article's 30 colors, which count as one, half are."""
-    confidence = torch.cat([torch.linspace(0.99, 0.95, 40), torch.linspace(0.9, 0.8, 30)])
-    is_right = torch.cat([torch.ones(40), torch.arange(30) % 2]).bool()
-    evidence = torch.cat([torch.ones(40), torch.full((30,), 1 / 30)])
-    threshold = pick_threshold(confidence, is_right, 0.90, evidence)
-    assert threshold is not None
-    assert is_right[confidence >= threshold].double().mean() >= 0.90
-
-
 def _every_set(**changes: object) -> dict[str, dict[str, object]]:
     one = {"temperature": 1.0, "thresholds": {"0.90": 0.7, "0.95": None}, "rows": 9} | changes
     return {str(modalities): one for modalities in Modalities}
@@ -187,8 +120,12 @@ def _every_set(**changes: object) -> dict[str, dict[str, object]]:
 
 def test_an_unreachable_threshold_is_never_met() -> None:
     calibration = Calibration.model_validate({"attributes": {"color": _every_set()}})
-    assert calibration.thresholds(0.90)["color"][Modalities.TEXT] == 0.7
-    assert calibration.thresholds(0.95)["color"][Modalities.TEXT] == math.inf
+    low, never = (
+        calibration.thresholds(precision, {"color": ("red", "blue")})["color"][Modalities.TEXT]
+        for precision in (0.90, 0.95)
+    )
+    assert low == Least(dict.fromkeys(Evidence, 0.7), (0.0, 0.0))
+    assert never.by_evidence == dict.fromkeys(Evidence, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -228,55 +165,33 @@ def test_a_fit_answers_with_both_thresholds() -> None:
     targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
     fitted = fit([LabelledLogits(logits, targets)])
     assert isinstance(fitted, CalibratedModalities) and fitted.rows == 5_000
-    low, high = fitted.thresholds["0.90"], fitted.thresholds["0.95"]
+    low, high = (fitted.thresholds[name][Evidence.SILENT] for name in ("0.90", "0.95"))
     assert low is not None and high is not None and 0 < low < high < 1
 
 
-@pytest.mark.parametrize(("share", "guarded"), [(1.0, True), (0.3, False)])
-def test_a_condition_without_a_threshold_counts_only_where_it_is_guarded(
-    share: float, guarded: bool
-) -> None:
-    torch.manual_seed(2)
-    logits = 4 * torch.randn(2_000, 3)
-    good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
-    hopeless = LabelledLogits(logits, torch.randint(0, 3, (2_000,)), share=share)
-    thresholds = fit([good, hopeless]).thresholds
-    assert (thresholds["0.90"] is None) == guarded
+def test_an_answer_that_the_title_names_needs_less_confidence() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(6_000, 3, generator=rng)
+    best = logits.argmax(1)
+    named = torch.zeros(6_000, 3, dtype=torch.bool)
+    named[:3_000] = torch.eye(3, dtype=torch.bool)[best[:3_000]]
+    drawn = torch.multinomial(logits.softmax(1), 1, generator=rng).squeeze(1)
+    # What the title names is right in 19 of 20 whatever the confidence.
+    is_right = torch.rand(3_000, generator=rng) < 0.95
+    targets = torch.cat([torch.where(is_right, best[:3_000], (best[:3_000] + 1) % 3), drawn[3_000:]])
+    thresholds = fit([LabelledLogits(logits, targets, named=named)]).thresholds["0.90"]
+    named_by_title, silent = thresholds[Evidence.NAMED], thresholds[Evidence.SILENT]
+    assert named_by_title is not None and silent is not None and named_by_title < silent - 0.2
 
 
-def test_a_few_lucky_rows_of_a_rare_condition_take_no_answers_from_the_others() -> None:
-    torch.manual_seed(2)
-    logits = 4 * torch.randn(2_000, 3)
-    good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
-    # Right where it is surest of all, in one of twenty rows, and else by chance.
-    surest = logits.softmax(1).amax(1).topk(100).indices
-    targets = torch.randint(0, 3, (2_000,))
-    targets[surest] = logits[surest].argmax(1)
-    lucky = LabelledLogits(logits, targets, share=0.3)
-    alone, beside = fit([good]).thresholds["0.90"], fit([good, lucky]).thresholds["0.90"]
-    # Temperatures are fitted to both.
-    assert alone is not None and beside is not None and beside < alone
-
-
-def test_a_threshold_is_stricter_where_an_unguarded_condition_asks_for_it() -> None:
+def test_of_a_rare_condition_a_tenth_counts_for_thresholds() -> None:
     torch.manual_seed(2)
     logits = 4 * torch.randn(5_000, 3)
-    targets = torch.multinomial(logits.softmax(1), 1).squeeze(1)
-    noisy = targets.clone()
-    noisy[:600] = torch.randint(0, 3, (600,))
-    alone = fit([LabelledLogits(logits, targets)]).thresholds["0.90"]
-    beside = fit(
-        [LabelledLogits(logits, targets), LabelledLogits(logits, noisy, share=0.3)]
-    ).thresholds["0.90"]
-    assert alone is not None and beside is not None and beside > alone
-
-
-def test_a_rare_condition_may_miss_the_target_by_a_hair() -> None:
-    # The classifier is surer of the first 600 rows: 95 % of these are right, of all not quite 90 %.
-    margin = torch.cat([torch.full((600,), 3.0), torch.full((1_400,), 1.1)])
-    logits, number = torch.stack([margin, torch.zeros(2_000)], dim=1), torch.arange(2_000)
-    is_wrong = number % torch.where(number < 600, 20, 8) == 0
-    right = LabelledLogits(logits, torch.zeros_like(number))
-    fitted = fit([right, LabelledLogits(logits, is_wrong.long(), share=0.3)])
-    lowest = torch.tensor(1.1 / fitted.temperature).sigmoid().item()
-    assert fitted.thresholds["0.90"] == pytest.approx(lowest, abs=1e-4)
+    good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
+    hopeless = replace(good, targets=torch.randint(0, 3, (5_000,)), share=0.3)
+    alone, rare, often = (
+        fit(conditions).thresholds["0.90"][Evidence.SILENT]
+        for conditions in ([good], [good, hopeless], [good, replace(hopeless, share=1.0)])
+    )
+    assert alone is not None and rare is not None and alone < rare
+    assert often is None

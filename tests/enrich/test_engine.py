@@ -58,7 +58,7 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         encoder_version=manifest.digests.encoder,
         model_version=name_model_version(manifest, 0.90),
         attributes=manifest.config.attributes,
-        thresholds=manifest.calibration.thresholds(0.90),
+        thresholds=manifest.calibration.thresholds(0.90, manifest.config.attributes),
         image_root=str(root),
         allowed_roots=(),
         limits=ImageLimits(max_pixels=20_000),
@@ -241,7 +241,7 @@ def test_an_abstained_answer_keeps_its_candidate_and_confidence(
     abstained = {"color": set(), "pattern": set(), "style": set()}
     for answer in engine.enrich(PRODUCTS):
         for prediction in answer.predictions:
-            threshold = calibration.thresholds(0.90)[prediction.attribute][answer.modalities]
+            threshold = calibration.thresholds(0.90, manifest.config.attributes)[prediction.attribute][answer.modalities]
             assert prediction.abstained == (prediction.confidence < threshold)
             assert prediction.label and prediction.confidence > 0
             abstained[prediction.attribute].add(prediction.abstained)

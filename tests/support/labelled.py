@@ -26,7 +26,7 @@ def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> L
         "groups": np.arange(rows),
         "split": np.full(rows, TRAIN),
     }
-    return LabelledProducts(texts=texts, **unnamed | named)
+    return LabelledProducts(texts=texts, **{"titles": texts} | unnamed | named)
 
 
 def load_labelled(

@@ -2,37 +2,51 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from enrich.adaptation.calibrating import pick_thresholds
 from enrich.calibration import CalibratedModalities
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 
+OWN = CalibratedModalities(temperature=1, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
 
-@pytest.mark.parametrize(("wrong", "kept"), [(0, 0.9), (1, 0.9), (2, None), (10, None)])
-def test_a_threshold_that_few_labels_cannot_reach_stays_unless_they_speak_against_it(
-    wrong: int, kept: float | None
-) -> None:
-    logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(10, 1)
-    targets = (torch.arange(10) < wrong).long()
-    every, pictures = torch.arange(10), [Modalities.IMAGE] * 10
-    reading = Answers(every, every, pictures, logits, torch.ones(10, 2), targets, torch.ones(10))
-    own = CalibratedModalities(temperature=2.0, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
+
+def read(margins: torch.Tensor, targets: torch.Tensor) -> Answers:
+    """Return answers to pictures, of two labels whose logits differ by so much."""
+    rows, pictures = torch.arange(len(targets)), [Modalities.IMAGE] * len(targets)
+    logits = torch.stack([margins, torch.zeros_like(margins)], dim=1)
+    unnamed = torch.zeros_like(logits, dtype=torch.bool)
+    return Answers(rows, rows, pictures, logits, torch.ones(len(rows), 2), targets, None, unnamed)
+
+
+def pick(reading: Answers, own: CalibratedModalities = OWN) -> float | None:
     found = pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
-    assert found == {"0.90": kept, "0.95": None}
+    return found["0.90"][Evidence.SILENT]
 
 
-def test_thresholds_are_reached_by_products_not_by_their_colors() -> None:
-    logits = torch.tensor([[9.0, 0, 0, 0, 0]]).repeat(60, 1)
-    right = torch.zeros(60, dtype=torch.long)
-    every, pictures = torch.arange(60), [Modalities.IMAGE] * 60
-    reading = Answers(every, every, pictures, logits, torch.ones(60, 2), right, torch.ones(60))
-    never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=9)
-    known = {Modalities.IMAGE: never}
-    apart = pick_thresholds(reading, known, never.thresholds)
-    assert apart["0.95"] is not None
-    six = replace(reading, groups=every // 10)
-    six_products = pick_thresholds(six, known, never.thresholds)
-    assert six_products == {"0.90": None, "0.95": None}
+def test_few_labels_prove_nothing_and_nothing_is_answered() -> None:
+    assert pick(read(torch.full((10,), 9.0), torch.zeros(10, dtype=torch.long))) is None
+
+
+def test_labels_that_are_all_right_lower_the_threshold() -> None:
+    margins = torch.linspace(4, 0.5, 200)
+    assert pick(read(margins, torch.zeros(200, dtype=torch.long))) == torch.sigmoid(margins[-1])
+
+
+def test_labels_that_are_often_wrong_raise_the_threshold() -> None:
+    margins = torch.linspace(6, 0.5, 200)
+    raised = pick(read(margins, (torch.arange(200) > 100).long()))
+    assert raised is not None and raised > 0.93
+
+
+def test_near_identical_products_prove_as_much_as_one() -> None:
+    reading = read(torch.linspace(4, 1, 60), torch.zeros(60, dtype=torch.long))
+    assert pick(reading) is not None
+    assert pick(replace(reading, groups=reading.groups // 10)) is None
+
+
+def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it() -> None:
+    never = OWN.model_copy(update={"thresholds": {"0.90": dict.fromkeys(Evidence)}})
+    assert pick(read(torch.linspace(4, 1, 60), torch.zeros(60, dtype=torch.long)), never)

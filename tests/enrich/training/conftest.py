@@ -15,6 +15,7 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
+from enrich.lexicon import Lexicon
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches
@@ -48,7 +49,7 @@ def make(
     targets = np.stack([labels, labels % 3, labels % 2], axis=1)
     texts = [f"a {COLORS[label]} shirt" for label in labels]
     products = labelled_products(texts, targets=targets)
-    words = LabelWords({"color": COLORS}, {})
+    words = LabelWords({"color": COLORS}, Lexicon({}))
 
     def make(folder: str, *phases: Phase, **settings: Any) -> Trainer:
         (tmp_path / folder).mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
+from enrich.lexicon import Lexicon
 from enrich.text import build_text
 from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, Condition, Hiding
@@ -22,7 +23,7 @@ from enrich.training.pixel_cache import CachedImages, cache_pixels
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 
 COUNT = 300
-WORDS = LabelWords({"color": ("red", "blue")}, {"color": {"blue": ("navy",)}})
+WORDS = LabelWords({"color": ("red", "blue")}, Lexicon.of_labels({"color": {"blue": ("navy",)}}))
 
 
 @pytest.fixture(scope="module")
@@ -244,14 +245,17 @@ def test_words_of_a_label_give_way_to_another_labels_name(
 
 
 def test_a_longer_label_word_is_not_cut_in_two() -> None:
-    words = LabelWords({"color": ("white", "beige", "red")}, {"color": {"beige": ("off white",)}})
+    words = LabelWords(
+        {"color": ("white", "beige", "red")},
+        Lexicon.of_labels({"color": {"beige": ("off white",)}}),
+    )
     text = "Off White shirt, white collar"
     assert words.rename(text, "color", 0, 2) == "Off White shirt, red collar"
     assert words.rename(text, "color", 1, 2) == "red shirt, white collar"
 
 
 def test_a_word_that_tells_of_two_attributes_stays_and_is_right_for_both() -> None:
-    words = LabelWords({"color": ("red", "blue"), "shade": ("Red", "navy")}, {})
+    words = LabelWords({"color": ("red", "blue"), "shade": ("Red", "navy")}, Lexicon({}))
     assert words.rename("red or blue", "color", 0, 1) == "red or blue"
     # Nor does a text come to tell of an attribute that is not asked about.
     assert words.rename("navy or blue", "color", 1, 0) == "navy or blue"
@@ -305,7 +309,7 @@ def test_a_text_of_label_words_alone_is_none_beside_a_picture_and_stays_without(
     ],
 )
 def test_only_whole_label_words_of_any_attribute_are_removed(text: str, left: str) -> None:
-    assert LabelWords(ATTRIBUTE_LABELS, LABEL_WORDS).remove(text) == left
+    assert LabelWords(ATTRIBUTE_LABELS, Lexicon.of_labels(LABEL_WORDS)).remove(text) == left
 
 
 @pytest.mark.parametrize(
@@ -323,25 +327,25 @@ def test_only_whole_label_words_of_any_attribute_are_removed(text: str, left: st
 def test_label_words_are_found_where_blanks_or_letters_do_not_end_them(
     label: str, text: str, left: str
 ) -> None:
-    assert LabelWords({"kind": (label,)}, {}).remove(text) == left
+    assert LabelWords({"kind": (label,)}, Lexicon({})).remove(text) == left
 
 
 @pytest.mark.parametrize(
     "label", ["½ zip", "GORE-TEX™", "black &amp; white", "off  white", " Red ", "gru\u0308n"]
 )
 def test_a_label_is_found_as_texts_write_it(label: str) -> None:
-    words = LabelWords({"kind": (label, "blue")}, {})
+    words = LabelWords({"kind": (label, "blue")}, Lexicon({}))
     assert words.remove(build_text(f"shirt {label} cotton", None)) == "shirt cotton"
     assert words.rename("a blue shirt", "kind", 1, 0) == build_text(f"a {label} shirt", None)
     assert words.rename(build_text(f"a {label} shirt", None), "kind", 0, 1) == "a blue shirt"
 
 
 def test_an_empty_label_is_no_word() -> None:
-    assert LabelWords({"kind": ("", "red")}, {}).remove("a red hat") == "a hat"
+    assert LabelWords({"kind": ("", "red")}, Lexicon({})).remove("a red hat") == "a hat"
 
 
 def test_the_longer_of_two_label_words_goes_first() -> None:
-    words = LabelWords({"color": ("rose", "rose gold")}, {})
+    words = LabelWords({"color": ("rose", "rose gold")}, Lexicon({}))
     assert words.remove("rose gold ring") == "ring"
 
 
@@ -357,7 +361,9 @@ def test_an_epoch_sees_every_row_once_in_full_sorted_batches() -> None:
 
 
 def test_words_of_an_attribute_that_is_not_asked_for_stay() -> None:
-    words = LabelWords({"dish": ("apple pie",)}, {"color": {"brown": ("chocolate",)}})
+    words = LabelWords(
+        {"dish": ("apple pie",)}, Lexicon.of_labels({"color": {"brown": ("chocolate",)}})
+    )
     assert words.remove("Chocolate mousse, apple pie") == "Chocolate mousse,"
 
 

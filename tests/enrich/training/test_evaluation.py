@@ -11,6 +11,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
+from enrich.lexicon import Lexicon
 from enrich.records import Modalities
 from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
@@ -42,7 +43,7 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64), dtype=np.uint8)
     has_image = np.array([True, True, True, True, False, False])
     images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"), "noise")
-    words = LabelWords(classifier.config.attributes, {})
+    words = LabelWords(classifier.config.attributes, Lexicon({}))
     return classifier, Batches(products, images, encoder, words)
 
 

@@ -1,0 +1,143 @@
+"""Lexicon: the words by which texts name labels, and how they are found.
+
+A checkpoint brings its words in `lexicon.json`, and a source adds its own in its settings.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+from pydantic import RootModel
+
+from enrich.text import normalise
+
+# A character of a word, but for scripts that write no blanks between words: Thai to Myanmar, Khmer,
+# kana, Han.
+_IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])\w")
+# Titles repeat within a catalog.
+_REMEMBERED = 4_096
+
+
+class Evidence(StrEnum):
+    """What a text says of the answer to one attribute."""
+
+    NAMED = "named"
+    CONTRADICTED = "contradicted"
+    SEVERAL = "several"
+    SILENT = "silent"
+
+
+class Lexicon(RootModel[dict[str, dict[str, str]]]):
+    """The label that each word names, by attribute and word; the content of `lexicon.json`."""
+
+    @classmethod
+    def of_labels(cls, words: Mapping[str, Mapping[str, Iterable[str]]]) -> "Lexicon":
+        """Return the lexicon of words that are listed by attribute and label."""
+        return cls(
+            {
+                attribute: {word: label for label, listed in by_label.items() for word in listed}
+                for attribute, by_label in words.items()
+            }
+        )
+
+    def extended(self, words: Mapping[str, Mapping[str, str | None]]) -> "Lexicon":
+        """Return the lexicon with a source's own words; None takes a word out."""
+        every = {attribute: dict(known) for attribute, known in self.root.items()}
+        for attribute, own in words.items():
+            known = every.setdefault(attribute, {})
+            for word, label in own.items():
+                known.pop(word, None)
+                if label is not None:
+                    known[word] = label
+        return Lexicon(every)
+
+
+class LabelFinder:
+    """Finds the labels that titles name, by their own names and by the words of a lexicon."""
+
+    def __init__(self, attributes: Mapping[str, Sequence[str]], lexicon: Lexicon) -> None:
+        """Compile the words. Words of labels that an attribute does not have are left out."""
+        self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
+        self._places: dict[str, dict[str, int]] = {}
+        for attribute, labels in attributes.items():
+            places = {normalise(label).casefold(): at for at, label in enumerate(labels)}
+            for word, label in lexicon.root.get(attribute, {}).items():
+                if label in labels:
+                    places[normalise(word).casefold()] = labels.index(label)
+            self._places[attribute] = places
+        self._patterns = {
+            attribute: match_any(places) for attribute, places in self._places.items()
+        }
+        self._find = lru_cache(_REMEMBERED)(self._find_in)
+
+    def find(self, titles: Sequence[str | None]) -> dict[str, np.ndarray]:
+        """Return by attribute which labels each title names.
+
+        Returns:
+            Boolean arrays (N, C), labels in the order of the attributes given.
+        """
+        named = {a: np.zeros((len(titles), width), bool) for a, width in self._widths.items()}
+        for row, title in enumerate(titles):
+            if title:
+                for attribute, found in self._find(title):
+                    named[attribute][row, found] = True
+        return named
+
+    def _find_in(self, title: str) -> list[tuple[str, list[int]]]:
+        title = normalise(title)
+        return [
+            (attribute, [self._places[attribute][word.casefold()] for word in words])
+            for attribute, pattern in self._patterns.items()
+            if (words := pattern.findall(title))
+        ]
+
+
+def choose_title(title: str | None, description: str | None) -> str | None:
+    """Return the text that label words are looked for in: the title, else the description.
+
+    Descriptions speak of washing, of other products and of other colors: on 3,850 products a title
+    that names one pattern was right in 0.94, title or description in 0.74.
+    """
+    return title or description
+
+
+def weigh(named: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return what texts say of answers, as places in `Evidence`.
+
+    Args:
+        named: which labels each text names, (N, C).
+        best: place of each answer's label, (N,).
+    """
+    counts = named.sum(1)
+    agrees = named[np.arange(len(best)), best]
+    kinds = list(Evidence)
+    return np.select(
+        [counts == 0, counts > 1, agrees],
+        [kinds.index(k) for k in (Evidence.SILENT, Evidence.SEVERAL, Evidence.NAMED)],
+        kinds.index(Evidence.CONTRADICTED),
+    )
+
+
+def match_any(words: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of any of the words, as whole words and the longest first."""
+    # So "sea green" goes before "green".
+    longest_first = sorted({*words} - {""}, key=lambda word: (-len(word), word))
+    alternatives = [
+        f"{before}(?:{'|'.join(map(re.escape, alike))}){after}"
+        for (before, after), alike in groupby(longest_first, _choose_bounds)
+    ]
+    # Without any word: what never matches.
+    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
+
+
+def _choose_bounds(word: str) -> tuple[str, str]:
+    """Return patterns around a word that keep it from being found inside a longer one.
+
+    They are empty at an end that is a symbol or of a script without blanks between words: there it
+    cannot be told where a word ends.
+    """
+    begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
+    return r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""
