@@ -20,6 +20,7 @@ from enrich.classifiers.manifest import Manifest
 from enrich.lexicon import Evidence, LabelFinder, Lexicon, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.rows import AttributeAnswers, to_record_batch
+from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 
 ALTERNATIVES = 3
 # Few enough for a core's cache: twice as quick as 20,000 at once.
@@ -78,8 +79,7 @@ class Answerer:
         modalities: list[Modalities],
         titles: Sequence[str | None],
     ) -> pa.RecordBatch:
-        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
-        output = self.read(torch.from_numpy(packed.astype(np.float32)), modalities)
+        output = self.read(self._unpack(vectors), modalities)
         probs = self.probabilities(output, modalities)
         places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
         named = self._finder.find(titles)
@@ -118,6 +118,41 @@ class Answerer:
             )
             for attribute, logits in output.logits.items()
         }
+
+    def profile(
+        self,
+        reference: Reference,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        titles: Sequence[str | None],
+    ) -> SourceProfile | None:
+        """Return what to expect of a source by a sample of its products; None of too few pictures.
+
+        Args:
+            reference: pictures of training.
+            vectors: float16 in little endian, as `Engine.encode` yields them.
+            modalities: What each product was read from, values of `Modalities`.
+            titles: What label words are looked for in.
+        """
+        read_from = [Modalities(one) for one in modalities]
+        output = self.read(self._unpack(vectors), read_from)
+        pictures = output.vectors.image[output.vectors.has_image].numpy()
+        if len(pictures) < FEWEST:
+            return None
+        far_away = reference.share_far_away(pictures)
+        probs, named = self.probabilities(output, read_from), self._finder.find(titles)
+        return SourceProfile(
+            products=len(vectors),
+            far_away=far_away,
+            attributes={
+                attribute: AttributeProfile.of(found.numpy(), named[attribute], far_away)
+                for attribute, found in probs.items()
+            },
+        )
+
+    def _unpack(self, vectors: Sequence[bytes]) -> Float[Tensor, "B N"]:
+        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
+        return torch.from_numpy(packed.astype(np.float32))
 
     def find_named(self, titles: Sequence[str | None]) -> dict[str, Bool[Tensor, "B _"]]:
         """Return by attribute which labels each title names."""

@@ -7,6 +7,7 @@ another way. How they are fitted is in `enrich.training.calibration`, how they a
 
 import math
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
@@ -16,6 +17,15 @@ from enrich.records import Modalities
 
 DEFAULT_TARGET_PRECISION = 0.90
 TARGET_PRECISIONS = (DEFAULT_TARGET_PRECISION, 0.95)
+
+
+class UnseenSource(StrEnum):
+    """What the job does in a source that looks unlike those of training."""
+
+    STRICT = "strict"
+    CALIBRATED = "calibrated"
+
+
 # By what the text says of an answer, the confidence from which on it is given.
 EvidenceThresholds = dict[Evidence, float | None]
 
@@ -32,6 +42,19 @@ class Least(NamedTuple):
 
 # By attribute and set of modalities.
 Thresholds = Mapping[str, Mapping[Modalities, Least]]
+
+
+def shift_threshold(least: float, shift: float) -> float:
+    """Return a threshold moved by so much in log odds, 0.5 at least; inf stays inf.
+
+    An answer that is more likely wrong than right is never given.
+    """
+    if least == math.inf:
+        return least
+    inner = min(max(least, 1e-6), 1 - 1e-6)
+    return max(0.5, 1 / (1 + math.exp(-(math.log(inner / (1 - inner)) + shift))))
+
+
 Matrix = tuple[tuple[FiniteFloat, ...], ...]
 
 
@@ -134,13 +157,17 @@ class ScoreCorrection(BaseModel):
 class Calibration(BaseModel):
     """The content of a checkpoint's `calibration.json`.
 
-    `corrections` holds the attributes whose logits are corrected.
+    `corrections` holds the attributes whose logits are corrected. `conventions` are attributes
+    whose labels are each shop's convention, such as a style: another shop may mean something else.
+    `fitted` are attributes that were fitted to a source's own labels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     attributes: dict[str, CalibratedSets]
     corrections: dict[str, ScoreCorrection] = {}
+    conventions: tuple[str, ...] = ()
+    fitted: tuple[str, ...] = ()
 
     @field_validator("attributes")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from enrich.calibration import DEFAULT_TARGET_PRECISION
+from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
@@ -96,7 +96,8 @@ class JobConfig(YamlSettings):
     `starting_from` resolves those of baselines and of what is written for people.
 
     `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
-    null takes a word out. `baselines` maps a catalog, as `--catalog` names it, to its label
+    null takes a word out. In a source that looks unlike those of training, `unseen_source` strict
+    answers less. `baselines` maps a catalog, as `--catalog` names it, to its label
     baseline file, `report_dir` is where each run's page goes, and `metrics_dir` where its figures
     for Prometheus go. A share is in [0, 1].
     """
@@ -112,6 +113,7 @@ class JobConfig(YamlSettings):
     image_identity: ImageIdentity = ImageIdentity.STAT
     target_precision: float = DEFAULT_TARGET_PRECISION
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
+    unseen_source: UnseenSource = UnseenSource.STRICT
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)
     products_per_task: int = Field(default=2_000, gt=0)

@@ -80,6 +80,15 @@ class FakeEngineSpec:
         """Return an answerer of the engine's vectors."""
         return FakeAnswerer(self)
 
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+    ) -> None:
+        """Return None: checksums tell nothing of a source."""
+
+    def in_source(self, rise: float) -> "FakeEngineSpec":
+        """Return the same recipe."""
+        return self
+
 
 class FakeEngine:
     """Encodes the checksum of a text; can make nothing of an image alone."""

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
@@ -20,6 +20,7 @@ from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.rows import AnswersProducts
+from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 
 # What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
 OwnWords = Mapping[str, Mapping[str, str | None]]
@@ -75,12 +76,23 @@ class BuildsEngine(Protocol):
         """Load an answerer of the engine's vectors, on the CPU and without a tower."""
         ...
 
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+    ) -> SourceProfile | None:
+        """Return what to expect of a source; None if that cannot be told."""
+        ...
+
+    def in_source(self, rise: float) -> "BuildsEngine":
+        """Return the recipe whose thresholds are higher by so much, in log odds."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `words` are what the source adds to the checkpoint's lexicon.
+    `words` are what the source adds to the checkpoint's lexicon, `rise` is by how much thresholds
+    rise because the source looks unlike those of training.
 
     `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
@@ -91,6 +103,7 @@ class EngineSpec:
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
     words: OwnWords
+    rise: float
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -134,6 +147,41 @@ class EngineSpec:
         with self._read_checkpoint() as manifest:
             return Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
 
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+    ) -> SourceProfile | None:
+        """Return what to expect of a source; None if the checkpoint or the pictures tell nothing.
+
+        Args:
+            vectors: of a random sample of the source's products, as `Engine.encode` yields them.
+            modalities: what each product was read from.
+            titles: what label words are looked for in.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+        """
+        from enrich.answerer import Answerer
+
+        with self._read_checkpoint() as manifest:
+            reference = read_reference(manifest.folder)
+            if reference is None:
+                return None
+            answerer = Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
+            return answerer.profile(reference, vectors, modalities, titles)
+
+    def in_source(self, rise: float) -> "EngineSpec":
+        """Return the recipe whose thresholds are higher by so much, in log odds."""
+        if not rise:
+            return self
+        with fetched_checkpoint(self.checkpoint) as folder:
+            manifest = read_manifest(folder)
+        return replace(
+            self,
+            rise=rise,
+            thresholds=raise_thresholds(self.thresholds, rise, manifest.calibration),
+            model_version=name_model_version(manifest, self.target_precision, self.words, rise),
+        )
+
     @contextmanager
     def _read_checkpoint(self) -> Iterator[Manifest]:
         """Yield the checkpoint's manifest while its folder is there.
@@ -144,7 +192,7 @@ class EngineSpec:
         """
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
-            version = name_model_version(manifest, self.target_precision, self.words)
+            version = name_model_version(manifest, self.target_precision, self.words, self.rise)
             if version != self.model_version:
                 raise NoAnswer(
                     f"the checkpoint in {self.checkpoint} is {version}, and was "
@@ -156,11 +204,12 @@ class EngineSpec:
 
 
 def name_model_version(
-    manifest: Manifest, target_precision: float, words: OwnWords | None = None
+    manifest: Manifest, target_precision: float, words: OwnWords | None = None, rise: float = 0.0
 ) -> str:
     """Return the version that every row carries: name, content digest, target precision.
 
-    A digest of a source's own `words` follows, where it has any: answers depend on them.
+    A digest of a source's own `words` and of the `rise` of its thresholds follows, where there are
+    any: answers depend on them.
     """
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
@@ -169,15 +218,11 @@ def name_model_version(
             f"they were fitted for {allowed}"
         )
     settings = ""
-    if words:
-        text = json.dumps(words, sort_keys=True)
+    if words or rise:
+        text = json.dumps([words or {}, rise], sort_keys=True)
         settings = f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     digest = manifest.digests.model
-    return f"{manifest.config.name}-{digest}{settings}{_mark(target_precision)}"
-
-
-def _mark(target_precision: float) -> str:
-    return f"-p{round(100 * target_precision)}"
+    return f"{manifest.config.name}-{digest}-p{round(100 * target_precision)}{settings}"
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
@@ -200,6 +245,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
             config.target_precision, manifest.config.attributes
         ),
         words=words,
+        rise=0.0,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,

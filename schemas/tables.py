@@ -214,6 +214,18 @@ RUN_EVENTS = f"""
     error STRING COMMENT 'why the run was stopped, perhaps to be published by a person',
     reason STRING COMMENT 'why a person approved, discarded or rolled back the run'"""
 
+SOURCE_PROFILES = """
+    source STRING NOT NULL COMMENT 'the product table',
+    encoder_version STRING NOT NULL COMMENT 'of several of a source and encoder the last counts',
+    looked_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    run_id STRING NOT NULL COMMENT 'the run that looked',
+    products BIGINT NOT NULL COMMENT 'products of the sample',
+    far_away DOUBLE NOT NULL COMMENT 'share of them that look unlike those of training, in [0, 1]',
+    is_unseen BOOLEAN NOT NULL COMMENT 'it counts as unseen: unseen_source: strict answers less',
+    rise DOUBLE NOT NULL COMMENT 'by how much thresholds rise then, in log odds',
+    attributes MAP<STRING, STRUCT<mean_confidence: DOUBLE, expected_accuracy: DOUBLE, named: DOUBLE,
+        contradicted: DOUBLE>> NOT NULL COMMENT 'what to expect of each; all in [0, 1]'"""
+
 ATTRIBUTE_CORRECTIONS = """
     product_id STRING NOT NULL COMMENT 'key; of several for one attribute the last counts',
     attribute STRING NOT NULL COMMENT 'color, pattern, ...',
@@ -287,6 +299,7 @@ def tables(attributes: Sequence[str]) -> dict[str, str]:
         "quarantine": QUARANTINE,
         "label_quality": LABEL_QUALITY,
         "attribute_corrections": ATTRIBUTE_CORRECTIONS,
+        "source_profiles": SOURCE_PROFILES,
     }
 
 

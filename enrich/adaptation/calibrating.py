@@ -20,12 +20,13 @@ from enrich.calibration import (
     CalibratedSets,
     EvidenceThresholds,
     ScoreCorrection,
+    shift_threshold,
 )
 from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.calibration import fit_temperatures
-from enrich.training.thresholds import log_odds, pick_threshold, shift_threshold
+from enrich.training.thresholds import log_odds, pick_threshold
 
 # By how much the summed loss must fall, in nats, for a new temperature to be more than chance: by
 # Akaike's criterion, which asks for 1 for each fitted number.
@@ -130,7 +131,8 @@ def pick_thresholds(
         score = log_odds(confidence) - least[evidence]
         shift = pick_threshold(score, is_right, reading.groups.numpy(), float(name), confidence)
         picked[name] = {
-            kind: None if shift is None else shift_threshold(own[kind], shift) for kind in Evidence
+            kind: None if shift is None or least is None else shift_threshold(least, shift)
+            for kind, least in own.items()
         }
     return picked
 

@@ -25,6 +25,7 @@ from enrich.files.targets import prepare_target, refuse_existing
 from enrich.files.whole import whole_folder
 from enrich.lexicon import Lexicon
 from enrich.tokenizer import TextEncoder
+from enrich.unseen import Reference
 
 _LONGEST_SAID = 300
 
@@ -164,12 +165,14 @@ def save_checkpoint(
     model_card: str,
     settings: Mapping[str, str] | None = None,
     lexicon: Lexicon | None = None,
+    reference: Reference | None = None,
 ) -> None:
     """Writes a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
     `settings` are the files that say how it was trained, by their names. `lexicon` are the words by
-    which texts name labels. `metrics.json` says of which content its figures are.
+    which texts name labels, `reference` tells unseen sources. `metrics.json` says of which content
+    its figures are.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with whole_folder(folder) as partial:
@@ -180,6 +183,8 @@ def save_checkpoint(
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         words = Lexicon({}) if lexicon is None else lexicon
         (partial / "lexicon.json").write_text(words.model_dump_json(indent=2) + "\n")
+        if reference is not None:
+            reference.save(partial)
         write_metrics(partial, {"content": digest_checkpoint(partial).model} | metrics)
         for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
             (partial / name).write_text(text)

@@ -279,11 +279,8 @@ class Classifier(nn.Module):
         """
         raise NotImplementedError
 
-    def answer(self, vectors: Vectors, mentions: object = None) -> ModelOutput:
-        """Return logits and modality weights, computed in float32.
-
-        `mentions` are the labels that the texts name. No classifier reads them yet.
-        """
+    def answer(self, vectors: Vectors) -> ModelOutput:
+        """Return logits and modality weights, computed in float32."""
         with torch.autocast(vectors.has_text.device.type, enabled=False):
             return self._answer(vectors.in_full_precision())
 

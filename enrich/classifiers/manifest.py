@@ -5,6 +5,8 @@
     tokenizer.json     the tokenizer
     calibration.json   temperatures and thresholds
     lexicon.json       words by which texts name labels
+    reference.safetensors  a sample of training's pictures, by which unseen sources are told; a
+                       checkpoint that reads no picture has none
     metrics.json       what was measured, and the digest of the content it was measured of
     training.yaml      the configuration that trains the same weights again, where a run wrote it;
                        image_tower_training.yaml that of its image tower, where it had one trained,
@@ -36,6 +38,7 @@ from enrich.images.locations import spell_out
 from enrich.lexicon import Lexicon
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
+from enrich.unseen import FILE as REFERENCE_FILE
 
 BUNDLED = Path(__file__).parent.parent / "checkpoints" / "cma-clip-small"
 # Raise it when the normalisation of texts or the decoding or resizing of pictures changes: the
@@ -196,6 +199,8 @@ def digest_checkpoint(folder: Path) -> Digests:
         for digest, names in ((encoder, _OF_ENCODER), (answers, _OF_ANSWERS)):
             for name in names:
                 digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        if (folder / REFERENCE_FILE).exists():
+            answers.update(hashlib.sha256((folder / REFERENCE_FILE).read_bytes()).digest())
         for name, tensor in _read_tensors(folder / _WEIGHTS):
             module, _, _ = name.partition(".")
             (answers if module in ANSWERING_MODULES else encoder).update(tensor)

@@ -12,6 +12,7 @@ from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
 from enrich.spark.diff import take_stock, try_images
 from enrich.spark.encode import select_contents, select_holding
+from enrich.spark.profile import read_profile
 from enrich.spark.refresh import Inputs, count_deletable, count_diff, explain_cut_off
 from enrich.spark.rules import Attempt, is_outrun
 from enrich.spark.runs import read_runs
@@ -52,6 +53,8 @@ def plan_refresh(inputs: Inputs) -> Plan:
         NoAnswer: the product table was replaced meanwhile.
     """
     begin, tables = time.perf_counter(), inputs.tables
+    profile = read_profile(tables, inputs.source.name, inputs.spec.encoder_version)
+    inputs = inputs.suited(profile)
     runs = read_runs(tables)
     # Of no run yet, so it is newer than all of the same day.
     attempt = Attempt(inputs.request.run_date, now(), "~")

@@ -16,7 +16,7 @@ from schemas.tables import DUE, Op, Outcome, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.failures import messages_of
-from enrich.spark.rules import Attempt, Run, checkpoint_of, is_outrun, may_update
+from enrich.spark.rules import OF_SETTINGS, Attempt, Run, checkpoint_of, is_outrun, may_update
 from enrich.spark.runs import (
     Event,
     complete_intents,
@@ -134,7 +134,7 @@ def approve(
         name: the run's id, or a trigger with one waiting run.
         reason: why; needed for a blocked and for a rolled-back run.
         labels: the checkpoint's labels by attribute.
-        model_version: the checkpoint's, at the target precision; the run's must be the same.
+        model_version: the checkpoint's; the run's must be of the same checkpoint.
 
     Raises:
         ConfigError: the run cannot be published.
@@ -150,7 +150,7 @@ def approve(
             "), and has nothing that waits to be published. Run the job again: what is encoded is "
             "not encoded again."
         )
-    if run.model_version != model_version:
+    if checkpoint_of(run.model_version) != checkpoint_of(model_version):
         raise ConfigError(
             f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. "
             "Give the checkpoint and target_precision that it ran with."
@@ -286,7 +286,7 @@ def select_held_back(tables: Tables, runs: Sequence[Run], checkpoint: str) -> Da
     if not named:
         return None
     candidates = tables.read("candidates").where(F.col("op") == Op.UPSERT)
-    is_of_checkpoint = F.regexp_replace("model_version", r"-p\d+$", "") == checkpoint
+    is_of_checkpoint = F.regexp_replace("model_version", OF_SETTINGS, "") == checkpoint
     of_checkpoint = candidates.where(is_of_checkpoint)
     key = ["product_id", "content_hash"]
     is_published = F.col("run_id").isin(named) & F.col("reason").isin(*_PUBLISHED_ANEW)

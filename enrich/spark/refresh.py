@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Status
 
+from enrich.calibration import UnseenSource
 from enrich.config import ImageIdentity, JobConfig, is_too_much
 from enrich.errors import (
     ConfigError,
@@ -39,6 +40,7 @@ from enrich.spark.diff import (
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
+from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
 from enrich.spark.rules import Run, checkpoint_of, find_full_refresh_start, is_outrun
 from enrich.spark.runs import (
@@ -56,6 +58,7 @@ from enrich.spark.session import suit_table_size
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
 from enrich.spec import BuildsEngine
+from enrich.unseen import SourceProfile
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +126,12 @@ class Inputs:
         """The tables that the refresh writes."""
         return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
 
+    def suited(self, profile: SourceProfile | None) -> "Inputs":
+        """Return the same inputs with the thresholds that suit the source."""
+        if profile is None or self.config.unseen_source is UnseenSource.CALIBRATED:
+            return self
+        return replace(self, spec=self.spec.in_source(profile.rise))
+
     def select_products(self) -> DataFrame:
         """Return the rows of the product table that the run is about; lazy."""
         products = self.source.products
@@ -162,6 +171,7 @@ class Refresh:
     inputs: Inputs
     gate: Gate
     summary: RunSummary = field(default_factory=RunSummary)
+    profile: SourceProfile | None = None
     _header: RunHeader | None = None
     _runs: list[Run] = field(default_factory=list)
     _events: int = 0
@@ -214,6 +224,9 @@ class Refresh:
             suit_table_size(inputs.spark, inputs.source.products, published)
             self._runs = complete_intents(self.tables, read_runs(self.tables))
             warn_of_others(self.tables, self._runs)
+        self.profile = read_profile(self.tables, inputs.source.name, spec.encoder_version)
+        self.inputs = inputs = inputs.suited(self.profile)
+        spec = inputs.spec
         self._header = RunHeader(
             run_id=name_run(request.run_date),
             trigger=request.trigger,
@@ -229,6 +242,7 @@ class Refresh:
         self.summary.run_id = self._header.run_id
         self.summary.model_version = spec.model_version
         self.summary.encoder_version = spec.encoder_version
+        self._tell_profile()
         bind_run(self.summary.run_id)
 
     def _compare(self) -> Diff:
@@ -308,6 +322,8 @@ class Refresh:
 
     def _answer(self, diff: Diff, encodings: DataFrame | None) -> Answered:
         """Write the candidates and count them."""
+        if encodings is not None and self.profile is None:
+            self._look_at_source(diff, encodings)
         with self._timed("answer"):
             spec, deletes = self.inputs.spec, self._deletes(diff) > 0
             write_candidates(self.tables, self.header, spec, diff, encodings, deletes=deletes)
@@ -320,6 +336,20 @@ class Refresh:
             "abstained": found.abstained,
         }
         return found
+
+    def _look_at_source(self, diff: Diff, encodings: DataFrame) -> None:
+        """Find out how unlike training the source is, once, and what that means for thresholds."""
+        spec = self.inputs.spec
+        with self._timed("profile"):
+            self.profile = look_at_source(self.tables, self.header, spec, diff, encodings)
+        self.inputs = self.inputs.suited(self.profile)
+        version = self.inputs.spec.model_version
+        self._header = replace(self.header, model_version=version)
+        self.summary.model_version = version
+        self._tell_profile()
+
+    def _tell_profile(self) -> None:
+        self.summary.source_profile = None if self.profile is None else asdict(self.profile)
 
     def _quarantine(self, diff: Diff, encodings: DataFrame | None) -> None:
         if encodings is None and not diff.count(*BROKEN):
@@ -424,6 +454,8 @@ class Refresh:
 
     def _add_notes(self, diff: Diff) -> None:
         notes = self.summary.validation["notes"]
+        if self.profile is not None and self.profile.is_unseen:
+            notes.append(describe(self.profile))
         corrections = self.tables.read("attribute_corrections")
         if unknown := count_unknown(corrections, self.inputs.spec.attributes):
             notes.append(

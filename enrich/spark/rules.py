@@ -4,6 +4,7 @@ Each rule is a pure function that takes either plain Python values or Spark colu
 applies it to columns, and the in-memory model of the tests to values.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import reduce
@@ -188,9 +189,13 @@ def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetim
     return min(left, default=None)
 
 
+# What a model version has behind its checkpoint, as `enrich.spec.name_model_version` writes it.
+OF_SETTINGS = r"-p\d+(-[0-9a-f]{6})?$"
+
+
 def checkpoint_of(model_version: str) -> str:
-    """Return the checkpoint of a model version, without its target precision."""
-    return model_version.rpartition("-p")[0] or model_version
+    """Return the checkpoint of a model version, without target precision and settings."""
+    return re.sub(OF_SETTINGS, "", model_version)
 
 
 def not_(condition: Any) -> Any:

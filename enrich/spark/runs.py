@@ -56,6 +56,7 @@ class RunSummary:
     products_per_second: float | None = None
     model_version: str = ""
     encoder_version: str = ""
+    source_profile: dict[str, Any] | None = None
     validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run", "notes": []})
     table_versions: dict[str, int] = field(default_factory=dict)
     report: str | None = None

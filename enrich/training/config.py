@@ -88,7 +88,8 @@ class TrainingConfig(Architecture):
     or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
     small image tower replaces the published one. `attributes` gives each attribute its labels, or
     `from_data`; of these, one of the `optional_attributes` is left out where no two labels are
-    found. Shares are in [0, 1].
+    found. `conventions` are attributes whose labels other shops may mean otherwise, such as style:
+    they are not answered in unseen sources. Shares are in [0, 1].
 
     `batch_size` is how many products one step of the weights sees, however it is computed: in
     `accumulate` parts one after the other (to save memory), in each of the processes that torchrun
@@ -134,6 +135,7 @@ class TrainingConfig(Architecture):
     vocabulary: int = Field(default=8192, gt=0)
     attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)
     optional_attributes: tuple[AttributeName, ...] = ()
+    conventions: tuple[AttributeName, ...] = ()
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)
     phases: tuple[Phase, ...]

@@ -7,6 +7,7 @@ import numpy as np
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
+from enrich.classifiers.interface import Vectors
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
 from enrich.progress import say
@@ -22,7 +23,7 @@ from enrich.training.conditions import (
 )
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import calibrate, evaluate
+from enrich.training.evaluation import ask, calibrate, evaluate
 from enrich.training.labelled import count_known_tests, count_split_groups
 from enrich.training.loop import Trainer
 from enrich.training.model_card import format_model_card
@@ -36,6 +37,7 @@ from enrich.training.preparation import (
 from enrich.training.readers.layouts import locate
 from enrich.training.recipes import TOWER_RECIPE, remove_others
 from enrich.training.trust import fit_trust
+from enrich.unseen import FEWEST, SAMPLE, Reference
 
 
 @process_group()
@@ -77,6 +79,7 @@ def train_checkpoint(
     if run.config.fit_trust:
         _fit_trust(run, shown)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
+    calibration = calibration.model_copy(update={"conventions": run.config.conventions})
     _tell_unanswered(calibration)
     metrics = _measure(run, names, calibration)
     _write(run, names, calibration, metrics, output)
@@ -173,6 +176,22 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
     return metrics
 
 
+def _take_reference(run: Preparation) -> Reference | None:
+    """Return how pictures of training lie, from which unseen sources are told; None without any."""
+    rng = np.random.default_rng(0)
+    taken = []
+    for rows in (run.rows.train, run.rows.validation):
+        rows = rows[run.batches.images.has_image[rows]]
+        rows = np.sort(rng.permutation(rows)[:SAMPLE])
+        if len(rows) < FEWEST or not run.classifier.config.reads_image:
+            return None
+        vectors = [
+            out.vectors for _, out in ask(run.classifier, run.batches, rows, Condition.AS_IS)
+        ]
+        taken.append(Vectors.join(vectors).image.float().cpu().numpy())
+    return Reference.of(*taken)
+
+
 def _write(
     run: Preparation,
     catalogs: list[str],
@@ -198,5 +217,6 @@ def _write(
         card,
         run.recipes,
         run.batches.label_words.lexicon,
+        _take_reference(run),
     )
     remove_others(output, run.recipes)

@@ -104,13 +104,6 @@ def find_floors(
     return tuple(floors)
 
 
-def shift_threshold(least: float | None, shift: float) -> float | None:
-    """Return a threshold moved by so much in log odds, 0.5 at least; None stays None."""
-    if least is None:
-        return None
-    return max(_LEAST_CONFIDENCE, float(special.expit(log_odds(least) + shift)))
-
-
 def log_odds(confidence: np.ndarray | float) -> np.ndarray:
     """Return the log odds of confidences in [0, 1]; those of 0 and 1 are finite too."""
     return np.asarray(special.logit(np.clip(confidence, 1e-6, 1 - 1e-6)))

@@ -178,7 +178,9 @@ def test_an_answer_that_the_title_names_needs_less_confidence() -> None:
     drawn = torch.multinomial(logits.softmax(1), 1, generator=rng).squeeze(1)
     # What the title names is right in 19 of 20 whatever the confidence.
     is_right = torch.rand(3_000, generator=rng) < 0.95
-    targets = torch.cat([torch.where(is_right, best[:3_000], (best[:3_000] + 1) % 3), drawn[3_000:]])
+    targets = torch.cat(
+        [torch.where(is_right, best[:3_000], (best[:3_000] + 1) % 3), drawn[3_000:]]
+    )
     thresholds = fit([LabelledLogits(logits, targets, named=named)]).thresholds["0.90"]
     named_by_title, silent = thresholds[Evidence.NAMED], thresholds[Evidence.SILENT]
     assert named_by_title is not None and silent is not None and named_by_title < silent - 0.2

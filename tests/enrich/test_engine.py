@@ -241,7 +241,9 @@ def test_an_abstained_answer_keeps_its_candidate_and_confidence(
     abstained = {"color": set(), "pattern": set(), "style": set()}
     for answer in engine.enrich(PRODUCTS):
         for prediction in answer.predictions:
-            threshold = calibration.thresholds(0.90, manifest.config.attributes)[prediction.attribute][answer.modalities]
+            threshold = calibration.thresholds(0.90, manifest.config.attributes)[
+                prediction.attribute
+            ][answer.modalities]
             assert prediction.abstained == (prediction.confidence < threshold)
             assert prediction.label and prediction.confidence > 0
             abstained[prediction.attribute].add(prediction.abstained)

@@ -8,7 +8,6 @@ from enrich.training.thresholds import (
     bound_precision,
     find_floors,
     pick_threshold,
-    shift_threshold,
 )
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -1,0 +1,87 @@
+"""Profile of a source: looked at once for an encoder, kept in source_profiles.
+
+Once, so that labels do not change from night to night with a sample. Delete the source's rows of
+the table, and the next run looks again.
+"""
+
+import logging
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from schemas.tables import TO_ANSWER
+
+from enrich.spark.answer import join_encodings
+from enrich.spark.diff import Diff
+from enrich.spark.runs import RunHeader
+from enrich.spark.tables import Tables, now
+from enrich.spec import BuildsEngine
+from enrich.unseen import SAMPLE, AttributeProfile, SourceProfile
+
+log = logging.getLogger(__name__)
+
+
+def read_profile(tables: Tables, source: str, encoder_version: str) -> SourceProfile | None:
+    """Return the latest profile of a source by an encoder; None if nobody looked yet."""
+    found = tables.read_if_there("source_profiles").where(
+        (F.col("source") == source) & (F.col("encoder_version") == encoder_version)
+    )
+    rows = found.orderBy(F.desc("looked_at")).limit(1).collect()
+    if not rows:
+        return None
+    attributes = {
+        name: AttributeProfile(**one.asDict()) for name, one in rows[0]["attributes"].items()
+    }
+    return SourceProfile(rows[0]["products"], rows[0]["far_away"], attributes)
+
+
+def look_at_source(
+    tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
+) -> SourceProfile | None:
+    """Write down what to expect of a source by a sample of its due products.
+
+    Returns:
+        None, and nothing is written, where the sample tells nothing.
+    """
+    asked = join_encodings(diff.select(*TO_ANSWER), encodings)
+    # By content, which has nothing to do with what a product is.
+    sample = asked.where("vectors IS NOT NULL").orderBy("content_hash").limit(SAMPLE)
+    columns = sample.select("vectors", "modalities", "named_in").toArrow()
+    vectors, modalities, titles = (columns.column(at).to_pylist() for at in range(3))
+    profile = spec.profile(vectors, modalities, titles) if vectors else None
+    if profile is None:
+        return None
+    row: dict[str, Any] = {
+        "source": header.source,
+        "encoder_version": header.encoder_version,
+        "looked_at": now(),
+        "run_id": header.run_id,
+        "products": profile.products,
+        "far_away": profile.far_away,
+        "is_unseen": profile.is_unseen,
+        "rise": profile.rise,
+        "attributes": [(name, _fields_of(one)) for name, one in profile.attributes.items()],
+    }
+    tables.append("source_profiles", tables.make_rows("source_profiles", [row]), header.run_id)
+    if profile.is_unseen:
+        log.warning("%s", describe(profile))
+    return profile
+
+
+def _fields_of(profile: AttributeProfile) -> dict[str, float]:
+    """Return the fields of an attribute's profile, as the table has them."""
+    return {name: float(getattr(profile, name)) for name in AttributeProfile.__slots__}
+
+
+def describe(profile: SourceProfile) -> str:
+    """Return what the profile says, as a sentence or two."""
+    expected = ", ".join(
+        f"{one.expected_accuracy:.0%} of {name}" for name, one in profile.attributes.items()
+    )
+    told = (
+        f"{profile.far_away:.0%} of the products look unlike those of training; expected to be "
+        f"right of the best labels: {expected}"
+    )
+    if profile.is_unseen:
+        told += ". Thresholds are higher here; some 150 labels of this source lower them again"
+    return told
