@@ -30,6 +30,8 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
     better = {attribute: one for attribute, one in effects.items() if one.is_better}
     return Calibration(
         attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
+        conventions=calibration.conventions,
+        fitted=tuple(sorted({*calibration.fitted, *better})),
         corrections=calibration.corrections
         | {a: one.correction for a, one in better.items() if one.correction is not None},
     )
