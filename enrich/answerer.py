@@ -201,4 +201,5 @@ class Answerer:
             # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
             ~(confidences[:, 0] >= least),
             None if weight is None else weight.double().numpy(),
+            np.where(named.sum(1) == 1, named.argmax(1), -1),
         )

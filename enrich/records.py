@@ -37,7 +37,8 @@ class Prediction:
     `label` is the best candidate even when abstained; `confidence` is its calibrated probability
     in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1],
     None where a classifier has no such attention;
-    `alternatives` are the next best candidates, best first.
+    `alternatives` are the next best candidates, best first; `named` is the one label that the title
+    names, None where it names none or several.
     """
 
     attribute: str
@@ -46,6 +47,7 @@ class Prediction:
     abstained: bool
     image_weight: float | None
     alternatives: tuple[Candidate, ...]
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _PREDICTION = pa.struct(
         ("abstained", pa.bool_()),
         ("image_weight", pa.float64()),
         ("alternatives", pa.list_(_CANDIDATE)),
+        ("named", pa.string()),
     ]
 )
 
@@ -40,7 +41,8 @@ class AttributeAnswers:
     `places` (N, K) are the candidates' indices in `labels`, `confidences` (N, K) their calibrated
     probabilities in [0, 1]. `abstained` (N,) says where the first one is not given as the answer.
     `image_weight` (N,) is the image's share in the answer, in [0, 1]; None where a classifier does
-    not weigh its modalities.
+    not weigh its modalities. `named` (N,) is the place of the one label that the title names, -1
+    where it names none or several; None where nobody looked.
     """
 
     attribute: str
@@ -49,6 +51,7 @@ class AttributeAnswers:
     confidences: np.ndarray
     abstained: np.ndarray
     image_weight: np.ndarray | None = None
+    named: np.ndarray | None = None
 
 
 def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
@@ -111,10 +114,18 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
             pa.array(np.stack([one.abstained for one in answers], axis=1).ravel()),
             pa.array(weights.ravel(), mask=weighs_none),
             candidates.others(),
+            _named(answers, labels, starts),
         ],
         fields=list(_PREDICTION),
     )
     return _lists(np.full(rows, width), values)
+
+
+def _named(answers: Sequence[AttributeAnswers], labels: pa.Array, starts: np.ndarray) -> pa.Array:
+    """Return the label that each product's title names for each attribute, or null."""
+    nobody = np.full(len(answers[0].abstained), -1)
+    places = np.stack([nobody if one.named is None else one.named for one in answers], axis=1)
+    return labels.take(pa.array((places + starts[:-1]).ravel(), mask=(places < 0).ravel()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,4 +265,5 @@ def _to_struct(prediction: Prediction) -> dict[str, Any]:
             {"label": candidate.label, "confidence": candidate.confidence}
             for candidate in prediction.alternatives
         ],
+        "named": prediction.named,
     }

@@ -35,6 +35,7 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         "enrichment_runs": _runs(database),
         "product_attribute_values": _values(database, attributes),
         "low_confidence_values": _low_confidence(database),
+        "contradictions": _contradictions(database),
         "attribute_changes": _changes(database, attributes, changes_since),
         "category_coverage": _coverage(database),
         "quality_history": _quality(database),
@@ -64,12 +65,13 @@ def _values(database: str, attributes: Sequence[str]) -> str:
       candidate COMMENT 'the best label of the classifier, also where it abstained',
       alternatives COMMENT 'its next three labels, with their confidences',
       image_weight COMMENT 'how much the answer rests on the image, in [0, 1]; NULL: not known',
+      named COMMENT 'the one label that the title names; NULL: none or several',
       is_corrected COMMENT 'the label is of a person, the confidence still that of the candidate',
       modalities, status, model_version, run_id, run_date)
     COMMENT 'one row a product and attribute' AS
     SELECT product_id, product_category, _said.attribute,
       CASE _said.attribute {label} END AS label, _said.confidence, _said.abstained,
-      _said.label AS candidate, _said.alternatives, _said.image_weight,
+      _said.label AS candidate, _said.alternatives, _said.image_weight, _said.named,
       coalesce(exists(corrections, one -> one.attribute = _said.attribute), false) AS is_corrected,
       modalities, status, model_version, run_id, run_date
     FROM (SELECT *, explode(predictions) AS _said FROM {database}.product_attributes)"""
@@ -81,6 +83,21 @@ def _low_confidence(database: str) -> str:
     SELECT product_id, product_category, attribute, candidate, confidence, alternatives,
       image_weight, modalities, status, model_version, run_id, run_date
     FROM {database}.product_attribute_values WHERE abstained AND NOT is_corrected"""
+
+
+def _contradictions(database: str) -> str:
+    # A sure answer that rests on the picture speaks against the title.
+    return f"""
+    (product_id, product_category, attribute, named COMMENT 'the label that the title names',
+      candidate COMMENT 'the best label of the classifier', confidence, image_weight,
+      probably_wrong COMMENT 'title, where a sure answer rests on the picture; else answer',
+      run_id, run_date)
+    COMMENT 'products whose title names another label than the classifier; surest first' AS
+    SELECT product_id, product_category, attribute, named, candidate, confidence, image_weight,
+      CASE WHEN confidence >= 0.8 AND coalesce(image_weight, 0) >= 0.5 THEN 'title'
+        ELSE 'answer' END AS probably_wrong, run_id, run_date
+    FROM {database}.product_attribute_values
+    WHERE named <> candidate AND NOT is_corrected ORDER BY confidence DESC"""
 
 
 def _changes(database: str, attributes: Sequence[str], since: int) -> str:
