@@ -57,11 +57,13 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
             for modalities, threshold in zip(Modalities, thresholds, strict=True)
         }
         calibration = Calibration(attributes={"color": calibrated}, corrections=corrections or {})
-        attributes = {"attributes": {"color": labels}, "classifier": "clip_mlp"}
-        config = small_config.model_copy(update=attributes)
+        attributes = {"color": labels}
+        settings = {"attributes": attributes, "classifier": "clip_mlp"}
+        config = small_config.model_copy(update=settings)
         classifier = build_classifier(config, tokenizer.get_vocab_size())
         save_checkpoint(tmp_path, classifier, tokenizer, calibration, {}, "")
-        answerer = Answerer(read_manifest(tmp_path), calibration.thresholds(0.90))
+        manifest = read_manifest(tmp_path)
+        answerer = Answerer(manifest, calibration.thresholds(0.90, attributes), manifest.lexicon)
         answerer.classifier.get_submodule("heads")["color"] = _TextsFirst(len(labels))
         return answerer
 
@@ -76,7 +78,7 @@ def _store(logits: Sequence[float], image: Sequence[float] = ()) -> bytes:
 
 def _answer(answerer: Answerer, *rows: tuple[bytes, Modalities]) -> list[dict[str, Any]]:
     vectors, modalities = zip(*rows, strict=True)
-    return answerer.answer(vectors, modalities).to_pylist()
+    return answerer.answer(vectors, modalities, [None] * len(rows)).to_pylist()
 
 
 def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make: Make) -> None:
@@ -127,7 +129,7 @@ def test_rows_of_many_chunks_keep_their_order(make: Make, monkeypatch: pytest.Mo
 
 
 def test_no_rows_have_the_same_columns(make: Make) -> None:
-    answers = make().answer([], [])
+    answers = make().answer([], [], [])
     assert answers.num_rows == 0 and list(answers.schema) == answer_fields(["color"])
 
 
