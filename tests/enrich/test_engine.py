@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from enrich.calibration import Calibration
+from enrich.calibration import Calibration, EvidenceThresholds
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
@@ -25,7 +25,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.lexicon import Evidence
-from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.rows import to_enriched
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 from enrich.window import Prepared
@@ -249,6 +249,32 @@ def test_an_abstained_answer_keeps_its_candidate_and_confidence(
             assert prediction.label and prediction.confidence > 0
             abstained[prediction.attribute].add(prediction.abstained)
     assert abstained == {"color": {False}, "pattern": {True}, "style": {True, False}}
+
+
+def test_a_title_that_names_the_label_is_answered_where_a_silent_one_is_not(
+    tiny_checkpoint: Path, tmp_path: Path, root: Path, calibration: Calibration
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "named"))
+    only_named: EvidenceThresholds = dict.fromkeys(Evidence) | {Evidence.NAMED: 0.0}
+    color = {
+        modalities: one.model_copy(update={"thresholds": {"0.90": only_named, "0.95": only_named}})
+        for modalities, one in calibration.attributes["color"].items()
+    }
+    named = Calibration(attributes=calibration.attributes | {"color": color})
+    (folder / "calibration.json").write_text(named.model_dump_json())
+    product = Product("p1", "Cerise shirt", "of cotton", "red.jpg")
+
+    def enrich(words: dict[str, dict[str, str]]) -> Prediction:
+        version = name_model_version(read_manifest(folder), 0.90, words)
+        spec = replace(_make_spec(folder, root), words=words, model_version=version)
+        return _only(spec.build(CPU), product).predictions[0]
+
+    silent = enrich({})
+    titled = enrich({"color": {"cerise": silent.label}})
+    assert silent.abstained and not titled.abstained
+    assert replace(silent, abstained=False) == titled
+    other = next(label for label in read_manifest(folder).config.attributes["color"] if label != silent.label)
+    assert enrich({"color": {"cerise": other}}).abstained
 
 
 def test_each_set_of_modalities_has_its_own_temperature(
