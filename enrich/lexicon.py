@@ -69,7 +69,7 @@ class LabelFinder:
                     places[normalise(word).casefold()] = labels.index(label)
             self._places[attribute] = places
         self._patterns = {
-            attribute: match_any(places) for attribute, places in self._places.items()
+            attribute: match_any(places, re.NOFLAG) for attribute, places in self._places.items()
         }
         self._find = lru_cache(_REMEMBERED)(self._find_in)
 
@@ -87,9 +87,9 @@ class LabelFinder:
         return named
 
     def _find_in(self, title: str) -> list[tuple[str, list[int]]]:
-        title = normalise(title)
+        title = normalise(title).casefold()
         return [
-            (attribute, [self._places[attribute][word.casefold()] for word in words])
+            (attribute, [self._places[attribute][word] for word in words])
             for attribute, pattern in self._patterns.items()
             if (words := pattern.findall(title))
         ]
@@ -121,7 +121,7 @@ def weigh(named: np.ndarray, best: np.ndarray) -> np.ndarray:
     )
 
 
-def match_any(words: Iterable[str]) -> re.Pattern[str]:
+def match_any(words: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
     """Return a pattern of any of the words, as whole words and the longest first."""
     # So "sea green" goes before "green".
     longest_first = sorted({*words} - {""}, key=lambda word: (-len(word), word))
@@ -130,7 +130,7 @@ def match_any(words: Iterable[str]) -> re.Pattern[str]:
         for (before, after), alike in groupby(longest_first, _choose_bounds)
     ]
     # Without any word: what never matches.
-    return re.compile("|".join(alternatives) or r"(?!)", re.IGNORECASE)
+    return re.compile("|".join(alternatives) or r"(?!)", flags)
 
 
 def _choose_bounds(word: str) -> tuple[str, str]:

@@ -140,16 +140,19 @@ class Batches:
             part = slice(start, start + size)
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
-    def find_named(self, rows: np.ndarray, condition: Condition) -> dict[str, np.ndarray]:
-        """Return which labels the titles name under a condition, (N, labels) by attribute."""
+    def titles(self, rows: np.ndarray, condition: Condition) -> list[str | None]:
+        """Return what label words are looked for in under a condition, by row."""
         titles = [self.products.titles[row] for row in rows]
-        if condition in (Condition.WORDS_MASKED, Condition.NO_TEXT):
-            titles = [None] * len(rows)
-        elif condition is Condition.OTHER_TEXT:
+        if condition is Condition.WORDS_MASKED:
+            return [None] * len(rows)
+        if condition is Condition.NO_TEXT:
+            pictured = self.images.has_image[rows]
+            return [None if seen else own for own, seen in zip(titles, pictured, strict=True)]
+        if condition is Condition.OTHER_TEXT:
             both, others, is_other = self._exchange(rows)
             for row, other, is_there in zip(both, others, is_other, strict=True):
                 titles[row] = self.products.titles[rows[other]] if is_there else None
-        return self.label_words.finder.find(titles)
+        return titles
 
     def _exchange(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the places whose texts are exchanged, whose texts they get, and if any is left."""

@@ -9,6 +9,7 @@ from enrich.calibration import Calibration
 from enrich.classifiers.calibrated import Layer, join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.errors import ConfigError
+from enrich.lexicon import LabelFinder
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
@@ -56,7 +57,9 @@ def answer(
         embeds.append(join_embeds(output.vectors))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
-    named = batches.find_named(rows, condition)
+    # Its own labels: those of `label_words` may be of several classifiers.
+    finder = LabelFinder(classifier.config.attributes, batches.label_words.lexicon)
+    named = finder.find(batches.titles(rows, condition))
     answers = {}
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         logits = [out.logits[attribute].float().cpu() for out in outputs]

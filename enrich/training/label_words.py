@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 
-from enrich.lexicon import LabelFinder, Lexicon, match_any
+from enrich.lexicon import Lexicon, match_any
 from enrich.text import normalise
 
 _WORD = re.compile(r"\w+")
@@ -33,7 +33,6 @@ class LabelWords:
             words.update(lexicon.root.get(attribute, {}))
         known = lexicon.root.items()
         self.lexicon = Lexicon({a: words for a, words in known if a in attributes})
-        self.finder = LabelFinder(attributes, lexicon)
         self.attributes = tuple(attributes)
         self._names = {
             attribute: [*map(normalise, labels)] for attribute, labels in attributes.items()

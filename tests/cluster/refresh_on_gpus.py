@@ -52,7 +52,7 @@ class DeviceAnswerer:
     """Answers with the device that the vectors name."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: Any = None
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
     ) -> pa.RecordBatch:
         places = np.frombuffer(b"".join(vectors), "<f2").astype(np.int64).reshape(-1, 1)
         sure = np.ones_like(places, dtype=np.float64)

@@ -12,11 +12,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from enrich.answerer import Answerer
-from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
+from enrich.calibration import (
+    CalibratedModalities,
+    Calibration,
+    EvidenceThresholds,
+    ScoreCorrection,
+)
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.rows import answer_fields
 from enrich.spec import default_spec
@@ -46,22 +52,28 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
 
     def make(
         *,
-        thresholds: tuple[float, float, float] = (0, 0, 0),
+        thresholds: tuple[float | EvidenceThresholds, ...] = (0.0, 0.0, 0.0),
+        floors: tuple[float | None, ...] | None = None,
         labels: tuple[str, ...] = ("red", "blue"),
         corrections: dict[str, ScoreCorrection] | None = None,
     ) -> Answerer:
         calibrated = {
             modalities: CalibratedModalities(
-                temperature=1, thresholds={"0.90": threshold, "0.95": None}, rows=9
+                temperature=1,
+                thresholds={"0.90": threshold, "0.95": None},
+                floors={"0.90": floors} if floors else {},
+                rows=9,
             )
             for modalities, threshold in zip(Modalities, thresholds, strict=True)
         }
         calibration = Calibration(attributes={"color": calibrated}, corrections=corrections or {})
-        attributes = {"attributes": {"color": labels}, "classifier": "clip_mlp"}
-        config = small_config.model_copy(update=attributes)
+        attributes = {"color": labels}
+        settings = {"attributes": attributes, "classifier": "clip_mlp"}
+        config = small_config.model_copy(update=settings)
         classifier = build_classifier(config, tokenizer.get_vocab_size())
         save_checkpoint(tmp_path, classifier, tokenizer, calibration, {}, "")
-        answerer = Answerer(read_manifest(tmp_path), calibration.thresholds(0.90))
+        manifest = read_manifest(tmp_path)
+        answerer = Answerer(manifest, calibration.thresholds(0.90, attributes), manifest.lexicon)
         answerer.classifier.get_submodule("heads")["color"] = _TextsFirst(len(labels))
         return answerer
 
@@ -76,7 +88,7 @@ def _store(logits: Sequence[float], image: Sequence[float] = ()) -> bytes:
 
 def _answer(answerer: Answerer, *rows: tuple[bytes, Modalities]) -> list[dict[str, Any]]:
     vectors, modalities = zip(*rows, strict=True)
-    return answerer.answer(vectors, modalities).to_pylist()
+    return answerer.answer(vectors, modalities, [None] * len(rows)).to_pylist()
 
 
 def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make: Make) -> None:
@@ -104,6 +116,27 @@ def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from(make: 
     assert [row["color_confidence"] for row in rows] == pytest.approx([0.7311] * 3, abs=1e-4)
 
 
+def test_what_the_title_says_of_an_answer_chooses_its_threshold(make: Make) -> None:
+    asked = dict.fromkeys(Evidence, 0.9) | {Evidence.NAMED: 0.6, Evidence.CONTRADICTED: None}
+    answerer = make(thresholds=(asked,) * 3)
+    scores = (1.0, 0.0)  # red by 0.73
+    titles = ["Red shirt", "shirt", None, "blue shirt", "red and blue shirt"]
+    answers = answerer.answer([_store(scores)] * 5, ["text"] * 5, titles).to_pylist()
+    assert [row["color"] for row in answers] == ["red", None, None, None, None]
+    assert {row["predictions"][0]["label"] for row in answers} == {"red"}
+    surer = answerer.answer([_store((9.0, 0.0))] * 5, ["text"] * 5, titles).to_pylist()
+    assert [row["color"] for row in surer] == ["red", "red", "red", None, "red"]
+
+
+@pytest.mark.parametrize(("floor", "wanted"), [(0.7, "red"), (0.8, None), (None, None)])
+def test_a_label_may_ask_for_more_confidence_than_the_others(
+    make: Make, floor: float | None, wanted: str | None
+) -> None:
+    answerer = make(floors=(floor, 0.0))
+    red, blue = _answer(answerer, (_store((1.0, 0.0)), TEXT), (_store((0.0, 1.0)), TEXT))
+    assert (red["color"], blue["color"]) == (wanted, "blue")
+
+
 def test_a_confidence_that_is_no_number_is_no_answer(make: Make) -> None:
     (row,) = _answer(make(), (_store((np.nan, 0.0)), TEXT))
     assert row["color"] is None and row["predictions"][0]["abstained"]
@@ -127,7 +160,7 @@ def test_rows_of_many_chunks_keep_their_order(make: Make, monkeypatch: pytest.Mo
 
 
 def test_no_rows_have_the_same_columns(make: Make) -> None:
-    answers = make().answer([], [])
+    answers = make().answer([], [], [])
     assert answers.num_rows == 0 and list(answers.schema) == answer_fields(["color"])
 
 
@@ -138,10 +171,11 @@ def test_a_core_answers_20_000_rows_a_second() -> None:
     width = sum(shape[0] for shape in shapes.values())
     rng = np.random.default_rng(0)
     vectors = [row.tobytes() for row in rng.normal(size=(4_000, width)).astype("<f2")]
+    titles = [f"Casual Navy Cotton Shirt with Floral Collar, Slim Fit {n}" for n in range(4_000)]
     torch.set_num_threads(1)
     seconds = []
     for _ in range(5):
         begin = time.process_time()
-        answerer.answer(vectors, ["image+text"] * len(vectors))
+        answerer.answer(vectors, ["image+text"] * len(vectors), titles)
         seconds.append(time.process_time() - begin)
     assert len(vectors) / min(seconds) >= 20_000

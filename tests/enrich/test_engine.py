@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from enrich.calibration import Calibration
+from enrich.calibration import Calibration, EvidenceThresholds
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
@@ -24,7 +24,8 @@ from enrich.errors import CheckpointError, NoAnswer
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits, ImageReading
-from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.lexicon import Evidence
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.rows import to_enriched
 from enrich.spec import BuildsEngine, EngineSpec, name_model_version
 from enrich.window import Prepared
@@ -59,6 +60,7 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         model_version=name_model_version(manifest, 0.90),
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(0.90, manifest.config.attributes),
+        words={},
         image_root=str(root),
         allowed_roots=(),
         limits=ImageLimits(max_pixels=20_000),
@@ -172,14 +174,14 @@ def test_equal_products_get_equal_answers(any_spec: BuildsEngine) -> None:
 
 def test_a_spec_is_small_and_survives_pickling(any_spec: BuildsEngine) -> None:
     pickled = pickle.dumps(any_spec)
-    assert len(pickled) < 2_000
+    assert len(pickled) < 4_000
     again = pickle.loads(pickled)
     assert again == any_spec
     assert list(again.build(CPU).enrich(PRODUCTS)) == list(any_spec.build(CPU).enrich(PRODUCTS))
 
 
 def test_the_spec_of_the_bundled_checkpoint_is_small_too(root: Path) -> None:
-    assert len(pickle.dumps(_make_spec(BUNDLED, root))) < 2_000
+    assert len(pickle.dumps(_make_spec(BUNDLED, root))) < 4_000
 
 
 def _only(engine: Engine, product: Product) -> EnrichedProduct:
@@ -238,16 +240,41 @@ def test_product_without_text_is_read_from_its_image_alone(engine: Engine) -> No
 def test_an_abstained_answer_keeps_its_candidate_and_confidence(
     engine: Engine, calibration: Calibration
 ) -> None:
+    thresholds = calibration.thresholds(0.90, engine.spec.attributes)
     abstained = {"color": set(), "pattern": set(), "style": set()}
     for answer in engine.enrich(PRODUCTS):
         for prediction in answer.predictions:
-            threshold = calibration.thresholds(0.90, manifest.config.attributes)[
-                prediction.attribute
-            ][answer.modalities]
-            assert prediction.abstained == (prediction.confidence < threshold)
+            least = thresholds[prediction.attribute][answer.modalities].by_evidence[Evidence.SILENT]
+            assert prediction.abstained == (prediction.confidence < least)
             assert prediction.label and prediction.confidence > 0
             abstained[prediction.attribute].add(prediction.abstained)
     assert abstained == {"color": {False}, "pattern": {True}, "style": {True, False}}
+
+
+def test_a_title_that_names_the_label_is_answered_where_a_silent_one_is_not(
+    tiny_checkpoint: Path, tmp_path: Path, root: Path, calibration: Calibration
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "named"))
+    only_named: EvidenceThresholds = dict.fromkeys(Evidence) | {Evidence.NAMED: 0.0}
+    color = {
+        modalities: one.model_copy(update={"thresholds": {"0.90": only_named, "0.95": only_named}})
+        for modalities, one in calibration.attributes["color"].items()
+    }
+    named = Calibration(attributes=calibration.attributes | {"color": color})
+    (folder / "calibration.json").write_text(named.model_dump_json())
+    product = Product("p1", "Cerise shirt", "of cotton", "red.jpg")
+
+    def enrich(words: dict[str, dict[str, str]]) -> Prediction:
+        version = name_model_version(read_manifest(folder), 0.90, words)
+        spec = replace(_make_spec(folder, root), words=words, model_version=version)
+        return _only(spec.build(CPU), product).predictions[0]
+
+    silent = enrich({})
+    titled = enrich({"color": {"cerise": silent.label}})
+    assert silent.abstained and not titled.abstained
+    assert replace(silent, abstained=False) == titled
+    other = next(label for label in read_manifest(folder).config.attributes["color"] if label != silent.label)
+    assert enrich({"color": {"cerise": other}}).abstained
 
 
 def test_each_set_of_modalities_has_its_own_temperature(

@@ -110,7 +110,7 @@ class _Reds:
     """Answers red to everything."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], mentions: object = None
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
     ) -> pa.RecordBatch:
         return to_record_batch([_color(*(0.5 + one[0] / 10 for one in vectors))])
 

@@ -7,6 +7,7 @@ import pytest
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
+from enrich.errors import ConfigError
 from enrich.spec import build_spec
 
 
@@ -39,3 +40,30 @@ def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it() -> None:
         digest(image_limits={"max_pixels": 10}),
     ]
     assert len({own, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("lexicon", "listed"),
+    [
+        ({"colour": {"navy": "blue"}}, "found colour, expected one of color, pattern, style"),
+        ({"color": {"navy": "bleu"}}, "found bleu, expected one of .*blue.*red"),
+    ],
+)
+def test_words_of_an_unknown_attribute_or_label_are_refused(
+    lexicon: dict[str, dict[str, str]], listed: str
+) -> None:
+    with pytest.raises(ConfigError, match=listed):
+        build_spec(JobConfig(lexicon=lexicon), read_manifest(BUNDLED), ".")
+
+
+def test_a_sources_own_words_are_part_of_the_version_of_its_answers() -> None:
+    manifest = read_manifest(BUNDLED)
+
+    def version(lexicon: dict[str, dict[str, str | None]]) -> str:
+        spec = build_spec(JobConfig(lexicon=lexicon), manifest, ".")
+        assert spec.words == lexicon
+        return spec.model_version
+
+    own = {"color": {"ink": "blue", "navy": None}}
+    assert version(own) == version({"color": {"navy": None, "ink": "blue"}})
+    assert len({version(own), version({}), version({"color": {"ink": "black", "navy": None}})}) == 3

@@ -23,6 +23,7 @@ from enrich.adaptation.scores import (
 from enrich.adaptation.trial import measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 
@@ -56,6 +57,7 @@ def _readings(
         embeds=torch.randn(rows, 2 * WIDTH + 2, generator=random).index_fill(1, ONES, 1),
         targets=targets,
         image_weight=torch.full((rows,), 0.5),
+        named=torch.zeros(rows, LABELS, dtype=torch.bool),
     )
     some = torch.arange(rows) < images
     image = replace(
@@ -193,7 +195,7 @@ def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() 
     assert alone.temperature == 1.0 and alone.rows == ROWS
     answered = CalibratedAnswers.by(image, effect.calibrated)
     confidence, best = answered.probs.max(1)
-    is_given = confidence >= alone.thresholds["0.90"]
+    is_given = confidence >= alone.thresholds["0.90"][Evidence.SILENT]
     assert is_given.float().mean() > 0.2, "its threshold rests on pictures, not on both"
     assert (best == image.targets)[is_given].float().mean() > 0.88
 
@@ -254,7 +256,8 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     effect = _effect_of_noise()
     # What is fitted to noise is not believed on the products that it was fitted to.
     assert effect.after["accuracy"] < 0.3
-    assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == {"0.90": None, "0.95": None}
+    never = dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))
+    assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == never
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -324,8 +327,9 @@ def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher
     both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
     assert image.temperature == 1.7 and image.rows == 100
-    assert image.thresholds["0.90"] == both.thresholds["0.90"] > THRESHOLDS["0.90"]
-    assert image.thresholds["0.95"] is None
+    assert image.thresholds["0.90"] == both.thresholds["0.90"]
+    assert both.thresholds["0.90"][Evidence.SILENT] > THRESHOLDS["0.90"]
+    assert image.thresholds["0.95"] == dict.fromkeys(Evidence)
 
 
 @pytest.mark.parametrize("earlier_looks", [True, False])
@@ -366,6 +370,7 @@ def test_ten_products_of_one_text_are_no_ten_products() -> None:
         embeds=few.embeds[tenfold],
         targets=few.targets[tenfold],
         image_weight=few.image_weight[tenfold],
+        named=few.named[tenfold],
     )
     base = {Modalities.IMAGE_AND_TEXT: _calibration().attributes["color"][Modalities.TEXT]}
     errors, labels = [], []
@@ -400,7 +405,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     effect = _adapt([*readings, text], calibration, torch.arange(60))
     found = effect.calibrated[Modalities.IMAGE_AND_TEXT]
     confidence = CalibratedAnswers.by(readings[0], effect.calibrated).probs.max(1).values
-    answered = (confidence >= (found.thresholds["0.90"] or 9)).float().mean()
+    answered = (confidence >= (found.thresholds["0.90"][Evidence.SILENT] or 9)).float().mean()
     assert answered > 0.8
 
 

@@ -48,5 +48,7 @@ def test_near_identical_products_prove_as_much_as_one() -> None:
 
 
 def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it() -> None:
-    never = OWN.model_copy(update={"thresholds": {"0.90": dict.fromkeys(Evidence)}})
+    never = OWN.model_copy(
+        update={"thresholds": dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))}
+    )
     assert pick(read(torch.linspace(4, 1, 60), torch.zeros(60, dtype=torch.long)), never)

@@ -18,7 +18,7 @@ from enrich.records import Modalities
 
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
-NEVER = ANSWERS.model_copy(update={"thresholds": {"0.90": None, "0.95": None}})
+NEVER = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
 FIGURES = {"rows": 60, "accuracy": 0.5, **ANSWERED}
 BETTER = make_effect(FIGURES, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, ANSWERS))
 WORSE = Gain(-0.2, 0.1, 100)

@@ -24,6 +24,7 @@ def _answers(answered: list[int], labels: list[int], sureness: float = 3.0) -> A
         embeds=torch.ones(rows, 2),
         targets=torch.tensor(labels),
         image_weight=None,
+        named=torch.zeros(rows, len(NAMES), dtype=torch.bool),
     )
 
 

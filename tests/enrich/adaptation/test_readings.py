@@ -107,7 +107,9 @@ def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalit
         rows, product = len(products), torch.tensor(products)
         targets = torch.zeros(rows, dtype=torch.long)
         scores, embeds = torch.ones(rows, 2), torch.ones(rows, 4)
-        return Answers(product, product, [modalities] * rows, scores, embeds, targets, None)
+        named = torch.zeros(rows, 2, dtype=torch.bool)
+        shown = [modalities] * rows
+        return Answers(product, product, shown, scores, embeds, targets, None, named)
 
     both, image = reading(Modalities.IMAGE_AND_TEXT, 0, 1), reading(Modalities.IMAGE, 0, 1, 2)
     whole = fullest([both, image, reading(Modalities.TEXT, 0, 1, 3)])

@@ -29,6 +29,7 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
         embeds=torch.ones(rows, 2),
         targets=targets,
         image_weight=torch.rand(rows, generator=generator),
+        named=torch.zeros(rows, labels, dtype=torch.bool),
     )
     thresholds = {0.90: torch.full((rows,), 0.6), 0.95: torch.full((rows,), float("inf"))}
     return CalibratedAnswers(answers, scores.softmax(1), thresholds)

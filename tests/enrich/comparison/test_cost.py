@@ -170,7 +170,7 @@ def test_machine_is_named_with_its_threads_and_number_format() -> None:
 
 def test_size_is_that_of_the_checkpoint_files(tiny_checkpoint: Path) -> None:
     files = ["model.safetensors", "tokenizer.json", "config.json", "calibration.json"]
-    files += ["metrics.json", "MODEL_CARD.md"]
+    files += ["lexicon.json", "metrics.json", "MODEL_CARD.md"]
     assert measure_size(tiny_checkpoint) == sum(
         len((tiny_checkpoint / name).read_bytes()) for name in files
     )

@@ -45,6 +45,19 @@ def _show(batches: Batches, rows: np.ndarray, condition: Condition) -> ModelInpu
     return inputs
 
 
+def test_label_words_are_looked_for_in_the_titles_that_a_condition_leaves(batches: Batches) -> None:
+    own = [f"red shirt {row}" for row in range(2)] + [""]
+    rows = ALL[:3]  # both, the text alone, the image alone
+    assert batches.titles(rows, Condition.AS_IS) == own
+    assert batches.titles(rows, Condition.NO_IMAGE) == own
+    assert batches.titles(rows, Condition.NO_TEXT) == [None, own[1], None]
+    assert batches.titles(rows, Condition.WORDS_MASKED) == [None] * 3
+    exchanged = batches.titles(ALL, Condition.OTHER_TEXT)
+    assert sorted(exchanged[::3]) == sorted(own[0][:-1] + str(row) for row in BOTH)
+    assert all(title != f"red shirt {row}" for row, title in zip(BOTH, exchanged[::3], strict=True))
+    assert exchanged[1::3] == [f"red shirt {row}" for row in TEXT_ONLY]
+
+
 @pytest.mark.parametrize(
     "hiding",
     [Hiding(0.5, 0.5, 0.0), Hiding(0.9, 0.9, 0.0), Hiding(0.99, 0.0, 0.0), Hiding(0.0, 0.99, 1.0)],

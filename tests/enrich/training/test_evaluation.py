@@ -93,7 +93,9 @@ def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_sh
 def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
     every, scores = torch.arange(3), torch.zeros(3, 2)
     both = [BOTH, BOTH, IMAGE]
-    answers = Answers(every, every, both, scores, torch.ones(3, 2), every, torch.rand(3))
+    answers = Answers(
+        every, every, both, scores, torch.ones(3, 2), every, torch.rand(3), torch.zeros(3, 2).bool()
+    )
     assert answers.where(every < 2).to_calibrate().image_weight is not None
     assert answers.where(every > 2).to_calibrate().image_weight is not None
     assert answers.to_calibrate().image_weight is None
@@ -103,7 +105,8 @@ def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibratio
     scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
     every, targets = torch.arange(3), torch.tensor([0, 0, 1])
     three = [BOTH, IMAGE, TEXT]
-    answers = Answers(every, every, three, scores, torch.ones(3, 2), targets, None)
+    unnamed = torch.zeros(3, 2, dtype=torch.bool)
+    answers = Answers(every, every, three, scores, torch.ones(3, 2), targets, None, unnamed)
     calibrated = apply_calibration(calibration, "style", answers)
     # The temperatures of image and text, image, and text are 0.5, 1 and 2.
     wanted = torch.tensor([4.0, 2.0, 1.0]).sigmoid()
@@ -123,6 +126,7 @@ def test_figures_tell_before_from_after_calibration() -> None:
         embeds=torch.ones(4, 2),
         targets=torch.tensor([0, 0, 0, 1]),
         image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
+        named=torch.zeros(4, 2, dtype=torch.bool),
     )
     thresholds = {0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])}
     calibrated = torch.tensor([[0.75, 0.25]] * 4)

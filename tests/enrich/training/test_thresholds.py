@@ -1,5 +1,7 @@
 """A threshold keeps its promise or is not given."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -102,10 +104,10 @@ def test_a_label_that_is_never_right_is_never_answered() -> None:
 
 
 def test_a_shift_moves_a_threshold_in_log_odds() -> None:
-    assert shift_threshold(0.8, 0) == pytest.approx(0.8)
-    assert shift_threshold(0.8, np.log(2)) == pytest.approx(8 / 9)
-    assert shift_threshold(0.8, -9) == 0.5
-    assert shift_threshold(None, 1) is None
+    assert shift_threshold(0.8, 0.0) == pytest.approx(0.8)
+    assert shift_threshold(0.8, math.log(2)) == pytest.approx(8 / 9)
+    assert shift_threshold(0.8, -9.0) == 0.5
+    assert shift_threshold(None, 1.0) is None
 
 
 @pytest.mark.parametrize("precision", [0.90, 0.95])

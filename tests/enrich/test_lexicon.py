@@ -1,0 +1,127 @@
+"""Titles name labels by the labels' own names and by the words of a lexicon."""
+
+import numpy as np
+import pytest
+
+from enrich.lexicon import Evidence, LabelFinder, Lexicon, choose_title, weigh
+
+COLORS = ("red", "green", "Off White", "blue", "multicolor")
+WORDS = Lexicon.of_labels(
+    {
+        "color": {"blue": ("navy", "sea green"), "multicolor": ("red and blue",), "gold": ("brass",)},
+        "style": {"boho": ("gypsy",)},
+    }
+)
+
+
+def find(title: str | None, lexicon: Lexicon = WORDS) -> list[str]:
+    """Return the colors that a title names, in the order of the labels."""
+    (named,) = LabelFinder({"color": COLORS}, lexicon).find([title])["color"]
+    return [COLORS[at] for at in np.flatnonzero(named)]
+
+
+@pytest.mark.parametrize(
+    ("title", "named"),
+    [
+        ("A Red shirt", ["red"]),
+        ("Shirt in NAVY", ["blue"]),
+        ("off  white shirt", ["Off White"]),
+        ("Brass lamp", []),
+        ("Redwood table, infrared", []),
+        ("A gypsy dress", []),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_a_label_is_named_by_its_name_or_a_word_of_the_lexicon(
+    title: str | None, named: list[str]
+) -> None:
+    assert find(title) == named
+
+
+@pytest.mark.parametrize(
+    ("title", "named"),
+    [
+        ("Sea green shirt", ["blue"]),
+        ("Red and blue shirt", ["multicolor"]),
+        ("Sea shirt, green", ["green"]),
+    ],
+)
+def test_the_longest_word_is_the_one_that_counts(title: str, named: list[str]) -> None:
+    assert find(title) == named
+
+
+def test_a_title_may_name_several_labels_and_one_label_twice() -> None:
+    assert find("Red shirt with navy collar, red again") == ["red", "blue"]
+
+
+def test_attributes_are_looked_for_apart_from_each_other() -> None:
+    finder = LabelFinder({"color": ("navy",), "style": ("navy look", "boho")}, WORDS)
+    found = finder.find(["A navy look", "gypsy skirt", "navy"])
+    assert found["color"].tolist() == [[True], [False], [True]]
+    assert found["style"].tolist() == [[True, False], [False, True], [False, False]]
+
+
+def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
+    own = WORDS.extended({"color": {"navy": None, "sea green": "green", "ink": "blue", "no": None}})
+    assert find("navy", own) == []
+    assert find("sea green", own) == ["green"]
+    assert find("ink", own) == ["blue"]
+    assert find("navy") == ["blue"], "the lexicon itself stays as it was"
+
+
+def test_a_source_may_have_words_of_an_attribute_that_the_lexicon_lacks() -> None:
+    assert find("crimson", Lexicon({}).extended({"color": {"crimson": "red"}})) == ["red"]
+
+
+@pytest.mark.parametrize(
+    ("word", "title"),
+    [
+        ("红色", "纯棉红色衬衫"),
+        ("แดง", "เสื้อแดงผ้าฝ้าย"),
+        ("赤", "ｼｬﾂ赤ｺｯﾄﾝ"),
+        ("rouge", "Chemise\u00a0Rouge"),
+        ("weiß", "Hemd WEISS"),
+        ("κόκκινος", "ΚΌΚΚΙΝΟΣ"),
+    ],
+    ids=["Chinese", "Thai", "Japanese", "French", "German", "Greek"],
+)
+def test_words_of_other_scripts_and_cases_are_found(word: str, title: str) -> None:
+    assert find(title, Lexicon({"color": {word: "red"}})) == ["red"]
+
+
+@pytest.mark.parametrize("title", ["pınk", "PİNK", "ſhirt", "\u212a"])
+def test_letters_that_are_nearly_alike_stop_nothing(title: str) -> None:
+    found = LabelFinder({"color": ("pink", "shirt", "k")}, Lexicon({})).find([title])
+    assert found["color"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("title", "named"),
+    [
+        ("<b>Red</b> shirt", ["red"]),
+        ("off&nbsp;white shirt", ["Off White"]),
+        ('<span style="color:red">Blue</span> shirt', ["blue"]),
+        ("<!-- red -->shirt", []),
+    ],
+)
+def test_markup_of_a_title_names_nothing_and_hides_nothing(title: str, named: list[str]) -> None:
+    assert find(title) == named
+
+
+def test_labels_are_looked_for_in_the_title_and_without_one_in_the_description() -> None:
+    assert choose_title("shirt", "red") == "shirt"
+    assert choose_title("", "red") == choose_title(None, "red") == "red"
+    assert choose_title(None, None) is None
+
+
+def test_what_a_text_says_of_an_answer_is_by_the_labels_that_it_names() -> None:
+    named = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=bool)
+    places = weigh(named, np.zeros(5, dtype=np.int64))
+    assert [[*Evidence][place] for place in places] == [
+        Evidence.NAMED,
+        Evidence.CONTRADICTED,
+        Evidence.SEVERAL,
+        Evidence.SEVERAL,
+        Evidence.SILENT,
+    ]
