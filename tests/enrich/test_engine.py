@@ -273,7 +273,8 @@ def test_a_title_that_names_the_label_is_answered_where_a_silent_one_is_not(
     titled = enrich({"color": {"cerise": silent.label}})
     assert silent.abstained and not titled.abstained
     assert replace(silent, abstained=False) == titled
-    other = next(label for label in read_manifest(folder).config.attributes["color"] if label != silent.label)
+    labels = read_manifest(folder).config.attributes["color"]
+    other = next(label for label in labels if label != silent.label)
     assert enrich({"color": {"cerise": other}}).abstained
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from enrich.calibration import shift_threshold
 from enrich.training.thresholds import (
     bound_precision,
     find_floors,
@@ -107,7 +108,7 @@ def test_a_shift_moves_a_threshold_in_log_odds() -> None:
     assert shift_threshold(0.8, 0.0) == pytest.approx(0.8)
     assert shift_threshold(0.8, math.log(2)) == pytest.approx(8 / 9)
     assert shift_threshold(0.8, -9.0) == 0.5
-    assert shift_threshold(None, 1.0) is None
+    assert shift_threshold(math.inf, 1.0) == math.inf
 
 
 @pytest.mark.parametrize("precision", [0.90, 0.95])
