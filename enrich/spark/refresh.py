@@ -501,10 +501,14 @@ class Refresh:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
+        """Time a stage, whose name Spark shows beside the stage's jobs."""
+        context, begin = self.inputs.spark.sparkContext, time.perf_counter()
+        context.setJobGroup(stage, stage)
         try:
             yield
         finally:
+            context.setLocalProperty("spark.jobGroup.id", None)
+            context.setJobDescription(None)
             spent = self.summary.seconds.get(stage, 0.0) + time.perf_counter() - begin
             self.summary.seconds[stage] = round(spent, 2)
 
