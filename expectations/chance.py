@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Numbers = NDArray[np.float64]
 
@@ -69,6 +68,8 @@ def _bound_shift(
     spread = float(found.std())
     if spread == 0:
         return float(found.mean())
+    from scipy import stats
+
     tail = stats.pearson3.isf(alpha, stats.skew(found), found.mean(), spread)
     return min(float(tail), 1.0)
 
@@ -81,4 +82,6 @@ def bound_share(share: float, rows: int, alpha: float) -> float:
         rows: 1 or more.
         alpha: in (0, 1).
     """
+    from scipy import stats
+
     return max(float(stats.binom.isf(alpha, rows, share)) / rows, share)

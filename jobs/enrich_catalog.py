@@ -14,9 +14,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Annotated
 
 import typer
@@ -231,8 +229,6 @@ def refresh_catalog(
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
-    # Great Expectations takes seconds to import, which pass while Spark compares the products.
-    Thread(target=import_module, args=("great_expectations",), daemon=True).start()
     gate = Gate(settings.validation, inputs.spec.attributes, baseline, settings.data_docs)
     refresh = Refresh(inputs, gate)
     recording.summary = refresh.summary

@@ -217,7 +217,6 @@ class Refresh:
         with self._timed("tables"):
             suit_table_size(inputs.spark, inputs.source.products)
             self.tables.create_missing()
-            self.tables.read_ahead()
             # Apart from the first: Spark reads the log of this table to know its size, and does so
             # faster with the settings for little tables.
             published = self.tables.read("product_attributes")

@@ -8,11 +8,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from threading import Thread
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal, quote_part
@@ -49,9 +49,6 @@ _PUBLISHED = {
 }
 # A property of product_attributes: the oldest version whose change data is kept.
 _CHANGES_SINCE = "enrich.changesSince"
-_READ_BY_EVERY_RUN = (
-    *("product_attributes", "attribute_corrections", "quarantine", "run_events", "images"),
-)
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _REACHES_BACK = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _TEMPORARY = "_temporary_runs"
@@ -191,11 +188,6 @@ class Tables:
                 "jobs/enrich_catalog.py wrote."
             )
 
-    def read_ahead(self) -> None:
-        """Start to read the logs of the tables that every run reads, side by side."""
-        for table in _READ_BY_EVERY_RUN:
-            Thread(target=_read_log, args=(self.read(table),), daemon=True).start()
-
     @retried_on_conflict
     def create_missing(self) -> None:
         """Create database, tables and views, and add columns of new attributes.
@@ -217,9 +209,7 @@ class Tables:
         missing = [table for table in wanted if table not in there]
         for table in missing:
             self._create(table, wanted[table])
-        grown = [
-            table for table in ("product_attributes", "candidates") if self._add_attributes(table)
-        ]
+        grown = self._add_attributes("product_attributes")
         if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
             self.create_views()
 
@@ -321,8 +311,7 @@ class Tables:
         schema = self.read(table).schema
         whole = [{name: row.get(name) for name in schema.names} for row in rows]
         # By Arrow: without it, Spark would start a Python worker to hand the rows through.
-        empty = self.spark.createDataFrame([], schema).toArrow()
-        arrow = pa.Table.from_pylist(whole, schema=empty.schema)
+        arrow = pa.Table.from_pylist(whole, schema=to_arrow_schema(schema))
         return self.spark.createDataFrame(arrow, schema).coalesce(1)
 
     def target(self, table: str) -> DeltaTable:
@@ -426,12 +415,6 @@ def now() -> datetime:
 
 def _describe(field: StructField) -> str:
     return f"{field.name} {field.dataType.simpleString()}"
-
-
-def _read_log(table: DataFrame) -> None:
-    # An error is left to the query that needs the table.
-    with suppress(Exception):
-        table.isEmpty()
 
 
 def _run_of(user_metadata: str | None) -> str | None:
