@@ -12,10 +12,10 @@ anything else.
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from pyspark.sql import SparkSession
@@ -27,17 +27,14 @@ from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
-from enrich.report.content import ExpectedLabels
 from enrich.settings_files import load_yaml
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
-from enrich.spark.plan import plan_refresh
 from enrich.spark.publish import approve, discard
-from enrich.spark.refresh import Inputs, Refresh, Request, refuse_demo_among_products
-from enrich.spark.report import ReportSources, write_page
+from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
-from enrich.spark.session import open_session, submitted_settings
+from enrich.spark.session import open_session, submitted_settings, suit_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from enrich.spec import build_spec, name_model_version
@@ -139,6 +136,8 @@ def main(
             publish=not no_publish,
         )
         if dry_run:
+            from enrich.spark.plan import plan_refresh
+
             manifest = fetch_manifest(settings.checkpoint)
             # A baseline that does not fit would stop the refresh, and so it stops the plan.
             load_label_baseline(settings, manifest)
@@ -240,35 +239,22 @@ def refresh_catalog(
         exit_code = error.exit_code
     except GateError as error:
         raise ConfigError(str(error)) from error
-    sources = ReportSources(
-        inputs.tables,
-        manifest,
-        settings,
-        settings_file,
-        expected_labels(baseline),
-        lambda: (inputs.source, inputs.store),
-    )
-    return Ended(inputs.tables, record_end(sources, refresh.summary), exit_code)
-
-
-def expected_labels(baseline: LabelBaseline | None) -> ExpectedLabels | None:
-    """Return a label baseline as the page shows it."""
-    if baseline is None:
-        return None
-    return ExpectedLabels(baseline.catalog, baseline.label_counts)
+    of_page = PageSources(manifest, settings, settings_file, baseline)
+    opened = inputs.source, inputs.store
+    record_end(inputs.tables, refresh.summary, of_page, lambda: opened)
+    return Ended(inputs.tables, refresh.summary, exit_code)
 
 
 def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:
     """Open everything that a refresh depends on."""
     spark = open_session("enrich_catalog")
+    # Until sizes are known: opening a table is interpreted faster than compiled.
+    suit_table_size(spark)
     refuse_impossible_executors(settings.gpu_executors, submitted_settings(spark))
     location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
     source, store = open_both(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
-    inputs = Inputs(spark, settings, request, spec, store, source)
-    if settings.catalog == DEMO_CATALOG:
-        refuse_demo_among_products(inputs.tables, DEMO_FOLDER.name)
-    return inputs
+    return Inputs(spark, settings, request, spec, store, source)
 
 
 def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[Source, ImageStore]:
@@ -301,16 +287,11 @@ def decide_run(
     # What this checkpoint alone answers has no columns where nothing of it was published.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
-    sources = ReportSources(
-        tables,
-        manifest,
-        settings,
-        settings_file,
-        expected_labels(baseline),
-        # From run_events: the settings may name another table by now.
-        lambda: open_both(spark, event["source"], settings),
-    )
-    return Ended(tables, record_end(sources, recording.summary), 0)
+    of_page = PageSources(manifest, settings, settings_file, baseline)
+    # From run_events: the settings may name another table by now.
+    opens = lambda: open_both(spark, event["source"], settings)  # noqa: E731
+    record_end(tables, recording.summary, of_page, opens)
+    return Ended(tables, recording.summary, 0)
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
@@ -344,13 +325,36 @@ def score_demo(tables: Tables) -> list[str]:
     ]
 
 
-def record_end(sources: ReportSources, summary: RunSummary) -> RunSummary:
+class PageSources(NamedTuple):
+    """What a run's page shows beside the tables."""
+
+    manifest: Manifest
+    settings: Settings
+    settings_file: str | None
+    baseline: LabelBaseline | None
+
+
+def record_end(
+    tables: Tables,
+    summary: RunSummary,
+    of_page: PageSources,
+    open_source: Callable[[], tuple[Source, ImageStore]],
+) -> None:
     """Log how the run ended, and write its page."""
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
+    if summary.was_idle:
+        return
+    from enrich.report.content import ExpectedLabels
+    from enrich.spark.report import ReportSources, write_page
+
+    manifest, settings, settings_file, baseline = of_page
+    expected = None
+    if baseline is not None:
+        expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
+    sources = ReportSources(tables, manifest, settings, settings_file, expected, open_source)
     write_page(sources, summary)
-    return summary
 
 
 if __name__ == "__main__":

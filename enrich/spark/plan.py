@@ -13,7 +13,13 @@ from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 from enrich.spark.diff import take_stock, try_images
 from enrich.spark.encode import select_contents, select_holding
 from enrich.spark.profile import read_profile
-from enrich.spark.refresh import Inputs, count_deletable, count_diff, explain_cut_off
+from enrich.spark.refresh import (
+    Inputs,
+    count_deletable,
+    count_diff,
+    explain_cut_off,
+    refuse_demo_among_products,
+)
 from enrich.spark.rules import Attempt, is_outrun
 from enrich.spark.runs import read_runs
 from enrich.spark.source import refuse_replaced
@@ -56,6 +62,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     profile = read_profile(tables, inputs.source.name, inputs.spec.encoder_version)
     inputs = inputs.suited(profile)
     runs = read_runs(tables)
+    refuse_demo_among_products(inputs, runs)
     # Of no run yet, so it is newer than all of the same day.
     attempt = Attempt(inputs.request.run_date, now(), "~")
     diff = take_stock(inputs.compare(runs, attempt))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Status
 
 from enrich.calibration import UnseenSource
-from enrich.config import ImageIdentity, JobConfig, is_too_much
+from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig, is_too_much
 from enrich.errors import (
     ConfigError,
     NothingPublished,
@@ -54,7 +55,7 @@ from enrich.spark.runs import (
     supersede,
     warn_of_others,
 )
-from enrich.spark.session import suit_table_size
+from enrich.spark.session import name_jobs, suit_table_size
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
 from enrich.spec import BuildsEngine
@@ -215,13 +216,12 @@ class Refresh:
         """Create what is missing, complete what others left open, and name the run."""
         inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
         with self._timed("tables"):
-            suit_table_size(inputs.spark, inputs.source.products)
+            runs = read_runs(self.tables)
+            refuse_demo_among_products(inputs, runs)
             self.tables.create_missing()
-            # Apart from the first: Spark reads the log of this table to know its size, and does so
-            # faster with the settings for little tables.
             published = self.tables.read("product_attributes")
             suit_table_size(inputs.spark, inputs.source.products, published)
-            self._runs = complete_intents(self.tables, read_runs(self.tables))
+            self._runs = complete_intents(self.tables, runs)
             warn_of_others(self.tables, self._runs)
         self.profile = read_profile(self.tables, inputs.source.name, spec.encoder_version)
         self.inputs = inputs = inputs.suited(self.profile)
@@ -501,13 +501,11 @@ class Refresh:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         """Time a stage, whose name Spark shows beside the stage's jobs."""
-        context, begin = self.inputs.spark.sparkContext, time.perf_counter()
-        context.setJobGroup(stage, stage)
+        begin = time.perf_counter()
         try:
-            yield
+            with name_jobs(self.inputs.spark, stage):
+                yield
         finally:
-            context.setLocalProperty("spark.jobGroup.id", None)
-            context.setJobDescription(None)
             spent = self.summary.seconds.get(stage, 0.0) + time.perf_counter() - begin
             self.summary.seconds[stage] = round(spent, 2)
 
@@ -614,21 +612,19 @@ def describe_idle(diff: Diff) -> str:
     return "; ".join(told)
 
 
-def refuse_demo_among_products(tables: Tables, demo: str) -> None:
+def refuse_demo_among_products(inputs: Inputs, runs: Sequence[Run]) -> None:
     """Raise ConfigError when the demo would go to the tables of another product table.
 
     A job that is given no product table takes the demo, also one that is given another database.
-
-    Args:
-        tables: those that the demo would go to.
-        demo: the name of the demo's folder, wherever a checkout had it.
     """
-    if not tables.exists("run_events"):
+    if inputs.config.catalog != DEMO_CATALOG:
         return
-    is_of_others = ~F.col("source").endswith(demo) & (F.col("answered") > 0)
-    if (run := tables.read("run_events").where(is_of_others).first()) is not None:
+    # Wherever a checkout had it.
+    demo = Path(inputs.source.name).name
+    others = [run.source for run in runs if run.answered and not run.source.endswith(demo)]
+    if others:
         raise ConfigError(
-            f"Database '{tables.database}' holds products of {run['source']}, and the demo would "
-            "be published among them. Give --config or --catalog, or another --database for the "
-            "demo."
+            f"Database '{inputs.config.database}' holds products of {others[0]}, and the demo "
+            "would be published among them. Give --config or --catalog, or another --database for "
+            "the demo."
         )

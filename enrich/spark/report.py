@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
-from schemas.tables import COUNTS, CheckOutcome, Modalities, State, Status
+from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 
 from enrich.calibration import Least
 from enrich.classifiers.manifest import Manifest
@@ -86,7 +86,7 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     `runs.summarise` of each run that is undone.
     """
     folder, run_id = sources.settings.report_dir, summary.run_id
-    if folder is None or _was_idle(summary):
+    if folder is None or summary.was_idle:
         return
     try:
         events = _read_events(sources.tables, run_id)
@@ -103,13 +103,6 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
         log.warning("the page of run %s is missing in %s: %s", run_id, folder, error)
     except Exception:
         log.exception("the page of run %s could not be written", run_id)
-
-
-def _was_idle(summary: RunSummary) -> bool:
-    """Tell whether a run had nothing to do, also of a run that a rollback of another undid."""
-    has_ended = summary.outcome in (State.NOTHING_TO_DO, State.ROLLED_BACK)
-    has_published = "product_attributes" in summary.table_versions
-    return has_ended and not has_published and not summary.counts.get("due")
 
 
 def _write(file: Path, page: bytes) -> None:

@@ -145,6 +145,8 @@ class Run(NamedTuple):
     model_version: str
     caused_by: str | None
     published_version: int | None
+    source: str = ""
+    answered: int | None = None
 
     @property
     def attempt(self) -> Attempt:

@@ -65,6 +65,13 @@ class RunSummary:
     error: str | None = None
     reason: str | None = None
 
+    @property
+    def was_idle(self) -> bool:
+        """Whether the run had nothing to do, also if a rollback of another run undid it."""
+        has_ended = self.outcome in (State.NOTHING_TO_DO, State.ROLLED_BACK)
+        has_published = "product_attributes" in self.table_versions
+        return has_ended and not has_published and not self.counts.get("due")
+
 
 def name_run(run_date: date) -> str:
     """Return a new run's id: `<run_date>-<random>`."""

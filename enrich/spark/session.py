@@ -223,6 +223,18 @@ def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
             spark.conf.unset(name)
 
 
+@contextmanager
+def name_jobs(spark: SparkSession, name: str) -> Iterator[None]:
+    """Have Spark's page and event log show a name beside all jobs of what is inside."""
+    context: Any = spark.sparkContext
+    context.setJobGroup(name, name)
+    try:
+        yield
+    finally:
+        context.setLocalProperty("spark.jobGroup.id", None)
+        context.setJobDescription(None)
+
+
 def submitted_settings(spark: SparkSession) -> SparkConf:
     """Return the settings that the session was started with."""
     return spark.sparkContext.getConf()
@@ -233,7 +245,7 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 
 def bytes_of(table: DataFrame) -> int:
     """Return the size that Spark takes a table for, without reading it. Runs on the driver."""
-    plan = table._jdf.queryExecution().optimizedPlan()
+    plan = table._jdf.queryExecution().analyzed()
     return int(str(plan.stats().sizeInBytes()))
 
 

@@ -75,6 +75,8 @@ _IN_CREATION = (
     "TABLE_OR_VIEW_NOT_FOUND",
 )
 
+_ABSENT = ("TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -159,13 +161,13 @@ class Tables:
         return self.spark.read.table(self.name(table))
 
     def read_if_there(self, table: str) -> DataFrame:
-        """Return the table as creating it would leave it, without creating it."""
-        schema = schema_of(table, self.attributes)
-        if not self.exists(table):
-            return self.spark.createDataFrame([], schema)
-        rows = self.read(table)
-        missing = [field for field in schema if field.name not in rows.columns]
-        return rows.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
+        """Return the table as it is now, an empty one where there is none."""
+        try:
+            return self.read(table)
+        except AnalysisException as error:
+            if error.getCondition() not in _ABSENT:
+                raise
+            return self.spark.createDataFrame([], schema_of(table, self.attributes))
 
     def read_run(self, table: str, run_id: str) -> DataFrame:
         """Return what a run wrote to the table; lazy."""
