@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.quoting import quote_part
+from schemas.quoting import quote_literal, quote_part
 from schemas.tables import CORRECTIONS
 
 from enrich.spark.tables import Tables
@@ -134,10 +134,11 @@ def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataF
 def _spell(column: str, names: Iterable[str]) -> Column:
     """Returns which of the names is meant, NULL if none is."""
     names = list(names)
-    pairs = [F.lit(word) for pair in spell_without_case(names).items() for word in pair]
-    return F.when(F.col(column).isin(names), F.col(column)).otherwise(
-        F.try_element_at(F.create_map(*pairs), _fold(column))
-    )
+    same = ", ".join(map(quote_literal, names))
+    pairs = (quote_literal(word) for pair in spell_without_case(names).items() for word in pair)
+    # In SQL, because each literal of a Column is a call of Java's.
+    meant = F.try_element_at(F.expr(f"map({', '.join(pairs)})"), _fold(column))
+    return F.when(F.expr(f"{quote_part(column)} IN ({same})"), F.col(column)).otherwise(meant)
 
 
 def _fold(column: str) -> Column:
