@@ -18,7 +18,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
-from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, Reason, Status
+from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem
@@ -395,13 +395,3 @@ def _side(is_whole: bool) -> str:
 def _text(value: Any) -> str | None:
     # pandas has had NULL as None, NaN and NA.
     return value if isinstance(value, str) else None
-
-
-def count_due(diff: Diff) -> int:
-    """Return how many products are due."""
-    return diff.count(*DUE)
-
-
-def has_to_answer(diff: Diff) -> bool:
-    """Tell whether any product needs an answer from an encoding."""
-    return diff.count(*TO_ANSWER) > 0
