@@ -240,8 +240,7 @@ def refresh_catalog(
     except GateError as error:
         raise ConfigError(str(error)) from error
     of_page = PageSources(manifest, settings, settings_file, baseline)
-    opened = inputs.source, inputs.store
-    record_end(inputs.tables, refresh.summary, of_page, lambda: opened)
+    record_end(inputs.tables, refresh.summary, of_page, lambda: (inputs.source, inputs.store))
     return Ended(inputs.tables, refresh.summary, exit_code)
 
 
@@ -288,9 +287,12 @@ def decide_run(
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
     of_page = PageSources(manifest, settings, settings_file, baseline)
-    # From run_events: the settings may name another table by now.
-    opens = lambda: open_both(spark, event["source"], settings)  # noqa: E731
-    record_end(tables, recording.summary, of_page, opens)
+
+    def open_again() -> tuple[Source, ImageStore]:
+        # From run_events: the settings may name another table by now.
+        return open_both(spark, event["source"], settings)
+
+    record_end(tables, recording.summary, of_page, open_again)
     return Ended(tables, recording.summary, 0)
 
 
