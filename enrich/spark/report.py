@@ -224,9 +224,9 @@ def _describe_attributes(
     if expected is None or baseline not in (None, expected.name):
         expected = content.ExpectedLabels("", {})
     precision, manifest = settings.target_precision, sources.manifest
-    known = manifest.calibration.thresholds(precision, manifest.config.attributes)
     is_same = event["model_version"] == name_model_version(manifest, precision, settings.lexicon)
-    thresholds = known if is_same else {}
+    labels = manifest.config.attributes
+    thresholds = manifest.calibration.thresholds(precision, labels) if is_same else {}
     met = facts["modalities", None]
     return tuple(
         content.AttributeFacts(
