@@ -185,8 +185,8 @@ class Calibration(BaseModel):
         """Return the least confidences of answers, for a checkpoint's `attributes`."""
         return {
             attribute: {
-                modalities: one.at_precision(target_precision, len(attributes[attribute]))
-                for modalities, one in calibrated.items()
+                modalities: one.at_precision(target_precision, len(labels))
+                for modalities, one in self.attributes[attribute].items()
             }
-            for attribute, calibrated in self.attributes.items()
+            for attribute, labels in attributes.items()
         }
