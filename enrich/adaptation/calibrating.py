@@ -123,7 +123,7 @@ def pick_thresholds(
     evidence = weigh(reading.named.numpy(), best.numpy())
     picked = {}
     for name, own in before.items():
-        if not any(own.values()):
+        if all(one is None for one in own.values()):
             own = dict.fromkeys(Evidence, 0.5)
         # Of a kind that was never answered nothing is answered here.
         each = [own[kind] for kind in Evidence]

@@ -68,7 +68,9 @@ def _fit_thresholds(
     conditions: Sequence[LabelledLogits], calibrated: CalibratedModalities
 ) -> dict[str, object]:
     """Return thresholds and floors that hold for the rows of all conditions together."""
-    parts = [_judge(one, calibrated) for one in conditions if len(one.targets)]
+    # One row of a group counts, the first: so a tenth of the groups is seen under a rare condition.
+    rare_first = sorted(conditions, key=lambda one: one.share)
+    parts = [_judge(one, calibrated) for one in rare_first if len(one.targets)]
     if not parts:
         return {}
     confidence, is_right, best, evidence, groups = map(np.concatenate, zip(*parts, strict=True))

@@ -198,8 +198,11 @@ def test_of_a_rare_condition_a_tenth_counts_for_thresholds() -> None:
     logits = 4 * torch.randn(5_000, 3)
     good = LabelledLogits(logits, torch.multinomial(logits.softmax(1), 1).squeeze(1))
     hopeless = replace(good, targets=torch.randint(0, 3, (5_000,)), share=0.3)
-    alone, rare, often = (
-        _answered(good, fit(conditions))
-        for conditions in ([good], [good, hopeless], [good, replace(hopeless, share=1.0)])
+    of_others = replace(hopeless, groups=torch.arange(5_000, 10_000))
+    alone, rare, rare_of_others, often_of_others = (
+        _answered(good, fit([good, *more]))
+        for more in ([], [hopeless], [of_others], [replace(of_others, share=1.0)])
     )
-    assert often < rare - 0.1 and rare < alone - 0.03
+    assert alone > 0.8 and often_of_others == 0
+    # Of the same products or of others.
+    assert 0.4 < rare < alone - 0.2 and 0.4 < rare_of_others < alone - 0.2

@@ -19,10 +19,11 @@ def test_pictures_are_mirrored_and_moved_and_keep_their_color() -> None:
     assert varied.dtype == torch.uint8 and varied.shape == pixels.shape
     on_the_right = 0
     for picture in varied.float():
-        inside = picture[1] < 150
+        # Not by darkness: a backdrop may be as dark as the product.
+        inside = picture[0] > picture[1] + 80
         assert 150 < inside.sum() < 1000, "the product stays in view, at about its size"
         red, green, blue = (picture[channel][inside].mean() for channel in range(3))
-        assert red > green + 80 and red > blue + 60
+        assert red > green + 100 and red > blue + 60
         on_the_right += int(inside.nonzero()[:, 1].float().mean() > 32)
     assert 8 < on_the_right < 32
 
