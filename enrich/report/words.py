@@ -157,7 +157,8 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
         return ()
     attribute = card.about or card.answers[0].attribute
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerows([("product_id", attribute), (product_id, "")])
+    rows = ("product_id", "attribute", "label"), (product_id, attribute, "")
+    csv.writer(line, lineterminator="\n").writerows(rows)
     header, empty = line.getvalue().splitlines()
     lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
     values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
