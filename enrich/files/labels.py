@@ -127,3 +127,30 @@ def _refuse_unusable_ids(rows: pd.DataFrame, file: Path) -> None:
             f"{file} labels an attribute of product {name_some(twice)} twice; expected one label "
             "for each. Import the files of several people one after the other"
         )
+
+
+def read_sample(
+    file: Path, attribute_labels: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, str | None, str | None]]:
+    """Return product_id, attribute, title and image_path of the rows of a file that has a label.
+
+    Args:
+        file: Parquet, CSV or JSON with these columns; others are left unread, `label` among them.
+        attribute_labels: The checkpoint's labels by attribute.
+
+    Raises:
+        ConfigError: The file cannot be read, has no row, or an attribute is unknown.
+        SchemaMismatch: A column is missing.
+    """
+    columns = (KEY, "attribute", "title", "image_path")
+    rows = select_text(read_table(file), columns, file).to_pandas().astype(object)
+    rows = rows.where(rows.notna(), None)
+    if rows.empty:
+        raise ConfigError(f"{file} has no row to ask for.")
+    if file.suffix.lower() == ".csv":
+        rows[list(columns)] = rows[list(columns)].map(unguard, na_action="ignore")
+    rows["attribute"] = _spell(
+        rows["attribute"].fillna(""), tuple(attribute_labels), f"{file}: attribute"
+    )
+    _refuse_unusable_ids(rows, file)
+    return [tuple(row) for row in rows.itertuples(index=False)]
