@@ -92,6 +92,18 @@ class Tab:
             assert time.monotonic() < deadline, f"never true: {condition}"
             time.sleep(0.05)
 
+    def download(self, selector: str, folder: Path) -> Path:
+        """Click on what downloads a file into the folder of `open`, and return the file."""
+        before = set(folder.iterdir())
+        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            new = {one for one in folder.iterdir() if one.suffix != ".crdownload"} - before
+            if new:
+                return new.pop()
+            time.sleep(0.05)
+        raise AssertionError(f"nothing was downloaded by {selector}")
+
     def resize(self, width: int, height: int, *, is_phone: bool = False) -> None:
         """Give the page a screen, in CSS pixels; a phone has touch and no mouse."""
         self._call(

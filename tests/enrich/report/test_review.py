@@ -140,13 +140,7 @@ def write_page(folder: Path, review: Review) -> Path:
 
 def download(tab: Tab, folder: Path) -> dict[str, str]:
     """Return the labels that the page hands over, by product."""
-    tab.run("document.getElementById('save').click()")
-    for _ in range(200):
-        if files := list(folder.glob("labels-*.csv")):
-            break
-        tab.run("new Promise(done => setTimeout(done, 50))")
-        tab.wait("true")
-    rows = read_labels(files[0], LABELS)
+    rows = read_labels(tab.download("#save", folder), LABELS)
     assert rows["by"].tolist() == ["Ana, of the shop"] * len(rows)
     assert rows["at"].notna().all()
     return dict(zip(rows["product_id"], rows["label"], strict=True))
