@@ -16,7 +16,7 @@ import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import DEFAULT_CONFIG, ConfigOption, read_settings, run_command
-from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.config import DEMO_CATALOG
 from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
 from enrich.files.targets import prepare_target, require_suffix
@@ -74,9 +74,12 @@ def main(
     if sample and (wanted.aim != "audit" or run_id or n):
         raise ConfigError("--from goes with --what audit, and without --n and --run-id.")
     rows = None if sample is None else read_sample(sample, attributes)
-    source = open_products(settings)
+    spark = open_session("review")
+    location = settings.catalog if settings.catalog != DEMO_CATALOG else str(DEMO_FOLDER)
+    source = open_source(spark, location, settings.columns)
     if rows is None:
-        questions = choose_questions(settings, manifest, source, wanted)
+        tables = Tables(spark, settings.database, tuple(attributes))
+        questions = choose_questions(tables, manifest, settings.target_precision, source, wanted)
     else:
         questions = [Question(*row) for row in rows]
     if not questions:
@@ -113,21 +116,13 @@ def choose_wanted(what: str, number: int, run_id: str | None, attributes: list[s
     return Wanted(what, number, None, run_id)
 
 
-def open_products(settings: JobConfig) -> Source:
-    """Open the product table."""
-    is_demo = settings.catalog == DEMO_CATALOG
-    location = str(DEMO_FOLDER) if is_demo else settings.catalog
-    return open_source(open_session("review"), location, settings.columns)
-
-
 def choose_questions(
-    settings: JobConfig, manifest: Manifest, source: Source, wanted: Wanted
+    tables: Tables, manifest: Manifest, precision: float, source: Source, wanted: Wanted
 ) -> list[Question]:
     """Return the questions that a page asks."""
-    attributes = manifest.config.attributes
-    tables = Tables(open_session("review"), settings.database, tuple(attributes))
-    thresholds = manifest.calibration.thresholds(settings.target_precision)
-    answers = read_answers(tables, source.products, wanted, attributes, thresholds)
+    thresholds = manifest.calibration.thresholds(precision)
+    labels = manifest.config.attributes
+    answers = read_answers(tables, source.products, wanted, labels, thresholds)
     chosen = choose_answers(wanted.aim, answers, wanted.number)
     return ask(chosen, source.products, is_blind=wanted.aim == "audit")
 

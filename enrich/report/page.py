@@ -168,6 +168,7 @@ def _templates() -> Environment:
         "lay_out_histogram": charts.lay_out_histogram,
         "lay_out_strip": charts.lay_out_strip,
         "name_correction": words.name_correction,
+        "name_reviews": words.name_reviews,
         "name_state": words.name_state,
     }
     return environment

@@ -170,6 +170,23 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
     )
 
 
+def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
+    """Return the shell commands that write review pages of a run's answers."""
+    where = run.settings_file
+    given = (
+        f"--catalog {shlex.quote(run.source)}"
+        if where is None
+        else f"--config {shlex.quote(where)}"
+    )
+    return _to_paste(
+        *(
+            f"spark-submit jobs/review.py --what {what} --run-id {run.run_id} {given} "
+            f"--database {run.database} --output review.html"
+            for what in ("unsure", "contradictions")
+        )
+    )
+
+
 def _to_paste(*commands: str) -> tuple[Markup, ...]:
     """Return commands that are shown whole, however long a path is."""
     return tuple(escape(_without_invisible(command)) for command in commands)

@@ -503,6 +503,18 @@ def test_command_beside_a_card_writes_a_file_that_can_be_imported(
     assert labels[said].values.tolist() == [[product_id, "color", "red"]]
 
 
+def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
+    page = Page(render_page(make_report(), {}))
+    commands = [
+        shlex.split(one) for one in re.findall(r"spark-submit jobs/review.py.*html", page.text)
+    ]
+
+    assert [one[one.index("--what") + 1] for one in commands] == ["unsure", "contradictions"]
+    for one in commands:
+        assert one[one.index("--run-id") + 1] == "20261124-0a1b2c3d"
+        assert one[one.index("--config") + 1] == "our shop.yaml"
+
+
 def test_id_that_cannot_be_shown_has_no_command(make_report: MakeReport) -> None:
     report = make_report()
     for product_id in ("a\u202eb", "x" * 1_000, None):
