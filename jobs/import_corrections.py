@@ -22,7 +22,7 @@ from enrich.command_line import (
     run_command,
 )
 from enrich.errors import ConfigError, name_some
-from enrich.files.labels import KEY, read_labels
+from enrich.files.labels import read_labels
 from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -51,9 +51,9 @@ def main(
         raise ConfigError(f"{file}: {nobody:,} labels do not say who gave them. Give --by NAME")
     tables = Tables(open_session("import_corrections"), settings.database, tuple(attributes))
     recorded = record_corrections(tables, labels, attributes, note)
-    named = " and ".join(labels["attribute"].unique()) or "labels"
+    named, ids = " and ".join(labels["attribute"].unique()), [*labels["product_id"].unique()]
     typer.echo(
-        f"{file}: {named} of {labels[KEY].nunique():,} products; {recorded.new:,} labels are new "
+        f"{file}: {named or 'nothing'} of {len(ids):,} products; {recorded.new:,} labels are new "
         f"in {tables.name('attribute_corrections')}. The next run publishes those of products "
         "that are in its product table"
     )
@@ -62,7 +62,7 @@ def main(
             f"{recorded.outdated:,} labels are left out: later corrections have replaced them.",
             err=True,
         )
-    if missing := find_unpublished(tables, labels[KEY].unique().tolist()):
+    if missing := find_unpublished(tables, ids):
         typer.echo(
             f"{len(missing):,} of these products have no row in "
             f"{tables.name('product_attributes')} yet, whose labels wait until they have: "

@@ -87,7 +87,9 @@ def main(
     again = {"--config": None if config == DEFAULT_CONFIG else str(config.resolve())}
     again |= {"--database": database, "--checkpoint": checkpoint}
     given = [word for flag, value in again.items() if value for word in (flag, value)]
-    review = Review(wanted.aim, settings.database, questions, attributes, given)
+    review = Review(
+        wanted.aim, settings.database, questions, attributes, given, is_drawn=sample is not None
+    )
     page = render_review(review, open_image_store(source, settings))
     with whole_file(output) as partial:
         partial.write_bytes(page)

@@ -11,7 +11,7 @@ import pandas as pd
 from schemas.labels import RESERVED
 
 from enrich.errors import ConfigError, name_some
-from enrich.files.labels import KEY, read_labels
+from enrich.files.labels import read_labels
 from enrich.files.products import read_unique_products
 from enrich.near_identical import group_near_identical
 from enrich.records import Product
@@ -60,8 +60,8 @@ def read_shop_labels(
         raise ConfigError(
             f"{file} labels no product; wanted: labels of {', '.join(attributes)} filled in"
         )
-    labels = given.pivot(index=KEY, columns="attribute", values="label")
-    labels = labels.loc[given[KEY].unique()]
+    labels = given.pivot(index="product_id", columns="attribute", values="label")
+    labels = labels.loc[given["product_id"].unique()]
     targets = {
         attribute: _to_targets(labels[attribute], attributes[attribute])
         for attribute in attributes

@@ -17,10 +17,10 @@ from enrich.files.spreadsheet import unguard
 from enrich.files.tables import read_table, select_text
 from enrich.text import REPLACED, fold_label, read_as
 
-KEY = "product_id"
-# When a label was given, and by whom.
+KEY = ["product_id", "attribute"]
+# Who gave a label, and when.
 _ABOUT = ("by", "at")
-COLUMNS = (KEY, "attribute", "label", *_ABOUT)
+COLUMNS = (*KEY, "label", *_ABOUT)
 # What stands beside labels for people, in files that jobs wrote to be filled in.
 _FOR_PEOPLE = ("title", "description", "image_path", "category", "note")
 _GUESSED = "guessed_"
@@ -45,7 +45,7 @@ def read_labels(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd
     table = read_table(file)
     rows = _as_rows(table, attribute_labels, file)
     if file.suffix.lower() == ".csv":
-        rows[KEY] = rows[KEY].map(unguard, na_action="ignore")
+        rows["product_id"] = rows["product_id"].map(unguard, na_action="ignore")
     for name in ("attribute", "label", "by"):
         folded = [(isinstance(text, str) and fold_label(text)) or None for text in rows[name]]
         rows[name] = pd.Series(folded, rows.index, dtype=object)
@@ -67,7 +67,7 @@ def _as_rows(
     """Return a row a label, as texts; a label is NULL where a field is."""
     columns = table.column_names
     is_long = "attribute" in columns and "label" in columns
-    known = COLUMNS if is_long else (KEY, *attribute_labels, *_ABOUT)
+    known = COLUMNS if is_long else ("product_id", *attribute_labels, *_ABOUT)
     unread = [name for name in columns if name in _FOR_PEOPLE or name.startswith(_GUESSED)]
     attributes = [name for name in columns if name in attribute_labels]
     unknown = [name for name in columns if name not in known and name not in unread]
@@ -75,14 +75,16 @@ def _as_rows(
         found = f"a column {name_some(unknown)}" if unknown else ", ".join(columns) or "no column"
         raise SchemaMismatch(
             f"{file} cannot be read as labels: found {found}, expected {', '.join(COLUMNS)}, or "
-            f"{KEY} and a column for each of {', '.join(attribute_labels)}. Rename or remove it; "
-            f"left unread are {', '.join(_FOR_PEOPLE)} and {_GUESSED}..."
+            f"product_id and a column for each of {', '.join(attribute_labels)}. Rename or remove "
+            f"it; left unread are {', '.join(_FOR_PEOPLE)} and {_GUESSED}..."
         )
     about = [name for name in _ABOUT if name in columns]
-    wanted = COLUMNS[:3] if is_long else (KEY, *attributes)
+    wanted = COLUMNS[:3] if is_long else ("product_id", *attributes)
     texts = select_text(table, [*wanted, *about], file).to_pandas()
     if not is_long:
-        texts = texts.melt([KEY, *about], attributes, "attribute", "label", ignore_index=False)
+        texts = texts.melt(
+            ["product_id", *about], attributes, "attribute", "label", ignore_index=False
+        )
         texts = texts.sort_index(kind="stable").reset_index(drop=True)
     return texts.reindex(columns=COLUMNS).astype(object)
 
@@ -112,16 +114,16 @@ def _as_times(given: pd.Series, file: Path) -> pd.Series:
 
 def _refuse_unusable_ids(rows: pd.DataFrame, file: Path) -> None:
     """Raise ConfigError where labels are nobody's, or a product has two of an attribute."""
-    ids = rows[KEY]
+    ids = rows["product_id"]
     if without_id := int((~ids.str.contains(r"\S", na=False)).sum()):
-        raise ConfigError(f"{file}: {without_id} labels have no {KEY}")
+        raise ConfigError(f"{file}: {without_id} labels have no product_id")
     damaged = ids[ids.str.contains(REPLACED, regex=False)]
     if len(damaged):
         raise ConfigError(
-            f"{file} is not in UTF-8: {KEY} {name_some(damaged)} holds bytes that are no "
+            f"{file} is not in UTF-8: product_id {name_some(damaged)} holds bytes that are no "
             "characters; wanted: UTF-8, which a spreadsheet calls CSV UTF-8"
         )
-    twice = ids[rows.duplicated([KEY, "attribute"])]
+    twice = ids[rows.duplicated(KEY)]
     if len(twice):
         raise ConfigError(
             f"{file} labels an attribute of product {name_some(twice)} twice; expected one label "
@@ -142,13 +144,13 @@ def read_sample(
         ConfigError: The file cannot be read, has no row, or an attribute is unknown.
         SchemaMismatch: A column is missing.
     """
-    columns = (KEY, "attribute", "title", "image_path")
+    columns = [*KEY, "title", "image_path"]
     rows = select_text(read_table(file), columns, file).to_pandas().astype(object)
     rows = rows.where(rows.notna(), None)
     if rows.empty:
         raise ConfigError(f"{file} has no row to ask for.")
     if file.suffix.lower() == ".csv":
-        rows[list(columns)] = rows[list(columns)].map(unguard, na_action="ignore")
+        rows = rows.map(unguard, na_action="ignore")
     rows["attribute"] = _spell(
         rows["attribute"].fillna(""), tuple(attribute_labels), f"{file}: attribute"
     )

@@ -131,7 +131,8 @@ class Question:
 class Review:
     """Everything on a review page.
 
-    `aim` is a key of RANKINGS. `flags` are those of the jobs by which the labels are imported.
+    `aim` is a key of RANKINGS. With `is_drawn` the questions are of an audit's draw, and its labels
+    go to jobs/audit.py, else to jobs/import_corrections.py; `flags` are for these.
     """
 
     aim: str
@@ -139,6 +140,7 @@ class Review:
     questions: Sequence[Question]
     attribute_labels: Mapping[str, Sequence[str]]
     flags: Sequence[str] = ()
+    is_drawn: bool = False
 
     @property
     def is_blind(self) -> bool:
@@ -160,9 +162,10 @@ def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
     # What was chosen is kept in a browser by this name.
     named = json.dumps([review.database, review.aim, data])
     identity = hashlib.sha256(named.encode()).hexdigest()[:12]
-    command = "spark-submit jobs/import_corrections.py --file"
+    job = "audit.py --labels" if review.is_drawn else "import_corrections.py --file"
     flags = "".join(f" {shlex.quote(flag)}" for flag in review.flags)
-    data |= {"id": identity, "command": command, "flags": flags, "pictures": [*pictures.values()]}
+    data |= {"id": identity, "command": f"spark-submit jobs/{job}", "flags": flags}
+    data |= {"needs_name": not review.is_drawn, "pictures": [*pictures.values()]}
     # In a script element nothing but these could end it.
     escaped = json.dumps(data).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
     return render(

@@ -190,12 +190,12 @@
     at("ask").hidden = number < 0;
     at("end").hidden = number >= 0;
     for (const one of document.querySelectorAll("#actions button:not([data-do=undo])")) {
-      one.disabled = number < 0;
+      one.hidden = number < 0;
     }
     if (number < 0) {
       at("summary").textContent = `${given.length} labelled, ${skipped} skipped.`;
       at("again").hidden = !skipped;
-      const who = by.value.trim() ? "" : " --by NAME";
+      const who = by.value.trim() || !data.needs_name ? "" : " --by NAME";
       at("command").textContent = `${data.command} ${fileName()}${data.flags}${who}`;
       return;
     }

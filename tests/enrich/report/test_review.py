@@ -112,6 +112,17 @@ def test_a_blind_page_holds_nothing_of_the_answers(tmp_path: Path) -> None:
     assert [(one["best"], one["abstained"]) for one in blind] == [([], False)] * 3
 
 
+def test_labels_of_an_audit_s_draw_go_to_the_audit(tmp_path: Path) -> None:
+    review = Review("audit", "shop", questions(3), LABELS, ["--database", "shop"])
+    own, drawn = (
+        data_of(render_review(replace(review, is_drawn=is_drawn), ImageStore(str(tmp_path))))
+        for is_drawn in (False, True)
+    )
+    assert own["command"].endswith("jobs/import_corrections.py --file")
+    assert drawn["command"].endswith("jobs/audit.py --labels")
+    assert drawn["flags"] == " --database shop"
+
+
 def test_pictures_are_as_large_as_fit_into_the_page(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     for n in range(20):
