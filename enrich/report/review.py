@@ -180,7 +180,6 @@ def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
 def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
     places = {path: place for place, path in enumerate(pictures)}
     asked = {question.attribute for question in review.questions}
-    shown = 0 if review.is_blind else _CANDIDATES_SHOWN
     return {
         "blind": review.is_blind,
         "attributes": {
@@ -194,9 +193,18 @@ def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
                 "attribute": question.attribute,
                 "title": make_printable(question.title or ""),
                 "picture": places.get(question.image_path or "", -1),
-                "best": [[c.label, round(c.confidence, 4)] for c in question.candidates[:shown]],
+                "best": [] if review.is_blind else _best(question, review.attribute_labels),
                 "abstained": question.abstained and not review.is_blind,
             }
             for question in review.questions
         ],
     }
+
+
+def _best(
+    question: Question, attribute_labels: Mapping[str, Sequence[str]]
+) -> list[tuple[str, float]]:
+    """Return the best labels with their probabilities; another checkpoint may have had others."""
+    known = attribute_labels[question.attribute]
+    named = [(one.label, round(one.confidence, 4)) for one in question.candidates]
+    return [pair for pair in named if pair[0] in known][:_CANDIDATES_SHOWN]
