@@ -122,9 +122,9 @@ def choose_questions(
     tables: Tables, manifest: Manifest, precision: float, source: Source, wanted: Wanted
 ) -> list[Question]:
     """Return the questions that a page asks."""
-    thresholds = manifest.calibration.thresholds(precision)
     labels = manifest.config.attributes
-    answers = read_answers(tables, source.products, wanted, labels, thresholds)
+    thresholds = manifest.calibration.thresholds(precision, labels)
+    answers = read_answers(tables, wanted, labels, thresholds)
     chosen = choose_answers(wanted.aim, answers, wanted.number)
     return ask(chosen, source.products, is_blind=wanted.aim == "audit")
 

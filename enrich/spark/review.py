@@ -5,15 +5,14 @@ Of each attribute and label no more rows than a page has reach the driver, where
 """
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import LABEL_WORDS
 
 from enrich.calibration import Thresholds
+from enrich.lexicon import Evidence
 from enrich.records import Candidate
 from enrich.report.review import Answer, Question
 from enrich.spark.corrections import AttributeLabels, select_last_spelled
@@ -36,7 +35,6 @@ class Wanted:
 
 def read_answers(
     tables: Tables,
-    products: DataFrame,
     wanted: Wanted,
     attribute_labels: AttributeLabels,
     thresholds: Thresholds,
@@ -58,16 +56,10 @@ def read_answers(
         .select("product_id", "modalities", "said.*")
         .where(F.col("attribute").isin(*asked))
         .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
-        .withColumn("threshold", _threshold(thresholds))
+        .withColumn("threshold", _threshold(thresholds, attribute_labels))
         # Another sample of each version of the table.
         .withColumn("draw", F.xxhash64("product_id", "attribute", F.lit(str(tables.version(name)))))
-        .withColumn("named", F.lit(None).cast("string"))
     )
-    if wanted.aim == "contradictions":
-        titles = products.where(F.col("product_id").isNotNull()).select("product_id", "title")
-        words = {a: _words_of(a, attribute_labels[a]) for a in asked}
-        said = said.join(titles.dropDuplicates(["product_id"]), "product_id")
-        said = said.withColumn("named", _named_label(words)).where("named != label")
     return [_answer(row.asDict(recursive=True)) for row in _first(said, wanted).collect()]
 
 
@@ -82,45 +74,39 @@ def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
     }[wanted.aim]
     if wanted.aim == "unsure":
         said = said.where("abstained")
-    best_first = Window.partitionBy("attribute", "label").orderBy(order, "product_id")
+    if wanted.aim == "contradictions":
+        said = said.where("named <> label")
+    surest = F.col("confidence").desc()
+    best_first = Window.partitionBy("attribute", "label").orderBy(order, surest, "product_id")
     placed = said.withColumn("place", F.row_number().over(best_first))
     return placed.where(F.col("place") <= wanted.number)
 
 
-def _threshold(thresholds: Thresholds) -> Column:
-    """Return the confidence from which on an answer's attribute is answered; inf is never."""
-    pairs = [
-        F.lit(one)
-        for attribute, by_modalities in thresholds.items()
-        for modalities, at in by_modalities.items()
-        for one in (f"{attribute} {modalities}", float(at))
-    ]
-    found = F.try_element_at(F.create_map(*pairs), F.concat_ws(" ", "attribute", "modalities"))
-    return F.coalesce(found, F.lit(math.inf))
+def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Column:
+    """Return the confidence from which on an answer is given; inf is never.
+
+    For an order: a title that names several labels counts as one that names none, and nothing is
+    known of the source.
+    """
+    by_evidence, by_label = {}, {}
+    for attribute, by_modalities in thresholds.items():
+        for modalities, least in by_modalities.items():
+            for evidence, at in least.by_evidence.items():
+                by_evidence[f"{attribute} {modalities} {evidence}"] = at
+            for label, at in zip(attribute_labels[attribute], least.by_label, strict=True):
+                by_label[f"{attribute} {modalities} {label}"] = at
+    evidence = (
+        F.when(F.col("named").isNull(), Evidence.SILENT)
+        .when(F.col("named") == F.col("label"), Evidence.NAMED)
+        .otherwise(Evidence.CONTRADICTED)
+    )
+    return F.greatest(_look_up(by_evidence, evidence), _look_up(by_label, F.col("label")))
 
 
-def _words_of(attribute: str, labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    known = LABEL_WORDS.get(attribute, {})
-    return {label: (label, *known.get(label, ())) for label in labels}
-
-
-def _named_label(words: Mapping[str, Mapping[str, Iterable[str]]]) -> Column:
-    """Return the label of the row's attribute that its title names, NULL for none or several."""
-    labels = F.lit(None)
-    for attribute, by_label in words.items():
-        found = [
-            F.when(F.col("title").rlike(_match_words(known)), F.lit(label))
-            for label, known in by_label.items()
-        ]
-        named = F.array_compact(F.array(*found))
-        labels = F.when(F.col("attribute") == attribute, named).otherwise(labels)
-    return F.when(F.size(labels) == 1, F.get(labels, F.lit(0)))
-
-
-def _match_words(words: Iterable[str]) -> str:
-    """Return a pattern, in Java's dialect, that finds whole words in any case."""
-    alternatives = "|".join(re.escape(word) for word in words)
-    return rf"(?iU)(?<!\w)(?:{alternatives})(?!\w)"
+def _look_up(known: dict[str, float], last: Column) -> Column:
+    pairs = [F.lit(word) for pair in known.items() for word in pair]
+    name = F.concat_ws(" ", F.col("attribute"), F.col("modalities"), last)
+    return F.coalesce(F.try_element_at(F.create_map(*pairs), name), F.lit(math.inf))
 
 
 def _answer(row: dict) -> Answer:
