@@ -95,12 +95,12 @@ def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Col
                 by_evidence[f"{attribute} {modalities} {evidence}"] = at
             for label, at in zip(attribute_labels[attribute], least.by_label, strict=True):
                 by_label[f"{attribute} {modalities} {label}"] = at
-    evidence = (
+    said = (
         F.when(F.col("named").isNull(), Evidence.SILENT)
         .when(F.col("named") == F.col("label"), Evidence.NAMED)
         .otherwise(Evidence.CONTRADICTED)
     )
-    return F.greatest(_look_up(by_evidence, evidence), _look_up(by_label, F.col("label")))
+    return F.greatest(_look_up(by_evidence, said), _look_up(by_label, F.col("label")))
 
 
 def _look_up(known: dict[str, float], last: Column) -> Column:
