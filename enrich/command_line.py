@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import getfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from enrich.config import DATABASE_PATTERN
+from enrich.config import DATABASE_PATTERN, JobConfig
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error
+from enrich.settings_files import load_yaml
 
 # Of typer or of click, as typer's version has it.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -38,11 +39,11 @@ def _check_place(place: str | None) -> str | None:
     return place
 
 
-def check_words(words: str) -> str:
+def check_words(words: str | None) -> str | None:
     """Returns what people will read of somebody; refuses blanks, which tell nobody anything."""
-    if not words.strip():
+    if words is not None and not words.strip():
         raise typer.BadParameter("is blank, as where a variable was not set")
-    return words.strip()
+    return words and words.strip()
 
 
 CheckpointOption = Annotated[
@@ -59,6 +60,25 @@ ImageRootOption = Annotated[
 def choose_image_root(image_root: str | None, catalog: Path) -> str:
     """Returns where relative image paths start: as given, else in the catalog's own folder."""
     return image_root or str(catalog.resolve().parent)
+
+
+class _JobSettings(JobConfig):
+    """The main job's settings, of which another job needs no validation."""
+
+    validation: Any = None
+
+
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
+ConfigOption = Annotated[Path, typer.Option(help="YAML settings of the main job.")]
+
+
+def read_settings(config: Path, flags: Mapping[str, object]) -> JobConfig:
+    """Return the main job's settings for another job; a flag that is None was not given.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
+    """
+    return load_yaml(config, _JobSettings, flags).starting_from(config.parent)
 
 
 def print_markdown(text: str) -> None:

@@ -1,9 +1,11 @@
-"""Records labels that a person gave products; from the next run on they win over the classifier's.
+"""Record labels that people gave products; from the next run on they win over the classifier's.
 
+    spark-submit jobs/import_corrections.py --file review-labels.csv --config shop.yaml
     spark-submit jobs/import_corrections.py --file corrected.csv --by ana --database shop
 
-The file has `product_id` and one column an attribute; an empty field says nothing. Importing it
-again changes nothing. The same can be written with SQL into `attribute_corrections`.
+The file has `product_id, attribute, label` and maybe `by` and `at`, as the review page writes it,
+or `product_id` and a column an attribute. An empty field says nothing; `not_applicable` and `other`
+publish NULL. Importing a file again changes nothing.
 """
 
 from pathlib import Path
@@ -11,10 +13,16 @@ from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, DatabaseOption, check_words, run_command
-from enrich.errors import name_some
-from enrich.files.corrections import KEY, read_correction_file
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.command_line import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    check_words,
+    read_settings,
+    run_command,
+)
+from enrich.errors import ConfigError, name_some
+from enrich.files.labels import read_labels
 from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -23,24 +31,38 @@ from enrich.spark.tables import Tables
 
 def main(
     file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON of labels.")],
-    by: Annotated[str, typer.Option(help="Who gave the labels.", callback=check_words)],
+    by: Annotated[
+        str | None, typer.Option(help="Who gave the labels that name nobody.", callback=check_words)
+    ] = None,
     note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
-    database: DatabaseOption = "enriched",
-    checkpoint: CheckpointOption = str(BUNDLED),
+    config: ConfigOption = DEFAULT_CONFIG,
+    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+    ] = None,
 ) -> None:
-    """Records labels that a person gave products."""
-    attributes = fetch_manifest(checkpoint).config.attributes
-    labels = read_correction_file(file, attributes)
-    spark = open_session("import_corrections")
-    tables = Tables(spark, database, tuple(attributes))
-    new = record_corrections(tables, labels, attributes, by, note)
-    named = " and ".join(labels.columns.drop(KEY))
+    """Record labels that people gave products."""
+    settings = read_settings(config, {"database": database, "checkpoint": checkpoint})
+    attributes = fetch_manifest(settings.checkpoint).config.attributes
+    labels = read_labels(file, attributes)
+    if by is not None:
+        labels["by"] = labels["by"].fillna(by)
+    if nobody := int(labels["by"].isna().sum()):
+        raise ConfigError(f"{file}: {nobody:,} labels do not say who gave them. Give --by NAME")
+    tables = Tables(open_session("import_corrections"), settings.database, tuple(attributes))
+    recorded = record_corrections(tables, labels, attributes, note)
+    named, ids = " and ".join(labels["attribute"].unique()), [*labels["product_id"].unique()]
     typer.echo(
-        f"{file}: {named} of {len(labels):,} products; {new:,} labels are new in "
-        f"{tables.name('attribute_corrections')}. The next run publishes those of products "
+        f"{file}: {named or 'nothing'} of {len(ids):,} products; {recorded.new:,} labels are new "
+        f"in {tables.name('attribute_corrections')}. The next run publishes those of products "
         "that are in its product table"
     )
-    if missing := find_unpublished(tables, labels[KEY].tolist()):
+    if recorded.outdated:
+        typer.echo(
+            f"{recorded.outdated:,} labels are left out: later corrections have replaced them.",
+            err=True,
+        )
+    if missing := find_unpublished(tables, ids):
         typer.echo(
             f"{len(missing):,} of these products have no row in "
             f"{tables.name('product_attributes')} yet, whose labels wait until they have: "

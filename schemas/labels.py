@@ -8,6 +8,10 @@ Knows nothing of classifiers, tables or texts.
 # NULLs still passes when half the labels are gone.
 ABSTAINED = "(abstained)"
 
+# Labels that people give beside those of an attribute: it says nothing of such a product, or none
+# of its labels fits. NULL is published for both.
+NOT_APPLICABLE, OTHER = RESERVED = ("not_applicable", "other")
+
 ATTRIBUTE_LABELS: dict[str, tuple[str, ...]] = {
     "color": (
         "beige",

@@ -229,7 +229,7 @@ SOURCE_PROFILES = """
 ATTRIBUTE_CORRECTIONS = """
     product_id STRING NOT NULL COMMENT 'key; of several for one attribute the last counts',
     attribute STRING NOT NULL COMMENT 'color, pattern, ...',
-    label STRING COMMENT 'the label; NULL: none of the labels fits',
+    label STRING COMMENT 'the label; NULL, not_applicable, other: none of the labels fits',
     corrected_by STRING NOT NULL COMMENT 'who says so',
     corrected_at TIMESTAMP NOT NULL COMMENT 'UTC',
     note STRING COMMENT 'for people'"""

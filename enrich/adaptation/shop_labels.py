@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from schemas.labels import RESERVED
 
 from enrich.errors import ConfigError, name_some
-from enrich.files.corrections import KEY, read_correction_file
+from enrich.files.labels import read_labels
 from enrich.files.products import read_unique_products
 from enrich.near_identical import group_near_identical
 from enrich.records import Product
@@ -44,33 +45,36 @@ def read_shop_labels(
     """Reads labels that people gave, and finds their products in the catalog.
 
     Args:
-        file: Parquet, CSV or JSON with `product_id` and a column for each labelled attribute; NULL
-            or an empty text says nothing. Other columns are ignored.
+        file: Labels in the format of `enrich.files.labels`. Of reserved ones nothing is learnt.
         catalog: The product table, Parquet, CSV or JSON.
         attributes: The checkpoint's labels in the order of the logits.
 
     Raises:
         ConfigError: a file cannot be read or holds no label, a label is unknown to the checkpoint,
             a product is labelled twice, or none of the products is in the catalog.
-        SchemaMismatch: `product_id` or any attribute column is missing.
+        SchemaMismatch: a column is missing or unknown.
     """
-    labels = read_correction_file(file, attributes)
-    if labels.empty:
-        named = ", ".join(name for name in attributes if name in labels)
-        raise ConfigError(f"{file} labels no product; wanted: labels filled in under {named}")
+    given = read_labels(file, attributes)
+    given = given[~given["label"].isin(RESERVED)]
+    if given.empty:
+        raise ConfigError(
+            f"{file} labels no product; wanted: labels of {', '.join(attributes)} filled in"
+        )
+    labels = given.pivot(index="product_id", columns="attribute", values="label")
+    labels = labels.loc[given["product_id"].unique()]
     targets = {
         attribute: _to_targets(labels[attribute], attributes[attribute])
         for attribute in attributes
         if attribute in labels
     }
     by_id = {product.product_id: product for product in read_unique_products(catalog)}
-    is_known = labels[KEY].isin(list(by_id)).to_numpy()
+    is_known = labels.index.isin(list(by_id))
     if not is_known.any():
         raise ConfigError(
             f"none of the {len(labels)} products in {file} is in {catalog}: "
-            f"found {name_some(labels[KEY])}, wanted such as {name_some(by_id)}"
+            f"found {name_some(labels.index)}, wanted such as {name_some(by_id)}"
         )
-    products = [by_id[product_id] for product_id in labels[KEY][is_known]]
+    products = [by_id[product_id] for product_id in labels.index[is_known]]
     return ShopLabels(
         products=products,
         targets={

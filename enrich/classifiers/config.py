@@ -6,6 +6,7 @@ Free of torch, so that a Spark driver can read it without paying for torch.
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from schemas.labels import RESERVED
 from schemas.tables import is_usable_attribute
 
 from enrich.preprocess import ImageShape
@@ -48,6 +49,18 @@ def _refuse_taken_name(attribute: str) -> str:
 AttributeName = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$"), AfterValidator(_refuse_taken_name)
 ]
+
+
+def _refuse_reserved(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if taken := set(labels).intersection(RESERVED):
+        raise ValueError(
+            f"label {' and '.join(sorted(taken))} is reserved: people say by it that none of an "
+            "attribute's labels fits. Choose another name"
+        )
+    return labels
+
+
+LabelSet = Annotated[tuple[str, ...], AfterValidator(_refuse_reserved)]
 
 # A published config.json also says where code, kernels and number formats come from, and on whose
 # disk it lay. None of that belongs into a checkpoint, and none of it may be followed from one.
@@ -159,7 +172,7 @@ class ClassifierConfig(Architecture):
     ]
     image: ImageShape
     text_length: int = Field(gt=2)
-    attributes: dict[AttributeName, tuple[str, ...]] = Field(min_length=1)
+    attributes: dict[AttributeName, LabelSet] = Field(min_length=1)
     int8: bool = False
     vectors: dict[str, tuple[int, ...]] | None = None
 

@@ -71,7 +71,7 @@ def render_index(
         pages: ids of the runs that have a page beside it.
         is_cut: older runs are left out.
     """
-    return _render("index.html", runs=runs, pages=pages, is_cut=is_cut)
+    return render("index.html", "page", runs=runs, pages=pages, is_cut=is_cut)
 
 
 def _shrink(attributes: int) -> Iterator[Extent]:
@@ -98,8 +98,9 @@ def _render_with_pictures(
 
 
 def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent) -> bytes:
-    return _render(
+    return render(
         "page.html",
+        "page",
         report=report,
         extent=extent,
         # `Markup`, because these are not words of others: neither escaped nor shortened.
@@ -109,21 +110,26 @@ def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent
     )
 
 
-def _render(template: str, **content: Any) -> bytes:
-    inline = {name: Markup(text) for name, text in _read_inline().items()}
+def render(template: str, script: str, **content: Any) -> bytes:
+    """Return a page, with the style sheet that all have and the one of its script's name."""
+    inline = {name: Markup(text) for name, text in _read_inline(script).items()}
     page = _templates().get_template(template).render(**content, **inline)
     return page.encode("utf-8", errors="replace")
 
 
 @cache
-def _read_inline() -> dict[str, str]:
+def _read_inline(script: str) -> dict[str, str]:
     """Return style sheet and script, and the digests by which the page's policy allows them."""
-    found = {}
-    for name, file in (("style", "page.css"), ("script", "page.js")):
-        found[name] = files("enrich.report").joinpath(f"templates/{file}").read_text("utf-8")
-        digest = hashlib.sha256(found[name].encode()).digest()
+    sheets = dict.fromkeys(("page.css", f"{script}.css"))
+    found = {"style": "".join(map(_read, sheets)), "script": _read(f"{script}.js")}
+    for name, text in [*found.items()]:
+        digest = hashlib.sha256(text.encode()).digest()
         found[f"{name}_digest"] = f"sha256-{base64.b64encode(digest).decode()}"
     return found
+
+
+def _read(file: str) -> str:
+    return files("enrich.report").joinpath(f"templates/{file}").read_text("utf-8")
 
 
 @cache
@@ -162,6 +168,7 @@ def _templates() -> Environment:
         "lay_out_histogram": charts.lay_out_histogram,
         "lay_out_strip": charts.lay_out_strip,
         "name_correction": words.name_correction,
+        "name_reviews": words.name_reviews,
         "name_state": words.name_state,
     }
     return environment

@@ -6,7 +6,7 @@ read, the page shows a placeholder.
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
@@ -18,26 +18,60 @@ from enrich.images.store import ImageStore
 SIDE_PX = 220
 _QUALITY = 70
 _THREADS = 4
+# Of a picture that has too many bytes: first these, then fewer pixels.
+_LOWER_QUALITIES = (55, 40)
+_SMALLEST_PX = 64
 
 
-def make_thumbnails(store: ImageStore, image_paths: Iterable[str]) -> dict[str, str]:
+def make_thumbnails(
+    store: ImageStore,
+    image_paths: Iterable[str],
+    side_px: int = SIDE_PX,
+    most_bytes: int | None = None,
+) -> dict[str, str]:
     """Return the thumbnail of every path whose picture can be read."""
     paths = list(dict.fromkeys(image_paths))
     with ThreadPoolExecutor(_THREADS) as pool:
-        made = pool.map(lambda path: make_thumbnail(store, path), paths)
+        made = pool.map(lambda path: make_thumbnail(store, path, side_px, most_bytes), paths)
         return {path: uri for path, uri in zip(paths, made, strict=True) if uri}
 
 
-def make_thumbnail(store: ImageStore, image_path: str) -> str | None:
-    """Return the picture within SIDE_PX a side as a data: URI, None if it cannot be read."""
+def make_thumbnail(
+    store: ImageStore, image_path: str, side_px: int = SIDE_PX, most_bytes: int | None = None
+) -> str | None:
+    """Return the picture as a data: URI, None if it cannot be read.
+
+    Args:
+        store: Where the picture is.
+        image_path: Its path there.
+        side_px: Neither side is longer.
+        most_bytes: The size in bytes, before it is written as a URI; None for any.
+    """
     try:
-        picture = decode(store.read(image_path), limits=store.limits, target_px=SIDE_PX)
+        picture = decode(store.read(image_path), limits=store.limits, target_px=side_px)
     except ImageProblem:
         return None
-    picture.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    for side, quality in _sizes(side_px):
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        encoded = _encode(picture, quality)
+        if most_bytes is None or len(encoded) <= most_bytes:
+            break
+    return "data:image/webp;base64," + base64.b64encode(encoded).decode("ascii")
+
+
+def _sizes(side_px: int) -> Iterator[tuple[int, int]]:
+    """Yield sides and qualities to try, the best first."""
+    side = side_px
+    while side >= min(side_px, _SMALLEST_PX):
+        yield side, _QUALITY
+        yield from ((side, quality) for quality in _LOWER_QUALITIES)
+        side = side * 3 // 4
+
+
+def _encode(picture: Image.Image, quality: int) -> bytes:
     # A picture that decode() made holds pixels only: copied, so that nothing in `info` is saved.
     encoded = io.BytesIO()
     bare = Image.new("RGB", picture.size)
     bare.paste(picture)
-    bare.save(encoded, "WEBP", quality=_QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    bare.save(encoded, "WEBP", quality=quality, method=4)
+    return encoded.getvalue()

@@ -157,7 +157,8 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
         return ()
     attribute = card.about or card.answers[0].attribute
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerows([("product_id", attribute), (product_id, "")])
+    rows = ("product_id", "attribute", "label"), (product_id, attribute, "")
+    csv.writer(line, lineterminator="\n").writerows(rows)
     header, empty = line.getvalue().splitlines()
     lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
     values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
@@ -166,6 +167,23 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
         f"--file wrong.csv --by NAME --database {database}",
         f"INSERT INTO {database}.attribute_corrections VALUES "
         f"({values}, current_timestamp(), NULL)",
+    )
+
+
+def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
+    """Return the shell commands that write review pages of a run's answers."""
+    where = run.settings_file
+    given = (
+        f"--catalog {shlex.quote(run.source)}"
+        if where is None
+        else f"--config {shlex.quote(where)}"
+    )
+    return _to_paste(
+        *(
+            f"spark-submit jobs/review.py --what {what} --run-id {run.run_id} {given} "
+            f"--database {run.database} --output review.html"
+            for what in ("unsure", "contradictions")
+        )
     )
 
 

@@ -4,12 +4,16 @@ A person's label replaces the classifier's in the published row. What the classi
 `predictions`, so a correction that is withdrawn leaves no trace.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.labels import RESERVED
 from schemas.quoting import quote_literal, quote_part
 from schemas.tables import CORRECTIONS
 
@@ -109,20 +113,22 @@ def own_label(prediction: Column) -> Column:
 def corrected_label(correction: Column, own: Column) -> Column:
     """Returns a person's label, NULL if that says that none fits; without a correction `own`.
 
-    `correction` is an entry of `corrections`, or NULL.
+    `correction` is an entry of `corrections`, or NULL. RESERVED labels say that none fits.
     """
-    return F.when(correction.isNotNull(), correction["label"]).otherwise(own)
+    label = F.when(~correction["label"].isin(*RESERVED), correction["label"])
+    return F.when(correction.isNotNull(), label).otherwise(own)
 
 
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
 
-    Blanks around a name do not count, nor do capitals unless two names differ in nothing else. An
-    unknown attribute keeps its own name.
+    RESERVED labels go with each attribute. Blanks around a name do not count, nor do capitals
+    unless two names differ in nothing else. An unknown attribute keeps its own name.
     """
     label = F.lit(None)
     for attribute, labels in attribute_labels.items():
-        label = F.when(F.col("attribute") == attribute, _spell("label", labels)).otherwise(label)
+        meant = _spell("label", (*labels, *RESERVED))
+        label = F.when(F.col("attribute") == attribute, meant).otherwise(label)
     is_label = F.col("label").isNull() | label.isNotNull()
     spelled = table.withColumn(
         "attribute", F.coalesce(_spell("attribute", attribute_labels), "attribute")
@@ -152,58 +158,68 @@ def _fold(column: str) -> Column:
 _ATTRIBUTE = ["product_id", "attribute"]
 
 
+class Recorded(NamedTuple):
+    """How many labels are new, and how many a later correction had replaced before."""
+
+    new: int
+    outdated: int
+
+
 def record_corrections(
-    tables: Tables,
-    labels: pd.DataFrame,
-    attribute_labels: AttributeLabels,
-    corrected_by: str,
-    note: str | None,
-) -> int:
-    """Appends the labels that differ from a product's last correction; returns how many those are.
+    tables: Tables, labels: pd.DataFrame, attribute_labels: AttributeLabels, note: str | None
+) -> Recorded:
+    """Appends the labels that differ from a product's last correction and are not older.
 
     Runs on the driver; at most one Delta commit.
 
     Args:
         tables: The output tables.
-        labels: product_id and one column an attribute, in the checkpoint's spelling. NULL: nobody
-            has labelled this one.
+        labels: As `enrich.files.labels.read_labels` returns them, each with `by`. One without `at`
+            is given now.
         attribute_labels: The checkpoint's.
-        corrected_by: Who says so.
         note: Kept beside them, for people.
 
     Raises:
         ConfigError: the database has no corrections table.
     """
     tables.require("attribute_corrections")
-    filled = [
-        (product_id, attribute, label)
-        for attribute in labels.columns.drop("product_id")
-        for product_id, label in zip(labels["product_id"], labels[attribute], strict=True)
-        if pd.notna(label)
-    ]
-    given = tables.spark.createDataFrame(
-        filled, "product_id STRING, attribute STRING, label STRING"
+    given = pa.Table.from_pandas(
+        labels[["product_id", "attribute", "label", "by", "at"]],
+        pa.schema(
+            [(name, pa.string()) for name in ("product_id", "attribute", "label", "by")]
+        ).append(pa.field("at", pa.timestamp("us", "UTC"))),
+        preserve_index=False,
     )
     # What the checkpoint does not know counts too, as NULL: a later word puts it right, and stands
     # with a checkpoint that does know it.
     last = select_last_spelled(tables.read("attribute_corrections"), attribute_labels).select(
         *_ATTRIBUTE, F.col("label").alias("last_label"), F.col("corrected_at").alias("last_at")
     )
+    now = F.lit(datetime.now(UTC))
     # Of one that is dated ahead, by a clock or by hand, this is still the later one.
     after_last = F.col("last_at") + F.expr("INTERVAL 1 MICROSECOND")
-    new = (
-        given.join(last, _ATTRIBUTE, "left")
+    different = (
+        tables.spark.createDataFrame(given)
+        .join(last, _ATTRIBUTE, "left")
         .where("NOT label <=> last_label")
-        .withColumn("corrected_by", F.lit(corrected_by))
-        .withColumn("corrected_at", F.greatest(F.lit(datetime.now(UTC)), after_last))
-        .withColumn("note", F.lit(note).cast("string"))
-        .drop("last_label", "last_at")
+        .withColumn("is_outdated", F.coalesce(F.col("at") <= F.col("last_at"), F.lit(False)))
+        .withColumn("corrected_at", F.greatest(F.least(F.coalesce("at", now), now), after_last))
         .persist()
     )
-    if count := new.count():
-        tables.append("attribute_corrections", new.coalesce(1), corrected_by)
-    new.unpersist()
-    return count
+    try:
+        new = different.where("NOT is_outdated").select(
+            *_ATTRIBUTE,
+            "label",
+            F.col("by").alias("corrected_by"),
+            "corrected_at",
+            F.lit(note).cast("string").alias("note"),
+        )
+        found = Counter(row[0] for row in different.select("is_outdated").collect())
+        if found[False]:
+            tables.append("attribute_corrections", new.coalesce(1), "import_corrections")
+        return Recorded(found[False], found[True])
+    finally:
+        different.unpersist()
 
 
 def find_unpublished(tables: Tables, product_ids: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ Changes no table, so a page can be written again at any time, such as after a ro
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -442,22 +442,26 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
-    """Return the gallery with titles and image paths, which only the product table has.
-
-    At most one action. Of rows with one id the first counts, as in a run.
-    """
+    """Return the gallery with titles and image paths, which only the product table has."""
     shelves = {name: getattr(gallery, name) for name in SHELVES if name != "quarantined"}
-    ids = {card.product_id for cards in shelves.values() for card in cards}
-    if not ids:
-        return gallery
-    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
-    wanted = products.where(F.col("product_id").isin(*ids))
-    kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
-    title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
-    found = kept.select("product_id", title, "image_path").collect()
-    texts = {row["product_id"]: row.asDict() for row in found}
+    texts = read_texts(products, {card.product_id for cards in shelves.values() for card in cards})
     with_text = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
         for name, cards in shelves.items()
     }
     return replace(gallery, **with_text)
+
+
+def read_texts(products: DataFrame, ids: Collection[str]) -> dict[str, dict[str, str | None]]:
+    """Return `title` and `image_path` of products by id, of those that are there.
+
+    At most one action. Of rows with one id the first counts, as in a run.
+    """
+    if not ids:
+        return {}
+    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    wanted = products.where(F.col("product_id").isin(*ids))
+    kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
+    title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
+    found = kept.select("product_id", title, "image_path").collect()
+    return {row["product_id"]: {n: row[n] for n in ("title", "image_path")} for row in found}

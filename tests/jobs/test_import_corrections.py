@@ -1,6 +1,7 @@
 """Labels by people, from a file into the tables and out again, as users do it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from job_script import Run, load_job, run_job
 from pyspark.sql import SparkSession
 
+from enrich.spark.session import in_utc
 from enrich.spark.tables import Tables
 
 # Without the session of the tests a job opens the one of this machine's own tables.
@@ -37,7 +39,7 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
     run: Run, spark: SparkSession, database: str, tmp_path: Path
 ) -> None:
     given = tmp_path / "labels.csv"
-    given.write_text("product_id,color,style,seen\n7,Red,,yes\n008,,smart casual,no\n9,,,no\n")
+    given.write_text("product_id,color,style,note\n7,Red,,yes\n008,,smart casual,no\n9,,,no\n")
     flags = ("--file", given, "--by", "ana", "--database", database)
 
     first, again = run(*flags), run(*flags)
@@ -88,6 +90,33 @@ def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(
     assert sorted(pd.read_parquet(parquet)["product_id"]) == ["'-2", "3", "=1+1"]
 
 
+def test_labels_of_a_review_count_from_when_and_by_whom_they_were_given(
+    run: Run, spark: SparkSession, database: str, tmp_path: Path
+) -> None:
+    review, later = tmp_path / "review.csv", tmp_path / "later.csv"
+    review.write_text(
+        "product_id,attribute,label,by,at\n"
+        "7,color,other,ana,2026-11-24T09:30:00Z\n"
+        "7,style,not_applicable,,2026-11-24T09:31:00Z\n"
+    )
+    later.write_text("product_id,color\n7,red\n")
+    assert run("--file", review, "--database", database)[0] == 2, "nobody gave the second"
+
+    first = run("--file", review, "--by", "ben", "--database", database)
+    run("--file", later, "--by", "cleo", "--database", database)
+    again = run("--file", review, "--by", "ben", "--database", database)
+
+    assert "2 labels are new" in first[1] and "0 labels are new" in again[1]
+    assert "1 labels are left out: later corrections have replaced them" in again[2]
+    rows = spark.table(f"{database}.attribute_corrections").orderBy("corrected_at").collect()
+    assert [(row["label"], row["corrected_by"]) for row in rows] == [
+        ("other", "ana"),
+        ("not_applicable", "ben"),
+        ("red", "cleo"),
+    ]
+    assert in_utc(rows[0]["corrected_at"]) == datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
 def test_a_database_that_is_not_there_is_not_made_for_corrections(
     run: Run, tmp_path: Path, spark: SparkSession
 ) -> None:
@@ -107,7 +136,7 @@ def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
     code, _, error = run("--file", given, "--by", "ana", "--database", "gone")
 
     assert code == 2
-    assert "no color 'ultraviolet' (1 rows); wanted: beige, black" in error
+    assert "'ultraviolet' (1 rows), expected one of beige, black" in error
     assert not spark.catalog.databaseExists("gone")
 
 

@@ -14,6 +14,8 @@
     for (const folded of document.querySelectorAll("details.wrong[open]")) folded.open = false;
   };
   document.addEventListener("click", (event) => {
+    const review = document.getElementById("review");
+    if (review && event.target.closest('a[href="#review"]')) review.open = true;
     const link = event.target.closest("[data-fact]");
     if (!link) return;
     event.preventDefault();

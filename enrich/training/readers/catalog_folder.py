@@ -2,9 +2,10 @@
 
 It holds `products.parquet`, `labels.parquet` (product_id, one column an attribute, NULL =
 unlabelled, and maybe group_id; NULL, or no such column = in the group of those that share a text or
-a picture) and the images. Either table may be a folder, as Spark writes it. Further columns of
-`products.parquet`, such as categories, can be trained on as attributes too, unless they hold bytes
-or lists; they are never shown to a classifier. Rows without a product_id are left out.
+a picture; or product_id, attribute, label) and the images. Either table may be a folder, as Spark
+writes it. Further columns of `products.parquet`, such as categories, can be trained on as
+attributes too, unless they hold bytes or lists; they are never shown to a classifier. Rows without
+a product_id are left out.
 """
 
 from pathlib import Path
@@ -35,6 +36,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     """
     products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
     products = products.drop(columns=_GROUP, errors="ignore")
+    labels = _as_columns(labels, folder / "labels.parquet")
     _require_one_row_each(labels, folder / "labels.parquet")
     if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
         say(
@@ -61,6 +63,17 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         labels={category: as_texts(joined[category]) for category in categories}
         | {attribute: as_texts(joined[f"label {attribute}"]) for attribute in attributes},
     )
+
+
+def _as_columns(labels: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Return a column an attribute, also of labels with a row each, as people's labels come."""
+    if not {"attribute", "label"} <= {*labels.columns}:
+        return labels
+    key = ["product_id", "attribute"]
+    if (is_again := labels.duplicated(key)).any():
+        twice = labels["product_id"][is_again].iloc[0]
+        raise ConfigError(f"{file} labels an attribute of product {twice!r} twice; wanted: once")
+    return labels.pivot(index="product_id", columns="attribute", values="label").reset_index()
 
 
 def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:

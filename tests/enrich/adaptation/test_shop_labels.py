@@ -26,8 +26,9 @@ def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, sh
     assert read.products[1].title is None and read.products[1].image_path == "blue.jpg"
 
 
-def test_rows_without_any_label_and_other_columns_are_left_out(tmp_path: Path, shop: Path) -> None:
-    read = _read(tmp_path, shop, "product_id,color,who\nwhole,red,me\nno words,,you\n")
+def test_rows_without_a_label_and_reserved_labels_teach_nothing(tmp_path: Path, shop: Path) -> None:
+    lines = ("product_id,attribute,label,by", "whole,color,red,me", "no words,color,,you")
+    read = _read(tmp_path, shop, "\n".join([*lines, "no words,pattern,other,me", ""]))
     assert [product.product_id for product in read.products] == ["whole"]
     assert list(read.targets) == ["color"]
 
@@ -82,10 +83,10 @@ def test_an_attribute_of_other_products_alone_stays_without_a_label(
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ("product_id,colour\nwhole,red\n", SchemaMismatch, "wanted: product_id and at least one"),
-        ("sku,color\nwhole,red\n", SchemaMismatch, "has no column product_id"),
-        ("product_id,color\nwhole,mauve\n", ConfigError, "no color 'mauve' (1 rows); wanted: red"),
-        ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "more than one row of product"),
+        ("product_id,colour\nwhole,red\n", SchemaMismatch, "a column for each of color, pattern"),
+        ("sku,color\nwhole,red\n", SchemaMismatch, "found a column 'sku'"),
+        ("product_id,color\nwhole,mauve\n", ConfigError, "'mauve' (1 rows), expected one of red"),
+        ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "product 'whole' twice"),
         ("product_id,color\ngone,red\n", ConfigError, "none of the 1 products"),
     ],
 )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from enrich.adaptation.suggest import choose, write_suggestions
 from enrich.engine import Engine
-from enrich.files.corrections import read_correction_file
+from enrich.files.labels import read_labels
 from enrich.files.products import read_unique_products
 from enrich.records import Product
 
@@ -100,8 +100,7 @@ def test_texts_with_old_line_ends_stay_in_their_rows(engine: Engine, tmp_path: P
     write_suggestions(engine, products, 2, set(), tmp_path / "a.csv")
     filled = re.sub('""$', '"red"', (tmp_path / "a.csv").read_bytes().decode(), flags=re.M)
     (tmp_path / "b.csv").write_bytes(filled.encode())
-    last = list(engine.spec.attributes)[-1]
-    read = read_correction_file(tmp_path / "b.csv", {last: ("red", "blue")})
+    read = read_labels(tmp_path / "b.csv", dict.fromkeys(engine.spec.attributes, ("red", "blue")))
     assert sorted(read["product_id"]) == ["1", "2"]
 
 
@@ -113,5 +112,6 @@ def test_ids_that_were_kept_from_being_formulas_are_found_again(
     write_suggestions(engine, products, 5, set(), tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv", dtype=str)
     table.assign(color="red").to_csv(tmp_path / "a.csv", index=False)
-    read = read_correction_file(tmp_path / "a.csv", {"color": ("red", "blue")})
+    known = {**engine.spec.attributes, "color": ("red", "blue")}
+    read = read_labels(tmp_path / "a.csv", known)
     assert sorted(read["product_id"]) == sorted(ids)

@@ -8,13 +8,13 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import find_browser
 from PIL import Image
 
 from enrich.report.content import RunReport
@@ -22,7 +22,6 @@ from enrich.report.page import render_index, render_page
 
 from .conftest import MakeReport
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS_PX = {"phone": 390, "desktop": 1280}
 HEIGHT_PX = 3_000
 
@@ -81,12 +80,7 @@ def make_frame(width: int, clicks: Sequence[str] = ()) -> str:
 @pytest.fixture(scope="session")
 def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess]:
     """Returns a function that opens a file in a headless browser of its own."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(
-            "NO BROWSER: none of " + ", ".join(BROWSERS) + " is installed (Debian: apt-get install "
-            "chromium), so how pages look and that nothing in them runs is NOT tested"
-        )
+    browser = find_browser()
     profile = tmp_path_factory.mktemp("profile")
 
     def browse(file: Path, *flags: str) -> subprocess.CompletedProcess:

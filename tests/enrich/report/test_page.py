@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from enrich.files.corrections import read_correction_file
+from enrich.files.labels import read_labels
 from enrich.records import Candidate
 from enrich.report.content import BINS, STAGES, Gallery, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_index, render_page
@@ -498,8 +498,21 @@ def test_command_beside_a_card_writes_a_file_that_can_be_imported(
     subprocess.run(printing.replace("LABEL", "red"), shell=True, cwd=tmp_path, check=True)
 
     assert [file.name for file in tmp_path.iterdir()] == ["wrong.csv"]
-    labels = read_correction_file(tmp_path / "wrong.csv", {"color": ("red", "blue")})
-    assert labels.to_dict("records") == [{"product_id": product_id, "color": "red"}]
+    labels = read_labels(tmp_path / "wrong.csv", {"color": ("red", "blue")})
+    said = ["product_id", "attribute", "label"]
+    assert labels[said].values.tolist() == [[product_id, "color", "red"]]
+
+
+def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
+    page = Page(render_page(make_report(), {}))
+    commands = [
+        shlex.split(one) for one in re.findall(r"spark-submit jobs/review.py.*html", page.text)
+    ]
+
+    assert [one[one.index("--what") + 1] for one in commands] == ["unsure", "contradictions"]
+    for one in commands:
+        assert one[one.index("--run-id") + 1] == "20261124-0a1b2c3d"
+        assert one[one.index("--config") + 1] == "our shop.yaml"
 
 
 def test_id_that_cannot_be_shown_has_no_command(make_report: MakeReport) -> None:

@@ -54,6 +54,19 @@ def test_columns_of_bytes_and_lists_are_no_labels(folder: Path) -> None:
     assert set(read_catalog_folder(folder).labels) == {"season", "size", "is_new"}
 
 
+def test_labels_may_have_a_row_each(folder: Path) -> None:
+    rows = [("a", "size", "40"), ("c", "fit", "slim"), ("c", "size", "41")]
+    labels = pd.DataFrame(rows, columns=["product_id", "attribute", "label"])
+    labels.to_parquet(folder / "labels.parquet")
+
+    read = read_catalog_folder(folder).labels
+    assert (read["size"], read["fit"]) == (["40", "41"], [None, "slim"])
+
+    pd.concat([labels, labels[:1]]).to_parquet(folder / "labels.parquet")
+    with pytest.raises(ConfigError, match="product 'a' twice"):
+        read_catalog_folder(folder)
+
+
 def test_a_product_whose_group_is_missing_or_blank_is_a_group_of_its_own(folder: Path) -> None:
     labels = {"product_id": ["a", "b", "c"], "group_id": [None, "", " "], "size": "40"}
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet")

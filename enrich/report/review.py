@@ -1,0 +1,210 @@
+"""The review page: one HTML file in which people label products, and which labels it asks for.
+
+It opens without a network, keeps what was chosen over a reload, and hands the labels over in the
+format of `enrich.files.labels`. What to ask is ranked by pure functions, one for each aim.
+"""
+
+import hashlib
+import json
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from operator import itemgetter
+
+from markupsafe import Markup
+
+from enrich.images.store import ImageStore
+from enrich.records import Candidate
+from enrich.report.charts import find_swatch
+from enrich.report.page import render
+from enrich.report.thumbnails import make_thumbnails
+from enrich.report.words import make_printable
+
+MAX_PAGE_BYTES = 5_000_000
+# A picture has so many bytes, however many products a page asks for.
+_FEWEST_BYTES, _MOST_BYTES = 10_000, 40_000
+_SIDE_PX = 560
+_CANDIDATES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the classifier says of one attribute of a product.
+
+    `candidates` are the best labels, the best first. From `threshold` on the classifier answers;
+    it is infinite where it never does. `named` is the label that the text names, None where it
+    names none or several. `draw` is a random number that has nothing to do with the answer.
+    """
+
+    product_id: str
+    attribute: str
+    candidates: tuple[Candidate, ...]
+    abstained: bool
+    threshold: float = math.inf
+    named: str | None = None
+    draw: int = 0
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.candidates[0].label
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the best label, in [0, 1]."""
+        return self.candidates[0].confidence
+
+    @property
+    def margin(self) -> float:
+        """How much likelier the best label is than the next one, in [0, 1]."""
+        return self.confidence - (self.candidates[1].confidence if self.candidates[1:] else 0.0)
+
+
+Answers = Iterable[Answer]
+
+
+def rank_audit(answers: Answers) -> list[Answer]:
+    """Return the answers in random order."""
+    return sorted(answers, key=lambda one: (one.draw, one.product_id, one.attribute))
+
+
+def rank_unsure(answers: Answers) -> list[Answer]:
+    """Return what the classifier abstained on, the nearest to its threshold first."""
+
+    def distance(one: Answer) -> tuple[float, float, str]:
+        return one.threshold - one.confidence, -one.confidence, one.product_id
+
+    return sorted((one for one in answers if one.abstained), key=distance)
+
+
+def rank_contradictions(answers: Answers) -> list[Answer]:
+    """Return the answers whose text names another label, the surest first."""
+    contradicted = (one for one in answers if one.named not in (None, one.label))
+    return sorted(contradicted, key=lambda one: (-one.confidence, one.product_id, one.attribute))
+
+
+def rank_attribute(answers: Answers) -> list[Answer]:
+    """Return the answers by margin, smallest first, each best label in turn."""
+    turns: defaultdict[str, count[int]] = defaultdict(count)
+    by_margin = sorted(answers, key=lambda one: (one.margin, one.product_id))
+    in_turn = [(next(turns[one.label]), one) for one in by_margin]
+    return [one for _, one in sorted(in_turn, key=itemgetter(0))]
+
+
+RANKINGS: Mapping[str, Callable[[Answers], list[Answer]]] = {
+    "audit": rank_audit,
+    "unsure": rank_unsure,
+    "contradictions": rank_contradictions,
+    "attribute": rank_attribute,
+}
+_TITLES = {
+    "audit": "Audit: what do you see?",
+    "unsure": "Not sure enough to publish",
+    "contradictions": "Text and answer differ",
+    "attribute": "Most informative first",
+}
+
+
+def choose_answers(aim: str, answers: Answers, number: int) -> list[Answer]:
+    """Return the first so many answers of an aim's ranking, those of an attribute together."""
+    chosen = RANKINGS[aim](answers)[:number]
+    order = {attribute: n for n, attribute in enumerate(dict.fromkeys(a.attribute for a in chosen))}
+    return sorted(chosen, key=lambda one: order[one.attribute])
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An attribute of a product that a person is asked for; a blind one has no candidates."""
+
+    product_id: str
+    attribute: str
+    title: str | None
+    image_path: str | None
+    candidates: tuple[Candidate, ...] = ()
+    abstained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Everything on a review page.
+
+    `aim` is a key of RANKINGS. With `is_drawn` the questions are of an audit's draw, and its labels
+    go to jobs/audit.py, else to jobs/import_corrections.py; `flags` are for these.
+    """
+
+    aim: str
+    database: str
+    questions: Sequence[Question]
+    attribute_labels: Mapping[str, Sequence[str]]
+    flags: Sequence[str] = ()
+    is_drawn: bool = False
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing of the classifier's answers is on the page."""
+        return self.aim == "audit"
+
+
+def render_review(review: Review, store: ImageStore, max_bytes: int = MAX_PAGE_BYTES) -> bytes:
+    """Return the page, with pictures as large as fit into `max_bytes` for up to 300 products."""
+    paths = [*dict.fromkeys(q.image_path for q in review.questions if q.image_path)]
+    spare = 0.74 * (max_bytes - len(_render(review, {})))
+    share = int(spare / max(1, len(paths)))
+    most_bytes = min(max(share, _FEWEST_BYTES), _MOST_BYTES)
+    return _render(review, make_thumbnails(store, paths, _SIDE_PX, most_bytes))
+
+
+def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
+    data = _describe(review, [*pictures])
+    # What was chosen is kept in a browser by this name.
+    named = json.dumps([review.database, review.aim, data])
+    identity = hashlib.sha256(named.encode()).hexdigest()[:12]
+    job = "audit.py --labels" if review.is_drawn else "import_corrections.py --file"
+    flags = "".join(f" {shlex.quote(flag)}" for flag in review.flags)
+    data |= {"id": identity, "command": f"spark-submit jobs/{job}", "flags": flags}
+    data |= {"needs_name": not review.is_drawn, "pictures": [*pictures.values()]}
+    # In a script element nothing but these could end it.
+    escaped = json.dumps(data).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
+    return render(
+        "review.html",
+        "review",
+        review=review,
+        heading=_TITLES[review.aim],
+        data=Markup(escaped),
+    )
+
+
+def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
+    places = {path: place for place, path in enumerate(pictures)}
+    asked = {question.attribute for question in review.questions}
+    return {
+        "blind": review.is_blind,
+        "attributes": {
+            attribute: [[label, find_swatch(label)] for label in labels]
+            for attribute, labels in review.attribute_labels.items()
+            if attribute in asked
+        },
+        "questions": [
+            {
+                "product_id": question.product_id,
+                "attribute": question.attribute,
+                "title": make_printable(question.title or ""),
+                "picture": places.get(question.image_path or "", -1),
+                "best": [] if review.is_blind else _best(question, review.attribute_labels),
+                "abstained": question.abstained and not review.is_blind,
+            }
+            for question in review.questions
+        ],
+    }
+
+
+def _best(
+    question: Question, attribute_labels: Mapping[str, Sequence[str]]
+) -> list[tuple[str, float]]:
+    """Return the best labels with their probabilities; another checkpoint may have had others."""
+    known = attribute_labels[question.attribute]
+    named = [(one.label, round(one.confidence, 4)) for one in question.candidates]
+    return [pair for pair in named if pair[0] in known][:_CANDIDATES_SHOWN]

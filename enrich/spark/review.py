@@ -1,0 +1,140 @@
+"""The answers that a review page may ask for, from the output tables and the product table.
+
+Of each attribute and label no more rows than a page has reach the driver, where
+`enrich.report.review` ranks them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from enrich.calibration import Thresholds
+from enrich.lexicon import Evidence
+from enrich.records import Candidate
+from enrich.report.review import Answer, Question
+from enrich.spark.corrections import AttributeLabels, select_last_spelled
+from enrich.spark.report import read_texts
+from enrich.spark.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a page asks for: `aim` is a key of RANKINGS, `attribute` None for all of them.
+
+    `run_id` names the run whose candidates count, None for the published answers.
+    """
+
+    aim: str
+    number: int
+    attribute: str | None = None
+    run_id: str | None = None
+
+
+def read_answers(
+    tables: Tables,
+    wanted: Wanted,
+    attribute_labels: AttributeLabels,
+    thresholds: Thresholds,
+) -> list[Answer]:
+    """Return answers that nobody has corrected, so many of each attribute and label.
+
+    Runs on the driver; one action.
+
+    Raises:
+        ConfigError: The database has no such table.
+    """
+    name = "candidates" if wanted.run_id else "product_attributes"
+    tables.require(name)
+    rows = tables.read_run(name, wanted.run_id) if wanted.run_id else tables.read(name)
+    asked = [wanted.attribute] if wanted.attribute else list(attribute_labels)
+    labelled = select_last_spelled(tables.read("attribute_corrections"), attribute_labels)
+    said = (
+        rows.select("product_id", "modalities", F.explode("predictions").alias("said"))
+        .select("product_id", "modalities", "said.*")
+        .where(F.col("attribute").isin(*asked))
+        .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
+        .withColumn("threshold", _threshold(thresholds, attribute_labels))
+        # Another sample of each version of the table.
+        .withColumn("draw", F.xxhash64("product_id", "attribute", F.lit(str(tables.version(name)))))
+    )
+    return [_answer(row.asDict(recursive=True)) for row in _first(said, wanted).collect()]
+
+
+def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
+    """Return the rows of each attribute and label that may be among the first of the ranking."""
+    next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
+    order = {
+        "audit": F.col("draw"),
+        "unsure": F.col("threshold") - F.col("confidence"),
+        "contradictions": -F.col("confidence"),
+        "attribute": F.col("confidence") - next_best,
+    }[wanted.aim]
+    if wanted.aim == "unsure":
+        said = said.where("abstained")
+    if wanted.aim == "contradictions":
+        said = said.where("named <> label")
+    surest = F.col("confidence").desc()
+    best_first = Window.partitionBy("attribute", "label").orderBy(order, surest, "product_id")
+    placed = said.withColumn("place", F.row_number().over(best_first))
+    return placed.where(F.col("place") <= wanted.number)
+
+
+def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Column:
+    """Return the confidence from which on an answer is given; inf is never.
+
+    For an order: a title that names several labels counts as one that names none, and nothing is
+    known of the source.
+    """
+    by_evidence, by_label = {}, {}
+    for attribute, by_modalities in thresholds.items():
+        for modalities, least in by_modalities.items():
+            for evidence, at in least.by_evidence.items():
+                by_evidence[f"{attribute} {modalities} {evidence}"] = at
+            for label, at in zip(attribute_labels[attribute], least.by_label, strict=True):
+                by_label[f"{attribute} {modalities} {label}"] = at
+    said = (
+        F.when(F.col("named").isNull(), Evidence.SILENT)
+        .when(F.col("named") == F.col("label"), Evidence.NAMED)
+        .otherwise(Evidence.CONTRADICTED)
+    )
+    return F.greatest(_look_up(by_evidence, said), _look_up(by_label, F.col("label")))
+
+
+def _look_up(known: dict[str, float], last: Column) -> Column:
+    pairs = [F.lit(word) for pair in known.items() for word in pair]
+    name = F.concat_ws(" ", F.col("attribute"), F.col("modalities"), last)
+    return F.coalesce(F.try_element_at(F.create_map(*pairs), name), F.lit(math.inf))
+
+
+def _answer(row: dict) -> Answer:
+    others = (Candidate(**one) for one in row["alternatives"])
+    return Answer(
+        row["product_id"],
+        row["attribute"],
+        (Candidate(row["label"], row["confidence"]), *others),
+        row["abstained"],
+        row["threshold"],
+        row["named"],
+        row["draw"],
+    )
+
+
+def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> list[Question]:
+    """Return the answers as questions, with titles and pictures of the product table.
+
+    Runs on the driver; at most one action.
+    """
+    texts = read_texts(products, {one.product_id for one in answers})
+    return [
+        Question(
+            one.product_id,
+            one.attribute,
+            candidates=() if is_blind else one.candidates,
+            abstained=one.abstained,
+            **texts.get(one.product_id, {"title": None, "image_path": None}),
+        )
+        for one in answers
+    ]

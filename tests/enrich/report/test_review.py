@@ -1,0 +1,243 @@
+"""The review page: what it asks first, and what people's keys and touches make of it."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import Tab, open_tab
+from PIL import Image
+
+from enrich.files.labels import read_labels
+from enrich.images.store import ImageStore
+from enrich.records import Candidate
+from enrich.report.review import (
+    RANKINGS,
+    Answer,
+    Question,
+    Review,
+    choose_answers,
+    render_review,
+)
+
+LABELS = {"color": ("navy", "red", "rose", "blue"), "shirt_fit": ("slim", "wide")}
+HOSTILE = (
+    "</script><script>window.owned = true</script><!--<img src=http://evil.invalid/a.png "
+    "onerror='window.owned = true'>\u2028\" + alert(1) + \""
+)
+
+
+def answer(product_id: str, best: str, *confidences: float, **more: object) -> Answer:
+    others = (label for label in LABELS["color"] if label != best)
+    names = (best, *others)
+    candidates = tuple(Candidate(*pair) for pair in zip(names, confidences, strict=False))
+    return Answer(product_id, "color", candidates, **{"abstained": False, **more})  # type: ignore[arg-type]
+
+
+def ids(answers: Sequence[Answer]) -> list[str]:
+    return [one.product_id for one in answers]
+
+
+def test_unsure_asks_for_abstentions_the_nearest_to_the_threshold_first() -> None:
+    answers = [
+        answer("far", "red", 0.3, abstained=True, threshold=0.8),
+        answer("never", "red", 0.79, abstained=True, threshold=math.inf),
+        answer("near", "red", 0.55, abstained=True, threshold=0.6),
+        answer("sure", "red", 0.8, threshold=0.8),
+    ]
+    assert ids(RANKINGS["unsure"](answers)) == ["near", "far", "never"]
+
+
+def test_an_attribute_s_small_margins_come_first_each_label_in_turn() -> None:
+    answers = [
+        answer("red 1", "red", 0.50, 0.48),
+        answer("red 2", "red", 0.50, 0.45),
+        answer("blue 1", "blue", 0.60, 0.30),
+        answer("blue 2", "blue", 0.90, 0.05),
+        answer("rose 1", "rose", 0.99),
+    ]
+    assert ids(RANKINGS["attribute"](answers)) == ["red 1", "blue 1", "rose 1", "red 2", "blue 2"]
+
+
+def test_contradictions_are_texts_that_name_another_label_the_surest_first() -> None:
+    answers = [
+        answer("agrees", "red", 0.9, named="red"),
+        answer("silent", "red", 0.9),
+        answer("doubtful", "red", 0.5, named="blue"),
+        answer("sure", "red", 0.8, named="blue"),
+    ]
+    assert ids(RANKINGS["contradictions"](answers)) == ["sure", "doubtful"]
+
+
+def test_an_audit_asks_at_random_and_all_aims_keep_attributes_together() -> None:
+    draws = np.random.default_rng(0).permutation(40).tolist()
+    answers = [
+        replace(answer(str(n), "red", n / 40), draw=draw, attribute=("color", "shirt_fit")[n % 2])
+        for n, draw in enumerate(draws)
+    ]
+    chosen = choose_answers("audit", answers, 20)
+
+    assert {one.draw for one in chosen} == set(range(20)), "the lowest draws are a random sample"
+    attributes = [one.attribute for one in chosen]
+    assert attributes == sorted(attributes, key=attributes.index)
+    assert set(attributes) == {"color", "shirt_fit"}
+
+
+def questions(number: int, title: str = "a shirt") -> list[Question]:
+    best = tuple(Candidate(label, 0.6 - place / 5) for place, label in enumerate(LABELS["color"]))
+    return [
+        Question(f"={n}", "color", f"{title} {n}", f"{n}.jpg", best[:3], abstained=True)
+        for n in range(number)
+    ]
+
+
+def data_of(page: bytes) -> dict:
+    found = re.search(rb'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def test_a_blind_page_holds_nothing_of_the_answers(tmp_path: Path) -> None:
+    store = ImageStore(str(tmp_path))
+    shown, blind = (
+        data_of(render_review(Review(aim, "shop", questions(3), LABELS), store))["questions"]
+        for aim in ("unsure", "audit")
+    )
+    assert [one["best"][0] for one in shown] == [["navy", 0.6]] * 3
+    assert [(one["best"], one["abstained"]) for one in blind] == [([], False)] * 3
+
+
+def test_labels_of_an_audit_s_draw_go_to_the_audit(tmp_path: Path) -> None:
+    review = Review("audit", "shop", questions(3), LABELS, ["--database", "shop"])
+    own, drawn = (
+        data_of(render_review(replace(review, is_drawn=is_drawn), ImageStore(str(tmp_path))))
+        for is_drawn in (False, True)
+    )
+    assert own["command"].endswith("jobs/import_corrections.py --file")
+    assert drawn["command"].endswith("jobs/audit.py --labels")
+    assert drawn["flags"] == " --database shop"
+
+
+def test_pictures_are_as_large_as_fit_into_the_page(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    for n in range(20):
+        pixels = noise.integers(0, 255, (700, 500, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{n}.jpg")
+    review = Review("unsure", "shop", questions(20, "long " * 99), LABELS)
+
+    page = render_review(review, ImageStore(str(tmp_path)), max_bytes=400_000)
+
+    assert len(data_of(page)["pictures"]) == 20
+    assert 300_000 < len(page) <= 400_000
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with open_tab(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def write_page(folder: Path, review: Review) -> Path:
+    for question in review.questions:
+        Image.new("RGB", (60, 80), (200, 30, 30)).save(folder / str(question.image_path))
+    (folder / "review.html").write_bytes(render_review(review, ImageStore(str(folder))))
+    return folder / "review.html"
+
+
+def download(tab: Tab, folder: Path) -> dict[str, str]:
+    """Return the labels that the page hands over, by product."""
+    rows = read_labels(tab.download("#save", folder), LABELS)
+    assert rows["by"].tolist() == ["Ana, of the shop"] * len(rows)
+    assert rows["at"].notna().all()
+    return dict(zip(rows["product_id"], rows["label"], strict=True))
+
+
+def test_keys_label_products_over_a_reload_and_come_back_as_labels(
+    tab: Tab, tmp_path: Path
+) -> None:
+    page = write_page(
+        tmp_path, Review("unsure", "shop", questions(12), LABELS, ["--database", "s"])
+    )
+    tab.resize(1280, 800)
+    tab.open(page, downloads=tmp_path)
+    tab.run("document.getElementById('by').focus()")
+    tab.press(*"Ana, of the shop", "Enter")
+
+    tab.press("1", "2", "1")
+    assert tab.text("done") == "3 of 12"
+    tab.reload()
+    assert tab.text("done") == "3 of 12" and tab.text("product") == "=3"
+    tab.press("n", "x", " ")
+    tab.press("r", "r", "Enter")  # the second value with an r: rose
+    tab.press("a", "Enter")  # n is a command, so navy is at a
+    tab.press("3", "u", "1", "9", "1", "1", "1")
+
+    assert tab.text("summary") == "11 labelled, 1 skipped."
+    assert tab.text("command").startswith("spark-submit jobs/import_corrections.py --file labels-")
+    assert tab.text("command").endswith(".csv --database s")
+    assert download(tab, tmp_path) == {
+        "=0": "navy",
+        "=1": "red",
+        "=2": "navy",
+        "=3": "not_applicable",
+        "=4": "other",
+        "=6": "rose",
+        **dict.fromkeys(["=7", "=8", "=9", "=10", "=11"], "navy"),
+    }
+    tab.run("document.getElementById('again').click()")
+    assert tab.text("product") == "=5"
+
+
+def test_estimate_falls_to_nothing_where_the_best_values_are_right(
+    tab: Tab, tmp_path: Path
+) -> None:
+    sure = (Candidate("red", 0.88), Candidate("rose", 0.1))
+    asked = [replace(one, candidates=sure, abstained=False) for one in questions(30)]
+    tab.open(write_page(tmp_path, Review("attribute", "shop", asked, LABELS)))
+
+    assert tab.text("worth") == "all 30 left are worth it"
+    tab.press(*"11111")
+    assert tab.text("worth") == "enough: the rest is most likely right"
+    tab.press(*"222")
+    assert tab.text("worth") == "all 22 left are worth it"
+
+
+def test_texts_of_others_are_shown_and_never_run(tab: Tab, tmp_path: Path) -> None:
+    hostile = [replace(questions(1)[0], title=HOSTILE, product_id=HOSTILE)]
+    labels = {"color": (*LABELS["color"], HOSTILE)}
+    candidates = (Candidate(HOSTILE, 0.9),)
+    asked = [replace(one, candidates=candidates) for one in hostile]
+    page = write_page(tmp_path, Review("unsure", HOSTILE, asked, labels))
+    tab.requests.clear()
+    tab.open(page)
+
+    assert tab.text("product").startswith("</script><script>window.owned")
+    assert not tab.run("Boolean(window.owned)")
+    assert tab.run("document.scripts.length") == 2
+    assert [one for one in tab.requests if not one.startswith(("data:", "file:"))] == []
+    tab.press("1")
+    assert tab.text("done") == "1 of 1"
+
+
+@pytest.mark.parametrize(("aim", "width"), [("unsure", 390), ("audit", 390), ("unsure", 1280)])
+def test_page_fits_its_screen_and_takes_touches(
+    tab: Tab, tmp_path: Path, aim: str, width: int
+) -> None:
+    page = write_page(tmp_path, Review(aim, f"shop{width}", questions(3, "W" * 300), LABELS))
+    tab.resize(width, 844, is_phone=width < 500)
+    tab.open(page)
+
+    assert tab.run("document.documentElement.scrollWidth") == width
+    assert tab.run("document.getElementById('picture').naturalWidth") == 60
+    if width < 500:
+        tab.tap('[data-label="red"]')
+    else:
+        tab.press("2")
+    assert tab.text("done") == "1 of 3"
+    if folder := os.environ.get("SCREENSHOTS"):
+        tab.screenshot(Path(folder) / f"review_{aim}_{width}.png")

@@ -1,0 +1,100 @@
+"""From unsure answers to a page, to keys, to a file, to corrections, to the next run."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import open_tab
+from job_script import Run, load_job, run_job
+from PIL import Image
+from shop import Shop, products
+
+from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.fake_engine import FakeEngineSpec
+from enrich.files.labels import read_labels
+from schemas.labels import RESERVED
+
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
+
+ATTRIBUTES = FakeEngineSpec().attributes
+# Of a fifth of all answers the fake engine is unsure.
+PRODUCTS = 120
+
+
+def with_pictures(shop: Shop) -> None:
+    table = products(PRODUCTS)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    for product_id in table["product_id"]:
+        Image.fromarray(pixels).save(shop.folder / f"{product_id}.jpg")
+    shop.write(table.assign(image_path=table["product_id"] + ".jpg"))
+
+
+def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
+    run: Run, shop: Shop, tmp_path: Path
+) -> None:
+    with_pictures(shop)
+    shop.refresh()
+    before = shop.table("product_attributes").set_index("product_id")
+    corrected = before.index[before["color"].isna()][0]
+    shop.correct(corrected, "color", "red")
+    page = tmp_path / "review.html"
+    flags = ("--catalog", shop.file, "--database", shop.database, "--output", page)
+
+    code, said, error = run("--what", "unsure", "--n", 30, *flags)
+
+    assert code == 0, error
+    assert "30 questions" in said
+    strokes = 0
+    with open_tab(tmp_path / "profile") as tab:
+        tab.open(page, downloads=tmp_path)
+        while (done := tab.text("done")) != "30 of 30":
+            number = int(done.split()[0])
+            keys = {3: ("n",), 7: ("x",), 11: ("2",), 19: ("r", "Enter")}.get(number, ("1",))
+            if number == 19 and tab.text("attribute") == "pattern":
+                keys = ("l", "Enter")
+            tab.press(*keys)
+            strokes += len(keys)
+            if number == 14:
+                tab.reload()
+        file = tab.download("#end [data-do=save]", tmp_path)
+    assert strokes <= 1.2 * 30
+    importing = load_job("import_corrections")
+    assert run_job(importing, "--file", file, "--by", "ana", "--database", shop.database) == 0
+    summary = shop.refresh()
+
+    given = read_labels(file, read_manifest(BUNDLED).config.attributes)
+    assert len(given) == 30
+    assert (corrected, "color") not in set(
+        zip(given["product_id"], given["attribute"], strict=True)
+    )
+    expected = before.copy()
+    expected.loc[corrected, "color"] = "red"
+    for row in given.itertuples():
+        is_label = row.label not in RESERVED
+        expected.loc[row.product_id, row.attribute] = row.label if is_label else None
+    after, names = shop.table("product_attributes").set_index("product_id"), [*ATTRIBUTES]
+    published = after.index[after["run_id"] == summary.run_id]
+    assert {*published} == {*given["product_id"], corrected}
+    pd.testing.assert_frame_equal(after[names].sort_index(), expected[names].sort_index())
+
+
+@pytest.mark.parametrize(
+    ("flags", "listed"),
+    [
+        (("--what", "doubtful"), "audit, unsure, contradictions, attribute:NAME"),
+        (("--what", "attribute"), "attribute:NAME"),
+        (("--what", "attribute:colour"), "color, pattern, style"),
+        (("--what", "unsure", "--from", "audit.csv"), "--what audit"),
+        (("--what", "audit", "--from", "audit.csv", "--n", 3), "without --n"),
+        (("--what", "audit", "--from", "audit.csv"), "colour"),
+    ],
+)
+def test_wrong_flags_and_samples_are_refused_with_what_there_is(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple, listed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("audit.csv").write_text("product_id,attribute,title,image_path\n1,colour,a,b\n")
+    code, _, error = run(*flags, "--output", "review.html")
+    assert code == 2 and listed in " ".join(error.split())
+    assert not Path("review.html").exists()
