@@ -170,7 +170,8 @@ class Before:
     changed: int
 
 
-class Proof(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proof:
     """What the newest certificate of an attribute says; `ended_because` is None while it stands."""
 
     attribute: str

@@ -185,7 +185,7 @@ def _read_proofs(tables: Tables) -> tuple[content.Proof, ...]:
     """Return what is proved of each audited attribute: by what stands, else by what ended last."""
     rows = sorted(read_certificates(tables), key=itemgetter("stands", "made_at"))
     newest = {row["attribute"]: row for row in rows}
-    names = content.Proof._fields
+    names = [field.name for field in fields(content.Proof)]
     return tuple(content.Proof(*(newest[a][n] for n in names)) for a in sorted(newest))
 
 
