@@ -61,7 +61,7 @@ class Certificate:
 
     @property
     def is_proved(self) -> bool:
-        """Whether the target is proved."""
+        """True where the target is proved."""
         return self.bound >= self.target
 
 
@@ -184,9 +184,7 @@ def _refute(stages: tuple[Stage, ...], shares: np.ndarray, population: int | Non
     return is_refuted
 
 
-def state(
-    certificate: Certificate, answers: str, first: datetime, last: datetime, where: str = "table"
-) -> str:
+def state(certificate: Certificate, answers: str, first: datetime, last: datetime) -> str:
     """Return a certificate as a sentence.
 
     Args:
@@ -194,11 +192,10 @@ def state(
         answers: what the answers are, in the plural: colors.
         first: when the first label was given.
         last: when the last label was given.
-        where: what the answers were drawn from.
     """
     one = certificate
     proved = (
-        f"at least {_percent(one.bound)} of the {answers} in this {where} are right, with "
+        f"at least {_percent(one.bound)} of the {answers} in this table are right, with "
         f"{_percent(CONFIDENCE)} confidence, by {one.labels:,} labels of {_months(first, last)}"
     )
     target = _percent(one.target)

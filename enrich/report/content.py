@@ -172,7 +172,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the newest certificate of an attribute says; `ended_because` is None while it stands."""
+    """Newest certificate of an attribute; `ended_because` is None while it stands."""
 
     attribute: str
     statement: str

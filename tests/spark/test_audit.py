@@ -15,7 +15,7 @@ from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.audit import Draw, Intake, draw, read_certificates, take_in
 from enrich.spark.source import open_source
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 CATEGORIES = {"columns": {"category": "department"}}
 
