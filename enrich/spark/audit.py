@@ -304,6 +304,6 @@ def split_stages(answers: pd.DataFrame) -> Iterator[Stage]:
 
 
 def target_of(model_version: str) -> float:
-    """Return the target precision that a model_version ends with, else the default."""
-    found = re.search(r"-p(\d\d)$", model_version)
+    """Return the target precision that a model_version names at its end, else the default."""
+    found = re.search(r"-p(\d\d)(-[0-9a-f]+)?$", model_version)
     return int(found[1]) / 100 if found else DEFAULT_TARGET_PRECISION
