@@ -250,6 +250,42 @@ LABEL_QUALITY = f"""
     detail STRING COMMENT 'finding and limit as a sentence',
     products ARRAY<STRING> COMMENT 'ids that a failed check is about, at most 1000'"""
 
+AUDIT_ANSWERS = """
+    audit_id STRING NOT NULL COMMENT 'the draw; key, with product_id and attribute',
+    product_id STRING NOT NULL COMMENT 'that was drawn',
+    attribute STRING NOT NULL COMMENT 'color, pattern, ...',
+    published_label STRING NOT NULL COMMENT 'as it was at the draw, of the classifier',
+    product_category STRING COMMENT 'as the catalog had it',
+    model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
+    source STRING NOT NULL COMMENT 'the product table',
+    run_id STRING NOT NULL COMMENT 'the run that wrote the published row',
+    drawn_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    drawn_from BIGINT NOT NULL COMMENT 'published answers of the attribute that could be drawn',
+    label STRING COMMENT 'of a person, not_applicable or other; NULL in the row of the draw',
+    labelled_by STRING COMMENT 'who says so',
+    labelled_at TIMESTAMP COMMENT 'UTC; as the file has it, else when it was taken in',
+    taken_at TIMESTAMP COMMENT 'UTC, when the label was taken in; of several the last counts'"""
+
+AUDIT_CERTIFICATES = """
+    audit_id STRING NOT NULL COMMENT 'the last draw whose labels count',
+    attribute STRING NOT NULL COMMENT 'color, pattern, ...',
+    label STRING COMMENT 'published label that this is about; NULL: all labels',
+    category STRING COMMENT 'product_category that this is about; NULL: all products',
+    model_version STRING NOT NULL COMMENT 'that gave the answers',
+    drawn BIGINT NOT NULL COMMENT 'answers that were drawn, also by earlier draws',
+    labels BIGINT NOT NULL COMMENT 'of these, those that a person labelled',
+    right_labels BIGINT NOT NULL COMMENT 'of these, those with the label that was published',
+    observed DOUBLE NOT NULL COMMENT 'share of right answers among the labelled, in [0, 1]',
+    bound DOUBLE NOT NULL COMMENT 'proved share of right answers, in [0, 1]',
+    confidence DOUBLE NOT NULL COMMENT 'probability that such bounds hold, in [0, 1]',
+    target DOUBLE NOT NULL COMMENT 'target precision of the model_version, in [0, 1]',
+    more_labels BIGINT COMMENT 'that would prove the target, if as many are right',
+    drawn_at TIMESTAMP NOT NULL COMMENT 'the last draw, UTC',
+    labelled_from TIMESTAMP NOT NULL COMMENT 'the first label, UTC',
+    labelled_to TIMESTAMP NOT NULL COMMENT 'the last label, UTC',
+    made_at TIMESTAMP NOT NULL COMMENT 'UTC',
+    statement STRING NOT NULL COMMENT 'what is proved, as a sentence'"""
+
 _LINEAGE = """
     content_hash STRING{required} COMMENT 'digest of the normalised text and the image',
     model_version STRING{required} COMMENT 'checkpoint, content digest and target precision',
@@ -300,6 +336,8 @@ def tables(attributes: Sequence[str]) -> dict[str, str]:
         "label_quality": LABEL_QUALITY,
         "attribute_corrections": ATTRIBUTE_CORRECTIONS,
         "source_profiles": SOURCE_PROFILES,
+        "audit_answers": AUDIT_ANSWERS,
+        "audit_certificates": AUDIT_CERTIFICATES,
     }
 
 

@@ -40,6 +40,7 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         "category_coverage": _coverage(database),
         "quality_history": _quality(database),
         "failed_check_products": _failed_check_products(database),
+        "certificates": _certificates(database),
     }
 
 
@@ -169,3 +170,47 @@ def _failed_check_products(database: str) -> str:
     SELECT run_id, run_date, suite, expectation, attribute, category, outcome,
       explode(products) AS product_id, detail
     FROM {database}.label_quality WHERE outcome <> 'pass'"""
+
+
+def _certificates(database: str) -> str:
+    shifts = "expectation LIKE 'expect%near_baseline' OR expectation LIKE 'expect%with_published'"
+    return f"""
+    (attribute, label, category, statement,
+      stands COMMENT 'the published answers are still those that were audited',
+      ended_because COMMENT 'NULL while it stands',
+      bound, observed, labels, right_labels, drawn, confidence, target, more_labels,
+      labelled_from, labelled_to, model_version, audit_id, drawn_at, made_at)
+    COMMENT 'what labels of random samples prove of the published answers' AS
+    WITH made AS (
+        SELECT * FROM (SELECT *, row_number() OVER (
+            PARTITION BY model_version, attribute, label, category ORDER BY made_at DESC) AS _place
+          FROM {database}.audit_certificates)
+        WHERE _place = 1),
+      published AS (
+        SELECT run_id, model_version, finished_at, struct(run_date, started_at, run_id) AS age
+        FROM {database}.enrichment_runs WHERE outcome = 'published'),
+      newest AS (
+        SELECT max_by(struct(run_id, model_version), age) AS run FROM published),
+      shifts AS (
+        SELECT audit.audit_id, audit.attribute, min_by(quality.run_id, finished_at) AS run_id,
+          min_by(detail, finished_at) AS detail
+        FROM (SELECT DISTINCT audit_id, attribute, drawn_at FROM made) AS audit
+        JOIN published ON finished_at > drawn_at
+        JOIN {database}.label_quality AS quality ON quality.run_id = published.run_id
+          AND coalesce(quality.attribute, audit.attribute) = audit.attribute
+          AND quality.outcome = 'fail' AND ({shifts})
+        GROUP BY audit.audit_id, audit.attribute),
+      judged AS (
+        SELECT made.*, CASE
+            WHEN newest.run IS NULL THEN 'no published run is left'
+            WHEN newest.run.model_version <> made.model_version THEN concat(
+              'run ', newest.run.run_id, ' published answers of ', newest.run.model_version)
+            WHEN shifts.run_id IS NOT NULL THEN concat(
+              'run ', shifts.run_id, ' was published with a shift: ', shifts.detail)
+          END AS ended_because
+        FROM made CROSS JOIN newest
+        LEFT JOIN shifts ON shifts.audit_id = made.audit_id AND shifts.attribute = made.attribute)
+    SELECT attribute, label, category, statement, ended_because IS NULL AS stands, ended_because,
+      bound, observed, labels, right_labels, drawn, confidence, target, more_labels,
+      labelled_from, labelled_to, model_version, audit_id, drawn_at, made_at
+    FROM judged"""

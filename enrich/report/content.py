@@ -170,6 +170,15 @@ class Before:
     changed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Newest certificate of an attribute; `ended_because` is None while it stands."""
+
+    attribute: str
+    statement: str
+    ended_because: str | None
+
+
 class ExpectedLabels(NamedTuple):
     """The label baseline: expected products by attribute and label, ABSTAINED among them."""
 
@@ -183,7 +192,7 @@ class RunReport:
 
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` what the run put into quarantine. `attributes` are those that
-    the run answered.
+    the run answered. `proofs` are of the attributes that people have audited.
     """
 
     run: RunFacts
@@ -194,6 +203,7 @@ class RunReport:
     reasons: Mapping[str, int]
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
+    proofs: tuple[Proof, ...] = ()
 
     @property
     def baseline(self) -> str | None:

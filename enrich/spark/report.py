@@ -34,6 +34,7 @@ from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
+from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
 from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
 from enrich.spark.runs import Event, RunSummary
@@ -141,7 +142,7 @@ def collect_report(
 ) -> content.RunReport:
     """Collect what a run's page shows, with the texts of `products`.
 
-    At most four small actions. The size of their results depends on the number of labels, checks
+    At most six small actions. The size of their results depends on the number of labels, checks
     and cards, not of products.
     """
     tables, run_id = sources.tables, event["run_id"]
@@ -169,7 +170,16 @@ def collect_report(
         reasons=_sorted(facts["reason", None]),
         statuses=_sorted(facts["status", None]),
         quarantined=_sorted(facts["quarantined", None]),
+        proofs=_read_proofs(tables),
     )
+
+
+def _read_proofs(tables: Tables) -> tuple[content.Proof, ...]:
+    """Return what is proved of each audited attribute: by what stands, else by what ended last."""
+    rows = sorted(read_certificates(tables), key=itemgetter("stands", "made_at"))
+    newest = {row["attribute"]: row for row in rows}
+    names = [field.name for field in fields(content.Proof)]
+    return tuple(content.Proof(*(newest[a][n] for n in names)) for a in sorted(newest))
 
 
 def _read_before(tables: Tables, version: int | None) -> DataFrame:

@@ -19,6 +19,7 @@ from enrich.report.content import (
     Change,
     CheckRow,
     Gallery,
+    Proof,
     RunFacts,
     RunReport,
     ShownAnswer,
@@ -49,6 +50,7 @@ def make_report() -> MakeReport:
             reasons={text("changed"): 890, "new": 300, "missing": 3},
             statuses={"ok": 1180, text("image_missing"): 20},
             quarantined={text("no_modality"): 10},
+            proofs=(Proof(text("style"), text("at least 86 % are right"), text("a new model")),),
         )
 
     return make

@@ -90,6 +90,20 @@ def test_hostile_text_stays_text_wherever_it_stands(
                 assert re.fullmatch("[0-9 ]*", attributes.get(name) or "")
 
 
+def test_page_says_what_is_proved_why_it_ended_and_what_nobody_has_audited(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    ended = read_text(report)
+    assert all(said in ended for said in ("at least 86 % are right", "a new model"))
+    assert "No certificate of color" in ended
+    (proof,) = report.proofs
+    stands = replace(proof, attribute="color", ended_because=None)
+    said = read_text(replace(report, proofs=(stands,)))
+    assert "at least 86 % are right" in said
+    assert "ended" not in said and "No certificate" not in said
+
+
 def test_pages_allow_nothing_but_their_own_style_script_and_pictures(
     make_report: MakeReport,
 ) -> None:

@@ -1,0 +1,308 @@
+"""Audits: draw published answers blindly, take people's labels in, and certify what they prove.
+
+A draw is stored with what was published at that moment, so labels that come later, after other
+runs, judge the answers that were drawn. Corrected products are never drawn: thresholds may be
+fitted to corrections, and people correct doubtful answers more often than others.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+from schemas.quoting import quote_part
+from schemas.tables import State
+
+from enrich.calibration import DEFAULT_TARGET_PRECISION
+from enrich.certificates import (
+    CONFIDENCE,
+    FEWEST_LABELS,
+    Certificate,
+    Stage,
+    certify,
+    name_answers,
+    state,
+)
+from enrich.errors import ConfigError, name_some
+from enrich.files.labels import KEY
+from enrich.spark.diff import order_of_duplicates
+from enrich.spark.runs import read_event, read_runs
+from enrich.spark.session import in_utc
+from enrich.spark.tables import Tables, now
+
+# What a file of drawn products shows to people beside the columns of `enrich.files.labels`.
+SHOWN = ("title", "image_path")
+_ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Drawn answers: `rows` are those of the file, `drawn` and `left` count by attribute.
+
+    `left` are the answers that the draw could have taken and did not.
+    """
+
+    audit_id: str
+    rows: pd.DataFrame
+    drawn: Mapping[str, int]
+    left: Mapping[str, int]
+
+
+def find_source(tables: Tables) -> str:
+    """Return the product table of the newest published run.
+
+    Raises:
+        ConfigError: no run has published anything.
+    """
+    return str(_read_newest(tables)["source"])
+
+
+def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
+    """Draw published answers at random, and append them to `audit_answers`.
+
+    Drawn are answers of the newest published model_version, whose product is in the product table,
+    has no correction, and was not drawn before. All attributes are drawn in one order of products,
+    so that a picture is looked at once.
+
+    Args:
+        tables: the output tables.
+        products: the product table, as `enrich.spark.source` opens it.
+        count: answers of each attribute.
+
+    Raises:
+        ConfigError: no answer is left to draw.
+    """
+    newest = _read_newest(tables)
+    audit_id, version = f"audit-{secrets.token_hex(4)}", newest["model_version"]
+    answers = _select_drawable(tables, products, version)
+    found = {r["attribute"]: r["count"] for r in answers.groupBy("attribute").count().collect()}
+    if not found:
+        raise ConfigError(
+            f"{tables.name('product_attributes')} has no answers left to draw: found 0 of "
+            f"{version} that are of a product in {newest['source']}, uncorrected, and not drawn "
+            "before. Label the answers that were drawn."
+        )
+    # By a hash, an order that has nothing to do with what products are, and that stays on a retry.
+    order = F.xxhash64(F.lit(audit_id), F.col("product_id"))
+    place = F.row_number().over(Window.partitionBy("attribute").orderBy(order, "product_id"))
+    drawn = answers.withColumn("order", order).withColumn("place", place)
+    rows = [row.asDict() for row in drawn.where(F.col("place") <= count).collect()]
+    rows.sort(key=lambda row: (row["order"], row["product_id"], row["attribute"]))
+    common = {"audit_id": audit_id, "source": newest["source"], "drawn_at": now()}
+    stored = [row | common | {"drawn_from": found[row["attribute"]]} for row in rows]
+    tables.append(_ANSWERS, tables.make_rows(_ANSWERS, stored), audit_id)
+    texts = _read_texts(products, sorted({row["product_id"] for row in rows}))
+    shown = [{name: row[name] for name in KEY} | texts[row["product_id"]] for row in rows]
+    counts = {a: min(count, number) for a, number in sorted(found.items())}
+    return Draw(
+        audit_id,
+        pd.DataFrame(shown, columns=[*KEY, *SHOWN]).assign(label=""),
+        counts,
+        {a: found[a] - number for a, number in counts.items()},
+    )
+
+
+def _read_newest(tables: Tables) -> dict[str, Any]:
+    published = [run for run in read_runs(tables) if run.state == State.PUBLISHED]
+    if not published:
+        raise ConfigError(
+            f"{tables.name('product_attributes')} has no answers to audit: found 0 published runs. "
+            "Run jobs/enrich_catalog.py first."
+        )
+    return read_event(tables, max(published, key=lambda run: run.attempt).run_id)
+
+
+def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataFrame:
+    """Return the answers that may be drawn: product_id, attribute, published_label, ...; lazy."""
+    rows = tables.read("product_attributes").where(F.col("model_version") == version)
+    rows = rows.where(F.col("corrections").isNull())
+    rows = rows.join(tables.read("attribute_corrections"), "product_id", "left_anti")
+    rows = rows.join(products, "product_id", "left_semi")
+    pairs = [
+        F.struct(F.lit(a).alias("attribute"), F.col(quote_part(a)).alias("published_label"))
+        for a in tables.attributes
+    ]
+    said = F.filter(F.array(*pairs), lambda one: one["published_label"].isNotNull())
+    columns = ("product_id", "product_category", "model_version", "run_id")
+    answers = rows.select(*columns, F.inline(said))
+    # What was labelled for an earlier checkpoint may have been what this one was fitted to.
+    is_known = F.col("label").isNotNull() | (F.col("model_version") == version)
+    return answers.join(tables.read(_ANSWERS).where(is_known), KEY, "left_anti")
+
+
+def _read_texts(products: DataFrame, ids: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """Return title and image path by product; of rows with one id the first counts, as in a run."""
+    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    wanted = products.where(F.col("product_id").isin(*ids))
+    first = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
+    rows = first.select("product_id", *SHOWN).collect()
+    return {row["product_id"]: {name: row[name] for name in SHOWN} for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Labels that were taken in: how many are new, and how many answers of their draws lack one.
+
+    `certificates` are rows of the view `certificates`: all that are about whole attributes and
+    were labelled by the file.
+    """
+
+    new: int
+    unlabelled: int
+    certificates: list[dict[str, Any]]
+
+
+def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
+    """Append people's labels to `audit_answers`, and what they prove to `audit_certificates`.
+
+    Taken in again, the same labels change nothing. A label goes to the last draw of its product
+    and attribute.
+
+    Args:
+        tables: the output tables.
+        labels: what `enrich.files.labels.read_labels` returns.
+
+    Raises:
+        ConfigError: a product was not drawn.
+    """
+    known = _read_answers(tables)
+    last = known.sort_values("drawn_at").drop_duplicates(KEY, keep="last")
+    given = labels.merge(last.rename(columns={"label": "old_label"}), "left", on=KEY)
+    if (strange := given[given["audit_id"].isna()]).size:
+        named = name_some(strange["product_id"] + " " + strange["attribute"])
+        raise ConfigError(
+            f"{tables.name(_ANSWERS)} has no draw of some products: found {named} "
+            f"({len(strange)} rows), expected products that jobs/audit.py --output has drawn. "
+            "Remove their rows."
+        )
+    of_file = given["audit_id"].unique()
+    new = given[given["label"] != given["old_label"]]
+    taken_at = now()
+    if len(new):
+        at = new["at"].fillna(pd.Timestamp(taken_at))
+        rows = new.assign(labelled_by=new["by"], labelled_at=at, taken_at=taken_at)
+        stored = tables.make_rows(_ANSWERS, _as_records(rows))
+        tables.append(_ANSWERS, stored, str(of_file[-1]))
+        known = _read_answers(tables)
+        changed = set(zip(new["model_version"], new["attribute"], strict=True))
+        made = [
+            row
+            for key, group in known.groupby(["model_version", "attribute"])
+            if key in changed
+            for row in make_certificates(group, taken_at)
+        ]
+        tables.append(_CERTIFICATES, tables.make_rows(_CERTIFICATES, made), str(of_file[-1]))
+    drawn = known[known["audit_id"].isin(of_file)]
+    about = set(zip(drawn["model_version"], drawn["attribute"], strict=True))
+    found = read_certificates(tables)
+    return Intake(
+        len(new),
+        int(drawn["label"].isna().sum()),
+        [one for one in found if (one["model_version"], one["attribute"]) in about],
+    )
+
+
+def _as_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = table.to_dict("records")
+    return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+
+
+def read_certificates(tables: Tables) -> list[dict[str, Any]]:
+    """Return the rows of the view `certificates` about whole attributes, the newest last."""
+    if not tables.exists(_CERTIFICATES) or tables.read(_CERTIFICATES).isEmpty():
+        return []
+    whole = tables.read("certificates").where("label IS NULL AND category IS NULL")
+    rows = whole.orderBy("attribute", "made_at").collect()
+    return [{name: in_utc(value) for name, value in row.asDict().items()} for row in rows]
+
+
+def _read_answers(tables: Tables) -> pd.DataFrame:
+    """Return the drawn answers, one row each, with the last label and when the first one came."""
+    answers = tables.read(_ANSWERS)
+    columns = answers.columns
+    rows = [[in_utc(value) for value in row] for row in answers.collect()]
+    table = pd.DataFrame(rows, columns=columns)
+    for name in ("drawn_at", "labelled_at", "taken_at"):
+        table[name] = pd.to_datetime(table[name], utc=True)
+    table = table.sort_values("taken_at", na_position="first", kind="stable")
+    one = table.groupby(["audit_id", *KEY], sort=False)
+    # `last` and `first` skip what is missing.
+    last = one[[c for c in columns if c not in ("audit_id", *KEY)]].last()
+    return last.assign(counted_at=one["taken_at"].first()).reset_index()
+
+
+def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict[str, Any]]:
+    """Yield rows of `audit_certificates`, of the drawn answers of one attribute and model_version.
+
+    One is about all answers; others are about a label or a category that has FEWEST_LABELS.
+
+    Args:
+        answers: rows of `audit_answers`, one an answer, with its last label, and `counted_at`, when
+            its first one was taken in; NULL where there is none.
+        made_at: now.
+    """
+    yield from _certify_part(answers, made_at, int(answers["drawn_from"].max()))
+    for column, name in (("published_label", "label"), ("product_category", "category")):
+        labelled = answers[answers["label"].notna()]
+        counts = labelled[column].value_counts()
+        for part in sorted(counts[counts >= FEWEST_LABELS].index):
+            for row in _certify_part(answers[answers[column] == part], made_at, None):
+                words = f"{row['statement']} ({name} {part})"
+                yield row | {name: part, "statement": words}
+
+
+def _certify_part(
+    answers: pd.DataFrame, made_at: datetime, population: int | None
+) -> Iterator[dict[str, Any]]:
+    labelled = answers[answers["label"].notna()]
+    if labelled.empty:
+        return
+    version, attribute = answers["model_version"].iloc[0], answers["attribute"].iloc[0]
+    stages = list(split_stages(answers))
+    made = certify(stages, target_of(version), population)
+    first, last = labelled["labelled_at"].min(), labelled["labelled_at"].max()
+    yield {
+        "audit_id": labelled.sort_values("drawn_at")["audit_id"].iloc[-1],
+        "attribute": attribute,
+        "model_version": version,
+        "confidence": CONFIDENCE,
+        "drawn_at": labelled["drawn_at"].max(),
+        "labelled_from": first,
+        "labelled_to": last,
+        "made_at": made_at,
+        "statement": state(made, name_answers(attribute), first, last),
+        **_as_columns(made),
+    }
+
+
+def _as_columns(made: Certificate) -> dict[str, Any]:
+    same = ("drawn", "labels", "observed", "bound", "target", "more_labels")
+    return {name: getattr(made, name) for name in same} | {"right_labels": made.right}
+
+
+def split_stages(answers: pd.DataFrame) -> Iterator[Stage]:
+    """Yield the labels of draws in the order in which they came.
+
+    A stage begins with the first label of a draw, or of several at once. A later label of an
+    earlier draw belongs to the stage in which it came.
+    """
+    began = answers.groupby("audit_id")["counted_at"].min().dropna()
+    drawn = answers["audit_id"].map(began)
+    right = answers["label"] == answers["published_label"]
+    starts = sorted(began.unique())
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        came = answers["counted_at"] >= start
+        if end is not None:
+            came &= answers["counted_at"] < end
+        yield Stage(int((drawn == start).sum()), int(came.sum()), int((came & right).sum()))
+
+
+def target_of(model_version: str) -> float:
+    """Return the target precision that a model_version names at its end, else the default."""
+    found = re.search(r"-p(\d\d)(-[0-9a-f]+)?$", model_version)
+    return int(found[1]) / 100 if found else DEFAULT_TARGET_PRECISION

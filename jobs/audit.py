@@ -1,0 +1,119 @@
+"""Prove how many published answers are right: draw a blind sample, and take people's labels in.
+
+    spark-submit jobs/audit.py --database shop --n 120 --output audit.csv
+    spark-submit jobs/audit.py --database shop --labels audit.csv
+
+The first command writes products to label: fill in the column `label`, with `not_applicable` or
+`other` where no label fits. The second says what the labels prove, also with a part of them. The
+last line on standard output is one JSON object.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enrich.classifiers.manifest import BUNDLED, fetch_manifest
+from enrich.command_line import run_command
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.files.labels import read_labels
+from enrich.files.spreadsheet import guard, write_csv
+from enrich.files.targets import prepare_target, refuse_existing, require_suffix
+from enrich.files.whole import whole_file
+from enrich.settings_files import load_yaml
+from enrich.spark.audit import draw, find_source, take_in
+from enrich.spark.console import print_json_line
+from enrich.spark.failures import explain_failure
+from enrich.spark.session import open_session
+from enrich.spark.source import open_source
+from enrich.spark.tables import open_tables
+
+DEFAULT_CONFIG = Path(__file__).resolve().parent / "conf" / "local.yaml"
+DEFAULT_COUNT = 120
+
+
+class Settings(JobConfig):
+    """The settings of jobs/enrich_catalog.py; what validation allows has no part in an audit."""
+
+    validation: Any = None
+
+
+def main(
+    output: Annotated[
+        Path | None, typer.Option(help="CSV file to write: products to label.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="That file with labels: product_id, attribute, label.")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, max=5_000, help="Answers to draw of each attribute.")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="YAML settings.")] = DEFAULT_CONFIG,
+    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    catalog: Annotated[
+        str | None, typer.Option(help="Product table; that of the newest published run.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Whose label sets the labels are of; the bundled one.")
+    ] = None,
+) -> None:
+    """Prove how many published answers are right, by people's labels of a blind sample."""
+    flags = {"database": database, "catalog": catalog, "checkpoint": checkpoint}
+    settings = load_yaml(config, Settings, flags)
+    if (output is None) == (labels is None):
+        raise ConfigError("What is to be done? Expected --output FILE or --labels FILE.")
+    if labels is not None:
+        refuse_flags("--labels", {"--n": n, "--catalog": catalog})
+        certify_labels(labels, settings)
+    elif output is not None:
+        refuse_flags("--output", {"--checkpoint": checkpoint})
+        draw_answers(output, settings, catalog, n or DEFAULT_COUNT)
+
+
+def refuse_flags(beside: str, flags: dict[str, object]) -> None:
+    """Raise ConfigError where a flag is given that has no effect."""
+    if given := [flag for flag, value in flags.items() if value is not None]:
+        raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
+
+
+def draw_answers(output: Path, settings: Settings, catalog: str | None, count: int) -> None:
+    """Write products to label."""
+    require_suffix(output, ".csv")
+    refuse_existing(output)
+    prepare_target(output)
+    spark = open_session("audit")
+    tables = open_tables(spark, settings.database)
+    tables.create_missing()
+    source = open_source(spark, catalog or find_source(tables), settings.columns)
+    drawn = draw(tables, source.products, count)
+    with whole_file(output) as partial:
+        write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
+    for attribute, number in drawn.drawn.items():
+        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.left[attribute]:,} left")
+    print_json_line({"audit_id": drawn.audit_id, "drawn": dict(drawn.drawn), "output": str(output)})
+
+
+def certify_labels(file: Path, settings: Settings) -> None:
+    """Take labels in, and say what they prove."""
+    attributes = fetch_manifest(settings.checkpoint or str(BUNDLED)).config.attributes
+    given = read_labels(file, attributes)
+    tables = open_tables(open_session("audit"), settings.database)
+    tables.create_missing()
+    taken = take_in(tables, given)
+    typer.echo(
+        f"{file}: {taken.new:,} new labels; {taken.unlabelled:,} answers of the draw have no label "
+        "and do not count"
+    )
+    for one in taken.certificates:
+        ended = "" if one["stands"] else f" (ended: {one['ended_because']})"
+        typer.echo(f"{one['attribute']}: {one['statement']}{ended}")
+    shown = ("attribute", "bound", "observed", "labels", "target", "more_labels", "stands")
+    certificates = [{name: one[name] for name in shown} for one in taken.certificates]
+    print_json_line(
+        {"new": taken.new, "unlabelled": taken.unlabelled, "certificates": certificates}
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, explain_failure)

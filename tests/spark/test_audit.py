@@ -1,0 +1,137 @@
+"""Audits on Delta tables: a draw, a simulated person's labels, and what ends a certificate."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from shop import Shop, products
+
+from enrich.certificates import Stage, lower_bound
+from enrich.config import ColumnNames
+from enrich.errors import ConfigError
+from enrich.fake_engine import FakeEngineSpec
+from enrich.spark.audit import Draw, Intake, draw, read_certificates, take_in
+from enrich.spark.source import open_source
+
+pytestmark = [pytest.mark.spark, pytest.mark.long]
+
+CATEGORIES = {"columns": {"category": "department"}}
+
+
+@pytest.fixture(scope="module")
+def audited(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Two hundred published products, of which a person has corrected one."""
+    shop = Shop(spark, tmp_path_factory.mktemp("audited"), "audited")
+    shop.write(products(200).assign(department=["shirts"] * 150 + ["bags"] * 50))
+    shop.refresh(config=CATEGORIES)
+    shop.correct("p0", "pattern", "striped")
+    yield shop
+    spark.sql("DROP DATABASE audited CASCADE")
+
+
+def draw_of(shop: Shop, count: int) -> Draw:
+    source = open_source(shop.spark, str(shop.file), ColumnNames())
+    return draw(shop.tables, source.products, count)
+
+
+def label(shop: Shop, drawn: Draw, wrong: int = 0, blank: int = 0) -> pd.DataFrame:
+    """Return what a person says who calls the first `wrong` colors something else."""
+    answers = shop.table("audit_answers").query(f"audit_id == '{drawn.audit_id}'")
+    published = answers.set_index(["product_id", "attribute"])["published_label"]
+    rows = drawn.rows.assign(by="ana", at=pd.NaT)
+    rows["at"] = pd.to_datetime(rows["at"], utc=True)
+    rows["label"] = [published[key] for key in zip(rows.product_id, rows.attribute, strict=True)]
+    colors = rows.index[rows["attribute"] == "color"]
+    rows.loc[colors[:wrong], "label"] = ["not_applicable", "other"] * (wrong // 2)
+    rows.loc[colors[len(colors) - blank :], "label"] = None
+    return rows
+
+
+def colors(taken: Intake) -> dict[str, object]:
+    (found,) = (one for one in taken.certificates if one["attribute"] == "color")
+    return found
+
+
+def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(
+    audited: Shop,
+) -> None:
+    shop = audited
+    wide = shop.table("product_attributes").set_index("product_id")
+    first = draw_of(shop, 60)
+    assert first.rows.columns.tolist() == [
+        *("product_id", "attribute", "title", "image_path", "label")
+    ]
+    assert (first.rows["label"] == "").all() and first.rows["title"].notna().all()
+    assert first.drawn == {"color": 60, "pattern": 60}
+    assert "p0" not in set(first.rows["product_id"])
+    for row in first.rows.itertuples():
+        assert wide.loc[row.product_id, row.attribute] is not None
+    assert read_certificates(shop.tables) == []
+
+    # The catalog changes before anybody labels: what was drawn is what is judged.
+    shop.write(products(200, "!").assign(department="shirts"))
+    shop.refresh(config=CATEGORIES, run_date=date(2026, 11, 25))
+    now = shop.table("product_attributes").set_index("product_id")["color"]
+    drawn = shop.table("audit_answers").query("attribute == 'color'")
+    assert (drawn["product_id"].map(now) != drawn["published_label"]).any()
+    given = label(shop, first, wrong=4, blank=10)
+    taken = take_in(shop.tables, given)
+    population = first.drawn["color"] + first.left["color"]
+    found = colors(taken)
+    assert (taken.new, taken.unlabelled) == (110, 10)
+    assert (found["drawn"], found["labels"], found["right_labels"]) == (60, 50, 46)
+    assert found["bound"] == lower_bound([Stage(60, 50, 46)], population)
+    assert found["stands"]
+
+    versions = shop.version("audit_answers"), shop.version("audit_certificates")
+    assert take_in(shop.tables, given).new == 0
+    assert (shop.version("audit_answers"), shop.version("audit_certificates")) == versions
+
+    second = draw_of(shop, 60)
+    again = second.rows.merge(first.rows, on=["product_id", "attribute"])
+    assert again.empty
+    found = colors(take_in(shop.tables, label(shop, second)))
+    assert found["bound"] == lower_bound([Stage(60, 50, 46), Stage(60, 60, 60)], population)
+    parts = shop.table("certificates").query("attribute == 'color'")
+    by_label = parts[parts["label"].notna()]
+    assert by_label["labels"].sum() <= 110 and (by_label["labels"] >= 30).all()
+    assert set(parts["category"].dropna()) == {"shirts"}
+
+    shop.refresh(spec=FakeEngineSpec(model_version="fake-2"), run_date=date(2026, 11, 26))
+    ended = [one for one in read_certificates(shop.tables) if one["attribute"] == "color"]
+    assert [one["stands"] for one in ended] == [False]
+    assert "fake-2" in ended[0]["ended_because"]
+    shop.roll_back(shop.summary.run_id)
+    assert all(one["stands"] for one in read_certificates(shop.tables))
+
+
+def test_labels_of_products_that_no_draw_has_are_refused(audited: Shop) -> None:
+    rows = pd.DataFrame([["p0", "color", "red", None, pd.NaT]])
+    rows.columns = ["product_id", "attribute", "label", "by", "at"]
+    with pytest.raises(ConfigError, match="p0 color"):
+        take_in(audited.tables, rows)
+
+
+def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates(
+    audited: Shop,
+) -> None:
+    shop = audited
+    check = {
+        "run_date": date(2026, 11, 26),
+        "model_version": "fake-1",
+        "baseline": "shop",
+        "suite": "candidates",
+        "attribute": "color",
+        "expectation": "expect_label_shares_near_baseline",
+        "outcome": "fail",
+        "detail": "18% more blue",
+    }
+    shop.write(products(200, "?").assign(department="shirts"))
+    run = shop.refresh(config=CATEGORIES, run_date=date(2026, 11, 27)).run_id
+    rows = shop.tables.make_rows("label_quality", [check | {"run_id": run}])
+    shop.tables.append("label_quality", rows, run)
+    found = {one["attribute"]: one for one in read_certificates(shop.tables)}
+    assert not found["color"]["stands"] and "18% more blue" in found["color"]["ended_because"]
+    assert found["pattern"]["stands"]
