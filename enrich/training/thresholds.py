@@ -14,9 +14,9 @@ _DELTA = 0.1
 # An answer that is more likely wrong than right is not given, even if the surer answers are so good
 # that the precision of all would still hold.
 _LEAST_CONFIDENCE = 0.5
-# Where the sequence of tests starts: from so many times the rows that could prove the precision at
-# all, and from this share of all rows. It goes on by the step, a share of all rows.
-_START, _START_SHARE, _STEP = 2, 0.1, 0.01
+# Where the sequences of tests start, as shares of all rows: labels are noisy, and a few wrong ones
+# among the surest would end a single sequence at once. They go on by the step.
+_STARTS, _STEP = (0.1, 0.4), 0.01
 # Labels with fewer answers cannot be told from the others; those with many may miss the target
 # precision by no more than the slack.
 _FEW, _MANY, _SLACK = 20, 200, 0.02
@@ -31,9 +31,9 @@ def pick_threshold(
 ) -> float | None:
     """Return the lowest score from which on answers have the precision; None if none has.
 
-    Thresholds are tested from the strictest to the loosest, and the first that fails ends the
-    sequence. So the chance that the one returned misses the precision is 0.1 at most, however the
-    confidences came about.
+    Thresholds are tested from strict to loose in two sequences, each ended by the first that fails.
+    So the chance that the one returned misses the precision is 0.1 at most, however the confidences
+    came about.
 
     Args:
         score: (N,), what answers are given by, such as their confidence; -inf for never.
@@ -51,18 +51,20 @@ def pick_threshold(
     surest, right = score[order], is_right[order].cumsum()
     # Answers of equal scores are given together or not at all.
     counts = np.flatnonzero(np.append(surest[1:] != surest[:-1], True)[: len(surest)]) + 1
-    fewest = math.ceil(math.log(_DELTA) / math.log(precision))
+    doubt = _DELTA / len(_STARTS)
+    fewest = 2 * math.ceil(math.log(doubt) / math.log(precision))
     step = max(1.0, _STEP * len(order))
-    at = int(np.searchsorted(counts, max(_START * fewest, _START_SHARE * len(order))))
-    found = None
-    while at < len(counts):
-        answered = counts[at]
-        if stats.binom.sf(right[answered - 1] - 1, answered, precision) > _DELTA:
-            break
-        found = float(surest[answered - 1])
-        # The loosest one of all is tested too.
-        at = max(at + 1, min(int(np.searchsorted(counts, answered + step)), len(counts) - 1))
-    return found
+    loosest = 0
+    for start in _STARTS:
+        at = int(np.searchsorted(counts, max(fewest, start * len(order))))
+        while at < len(counts):
+            answered = int(counts[at])
+            if stats.binom.sf(right[answered - 1] - 1, answered, precision) > doubt:
+                break
+            loosest = max(loosest, answered)
+            # The loosest one of all is tested too.
+            at = max(at + 1, min(int(np.searchsorted(counts, answered + step)), len(counts) - 1))
+    return float(surest[loosest - 1]) if loosest else None
 
 
 def find_floors(
