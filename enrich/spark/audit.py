@@ -181,7 +181,8 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
             "Remove their rows."
         )
     of_file = given["audit_id"].unique()
-    new = given[given["label"] != given["old_label"]]
+    labelled = given[given["label"].notna()]
+    new = labelled[labelled["label"] != labelled["old_label"]]
     taken_at = now()
     if len(new):
         at = new["at"].fillna(pd.Timestamp(taken_at))

@@ -211,7 +211,10 @@ class Tables:
         missing = [table for table in wanted if table not in there]
         for table in missing:
             self._create(table, wanted[table])
-        grown = self._add_attributes("product_attributes")
+        grown = self._list_lacking("product_attributes")
+        # The published table last: as long as it lacks a column, the next run adds what is missing.
+        for table in ("candidates", "product_attributes") if grown else ():
+            self._add_columns(table, self._list_lacking(table))
         if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
             self.create_views()
 
@@ -250,30 +253,36 @@ class Tables:
         if age_s > ABANDONED_AFTER_S:
             store.delete(folder, True)
 
-    def _add_attributes(self, table: str) -> bool:
-        """Add the columns that the table lacks; tell whether there were any."""
+    def _list_lacking(self, table: str) -> list[StructField]:
+        """Return the columns of attributes that the table lacks."""
         there = {field.name.lower(): field for field in self.read(table).schema}
         if "run_id" not in there:
             raise ConfigError(
                 f"{self.name(table)} is not a table of this job: found no column run_id. Give "
                 "--database the name of a database of its own."
             )
-        new = []
+        lacking = []
         for field in schema_of(table, self.attributes):
             other = there.get(field.name.lower())
             if other is None:
-                comment = quote_literal(field.metadata.get("comment", ""))
-                kind = field.dataType.simpleString()
-                new.append(f"{quote_part(field.name)} {kind} COMMENT {comment}")
+                lacking.append(field)
             elif (other.name, other.dataType) != (field.name, field.dataType):
                 raise ConfigError(
                     f"{self.name(table)} has a column {_describe(other)}, expected "
                     f"{_describe(field)} for the checkpoint. Rename or drop that column, or give "
                     "another --database."
                 )
-        if new:
-            self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({', '.join(new)})")
-        return bool(new)
+        return lacking
+
+    def _add_columns(self, table: str, fields: Sequence[StructField]) -> None:
+        columns = [
+            f"{quote_part(field.name)} {field.dataType.simpleString()} "
+            f"COMMENT {quote_literal(field.metadata.get('comment', ''))}"
+            for field in fields
+        ]
+        if columns:
+            added = ", ".join(columns)
+            self.spark.sql(f"ALTER TABLE {quote(self.name(table))} ADD COLUMNS ({added})")
 
     @retried_on_conflict
     def create_views(self) -> None:
