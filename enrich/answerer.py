@@ -15,6 +15,7 @@ from torch import Tensor
 from enrich.calibration import Thresholds
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.checkpoint import load_answering
+from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.lexicon import Evidence, LabelFinder, Lexicon, weigh
@@ -136,7 +137,7 @@ class Answerer:
         """
         read_from = [Modalities(one) for one in modalities]
         output = self.read(self._unpack(vectors), read_from)
-        pictures = output.vectors.image[output.vectors.has_image].numpy()
+        pictures = cls_of(output.vectors)[0][output.vectors.has_image].numpy()
         if len(pictures) < FEWEST:
             return None
         far_away = reference.share_far_away(pictures)

@@ -15,11 +15,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
+from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, EvidenceThresholds
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 from enrich.lexicon import Evidence, weigh
 from enrich.training.thresholds import find_floors, pick_threshold
 
+# Kinds of evidence that share a threshold. A shop's titles may all be silent, or all contradict:
+# then the promise must hold for them alone. Titles that name one or several labels come mixed.
+_TOGETHER = (
+    (Evidence.SILENT,),
+    (Evidence.CONTRADICTED,),
+    (Evidence.NAMED, Evidence.SEVERAL),
+)
 # Fewer answers of a kind of evidence have the threshold of all.
 _FEWEST = 60
 # Of a rare condition, such as another product's text, so many rows count for thresholds.
@@ -74,15 +81,16 @@ def _fit_thresholds(
     if not parts:
         return {}
     confidence, is_right, best, evidence, groups = map(np.concatenate, zip(*parts, strict=True))
-    thresholds, floors = {}, {}
+    every, thresholds, floors = list(Evidence), {}, {}
     for name in calibrated.thresholds:
         precision = float(name)
-        found = {}
-        for place, kind in enumerate(Evidence):
-            mine = evidence == place
+        found: EvidenceThresholds = {}
+        for kinds in _TOGETHER:
+            mine = np.isin(evidence, [every.index(kind) for kind in kinds])
             # Too few to tell them apart from the others.
             rows = mine if mine.sum() >= _FEWEST else np.full(len(mine), True)
-            found[kind] = pick_threshold(confidence[rows], is_right[rows], groups[rows], precision)
+            threshold = pick_threshold(confidence[rows], is_right[rows], groups[rows], precision)
+            found |= dict.fromkeys(kinds, threshold)
         least = np.array([np.inf if (t := found[kind]) is None else t for kind in Evidence])
         thresholds[name] = found
         labels = conditions[0].logits.shape[1]

@@ -7,6 +7,8 @@ import numpy as np
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
+from enrich.classifiers.cma_clip import cls_of
+from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import Vectors
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
@@ -185,10 +187,13 @@ def _take_reference(run: Preparation) -> Reference | None:
         rows = np.sort(rng.permutation(rows)[:SAMPLE])
         if len(rows) < FEWEST or not run.classifier.config.reads_image:
             return None
+        # A picture is read otherwise where its text is read too.
         vectors = [
-            out.vectors for _, out in ask(run.classifier, run.batches, rows, Condition.AS_IS)
+            output.vectors
+            for condition in (Condition.AS_IS, Condition.NO_TEXT)
+            for _, output in ask(run.classifier, run.batches, rows, condition)
         ]
-        taken.append(Vectors.join(vectors).image.float().cpu().numpy())
+        taken.append(cls_of(Vectors.join(vectors))[0].float().cpu().numpy())
     return Reference.of(*taken)
 
 
