@@ -8,7 +8,6 @@ import numpy as np
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.cma_clip import cls_of
-from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import Vectors
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
