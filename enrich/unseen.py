@@ -20,9 +20,9 @@ SAMPLE, FEWEST = 2_000, 50
 # The share of the sample beyond the distance of 95 % of held-back products of training's sources
 # from which on a source counts as unseen.
 UNSEEN_FROM = 0.15
-# Confidences are too high by this much where all products are far away. With the bundled checkpoint
-# they were 0.03 too low in a shop of sportswear (0.20 far away) and 0.12 too low on photographs that
-# people took at home (0.68); pictures of people were not measured with it.
+# Confidences are too high by this much where all products are far away. Those of the bundled
+# checkpoint were 0.03 too low in a shop of sportswear (0.20 far away), and 0.12 too low on
+# photographs that people took at home (0.68). Pictures of people were not measured with it.
 _GAP = 0.05
 # By how much thresholds rise in an unseen source, in log odds: at once, and times the share that is
 # far away. Chosen on pictures with other backdrops, cropped ones, and photographs taken at home.

@@ -107,7 +107,13 @@ class Gate:
         return reach_verdict(checks, notes, NO_BASELINE, docs_path)
 
     def check_candidates(
-        self, run_id: str, candidates: DataFrame, published: DataFrame | None, expected_rows: int
+        self,
+        run_id: str,
+        candidates: DataFrame,
+        published: DataFrame | None,
+        expected_rows: int,
+        *,
+        is_unseen: bool = False,
     ) -> Verdict:
         """Check answers before they are published.
 
@@ -118,6 +124,7 @@ class Gate:
             candidates: the run's answers: the columns of `candidates`, one row a product.
             published: `product_attributes` as it is; None where there is none.
             expected_rows: how many answers the run has by its own count.
+            is_unseen: the source looks unlike those of training, so few labels are a warning.
 
         Raises:
             GateError: an expectation of the settings cannot be used.
@@ -132,7 +139,12 @@ class Gate:
         with _cached(marked) as rows:
             counts = count_answers(rows)
             suite = build_candidates_suite(
-                self._settings, self._labels, baseline, counts, expected_rows
+                self._settings,
+                self._labels,
+                baseline,
+                counts,
+                expected_rows,
+                is_unseen=is_unseen,
             )
             checks, docs_path = self._evaluate("candidates", suite, rows, run_id)
         name = baseline.catalog if baseline else NO_BASELINE

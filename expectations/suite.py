@@ -105,6 +105,8 @@ def build_candidates_suite(
     baseline: LabelBaseline | None,
     counts: AnswerCounts,
     answered: int,
+    *,
+    is_unseen: bool = False,
 ) -> list[gxe.Expectation]:
     """Return the expectations on a run's answers before publication, those on rows first.
 
@@ -114,6 +116,7 @@ def build_candidates_suite(
         baseline: None leaves out what is compared with one.
         counts: of the run, which decide what there is to compare, and what chance adds.
         answered: rows that the run answered, by its own count.
+        is_unseen: without a baseline, few labels are a warning.
     """
     suite = list(_row_expectations(attribute_labels, counts, answered))
     is_other, severity = False, "critical"
@@ -132,7 +135,7 @@ def build_candidates_suite(
     # What another model left without a label says nothing of how much this one should answer.
     expected = scopes[0].expected if scopes and not is_other else None
     chance = [
-        *_answered_expectations(attribute_labels, expected, counts, settings),
+        *_answered_expectations(attribute_labels, expected, counts, settings, is_unseen),
         *_agreements(counts, settings),
         *(one for scope in scopes for one in _comparisons(scope, severity, settings)),
     ]
@@ -215,6 +218,7 @@ def _answered_expectations(
     expected: Expected | None,
     counts: AnswerCounts,
     settings: ValidationSettings,
+    is_unseen: bool,
 ) -> Iterator[MakeExpectation]:
     setting = "max_abstained_share"
     for attribute in attribute_labels if counts.rows else ():
@@ -223,7 +227,8 @@ def _answered_expectations(
             answered = expected.answered(attribute)
             what += f" ({1 - answered:.1%} by the baseline)"
         most = 1 - (1 - settings.max_abstained_share) * answered
-        kind = partial(custom.ExpectAbstainedShareBelow, column=attribute)
+        severity = "warning" if is_unseen and expected is None else "critical"
+        kind = partial(custom.ExpectAbstainedShareBelow, column=attribute, severity=severity)
         yield partial(_allow_share, kind, setting, most, counts.rows, what=what)
 
 

@@ -95,9 +95,15 @@ class Gate(Protocol):
         """Check the products before any content is encoded."""
 
     def check_candidates(
-        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+        self,
+        run_id: str,
+        candidates: DataFrame,
+        published: DataFrame,
+        expected_rows: int,
+        *,
+        is_unseen: bool,
     ) -> Verdict:
-        """Check the candidates before any of them is published."""
+        """Check the candidates before any is published; unseen sources are answered less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +378,11 @@ class Refresh:
                 seen = F.col("status") != Status.IMAGE_UNREADABLE
                 published = self.tables.read("product_attributes").where(seen)
                 verdict = self.gate.check_candidates(
-                    self.summary.run_id, judged, published, expected
+                    self.summary.run_id,
+                    judged,
+                    published,
+                    expected,
+                    is_unseen=self.profile is not None and self.profile.is_unseen,
                 )
                 self._note(verdict)
                 failures += verdict.failures

@@ -106,6 +106,14 @@ def test_baseline_of_another_model_is_refused_or_only_warns(baseline: LabelBasel
         assert {str(one.severity.value) for one in of_baseline} == {severity}
 
 
+@pytest.mark.parametrize(("is_unseen", "severity"), [(True, "warning"), (False, "critical")])
+def test_few_labels_are_expected_in_an_unseen_source(is_unseen: bool, severity: str) -> None:
+    counts = count_answers(make_answers(500))
+    suite = build_candidates_suite(SETTINGS, LABELS, None, counts, 500, is_unseen=is_unseen)
+    abstained = [one for one in suite if one.expectation_type == "expect_abstained_share_below"]
+    assert {str(one.severity.value) for one in abstained} == {severity}
+
+
 def test_false_alarms_are_shared_out_among_the_checks(baseline: LabelBaseline) -> None:
     counts = count_answers(make_answers(500))
     suite = build_candidates_suite(SETTINGS, LABELS, baseline, counts, 500)

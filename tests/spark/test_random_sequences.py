@@ -103,7 +103,13 @@ class ToldGate:
         return Verdict(failures=("no",) if self._blocks == "input" else ())
 
     def check_candidates(
-        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+        self,
+        run_id: str,
+        candidates: DataFrame,
+        published: DataFrame,
+        expected_rows: int,
+        *,
+        is_unseen: bool,
     ) -> Verdict:
         assert candidates.count() == expected_rows
         return Verdict(failures=("no",) if self._blocks == "candidates" else ())

@@ -38,7 +38,13 @@ class FakeGate:
         return Verdict(failures=tuple(self.input_failures))
 
     def check_candidates(
-        self, run_id: str, candidates: DataFrame, published: DataFrame, expected_rows: int
+        self,
+        run_id: str,
+        candidates: DataFrame,
+        published: DataFrame,
+        expected_rows: int,
+        *,
+        is_unseen: bool,
     ) -> Verdict:
         check = {**_CHECK, "observed": float(expected_rows)}
         return Verdict(failures=tuple(self.failures), quality=(check,))
