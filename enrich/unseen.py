@@ -26,7 +26,7 @@ UNSEEN_FROM = 0.15
 _GAP = 0.05
 # By how much thresholds rise in an unseen source, in log odds: at once, and times the share that is
 # far away. Chosen on pictures with other backdrops, cropped ones, and photographs taken at home.
-_RISE, _RISE_FAR = 0.5, 1.2
+_RISE, _RISE_FAR = 0.4, 0.9
 
 
 @dataclass(frozen=True, slots=True)
