@@ -103,7 +103,6 @@ class EngineSpec:
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
     words: OwnWords
-    rise: float
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -111,6 +110,7 @@ class EngineSpec:
     batch_size: int
     read_threads: int
     reading: ImageReading
+    rise: float = 0.0
 
     @property
     def limits_digest(self) -> str:
@@ -245,7 +245,6 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
             config.target_precision, manifest.config.attributes
         ),
         words=words,
-        rise=0.0,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,
