@@ -1,0 +1,65 @@
+"""A source is looked at once, and answered less where it looks unlike training."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+from pyspark import cloudpickle
+
+from enrich.fake_engine import FakeEngineSpec
+from enrich.unseen import AttributeProfile, SourceProfile
+from tests.support.shop import Shop, products
+
+# Spark's workers cannot import what only pytest has on its path.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+FAR_AWAY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StrangeSpec(FakeEngineSpec):
+    """Recipe of an engine that has never seen such a source."""
+
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+    ) -> SourceProfile:
+        assert len(vectors) == len(modalities) == len(titles)
+        expected = AttributeProfile(0.75, 0.7, named=0.25, contradicted=0.0)
+        return SourceProfile(len(vectors), FAR_AWAY, dict.fromkeys(self.attributes, expected))
+
+    def in_source(self, rise: float) -> "StrangeSpec":
+        if not rise:
+            return self
+        return replace(self, model_version=f"{self.model_version}-risen", threshold=0.9)
+
+
+@pytest.fixture
+def strange(shop: Shop) -> Shop:
+    shop.write(products(12))
+    return shop
+
+
+def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) -> None:
+    first = strange.refresh(spec=StrangeSpec())
+
+    profile = strange.table("source_profiles").iloc[0]
+    assert (profile["products"], profile["far_away"], profile["is_unseen"]) == (12, FAR_AWAY, True)
+    assert profile["attributes"]["color"]["expected_accuracy"] == pytest.approx(0.7)
+    assert first.source_profile is not None and first.source_profile["far_away"] == FAR_AWAY
+    rows = strange.table("product_attributes")
+    assert set(rows["model_version"]) == {"fake-1-risen"}
+    assert rows["color"].isna().all() and rows["color_confidence"].notna().all()
+
+    again = strange.refresh(spec=StrangeSpec())
+    assert again.outcome == "nothing_to_do"
+    assert len(strange.table("source_profiles")) == 1
+
+
+def test_thresholds_stay_where_the_settings_say_so(strange: Shop) -> None:
+    strange.refresh(spec=StrangeSpec(), config={"unseen_source": "calibrated"})
+
+    rows = strange.table("product_attributes")
+    assert set(rows["model_version"]) == {"fake-1"}
+    assert rows["color"].notna().any()
+    assert len(strange.table("source_profiles")) == 1
