@@ -8,7 +8,10 @@ from typing import NamedTuple
 from enrich.records import Candidate
 
 # The stages of a run in their order; the ledger keeps their seconds in no order.
-STAGES = ("tables", "diff", "input", "encode", "answer", "quarantine", "validation", "publish")
+STAGES = (
+    *("tables", "diff", "input", "encode", "profile", "answer"),
+    *("quarantine", "validation", "publish"),
+)
 
 # The baseline of a run whose labels were compared to nothing.
 NO_BASELINE = "none"
@@ -192,7 +195,8 @@ class RunReport:
 
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` what the run put into quarantine. `attributes` are those that
-    the run answered. `proofs` are of the attributes that people have audited.
+    the run answered. `proofs` are of the attributes that people have audited. `expectation`
+    says what to expect of the source, None where nobody looked at it.
     """
 
     run: RunFacts
@@ -204,6 +208,7 @@ class RunReport:
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
     proofs: tuple[Proof, ...] = ()
+    expectation: str | None = None
 
     @property
     def baseline(self) -> str | None:

@@ -21,7 +21,7 @@ from schemas.labels import ABSTAINED
 from schemas.quoting import quote_part
 from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 
-from enrich.calibration import Least
+from enrich.calibration import Least, Thresholds
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
 from enrich.errors import EnrichError
@@ -37,11 +37,13 @@ from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
 from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
+from enrich.spark.profile import describe, read_profile
 from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
 from enrich.spec import name_model_version
+from enrich.unseen import SourceProfile, raise_thresholds
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ def collect_report(
 ) -> content.RunReport:
     """Collect what a run's page shows, with the texts of `products`.
 
-    At most six small actions. The size of their results depends on the number of labels, checks
+    At most seven small actions. The size of their results depends on the number of labels, checks
     and cards, not of products.
     """
     tables, run_id = sources.tables, event["run_id"]
@@ -158,11 +160,14 @@ def collect_report(
         finally:
             rows.unpersist()
     checks = _read_checks(tables, run_id)
+    profile = read_profile(tables, event["source"], event["encoder_version"])
     again = facts["again", None]
     return content.RunReport(
         run=_describe_run(sources, event),
         checks=checks,
-        attributes=_describe_attributes(sources, event, facts, content.name_baseline(checks)),
+        attributes=_describe_attributes(
+            sources, event, facts, content.name_baseline(checks), profile
+        ),
         before=content.Before(
             version, facts["published", None][""], again.total(), again["changed"]
         ),
@@ -171,6 +176,7 @@ def collect_report(
         statuses=_sorted(facts["status", None]),
         quarantined=_sorted(facts["quarantined", None]),
         proofs=_read_proofs(tables),
+        expectation=None if profile is None else describe(profile),
     )
 
 
@@ -223,20 +229,21 @@ def _read_checks(tables: Tables, run_id: str) -> tuple[content.CheckRow, ...]:
 
 
 def _describe_attributes(
-    sources: ReportSources, event: Event, facts: Facts, baseline: str | None
+    sources: ReportSources,
+    event: Event,
+    facts: Facts,
+    baseline: str | None,
+    profile: SourceProfile | None,
 ) -> tuple[content.AttributeFacts, ...]:
     """Return the attributes that the run answered.
 
     Without thresholds, or without expected labels, where the settings name another checkpoint or
     another baseline than the run had.
     """
-    expected, settings = sources.expected, sources.settings
+    expected = sources.expected
     if expected is None or baseline not in (None, expected.name):
         expected = content.ExpectedLabels("", {})
-    precision, manifest = settings.target_precision, sources.manifest
-    is_same = event["model_version"] == name_model_version(manifest, precision, settings.lexicon)
-    labels = manifest.config.attributes
-    thresholds = manifest.calibration.thresholds(precision, labels) if is_same else {}
+    thresholds = _find_thresholds(sources, event["model_version"], profile)
     met = facts["modalities", None]
     return tuple(
         content.AttributeFacts(
@@ -253,6 +260,19 @@ def _describe_attributes(
         for a in sources.tables.attributes
         if facts["label", a]
     )
+
+
+def _find_thresholds(
+    sources: ReportSources, model_version: str, profile: SourceProfile | None
+) -> Thresholds:
+    """Return the thresholds of a run; none where the settings name another checkpoint."""
+    precision, manifest = sources.settings.target_precision, sources.manifest
+    known = manifest.calibration.thresholds(precision, manifest.config.attributes)
+    for rise in {0.0, 0.0 if profile is None else profile.rise}:
+        words = sources.settings.lexicon
+        if model_version == name_model_version(manifest, precision, words, rise):
+            return raise_thresholds(known, rise, manifest.calibration) if rise else known
+    return {}
 
 
 def _name_thresholds(

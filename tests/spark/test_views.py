@@ -13,7 +13,6 @@ from pyspark.sql import SparkSession
 from shop import Shop, products
 
 from enrich.fake_engine import FakeEngineSpec
-from enrich.spark.corrections import record_corrections
 from schemas import tables as ddl
 from schemas.views import views
 
@@ -53,8 +52,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
         "SELECT product_id FROM shop.low_confidence_values WHERE attribute='color'"
     )
     first = abstained.loc[abstained["product_id"] != "p0", "product_id"].min()
-    labels = pd.DataFrame({"product_id": [first], "color": ["green"], "pattern": None})
-    record_corrections(shop.tables, labels, FakeEngineSpec().attributes, "ana", note=None)
+    shop.correct(first, "color", "green")
     shop.refresh(config=CATEGORIES, trigger="second", run_date=date(2026, 11, 25))
     yield shop
     spark.sql("DROP DATABASE two_days CASCADE")
