@@ -20,17 +20,18 @@ from enrich.settings_files import load_yaml
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
-def _check_database(name: str) -> str:
-    if not re.fullmatch(DATABASE_PATTERN, name):
+def _check_database(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(DATABASE_PATTERN, name):
         raise ConfigError(
             f"{name!r} cannot be the name of a database; wanted letters, digits and underscores"
         )
     return name
 
 
-DatabaseOption = Annotated[
-    str, typer.Option(help="Where the output tables live.", callback=_check_database)
-]
+_DATABASE = typer.Option(help="Where the output tables live.", callback=_check_database)
+DatabaseOption = Annotated[str, _DATABASE]
+# Of a job whose settings name a database too.
+OtherDatabaseOption = Annotated[str | None, _DATABASE]
 
 
 def _check_place(place: str | None) -> str | None:

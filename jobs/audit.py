@@ -9,19 +9,24 @@ last line on standard output is one JSON object.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import run_command
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.command_line import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    OtherDatabaseOption,
+    read_settings,
+    run_command,
+)
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 from enrich.files.labels import read_labels
 from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.targets import prepare_target, refuse_existing, require_suffix
 from enrich.files.whole import whole_file
-from enrich.settings_files import load_yaml
 from enrich.spark.audit import draw, find_source, take_in
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
@@ -29,14 +34,7 @@ from enrich.spark.session import open_session
 from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent / "conf" / "local.yaml"
 DEFAULT_COUNT = 120
-
-
-class Settings(JobConfig):
-    """The settings of jobs/enrich_catalog.py; what validation allows has no part in an audit."""
-
-    validation: Any = None
 
 
 def main(
@@ -49,8 +47,8 @@ def main(
     n: Annotated[
         int | None, typer.Option("--n", min=1, max=5_000, help="Answers to draw of each attribute.")
     ] = None,
-    config: Annotated[Path, typer.Option(help="YAML settings.")] = DEFAULT_CONFIG,
-    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    database: OtherDatabaseOption = None,
     catalog: Annotated[
         str | None, typer.Option(help="Product table; that of the newest published run.")
     ] = None,
@@ -60,7 +58,7 @@ def main(
 ) -> None:
     """Prove how many published answers are right, by people's labels of a blind sample."""
     flags = {"database": database, "catalog": catalog, "checkpoint": checkpoint}
-    settings = load_yaml(config, Settings, flags)
+    settings = read_settings(config, flags)
     if (output is None) == (labels is None):
         raise ConfigError("What is to be done? Expected --output FILE or --labels FILE.")
     if labels is not None:
@@ -77,7 +75,7 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
         raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
 
 
-def draw_answers(output: Path, settings: Settings, catalog: str | None, count: int) -> None:
+def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: int) -> None:
     """Write products to label."""
     require_suffix(output, ".csv")
     refuse_existing(output)
@@ -94,9 +92,9 @@ def draw_answers(output: Path, settings: Settings, catalog: str | None, count: i
     print_json_line({"audit_id": drawn.audit_id, "drawn": dict(drawn.drawn), "output": str(output)})
 
 
-def certify_labels(file: Path, settings: Settings) -> None:
+def certify_labels(file: Path, settings: JobConfig) -> None:
     """Take labels in, and say what they prove."""
-    attributes = fetch_manifest(settings.checkpoint or str(BUNDLED)).config.attributes
+    attributes = fetch_manifest(settings.checkpoint).config.attributes
     given = read_labels(file, attributes)
     tables = open_tables(open_session("audit"), settings.database)
     tables.create_missing()

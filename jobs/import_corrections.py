@@ -17,6 +17,7 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import (
     DEFAULT_CONFIG,
     ConfigOption,
+    OtherDatabaseOption,
     check_words,
     read_settings,
     run_command,
@@ -36,7 +37,7 @@ def main(
     ] = None,
     note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    database: OtherDatabaseOption = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
     ] = None,

@@ -15,7 +15,13 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import DEFAULT_CONFIG, ConfigOption, read_settings, run_command
+from enrich.command_line import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    OtherDatabaseOption,
+    read_settings,
+    run_command,
+)
 from enrich.config import DEMO_CATALOG
 from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
@@ -53,7 +59,7 @@ def main(
     image_root: Annotated[
         str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
     ] = None,
-    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
+    database: OtherDatabaseOption = None,
     checkpoint: Annotated[
         str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
     ] = None,

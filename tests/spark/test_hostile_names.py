@@ -21,8 +21,7 @@ def test_every_job_refuses_a_database_that_is_no_plain_name(
     job: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_job(load_job(job), *FLAGS[job], "--database", name) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "database" in said
+    assert "cannot be the name of a database" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
