@@ -7,7 +7,7 @@ fitted to corrections, and people correct doubtful answers more often than other
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ from enrich.certificates import (
 )
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import KEY
-from enrich.spark.diff import order_of_duplicates
+from enrich.spark.diff import read_texts
 from enrich.spark.runs import read_event, read_runs
 from enrich.spark.session import in_utc
 from enrich.spark.tables import Tables, now
@@ -96,7 +96,7 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     common = {"audit_id": audit_id, "source": newest["source"], "drawn_at": now()}
     stored = [row | common | {"drawn_from": found[row["attribute"]]} for row in rows]
     tables.append(_ANSWERS, tables.make_rows(_ANSWERS, stored), audit_id)
-    texts = _read_texts(products, sorted({row["product_id"] for row in rows}))
+    texts = read_texts(products, {row["product_id"] for row in rows})
     shown = [{name: row[name] for name in KEY} | texts[row["product_id"]] for row in rows]
     counts = {a: min(count, number) for a, number in sorted(found.items())}
     return Draw(
@@ -133,15 +133,6 @@ def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataF
     # What was labelled for an earlier checkpoint may have been what this one was fitted to.
     is_known = F.col("label").isNotNull() | (F.col("model_version") == version)
     return answers.join(tables.read(_ANSWERS).where(is_known), KEY, "left_anti")
-
-
-def _read_texts(products: DataFrame, ids: Sequence[str]) -> dict[str, dict[str, str | None]]:
-    """Return title and image path by product; of rows with one id the first counts, as in a run."""
-    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
-    wanted = products.where(F.col("product_id").isin(*ids))
-    first = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
-    rows = first.select("product_id", *SHOWN).collect()
-    return {row["product_id"]: {name: row[name] for name in SHOWN} for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ picture's digest, whichever way the digest was found.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -221,6 +221,24 @@ def order_of_duplicates() -> list[Column]:
     """Return by what rows with one id are ordered: the first one is kept."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
     return [F.col(field).asc_nulls_last() for field in fields]
+
+
+def read_texts(
+    products: DataFrame, ids: Collection[str], longest: int | None = None
+) -> dict[str, dict[str, str | None]]:
+    """Return `title` and `image_path` of products by id, of those that are there.
+
+    At most one action. Of rows with one id the first counts, as in a run. A title is cut off behind
+    its `longest` letters.
+    """
+    if not ids:
+        return {}
+    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    wanted = products.where(F.col("product_id").isin(*ids))
+    kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
+    title = F.col("title") if longest is None else F.substring("title", 1, longest).alias("title")
+    found = kept.select("product_id", title, "image_path").collect()
+    return {row["product_id"]: {n: row[n] for n in ("title", "image_path")} for row in found}
 
 
 def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Callable[..., Column]:

@@ -6,7 +6,7 @@ Changes no table, so a page can be written again at any time, such as after a ro
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -36,7 +36,7 @@ from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
-from enrich.spark.diff import INPUT_FIELDS, order_of_duplicates
+from enrich.spark.diff import INPUT_FIELDS, read_texts
 from enrich.spark.profile import describe, read_profile
 from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
@@ -55,7 +55,7 @@ _ROWS_PER_TASK = 50_000
 Facts = defaultdict[tuple[str, str | None], Counter[str]]
 _CHANGES_SHOWN = 12  # of an attribute
 _CHECKS_READ = 10_000
-_LONGEST_TEXT = 500  # in letters; a longer text is not for reading
+LONGEST_TEXT = 500  # in letters; a longer text is not for reading
 _SAID = {
     Evidence.NAMED: "title names the label",
     Evidence.CONTRADICTED: "title names another label",
@@ -418,7 +418,7 @@ def _bin(share: Column) -> Column:
 def _choose_gallery(rows: DataFrame, quarantine: DataFrame, facts: Facts) -> content.Gallery:
     """Choose products to look at, always the same ones; texts come later. One action."""
     columns = ("product_id", "reason", "product_category", "status", "modalities", "answers")
-    error = F.substring("error", 1, _LONGEST_TEXT).alias("error")
+    error = F.substring("error", 1, LONGEST_TEXT).alias("error")
     placed = rows.withColumn("place", F.explode(F.concat(*_places())))
     placed = placed.select("place.*", *columns, error)
     placed = placed.unionByName(_place_quarantined(quarantine), allowMissingColumns=True)
@@ -464,7 +464,7 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
         F.col("reason").alias("part"),
         F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
         F.col("reason").alias("status"),
-        F.substring("error", 1, _LONGEST_TEXT).alias("error"),
+        F.substring("error", 1, LONGEST_TEXT).alias("error"),
         "product_id",
         # At full length: the page first hides what is secret in an address, and then cuts it.
         *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
@@ -474,24 +474,10 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
     """Return the gallery with titles and image paths, which only the product table has."""
     shelves = {name: getattr(gallery, name) for name in SHELVES if name != "quarantined"}
-    texts = read_texts(products, {card.product_id for cards in shelves.values() for card in cards})
+    ids = {card.product_id for cards in shelves.values() for card in cards}
+    texts = read_texts(products, ids, LONGEST_TEXT)
     with_text = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
         for name, cards in shelves.items()
     }
     return replace(gallery, **with_text)
-
-
-def read_texts(products: DataFrame, ids: Collection[str]) -> dict[str, dict[str, str | None]]:
-    """Return `title` and `image_path` of products by id, of those that are there.
-
-    At most one action. Of rows with one id the first counts, as in a run.
-    """
-    if not ids:
-        return {}
-    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
-    wanted = products.where(F.col("product_id").isin(*ids))
-    kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
-    title = F.substring("title", 1, _LONGEST_TEXT).alias("title")
-    found = kept.select("product_id", title, "image_path").collect()
-    return {row["product_id"]: {n: row[n] for n in ("title", "image_path")} for row in found}

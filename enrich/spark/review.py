@@ -16,7 +16,8 @@ from enrich.lexicon import Evidence
 from enrich.records import Candidate
 from enrich.report.review import Answer, Question
 from enrich.spark.corrections import AttributeLabels, select_last_spelled
-from enrich.spark.report import read_texts
+from enrich.spark.diff import read_texts
+from enrich.spark.report import LONGEST_TEXT
 from enrich.spark.tables import Tables
 
 
@@ -127,7 +128,7 @@ def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> li
 
     Runs on the driver; at most one action.
     """
-    texts = read_texts(products, {one.product_id for one in answers})
+    texts = read_texts(products, {one.product_id for one in answers}, LONGEST_TEXT)
     return [
         Question(
             one.product_id,

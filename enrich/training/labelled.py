@@ -151,6 +151,11 @@ def count_known_tests(products: LabelledProducts) -> int:
     return int((known & (products.split == TEST)).sum())
 
 
+def half_of(groups: np.ndarray) -> np.ndarray:
+    """Return 0 or 1 for each row (N,), the same for all rows of a group and in every run."""
+    return np.random.default_rng(0).integers(0, 2, groups.max() + 1)[groups]
+
+
 def _split_of(group_id: str) -> int:
     """Returns the group's split by its hash: a tenth each for validation and test.
 

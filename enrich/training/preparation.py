@@ -19,7 +19,6 @@ from enrich.tokenizer import TextEncoder
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
-from enrich.training.halves import half_of
 from enrich.training.label_checks import (
     find_absent,
     find_same_but_for_capitals,
@@ -39,6 +38,7 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     count_split_groups,
+    half_of,
     join_catalogs,
     read_catalogs,
 )

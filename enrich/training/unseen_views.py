@@ -22,7 +22,7 @@ from enrich.errors import ConfigError
 from enrich.files.whole import whole_file
 from enrich.precision import autocast
 from enrich.progress import watch
-from enrich.training.halves import half_of
+from enrich.training.labelled import half_of
 from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
 from enrich.training.published.pretrained import load_image_tower
 from enrich.training.view_cache import CachedViews, cache_views, frozen_digest

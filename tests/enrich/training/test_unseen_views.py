@@ -13,7 +13,7 @@ from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.training import unseen_views
 from enrich.training.config import Phase
-from enrich.training.halves import half_of
+from enrich.training.labelled import half_of
 from enrich.training.loop import Trainer
 from enrich.training.unseen_views import cache_unseen_views
 from enrich.training.view_cache import CachedViews
