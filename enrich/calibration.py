@@ -20,7 +20,7 @@ TARGET_PRECISIONS = (DEFAULT_TARGET_PRECISION, 0.95)
 
 
 class UnseenSource(StrEnum):
-    """What the job does in a source that looks unlike those of training."""
+    """Conduct in a source that looks unlike those of training."""
 
     STRICT = "strict"
     CALIBRATED = "calibrated"
@@ -154,6 +154,13 @@ class ScoreCorrection(BaseModel):
         return self
 
 
+class Transfer(NamedTuple):
+    """Attributes that other sources answer otherwise, see `Calibration`."""
+
+    conventions: tuple[str, ...]
+    fitted: tuple[str, ...]
+
+
 class Calibration(BaseModel):
     """The content of a checkpoint's `calibration.json`.
 
@@ -178,6 +185,11 @@ class Calibration(BaseModel):
             if missing := set(Modalities) - set(calibrated):
                 raise ValueError(f"{attribute} is not calibrated for {', '.join(sorted(missing))}")
         return given
+
+    @property
+    def transfer(self) -> Transfer:
+        """The attributes that an unseen source answers otherwise."""
+        return Transfer(self.conventions, self.fitted)
 
     def thresholds(
         self, target_precision: float, attributes: Mapping[str, Sequence[str]]

@@ -22,7 +22,7 @@ _REMEMBERED = 4_096
 
 
 class Evidence(StrEnum):
-    """What a text says of the answer to one attribute."""
+    """Kind of support that a title gives the answer to one attribute."""
 
     NAMED = "named"
     CONTRADICTED = "contradicted"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from enrich.calibration import TARGET_PRECISIONS, Thresholds
+from enrich.calibration import TARGET_PRECISIONS, Thresholds, Transfer
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
@@ -92,7 +92,8 @@ class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
     `words` are what the source adds to the checkpoint's lexicon, `rise` is by how much thresholds
-    rise because the source looks unlike those of training.
+    rise because the source looks unlike those of training. `answers_version` is the model_version
+    without either.
 
     `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
@@ -103,6 +104,8 @@ class EngineSpec:
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
     words: OwnWords
+    answers_version: str
+    transfer: Transfer
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -173,13 +176,11 @@ class EngineSpec:
         """Return the recipe whose thresholds are higher by so much, in log odds."""
         if not rise:
             return self
-        with fetched_checkpoint(self.checkpoint) as folder:
-            manifest = read_manifest(folder)
         return replace(
             self,
             rise=rise,
-            thresholds=raise_thresholds(self.thresholds, rise, manifest.calibration),
-            model_version=name_model_version(manifest, self.target_precision, self.words, rise),
+            thresholds=raise_thresholds(self.thresholds, rise, self.transfer),
+            model_version=_with_settings(self.answers_version, self.words, rise),
         )
 
     @contextmanager
@@ -217,12 +218,15 @@ def name_model_version(
             f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
             f"they were fitted for {allowed}"
         )
-    settings = ""
-    if words or rise:
-        text = json.dumps([words or {}, rise], sort_keys=True)
-        settings = f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    digest = manifest.digests.model
-    return f"{manifest.config.name}-{digest}-p{round(100 * target_precision)}{settings}"
+    name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
+    return _with_settings(name, words, rise)
+
+
+def _with_settings(answers_version: str, words: OwnWords | None, rise: float) -> str:
+    if not words and not rise:
+        return answers_version
+    text = json.dumps([words or {}, rise], sort_keys=True)
+    return f"{answers_version}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
@@ -245,6 +249,8 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
             config.target_precision, manifest.config.attributes
         ),
         words=words,
+        answers_version=name_model_version(manifest, config.target_precision),
+        transfer=manifest.calibration.transfer,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,

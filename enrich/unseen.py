@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from enrich.calibration import Calibration, Least, Thresholds, shift_threshold
+from enrich.calibration import Least, Thresholds, Transfer, shift_threshold
 from enrich.errors import CheckpointError
 
 FILE = "reference.safetensors"
@@ -115,7 +115,7 @@ class SourceProfile:
         return round(_RISE + _RISE_FAR * self.far_away, 1) if self.is_unseen else 0.0
 
 
-def raise_thresholds(thresholds: Thresholds, rise: float, calibration: Calibration) -> Thresholds:
+def raise_thresholds(thresholds: Thresholds, rise: float, transfer: Transfer) -> Thresholds:
     """Return the thresholds for an unseen source.
 
     Attributes that were fitted to a source's own labels keep theirs. Those whose labels are each
@@ -124,15 +124,15 @@ def raise_thresholds(thresholds: Thresholds, rise: float, calibration: Calibrati
     Args:
         thresholds: those of a source like training's.
         rise: in log odds.
-        calibration: the checkpoint's.
+        transfer: the checkpoint's attributes that are exempt, or never answered.
     """
     return {
         attribute: by_modalities
-        if attribute in calibration.fitted
+        if attribute in transfer.fitted
         else {
             modalities: Least(
                 {
-                    kind: np.inf if attribute in calibration.conventions else shifted
+                    kind: np.inf if attribute in transfer.conventions else shifted
                     for kind, least in found.by_evidence.items()
                     for shifted in [shift_threshold(least, rise)]
                 },

@@ -159,7 +159,7 @@ _ATTRIBUTE = ["product_id", "attribute"]
 
 
 class Recorded(NamedTuple):
-    """How many labels are new, and how many a later correction had replaced before."""
+    """Counts of new labels, and of those that a later correction had replaced before."""
 
     new: int
     outdated: int

@@ -271,7 +271,7 @@ def _find_thresholds(
     for rise in {0.0, 0.0 if profile is None else profile.rise}:
         words = sources.settings.lexicon
         if model_version == name_model_version(manifest, precision, words, rise):
-            return raise_thresholds(known, rise, manifest.calibration) if rise else known
+            return raise_thresholds(known, rise, manifest.calibration.transfer) if rise else known
     return {}
 
 

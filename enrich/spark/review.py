@@ -23,7 +23,7 @@ from enrich.spark.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a page asks for: `aim` is a key of RANKINGS, `attribute` None for all of them.
+    """Request of a page: `aim` is a key of RANKINGS, `attribute` None for all of them.
 
     `run_id` names the run whose candidates count, None for the published answers.
     """

@@ -61,6 +61,8 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(0.90, manifest.config.attributes),
         words={},
+        answers_version=name_model_version(manifest, 0.90),
+        transfer=manifest.calibration.transfer,
         image_root=str(root),
         allowed_roots=(),
         limits=ImageLimits(max_pixels=20_000),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enrich.calibration import Calibration, Least
+from enrich.calibration import Least, Transfer
 from enrich.errors import CheckpointError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
@@ -78,8 +78,8 @@ def test_thresholds_rise_with_the_share_that_is_far_away() -> None:
 
 
 def test_an_unseen_source_is_answered_less_and_conventions_not_at_all() -> None:
-    calibration = Calibration(attributes={}, conventions=("style", "fit"), fitted=("fit",))
-    raised = raise_thresholds(THRESHOLDS, 1.0, calibration)
+    transfer = Transfer(conventions=("style", "fit"), fitted=("fit",))
+    raised = raise_thresholds(THRESHOLDS, 1.0, transfer)
     color = raised["color"][Modalities.IMAGE]
     assert 0.9 < color.by_evidence[Evidence.SILENT] < 0.95
     assert color.by_evidence[Evidence.NAMED] == np.inf
@@ -88,5 +88,5 @@ def test_an_unseen_source_is_answered_less_and_conventions_not_at_all() -> None:
 
 
 def test_an_attribute_that_was_fitted_to_the_source_keeps_its_thresholds() -> None:
-    calibration = Calibration(attributes={}, conventions=("fit",), fitted=("fit",))
-    assert raise_thresholds(THRESHOLDS, 1.0, calibration)["fit"] == THRESHOLDS["fit"]
+    transfer = Transfer(conventions=("fit",), fitted=("fit",))
+    assert raise_thresholds(THRESHOLDS, 1.0, transfer)["fit"] == THRESHOLDS["fit"]
