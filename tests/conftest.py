@@ -36,6 +36,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config(map=derby("memory:tests"))
         # A job has a Java of its own; here one lives through hundreds of runs.
         .config("spark.driver.memory", "2g")
+        .config("spark.sql.ui.retainedExecutions", "10")
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.databricks.delta.snapshotPartitions", "1")
         # Every query here is over a few rows: compiling it takes longer than running it.
@@ -59,6 +60,8 @@ def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) ->
     shop.write(products())
     yield shop
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
+    # For an hour Delta keeps what it knows of each table: of hundreds of shops a gigabyte.
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
 
 @pytest.fixture(scope="session")
