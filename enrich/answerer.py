@@ -4,12 +4,12 @@ Computes on the CPU in float32, for many products at a time.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from enrich.calibration import Thresholds
@@ -18,7 +18,7 @@ from enrich.classifiers.checkpoint import load_answering
 from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
-from enrich.lexicon import Evidence, LabelFinder, Lexicon, weigh
+from enrich.lexicon import Evidence, LabelFinder, Lexicon, ProductText, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.rows import AttributeAnswers, to_record_batch
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
@@ -54,21 +54,23 @@ class Answerer:
             attribute: np.array([found[m].by_label for m in Modalities])
             for attribute, found in thresholds.items()
         }
-        self._finder = LabelFinder(self._attributes, lexicon)
+        # Attributes that were added as a whole after training.
+        self.headless = manifest.config.headless
+        self._finder = LabelFinder(self._attributes, lexicon, self.headless)
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
 
         Args:
             vectors: float16 in little endian, as `Engine.encode` yields them.
             modalities: What each product was read from, values of `Modalities`.
-            titles: What label words are looked for in, see `enrich.lexicon.choose_title`.
+            texts: Title and description of each product, in which label words are looked for.
         """
         read_from = [Modalities(one) for one in modalities]
         batches = [
-            self._answer(vectors[start:stop], read_from[start:stop], titles[start:stop])
+            self._answer(vectors[start:stop], read_from[start:stop], texts[start:stop])
             for start in range(0, max(1, len(vectors)), _ROWS_AT_ONCE)
             for stop in [start + _ROWS_AT_ONCE]
         ]
@@ -78,12 +80,12 @@ class Answerer:
         self,
         vectors: Sequence[bytes],
         modalities: list[Modalities],
-        titles: Sequence[str | None],
+        texts: Sequence[ProductText],
     ) -> pa.RecordBatch:
         output = self.read(self._unpack(vectors), modalities)
-        probs = self.probabilities(output, modalities)
+        named = self._finder.find(texts)
+        probs = self.probabilities(output, modalities, named)
         places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
-        named = self._finder.find(titles)
         return to_record_batch(
             [
                 self._to_answers(attribute, probs[attribute], output, places, named[attribute])
@@ -107,13 +109,27 @@ class Answerer:
 
     @torch.inference_mode()
     def probabilities(
-        self, output: ModelOutput, modalities: Sequence[Modalities]
+        self,
+        output: ModelOutput,
+        modalities: Sequence[Modalities],
+        named: Mapping[str, np.ndarray],
     ) -> dict[str, Float[Tensor, "B _"]]:
-        """Return calibrated probabilities per attribute; rows were read from `modalities`."""
+        """Return calibrated probabilities per attribute.
+
+        Args:
+            output: Of products that were read from `modalities`.
+            modalities: What each product was read from.
+            named: What `find_named` returns.
+        """
         embeds = join_embeds(output.vectors)
         return {
             attribute: at_temperatures(
-                apply_layer(logits, embeds, self._corrections.get(attribute)),
+                apply_layer(
+                    logits,
+                    embeds,
+                    torch.from_numpy(named[attribute]),
+                    self._corrections.get(attribute),
+                ),
                 [self.calibration.attributes[attribute][found] for found in modalities],
                 output.image_weight.get(attribute),
             )
@@ -125,7 +141,7 @@ class Answerer:
         reference: Reference,
         vectors: Sequence[bytes],
         modalities: Sequence[str],
-        titles: Sequence[str | None],
+        texts: Sequence[ProductText],
     ) -> SourceProfile | None:
         """Return what to expect of a source by a sample of its products; None of too few pictures.
 
@@ -133,7 +149,7 @@ class Answerer:
             reference: pictures of training.
             vectors: float16 in little endian, as `Engine.encode` yields them.
             modalities: What each product was read from, values of `Modalities`.
-            titles: What label words are looked for in.
+            texts: Title and description of each.
         """
         read_from = [Modalities(one) for one in modalities]
         output = self.read(self._unpack(vectors), read_from)
@@ -141,7 +157,8 @@ class Answerer:
         if len(pictures) < FEWEST:
             return None
         far_away = reference.share_far_away(pictures)
-        probs, named = self.probabilities(output, read_from), self._finder.find(titles)
+        named = self._finder.find(texts)
+        probs = self.probabilities(output, read_from, named)
         return SourceProfile(
             products=len(vectors),
             far_away=far_away,
@@ -155,19 +172,19 @@ class Answerer:
         packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
         return torch.from_numpy(packed.astype(np.float32))
 
-    def find_named(self, titles: Sequence[str | None]) -> dict[str, Bool[Tensor, "B _"]]:
-        """Return by attribute which labels each title names."""
-        return {a: torch.from_numpy(named) for a, named in self._finder.find(titles).items()}
+    def find_named(self, texts: Sequence[ProductText]) -> dict[str, np.ndarray]:
+        """Return by attribute which labels each text names, Boolean (B, C)."""
+        return self._finder.find(texts)
 
-    def thresholds_of(self, answer: EnrichedProduct, title: str | None) -> dict[str, float]:
+    def thresholds_of(self, answer: EnrichedProduct, text: ProductText) -> dict[str, float]:
         """Return by attribute the confidence from which on this answer is given; inf is never.
 
         Args:
             answer: what was answered to a product that could be read.
-            title: what label words are looked for in.
+            text: title and description.
         """
         assert answer.modalities is not None
-        named = self._finder.find([title])
+        named = self._finder.find([text])
         place, found = np.array([_ORDER[answer.modalities]]), {}
         for one in answer.predictions:
             best = np.array([self._attributes[one.attribute].index(one.label)])

@@ -128,18 +128,21 @@ CalibratedSets = dict[Modalities, CalibratedModalities]
 class ScoreCorrection(BaseModel):
     """How one attribute's logits are put right, before any temperature.
 
-    For rare labels after training, or for a shop by adaptation.
+    For rare labels after training, for a source by adaptation, or as all that an added attribute
+    is answered by: its own logits are 0.
 
     The corrected logit of label i is
     sum_j weight[i][j] * logit_j + sum_k embeds_weight[i][k] * embed_k + bias[i], labels in the
     order of the checkpoint's configuration, embeddings as `classifiers.calibrated.join_embeds` lays
     them out. Without `weight` the first sum is logit_i, without `embeds_weight` the second is 0.
+    `named_weight` is added to the logit of each label that the text names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: Matrix | None = None
     embeds_weight: Matrix | None = None
+    named_weight: FiniteFloat = 0.0
     bias: tuple[FiniteFloat, ...]
 
     @model_validator(mode="after")

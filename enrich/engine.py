@@ -24,7 +24,6 @@ from enrich.classifiers.manifest import Manifest, fetched_checkpoint
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
-from enrich.lexicon import choose_title
 from enrich.memory import Heap, keep_freed_memory
 from enrich.precision import local_device
 from enrich.recent import RecentPictures
@@ -144,8 +143,8 @@ class Engine:
                 status, error = problem.status, str(problem)
         elif not text:
             error = _NO_TEXT
-        title = choose_title(product.title, product.description)
-        return Prepared(product.product_id, pixels, text, status, error, digest, title)
+        wording = (product.title, product.description)
+        return Prepared(product.product_id, pixels, text, status, error, digest, wording)
 
     def _decode(self, data: bytes) -> np.ndarray:
         limits, shape = self.spec.limits, self._config.image
@@ -178,7 +177,7 @@ def _to_encoded(window: list[Prepared], packed: Tensor | None) -> list[EncodedPr
             None if one.modalities is None else next(rows).tobytes(),
             one.error,
             one.image_digest,
-            one.title,
+            one.wording,
         )
         for one in window
     ]

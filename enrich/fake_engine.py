@@ -20,7 +20,7 @@ import pyarrow as pa
 from enrich.calibration import Least, Thresholds
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.lexicon import Evidence
+from enrich.lexicon import Evidence, ProductText
 from enrich.records import (
     NO_IMAGE_PATH,
     EncodedProduct,
@@ -81,9 +81,14 @@ class FakeEngineSpec:
         return FakeAnswerer(self)
 
     def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> None:
         """Return None: checksums tell nothing of a source."""
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """False: it reads no text for its answers."""
+        return False
 
     def in_source(self, rise: float) -> "FakeEngineSpec":
         """Return the same recipe."""
@@ -142,7 +147,7 @@ class FakeAnswerer:
         self._spec = spec
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
         numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, _NUMBERS)

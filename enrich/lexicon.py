@@ -20,6 +20,9 @@ _IN_A_WORD = re.compile(r"(?![\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9f
 # Titles repeat within a catalog.
 _REMEMBERED = 4_096
 
+# Title and description of a product.
+ProductText = tuple[str | None, str | None]
+
 
 class Evidence(StrEnum):
     """Kind of support that a title gives the answer to one attribute."""
@@ -56,10 +59,20 @@ class Lexicon(RootModel[dict[str, dict[str, str]]]):
 
 
 class LabelFinder:
-    """Finds the labels that titles name, by their own names and by the words of a lexicon."""
+    """Finds the labels that texts name, by their own names and by the words of a lexicon."""
 
-    def __init__(self, attributes: Mapping[str, Sequence[str]], lexicon: Lexicon) -> None:
-        """Compile the words. Words of labels that an attribute does not have are left out."""
+    def __init__(
+        self,
+        attributes: Mapping[str, Sequence[str]],
+        lexicon: Lexicon,
+        in_descriptions: Iterable[str] = (),
+    ) -> None:
+        """Compile the words. Words of labels that an attribute does not have are left out.
+
+        Labels are looked for in titles (see `choose_title`), those of the attributes
+        `in_descriptions` in descriptions too.
+        """
+        self._in_descriptions = frozenset(in_descriptions)
         self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
         self._places: dict[str, dict[str, int]] = {}
         for attribute, labels in attributes.items():
@@ -73,30 +86,34 @@ class LabelFinder:
         }
         self._find = lru_cache(_REMEMBERED)(self._find_in)
 
-    def find(self, titles: Sequence[str | None]) -> dict[str, np.ndarray]:
-        """Return by attribute which labels each title names.
+    def find(self, texts: Sequence[ProductText]) -> dict[str, np.ndarray]:
+        """Return by attribute which labels each product's text names.
 
         Returns:
             Boolean arrays (N, C), labels in the order of the attributes given.
         """
-        named = {a: np.zeros((len(titles), width), bool) for a, width in self._widths.items()}
-        for row, title in enumerate(titles):
-            if title:
-                for attribute, found in self._find(title):
+        named = {a: np.zeros((len(texts), width), bool) for a, width in self._widths.items()}
+        for row, (title, description) in enumerate(texts):
+            described = description if self._in_descriptions or not title else None
+            if title or described:
+                for attribute, found in self._find(title, described):
                     named[attribute][row, found] = True
         return named
 
-    def _find_in(self, title: str) -> list[tuple[str, list[int]]]:
-        title = normalise(title).casefold()
-        return [
-            (attribute, [self._places[attribute][word] for word in words])
-            for attribute, pattern in self._patterns.items()
-            if (words := pattern.findall(title))
-        ]
+    def _find_in(self, title: str | None, description: str | None) -> list[tuple[str, list[int]]]:
+        short, *others = (normalise(one).casefold() for one in (title, description) if one)
+        found = []
+        for attribute, pattern in self._patterns.items():
+            read = (short, *others) if attribute in self._in_descriptions else (short,)
+            if words := [word for text in read for word in pattern.findall(text)]:
+                found.append((attribute, [self._places[attribute][word] for word in words]))
+        return found
 
 
 def choose_title(title: str | None, description: str | None) -> str | None:
-    """Return the text that label words are looked for in: the title, else the description.
+    """Return the text that a trained attribute's labels are looked for in.
+
+    It is the title, or the description of a product without a title.
 
     Descriptions speak of washing, of other products and of other colors: on 3,850 products a title
     that names one pattern was right in 0.94, title or description in 0.74.

@@ -57,8 +57,8 @@ class EncodedProduct:
     `vectors` are float16 numbers in little endian, one named vector after the other as
     `config.json` lists them. `modalities` and `vectors` are None when neither image nor text could
     be read; `error` then and for any unreadable image says why, for people. `image_digest` is the
-    SHA-256 of the image's file in hex, None where it was not read. `title` is what label words are
-    looked for in.
+    SHA-256 of the image's file in hex, None where it was not read. `wording` is title and
+    description, in which label words are looked for.
     """
 
     product_id: str
@@ -67,7 +67,7 @@ class EncodedProduct:
     vectors: bytes | None
     error: str | None = None
     image_digest: str | None = None
-    title: str | None = None
+    wording: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from enrich.lexicon import ProductText
 from enrich.records import Candidate, EncodedProduct, EnrichedProduct, Prediction
 
 _CANDIDATE = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
@@ -28,7 +29,7 @@ class AnswersProducts(Protocol):
     """An `Answerer`, or a fake that obeys the same contract."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> pa.RecordBatch:
         """Return the columns of `answer_fields`, a row for each of the vectors, in order."""
         ...
@@ -175,7 +176,7 @@ def answer_encoded(
         answers = answerer.answer(
             [one.vectors for one in readable if one.vectors is not None],
             [one.modalities for one in readable if one.modalities is not None],
-            [one.title for one in readable],
+            [one.wording for one in readable],
         )
     if len(readable) == len(encoded):
         return answers

@@ -18,6 +18,7 @@ from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
 from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
+from enrich.lexicon import ProductText
 from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.rows import AnswersProducts
 from enrich.unseen import SourceProfile, raise_thresholds, read_reference
@@ -77,9 +78,14 @@ class BuildsEngine(Protocol):
         ...
 
     def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> SourceProfile | None:
         """Return what to expect of a source; None if that cannot be told."""
+        ...
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether answers depend on the words of descriptions, beside the vectors."""
         ...
 
     def in_source(self, rise: float) -> "BuildsEngine":
@@ -106,6 +112,7 @@ class EngineSpec:
     words: OwnWords
     answers_version: str
     transfer: Transfer
+    reads_descriptions: bool
     image_root: str
     allowed_roots: tuple[str, ...]
     limits: ImageLimits
@@ -151,14 +158,14 @@ class EngineSpec:
             return Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
 
     def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> SourceProfile | None:
         """Return what to expect of a source; None if the checkpoint or the pictures tell nothing.
 
         Args:
             vectors: of a random sample of the source's products, as `Engine.encode` yields them.
             modalities: what each product was read from.
-            titles: what label words are looked for in.
+            texts: title and description of each.
 
         Raises:
             CheckpointError: the checkpoint is not there, or damaged.
@@ -170,7 +177,7 @@ class EngineSpec:
             if reference is None:
                 return None
             answerer = Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
-            return answerer.profile(reference, vectors, modalities, titles)
+            return answerer.profile(reference, vectors, modalities, texts)
 
     def in_source(self, rise: float) -> "EngineSpec":
         """Return the recipe whose thresholds are higher by so much, in log odds."""
@@ -251,6 +258,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         words=words,
         answers_version=name_model_version(manifest, config.target_precision),
         transfer=manifest.calibration.transfer,
+        reads_descriptions=bool(manifest.config.headless),
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         limits=config.image_limits,

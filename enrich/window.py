@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from enrich.images.limits import ImageProblem
+from enrich.lexicon import ProductText
 from enrich.records import Modalities, Status
 
 
@@ -22,8 +23,8 @@ from enrich.records import Modalities, Status
 class Prepared:
     """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty.
 
-    `image_digest` is that of the file, where it was read. `title` is what label words are looked
-    for in.
+    `image_digest` is that of the file, where it was read. `wording` is title and
+    description, in which label words are looked for.
     """
 
     product_id: str
@@ -32,7 +33,7 @@ class Prepared:
     status: Status
     error: str | None
     image_digest: str | None
-    title: str | None
+    wording: ProductText
 
     @property
     def image_problem(self) -> ImageProblem | None:

@@ -16,24 +16,20 @@ from typing import Annotated
 
 import typer
 
-from enrich.adaptation.adapt import Adaptation, adapt
-from enrich.adaptation.checkpoint import refuse_fitted, write_adapted
-from enrich.adaptation.report import format_report, summarise
-from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
+from enrich.adaptation.fit_checkpoint import fit_checkpoint
+from enrich.adaptation.report import summarise
+from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
-from enrich.adaptation.trial import FEWEST_LABELS
-from enrich.ahead import each_thread_by_itself
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
 from enrich.command_line import (
     CheckpointOption,
     ImageRootOption,
     choose_image_root,
-    print_markdown,
     run_command,
 )
-from enrich.engine import Engine, open_engine
-from enrich.errors import AdaptationRefused, ConfigError
+from enrich.engine import open_engine
+from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 from enrich.files.targets import prepare_target, refuse_existing
 
@@ -109,9 +105,8 @@ def adapt_checkpoint(
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     labelled = read_shop_labels(corrections, catalog, manifest.config.attributes)
-    refuse_fitted(manifest, labelled.targets)
-    adapted = fit(open_engine(manifest, image_root), labelled)
-    write_adapted(manifest, adapted.effects, name, catalog.resolve().parent.name, output)
+    shop = catalog.resolve().parent.name
+    adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
     summary = {
         "output": str(output),
         "name": name,
@@ -119,40 +114,10 @@ def adapt_checkpoint(
         "not_in_catalog": labelled.unknown_ids,
         "attributes": summarise(adapted.effects),
         "left_as_they_were": adapted.left,
+        "left_out": labelled.left_out,
         "doubts": adapted.doubts,
     }
     typer.echo(json.dumps(summary))
-
-
-def fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
-    """Fits, prints what that changes and why not more of it does, and returns both.
-
-    Raises:
-        ConfigError: no attribute is labelled often enough.
-        AdaptationRefused: no attribute would be answered better, or no labels say enough of the
-            shop.
-    """
-    # Beside a busy process threads that share out small sums would wait for each other.
-    with each_thread_by_itself():
-        adapted = adapt(engine, labelled)
-    for attribute, reason in adapted.left.items():
-        typer.echo(f"{attribute}: left as it was, {reason}", err=True)
-    if not adapted.effects and not adapted.flaws:
-        raise ConfigError(
-            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
-        )
-    if not adapted.effects:
-        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
-    for attribute, doubt in adapted.doubts.items():
-        typer.echo(f"{attribute}: {doubt}", err=True)
-    print_markdown(format_report(adapted.effects))
-    if not any(effect.is_better for effect in adapted.effects.values()):
-        raise AdaptationRefused(
-            "no attribute would be answered better than before, and as often where that was "
-            "precise enough, so nothing is written: give more labels, of products that --suggest "
-            "names"
-        )
-    return adapted
 
 
 if __name__ == "__main__":

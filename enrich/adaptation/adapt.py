@@ -112,5 +112,6 @@ def adapt_attribute(
         trial = calibrate_held_out(weighed, fold_of, base)
         if is_better(trial, best):
             scoring, best = weighed, trial
-    trial = calibrate_held_out(with_correction(scoring, fold_of, base), fold_of, base)
+    corrected = with_correction(scoring, fold_of, base, is_added=readings.is_added)
+    trial = calibrate_held_out(corrected, fold_of, base)
     return (trial if is_better(trial, best) else best).compare(as_it_is)

@@ -65,7 +65,12 @@ def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
 
 
 def write_adapted(
-    manifest: Manifest, effects: dict[str, Effect], name: str, shop: str, output: Path
+    manifest: Manifest,
+    effects: dict[str, Effect],
+    name: str,
+    shop: str,
+    output: Path,
+    origin: Manifest | None = None,
 ) -> None:
     """Writes the checkpoint folder that the job runs like any other.
 
@@ -75,15 +80,17 @@ def write_adapted(
         name: The new checkpoint's.
         shop: What the card calls the shop.
         output: The folder to write.
+        origin: The checkpoint before its label sets were widened, if they were.
     """
+    origin = manifest if origin is None else origin
     config = manifest.config.model_copy(update={"name": name})
     calibration = with_effects(manifest.calibration, effects)
     with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         if shifts := find_shifts(effects):
             add_to_weights(partial, {CmaClip.trust_in(a): shift for a, shift in shifts.items()})
-        _add_metrics(partial, manifest, effects, shop)
-        add_to_card(partial, _describe(manifest, effects, shop))
+        _add_metrics(partial, origin, effects, shop)
+        add_to_card(partial, _describe(origin, effects, shop))
 
 
 def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], shop: str) -> None:

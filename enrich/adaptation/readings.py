@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
@@ -17,7 +17,6 @@ from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
-from enrich.lexicon import choose_title
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
@@ -33,10 +32,12 @@ class Readings:
 
     `weighed` maps a shift of the trust in pictures to the logits and image weights that answers
     read from both would then have; empty where a classifier does not weigh its modalities.
+    `is_added`: the attribute has no head.
     """
 
     answers: list[Answers]
     weighed: dict[float, tuple[Float[Tensor, "M C"], Float[Tensor, " M"] | None]]
+    is_added: bool = False
 
     def at(self, shift: float) -> list[Answers]:
         """Returns the answers with the picture trusted by that much more; 0 is as it is."""
@@ -69,14 +70,14 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     if not parts:
         return {}
     encoded, product = torch.cat(parts), torch.tensor(rows)
-    titles = [choose_title(one.title, one.description) for one in labels.products]
+    texts = [(one.title, one.description) for one in labels.products]
     readings = []
     for place, modalities in enumerate(Modalities):
         can = torch.tensor([one in (modalities, Modalities.IMAGE_AND_TEXT) for one in read_from])
         shown = [modalities] * int(can.sum())
         output = engine.answerer.read(encoded[can, place], shown)
         named = engine.answerer.find_named(
-            [None if modalities is Modalities.IMAGE else titles[row] for row in product[can]]
+            [(None, None) if modalities is Modalities.IMAGE else texts[row] for row in product[can]]
         )
         readings.append(_Reading(modalities, product[can], output, named))
     return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
@@ -94,6 +95,7 @@ def _read(
     return Readings(
         answers=[one.to_answers(labels, attribute).corrected(layer) for one in readings],
         weighed=weighed,
+        is_added=attribute in engine.answerer.headless,
     )
 
 
@@ -101,14 +103,14 @@ def _read(
 class _Reading:
     """The answers to M products, of which only these modalities were shown.
 
-    `product` is the number of each row's product, `named` are the labels that their titles name,
-    by attribute.
+    `product` is the number of each row's product, `named` are the labels that their texts name,
+    by attribute, (M, C).
     """
 
     modalities: Modalities
     product: Int[Tensor, " M"]
     output: ModelOutput
-    named: dict[str, Bool[Tensor, "M C"]]
+    named: dict[str, np.ndarray]
 
     def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
         """Returns the answers to those products that carry a label of the attribute."""
@@ -122,7 +124,7 @@ class _Reading:
             embeds=join_embeds(self.output.vectors),
             targets=targets,
             image_weight=None if weight is None else weight.float(),
-            named=self.named[attribute],
+            named=torch.from_numpy(self.named[attribute]),
         )
         return every_row.where(targets != UNLABELLED)
 
@@ -134,10 +136,13 @@ def _weigh(
     classifier = engine.answerer.classifier
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
+    if attribute in engine.answerer.headless:
+        return
     for shift in _SHIFTS:
         with torch.inference_mode():
             logits, weight = classifier.answer_attribute(attribute, output.vectors, shift)
         weights = {} if weight is None else {attribute: weight}
+        logits = classifier.widen(attribute, logits)
         yield shift, replace(output, logits={attribute: logits}, image_weight=weights)
 
 

@@ -5,6 +5,7 @@ The products of a fold are scored by what was fitted without their labels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.training.answers import Answers
 
 FOLDS = 5
+# How much a product read from its picture or its text alone counts beside one read from both, where
+# an attribute has no head that has learnt to do without either.
+_APART = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +88,62 @@ def weigh_anew(
     )
 
 
-def with_correction(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Scoring:
-    """Returns the scoring with correction layers fitted to it; none has been fitted yet."""
-    whole = fullest(scoring.answers)
-    labelled = _label(whole, base)
-    layer = fit_layer(labelled, choose_strength(labelled, deal_folds(whole.groups)))
+def with_correction(
+    scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets, *, is_added: bool
+) -> Scoring:
+    """Returns the scoring with correction layers fitted to it; none has been fitted yet.
+
+    With `is_added` the attribute has no head: then products count as read from one modality too.
+    """
+    rows = _to_rows_to_fit(scoring.answers, base, is_added)
+    layer = fit_layer(rows.labelled, choose_strength(rows.labelled, deal_folds(rows.groups)))
     return replace(
         scoring,
         correction=compose(layer, scoring.correction),
         without=[
-            _correct_without(fold, answers, fold_of, base)
+            _correct_without(fold, answers, fold_of, _to_rows_to_fit(answers, base, is_added))
             for fold, answers in enumerate(scoring.without)
         ],
     )
 
 
-def _label(whole: Answers, base: CalibratedSets) -> Labelled:
-    """Returns the answers as the rows that a layer is fitted to."""
-    return Labelled(whole.logits, whole.embeds, whole.targets, whole.log_temperature(base))
+class _RowsToFit(NamedTuple):
+    """The rows that a layer is fitted to, with the number of each one's product and group."""
+
+    labelled: Labelled
+    product: Int[Tensor, " M"]
+    groups: Int[Tensor, " M"]
+
+
+def _to_rows_to_fit(answers: list[Answers], base: CalibratedSets, is_added: bool) -> _RowsToFit:
+    whole = fullest(answers)
+    parts = [whole]
+    if is_added:
+        both, *alone = answers
+        parts += [one.where(torch.isin(one.product, both.product)) for one in alone]
+    labelled = [
+        Labelled(
+            one.logits,
+            one.embeds,
+            one.named,
+            one.targets,
+            one.log_temperature(base),
+            torch.full((len(one),), 1.0 if one is whole else _APART),
+        )
+        for one in parts
+    ]
+    return _RowsToFit(
+        Labelled.join(labelled),
+        torch.cat([one.product for one in parts]),
+        torch.cat([one.groups for one in parts]),
+    )
 
 
 def _correct_without(
-    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], base: CalibratedSets
+    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], rows: _RowsToFit
 ) -> list[Answers]:
     """Returns the answers corrected by layers that have seen no label of this fold."""
-    whole = fullest(answers)
-    layers = _fit_without(fold, _label(whole, base), fold_of[whole.product], whole.groups)
+    layers = _fit_without(fold, rows.labelled, fold_of[rows.product], rows.groups)
     return [_correct_held_out(one, layers, fold_of) for one in answers]
 
 
@@ -127,7 +161,7 @@ def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor
     logits = reading.logits.clone()
     for fold, layer in enumerate(layers):
         here = fold_of[reading.product] == fold
-        logits[here] = layer(reading.logits[here], reading.embeds[here])
+        logits[here] = layer(reading.logits[here], reading.embeds[here], reading.named[here])
     return replace(reading, logits=logits)
 
 
@@ -140,9 +174,11 @@ def compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
             seen = weight @ earlier.embeds_weight
             embeds_weight = seen if embeds_weight is None else seen + embeds_weight
         weight = weight @ earlier.weight
+        assert not earlier.named_weight, "one number cannot say what a mixture makes of it"
     return ScoreCorrection(
         weight=_to_rows(weight),
         embeds_weight=None if embeds_weight is None else _to_rows(embeds_weight),
+        named_weight=layer.named_weight,
         bias=tuple(bias.tolist()),
     )
 

@@ -1,8 +1,8 @@
-"""Reads the products of a shop that people have labelled.
+"""Reads the products of a shop that people have labelled; labels become numbers."""
 
-Knows nothing of classifiers: labels become numbers in the order that it is told.
-"""
-
+import itertools
+import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,12 @@ import numpy as np
 import pandas as pd
 from schemas.labels import RESERVED
 
+from enrich.adaptation.widening import (
+    FEWEST_OF_NEW_ATTRIBUTE,
+    LabelSets,
+    choose_labels,
+    measure_shares,
+)
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
 from enrich.files.products import read_unique_products
@@ -20,6 +26,7 @@ from enrich.training.labelled import UNLABELLED
 
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +38,23 @@ class ShopLabels:
     Near-identical products (see `group_near_identical`) have the same number in `groups` (N,):
     what is fitted to one must not be measured on another.
     `unknown_ids` counts the labelled products that are not in the catalog.
+
+    `labels` are the checkpoint's label sets with the new labels that enough products carry, and
+    `shares` the share of each label of the attributes that the file labels. `left_out` counts the
+    products of labels that too few carry, by attribute and label.
     """
 
     products: list[Product]
     targets: dict[str, np.ndarray]
     groups: np.ndarray
     unknown_ids: int
+    labels: LabelSets
+    shares: dict[str, list[float]]
+    left_out: dict[str, dict[str, int]]
 
 
 def read_shop_labels(
-    file: Path, catalog: Path, attributes: dict[str, tuple[str, ...]]
+    file: Path, catalog: Path, attributes: LabelSets, only: str | None = None
 ) -> ShopLabels:
     """Reads labels that people gave, and finds their products in the catalog.
 
@@ -48,18 +62,36 @@ def read_shop_labels(
         file: Labels in the format of `enrich.files.labels`. Of reserved ones nothing is learnt.
         catalog: The product table, Parquet, CSV or JSON.
         attributes: The checkpoint's labels in the order of the logits.
+        only: Read the labels of this attribute alone, which may be a new one.
 
     Raises:
-        ConfigError: a file cannot be read or holds no label, a label is unknown to the checkpoint,
-            a product is labelled twice, or none of the products is in the catalog.
+        ConfigError: a file cannot be read or holds no label, a product is labelled twice, or none
+            of the products is in the catalog.
         SchemaMismatch: a column is missing or unknown.
     """
-    given = read_labels(file, attributes)
+    known = attributes if only is None else {only: (), **attributes}
+    given = read_labels(file, known, open_to=known)
     given = given[~given["label"].isin(RESERVED)]
+    if only is not None:
+        given = given[given["attribute"] == only]
     if given.empty:
         raise ConfigError(
-            f"{file} labels no product; wanted: labels of {', '.join(attributes)} filled in"
+            f"{file} labels no product; wanted: labels of {only or ', '.join(attributes)} filled in"
         )
+    wider = choose_labels(given, known)
+    pairs = [*zip(given["attribute"], given["label"], strict=True)]
+    is_used = [label in wider[attribute] for attribute, label in pairs]
+    left_out: dict[str, dict[str, int]] = {}
+    for attribute, label in itertools.compress(pairs, map(operator.not_, is_used)):
+        of_one = left_out.setdefault(attribute, {})
+        of_one[label] = of_one.get(label, 0) + 1
+    given = given[is_used]
+    if given.empty:
+        raise ConfigError(
+            f"{file} has too few products of each label: found {_count(left_out)}, expected at "
+            f"least {FEWEST_OF_NEW_ATTRIBUTE}. Label more of the same"
+        )
+    attributes = {a: labels for a, labels in wider.items() if labels}
     labels = given.pivot(index="product_id", columns="attribute", values="label")
     labels = labels.loc[given["product_id"].unique()]
     targets = {
@@ -88,7 +120,15 @@ def read_shop_labels(
             _MOST_TEXTS_OF_A_PICTURE,
         ),
         unknown_ids=int((~is_known).sum()),
+        labels=attributes,
+        shares=measure_shares(given, attributes),
+        left_out=left_out,
     )
+
+
+def _count(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    every = [f"{label} ({n})" for of_one in left_out.values() for label, n in of_one.items()]
+    return ", ".join(every[:_MOST_NAMED]) + (", ..." if len(every) > _MOST_NAMED else "")
 
 
 def _to_targets(column: pd.Series, labels: tuple[str, ...]) -> np.ndarray:

@@ -98,10 +98,13 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
     labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
     moves: list[torch.Tensor] = []
     answerer = engine.answerer
+    text_of = {one.product_id: (one.title, one.description) for one in products}
     for readable, packed in encode_watched(engine, products, "reading the catalog"):
         ids += [product_id for product_id, _ in readable]
         read_from = [modalities for _, modalities in readable]
-        probs = answerer.probabilities(answerer.read(packed, read_from), read_from)
+        texts = [text_of[product_id] for product_id, _ in readable]
+        named = answerer.find_named(texts)
+        probs = answerer.probabilities(answerer.read(packed, read_from), read_from, named)
         moved = []
         for attribute, names in engine.spec.attributes.items():
             best = probs[attribute].argmax(1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from enrich.calibration import CalibratedModalities, ScoreCorrection
@@ -18,14 +18,26 @@ class Layer:
     weight: Float[Tensor, "C C"]
     embeds_weight: Float[Tensor, "C E"] | None
     bias: Float[Tensor, " C"]
+    named_weight: float = 0.0
 
     def __call__(
-        self, logits: Float[Tensor, "B C"], embeds: Float[Tensor, "B E"]
+        self,
+        logits: Float[Tensor, "B C"],
+        embeds: Float[Tensor, "B E"],
+        named: Bool[Tensor, "B C"],
     ) -> Float[Tensor, "B C"]:
-        """Returns the corrected logits of rows with these embeddings, see `join_embeds`."""
+        """Return the corrected logits of rows.
+
+        Args:
+            logits: As the classifier gives them.
+            embeds: See `join_embeds`.
+            named: Which labels each row's text names.
+        """
         corrected = logits @ self.weight.T
         if self.embeds_weight is not None:
             corrected = corrected + embeds @ self.embeds_weight.T
+        if self.named_weight:
+            corrected = corrected + self.named_weight * named
         return corrected + self.bias
 
 
@@ -38,14 +50,18 @@ def to_layer(correction: ScoreCorrection | None) -> Layer | None:
         weight=torch.eye(len(correction.bias)) if weight is None else torch.tensor(weight),
         embeds_weight=None if embeds_weight is None else torch.tensor(embeds_weight),
         bias=torch.tensor(correction.bias),
+        named_weight=correction.named_weight,
     )
 
 
 def apply_layer(
-    logits: Float[Tensor, "B C"], embeds: Float[Tensor, "B E"], layer: Layer | None
+    logits: Float[Tensor, "B C"],
+    embeds: Float[Tensor, "B E"],
+    named: Bool[Tensor, "B C"],
+    layer: Layer | None,
 ) -> Float[Tensor, "B C"]:
-    """Returns the corrected logits; None leaves them as they are."""
-    return logits if layer is None else layer(logits, embeds)
+    """Return the corrected logits; None leaves them as they are."""
+    return logits if layer is None else layer(logits, embeds, named)
 
 
 def join_embeds(vectors: Vectors) -> Float[Tensor, "B E"]:

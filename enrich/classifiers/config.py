@@ -32,7 +32,7 @@ ANSWERING_MODULES = frozenset(
 )
 # What of a configuration changes no vector.
 _ANSWERING_SETTINGS = {
-    *("name", "attributes", "dropout", "modality_wise", "scoring", "matching", "prompt")
+    *("name", "attributes", "added", "dropout", "modality_wise", "scoring", "matching", "prompt")
 }
 
 
@@ -160,7 +160,9 @@ class Architecture(BaseModel):
 class ClassifierConfig(Architecture):
     """Everything that training fixed, as kept in a checkpoint's `config.json`.
 
-    `attributes` maps each attribute to its labels in the order of the logits. With `int8` the
+    `attributes` maps each attribute to its labels in the order of the logits; `added` says how
+    many of an attribute's labels, the last ones, were added after training and have no head: their
+    logits are 0, and a correction answers. With `int8` the
     linear layers of the towers compute in eight bits on a CPU. `vectors` names what the classifier
     answers from, with the shape that one product has of each, in the order in which they are
     stored; None before a classifier is built.
@@ -173,8 +175,25 @@ class ClassifierConfig(Architecture):
     image: ImageShape
     text_length: int = Field(gt=2)
     attributes: dict[AttributeName, LabelSet] = Field(min_length=1)
+    added: dict[str, int] = {}
     int8: bool = False
     vectors: dict[str, tuple[int, ...]] | None = None
+
+    def without_added(self) -> "ClassifierConfig":
+        """Return the configuration of the attributes that have heads."""
+        if not self.added:
+            return self
+        trained = {
+            attribute: labels[: len(labels) - self.added.get(attribute, 0)]
+            for attribute, labels in self.attributes.items()
+            if attribute not in self.headless
+        }
+        return self.model_copy(update={"attributes": trained, "added": {}})
+
+    @property
+    def headless(self) -> tuple[str, ...]:
+        """The attributes that were added as a whole."""
+        return tuple(a for a, count in self.added.items() if count == len(self.attributes[a]))
 
     @property
     def reads_image(self) -> bool:

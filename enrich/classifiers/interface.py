@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
@@ -186,6 +187,7 @@ class Classifier(nn.Module):
     A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
     it is described, `starts_from` which published weights can fill it, `trained_by` which losses
     can train it, `contrasts_towers` whether contrast compares what the towers themselves return.
+    `config` is without labels that were added after training.
     """
 
     paper: ClassVar[str]
@@ -212,6 +214,8 @@ class Classifier(nn.Module):
         # Buffers, to be on the device once: a copy for every batch would have to be waited for.
         for name, values in (("pixel_mean", config.image.mean), ("pixel_std", config.image.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self._added = config.added
+        config = config.without_added()
         if vocabulary is not None:
             self.build_encoder(config, vocabulary)
             config = config.model_copy(update={"vectors": self.vector_shapes(config)})
@@ -280,9 +284,21 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def answer(self, vectors: Vectors) -> ModelOutput:
-        """Return logits and modality weights, computed in float32."""
-        with torch.autocast(vectors.has_text.device.type, enabled=False):
-            return self._answer(vectors.in_full_precision())
+        """Return logits and modality weights, computed in float32.
+
+        Logits of added labels are 0: a correction answers.
+        """
+        device = vectors.has_text.device
+        with torch.autocast(device.type, enabled=False):
+            output = self._answer(vectors.in_full_precision())
+        for attribute in self._added:
+            none = torch.zeros(len(vectors.has_text), 0, device=device)
+            output.logits[attribute] = self.widen(attribute, output.logits.get(attribute, none))
+        return output
+
+    def widen(self, attribute: str, logits: Float[Tensor, "B _"]) -> Float[Tensor, "B _"]:
+        """Return a head's logits with those of added labels, which are 0."""
+        return F.pad(logits, (0, self._added.get(attribute, 0)))
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
         raise NotImplementedError

@@ -83,7 +83,7 @@ def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
     ]
     read.sort(key=lambda word: -abs(word.effect[1]))
     answer = next(engine.enrich([product]))
-    thresholds = engine.answerer.thresholds_of(answer, prepared.title)
+    thresholds = engine.answerer.thresholds_of(answer, prepared.wording)
     return Explanation(
         product=product,
         answer=answer,
@@ -138,7 +138,8 @@ def _leave_out_each(
     # A word that was all there is leaves nothing, and the classifier says NaN of it.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
     adds: list[dict[str, float]] = [{} for _ in words]
-    for attribute, probs in engine.answerer.probabilities(output, modalities).items():
+    named = engine.answerer.find_named([(one.text, None) for one in batch])
+    for attribute, probs in engine.answerer.probabilities(output, modalities, named).items():
         confidence = probs[:, probs[0].argmax()].nan_to_num(0)
         for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
             word[attribute] = added

@@ -5,7 +5,7 @@ product with a column an attribute. The review page writes the first, spreadshee
 second. Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,9 @@ _FOR_PEOPLE = ("title", "description", "image_path", "category", "note")
 _GUESSED = "guessed_"
 
 
-def read_labels(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def read_labels(
+    file: Path, attribute_labels: Mapping[str, Sequence[str]], open_to: Container[str] = ()
+) -> pd.DataFrame:
     """Return product_id, attribute, label, by and at of each label, as the checkpoint spells it.
 
     `by` is None and `at` (UTC) is NaT where the file says nothing. Blanks around do not count, nor
@@ -36,6 +38,7 @@ def read_labels(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd
     Args:
         file: Parquet, CSV or JSON.
         attribute_labels: The checkpoint's labels by attribute; RESERVED ones go with each.
+        open_to: Attributes of which other labels are kept, spelled as most rows spell them.
 
     Raises:
         ConfigError: The file cannot be read, an attribute, a label or a time is unknown, bytes of
@@ -55,6 +58,9 @@ def read_labels(file: Path, attribute_labels: Mapping[str, Sequence[str]]) -> pd
     )
     for attribute, given in rows.groupby("attribute", sort=False)["label"]:
         known = (*attribute_labels[str(attribute)], *RESERVED)
+        if attribute in open_to:
+            new = given[given.map(read_as(known)).isna()].value_counts().index
+            known += tuple({label.casefold(): label for label in reversed(new)}.values())
         rows.loc[given.index, "label"] = _spell(given, known, f"{file}: {attribute}")
     rows["at"] = _as_times(rows["at"], file)
     _refuse_unusable_ids(rows, file)

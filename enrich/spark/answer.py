@@ -35,6 +35,7 @@ _KEPT = (
     "content_hash STRING, modalities STRING, status STRING, error STRING"
 )
 _NAMES = [column.split()[0] for column in _KEPT.split(", ")]
+_TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
 _LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
 
@@ -77,7 +78,8 @@ def write_candidates(
     """
     parts = []
     if encodings is not None:
-        asked = join_encodings(diff.select(*TO_ANSWER), encodings)
+        due = diff.select(*TO_ANSWER)
+        asked = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
         parts.append(_answer(asked.where(F.col("modalities").isNotNull()), spec))
     if diff.count(Outcome.REVISED):
         revised = diff.select(Outcome.REVISED)
@@ -104,17 +106,21 @@ def write_candidates(
     tables.append("candidates", rows.select(*columns), header.run_id, 1)
 
 
-def join_encodings(due: DataFrame, encodings: DataFrame) -> DataFrame:
+def join_encodings(
+    due: DataFrame, encodings: DataFrame, *, with_descriptions: bool = False
+) -> DataFrame:
     """Return due products beside the latest encoding of their content; lazy.
 
-    Two runs at once may have encoded the same content: the latest counts.
+    Two runs at once may have encoded the same content: the latest counts. Descriptions that no
+    label is looked for in are NULL.
     """
     latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
     one = encodings.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
     one = one.select("content_hash", "status", "modalities", "error", "vectors")
-    # As `enrich.lexicon.choose_title`.
-    named_in = F.coalesce(F.nullif("title", F.lit("")), "description").alias("named_in")
-    columns = ("product_id", "product_category", "replaces", "content_hash", named_in)
+    # See `enrich.lexicon.choose_title`.
+    needed = F.lit(with_descriptions) | (F.coalesce("title", F.lit("")) == "")
+    description = F.when(needed, F.col("description")).alias("description")
+    columns = ("product_id", "product_category", "replaces", "content_hash", "title", description)
     reason, op = F.col("outcome").alias("reason"), F.lit(Op.UPSERT).alias("op")
     return due.select(*columns, reason, op).join(one, "content_hash")
 
@@ -182,9 +188,9 @@ def write_findings(
     )
     found = broken
     if encodings is not None:
-        texts = diff.select(*TO_ANSWER).select("product_id", *INPUT_FIELDS)
+        inputs = diff.select(*TO_ANSWER).select("product_id", *INPUT_FIELDS)
         read = join_encodings(diff.select(*TO_ANSWER), encodings)
-        unread = read.where(F.col("modalities").isNull()).join(texts, "product_id")
+        unread = read.where(F.col("modalities").isNull()).drop(*_TEXTS).join(inputs, "product_id")
         has_crashed = F.col("status") == Status.WORKER_CRASHED
         reason = F.when(has_crashed, Reason.WORKER_CRASHED).otherwise(Reason.NO_MODALITY)
         error = F.concat_ws(": ", "status", "error").alias("error")
@@ -223,7 +229,7 @@ def write_findings(
 
 def _answer(asked: DataFrame, spec: BuildsEngine) -> DataFrame:
     schema = f"{_KEPT}, {answer_columns(spec.attributes)}"
-    rows = asked.select(*_NAMES, "vectors", "named_in")
+    rows = asked.select(*_NAMES, "vectors", *_TEXTS)
     return rows.mapInArrow(build_answer(spec), schema)
 
 
@@ -237,9 +243,9 @@ def build_answer(
         for batch in batches:
             if not batch.num_rows:
                 continue
-            vectors = batch.column("vectors").to_pylist()
-            modalities, titles = (batch.column(n).to_pylist() for n in ("modalities", "named_in"))
-            answers = answerer.answer(vectors, modalities, titles)
+            asked = ("vectors", "modalities", *_TEXTS)
+            vectors, modalities, *texts = (batch.column(name).to_pylist() for name in asked)
+            answers = answerer.answer(vectors, modalities, [*zip(*texts, strict=True)])
             kept = [batch.column(name) for name in _NAMES]
             names = [*_NAMES, *answers.schema.names]
             yield pa.RecordBatch.from_arrays([*kept, *answers.columns], names=names)

@@ -43,12 +43,13 @@ def look_at_source(
     Returns:
         None, and nothing is written, where the sample tells nothing.
     """
-    asked = join_encodings(diff.select(*TO_ANSWER), encodings)
+    due = diff.select(*TO_ANSWER)
+    asked = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
     # By content, which has nothing to do with what a product is.
     sample = asked.where("vectors IS NOT NULL").orderBy("content_hash").limit(SAMPLE)
-    columns = sample.select("vectors", "modalities", "named_in").toArrow()
-    vectors, modalities, titles = (columns.column(at).to_pylist() for at in range(3))
-    profile = spec.profile(vectors, modalities, titles) if vectors else None
+    columns = sample.select("vectors", "modalities", "title", "description").toArrow()
+    vectors, modalities, *texts = (columns.column(at).to_pylist() for at in range(4))
+    profile = spec.profile(vectors, modalities, [*zip(*texts, strict=True)]) if vectors else None
     if profile is None:
         return None
     row: dict[str, Any] = {

@@ -55,7 +55,7 @@ class Answers:
 
     def corrected(self, layer: Layer | None) -> "Answers":
         """Returns the answers with corrected logits; None leaves them as they are."""
-        return replace(self, logits=apply_layer(self.logits, self.embeds, layer))
+        return replace(self, logits=apply_layer(self.logits, self.embeds, self.named, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
         """Returns the logarithm of each row's temperature."""

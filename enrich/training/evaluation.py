@@ -59,7 +59,7 @@ def answer(
     groups = torch.from_numpy(batches.products.groups[rows])
     # Its own labels: those of `label_words` may be of several classifiers.
     finder = LabelFinder(classifier.config.attributes, batches.label_words.lexicon)
-    named = finder.find(batches.titles(rows, condition))
+    named = finder.find([(title, None) for title in batches.titles(rows, condition)])
     answers = {}
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         logits = [out.logits[attribute].float().cpu() for out in outputs]

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from enrich.config import JobConfig
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
+from enrich.lexicon import ProductText
 from enrich.records import EncodedProduct, Modalities, Product, Status
 from enrich.rows import AttributeAnswers, to_record_batch
 from enrich.spark.refresh import Inputs, Refresh, Request
@@ -52,7 +53,7 @@ class DeviceAnswerer:
     """Answers with the device that the vectors name."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> pa.RecordBatch:
         places = np.frombuffer(b"".join(vectors), "<f2").astype(np.int64).reshape(-1, 1)
         sure = np.ones_like(places, dtype=np.float64)

@@ -20,7 +20,7 @@ WORDS = Lexicon.of_labels(
 
 def find(title: str | None, lexicon: Lexicon = WORDS) -> list[str]:
     """Return the colors that a title names, in the order of the labels."""
-    (named,) = LabelFinder({"color": COLORS}, lexicon).find([title])["color"]
+    (named,) = LabelFinder({"color": COLORS}, lexicon).find([(title, None)])["color"]
     return [COLORS[at] for at in np.flatnonzero(named)]
 
 
@@ -61,9 +61,17 @@ def test_a_title_may_name_several_labels_and_one_label_twice() -> None:
 
 def test_attributes_are_looked_for_apart_from_each_other() -> None:
     finder = LabelFinder({"color": ("navy",), "style": ("navy look", "boho")}, WORDS)
-    found = finder.find(["A navy look", "gypsy skirt", "navy"])
+    found = finder.find([("A navy look", None), ("gypsy skirt", None), ("navy", None)])
     assert found["color"].tolist() == [[True], [False], [True]]
     assert found["style"].tolist() == [[True, False], [False, True], [False, False]]
+
+
+def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
+    labels = {"color": ("red", "blue"), "fabric": ("silk", "silk red")}
+    finder = LabelFinder(labels, Lexicon({}), in_descriptions=["fabric"])
+    found = finder.find([("Red shirt", "silk, not blue"), ("silk", "red"), (None, "blue silk")])
+    assert found["color"].tolist() == [[True, False], [False, False], [False, True]]
+    assert found["fabric"].tolist() == [[True, False]] * 3
 
 
 def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
@@ -96,7 +104,7 @@ def test_words_of_other_scripts_and_cases_are_found(word: str, title: str) -> No
 
 @pytest.mark.parametrize("title", ["p\u0131nk", "P\u0130NK", "\u017fhirt", "\u212a"])
 def test_letters_that_are_nearly_alike_stop_nothing(title: str) -> None:
-    found = LabelFinder({"color": ("pink", "shirt", "k")}, Lexicon({})).find([title])
+    found = LabelFinder({"color": ("pink", "shirt", "k")}, Lexicon({})).find([(title, None)])
     assert found["color"].shape == (1, 3)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from enrich.lexicon import ProductText
 from enrich.records import (
     Candidate,
     EncodedProduct,
@@ -111,7 +112,7 @@ class _Reds:
     """Answers red to everything."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> pa.RecordBatch:
         return to_record_batch([_color(*(0.5 + one[0] / 10 for one in vectors))])
 

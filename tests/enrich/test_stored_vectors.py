@@ -55,6 +55,7 @@ def test_storing_vectors_moves_no_confidence_and_no_label_but_ties(
         with autocast(classifier.device):
             tokens = classifier.towers(inputs)
         rows += len(batch)
+        unnamed = answerer.find_named([(None, None)] * len(batch))
         for one in Modalities:
             with autocast(classifier.device):
                 vectors = classifier.join(
@@ -63,7 +64,7 @@ def test_storing_vectors_moves_no_confidence_and_no_label_but_ties(
                     inputs.has_text & (one is not Modalities.IMAGE),
                 )
             exact, stored = (
-                answerer.probabilities(classifier.answer(some), [one] * len(batch))
+                answerer.probabilities(classifier.answer(some), [one] * len(batch), unnamed)
                 for some in (vectors, vectors.as_stored())
             )
             for attribute, probs in exact.items():

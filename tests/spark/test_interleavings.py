@@ -45,7 +45,8 @@ def test_two_runs_end_alike_in_any_order_of_their_commits(
     two: tuple[Shop, Shop], order: list[tuple[str, str]]
 ) -> None:
     older, newer = two
-    newer.file = older.folder / "newer.parquet"
+    newer.file = older.folder / "newer" / older.file.name
+    newer.file.parent.mkdir()
     newer.write(products(mark=" of the newer day"))
     ended = Schedule(order).run(
         {

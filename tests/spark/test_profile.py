@@ -8,6 +8,7 @@ import pytest
 from pyspark import cloudpickle
 
 from enrich.fake_engine import FakeEngineSpec
+from enrich.lexicon import ProductText
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import Shop, products
 
@@ -22,9 +23,9 @@ class StrangeSpec(FakeEngineSpec):
     """Recipe of an engine that has never seen such a source."""
 
     def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], titles: Sequence[str | None]
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> SourceProfile:
-        assert len(vectors) == len(modalities) == len(titles)
+        assert len(vectors) == len(modalities) == len(texts)
         expected = AttributeProfile(0.75, 0.7, named=0.25, contradicted=0.0)
         return SourceProfile(len(vectors), FAR_AWAY, dict.fromkeys(self.attributes, expected))
 

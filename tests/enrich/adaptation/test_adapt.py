@@ -260,9 +260,9 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == never
 
 
-@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize(("corrected", "is_added"), [(False, False), (True, False), (True, True)])
 def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered(
-    corrected: bool,
+    corrected: bool, is_added: bool
 ) -> None:
     base = _calibration().attributes["color"]
     fold_of = deal_folds(torch.arange(100))
@@ -283,7 +283,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
     def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
         scoring = weigh(readings)
         if corrected:
-            scoring = with_correction(scoring, fold_of, base)
+            scoring = with_correction(scoring, fold_of, base, is_added=is_added)
         answered = calibrate_held_out(scoring, fold_of, base).fully
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]
@@ -293,8 +293,9 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
         assert one.equal(other)
 
 
+@pytest.mark.parametrize("is_added", [False, True])
 def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_added: bool
 ) -> None:
     monkeypatch.setattr("enrich.adaptation.scores.choose_strength", lambda labelled, folds: 3.0)
     base = _calibration().attributes["color"]
@@ -305,7 +306,9 @@ def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(
         replace(one, targets=(one.targets + here[one.product].long()) % LABELS) for one in readings
     ]
     given, changed = (
-        with_correction(leave_scores(Readings(some, {}), None), fold_of, base).without
+        with_correction(
+            leave_scores(Readings(some, {}), None), fold_of, base, is_added=is_added
+        ).without
         for some in (readings, others)
     )
     for fold, (before, after) in enumerate(zip(given, changed, strict=True)):

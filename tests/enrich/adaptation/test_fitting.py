@@ -24,7 +24,8 @@ def _shop(rows: int, seed: int, confused: tuple[int, int] | None = None) -> Labe
     embeds = torch.ones(rows, 2 * WIDTH + 2)
     embeds[:, :WIDTH] = 5 + torch.randn(rows, WIDTH, generator=random) / 100
     embeds[::2, WIDTH + 1 :] = 0
-    return Labelled(logits, embeds, targets, torch.zeros(rows))
+    unnamed = torch.zeros(rows, LABELS, dtype=torch.bool)
+    return Labelled(logits, embeds, unnamed, targets, torch.zeros(rows), torch.ones(rows))
 
 
 def _seen(rows: int, seed: int) -> Labelled:
@@ -33,11 +34,11 @@ def _seen(rows: int, seed: int) -> Labelled:
     random = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, LABELS, (rows,), generator=random)
     shop.embeds[torch.arange(rows), targets] += 0.02
-    return Labelled(shop.logits / 10, shop.embeds, targets, shop.log_temperature)
+    return replace(shop, logits=shop.logits / 10, targets=targets)
 
 
 def _accuracy(labelled: Labelled, strength: float, unseen: Labelled) -> float:
-    answers = fit_layer(labelled, strength)(unseen.logits, unseen.embeds).argmax(1)
+    answers = fit_layer(labelled, strength)(unseen.logits, unseen.embeds, unseen.named).argmax(1)
     return (answers == unseen.targets).float().mean().item()
 
 
@@ -59,8 +60,26 @@ def test_neither_origin_nor_unit_of_the_embeddings_matters() -> None:
     moved[:WIDTH, :WIDTH] *= unit
     moved[WIDTH, :WIDTH] = origin  # for the rows that have a picture
     other = replace(labelled, embeds=labelled.embeds @ moved)
-    answers, others = (fit_layer(one, 3.0)(one.logits, one.embeds) for one in (labelled, other))
+    answers, others = (
+        fit_layer(one, 3.0)(one.logits, one.embeds, one.named) for one in (labelled, other)
+    )
     torch.testing.assert_close(answers, others, atol=0.02, rtol=0)
+
+
+def test_what_texts_name_is_learnt_from_few_labels() -> None:
+    labelled, unseen = (_named(rows, seed) for rows, seed in ((60, 0), (2000, 1)))
+    before = _accuracy(labelled, math.inf, unseen)
+    assert before < 0.3 and _accuracy(labelled, 100.0, unseen) > before + 0.4
+
+
+def _named(rows: int, seed: int) -> Labelled:
+    """A shop whose texts name the label, and of every fifth product another one."""
+    shop = _shop(rows, seed)
+    random = torch.Generator().manual_seed(seed)
+    targets, others = torch.randint(0, LABELS, (2, rows), generator=random)
+    named = torch.where(torch.arange(rows) % 5 == 0, others, targets)
+    one_hot = torch.nn.functional.one_hot(named, LABELS).bool()
+    return replace(shop, logits=shop.logits / 10, targets=targets, named=one_hot)
 
 
 def test_an_embedding_that_is_always_the_same_says_nothing() -> None:
@@ -71,14 +90,14 @@ def test_an_embedding_that_is_always_the_same_says_nothing() -> None:
 
 def test_an_infinite_prior_changes_no_answer() -> None:
     labelled = _shop(50, 0, confused=(1, 2))
-    corrected = fit_layer(labelled, math.inf)(labelled.logits, labelled.embeds)
+    corrected = fit_layer(labelled, math.inf)(labelled.logits, labelled.embeds, labelled.named)
     assert torch.allclose(corrected.softmax(1), labelled.logits.softmax(1), atol=1e-6)
 
 
 def test_a_constant_added_to_all_scores_changes_nothing() -> None:
     labelled = _shop(100, 0, confused=(1, 2))
     layer = fit_layer(labelled, 3.0)
-    moved, there = (layer(labelled.logits + by, labelled.embeds) for by in (7, 0))
+    moved, there = (layer(labelled.logits + by, labelled.embeds, labelled.named) for by in (7, 0))
     assert torch.allclose(moved, there, atol=1e-4)
 
 

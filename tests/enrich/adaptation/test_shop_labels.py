@@ -85,7 +85,7 @@ def test_an_attribute_of_other_products_alone_stays_without_a_label(
     [
         ("product_id,colour\nwhole,red\n", SchemaMismatch, "a column for each of color, pattern"),
         ("sku,color\nwhole,red\n", SchemaMismatch, "found a column 'sku'"),
-        ("product_id,color\nwhole,mauve\n", ConfigError, "'mauve' (1 rows), expected one of red"),
+        ("product_id,color\nwhole,mauve\n", ConfigError, "found mauve (1), expected at least"),
         ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "product 'whole' twice"),
         ("product_id,color\ngone,red\n", ConfigError, "none of the 1 products"),
     ],

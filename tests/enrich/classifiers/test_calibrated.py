@@ -9,22 +9,27 @@ from enrich.classifiers.interface import IMAGE, TEXT, Vectors
 
 
 @pytest.mark.parametrize(
-    ("weight", "embeds_weight", "wanted"),
+    ("weight", "embeds_weight", "named_weight", "wanted"),
     [
-        (None, None, [11.0, 0.0]),
+        (None, None, 0.0, [11.0, 0.0]),
         # 2 x 1 + 3 x 2 + 10, 0 x 1 + 5 x 2 - 2.
-        (((2.0, 3.0), (0.0, 5.0)), None, [18.0, 8.0]),
+        (((2.0, 3.0), (0.0, 5.0)), None, 0.0, [18.0, 8.0]),
         # And 4 x 7 + 1 x 1, and -1 x 1 of an embedding of 7 and the one behind it.
-        (None, ((4.0, 1.0), (0.0, -1.0)), [40.0, -1.0]),
+        (None, ((4.0, 1.0), (0.0, -1.0)), 0.0, [40.0, -1.0]),
+        # The text names the second label.
+        (None, None, 3.0, [11.0, 3.0]),
     ],
 )
 def test_a_correction_mixes_the_scores_of_a_row_looks_at_its_embeddings_and_adds_its_bias(
-    weight: Matrix | None, embeds_weight: Matrix | None, wanted: list[float]
+    weight: Matrix | None, embeds_weight: Matrix | None, named_weight: float, wanted: list[float]
 ) -> None:
     scores, embeds = torch.tensor([[1.0, 2.0]]), torch.tensor([[7.0, 1.0]])
-    correction = ScoreCorrection(weight=weight, embeds_weight=embeds_weight, bias=(10.0, -2.0))
-    assert apply_layer(scores, embeds, to_layer(correction)).tolist() == [wanted]
-    assert apply_layer(scores, embeds, to_layer(None)) is scores
+    named = torch.tensor([[False, True]])
+    correction = ScoreCorrection(
+        weight=weight, embeds_weight=embeds_weight, named_weight=named_weight, bias=(10.0, -2.0)
+    )
+    assert apply_layer(scores, embeds, named, to_layer(correction)).tolist() == [wanted]
+    assert apply_layer(scores, embeds, named, to_layer(None)) is scores
 
 
 def test_of_what_a_row_lacks_nothing_is_seen() -> None:

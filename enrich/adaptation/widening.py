@@ -1,0 +1,171 @@
+"""Widen a checkpoint's label sets: by an attribute of a source's own, or by labels of a known one.
+
+Encoder and heads stay as they are. A new label has no head: its logit is 0 until a correction is
+fitted to labelled products, and answers of all other attributes stay equal bit for bit.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+from schemas.labels import RESERVED
+
+from enrich.calibration import (
+    TARGET_PRECISIONS,
+    CalibratedModalities,
+    CalibratedSets,
+    Calibration,
+    ScoreCorrection,
+)
+from enrich.classifiers.checkpoint import derived_checkpoint
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.errors import ConfigError
+from enrich.lexicon import Evidence
+from enrich.records import Modalities
+from enrich.settings_files import describe_invalid
+
+# Fewer products tell nothing of a label. A new label of a trained attribute takes answers from
+# labels that thousands of products taught: it needs more.
+FEWEST_OF_NEW_ATTRIBUTE, FEWEST_OF_KNOWN_ATTRIBUTE = 5, 20
+# What a label that the text names has in front of the others, in log odds, before anybody has
+# labelled a product. Fitted weights were 0.4 to 5 on six attributes of a shop of fashion.
+_NAMED_WEIGHT = 4.0
+
+LabelSets = dict[str, tuple[str, ...]]
+
+
+def choose_labels(given: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> LabelSets:
+    """Return the label sets with the new labels that enough products carry, the commonest first.
+
+    Args:
+        given: What `read_labels` returns.
+        known: The checkpoint's labels by attribute; those of a new attribute are empty.
+    """
+    wider = {attribute: tuple(labels) for attribute, labels in known.items()}
+    for attribute, rows in given.groupby("attribute", sort=False):
+        labels = wider[str(attribute)]
+        fewest = FEWEST_OF_KNOWN_ATTRIBUTE if labels else FEWEST_OF_NEW_ATTRIBUTE
+        counts = rows["label"].value_counts()
+        new = counts[(counts >= fewest) & ~counts.index.isin([*labels, *RESERVED])]
+        wider[str(attribute)] = (*labels, *new.index)
+    return wider
+
+
+@contextmanager
+def widened(
+    manifest: Manifest, labels: LabelSets, shares: Mapping[str, Sequence[float]] | None = None
+) -> Iterator[Manifest]:
+    """Yield a checkpoint with wider label sets, in a folder of its own while the block lasts.
+
+    Args:
+        manifest: The checkpoint to start from.
+        labels: Label sets by attribute. Those of the checkpoint come first, in their order.
+        shares: By attribute the share of each label among labelled products, in (0, 1), which are
+            going to be fitted to. Without them labels that texts name come first, and nothing new
+            is published: no labels have proved a threshold.
+
+    Raises:
+        ConfigError: An attribute or a label cannot be called so.
+    """
+    with tempfile.TemporaryDirectory(prefix="widened-", ignore_cleanup_errors=True) as folder:
+        output = Path(folder) / "checkpoint"
+        write_widened(manifest, labels, manifest.config.name, output, shares)
+        yield read_manifest(output)
+
+
+def write_widened(
+    manifest: Manifest,
+    labels: LabelSets,
+    name: str,
+    output: Path,
+    shares: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Write a checkpoint with wider label sets; see `widened`.
+
+    Raises:
+        ConfigError: An attribute or a label cannot be called so.
+    """
+    config = _widen_config(manifest.config, labels, name)
+    calibration = manifest.calibration
+    attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)
+    unfitted = [a for a in config.headless if a not in calibration.fitted]
+    for attribute, wider in labels.items():
+        if attribute in unfitted:
+            attributes[attribute] = _uncalibrated()
+            corrections[attribute] = _start(wider, (shares or {}).get(attribute))
+        elif more := len(wider) - len(manifest.config.attributes[attribute]):
+            floors = (None if shares is None else 0.0,) * more
+            attributes[attribute] = _widen_floors(attributes[attribute], floors)
+            if attribute in corrections:
+                corrections[attribute] = _widen_correction(corrections[attribute], more)
+    wide = calibration.model_copy(update={"attributes": attributes, "corrections": corrections})
+    with derived_checkpoint(manifest, config, output) as partial:
+        checked = Calibration.model_validate(wide.model_dump())
+        (partial / "calibration.json").write_text(checked.model_dump_json(indent=2) + "\n")
+
+
+def measure_shares(given: pd.DataFrame, labels: LabelSets) -> dict[str, list[float]]:
+    """Return the share of each label among the labelled products, by attribute."""
+    shares = {}
+    for attribute, rows in given.groupby("attribute", sort=False):
+        counts = rows["label"].value_counts().reindex([*labels[str(attribute)]]).fillna(0)
+        # As if each had been given once more: a share of 0 has no logarithm.
+        shares[str(attribute)] = [*((counts + 1) / (counts + 1).sum())]
+    return shares
+
+
+def _widen_config(config: ClassifierConfig, labels: LabelSets, name: str) -> ClassifierConfig:
+    added = dict(config.added)
+    for attribute, wider in labels.items():
+        if more := len(wider) - len(config.attributes.get(attribute, ())):
+            added[attribute] = added.get(attribute, 0) + more
+    update = {"attributes": config.attributes | labels, "added": added, "name": name}
+    try:
+        return ClassifierConfig.model_validate(config.model_dump() | update)
+    except ValidationError as error:
+        raise ConfigError(
+            f"no checkpoint can have these labels: {describe_invalid(error, ClassifierConfig)}"
+        ) from error
+
+
+def _uncalibrated() -> CalibratedSets:
+    never = {f"{precision:.2f}": dict.fromkeys(Evidence) for precision in TARGET_PRECISIONS}
+    return {
+        modalities: CalibratedModalities(temperature=1, thresholds=never, rows=0)
+        for modalities in Modalities
+    }
+
+
+def _start(labels: Sequence[str], shares: Sequence[float] | None) -> ScoreCorrection:
+    if shares is None:
+        return ScoreCorrection(bias=(0.0,) * len(labels), named_weight=_NAMED_WEIGHT)
+    return ScoreCorrection(bias=tuple(math.log(share) for share in shares))
+
+
+def _widen_floors(calibrated: CalibratedSets, more: tuple[float | None, ...]) -> CalibratedSets:
+    """Return the calibration with the floors of new labels, None for never."""
+    return {
+        modalities: one.model_copy(
+            update={"floors": {name: (*floors, *more) for name, floors in one.floors.items()}}
+        )
+        for modalities, one in calibrated.items()
+    }
+
+
+def _widen_correction(correction: ScoreCorrection, more: int) -> ScoreCorrection:
+    labels = len(correction.bias)
+    wide: dict[str, object] = {"bias": (*correction.bias, *(0.0,) * more)}
+    if correction.weight is not None:
+        weight = np.eye(labels + more)
+        weight[:labels, :labels] = correction.weight
+        wide["weight"] = tuple(map(tuple, weight.tolist()))
+    if correction.embeds_weight is not None:
+        none = (0.0,) * len(correction.embeds_weight[0])
+        wide["embeds_weight"] = (*correction.embeds_weight, *(none,) * more)
+    return correction.model_copy(update=wide)

@@ -1,0 +1,110 @@
+"""Add an attribute of your own to a checkpoint, or new labels to one that it answers.
+
+    python jobs/add_attribute.py --name sleeve_length --labels sleeves.csv \
+        --catalog shop/products.csv --output checkpoints/shop
+    python jobs/add_attribute.py --name fabric --values cotton,denim,silk --output checkpoints/shop
+
+The first fits a head to some 50 to 300 labelled products, whose pictures alone are opened. The
+encoder stays, so the next run answers the whole catalog from its encodings; answers of all other
+attributes stay equal. The second needs no label: labels that texts name come first, nothing of the
+attribute is published, and `jobs/review.py --what attribute:fabric` asks people for labels.
+The last line on standard output is one JSON object.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enrich.adaptation.fit_checkpoint import fit_checkpoint
+from enrich.adaptation.report import summarise
+from enrich.adaptation.shop_labels import read_shop_labels
+from enrich.adaptation.widening import write_widened
+from enrich.classifiers.checkpoint import check_checkpoint_target
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
+from enrich.command_line import CheckpointOption, ImageRootOption, choose_image_root, run_command
+from enrich.errors import ConfigError
+
+
+def main(
+    name: Annotated[str, typer.Option(help="The attribute: a new one, or one to add labels to.")],
+    output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labelled products: product_id, attribute, label, or product_id, NAME."),
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help="Without labels: the labels' names, with commas between.")
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Product table: Parquet, CSV or JSON file.")
+    ] = None,
+    image_root: ImageRootOption = None,
+    checkpoint: CheckpointOption = str(BUNDLED),
+    checkpoint_name: Annotated[
+        str | None, typer.Option(help="The new checkpoint's name; the old one and '-NAME'.")
+    ] = None,
+) -> None:
+    """Add an attribute to a checkpoint by labelled products, or by the names of its labels."""
+    manifest = fetch_manifest(checkpoint)
+    called = checkpoint_name or f"{manifest.config.name}-{name}"
+    check_checkpoint_target(called, output)
+    if values is not None and labels is None and catalog is None and image_root is None:
+        add_by_names(manifest, name, values, called, output)
+    elif values is None and labels is not None and catalog is not None:
+        root = choose_image_root(image_root, catalog)
+        add_by_labels(manifest, name, labels, catalog, root, called, output)
+    else:
+        raise ConfigError(
+            "an attribute is added by --labels and --catalog, or by --values alone: give either"
+        )
+
+
+def add_by_labels(
+    manifest: Manifest,
+    attribute: str,
+    labels: Path,
+    catalog: Path,
+    image_root: str,
+    name: str,
+    output: Path,
+) -> None:
+    """Write a checkpoint whose attribute is fitted to labelled products."""
+    labelled = read_shop_labels(labels, catalog, manifest.config.attributes, only=attribute)
+    shop = catalog.resolve().parent.name
+    adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
+    summary = {
+        "output": str(output),
+        "name": name,
+        "attribute": attribute,
+        "labels": labelled.labels[attribute],
+        "left_out": labelled.left_out.get(attribute, {}),
+        "products": len(labelled.products),
+        "not_in_catalog": labelled.unknown_ids,
+        **summarise(adapted.effects)[attribute],
+    }
+    typer.echo(json.dumps(summary))
+
+
+def add_by_names(manifest: Manifest, attribute: str, values: str, name: str, output: Path) -> None:
+    """Write a checkpoint that guesses the attribute by the words of texts."""
+    known = manifest.config.attributes.get(attribute, ())
+    named = [value.strip() for value in values.split(",") if value.strip()]
+    new = tuple(value for value in dict.fromkeys(named) if value not in known)
+    if not new or len(known) + len(new) < 2:
+        raise ConfigError(
+            f"--values names too few labels: found {', '.join(named) or 'none'}, expected two or "
+            "more that the attribute does not have yet."
+        )
+    sets = manifest.config.attributes | {attribute: (*known, *new)}
+    write_widened(manifest, sets, name, output)
+    typer.echo(
+        json.dumps(
+            {"output": str(output), "name": name, "attribute": attribute, "labels": sets[attribute]}
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
