@@ -1,6 +1,7 @@
 """Reads the product table of the jobs that run without Spark. Knows nothing of images."""
 
 import dataclasses
+import json
 from functools import reduce
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 def read_products(file: Path, limit: int | None = None) -> pa.Table:
     """Returns the four input columns of a Parquet, CSV or JSON file as strings.
 
+    A list of images becomes a text as in JSON (enrich/images/lists.py).
+
     Raises:
         ConfigError: the file cannot be read, or is a folder in which a product table lies.
         SchemaMismatch: a column is missing or cannot be read as text.
@@ -28,7 +31,24 @@ def read_products(file: Path, limit: int | None = None) -> pa.Table:
             f"{file} is a folder with {' and '.join(table.name for table in tables)} in it; wanted "
             f"here: the product table itself, {tables[0]}"
         )
-    return select_text(read_table(file), _COLUMNS, file).slice(0, limit)
+    return select_text(_lists_as_text(read_table(file)), _COLUMNS, file).slice(0, limit)
+
+
+def _lists_as_text(table: pa.Table) -> pa.Table:
+    place = table.schema.get_field_index("image_path")
+    if place < 0 or not _is_list_of_texts(table.schema.field(place).type):
+        return table
+    lists = table[place].cast(pa.list_(pa.binary())).to_pylist()
+    given = ([image.decode(errors="replace") for image in one or () if image] for one in lists)
+    texts = [json.dumps(one, ensure_ascii=False) if one else None for one in given]
+    return table.set_column(place, "image_path", pa.array(texts, pa.string()))
+
+
+def _is_list_of_texts(kind: pa.DataType) -> bool:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return any(is_kind(kind.value_type) for is_kind in texts)
 
 
 def count_replaced(products: pa.Table) -> tuple[int, int]:

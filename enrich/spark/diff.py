@@ -21,7 +21,7 @@ from pyspark.sql.functions import pandas_udf
 from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
-from enrich.images.limits import ImageProblem
+from enrich.images.limits import ImageProblem, ImageStat
 from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of
@@ -301,22 +301,30 @@ def _look_at(
     digest: Any,
 ) -> _Look:
     """Runs on the executor. A picture that cannot be read counts with its status."""
-    path = _text(path)
-    try:
+    seen = (size, _text(etag), modified_us)
+
+    def look(image: str | None) -> _Look:
         if identity is ImageIdentity.CONTENT:
-            return _Look(hashlib.sha256(store.read(path)).hexdigest(), was_read=True)
+            return _Look(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
         # Before the bytes: a file that is written meanwhile differs at the next look.
-        found = store.stat(path)
+        found = store.stat(image)
         stat = (found.size, found.etag, _in_microseconds(found.modified_at))
-        if (size, _text(etag), modified_us) == stat and isinstance(digest, str):
+        if seen == stat and isinstance(digest, str):
             return _Look(digest, *stat)
-        digest = hashlib.sha256(store.read(path)).hexdigest()
-        is_settled = found.modified_at is None or (
-            found.modified_at < datetime.now(UTC) - _CLOCK_STEP
-        )
-        return _Look(digest, *stat, True) if is_settled else _Look(digest, was_read=True)
+        read = hashlib.sha256(store.read(image)).hexdigest()
+        return _Look(read, *stat, True) if _is_settled(found) else _Look(read, was_read=True)
+
+    try:
+        return store.try_each(_text(path), look)
     except ImageProblem as problem:
         return _Look(str(problem.status))
+
+
+def _is_settled(found: ImageStat) -> bool:
+    """Return whether another picture will have another stat."""
+    if found.modified_at is None:
+        return found.etag is not None
+    return found.modified_at < datetime.now(UTC) - _CLOCK_STEP
 
 
 def _in_microseconds(moment: datetime | None) -> int | None:
