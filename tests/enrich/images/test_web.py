@@ -10,13 +10,12 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from image_host import ImageHost, image_host
+from image_host import ImageHost, Names, image_host, reach_this_machine
 
 from enrich.config import JobConfig
 from enrich.images import hosts, web
@@ -28,33 +27,13 @@ PICTURE = b"a picture" * 1_000
 ONCE = ImageReading(attempts=1, timeout_s=5)
 
 
-class Names(dict[str, str]):
-    """Names and their addresses, as the test's own name server has them."""
-
-    asked = 0
-
-    def __call__(self, name: str, *rest: Any, **options: Any) -> Any:
-        if name not in self:
-            return RESOLVE(name, *rest, **options)
-        self.asked += 1
-        return [entry for one in self[name].split() for entry in RESOLVE(one, *rest, **options)]
-
-
-RESOLVE = socket.getaddrinfo
-
-
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    known = Names(dict.fromkeys(("cdn.example.com", "img.example.com"), "127.0.0.1"))
-    monkeypatch.setattr(socket, "getaddrinfo", known)
-    return known
+    return reach_this_machine(monkeypatch)
 
 
 @pytest.fixture
-def host(names: Names, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageHost]:
-    """A host on this machine, which tests alone may reach."""
-    is_public = hosts.is_public
-    monkeypatch.setattr(hosts, "is_public", lambda one: one == "127.0.0.1" or is_public(one))
+def host(names: Names) -> Iterator[ImageHost]:
     with image_host() as served:
         yield served
 
