@@ -16,6 +16,7 @@ from pyspark.sql.types import (
     DataType,
     DecimalType,
     IntegralType,
+    NullType,
     NumericType,
     StringType,
     StructField,
@@ -385,7 +386,8 @@ def _is_allowed(role: str, found: DataType) -> bool:
         is_whole |= isinstance(found, DecimalType) and found.scale == 0
         return is_whole or role == "priority"
     if isinstance(found, ArrayType):
-        return role == "image_path" and _is_allowed("title", found.elementType)
+        is_texts = isinstance(found.elementType, StringType | NullType)
+        return role == "image_path" and is_texts
     return isinstance(found, StringType) or found.typeName() == "void"
 
 
