@@ -20,6 +20,7 @@ MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LEFT_AS_IT_IS = "%/:=&?~+!$,;'@()*[]"
 _PIECE = 1 << 16
+_BEFORE_A_PAGE = b"\xef\xbb\xbf \t\r\n"
 
 
 def is_url(image_path: str) -> bool:
@@ -67,7 +68,7 @@ def read_url(
     Raises:
         ImageProblem: more than `limit` bytes, too many redirects, or a host or an address that is
             not allowed.
-        FileNotFoundError: the host has no such file.
+        FileNotFoundError: the host has no such file, or sends a page for people instead.
         OSError: the host failed or denied it, or was too slow.
     """
     with _ask("GET", location, hosts, reading) as answer:
@@ -78,6 +79,8 @@ def read_url(
         raise ImageProblem(Status.IMAGE_TOO_LARGE, f"more than max_bytes = {limit:,} bytes")
     if length is not None and len(data) < length:
         raise OSError(f"the host sent {len(data):,} of {length:,} bytes")
+    if data[:100].lstrip(_BEFORE_A_PAGE).startswith(b"<"):
+        raise FileNotFoundError("the host sent a page instead of an image")
     return bytes(data)
 
 

@@ -279,6 +279,11 @@ def test_a_status_says_whether_to_ask_again(
     assert host.asked["GET /a.jpg"] == requests
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>not here", b"\xef\xbb\xbf\r\n <html>"])
+def test_a_page_instead_of_a_picture_is_a_missing_picture(host: ImageHost, page: bytes) -> None:
+    assert problem(store(host), host.sends("/a.jpg", page)).status is Status.IMAGE_MISSING
+
+
 def once(host: ImageHost, first: Callable[[BaseHTTPRequestHandler], None]) -> str:
     """Answer the next request for a picture in one way, and others with the picture."""
     url = host.sends("/a.jpg", PICTURE)
