@@ -216,6 +216,7 @@ class Host:
             except OSError as error:
                 failure = error
                 continue
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._scheme == "http":
                 return _Wire(opened)
             try:

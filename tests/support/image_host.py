@@ -76,6 +76,7 @@ def image_host(tls: ssl.SSLContext | None = None) -> Iterator[ImageHost]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10
+        disable_nagle_algorithm = True
 
         def setup(self) -> None:
             host.connections += 1
